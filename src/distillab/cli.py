@@ -1,0 +1,165 @@
+"""The command: composes the config, runs the experiment, and says in one line what is wrong with the input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from distillab.config import PRIMARY, ROLES, conf_dir, did_you_mean, strategy_conflicts, strategy_label
+from distillab.errors import UserError
+
+OPTIONAL_GROUPS = ("experiment", "debug", "sweep")
+TRACEBACK = "HYDRA_FULL_ERROR"
+WANTS_TRACEBACK = os.environ.get(TRACEBACK) == "1"
+
+failed: list[Exception] = []  # the cells of this command that did not end well
+
+
+@hydra.main(config_path=str(conf_dir()), config_name=PRIMARY, version_base="1.3")
+def _job(cfg: DictConfig) -> None:
+    """One cell: the whole command, or one combination of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from distillab import distributed
+
+    settings = HydraConfig.get()
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    try:
+        _check_groups(config)
+        for line in strategy_conflicts():
+            distributed.say(line)
+        if distributed.world == 1 and str(config["trainer"]["strategy"]).startswith("ddp") and _processes(config) > 1:
+            _torchrun(_processes(config), settings.overrides.task)
+            return
+        from distillab.experiment import run
+
+        swept = settings.mode is not None and settings.mode.name == "MULTIRUN"
+        group = Path(settings.sweep.dir).name if swept else None
+        run(config, strategy_label(config["strategy"]), _command(), list(settings.overrides.task), group)
+    except Exception as error:
+        if WANTS_TRACEBACK:
+            raise
+        # Said now, not after the other cells of a sweep, and not raised: Hydra would add lines of its own.
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        failed.append(error)
+
+
+def _check_groups(config: dict[str, Any]) -> None:
+    for group in ("strategy", "student", "teacher", "data", "recipe", "scheme", "protocol", "trainer", "logger"):
+        if not isinstance(config.get(group), dict) or not config[group]:
+            raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
+
+
+def _processes(config: dict[str, Any]) -> int:
+    devices = config["trainer"]["devices"]
+    return devices if isinstance(devices, int) else 1
+
+
+def _torchrun(processes: int, overrides: list[str]) -> None:
+    """Run this cell again as several processes, each with its rank: a plain sweep would start once per rank."""
+    flags = [word for word in sys.argv[1:] if word.startswith(("--config-dir", "-cd"))]
+    if "--config-dir" in flags:
+        flags = ["--config-dir", sys.argv[sys.argv.index("--config-dir") + 1]]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run([*launcher, "-m", "distillab.cli", *flags, *overrides, "hydra.mode=RUN"], check=False)
+    if done.returncode:
+        raise UserError(f"the {processes} processes of this run ended with {done.returncode}; the reason stands above")
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group offers in the shipped folder."""
+    folder = conf_dir() / ("model" if group in ROLES else group)
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _command() -> str:
+    program = "distillab" if Path(sys.argv[0]).name != "train.py" else "python train.py"
+    return " ".join([program, *sys.argv[1:]])
+
+
+def main() -> None:
+    """The entry of `train.py` and of the console command `distillab`."""
+    os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, and the line below is ours
+    sys.argv[1:] = [_spelled(word) for word in sys.argv[1:]]
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # so that student._target_=my_package.MyNet finds what lies here
+    try:
+        _refuse_shadowed(sys.argv[1:])
+        _job()
+        if failed:
+            sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        if WANTS_TRACEBACK:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except BaseException as error:
+        if type(error).__name__ != "Interrupted":
+            raise
+        print(f"{error}; everything is saved, the same command goes on:\n  {_command()}", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        from distillab import distributed
+
+        distributed.stop()
+
+
+def _spelled(word: str) -> str:
+    """`+experiment=x` means `experiment=x`: the group stands in the defaults as null."""
+    return word[1:] if word.startswith(tuple(f"+{group}=" for group in OPTIONAL_GROUPS)) else word
+
+
+def _refuse_shadowed(words: list[str]) -> None:
+    """A file in --config-dir with the name of a shipped one would be ignored by Hydra without a word."""
+    for i, word in enumerate(words):
+        flag, _, value = word.partition("=")
+        if flag not in ("--config-dir", "-cd"):
+            continue
+        folder = Path(value or (words[i + 1] if i + 1 < len(words) else ""))
+        for path in sorted(folder.rglob("*.yaml")):
+            inside = path.relative_to(folder)
+            if (conf_dir() / inside).is_file():
+                raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
+
+
+def one_line(error: BaseException) -> str:
+    """What was wrong and what is allowed, for any error that reaches the command."""
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+
+    cause = error.__cause__
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        allowed = list(error.options)
+        return f'{group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)}): {group}=…'
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        full_key, node = str(cause.full_key), cause.parent_node
+        parent, _, key = full_key.rpartition(".")
+        allowed = [str(name) for name in node] if node is not None and OmegaConf.is_dict(node) else []
+        if allowed and key not in allowed:
+            where = parent or "the config"
+            return f'{where} has no "{key}"{did_you_mean(key, allowed)} (allowed: {", ".join(allowed)})'
+    if isinstance(error, ConfigCompositionException) and "No match in the defaults list" in str(error):
+        key = str(error).split("'")[1]
+        groups = sorted({*ROLES, *(p.name for p in conf_dir().iterdir() if p.is_dir())} - {"model"})
+        return f'there is no "{key}"{did_you_mean(key, groups)} (groups: {", ".join(groups)})'
+    if isinstance(error, OverrideParseException):
+        return f'cannot read "{error.override}": write key=value, e.g. strategy=hint or recipe.epochs=3'
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    words = " ".join(str(error).split())
+    if isinstance(error, OSError | OmegaConfBaseException | ConfigCompositionException):
+        return words
+    return f"{type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
+
+
+if __name__ == "__main__":
+    main()

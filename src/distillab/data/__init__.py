@@ -1,0 +1,1 @@
+"""Images, splits, seeded order and views."""

@@ -1,0 +1,254 @@
+"""Image data for one experiment: its splits, and the loaders of a fit."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+
+from distillab.data.batch import Batch
+from distillab.data.collection import Collection, DataSpec, evenly_spaced, fingerprint, image_statistics
+from distillab.data.files import FileTransform, FileViews
+from distillab.data.loader import Loader, TensorViews
+from distillab.data.splits import carve, draw_stratified
+from distillab.data.views import Augment
+from distillab.errors import UserError
+
+EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the batch size of a fit
+STATISTICS_IMAGES = 10_000
+STATISTICS_FILES = 500  # read at every start where they are not decoded, so few
+
+
+class ImageData(LightningDataModule):
+    """Train, validation and test images with seeded splits, order and views; subclasses say where they come from.
+
+    Args:
+        name: of the data, for tables.
+        cache_dir: keeps decoded images, under data/.
+        split_seed: of the validation split and of `samples`.
+        view_seed: of the augmentation.
+        validation: fraction of the training images, stratified; 0 leaves no validation loader.
+        samples: training images kept after the validation was carved off, stratified; None keeps all.
+        views: the views of an epoch start again at number 0 after so many; None never repeats one.
+        augment: see `distillab.data.views.Augment`.
+        mean, std: per channel in [0, 1]; None measures them on the training images (before `samples`).
+
+    Raises:
+        UserError: a number out of range; in `prepare`, data that is absent or broken.
+    """
+
+    reads_files: ClassVar[bool] = False  # whether views may be made from image files
+
+    def __init__(
+        self,
+        name: str,
+        cache_dir: str | os.PathLike[str],
+        split_seed: int = 0,
+        view_seed: int = 0,
+        validation: float = 0.1,
+        samples: int | None = None,
+        views: int | None = None,
+        augment: Mapping[str, Any] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name, self.cache_dir = name, cache_dir
+        self.split_seed, self.view_seed, self.validation, self.samples, self.cycle = (
+            split_seed,
+            view_seed,
+            validation,
+            samples,
+            views,
+        )
+        self.augment = Augment.of(augment, view_seed)
+        self.mean, self.std = mean, std
+        self.batch_size, self.seed, self.views, self.watch = None, 0, 1, "validation"
+        self._collection: Collection | None = None
+        if not 0 <= validation < 1:
+            raise UserError(f"data.validation is a fraction from 0 to below 1, not {validation}: data.validation=0.1")
+        if not 0 <= split_seed < 2**32:
+            raise UserError(f"data.split_seed is from 0 to 2**32 - 1, not {split_seed}: data.split_seed=0")
+        if not 0 <= view_seed < 2**63:
+            raise UserError(f"data.view_seed is from 0 to 2**63 - 1, not {view_seed}: data.view_seed=0")
+        if views is not None and views < 1:
+            raise UserError(f"data.views is a number of views from 1, or null, not {views}: data.views=8")
+        if (mean is None) != (std is None):
+            raise UserError("data.mean and data.std go together: give both, or data.mean=null data.std=null")
+        if self.augment.resized_crop and not self.reads_files:
+            raise UserError(f"data={name} is decoded before it is cropped: data.augment.resized_crop=0")
+
+    def _collect(self) -> Collection:
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Find, decode and split the images; a second call does nothing. Safe in several processes at once."""
+        if self._collection is not None:
+            return
+        collection = self._collect()
+        train, validation = collection.train, collection.validation
+        if not self.validation:
+            validation = np.empty(0, dtype=np.int64)
+        elif validation is None:
+            mend = "add images, or data.validation=0"
+            train, validation = carve(
+                train, collection.labels, collection.classes, self.validation, (self.split_seed, 0), mend
+            )
+        self._collection, self._labels = collection, torch.from_numpy(collection.labels)
+        self._rows = {"all": train, "train": train, "validation": validation, "test": collection.test}
+        if self.augment.crop > collection.image_size:
+            raise UserError(
+                f"data.augment.crop={self.augment.crop} is larger than the images "
+                f"({collection.image_size} pixels): data.augment.crop={collection.image_size // 8}"
+            )
+        self._spec = DataSpec(
+            self.name, collection.classes, collection.channels, collection.image_size, *self._statistics()
+        )
+        self._limit()
+
+    def setup(self, stage: str) -> None:
+        """Lightning's hook for a plain Trainer."""
+        self.prepare()
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        channels, rows = self._collection.channels, self._rows["all"]
+        if self._collection.images is not None and self.mean is None:
+            return image_statistics(self._collection.images.numpy()[evenly_spaced(rows, STATISTICS_IMAGES)])
+        if self.mean is None:
+            files = self._views("all", None)
+            some = evenly_spaced(np.arange(len(files)), STATISTICS_FILES)
+            return image_statistics(np.stack([files[int(index), 0][0][0].numpy() for index in some]))
+        mean, std = (tuple(float(value) for value in values) for values in (self.mean, self.std))
+        if not len(mean) == len(std) == channels:
+            raise UserError(
+                f"data.mean and data.std have {len(mean)} and {len(std)} numbers for {channels} channels: "
+                "data.mean=null data.std=null"
+            )
+        return mean, std
+
+    def _limit(self) -> None:
+        """Choose the training images from all that `samples` may choose from."""
+        rows, classes = self._rows["all"], len(self._spec.classes)
+        if self.samples is not None:
+            if not classes <= self.samples <= len(rows):
+                nearest = max(classes, min(self.samples, len(rows)))
+                raise UserError(
+                    f"data.samples={self.samples} is not between {classes} (one per class) and {len(rows)} "
+                    f"(all training images of {self.name}): data.samples={nearest}, or data.samples=null"
+                )
+            rows = draw_stratified(rows, self._collection.labels, self.samples, (self.split_seed, 1))
+        self._rows = self._rows | {"train": rows}
+
+    def configure(self, batch_size: int, seed: int, views: int = 1, watch: str = "validation") -> Self:
+        """The same data for one fit; tensors are shared.
+
+        Args:
+            batch_size: of the global batch.
+            seed: of the order of the training images.
+            views: views of each sample in a training batch.
+            watch: the split that is looked at after every epoch.
+
+        Raises:
+            UserError: the batch size is not between 1 and the number of training images, or the views do not fit
+                the cycle of view numbers.
+        """
+        if self.cycle is not None and self.cycle % views:
+            raise UserError(
+                f"data.views={self.cycle} is no multiple of the {views} views that each step needs: data.views={views}"
+            )
+        clone = self._clone()
+        clone.batch_size, clone.seed, clone.views, clone.watch = batch_size, seed, views, watch
+        clone._check_batch_size()
+        return clone
+
+    def with_samples(self, samples: int | None) -> Self:
+        """The same data with another number of training images; validation and test stay. Raises UserError."""
+        clone = self._clone()
+        clone.samples = samples
+        clone._limit()
+        clone._check_batch_size()
+        return clone
+
+    def _clone(self) -> Self:
+        self.prepare()
+        clone = copy.copy(self)
+        clone.trainer = None
+        return clone
+
+    def _check_batch_size(self) -> None:
+        count = self.sizes["train"]
+        if self.batch_size is not None and not 1 <= self.batch_size <= count:
+            raise UserError(
+                f"a batch of {self.batch_size} cannot be filled: from 1 to {count} (all training images "
+                f"of {self.name}) are allowed, recipe.batch_size={min(64, count)}"
+            )
+
+    @property
+    def spec(self) -> DataSpec:
+        """What a model must know of its data."""
+        self.prepare()
+        return self._spec
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images in train, validation and test."""
+        self.prepare()
+        return {split: len(self._rows[split]) for split in ("train", "validation", "test")}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that a trained teacher owes to its data: pixels, labels, splits, augmentation, normalisation."""
+        spec = self.spec
+        rows = {split: self._rows[split] for split in ("train", "validation", "test")}
+        return fingerprint(self._collection, spec, rows, {"augment": self.augment.numbers(), "views": self.cycle})
+
+    def _views(self, split: str, augment: Augment | None) -> TensorViews | FileViews:
+        collection, rows = self._collection, self._rows[split]
+        if collection.images is not None:
+            return TensorViews(collection.images, self._labels, torch.from_numpy(rows), augmented=augment is None)
+        transform = FileTransform(augment, collection.image_size, self._resize())
+        files = [collection.files[row] for row in rows]
+        views = self.views if augment is not None else 1
+        return FileViews(files, self._labels[rows], collection.channels, transform, self.view_seed, views)
+
+    def _resize(self) -> int | None:
+        return None
+
+    def _loader(self, split: str, batch_size: int, **order: Any) -> Loader:
+        self.prepare()
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        views = self._views(split, self.augment if order else None)
+        workers = getattr(self, "workers", 0)
+        return Loader(views, batch_size, rank=rank, world=world, workers=workers, **order)
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled batches of the fit that `configure` described."""
+        if self.batch_size is None:
+            raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
+        return self._loader("train", self.batch_size, seed=self.seed, views=self.views, cycle=self.cycle)
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """The watched images in order, or [] where there are none."""
+        return self.evaluation_dataloader(self.watch) if self.sizes[self.watch] else []
+
+    def test_dataloader(self) -> Loader:
+        """The test images in order."""
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: str) -> Loader:
+        """The images of a split in order, as they are."""
+        return self._loader(split, EVALUATION_BATCH)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """Augment on the device what is not augmented yet, and bring uint8 views to float32 in [0, 1]."""
+        views = batch.views
+        if not batch.augmented:
+            numbers = range(batch.number, batch.number + self.views)
+            views = [self.augment(views[0], batch.index, number) for number in numbers]
+        views = [view.float().div_(255) if view.dtype == torch.uint8 else view for view in views]
+        return Batch(views, batch.labels, batch.index, batch.number, augmented=True)

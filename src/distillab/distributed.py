@@ -1,0 +1,65 @@
+"""One program, one or many processes: who speaks, who writes, who waits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+world = int(os.environ.get("WORLD_SIZE", "1"))
+rank = int(os.environ.get("RANK", "0"))
+
+
+def start(accelerator: str) -> None:
+    """Join the other processes that torchrun started, before the first of them trains."""
+    if world == 1:
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():
+        return
+    gpu = torch.cuda.is_available() and accelerator != "cpu"
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if gpu else "gloo")
+
+
+def stop() -> None:
+    """Leave the other processes in order."""
+    if world > 1:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world > 1:
+        from torch import distributed
+
+        distributed.barrier()
+
+
+def from_first(value: Any) -> Any:
+    """What process 0 passed in, in every process."""
+    if world == 1:
+        return value
+    from torch import distributed
+
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def say(text: str) -> None:
+    """Print a line, once."""
+    if rank == 0:
+        print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning, once, where it does not mix with what is piped on."""
+    if rank == 0:
+        print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,132 @@
+"""What a model costs to deploy: parameters, multiply-adds, bytes and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+WARMUP = 3
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters, frozen ones too; shared ones once, buffers not."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def size_bytes(model: nn.Module) -> int:
+    """Bytes of the tensors in the state dict, tied ones once: the safetensors file without its header of a few kB."""
+    tensors = [value for value in model.state_dict().values() if isinstance(value, Tensor)]
+    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
+
+
+def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one sample's forward pass: convolutions, matrix products and attention.
+
+    Elementwise work (normalisation, activations, pooling, biases) is not counted, as is usual in the literature.
+
+    Args:
+        model: left as found, its training flags and BatchNorm statistics too.
+        input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
+    """
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with _evaluating(model), FlopCounterMode(display=False) as counter:
+            model(_sample(model, 1, input_shape))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+    return counter.get_total_flops() // 2
+
+
+def latency(
+    model: nn.Module, input_shape: tuple[int, ...], *, runs: int = 100, batch_size: int = 64, seconds: float = 1.0
+) -> dict[str, float]:
+    """Milliseconds of a forward pass on the device where the model lies, after a warm-up.
+
+    Args:
+        model: left as found.
+        input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
+        runs: calls timed for one image, fewer where time runs out; a batch gets a tenth of them.
+        batch_size: images in the batch.
+        seconds: time for both measurements together; one call each is made in any case.
+
+    Returns:
+        `latency_ms` and `latency_p95_ms` (one image: median, 95th percentile), `latency_batch_ms` (batch: median).
+    """
+    with _evaluating(model):
+        image, batch = (_sample(model, size, input_shape) for size in (1, batch_size))
+        single = _timings(lambda: model(image), image.device, runs, seconds / 2)
+        whole = _timings(lambda: model(batch), image.device, max(1, runs // 10), seconds / 2)
+    return {
+        "latency_ms": 1e3 * float(np.median(single)),
+        "latency_p95_ms": 1e3 * float(np.percentile(single, 95)),
+        "latency_batch_ms": 1e3 * float(np.median(whole)),
+    }
+
+
+def measure(model: nn.Module, input_shape: tuple[int, ...], device: str | torch.device = "cpu") -> dict[str, Any]:
+    """All of the above on `device`, with the conditions they hold under; the model goes back to where it was.
+
+    Returns:
+        `parameters`, `multiply_adds`, `latency_ms`, `latency_p95_ms`, `latency_batch_ms`, `size_bytes`, `threads`
+        (CPU threads torch may use), `device` (the GPU's name, or "cpu").
+    """
+    home, device = _home(model)[0], torch.device(device)
+    model.to(device)
+    try:
+        return {
+            "parameters": parameters(model),
+            "multiply_adds": multiply_adds(model, input_shape),
+            **latency(model, input_shape),
+            "size_bytes": size_bytes(model),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        }
+    finally:
+        model.to(home)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; afterwards every submodule has its own training flag again."""
+    flags = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in flags.items():
+            module.training = training
+
+
+def _home(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    floating = (parameter for parameter in model.parameters() if parameter.is_floating_point())
+    reference = next(floating, torch.empty(0))
+    return reference.device, reference.dtype
+
+
+def _sample(model: nn.Module, size: int, input_shape: tuple[int, ...]) -> Tensor:
+    device, dtype = _home(model)
+    # Zeros, not noise: the random state of the run stays as it is.
+    return torch.zeros(size, *input_shape, device=device, dtype=dtype)
+
+
+def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: float) -> list[float]:
+    """Seconds of each call after the warm-up; where the warm-up took all the time, its last call."""
+    times: list[float] = []
+    end = perf_counter() + seconds
+    while not times or (len(times) < WARMUP + runs and perf_counter() < end):
+        start = perf_counter()
+        call()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        times.append(perf_counter() - start)
+    return times[WARMUP:] or times[-1:]

@@ -1,0 +1,1 @@
+"""Networks, and what they look like from outside."""

@@ -1,0 +1,124 @@
+"""Reads weights from files without running what is in them, and fits them to a network."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+
+CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
+
+
+def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a checkpoint by name, and what distillab's own export says of them.
+
+    Takes safetensors, a plain state dict, a Lightning checkpoint, or a dict that holds one under `state_dict` or
+    `model`. Code in a file is never run.
+
+    Args:
+        path: the file.
+        key: the config key that named it, for messages.
+
+    Raises:
+        UserError: a file that is absent, damaged, no checkpoint, or a pickled model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{key}: there is no file {path}")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return _read_safetensors(path, key)
+    if start[:2] != b"PK" and start[:1] != b"\x80":
+        raise UserError(f"{key}: {path} is no checkpoint (expected .safetensors, or a file written by torch.save)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{key}: {path} holds a pickled model or other code, which is not run here; if you trust it, convert it: "
+            f'model = torch.load("{path}", weights_only=False); '
+            f'torch.save(model.state_dict(), "{path.with_suffix(".weights.pt")}")'
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(f"{key}: {path} is truncated or damaged ({str(error).splitlines()[0]})") from error
+    for name in CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not weights:
+        raise UserError(
+            f"{key}: {path} holds no weights (expected a state dict, alone or under {', '.join(CONTAINERS)})"
+        )
+    return weights, {}
+
+
+def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{key}: {path} is truncated or damaged ({str(error).splitlines()[0]})") from error
+    try:
+        return weights, json.loads(metadata.get("distillab", "{}"))
+    except json.JSONDecodeError:
+        return weights, {}
+
+
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, key: str) -> None:
+    """Put weights into a network; every one of its tensors must be there, in its shape.
+
+    Args:
+        net: the network.
+        weights: tensors by name, under any common prefix (`module.`, `student.net.`, …).
+        name: the architecture's, for messages.
+        source: the file's, for messages.
+        key: the config key that named it.
+
+    Raises:
+        UserError: tensors missing, unexpected or of another shape; they are listed.
+    """
+    expected = net.state_dict()
+    prefix = _prefix(expected, weights)
+    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    missing = [k for k in expected if k not in found and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in found if k not in expected]
+    reshaped = [k for k in expected if k in found and found[k].shape != expected[k].shape]
+    if missing or unexpected or reshaped:
+        parts = [f"{len(v)} {word} ({_some(v)})" for word, v in (("missing", missing), ("unexpected", unexpected)) if v]
+        if reshaped:
+            first = reshaped[0]
+            shapes = f"{first} is {tuple(found[first].shape)}, expected {tuple(expected[first].shape)}"
+            parts.append(f"{len(reshaped)} of another shape ({shapes})")
+        hint = f"{key.split('.')[0]}=… chooses the architecture"
+        if (
+            reshaped
+            and not missing
+            and not unexpected
+            and all(expected[k].shape[1:] == found[k].shape[1:] for k in reshaped)
+        ):
+            hint = f"{key.split('.')[0]}.classes=[…] names the checkpoint's own classes"
+        raise UserError(f"{key}: {source} does not fit {name}: {'; '.join(parts)}; {hint}")
+    net.load_state_dict(found | {k: v for k, v in expected.items() if k not in found})
+
+
+def _prefix(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """The prefix under which most of the expected names stand in the file (the student's, where two do equally well)."""
+    probe = next(iter(expected))
+    candidates = {k.removesuffix(probe) for k in weights if k.endswith(probe)} | {""}
+    candidates = {c for c in candidates if not c or c.endswith(".")}
+    return max(sorted(candidates), key=lambda c: (sum(c + k in weights for k in expected), "student" in c, -len(c)))
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f", … {len(names) - most} more" if len(names) > most else "")

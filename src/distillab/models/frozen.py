@@ -1,0 +1,44 @@
+"""A teacher that cannot change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from distillab.models.image_model import ImageModel
+from distillab.models.taps import Taps
+
+
+class FrozenTeacher(nn.Module):
+    """One fixed teacher: always in eval mode, without gradients, left out of checkpoints.
+
+    Any source of teacher outputs has this interface: `frozen`, `spec`, `tap`, `outputs`, `after_step`.
+
+    Args:
+        model: the teacher.
+    """
+
+    frozen = True
+
+    def __init__(self, model: ImageModel) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.spec = model.spec
+
+    def train(self, mode: bool = True) -> FrozenTeacher:
+        """Stay in eval mode, whatever the parent module does."""
+        return super().train(False)
+
+    def tap(self, needs: Iterable[str]) -> None:
+        """Prepare to read these outputs."""
+        self.taps = Taps(self.model, needs)
+
+    @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
+    def outputs(self, views: list[Tensor]) -> list:
+        """What the teacher says of each view, a namespace per view."""
+        return [self.taps(images) for images in views]
+
+    def after_step(self, student: nn.Module) -> None:
+        """Nothing: a fixed teacher does not follow the student."""

@@ -1,0 +1,67 @@
+"""A network together with what it expects of images: normalisation, size, channels, class order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.models.spec import ModelSpec, describe
+
+
+class ImageModel(nn.Module):
+    """Takes images in [0, 1] and gives logits in the data's class order.
+
+    Args:
+        net: the network itself; its weights are what is saved and exported.
+        input_shape: (C, H, W) of the data's images.
+        name: for tables and messages.
+        mean, std: per channel, in [0, 1]; no normalisation where None.
+        input_size: side to which images are resized first; None leaves them as they are.
+        stages, head: module paths; guessed by a dry run where None.
+        class_order: for each class of the data, the output of `net` that means it; None where they agree.
+
+    Raises:
+        UserError: the network cannot take such images, or lacks a stage.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        input_shape: tuple[int, int, int],
+        name: str | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        input_size: int | None = None,
+        stages: list[str] | None = None,
+        head: str | None = None,
+        class_order: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.input_shape = tuple(input_shape)
+        self.input_size = input_size
+        first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
+        expected = first.in_channels if first is not None else self.input_shape[0]
+        self.repeats = 3 if expected == 3 and self.input_shape[0] == 1 else 1
+        # Not persistent: a checkpoint holds the network's own weights only.
+        for key, values in (("mean", mean), ("std", std)):
+            values = torch.tensor(values).view(-1, 1, 1) if values is not None else None
+            self.register_buffer(key, values, persistent=False)
+        order = torch.tensor(class_order) if class_order is not None else None
+        self.register_buffer("class_order", order, persistent=False)
+        side = (input_size, input_size) if input_size else self.input_shape[1:]
+        self.spec: ModelSpec = describe(
+            net, (self.input_shape[0] * self.repeats, *side), name or type(net).__name__, stages, head
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
+        if self.repeats > 1:
+            images = images.expand(-1, self.repeats, -1, -1)
+        if self.input_size is not None and images.shape[-1] != self.input_size:
+            images = F.interpolate(images, (self.input_size,) * 2, mode="bilinear", antialias=True)
+        if self.mean is not None:
+            images = (images - self.mean) / self.std
+        logits = self.net(images)
+        return logits if self.class_order is None else logits[:, self.class_order]

@@ -1,0 +1,117 @@
+"""Reads a model's inner outputs while it runs, by forward hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import Stage
+
+READABLE = ("logits", "stages", "preactivations", "embedding", "head")
+
+
+class Taps:
+    """Runs a model and returns the outputs that were asked for.
+
+    Hooks stay on the modules (set before any compile) and only keep references for the length of one call.
+
+    Args:
+        model: the model to read.
+        needs: names out of `logits, stages, preactivations, embedding, head`.
+
+    Raises:
+        UserError: a need that the model cannot serve.
+    """
+
+    def __init__(self, model: ImageModel, needs: Iterable[str]) -> None:
+        self.model = model
+        self.needs = frozenset(needs)
+        self.caught: dict[str, Tensor] = {}
+        self.stages = model.spec.stages
+        modules = dict(model.net.named_modules())
+        self.handles = []
+        if self.needs & {"stages", "preactivations"} and not self.stages:
+            raise UserError(
+                f"{model.spec.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]"
+            )
+        if "stages" in self.needs:
+            for stage in self.stages:
+                self._after(modules[stage.name], stage.name)
+        if "preactivations" in self.needs:
+            for stage in self.stages:
+                if stage.activation is None:
+                    self._after(modules[stage.name], f"pre:{stage.name}")
+                else:
+                    self._before(modules[stage.activation], f"pre:{stage.name}", within=modules[stage.name])
+            for module in modules.values():  # an in-place ReLU would overwrite what the hook keeps
+                if getattr(module, "inplace", False):
+                    module.inplace = False
+        if self.needs & {"embedding", "head"}:
+            if model.spec.head is None:
+                raise UserError(f"{model.spec.name} has no linear head to read; name it, e.g. student.head=fc")
+            self.head = modules[model.spec.head]
+            self._before(self.head, "embedding")
+
+    def _after(self, module: nn.Module, key: str) -> None:
+        def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
+            self.caught[key] = output
+
+        self.handles.append(module.register_forward_hook(hook))
+
+    def _before(self, module: nn.Module, key: str, within: nn.Module | None = None) -> None:
+        """Keep a module's input; of several calls (a shared activation) the last one, inside `within` if given."""
+        inside = within is None
+
+        def enter(*_: object) -> None:
+            nonlocal inside
+            inside = True
+
+        def leave(*_: object) -> None:
+            nonlocal inside
+            inside = False
+
+        def hook(_: nn.Module, args: tuple) -> None:
+            if inside:
+                self.caught[key] = args[0]
+
+        if within is not None:
+            self.handles += [within.register_forward_pre_hook(enter), within.register_forward_hook(leave)]
+        self.handles.append(module.register_forward_pre_hook(hook))
+
+    def __call__(self, images: Tensor) -> SimpleNamespace:
+        """Run the model on images (N, C, H, W); the namespace has what `needs` names, and nothing else.
+
+        `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `embedding` is (N, d),
+        `logits` (N, classes), `head` the module that turns the embedding into logits.
+        """
+        logits = self.model(images)
+        read = SimpleNamespace()
+        if "logits" in self.needs:
+            read.logits = logits
+        if "stages" in self.needs:
+            read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
+        if "preactivations" in self.needs:
+            read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
+        if "embedding" in self.needs:
+            read.embedding = self.caught["embedding"].flatten(1)
+        if "head" in self.needs:
+            read.head = self.head
+        self.caught.clear()
+        return read
+
+    def remove(self) -> None:
+        """Take all hooks off."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def as_map(output: Tensor, stage: Stage) -> Tensor:
+    """(N, C, H, W) as it is; tokens (N, L, C) without their class tokens, laid out as (N, C, H, W)."""
+    if output.ndim == 4:
+        return output
+    patches = output[:, output.shape[1] - stage.height * stage.width :]
+    return patches.transpose(1, 2).unflatten(2, (stage.height, stage.width))

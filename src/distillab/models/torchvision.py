@@ -1,0 +1,95 @@
+"""Every torchvision classifier by name, with a small stem for small images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from distillab.config import did_you_mean
+from distillab.errors import UserError
+
+SMALL = 64  # images with a shorter side lose too much in a stem that divides them by four
+
+
+def torchvision_classifier(
+    architecture: str,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    image_size: int = 224,
+    pretrained: bool = False,
+    stem: str = "auto",
+    **arguments: Any,
+) -> nn.Module:
+    """A classifier of `torchvision.models`.
+
+    Args:
+        architecture: its name there, e.g. resnet18.
+        num_classes: outputs; with `pretrained` the head is new where the weights have another number.
+        in_channels: channels of the images; with `pretrained` the network keeps its three.
+        image_size: side of the images: decides the stem.
+        pretrained: start from torchvision's default weights.
+        stem: `small` (stride 1, no first pooling), `native`, or `auto`: small for images under 64.
+        arguments: passed on, e.g. dropout, norm_layer.
+
+    Raises:
+        UserError: an unknown architecture or stem, or weights that cannot be had.
+    """
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if architecture not in names:
+        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
+    if stem not in ("auto", "small", "native"):
+        raise UserError(f'stem must be auto, small or native, got "{stem}"')
+    if pretrained:
+        return _pretrained(architecture, num_classes, **arguments)
+    if architecture.startswith("vit_"):  # learns one position per patch: it must know the size
+        arguments.setdefault("image_size", image_size)
+    if architecture in ("googlenet", "inception_v3"):
+        arguments |= {"aux_logits": False, "init_weights": True}
+    net = models.get_model(architecture, weights=None, num_classes=num_classes, **arguments)
+    first = next((path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and not architecture.startswith("vit_"):
+        shrink = stem == "small" or (stem == "auto" and image_size < SMALL)
+        _replace_stem(net, first, in_channels, shrink)
+    return net
+
+
+def _replace_stem(net: nn.Module, first: str, in_channels: int, shrink: bool) -> None:
+    """Give the first convolution the data's channels and, for small images, stride 1 and no pooling after it."""
+    old = net.get_submodule(first)
+    stride = 1 if shrink else old.stride
+    # A 7×7 kernel on an 8×8 digit mostly sees padding.
+    kernel = (3, 3) if shrink and old.kernel_size[0] > 3 else old.kernel_size
+    padding = (1, 1) if kernel == (3, 3) and shrink else old.padding
+    if in_channels != old.in_channels or stride != old.stride or kernel != old.kernel_size:
+        new = nn.Conv2d(in_channels, old.out_channels, kernel, stride, padding, bias=old.bias is not None)
+        nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+        parent, _, child = first.rpartition(".")
+        setattr(net.get_submodule(parent), child, new)
+    if shrink and isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):
+        net.maxpool = nn.Identity()
+
+
+def _pretrained(architecture: str, num_classes: int, **arguments: Any) -> nn.Module:
+    """torchvision's default weights, the head new where the class counts differ."""
+    import torch
+    from torchvision import models
+
+    weights = models.get_model_weights(architecture).DEFAULT
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    net = models.get_model(architecture, weights=None, **arguments)
+    try:
+        net.load_state_dict(torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise UserError(f"cannot download {weights.url} ({error}); put that file at {file}") from error
+    except Exception as error:
+        raise UserError(f"{file} does not hold torchvision's weights of {architecture}; delete it") from error
+    heads = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
+    head = net.get_submodule(heads[-1])
+    if head.out_features != num_classes:
+        parent, _, child = heads[-1].rpartition(".")
+        setattr(net.get_submodule(parent), child, nn.Linear(head.in_features, num_classes))
+    return net

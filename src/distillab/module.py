@@ -1,0 +1,269 @@
+"""The one LightningModule: a student, a teacher, and the strategy by which the one learns from the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from distillab.data.batch import Batch
+from distillab.errors import UserError
+from distillab.models.frozen import FrozenTeacher
+from distillab.models.image_model import ImageModel
+from distillab.models.taps import Taps
+from distillab.optim import Recipe, lr_factor, make_optimizer
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.strategy import Phase, Strategy
+from distillab.tasks import Classification
+
+CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
+
+
+class Distillation(L.LightningModule):
+    """Trains a student with a strategy; works under `train.py` and under any plain `lightning.Trainer`.
+
+    Args:
+        student: an ImageModel, or any network from images to logits.
+        teacher: likewise, or a source of teacher outputs; None where no term reads a teacher. It is frozen.
+        strategy: terms by name, their config, or a Strategy.
+        input_shape: (C, H, W) of the images; needed for networks that are no ImageModel.
+        recipe: optimiser and schedule; None takes the default's, for the trainer's epochs.
+        seed: of dropout and other randomness in a step.
+        channels_last: lay images out by pixel, which CPUs and GPUs run faster.
+
+    Raises:
+        UserError: the strategy and the two models do not go together.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        strategy: Strategy | Mapping[str, Any] | None = None,
+        *,
+        input_shape: tuple[int, int, int] | None = None,
+        recipe: Recipe | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.recipe = Recipe.of(recipe)
+        self.seed = seed
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.student = _image_model(student, input_shape, "student")
+        self.strategy = Strategy.of(strategy or {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy"}})
+        if not self.strategy.needs_teacher:
+            teacher = None
+        elif teacher is not None and not hasattr(teacher, "after_step"):
+            teacher = FrozenTeacher(_image_model(teacher, input_shape, "teacher"))
+        self.teacher = teacher
+        self.strategy.connect(self.student.spec, teacher.spec if teacher is not None else None, seed)
+        self.taps = Taps(self.student, self.strategy.needs("student"))
+        if teacher is not None:
+            teacher.tap(self.strategy.needs("teacher"))
+        self.task = Classification(self.student.spec.classes)
+        self.phase = Phase(0, 1, tuple(self.strategy.terms))
+        self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self.to(memory_format=self.layout)
+
+    # ------------------------------------------------------------------ phases
+
+    def setup(self, stage: str) -> None:
+        """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
+        if stage == "fit":
+            self.phases = self.strategy.plan(self.trainer.max_epochs)
+            self._reached = {phase: self._reach(phase) for phase in self.phases}
+            self._enter(self.phases[0])
+
+    def _reach(self, phase: Phase) -> set[nn.Parameter]:
+        """The trainable parameters that a phase's loss depends on (DDP waits for ever for any other)."""
+        from distillab.models.spec import evaluation_mode
+
+        device = self.student.net.parameters().__next__().device
+        images = torch.rand(2, *self.student.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+        labels = torch.arange(2, device=device) % self.student.spec.classes
+        batch = Batch([images] * self.strategy.views, labels, torch.arange(2, device=device))
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+        with evaluation_mode(self), torch.enable_grad():
+            loss = sum(self.losses(batch, phase.terms).values())
+        gradients = torch.autograd.grad(loss, self._trainable, allow_unused=True)
+        students = set(self.student.parameters())
+        allowed = {"both": (True, True), "student": (True, False), "connectors": (False, True)}[phase.train]
+        return {
+            p
+            for p, gradient in zip(self._trainable, gradients, strict=True)
+            if gradient is not None and allowed[0 if p in students else 1]
+        }
+
+    def _enter(self, phase: Phase) -> None:
+        """Let exactly the phase's parameters learn."""
+        self.phase = phase
+        for parameter in self._trainable:
+            parameter.requires_grad_(parameter in self._reached[phase])
+
+    def train(self, mode: bool = True) -> Distillation:
+        """As usual, but a student that a phase does not train keeps its BatchNorm statistics too."""
+        super().train(mode)
+        if self.phase.train == "connectors":
+            self.student.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Take up the phase of the epoch in which training starts or goes on."""
+        self._to_epoch(self.current_epoch)
+
+    def on_train_epoch_start(self) -> None:
+        """Enter a new phase where one begins."""
+        self._to_epoch(self.current_epoch)
+        if self.phase.start == self.current_epoch > 0 and self.phase.fresh:
+            self.optimizers(use_pl_optimizer=False).state.clear()
+
+    def _to_epoch(self, epoch: int) -> None:
+        for term in self.strategy.terms.values():
+            term.set_epoch(epoch)
+        phase = next(p for p in reversed(self.phases) if p.start <= epoch)
+        if phase is not self.phase:
+            self._enter(phase)
+            self.train()
+            if len(self.phases) > 1:
+                self.print(f"phase {self.phases.index(phase) + 1} of {len(self.phases)}: {', '.join(phase.terms)}")
+            wrapper = self.trainer.strategy
+            if isinstance(
+                wrapper.model, nn.parallel.DistributedDataParallel
+            ):  # it fixed its parameters when it was built
+                wrapper.model = wrapper.model.module
+                wrapper.configure_ddp()
+
+    # ------------------------------------------------------------------ steps
+
+    def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """The weighted loss of each named term on a prepared batch."""
+        terms = {name: self.strategy.terms[name] for name in names}
+        views = [images.contiguous(memory_format=self.layout) for images in batch.views]
+        views = views[: max(term.views for term in terms.values())]
+        student = [self.taps(images) for images in views]
+        asks = self.teacher is not None and any("teacher." in need for term in terms.values() for need in term.needs)
+        teacher = self.teacher.outputs(views) if asks else [SimpleNamespace()] * len(views)
+        seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
+        with torch.autocast(batch.labels.device.type, enabled=False):
+            return {name: term.weight * _call(term, student, teacher, seen) for name, term in terms.items()}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout depends on (seed, step, rank) alone, so a resumed run draws what the unbroken one drew."""
+        step = self.current_epoch * self.trainer.num_training_batches + batch_idx
+        torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        losses = self.losses(Batch.of(batch), self.phase.terms)
+        total = torch.stack(list(losses.values())).sum()
+        for name, value in ({"loss": total} | losses).items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._steps += 1
+        if self.device.type == "cpu" or batch_idx % CHECK_EVERY == 0:
+            self._check_finite()
+        return total
+
+    def _check_finite(self) -> None:
+        for name, value in self._sums.items():
+            if name != "loss" and not torch.isfinite(value):
+                raise UserError(
+                    f"strategy.{name} became {value.item()} in epoch {self.current_epoch + 1}; the last good checkpoint "
+                    f"is kept; try a smaller recipe.lr or strategy.{name}.weight, or recipe.clip=1"
+                )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let a teacher that follows the student follow."""
+        if self.teacher is not None:
+            self.teacher.after_step(self.student)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean of every term."""
+        self._check_finite()
+        self.log_dict({f"train/{name}": value for name, value in self.mean_losses().items()}, sync_dist=True)
+        self._sums, self._steps = {}, 0
+
+    def mean_losses(self) -> dict[str, Tensor]:
+        """The mean of the loss and of every weighted term over this epoch's steps so far."""
+        return {name: value / max(self._steps, 1) for name, value in self._sums.items()}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Judge what would be deployed."""
+        batch = Batch.of(batch)
+        images = batch.views[0].contiguous(memory_format=self.layout)
+        self.task.update(self.deployed()(images), batch.labels)
+        self.log_dict(self.task.metrics("val"), on_epoch=True, batch_size=len(batch), prog_bar=True)
+
+    def deployed(self) -> nn.Module:
+        """What is validated, counted and exported: the student, with whatever a term ships with it."""
+        model: nn.Module = self.student
+        for term in self.strategy.terms.values():
+            model = term.deploy(model, self.teacher)
+        return model
+
+    # ------------------------------------------------------------------ optimiser and checkpoint
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One optimiser over student and connectors; every phase that starts it afresh has its own schedule."""
+        optimizer = make_optimizer(self.recipe, self._trainable)
+        steps = self.trainer.estimated_stepping_batches
+        per_epoch = steps / self.trainer.max_epochs
+        starts = [round(p.start * per_epoch) for p in self.phases if p.fresh or p.start == 0] + [steps]
+
+        def factor(step: int) -> float:
+            start = max(s for s in starts[:-1] if s <= step)
+            end = min((s for s in starts if s > step), default=steps)
+            return lr_factor(self.recipe, step - start, end - start)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave a frozen teacher out: it has its own file."""
+        if self.teacher is not None and self.teacher.frozen:
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("teacher.")}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the live teacher's tensors where the checkpoint has none, so that loading stays strict."""
+        if self.teacher is not None and self.teacher.frozen:
+            live = {f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}
+            checkpoint["state_dict"] = live | checkpoint["state_dict"]
+
+
+def _image_model(model: nn.Module, input_shape: tuple[int, int, int] | None, role: str) -> ImageModel:
+    if isinstance(model, ImageModel):
+        return model
+    if input_shape is None:
+        raise UserError(f"the {role} is a plain network; say input_shape=(channels, height, width) of its images")
+    return ImageModel(model, input_shape)
+
+
+def _call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Tensor:
+    """Run a term on exactly what it declared, in float32 at least."""
+
+    def only(owner: str, source: SimpleNamespace) -> SimpleNamespace:
+        names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
+        return SimpleNamespace(**{name: _wide(getattr(source, name)) for name in names})
+
+    return term(
+        Outputs([only("student", view) for view in student[: term.views]]),
+        Outputs([only("teacher", view) for view in teacher[: term.views]]),
+        only("batch", batch),
+    )
+
+
+def _wide(value: Any) -> Any:
+    """Half-precision tensors as float32, also inside a list."""
+    if isinstance(value, list):
+        return [_wide(v) for v in value]
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+        return value.float()
+    return value

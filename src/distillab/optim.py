@@ -1,0 +1,116 @@
+"""Recipes: optimiser, schedule, epochs and batch, the numbers that only make sense together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from distillab.config import did_you_mean
+from distillab.errors import UserError
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("one_cycle", "cosine", "step", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step, over all devices together.
+        optimizer: sgd or adamw.
+        lr: the highest learning rate.
+        momentum, nesterov: of sgd.
+        weight_decay: on all parameters, or on weights only (`decay_norms=False` spares biases and normalisation).
+        schedule: one_cycle, cosine, step or constant.
+        warmup: share of the steps in which the rate rises to `lr`.
+        milestones: shares of the steps after which a step schedule multiplies by `gamma`.
+        clip: largest gradient norm; None does not clip.
+        accumulate: batches per optimiser step.
+        patience: epochs without a better validation accuracy after which the fit stops; None never stops early.
+        precision: Lightning's, e.g. 32-true, bf16-mixed, 16-mixed.
+    """
+
+    epochs: int = 8
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 3e-3
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.01
+    decay_norms: bool = False
+    schedule: str = "one_cycle"
+    warmup: float = 0.3
+    milestones: tuple[float, ...] = (0.625, 0.75, 0.875)
+    gamma: float = 0.1
+    clip: float | None = None
+    accumulate: int = 1
+    patience: int | None = None
+    precision: str = "32-true"
+
+    @classmethod
+    def of(cls, config: Recipe | Mapping[str, Any] | None, path: str = "recipe") -> Recipe:
+        """Check a config.
+
+        Raises:
+            UserError: an unknown key, or a number out of its range.
+        """
+        if isinstance(config, cls):
+            return config
+        known = [field.name for field in fields(cls)]
+        for key in config or {}:
+            if key not in known:
+                raise UserError(f'{path} has no "{key}"{did_you_mean(key, known)} (allowed: {", ".join(known)})')
+        recipe = cls(**{k: tuple(v) if k == "milestones" else v for k, v in (config or {}).items()})
+        for key in ("epochs", "batch_size", "accumulate"):
+            value = getattr(recipe, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"{path}.{key} must be a whole number from 1, got {value!r}")
+        for key in ("lr", "momentum", "weight_decay", "warmup", "gamma"):
+            value = getattr(recipe, key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise UserError(f"{path}.{key} must be a number from 0, got {value!r}")
+        for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(recipe, key) not in allowed:
+                raise UserError(f'{path}.{key} must be one of {", ".join(allowed)}, got "{getattr(recipe, key)}"')
+        return recipe
+
+
+def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of a recipe.
+
+    All parameters are in it from the first step; one without a gradient (frozen in a phase) is passed over.
+    """
+    parameters = list(parameters)
+    weights = [p for p in parameters if p.ndim > 1 or recipe.decay_norms]
+    spared = [p for p in parameters if p.ndim <= 1 and not recipe.decay_norms]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    # Lightning cannot clip a fused optimiser's gradients in half precision.
+    fused = recipe.clip is None
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
+    return torch.optim.AdamW(groups, recipe.lr, fused=fused)
+
+
+def lr_factor(recipe: Recipe, step: int, steps: int) -> float:
+    """The share of `lr` that step `step` of `steps` learns with: a pure function, so a resume needs no state."""
+    # 1) while it warms up
+    rising = recipe.warmup * steps
+    if recipe.schedule in ("one_cycle", "cosine") and step < rising:
+        passed = (step + 1) / (rising + 1)
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * passed)) if recipe.schedule == "one_cycle" else passed
+    # 2) while it falls
+    if recipe.schedule in ("one_cycle", "cosine"):
+        passed = min((step - rising) / max(steps - rising, 1), 1.0)
+        return 0.5 * (1 + math.cos(math.pi * passed))
+    # 3) where it stands, or falls by steps
+    if recipe.schedule == "step":
+        return recipe.gamma ** sum(step >= share * steps for share in recipe.milestones)
+    return 1.0

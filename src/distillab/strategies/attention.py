@@ -1,0 +1,77 @@
+"""Attention transfer: where in the image the activations are strong (Zagoruyko, Komodakis, arXiv 1612.03928)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec, match_stages
+from distillab.strategies.base import Outputs, Term, choose_stage
+
+
+def attention_map(features: Tensor, p: float = 2) -> Tensor:
+    """Mean over channels of |F|^p, flattened and L2-normalised: (N, C, H, W) → (N, H·W)."""
+    return F.normalize(features.abs().pow(p).mean(1).flatten(1))
+
+
+def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
+    """Mean squared difference of the two attention maps; the larger map is average-pooled to the smaller.
+
+    Args:
+        F_s: student map (N, C_s, H_s, W_s).
+        F_t: teacher map (N, C_t, H_t, W_t); receives no gradient. Channels may differ.
+        p: power of the activations.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: not two maps of one batch size.
+    """
+    if F_s.ndim != 4 or F_t.ndim != 4 or len(F_s) != len(F_t):
+        raise UserError(
+            f"F_s and F_t must be maps (N, C, H, W) of one N, got {tuple(F_s.shape)} and {tuple(F_t.shape)}"
+        )
+    wide = torch.promote_types(F_s.dtype, torch.float32)
+    F_s, F_t = F_s.to(wide), F_t.detach().to(wide)
+    size = (min(F_s.shape[2], F_t.shape[2]), min(F_s.shape[3], F_t.shape[3]))
+    F_s, F_t = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (F_s, F_t))
+    return (attention_map(F_s, p) - attention_map(F_t, p)).square().mean()
+
+
+class AttentionTransfer(Term):
+    """The term of `attention_transfer`, summed over stages.
+
+    Args:
+        weight: factor in the loss.
+        stages: `all`, or a list of stages (first, middle, last, a number, a module path of the student).
+        p: power of the activations.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+
+    def __init__(
+        self, weight: float | Mapping[str, float] = 1000.0, stages: str | list[str | int] = "all", p: float = 2
+    ) -> None:
+        super().__init__(weight)
+        self.stages = stages
+        self.p = self.number("p", p, above=0)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Pair the stages."""
+        partner = dict(match_stages(student, teacher))
+        chosen = list(partner) if self.stages == "all" else self.stages
+        chosen = [chosen] if isinstance(chosen, str | int) else chosen
+        if self.stages != "all":
+            chosen = [choose_stage(stage, student, list(partner)) for stage in chosen]
+        self.pairs = [(stage, partner[stage]) for stage in chosen]
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        losses = [attention_transfer(student.stages[i], teacher.stages[j], self.p) for i, j in self.pairs]
+        return torch.stack(losses).sum()

@@ -1,0 +1,166 @@
+"""What every loss term is: a module with a weight, numbers that may follow a schedule, and declared needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+
+STUDENT_OR_TEACHER = ("logits", "stages", "preactivations", "embedding", "head")
+READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in STUDENT_OR_TEACHER} | {
+    "batch.labels",
+    "batch.index",
+    "batch.views",
+}
+
+
+class Outputs:
+    """What one model gave for each view of a batch: `outputs[1].logits`; `outputs.logits` is view 0."""
+
+    def __init__(self, views: list[SimpleNamespace]) -> None:
+        self._views = views
+
+    def __getitem__(self, view: int) -> SimpleNamespace:
+        return self._views[view]
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._views[0], name)
+
+
+class Schedule:
+    """A number that changes over the epochs.
+
+    Args:
+        value: what it is at its fullest.
+        warmup: epochs over which it rises linearly from value / warmup.
+        start: epoch before which it is 0; the other numbers count from there.
+        until: epoch from which it is 0 again.
+        cosine: epochs over which it falls to 0 along a half cosine, after any warm-up.
+    """
+
+    KEYS = ("value", "warmup", "start", "until", "cosine")
+
+    def __init__(
+        self, value: float, warmup: int = 0, start: int = 0, until: int | None = None, cosine: int = 0
+    ) -> None:
+        self.value, self.warmup, self.start, self.until, self.cosine = value, warmup, start, until, cosine
+
+    def __call__(self, epoch: int) -> float:
+        """The number in an epoch, counted from 0."""
+        if epoch < self.start or (self.until is not None and epoch >= self.until):
+            return 0.0
+        epoch -= self.start
+        if epoch < self.warmup:
+            return self.value * (epoch + 1) / self.warmup
+        if self.cosine:
+            passed = min((epoch - self.warmup) / self.cosine, 1.0)
+            return self.value * 0.5 * (1 + math.cos(math.pi * passed))
+        return self.value
+
+
+class Term(nn.Module):
+    """One named loss of a strategy.
+
+    A subclass sets the class attributes and writes `forward`, or `rows` where the loss is a mean over samples.
+    Its parameters (connectors) are trained and saved with the student.
+
+    Attributes:
+        needs: the dotted names that `forward` reads, out of `READABLE`; nothing else is handed over.
+        kind: `task` (learns from labels) or `distil` (learns from the teacher).
+        views: how many views of each sample it wants.
+        rowwise: True where `rows` gives one value per sample.
+        soft_labels: True where labels may be distributions.
+        weight: factor of the term in the loss.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[Literal["task", "distil"]] = "distil"
+    views: ClassVar[int] = 1
+    rowwise: ClassVar[bool] = False
+    soft_labels: ClassVar[bool] = False
+
+    def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
+        super().__init__()
+        self.schedules: dict[str, Schedule] = {}
+        self.weight = self.number("weight", weight)
+
+    def number(self, name: str, value: Any, above: float | None = None) -> float:
+        """Check a number, which may be a mapping for a `Schedule`, and give its value in epoch 0.
+
+        Args:
+            name: the attribute under which the term keeps it.
+            value: a number, or {value, warmup, start, until, cosine}.
+            above: the number must be larger than this.
+
+        Raises:
+            UserError: not a number, not finite, too small, or an unknown key.
+        """
+        if isinstance(value, Mapping):
+            unknown = set(value) - set(Schedule.KEYS)
+            if unknown or "value" not in value:
+                raise UserError(
+                    f"{name} takes a number or {{{', '.join(Schedule.KEYS)}}} with a value, got {dict(value)}"
+                )
+            self.number(name, value["value"], above)
+            self.schedules[name] = Schedule(**value)
+            return self.schedules[name](0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"{name} must be a number, got {value!r}")
+        if above is not None and value <= above:
+            raise UserError(f"{name} must be a number above {above:g}, got {value:g}")
+        return float(value)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move every scheduled number to its value in this epoch."""
+        for name, schedule in self.schedules.items():
+            setattr(self, name, schedule(epoch))
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec | None) -> None:
+        """Build what lies between the two models (connectors), from their specs. Nothing, unless said."""
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """The unweighted loss, a scalar."""
+        rows = self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None))
+        return rows.mean()
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor) -> Tensor:
+        """The unweighted loss of each sample, (N,)."""
+        raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
+
+    def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
+        """What is validated, counted and exported in the end: the student, unless said."""
+        return student
+
+
+def choose_stage(stage: str | int, spec: ModelSpec, among: list[int]) -> int:
+    """The stage number that a word (`first`, `middle`, `last`), a number or a module path means.
+
+    Args:
+        stage: the word, number or path.
+        spec: the model whose stages are meant.
+        among: the stage numbers that have a partner in the other model.
+
+    Raises:
+        UserError: no such stage; the model's stages are shown.
+    """
+    words = {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
+    names = {spec.stages[i].name: i for i in among}
+    if stage in words:
+        return words[stage]
+    if stage in names:
+        return names[stage]
+    if isinstance(stage, int) and not isinstance(stage, bool) and 0 <= stage < len(among):
+        return among[stage]
+    raise UserError(
+        f'{spec.name} has no stage "{stage}"; allowed: first, middle, last, a number from 0 to {len(among) - 1}, '
+        f"or one of {', '.join(names)}"
+    )

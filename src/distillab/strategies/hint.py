@@ -1,0 +1,60 @@
+"""FitNets' hints: the student's map, through a connector, regresses the teacher's (arXiv 1412.6550)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec, match_stages
+from distillab.strategies.base import Outputs, Term, choose_stage
+from distillab.strategies.connectors import MapConnector
+
+
+def hint(f_s: Tensor, f_t: Tensor) -> Tensor:
+    """Mean squared error of two feature tensors of one shape.
+
+    Args:
+        f_s: student features, any shape, already brought to the teacher's by a connector.
+        f_t: teacher features; receive no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that differ.
+    """
+    if f_s.shape != f_t.shape:
+        raise UserError(f"f_s and f_t must have one shape, got {tuple(f_s.shape)} and {tuple(f_t.shape)}")
+    wide = torch.promote_types(f_s.dtype, torch.float32)
+    return F.mse_loss(f_s.to(wide), f_t.detach().to(wide))
+
+
+class Hint(Term):
+    """The term of `hint`, with its connector.
+
+    Args:
+        weight: factor in the loss.
+        stage: first, middle, last, a number, or a module path of the student.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+
+    def __init__(self, weight: float | Mapping[str, float] = 100.0, stage: str | int = "middle") -> None:
+        super().__init__(weight)
+        self.stage = stage
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Choose the pair of stages and build the connector between their shapes."""
+        partner = dict(match_stages(student, teacher))
+        self.student_stage = choose_stage(self.stage, student, list(partner))
+        self.teacher_stage = partner[self.student_stage]
+        self.connector = MapConnector(student.stages[self.student_stage], teacher.stages[self.teacher_stage])
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return hint(self.connector(student.stages[self.student_stage]), teacher.stages[self.teacher_stage])

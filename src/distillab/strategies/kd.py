@@ -1,0 +1,64 @@
+"""Knowledge distillation from the teacher's softened output (Hinton, Vinyals, Dean, arXiv 1503.02531)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.strategies.base import Term
+
+
+def kd_rows(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
+    """`kd` of each row: (N, C), (N, C) → (N,)."""
+    wide = torch.promote_types(s.dtype, torch.float32)
+    log_student = F.log_softmax(s.to(wide) / temperature, dim=-1)
+    log_teacher = F.log_softmax(t.detach().to(wide) / temperature, dim=-1)
+    # Summed over classes, not averaged; T² keeps the gradient's size independent of T.
+    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
+
+
+def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
+    """T² · KL(softmax(t / T) ‖ softmax(s / T)), summed over classes, mean over the batch.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        temperature: T > 0.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that differ, or a temperature that is not above 0.
+    """
+    if s.shape != t.shape:
+        raise UserError(f"s and t must have one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
+    if temperature <= 0:
+        raise UserError(f"temperature must be a number above 0, got {temperature}")
+    return kd_rows(s, t, temperature).mean()
+
+
+class KD(Term):
+    """The term of `kd`.
+
+    Args:
+        weight: factor in the loss.
+        temperature: T > 0, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
+
+    def __init__(
+        self, weight: float | Mapping[str, float] = 0.9, temperature: float | Mapping[str, float] = 4.0
+    ) -> None:
+        super().__init__(weight)
+        self.temperature = self.number("temperature", temperature, above=0)
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides → (N,)."""
+        return kd_rows(student_logits, teacher_logits, self.temperature)

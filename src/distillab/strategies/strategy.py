@@ -1,0 +1,152 @@
+"""A strategy: named terms, and the phases in which they act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from distillab.config import build, did_you_mean
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import READABLE, Term
+
+TRAIN = ("connectors", "student", "both")
+OPTIMIZER = ("fresh", "keep")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs: which terms act, what they train, whether the optimiser starts afresh."""
+
+    start: int
+    epochs: int
+    terms: tuple[str, ...]
+    train: str = "both"
+    fresh: bool = True
+
+
+class Strategy(nn.Module):
+    """Named terms and, where the method has them, phases.
+
+    Args:
+        terms: name → term.
+        phases: mappings of {epochs, terms, train, optimizer}; None is one phase of all terms.
+
+    Raises:
+        UserError: no term, a term that is none, or an ill-formed phase.
+    """
+
+    def __init__(self, terms: Mapping[str, Term], phases: Sequence[Mapping[str, Any]] | None = None) -> None:
+        super().__init__()
+        if not terms:
+            raise UserError("strategy has no term left; choose one, e.g. strategy=kd")
+        for name, term in terms.items():
+            if not isinstance(term, Term):
+                raise UserError(f"strategy.{name} is a {type(term).__name__}, not a distillab.strategies.base.Term")
+            if unknown := set(term.needs) - READABLE:
+                raise UserError(
+                    f"strategy.{name} needs {', '.join(sorted(unknown))}; readable: {', '.join(sorted(READABLE))}"
+                )
+        self.terms = nn.ModuleDict(terms)
+        self.phases = phases
+        for phase in phases or ():
+            self._check(phase)
+
+    @classmethod
+    def of(cls, strategy: Strategy | Mapping[str, Any]) -> Strategy:
+        """From a config (`_target_`s), from ready terms by name, or a Strategy as it is."""
+        if isinstance(strategy, cls):
+            return strategy
+        if not isinstance(strategy, Mapping):
+            raise UserError("strategy must be one of the files in conf/strategy, e.g. strategy=kd")
+        terms = {}
+        for name, node in strategy.items():
+            if name == "phases":
+                continue
+            if isinstance(node, Mapping):
+                node = build(node, f"strategy.{name}")
+            terms[name] = node
+        return cls(terms, strategy.get("phases"))
+
+    def _check(self, phase: Mapping[str, Any]) -> None:
+        keys = ("epochs", "terms", "train", "optimizer")
+        for key in phase:
+            if key not in keys:
+                raise UserError(f'strategy.phases: unknown key "{key}" (allowed: {", ".join(keys)})')
+        for name in phase.get("terms") or ():
+            if name not in self.terms:
+                known = list(self.terms)
+                raise UserError(
+                    f'strategy.phases: no term "{name}"{did_you_mean(name, known)} (terms: {", ".join(known)})'
+                )
+        for key, allowed in (("train", TRAIN), ("optimizer", OPTIMIZER)):
+            if phase.get(key, allowed[0]) not in allowed:
+                raise UserError(f'strategy.phases: {key} must be one of {", ".join(allowed)}, got "{phase[key]}"')
+
+    def plan(self, epochs: int) -> list[Phase]:
+        """The phases laid out over a recipe's epochs.
+
+        Raises:
+            UserError: they do not fit; every phase needs an epoch.
+        """
+        if not self.phases:
+            return [Phase(0, epochs, tuple(self.terms))]
+        lengths = [phase.get("epochs") for phase in self.phases]
+        lengths = [max(1, round(n * epochs)) if n is not None and n < 1 else n for n in lengths]
+        given = sum(n for n in lengths if n is not None)
+        left = lengths.count(None)
+        if left > 1 or given + left > epochs or (not left and given != epochs):
+            raise UserError(
+                f"strategy.phases take {given} epochs{' and what is left' if left else ''}, but recipe.epochs={epochs}; "
+                f"set recipe.epochs to at least {given + left}"
+            )
+        plan, start = [], 0
+        for phase, length in zip(self.phases, lengths, strict=True):
+            length = epochs - given if length is None else int(length)
+            names = tuple(phase.get("terms") or self.terms)
+            plan.append(
+                Phase(start, length, names, phase.get("train", "both"), phase.get("optimizer", "fresh") == "fresh")
+            )
+            start += length
+        return plan
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec | None, seed: int) -> None:
+        """Let every term build its connectors; the same seed gives the same ones, however often it is called.
+
+        Raises:
+            UserError: a term that cannot work between these two models.
+        """
+        if teacher is None and self.needs_teacher:
+            wanting = next(name for name, term in self.terms.items() if any("teacher." in need for need in term.needs))
+            raise UserError(f"strategy.{wanting} reads a teacher, and there is none; choose one with teacher=…")
+        if teacher is not None and student.classes != teacher.classes:
+            raise UserError(
+                f"{student.name} tells {student.classes} classes apart and {teacher.name} {teacher.classes}; "
+                f"teacher.classes=[…] names the teacher's outputs"
+            )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for name, term in self.terms.items():
+                try:
+                    term.connect(student, teacher)
+                except UserError as error:
+                    raise UserError(f"strategy.{name}: {error}") from error
+
+    def needs(self, role: str) -> frozenset[str]:
+        """What all terms together read of `student`, `teacher` or `batch`."""
+        dotted = (need.split(".") for term in self.terms.values() for need in term.needs)
+        return frozenset(name for owner, name in dotted if owner == role)
+
+    @property
+    def views(self) -> int:
+        """How many views of each sample the most demanding term wants."""
+        return max(term.views for term in self.terms.values())
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term reads a teacher."""
+        return bool(self.needs("teacher"))

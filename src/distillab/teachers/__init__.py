@@ -1,0 +1,1 @@
+"""Where trained networks come from and are kept."""

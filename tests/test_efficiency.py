@@ -1,0 +1,117 @@
+import pytest
+import torch
+from torch import nn
+
+from distillab.evaluation import efficiency
+
+
+def small_net():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=4),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 5),
+    )  # fmt: skip
+
+
+def test_parameters_and_bytes_by_hand():
+    model = small_net()
+    weights = (3 * 8 * 9 + 8) + (8 + 8) + (2 * 8 * 9 + 8) + (8 * 5 + 5)
+    assert efficiency.parameters(model) == weights
+    # BatchNorm's two running statistics (float32) and its counter (int64) travel with the weights.
+    assert efficiency.size_bytes(model) == 4 * (weights + 16) + 8
+    model[0].requires_grad_(False)
+    assert efficiency.parameters(model) == weights
+
+
+def test_size_is_the_safetensors_file_without_its_header(tmp_path):
+    from safetensors.torch import save_file
+
+    model = small_net().half()
+    path = tmp_path / "model.safetensors"
+    save_file(model.state_dict(), path)
+    header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
+    assert efficiency.size_bytes(model) == path.stat().st_size - header
+
+
+def test_tied_weights_count_once():
+    model = nn.Sequential(nn.Linear(7, 7, bias=False), nn.Linear(7, 7, bias=False))
+    model[1].weight = model[0].weight
+    assert (efficiency.parameters(model), efficiency.size_bytes(model)) == (49, 4 * 49)
+
+
+def test_multiply_adds_by_hand():
+    expected = 8 * 16 * 16 * (3 * 9) + 8 * 8 * 8 * (2 * 9) + 8 * 5
+    assert efficiency.multiply_adds(small_net(), (3, 16, 16)) == expected
+    assert efficiency.multiply_adds(small_net().to(torch.bfloat16), (3, 16, 16)) == expected
+
+
+def test_attention_is_counted_though_its_inference_kernel_is_fused():
+    tokens, width, inner = 10, 16, 32
+    layer = nn.TransformerEncoderLayer(width, 4, inner, batch_first=True)
+    projections, products, feedforward = 4 * tokens * width**2, 2 * tokens**2 * width, 2 * tokens * width * inner
+    assert efficiency.multiply_adds(layer, (tokens, width)) == projections + products + feedforward
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize(
+    "measurement", [efficiency.multiply_adds, lambda *given: efficiency.latency(*given, seconds=0.02)]
+)
+def test_the_model_is_left_as_found(measurement):
+    model = small_net().train()
+    model[1].eval()  # a frozen BatchNorm inside a training model
+    flags = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    random_state = torch.random.get_rng_state()
+    measurement(model, (3, 8, 8))
+    assert [module.training for module in model.modules()] == flags
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), random_state)
+    assert model(torch.rand(2, 3, 8, 8)).requires_grad
+
+
+def test_flags_come_back_after_an_error():
+    model = small_net().train()
+    with pytest.raises(RuntimeError):
+        efficiency.multiply_adds(model, (4, 8, 8))
+    assert all(module.training for module in model.modules()) and torch.is_grad_enabled()
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Recorder(nn.Module):
+    """Takes 1 ms per call of one sample and 4 ms for more, at first 30 ms, as a cold model would."""
+
+    def __init__(self, cold=3):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.cold, self.seen = cold, []
+
+    def forward(self, images):
+        from time import perf_counter
+
+        self.seen.append((len(images), self.training, torch.is_grad_enabled()))
+        end = perf_counter() + (0.03 if len(self.seen) <= self.cold else 0.001 if len(images) == 1 else 0.004)
+        while perf_counter() < end:
+            pass
+        return images
+
+
+def test_latency_is_in_milliseconds_and_without_the_warm_up():
+    model = Recorder()
+    times = efficiency.latency(model, (2,), runs=20, seconds=2.0)
+    assert 1 <= times["latency_ms"] < 4 <= times["latency_batch_ms"] < 20
+    assert times["latency_ms"] <= times["latency_p95_ms"]
+    sizes = [size for size, *_ in model.seen]
+    assert (sizes.count(1), sizes.count(64)) == (efficiency.WARMUP + 20, efficiency.WARMUP + 2)
+    assert not any(training or gradient for _, training, gradient in model.seen)
+
+
+def test_latency_of_a_slow_model_keeps_to_its_time():
+    model = Recorder(cold=1000)
+    times = efficiency.latency(model, (2,), seconds=0.02)
+    assert len(model.seen) == 2 and times["latency_ms"] >= 30 and times["latency_batch_ms"] >= 30
+
+
+def test_measure_names_its_conditions(monkeypatch):
+    monkeypatch.setattr(efficiency, "latency", lambda *_: dict.fromkeys(["latency_ms"], 1.0))
+    found = efficiency.measure(small_net(), (3, 16, 16), "cpu")
+    assert (found["device"], found["threads"], found["latency_ms"]) == ("cpu", torch.get_num_threads(), 1.0)
+    assert found["multiply_adds"] == efficiency.multiply_adds(small_net(), (3, 16, 16))
