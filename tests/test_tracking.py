@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from distillab import files
 from distillab.errors import UserError
 from distillab.tracking import leaderboard, loggers, plots, result, table
 
@@ -33,7 +34,7 @@ def made(strategy="kd", top1=0.95, baseline=0.93, teacher=0.97, **changes):
 
 def put(runs, *results):
     for number, content in enumerate(results):
-        result.write_json(runs / content["name"] / f"{number:010x}" / "result.json", content)
+        files.write_json(runs / content["name"] / f"{number:010x}" / "result.json", content)
 
 
 def rows_of(runs):
@@ -46,12 +47,12 @@ def rows_of(runs):
 
 def test_write_json_is_atomic_and_knows_no_nan(tmp_path):
     path = tmp_path / "new" / "result.json"
-    result.write_json(path, {"a": float("nan"), "b": [float("inf"), 1.5], "c": Path("x")})
+    files.write_json(path, {"a": float("nan"), "b": [float("inf"), 1.5], "c": Path("x")})
     assert json.loads(path.read_text()) == {"a": None, "b": [None, 1.5], "c": "x"}
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        result.write_json(path, {"a": 1, "b": object()})
-    with pytest.raises(OSError, match="disk"), result.replacing(path) as temporary:
+        files.write_json(path, {"a": 1, "b": object()})
+    with pytest.raises(OSError, match="disk"), files.replacing(path) as temporary:
         temporary.write_text('{"half')
         raise OSError("disk full")
     assert path.read_bytes() == before

@@ -275,7 +275,9 @@ def _show(result: Mapping[str, Any], directory: Path) -> None:
     with _writable(runs):
         leaderboard.update(runs)
         accuracy_against_parameters(load_all(runs)[0], runs / "accuracy_vs_parameters.png")
-    Console().print(final_table(result))
+    console = Console()
+    # A pipe has no width of its own; 80 columns would break every cell.
+    (console if console.is_terminal else Console(width=140)).print(final_table(result))
     say(verdict(result))
     say(
         f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"

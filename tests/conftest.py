@@ -1,0 +1,31 @@
+"""Small real data and networks that several tests share."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from distillab.data.images import Digits
+from distillab.models.cifar_resnet import CifarResNet
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    data = Digits("digits", tmp_path_factory.mktemp("store"), samples=256, augment={"crop": 1})
+    data.prepare()
+    return data
+
+
+@pytest.fixture
+def network():
+    def make(seed=0, depth=8, classes=10):
+        torch.manual_seed(seed)
+        return CifarResNet(depth, num_classes=classes, in_channels=1)
+
+    return make
+
+
+@pytest.fixture
+def plain_loader(digits):
+    batches = list(digits.configure(64, 0).train_dataloader())
+    images = torch.cat([batch.views[0] for batch in batches]).float() / 255
+    return DataLoader(TensorDataset(images, torch.cat([batch.labels for batch in batches])), batch_size=64)
