@@ -107,6 +107,7 @@ class Distillation(L.LightningModule):
         self.phase = phase
         for parameter in self._trainable:
             parameter.requires_grad_(parameter in self._reached[phase])
+        self.train()
 
     def train(self, mode: bool = True) -> Distillation:
         """As usual, but a student that a phase does not train keeps its BatchNorm statistics too."""
@@ -131,7 +132,6 @@ class Distillation(L.LightningModule):
         phase = next(p for p in reversed(self.phases) if p.start <= epoch)
         if phase is not self.phase:
             self._enter(phase)
-            self.train()
             if len(self.phases) > 1:
                 self.print(f"phase {self.phases.index(phase) + 1} of {len(self.phases)}: {', '.join(phase.terms)}")
             wrapper = self.trainer.strategy
@@ -156,7 +156,8 @@ class Distillation(L.LightningModule):
             return {name: term.weight * _call(term, student, teacher, seen) for name, term in terms.items()}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Dropout depends on (seed, step, rank) alone, so a resumed run draws what the unbroken one drew."""
+        """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
+        self._set_rate(batch_idx)
         step = self.current_epoch * self.trainer.num_training_batches + batch_idx
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
 
@@ -210,20 +211,22 @@ class Distillation(L.LightningModule):
 
     # ------------------------------------------------------------------ optimiser and checkpoint
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """One optimiser over student and connectors; every phase that starts it afresh has its own schedule."""
-        optimizer = make_optimizer(self.recipe, self._trainable)
-        steps = self.trainer.estimated_stepping_batches
-        per_epoch = steps / self.trainer.max_epochs
-        starts = [round(p.start * per_epoch) for p in self.phases if p.fresh or p.start == 0] + [steps]
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimiser over student and connectors, whatever the phase; `on_train_batch_start` sets its rate."""
+        return make_optimizer(self.recipe, self._trainable)
 
-        def factor(step: int) -> float:
-            start = max(s for s in starts[:-1] if s <= step)
-            end = min((s for s in starts if s > step), default=steps)
-            return lr_factor(self.recipe, step - start, end - start)
+    def _set_rate(self, batch_idx: int) -> None:
+        """The learning rate as a function of the place in the schedule, which a phase that starts afresh restarts.
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        Not a scheduler: one asks for the number of steps before a checkpoint is restored, and Lightning then sets the
+        loader up too early to give it its place in the epoch back.
+        """
+        starts = [phase.start for phase in self.phases if phase.fresh or phase.start == 0]
+        start = max(epoch for epoch in starts if epoch <= self.current_epoch)
+        end = min((epoch for epoch in starts if epoch > start), default=self.trainer.max_epochs)
+        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches - start
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            group["lr"] = self.recipe.lr * lr_factor(self.recipe, epochs / (end - start))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave a frozen teacher out: it has its own file."""

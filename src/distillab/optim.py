@@ -99,18 +99,22 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
     return torch.optim.AdamW(groups, recipe.lr, fused=fused)
 
 
-def lr_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """The share of `lr` that step `step` of `steps` learns with: a pure function, so a resume needs no state."""
-    # 1) while it warms up
-    rising = recipe.warmup * steps
-    if recipe.schedule in ("one_cycle", "cosine") and step < rising:
-        passed = (step + 1) / (rising + 1)
-        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * passed)) if recipe.schedule == "one_cycle" else passed
+def lr_factor(recipe: Recipe, passed: float) -> float:
+    """The share of `lr` that a step learns with: a pure function, so a resume needs no state.
+
+    Args:
+        recipe: its schedule.
+        passed: share of the schedule that lies behind, from 0 to below 1.
+    """
+    # 1) while it warms up: one_cycle along a half cosine from lr / 25, cosine in a line
+    if recipe.schedule in ("one_cycle", "cosine") and passed < recipe.warmup:
+        risen = passed / recipe.warmup
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * risen)) if recipe.schedule == "one_cycle" else risen
     # 2) while it falls
     if recipe.schedule in ("one_cycle", "cosine"):
-        passed = min((step - rising) / max(steps - rising, 1), 1.0)
-        return 0.5 * (1 + math.cos(math.pi * passed))
+        fallen = (passed - recipe.warmup) / max(1 - recipe.warmup, 1e-9)
+        return 0.5 * (1 + math.cos(math.pi * fallen))
     # 3) where it stands, or falls by steps
     if recipe.schedule == "step":
-        return recipe.gamma ** sum(step >= share * steps for share in recipe.milestones)
+        return recipe.gamma ** sum(passed >= share for share in recipe.milestones)
     return 1.0

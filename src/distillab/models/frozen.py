@@ -24,8 +24,9 @@ class FrozenTeacher(nn.Module):
 
     def __init__(self, model: ImageModel) -> None:
         super().__init__()
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.requires_grad_(False)
         self.spec = model.spec
+        self.train(False)  # a new module stands in train mode
 
     def train(self, mode: bool = True) -> FrozenTeacher:
         """Stay in eval mode, whatever the parent module does."""
