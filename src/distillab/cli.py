@@ -136,9 +136,9 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        allowed = list(error.options)
+        allowed = list(error.options or choices(group))  # of a list Hydra does not say what it could have held
         return f'{group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)}): {group}=…'
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         full_key, node = str(cause.full_key), cause.parent_node
