@@ -65,7 +65,7 @@ def build_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = build(node, role, **given)
-    name = str(config.get("name") or node["_target_"]).rpartition(".")[2]
+    name = config.get("name") or config.get("architecture") or node["_target_"].rpartition(".")[2]
     if weights:
         load_weights(net, weights, name, config["checkpoint"], f"{role}.checkpoint")
     channels = 3 if config.get("pretrained") else input_shape[0]

@@ -1,0 +1,162 @@
+"""The whole path, small but real: store, result, reuse, teachers from files, and the command itself."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from distillab import config, experiment
+from distillab.errors import UserError
+
+SMALL = ["student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3"]
+ROLE_FIGURES = (
+    "name",
+    "top1",
+    "parameters",
+    "multiply_adds",
+    "latency_ms",
+    "latency_p95_ms",
+    "latency_batch_ms",
+    "size_bytes",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("place")
+
+
+def run(place, *overrides):
+    paths = [f"paths.runs={place}/runs", f"paths.store={place}/store"]
+    cfg = OmegaConf.to_container(config.compose([*SMALL, *paths, *overrides]), resolve=True)
+    return experiment.run(cfg, config.strategy_label(cfg["strategy"]), "python train.py", list(overrides))
+
+
+def directory(place, result):
+    return place / "runs" / result["name"] / result["config_hash"]
+
+
+@pytest.fixture(scope="module")
+def hint(place):
+    return run(place, "strategy=hint")
+
+
+def test_a_run_writes_what_it_promises(place, hint):
+    folder = directory(place, hint)
+    written = json.loads((folder / "result.json").read_text())
+    for key in ("schema", "command", "config", "config_hash", "versions", "seeds", "strategy", "gain", "seconds"):
+        assert key in written
+    for role in ("teacher", "baseline", "student"):
+        assert all(written[role][figure] is not None for figure in ROLE_FIGURES), role
+        assert 0 < written[role]["top1"] <= 1
+    assert written["gain"] == pytest.approx(written["student"]["top1"] - written["baseline"]["top1"])
+    assert (folder / "checkpoints" / "last.ckpt").is_file() and (folder / "checkpoints" / "best.ckpt").is_file()
+    assert (folder / "config.yaml").is_file()
+    for name in ("leaderboard.csv", "leaderboard.md", "accuracy_vs_parameters.png"):
+        assert (place / "runs" / name).stat().st_size > 0
+
+
+def test_the_exported_student_is_the_tested_one(place, hint):
+    """Loaded as a teacher from its file alone it scores what the result says."""
+    file = directory(place, hint) / "student.safetensors"
+    result = run(place, f"teacher.checkpoint={file}", "teacher=resnet8", "baseline=false")
+    assert result["teacher"]["top1"] == hint["student"]["top1"]
+    assert result["gain"] is None and result["teacher"]["seen_validation"] == "unknown"
+
+
+def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, capsys):
+    result = run(place, "strategy=attention")
+    assert result["teacher"]["reused"] and result["baseline"]["reused"]
+    assert result["baseline"]["top1"] == hint["baseline"]["top1"]
+    alone = run(place, "strategy=none")
+    assert alone["student"]["reused"] and alone["student"]["top1"] == hint["baseline"]["top1"] and alone["gain"] is None
+    capsys.readouterr()
+    again = run(place, "strategy=hint")
+    assert "rerun=true repeats it" in capsys.readouterr().out and again["created"] == hint["created"]
+
+
+def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint):
+    result = run(place, "strategy=kd", "seed=1")
+    assert result["teacher"]["reused"] and not result["baseline"]["reused"]
+
+
+def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys, tmp_path):
+    store = next((place / "store" / "networks").glob("resnet14-*")) / "model.safetensors"
+    from safetensors.torch import load_file
+
+    weights = load_file(store)
+    order = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    weights["fc.weight"], weights["fc.bias"] = weights["fc.weight"][order], weights["fc.bias"][order]
+    torch.save(weights, tmp_path / "shuffled.pt")
+    wrong = run(place, f"teacher.checkpoint={tmp_path}/shuffled.pt", "baseline=false", "recipe.epochs=1")
+    told = capsys.readouterr().err
+    named = [hint["data"]["class_names"][i] for i in order]
+    assert (
+        f"your class order differs: teacher resnet14 is right on {100 * wrong['teacher']['top1_validation']:.1f} %"
+        in told
+    )
+    assert f"teacher.classes=[{','.join(named)}]" in told
+    right = run(
+        place, f"teacher.checkpoint={tmp_path}/shuffled.pt", f"teacher.classes=[{','.join(named)}]", "baseline=false"
+    )
+    assert right["teacher"]["top1"] == pytest.approx(hint["teacher"]["top1"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["strategy=hint", "strategy.hint.stage=layer9"],
+            'strategy.hint: resnet8 has no stage "layer9"; allowed: first, middle, last',
+        ),
+        (["student.stages=[layer1,nothing]"], 'student: resnet8 has no stage "nothing"'),
+        (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: there is no file absent.pt"),
+        (["data=folder", "data.root=absent"], "absent"),
+        (["recipe.batch_size=100000"], "recipe.batch_size"),
+        (["recipe.batch_size=0"], "recipe.batch_size must be a whole number from 1, got 0"),
+        (["student=custom"], "student._target_ is missing"),
+        (["student=custom", "student._target_=nowhere.Net"], 'student._target_: cannot import "nowhere.Net"'),
+        (["paths.runs=/proc/runs"], "cannot write to /proc/runs"),
+        (["paths.store=/proc/store"], "/proc/store"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_trained(place, overrides, said):
+    with pytest.raises(UserError) as caught:
+        run(place, "name=bad", *overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not list((place / "runs").glob("bad/*/result.json"))
+
+
+def test_the_wheel_runs_elsewhere_with_a_method_and_a_network_of_the_users(tmp_path):
+    """The wheel, unpacked outside the checkout; README's method in one file and one YAML; a class beside them."""
+    built = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(built, check=True, capture_output=True, cwd=Path(__file__).parents[1])
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    user = tmp_path / "user"
+    (user / "my_conf" / "strategy").mkdir(parents=True)
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name, language in (("my_methods.py", "python"), ("my_conf/strategy/logit_mse.yaml", "yaml")):
+        block = readme.split(f"```{language}\n# {name}\n")[1].split("```")[0]
+        (user / name).write_text(block)
+    (user / "my_package.py").write_text(
+        "from torch import nn\n"
+        "class MyNet(nn.Sequential):\n"
+        "    def __init__(self, num_classes, in_channels):\n"
+        "        super().__init__(nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2),\n"
+        "                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes))\n"
+    )
+    words = ["--config-dir", "my_conf", "strategy=logit_mse", "debug=quick", "teacher=resnet8", "data.samples=64"]
+    words += ["student=custom", "student._target_=my_package.MyNet"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    command = [sys.executable, "-c", "from distillab.cli import main; main()", *words]
+    done = subprocess.run(command, cwd=user, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(next(user.glob("runs/debug/*/result.json")).read_text())
+    assert result["strategy"] == "logit_mse" and result["student"]["name"] == "MyNet"
