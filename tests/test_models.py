@@ -1,0 +1,130 @@
+"""The zoo against its published sizes; specs, taps and adapters."""
+
+import pytest
+import torch
+from torch import nn
+
+from distillab.errors import UserError
+from distillab.evaluation.efficiency import multiply_adds, parameters
+from distillab.models.cifar_resnet import CifarResNet
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import match_stages
+from distillab.models.taps import Taps
+from distillab.models.torchvision import torchvision_classifier
+
+SIZES = {  # depth, width, stem: millions of parameters and of multiply-adds, 32×32, 100 classes
+    (8, 1, 16): (0.084, 12.5),
+    (14, 1, 16): (0.181, 26.7),
+    (20, 1, 16): (0.278, 40.8),
+    (32, 1, 16): (0.473, 69.1),
+    (56, 1, 16): (0.862, 125.8),
+    (110, 1, 16): (1.737, 253.2),
+    (8, 4, 32): (1.234, 177.1),
+    (32, 4, 32): (7.434, 1083),
+}
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_the_cifar_resnets_have_their_published_size(shape):
+    net = CifarResNet(*shape, num_classes=100)
+    millions = parameters(net) / 1e6, multiply_adds(net, (3, 32, 32)) / 1e6
+    assert millions == pytest.approx(SIZES[shape], rel=0.006)
+
+
+def test_resnet50_with_the_small_stem_has_its_published_size():
+    net = torchvision_classifier("resnet50", 100, image_size=32)
+    millions = parameters(net) / 1e6, multiply_adds(net, (3, 32, 32)) / 1e6
+    assert millions == pytest.approx((23.705, 1298), rel=0.001)
+
+
+def test_the_dry_run_touches_nothing():
+    net = torchvision_classifier("resnet18", 10, 1, 8).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    spec = ImageModel(net, (1, 8, 8), stages=["layer1", "layer4"]).spec
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert all(m.training for m in net.modules())
+    assert [(s.channels, s.height, s.width) for s in spec.stages] == [(64, 8, 8), (512, 1, 1)]
+    assert (spec.embedding, spec.classes, spec.head) == (512, 10, "fc")
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "efficientnet_b0", "vgg11_bn", "densenet121"])
+def test_other_torchvision_families_show_stages(architecture):
+    spec = ImageModel(torchvision_classifier(architecture, 5, 3, 32), (3, 32, 32)).spec
+    assert len(spec.stages) >= 2 and spec.classes == 5
+    assert [s.height for s in spec.stages] == sorted((s.height for s in spec.stages), reverse=True)
+
+
+def test_tokens_become_maps():
+    net = torchvision_classifier("vit_b_16", 5, image_size=32)
+    model = ImageModel(net, (3, 32, 32))
+    assert len(model.spec.stages) == 4 and model.spec.stages[0].channels == 768
+    maps = Taps(model.eval(), {"stages"})(torch.rand(2, 3, 32, 32)).stages
+    assert maps[-1].shape == (2, 768, 2, 2)
+
+
+def test_taps_read_what_the_network_computes():
+    model = ImageModel(CifarResNet(8, num_classes=10), (3, 32, 32)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    read = Taps(model, {"logits", "stages", "preactivations", "embedding", "head"})(images)
+    assert torch.equal(read.head(read.embedding), read.logits)
+    assert torch.equal(read.stages[-1].mean((2, 3)), read.embedding)
+    for stage, before in zip(read.stages, read.preactivations, strict=True):
+        assert (before < 0).any()  # an in-place ReLU would have overwritten them
+        assert torch.equal(before.relu(), stage)
+
+
+def test_only_what_was_asked_for_is_there():
+    read = Taps(ImageModel(CifarResNet(8), (3, 32, 32)), {"logits"})(torch.rand(1, 3, 32, 32))
+    with pytest.raises(AttributeError):
+        _ = read.stages
+
+
+def test_stages_pair_by_number_else_by_resolution_else_are_refused():
+    small = ImageModel(CifarResNet(8, in_channels=1), (1, 8, 8), name="small").spec
+    large = ImageModel(
+        torchvision_classifier("resnet18", 10, 1, 8), (1, 8, 8), "large", stages=[f"layer{i}" for i in (1, 2, 3, 4)]
+    ).spec
+    assert match_stages(small, small) == [(0, 0), (1, 1), (2, 2)]
+    assert match_stages(small, large) == [(0, 0), (1, 1), (2, 2)]
+    odd = ImageModel(
+        nn.Sequential(nn.Conv2d(1, 4, 4, 4), nn.Flatten(), nn.Linear(16, 10)), (1, 8, 8), "odd", stages=["0"]
+    ).spec
+    with pytest.raises(UserError, match=r"layer1 \(16×8×8\).* against"):
+        match_stages(
+            small,
+            ImageModel(
+                nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)), (1, 8, 8), stages=["0"]
+            ).spec,
+        )
+    assert match_stages(small, odd) == [(2, 0)]
+
+
+def test_normalisation_size_and_class_order_belong_to_the_model():
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            assert x.shape[1:] == (3, 16, 16)
+            return x.mean((2, 3))
+
+    model = ImageModel(Mean(), (1, 8, 8), mean=[0.5] * 3, std=[0.25, 0.5, 1.0], input_size=16, class_order=[2, 0, 1])
+    assert model(torch.ones(1, 1, 8, 8))[0].tolist() == pytest.approx([0.5, 2.0, 1.0])
+    assert "mean" not in model.state_dict()
+
+
+def test_pretrained_weights_come_from_a_local_file(tmp_path, monkeypatch):
+    from torchvision import models
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = models.get_model_weights("resnet18").DEFAULT
+    file = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    source = models.resnet18()
+    torch.save(source.state_dict(), file)
+    net = torchvision_classifier("resnet18", 7, image_size=8, pretrained=True)
+    assert torch.equal(net.layer1[0].conv1.weight, source.layer1[0].conv1.weight) and net.fc.out_features == 7
+    file.write_text("no weights")
+    with pytest.raises(UserError, match="does not hold torchvision's weights"):
+        torchvision_classifier("resnet18", 7, pretrained=True)
