@@ -177,18 +177,17 @@ def _guess_head(calls: list[Call], classes: int) -> str | None:
 
 def _guess_stages(calls: list[Call]) -> list[str]:
     """The outermost module that ends each resolution; for tokens, four blocks at equal depths."""
-    maps: dict[tuple[int, int], str] = {}
+    maps: dict[int, str] = {}
     for call in calls:
-        if call.path and len(call.output) == 4 and call.output[2] > 1:
-            maps[call.output[2:]] = call.path  # modules end from the inside out: the last one is the outermost
+        if call.path and len(call.output) == 4 and 1 < call.output[2] <= min(maps, default=call.output[2]):
+            maps[call.output[2]] = call.path  # modules end from the inside out: the last one is the outermost
     if len(maps) > 1:
         return list(maps.values())
-    blocks = [c.path for c in calls if not c.leaf and len(c.output) == 3 and c.path.rpartition(".")[2].isdigit()]
-    blocks = blocks or [c.path for c in calls if not c.leaf and len(c.output) == 3 and c.path]
+    blocks = [c.path for c in calls if not c.leaf and len(c.output) == 3 and c.path[-1:].isdigit()]
     blocks = [path for path in dict.fromkeys(blocks) if path.count(".") == min(p.count(".") for p in blocks)]
     if len(blocks) >= 4:
         return [blocks[(len(blocks) * quarter) // 4 - 1] for quarter in (1, 2, 3, 4)]
-    return list(maps.values()) or blocks
+    return blocks or list(maps.values())
 
 
 def _last_activation(calls: list[Call], stage: str) -> str | None:
