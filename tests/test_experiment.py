@@ -160,3 +160,15 @@ def test_the_wheel_runs_elsewhere_with_a_method_and_a_network_of_the_users(tmp_p
     assert done.returncode == 0, done.stderr
     result = json.loads(next(user.glob("runs/debug/*/result.json")).read_text())
     assert result["strategy"] == "logit_mse" and result["student"]["name"] == "MyNet"
+
+
+def test_two_processes_train_teacher_baseline_and_both_phases(tmp_path):
+    """Rank 0 judges and writes, both train; the second phase reaches parameters that the first one froze."""
+    words = ["trainer=ddp", "trainer.accelerator=cpu", "debug=small", "strategy=hint_two_phase", "teacher=resnet8"]
+    words += ["teacher.recipe.epochs=2", "student=resnet14"]
+    command = [sys.executable, str(Path(__file__).parents[1] / "train.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(next(tmp_path.glob("runs/debug/*/result.json")).read_text())
+    assert result["student"]["epochs"] == 3 and result["baseline"]["top1"] and result["teacher"]["top1"]
+    assert done.stdout.count("epoch 1/3") == 2  # one line per fit, not per process

@@ -59,8 +59,8 @@ class Store:
             if distributed.rank == 0:
                 write_json(folder / "key.json", dict(key))
                 write_json(record, made)
-            distributed.barrier()
-            return folder, made, False
+            # Only process 0 judges; the others take its record, and wait until it is written.
+            return folder, distributed.from_first(made), False
 
     @contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
