@@ -240,6 +240,7 @@ def _import_quietly(trainer: Mapping[str, Any]) -> None:
         ".*does not have many workers.*",
         ".*litlogger.*",
         ".*exists and is not empty.*",
+        ".*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)
     distributed.start(trainer["accelerator"])
