@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image
 
 from distillab.errors import UserError
+from distillab.files import write_json
 
 CHUNK = 64  # files per task: fewer would pay more for the pool than for the decoding
 GREY_MODES = ("1", "L", "LA", "La")
@@ -150,11 +151,7 @@ class DecodedStore:
     def note(self, listing: str, note: dict[str, Any]) -> None:
         """Remember it for the next start."""
         with self._writing():
-            path = self.folder / "index" / f"{listing}.json"
-            path.parent.mkdir(exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(note))
-            os.replace(temporary, path)
+            write_json(self.folder / "index" / f"{listing}.json", note)
 
     def load(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """The array (copy-on-write memory map), or None where it is absent, cut short or foreign."""

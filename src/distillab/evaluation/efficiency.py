@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from distillab.models.spec import evaluation_mode
 
 WARMUP = 3
 
@@ -39,7 +40,7 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _evaluating(model), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), evaluation_mode(model), FlopCounterMode(display=False) as counter:
             model(_sample(model, 1, input_shape))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
@@ -61,7 +62,7 @@ def latency(
     Returns:
         `latency_ms` and `latency_p95_ms` (one image: median, 95th percentile), `latency_batch_ms` (batch: median).
     """
-    with _evaluating(model):
+    with torch.no_grad(), evaluation_mode(model):
         image, batch = (_sample(model, size, input_shape) for size in (1, batch_size))
         single = _timings(lambda: model(image), image.device, runs, seconds / 2)
         whole = _timings(lambda: model(batch), image.device, max(1, runs // 10), seconds / 2)
@@ -92,19 +93,6 @@ def measure(model: nn.Module, input_shape: tuple[int, ...], device: str | torch.
         }
     finally:
         model.to(home)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards every submodule has its own training flag again."""
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in flags.items():
-            module.training = training
 
 
 def _home(model: nn.Module) -> tuple[torch.device, torch.dtype]:

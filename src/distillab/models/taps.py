@@ -11,7 +11,7 @@ from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import Stage
 
-READABLE = ("logits", "stages", "preactivations", "embedding", "head")
+MODEL_OUTPUTS = ("logits", "stages", "preactivations", "embedding", "head")
 
 
 class Taps:

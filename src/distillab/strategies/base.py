@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
+from distillab.models.taps import MODEL_OUTPUTS
 
-STUDENT_OR_TEACHER = ("logits", "stages", "preactivations", "embedding", "head")
-READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in STUDENT_OR_TEACHER} | {
+READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS} | {
     "batch.labels",
     "batch.index",
     "batch.views",
