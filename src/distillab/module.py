@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distillab.data.batch import Batch
 from distillab.errors import UserError
+from distillab.gather import gather
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.taps import Taps
@@ -77,9 +78,33 @@ class Distillation(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
         if stage == "fit":
+            self._prepare()
             self.phases = self.strategy.plan(self.trainer.max_epochs)
             self._reached = {phase: self._reach(phase) for phase in self.phases}
             self._enter(self.phases[0])
+
+    def _prepare(self) -> None:
+        """Show the training data to the terms that ask for it."""
+        asking = {name: t for name, t in self.strategy.terms.items() if type(t).prepare is not Term.prepare}
+        if not asking:
+            return
+        data = self.trainer.datamodule
+        if data is None:
+            raise UserError(
+                f"strategy.{next(iter(asking))} must know each sample's index and see the training images beforehand: "
+                f"fit with a distillab data module"
+            )
+        device = self.trainer.strategy.root_device
+        self.to(device)
+
+        def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, SimpleNamespace]]:
+            for batch in data.evaluation_dataloader("train"):
+                batch = data.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch, device))
+                images = batch.views[0].contiguous(memory_format=self.layout)
+                yield _only(term, "teacher", self.teacher.outputs([images])[0]), batch
+
+        for term in asking.values():
+            term.prepare(data.training_labels, lambda term=term: teacher(term))
 
     def _reach(self, phase: Phase) -> set[nn.Parameter]:
         """The trainable parameters that a phase's loss depends on (DDP waits for ever for any other)."""
@@ -146,8 +171,10 @@ class Distillation(L.LightningModule):
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term on a prepared batch."""
         terms = {name: self.strategy.terms[name] for name in names}
-        views = [images.contiguous(memory_format=self.layout) for images in batch.views]
-        views = views[: max(term.views for term in terms.values())]
+        wanted = max(term.views for term in terms.values())
+        if len(batch.views) < wanted:
+            raise UserError(f"{', '.join(names)} learn from {wanted} views of each sample, and the data gives one")
+        views = [images.contiguous(memory_format=self.layout) for images in batch.views[:wanted]]
         student = [self.taps(images) for images in views]
         asks = self.teacher is not None and any("teacher." in need for term in terms.values() for need in term.needs)
         teacher = self.teacher.outputs(views) if asks else [SimpleNamespace()] * len(views)
@@ -252,21 +279,24 @@ def _image_model(model: nn.Module, input_shape: tuple[int, int, int] | None, rol
 def _call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Tensor:
     """Run a term on exactly what it declared, in float32 at least."""
 
-    def only(owner: str, source: SimpleNamespace) -> SimpleNamespace:
-        names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
-        return SimpleNamespace(**{name: _wide(getattr(source, name)) for name in names})
-
     return term(
-        Outputs([only("student", view) for view in student[: term.views]]),
-        Outputs([only("teacher", view) for view in teacher[: term.views]]),
-        only("batch", batch),
+        Outputs([_only(term, "student", view) for view in student[: term.views]]),
+        Outputs([_only(term, "teacher", view) for view in teacher[: term.views]]),
+        _only(term, "batch", batch),
     )
 
 
-def _wide(value: Any) -> Any:
-    """Half-precision tensors as float32, also inside a list."""
+def _only(term: Term, owner: str, source: Any) -> SimpleNamespace:
+    names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
+    return SimpleNamespace(**{name: _handed(getattr(source, name), term.global_batch) for name in names})
+
+
+def _handed(value: Any, everywhere: bool) -> Any:
+    """Half-precision tensors as float32, and those of all devices where a term compares samples; also in a list."""
     if isinstance(value, list):
-        return [_wide(v) for v in value]
-    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
-        return value.float()
-    return value
+        return [_handed(v, everywhere) for v in value]
+    if not isinstance(value, Tensor):
+        return value
+    if value.dtype in (torch.float16, torch.bfloat16):
+        value = value.float()
+    return gather(value) if everywhere else value

@@ -201,6 +201,12 @@ class ImageData(LightningDataModule):
         return {split: len(self._rows[split]) for split in ("train", "validation", "test")}
 
     @property
+    def training_labels(self) -> torch.Tensor:
+        """(n,) int64: the label of every training image, by its index."""
+        self.prepare()
+        return self._labels[self._rows["train"]]
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that a trained teacher owes to its data: pixels, labels, splits, augmentation, normalisation."""
         spec = self.spec

@@ -24,6 +24,7 @@ class Stage:
         name: module path inside the network.
         channels, height, width: shape of one sample's map there (tokens are laid out as the square they come from).
         activation: path of the activation that ends the stage; None where it ends in something else.
+        norm: path of the BatchNorm before that activation; None where there is none.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage:
     height: int
     width: int
     activation: str | None = None
+    norm: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.channels}×{self.height}×{self.width})"
@@ -152,7 +154,10 @@ def describe(
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
     return ModelSpec(
         name,
-        tuple(Stage(path, *_map_shape(last[path].output), _last_activation(calls, path)) for path in paths),
+        tuple(
+            Stage(path, *_map_shape(last[path].output), _last_activation(calls, path), _last_norm(calls, path))
+            for path in paths
+        ),
         math.prod(last[head].input[1:]) if head else None,
         logits[1],
         head,
@@ -194,6 +199,18 @@ def _last_activation(calls: list[Call], stage: str) -> str | None:
     """The activation that a stage ends with: its last leaf call, where that is one."""
     leaves = [call for call in calls if call.leaf and call.path.startswith(f"{stage}.")]
     return leaves[-1].path if leaves and issubclass(leaves[-1].kind, ACTIVATIONS) else None
+
+
+def _last_norm(calls: list[Call], stage: str) -> str | None:
+    """The stage's last BatchNorm on its main path: one that a shortcut calls is passed over."""
+    shape = next(call.output for call in calls if call.path == stage)
+    norms = [
+        call.path
+        for call in calls
+        if call.path.startswith(f"{stage}.") and issubclass(call.kind, nn.BatchNorm2d) and call.output == shape
+    ]
+    main = [path for path in norms if "shortcut" not in path and "downsample" not in path]
+    return (main or norms or [None])[-1]
 
 
 def match_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import Stage
 
-MODEL_OUTPUTS = ("logits", "stages", "preactivations", "embedding", "head")
+MODEL_OUTPUTS = ("logits", "stages", "preactivations", "norms", "embedding", "head")
 
 
 class Taps:
@@ -21,7 +21,7 @@ class Taps:
 
     Args:
         model: the model to read.
-        needs: names out of `logits, stages, preactivations, embedding, head`.
+        needs: names out of MODEL_OUTPUTS.
 
     Raises:
         UserError: a need that the model cannot serve.
@@ -50,6 +50,8 @@ class Taps:
             for module in modules.values():  # an in-place ReLU would overwrite what the hook keeps
                 if getattr(module, "inplace", False):
                     module.inplace = False
+        if "norms" in self.needs:
+            self.norms = [modules[stage.norm] if stage.norm else None for stage in self.stages]
         if self.needs & {"embedding", "head"}:
             if model.spec.head is None:
                 raise UserError(f"{model.spec.name} has no linear head to read; name it, e.g. student.head=fc")
@@ -86,7 +88,8 @@ class Taps:
         """Run the model on images (N, C, H, W); the namespace has what `needs` names, and nothing else.
 
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `embedding` is (N, d),
-        `logits` (N, classes), `head` the module that turns the embedding into logits.
+        `logits` (N, classes), `head` the module that turns the embedding into logits, `norms` the BatchNorm before
+        each stage's last activation (None where there is none).
         """
         logits = self.model(images)
         read = SimpleNamespace()
@@ -96,6 +99,8 @@ class Taps:
             read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
         if "preactivations" in self.needs:
             read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
+        if "norms" in self.needs:
+            read.norms = self.norms
         if "embedding" in self.needs:
             read.embedding = self.caught["embedding"].flatten(1)
         if "head" in self.needs:

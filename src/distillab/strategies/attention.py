@@ -13,6 +13,8 @@ from distillab.errors import UserError
 from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
 
+__all__ = ["attention_transfer"]
+
 
 def attention_map(features: Tensor, p: float = 2) -> Tensor:
     """Mean over channels of |F|^p, flattened and L2-normalised: (N, C, H, W) → (N, H·W)."""

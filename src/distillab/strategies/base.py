@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -76,7 +76,9 @@ class Term(nn.Module):
     Attributes:
         needs: the dotted names that `forward` reads, out of `READABLE`; nothing else is handed over.
         kind: `task` (learns from labels) or `distil` (learns from the teacher).
-        views: how many views of each sample it wants.
+        views: how many views of each sample it wants: 2 are a weak and a strong one.
+        global_batch: True where samples are compared with each other: under many devices it is handed the tensors of
+            all of them.
         rowwise: True where `rows` gives one value per sample.
         soft_labels: True where labels may be distributions.
         weight: factor of the term in the loss.
@@ -85,6 +87,7 @@ class Term(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[Literal["task", "distil"]] = "distil"
     views: ClassVar[int] = 1
+    global_batch: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
     soft_labels: ClassVar[bool] = False
 
@@ -126,6 +129,18 @@ class Term(nn.Module):
 
     def connect(self, student: ModelSpec, teacher: ModelSpec | None) -> None:
         """Build what lies between the two models (connectors), from their specs. Nothing, unless said."""
+
+    def join(self, terms: Mapping[str, Term]) -> None:
+        """Meet the strategy's other terms by name, after all of them are connected. Nothing, unless said."""
+
+    def prepare(self, labels: Tensor, teacher: Callable[[], Iterator[tuple[SimpleNamespace, SimpleNamespace]]]) -> None:
+        """Look at the training data once, before the first epoch (and before a checkpoint is restored).
+
+        Args:
+            labels: (n,) int64 of every training sample, by its index.
+            teacher: call it to run the teacher over the training images as they are; yields, batch by batch, what the
+                term needs of the teacher, and `labels` and `index` of the batch.
+        """
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
         """The unweighted loss, a scalar."""

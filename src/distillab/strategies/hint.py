@@ -14,6 +14,8 @@ from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
 from distillab.strategies.connectors import MapConnector
 
+__all__ = ["hint"]
+
 
 def hint(f_s: Tensor, f_t: Tensor) -> Tensor:
     """Mean squared error of two feature tensors of one shape.

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.strategies.base import Term
 
+__all__ = ["kd"]
+
 
 def kd_rows(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
     """`kd` of each row: (N, C), (N, C) → (N,)."""

@@ -130,11 +130,12 @@ class Strategy(nn.Module):
             )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for name, term in self.terms.items():
-                try:
-                    term.connect(student, teacher)
-                except UserError as error:
-                    raise UserError(f"strategy.{name}: {error}") from error
+            for step in (lambda term: term.connect(student, teacher), lambda term: term.join(dict(self.terms.items()))):
+                for name, term in self.terms.items():
+                    try:
+                        step(term)
+                    except UserError as error:
+                        raise UserError(f"strategy.{name}: {error}") from error
 
     def needs(self, role: str) -> frozenset[str]:
         """What all terms together read of `student`, `teacher` or `batch`."""
