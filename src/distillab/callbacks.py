@@ -55,8 +55,8 @@ class StopCleanly(Callback):
         self.asked = False
         self.previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Listen to the signals; only a main thread can."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Listen to the signals, in Lightning's place: it would end without a word. Only a main thread can."""
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.previous[number] = signal.signal(number, self._ask)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,11 +14,14 @@ from typing import Any
 from distillab import distributed
 from distillab.config import build
 from distillab.distributed import say, warn
-from distillab.errors import UserError
-from distillab.files import file_hash, replacing, write_json
-from distillab.tracking import leaderboard, loggers
-from distillab.tracking.result import SCHEMA, config_hash, gain_and_gap, load_all, versions
-from distillab.tracking.table import final_table, models_line, verdict
+from distillab.files import file_hash, replacing, writable, write_json
+from distillab.startup import import_quietly
+from distillab.tracking import loggers
+from distillab.tracking.result import SCHEMA, config_hash, gain_and_gap, versions
+from distillab.tracking.show import show
+from distillab.tracking.table import models_line
+
+RUNS = "paths.runs=…"
 
 
 class Clock:
@@ -66,10 +67,10 @@ def run(
     finished = _finished(directory)
     if finished and not config["rerun"]:
         say(f"this run was finished on {finished['created'][:10]}; rerun=true repeats it")
-        _show(finished, directory)
+        show(finished, directory)
         return finished
     with clock.part("import"):
-        _import_quietly(config["trainer"])
+        import_quietly(config["trainer"])
     if config["rerun"] and distributed.rank == 0:
         shutil.rmtree(directory, ignore_errors=True)
     distributed.barrier()
@@ -101,13 +102,15 @@ def run(
         result["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         result["seconds"] = clock.all()
         if distributed.rank == 0:
-            with _writable(directory):
+            with writable(directory, RUNS):
                 write_json(directory / "result.json", result)
             loggers.log_summary(logger, result)
         exit_code = 0
     finally:
-        loggers.finish(logger, exit_code)
-    _show(result, directory)
+        where = loggers.finish(logger, exit_code)
+    show(result, directory)
+    if where:
+        say(f"W&B: {where}")
     distributed.barrier()
     return result
 
@@ -175,7 +178,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         deployed = student if alone else module.deployed()
         if not alone:
             records["student"]["top1"] = trained.accuracy(deployed, data, setting)
-        with _writable(directory):
+        with writable(directory, RUNS):
             save_model(student, directory / "student.safetensors", config["student"], spec.classes)
         costs = {"student": measure(deployed, student.input_shape, setting.device)}
         costs["baseline"] = costs["student"] if deployed is student else measure(student, student.input_shape)
@@ -228,58 +231,8 @@ def _finished(directory: Path) -> dict[str, Any] | None:
     return result if result.get("schema") == SCHEMA else None
 
 
-def _import_quietly(trainer: Mapping[str, Any]) -> None:
-    """Bring in torch and lightning, which takes seconds, and meet the other processes of this run."""
-    import lightning.pytorch  # noqa: F401
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for message in (
-        ".*LeafSpec.*",
-        ".*in eval mode at the start.*",
-        ".*does not have many workers.*",
-        ".*litlogger.*",
-        ".*exists and is not empty.*",
-        ".*smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message)
-    distributed.start(trainer["accelerator"])
-
-
-@contextmanager
-def _writable(directory: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {directory} ({error.strerror or error}); choose another place: paths.runs=…"
-        ) from error
-
-
 def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
     from omegaconf import OmegaConf
 
-    with _writable(directory), replacing(directory / "config.yaml") as temporary:
+    with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-
-
-def _show(result: Mapping[str, Any], directory: Path) -> None:
-    """The table, the sentence, and where things are; the leaderboard and the plot over all runs so far."""
-    if distributed.rank != 0:
-        return
-    from rich.console import Console
-
-    from distillab.tracking.plots import accuracy_against_parameters
-
-    runs = directory.parents[1]
-    with _writable(runs):
-        leaderboard.update(runs)
-        accuracy_against_parameters(load_all(runs)[0], runs / "accuracy_vs_parameters.png")
-    console = Console()
-    # A pipe has no width of its own; 80 columns would break every cell.
-    (console if console.is_terminal else Console(width=140)).print(final_table(result))
-    say(verdict(result))
-    say(
-        f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"
-    )

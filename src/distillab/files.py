@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from distillab.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -24,6 +26,20 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(place: Path, override: str) -> Iterator[None]:
+    """Turn a full disk or a missing permission inside the block into one line that names the override that mends it.
+
+    Raises:
+        UserError: an OSError came out of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write to {place} ({reason}); choose another place: {override}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

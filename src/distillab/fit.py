@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from distillab.callbacks import EpochLines, StopCleanly
 from distillab.data.datamodule import ImageData
 from distillab.distributed import say
-from distillab.errors import UserError
+from distillab.files import writable
 from distillab.module import Distillation
 from distillab.optim import Recipe
 from distillab.protocol import Protocol
@@ -85,12 +85,8 @@ def fit(
     if resumed:
         say(f"  {title}  goes on from {last}")
     started = time.perf_counter()
-    try:
+    with writable(directory, "paths.runs=… paths.store=…"):
         engine.fit(module, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {directory} ({error.strerror or error}); choose another place: paths.runs=… paths.store=…"
-        ) from error
     seconds = time.perf_counter() - started
     selected = best if protocol.select == "best" else last
     checkpoint = torch.load(selected, map_location="cpu", weights_only=True)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from distillab.data.batch import Batch
 from distillab.errors import UserError
-from distillab.gather import gather
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.taps import Taps
 from distillab.optim import Recipe, lr_factor, make_optimizer
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Term
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.tasks import Classification
+from distillab.wiring import call, only, reached
 
 CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
 
@@ -80,7 +80,7 @@ class Distillation(L.LightningModule):
         if stage == "fit":
             self._prepare()
             self.phases = self.strategy.plan(self.trainer.max_epochs)
-            self._reached = {phase: self._reach(phase) for phase in self.phases}
+            self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}
             self._enter(self.phases[0])
 
     def _prepare(self) -> None:
@@ -101,31 +101,10 @@ class Distillation(L.LightningModule):
             for batch in data.evaluation_dataloader("train"):
                 batch = data.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch, device))
                 images = batch.views[0].contiguous(memory_format=self.layout)
-                yield _only(term, "teacher", self.teacher.outputs([images])[0]), batch
+                yield only(term, "teacher", self.teacher.outputs([images])[0]), batch
 
         for term in asking.values():
             term.prepare(data.training_labels, lambda term=term: teacher(term))
-
-    def _reach(self, phase: Phase) -> set[nn.Parameter]:
-        """The trainable parameters that a phase's loss depends on (DDP waits for ever for any other)."""
-        from distillab.models.spec import evaluation_mode
-
-        device = self.student.net.parameters().__next__().device
-        images = torch.rand(2, *self.student.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
-        labels = torch.arange(2, device=device) % self.student.spec.classes
-        batch = Batch([images] * self.strategy.views, labels, torch.arange(2, device=device))
-        for parameter in self._trainable:
-            parameter.requires_grad_(True)
-        with evaluation_mode(self), torch.enable_grad():
-            loss = sum(self.losses(batch, phase.terms).values())
-        gradients = torch.autograd.grad(loss, self._trainable, allow_unused=True)
-        students = set(self.student.parameters())
-        allowed = {"both": (True, True), "student": (True, False), "connectors": (False, True)}[phase.train]
-        return {
-            p
-            for p, gradient in zip(self._trainable, gradients, strict=True)
-            if gradient is not None and allowed[0 if p in students else 1]
-        }
 
     def _enter(self, phase: Phase) -> None:
         """Let exactly the phase's parameters learn."""
@@ -180,7 +159,7 @@ class Distillation(L.LightningModule):
         teacher = self.teacher.outputs(views) if asks else [SimpleNamespace()] * len(views)
         seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
         with torch.autocast(batch.labels.device.type, enabled=False):
-            return {name: term.weight * _call(term, student, teacher, seen) for name, term in terms.items()}
+            return {name: term.weight * call(term, student, teacher, seen) for name, term in terms.items()}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
@@ -274,29 +253,3 @@ def _image_model(model: nn.Module, input_shape: tuple[int, int, int] | None, rol
     if input_shape is None:
         raise UserError(f"the {role} is a plain network; say input_shape=(channels, height, width) of its images")
     return ImageModel(model, input_shape)
-
-
-def _call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Tensor:
-    """Run a term on exactly what it declared, in float32 at least."""
-
-    return term(
-        Outputs([_only(term, "student", view) for view in student[: term.views]]),
-        Outputs([_only(term, "teacher", view) for view in teacher[: term.views]]),
-        _only(term, "batch", batch),
-    )
-
-
-def _only(term: Term, owner: str, source: Any) -> SimpleNamespace:
-    names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
-    return SimpleNamespace(**{name: _handed(getattr(source, name), term.global_batch) for name in names})
-
-
-def _handed(value: Any, everywhere: bool) -> Any:
-    """Half-precision tensors as float32, and those of all devices where a term compares samples; also in a list."""
-    if isinstance(value, list):
-        return [_handed(v, everywhere) for v in value]
-    if not isinstance(value, Tensor):
-        return value
-    if value.dtype in (torch.float16, torch.bfloat16):
-        value = value.float()
-    return gather(value) if everywhere else value

@@ -12,8 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from distillab import distributed
-from distillab.errors import UserError
-from distillab.files import write_json
+from distillab.files import writable, write_json
 
 STORE_VERSION = 1  # goes up when the same key would give another network
 
@@ -65,7 +64,7 @@ class Store:
     @contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
         """Hold the folder; the lock of a process that died is free."""
-        try:
+        with writable(folder, "paths.store=…"):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / ".lock")
             try:
@@ -73,10 +72,6 @@ class Store:
             except TimeoutError:
                 distributed.say(f"waiting for another run that is making {folder.name}")
                 lock.acquire()
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {folder} ({error.strerror or error}); choose another place: paths.store=…"
-            ) from error
         try:
             yield
         finally:

@@ -1,0 +1,66 @@
+"""What each term is handed, and which parameters a phase reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.data.batch import Batch
+from distillab.gather import gather
+from distillab.models.spec import evaluation_mode
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.strategy import Phase
+
+if TYPE_CHECKING:
+    from distillab.module import Distillation
+
+
+def reached(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> set[nn.Parameter]:
+    """The trainable parameters that a phase trains and its loss depends on (DDP waits for ever for any other)."""
+    device = next(module.student.net.parameters()).device
+    images = torch.rand(2, *module.student.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.arange(2, device=device) % module.student.spec.classes
+    batch = Batch([images] * module.strategy.views, labels, torch.arange(2, device=device))
+    for parameter in trainable:
+        parameter.requires_grad_(True)
+    with evaluation_mode(module), torch.enable_grad():
+        loss = sum(module.losses(batch, phase.terms).values())
+    gradients = torch.autograd.grad(loss, trainable, allow_unused=True)
+    students = set(module.student.parameters())
+    allowed = {"both": (True, True), "student": (True, False), "connectors": (False, True)}[phase.train]
+    return {
+        parameter
+        for parameter, gradient in zip(trainable, gradients, strict=True)
+        if gradient is not None and allowed[0 if parameter in students else 1]
+    }
+
+
+def call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Tensor:
+    """Run a term on exactly what it declared, in float32 at least."""
+
+    return term(
+        Outputs([only(term, "student", view) for view in student[: term.views]]),
+        Outputs([only(term, "teacher", view) for view in teacher[: term.views]]),
+        only(term, "batch", batch),
+    )
+
+
+def only(term: Term, owner: str, source: Any) -> SimpleNamespace:
+    """What a term declared to read of `owner` (student, teacher or batch), and nothing else."""
+    names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
+    return SimpleNamespace(**{name: _handed(getattr(source, name), term.global_batch) for name in names})
+
+
+def _handed(value: Any, everywhere: bool) -> Any:
+    """Half-precision tensors as float32, and those of all devices where a term compares samples; also in a list."""
+    if isinstance(value, list):
+        return [_handed(v, everywhere) for v in value]
+    if not isinstance(value, Tensor):
+        return value
+    if value.dtype in (torch.float16, torch.bfloat16):
+        value = value.float()
+    return gather(value) if everywhere else value
