@@ -8,6 +8,7 @@ from distillab.errors import UserError
 from distillab.evaluation.efficiency import multiply_adds, parameters
 from distillab.models.cifar_resnet import CifarResNet
 from distillab.models.image_model import ImageModel
+from distillab.models.role import build_model
 from distillab.models.spec import match_stages
 from distillab.models.taps import Taps
 from distillab.models.torchvision import torchvision_classifier
@@ -128,3 +129,28 @@ def test_pretrained_weights_come_from_a_local_file(tmp_path, monkeypatch):
     file.write_text("no weights")
     with pytest.raises(UserError, match="does not hold torchvision's weights"):
         torchvision_classifier("resnet18", 7, pretrained=True)
+
+
+def test_timm_weights_come_from_a_local_file_with_their_normalisation(tmp_path, monkeypatch):
+    import timm
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    name = "vit_tiny_patch16_224"
+    config = {"_target_": "distillab.models.timm.timm_classifier", "architecture": name, "pretrained": True}
+    arguments = (config, "teacher", list("abcdefg"), (3, 32, 32), [0.1], [0.2], 0)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=f"timm cannot make {name}"):
+        build_model(*arguments)
+    own = timm.get_pretrained_cfg(name)
+    snapshot = tmp_path / f"models--{own.hf_hub_id.replace('/', '--')}" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    source = timm.create_model(name)
+    save_file(source.state_dict(), snapshot / "model.safetensors")
+    model = build_model(*arguments)
+    assert torch.equal(model.net.patch_embed.proj.weight, source.patch_embed.proj.weight)
+    assert model.net.head.out_features == 7 and model.input_size == 224
+    assert model.mean.flatten().tolist() == list(own.mean) == [0.5] * 3

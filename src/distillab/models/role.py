@@ -65,6 +65,9 @@ def build_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = build(node, role, **given)
+    if offered["pretrained"] and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights say what they saw
+        known |= {"mean": own["mean"], "std": own["std"]}
+        known["input_size"] = own["input_size"][-1] if max(input_shape[1:]) < own["input_size"][-1] else None
     name = config.get("name") or config.get("architecture") or node["_target_"].rpartition(".")[2]
     if weights:
         load_weights(net, weights, name, config["checkpoint"], f"{role}.checkpoint")
