@@ -10,7 +10,8 @@ from distillab.models.cifar_resnet import CifarResNet
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
-    data = Digits("digits", tmp_path_factory.mktemp("store"), samples=256, augment={"crop": 1})
+    augment = {"crop": 1, "strong": {"operations": 2, "magnitude": 5, "cutout": 0.25}}
+    data = Digits("digits", tmp_path_factory.mktemp("store"), samples=256, augment=augment)
     data.prepare()
     return data
 

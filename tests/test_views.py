@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from distillab.data.views import Augment, Stream, horizontal_flip, random_bits, random_crop, uniform
+from distillab.data.augment import Augment
+from distillab.data.views import Stream, horizontal_flip, random_bits, random_crop, uniform
 from distillab.errors import UserError
 
 

@@ -14,10 +14,11 @@ class Batch:
     """One batch of N samples, seen in one or more views.
 
     Attributes:
-        views: one image tensor (N, C, H, W) per view; uint8 as stored, or float in [0, 1] once prepared.
+        views: one image tensor (N, C, H, W) per view, the weak one first; uint8 as stored, or float in [0, 1] once
+            prepared.
         labels: (N,) int64.
         index: (N,) int64, each sample's place in its split; -1 where the loader does not know it.
-        number: the view number of the first view (0 in evaluation).
+        number: the view number of all of them (0 in evaluation).
         augmented: True once the views carry their augmentation.
     """
 

@@ -53,21 +53,6 @@ class Collection:
     files: list[str] | None = None
 
 
-def image_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, in [0, 1], of uint8 images (N, C, H, W)."""
-    levels = np.arange(256) / 255
-    counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)])
-    share = counts / counts.sum(axis=1, keepdims=True)
-    mean = share @ levels
-    std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 1e-12))  # a constant channel must not divide by zero
-    return tuple(mean.round(6).tolist()), tuple(std.round(6).tolist())
-
-
-def evenly_spaced(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `rows`, evenly spaced: enough for a mean, the same ones every time."""
-    return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
-
-
 def fingerprint(
     collection: Collection, spec: DataSpec, rows: Mapping[str, np.ndarray], numbers: Mapping[str, Any]
 ) -> str:

@@ -11,17 +11,16 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
+from distillab.data import statistics
+from distillab.data.augment import Augment
 from distillab.data.batch import Batch
-from distillab.data.collection import Collection, DataSpec, evenly_spaced, fingerprint, image_statistics
+from distillab.data.collection import Collection, DataSpec, fingerprint
 from distillab.data.files import FileTransform, FileViews
 from distillab.data.loader import Loader, TensorViews
-from distillab.data.splits import carve, draw_stratified
-from distillab.data.views import Augment
+from distillab.data.splits import carve, limit
 from distillab.errors import UserError
 
 EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the batch size of a fit
-STATISTICS_IMAGES = 10_000
-STATISTICS_FILES = 500  # read at every start where they are not decoded, so few
 
 
 class ImageData(LightningDataModule):
@@ -34,8 +33,8 @@ class ImageData(LightningDataModule):
         view_seed: of the augmentation.
         validation: fraction of the training images, stratified; 0 leaves no validation loader.
         samples: training images kept after the validation was carved off, stratified; None keeps all.
-        views: the views of an epoch start again at number 0 after so many; None never repeats one.
-        augment: see `distillab.data.views.Augment`.
+        views: the number of the views starts again at 0 after so many epochs; None never repeats one.
+        augment: see `distillab.data.augment.Augment`.
         mean, std: per channel in [0, 1]; None measures them on the training images (before `samples`).
 
     Raises:
@@ -59,13 +58,8 @@ class ImageData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.name, self.cache_dir = name, cache_dir
-        self.split_seed, self.view_seed, self.validation, self.samples, self.cycle = (
-            split_seed,
-            view_seed,
-            validation,
-            samples,
-            views,
-        )
+        self.split_seed, self.view_seed = split_seed, view_seed
+        self.validation, self.samples, self.cycle = validation, samples, views
         self.augment = Augment.of(augment, view_seed)
         self.mean, self.std = mean, std
         self.batch_size, self.seed, self.views, self.watch = None, 0, 1, "validation"
@@ -116,32 +110,17 @@ class ImageData(LightningDataModule):
         self.prepare()
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        channels, rows = self._collection.channels, self._rows["all"]
-        if self._collection.images is not None and self.mean is None:
-            return image_statistics(self._collection.images.numpy()[evenly_spaced(rows, STATISTICS_IMAGES)])
-        if self.mean is None:
-            files = self._views("all", None)
-            some = evenly_spaced(np.arange(len(files)), STATISTICS_FILES)
-            return image_statistics(np.stack([files[int(index), 0][0][0].numpy() for index in some]))
-        mean, std = (tuple(float(value) for value in values) for values in (self.mean, self.std))
-        if not len(mean) == len(std) == channels:
-            raise UserError(
-                f"data.mean and data.std have {len(mean)} and {len(std)} numbers for {channels} channels: "
-                "data.mean=null data.std=null"
-            )
-        return mean, std
+        if self.mean is not None:
+            return statistics.given(self.mean, self.std, self._collection.channels)
+        files = self._views("all", None) if self._collection.images is None else None
+        return statistics.measured(self._collection, self._rows["all"], files)
 
     def _limit(self) -> None:
         """Choose the training images from all that `samples` may choose from."""
-        rows, classes = self._rows["all"], len(self._spec.classes)
+        rows = self._rows["all"]
         if self.samples is not None:
-            if not classes <= self.samples <= len(rows):
-                nearest = max(classes, min(self.samples, len(rows)))
-                raise UserError(
-                    f"data.samples={self.samples} is not between {classes} (one per class) and {len(rows)} "
-                    f"(all training images of {self.name}): data.samples={nearest}, or data.samples=null"
-                )
-            rows = draw_stratified(rows, self._collection.labels, self.samples, (self.split_seed, 1))
+            seed = (self.split_seed, 1)
+            rows = limit(rows, self._collection.labels, len(self._spec.classes), self.samples, seed, self.name)
         self._rows = self._rows | {"train": rows}
 
     def configure(self, batch_size: int, seed: int, views: int = 1, watch: str = "validation") -> Self:
@@ -150,16 +129,18 @@ class ImageData(LightningDataModule):
         Args:
             batch_size: of the global batch.
             seed: of the order of the training images.
-            views: views of each sample in a training batch.
+            views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one.
             watch: the split that is looked at after every epoch.
 
         Raises:
-            UserError: the batch size is not between 1 and the number of training images, or the views do not fit
-                the cycle of view numbers.
+            UserError: the batch size is not between 1 and the number of training images, or there is no such view.
         """
-        if self.cycle is not None and self.cycle % views:
+        if views not in (1, 2):
+            raise UserError(f"there are a weak and a strong view of each sample, and {views} are asked for")
+        if views == 2 and self.augment.strong is None:
             raise UserError(
-                f"data.views={self.cycle} is no multiple of the {views} views that each step needs: data.views={views}"
+                f"the strategy needs a strong view, and data={self.name} has it switched off: "
+                "'data.augment.strong={operations:2,magnitude:10,cutout:0.5}'"
             )
         clone = self._clone()
         clone.batch_size, clone.seed, clone.views, clone.watch = batch_size, seed, views, watch
@@ -211,7 +192,8 @@ class ImageData(LightningDataModule):
         """Hash of all that a trained teacher owes to its data: pixels, labels, splits, augmentation, normalisation."""
         spec = self.spec
         rows = {split: self._rows[split] for split in ("train", "validation", "test")}
-        return fingerprint(self._collection, spec, rows, {"augment": self.augment.numbers(), "views": self.cycle})
+        numbers = {"augment": self.augment.numbers(self.views), "views": self.cycle}
+        return fingerprint(self._collection, spec, rows, numbers)
 
     def _views(self, split: str, augment: Augment | None) -> TensorViews | FileViews:
         collection, rows = self._collection, self._rows[split]
@@ -219,8 +201,8 @@ class ImageData(LightningDataModule):
             return TensorViews(collection.images, self._labels, torch.from_numpy(rows), augmented=augment is None)
         transform = FileTransform(augment, collection.image_size, self._resize())
         files = [collection.files[row] for row in rows]
-        views = self.views if augment is not None else 1
-        return FileViews(files, self._labels[rows], collection.channels, transform, self.view_seed, views)
+        strengthen = augment.strengthen if augment is not None and self.views == 2 else None
+        return FileViews(files, self._labels[rows], collection.channels, transform, self.view_seed, strengthen)
 
     def _resize(self) -> int | None:
         return None
@@ -236,7 +218,7 @@ class ImageData(LightningDataModule):
         """Shuffled batches of the fit that `configure` described."""
         if self.batch_size is None:
             raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
-        return self._loader("train", self.batch_size, seed=self.seed, views=self.views, cycle=self.cycle)
+        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The watched images in order, or [] where there are none."""
@@ -254,7 +236,6 @@ class ImageData(LightningDataModule):
         """Augment on the device what is not augmented yet, and bring uint8 views to float32 in [0, 1]."""
         views = batch.views
         if not batch.augmented:
-            numbers = range(batch.number, batch.number + self.views)
-            views = [self.augment(views[0], batch.index, number) for number in numbers]
+            views = [self.augment(views[0], batch.index, batch.number, view) for view in range(self.views)]
         views = [view.float().div_(255) if view.dtype == torch.uint8 else view for view in views]
         return Batch(views, batch.labels, batch.index, batch.number, augmented=True)

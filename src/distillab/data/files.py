@@ -12,16 +12,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from distillab.data.augment import Augment
 from distillab.data.batch import Batch
 from distillab.data.decode import fit_square, read_image
-from distillab.data.views import Augment, Stream, random_bits
+from distillab.data.views import Stream, random_bits
 
 
 class FileTransform:
-    """From a decoded image to a uint8 tensor (C, image_size, image_size), augmented where an `Augment` is given.
+    """From a decoded image to a uint8 tensor (C, image_size, image_size), cropped and flipped where `augment` says so.
 
     Args:
-        augment: drawn from torch's generator; None in evaluation.
+        augment: its crops and flip are drawn from torch's generator; None in evaluation.
         image_size: of the result.
         resize: shorter side before the centre crop; None takes only images that fit already.
     """
@@ -50,7 +51,7 @@ class FileTransform:
 
 
 class FileViews(Dataset):
-    """Image files, read and transformed anew for each view. A key is (sample index, number of its first view).
+    """Image files, read and transformed anew for each view. A key is (sample index, number of its views).
 
     Args:
         files: N paths.
@@ -58,7 +59,8 @@ class FileViews(Dataset):
         channels: 1 or 3.
         transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
         view_seed: see `distillab.data.views.uniform`.
-        views: how many views of each sample.
+        strengthen: makes a second, strong view, from images as `transform` gives them, sample indices (N,) and view
+            number; None leaves one view.
     """
 
     def __init__(
@@ -68,10 +70,10 @@ class FileViews(Dataset):
         channels: int,
         transform: Callable[[Image.Image, str], Tensor],
         view_seed: int = 0,
-        views: int = 1,
+        strengthen: Callable[[Tensor, Tensor, int], Tensor] | None = None,
     ) -> None:
         self.files, self.labels, self.channels, self.transform = files, labels, channels, transform
-        self.view_seed, self.views = view_seed, views
+        self.view_seed, self.strengthen = view_seed, strengthen
 
     def __len__(self) -> int:
         return len(self.files)
@@ -82,15 +84,18 @@ class FileViews(Dataset):
         # Without workers the generators are the training's own: put them back.
         states = torch.get_rng_state(), np.random.get_state(), random.getstate()
         try:
-            views = [self._view(image, index, number + offset) for offset in range(self.views)]
+            views = [self._view(image, index, number, Stream.SAMPLE)]
+            if self.strengthen is not None:
+                strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
+                views.append(self.strengthen(strong[None], torch.tensor([index]), number)[0])
         finally:
             torch.set_rng_state(states[0])
             np.random.set_state(states[1])
             random.setstate(states[2])
         return views, self.labels[index], index, number
 
-    def _view(self, image: Image.Image, index: int, number: int) -> Tensor:
-        seed = int(random_bits(self.view_seed, number, torch.tensor(index), Stream.SAMPLE)) & (2**63 - 1)
+    def _view(self, image: Image.Image, index: int, number: int, stream: int) -> Tensor:
+        seed = int(random_bits(self.view_seed, number, torch.tensor(index), stream)) & (2**63 - 1)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch the accelerator's too
         np.random.seed(seed % 2**32)
         random.seed(seed)

@@ -22,7 +22,6 @@ class Order:
         size: samples in the split.
         batch_size: of the global batch, over all ranks.
         seed: of the order; None keeps the split's own order.
-        views: views per sample; an epoch's view numbers start at epoch * views.
         cycle: view numbers start again at 0 after so many; None never.
         rank: takes slice `rank` of `world` of every global batch.
     """
@@ -32,12 +31,11 @@ class Order:
         size: int,
         batch_size: int,
         seed: int | None = None,
-        views: int = 1,
         cycle: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.size, self.batch_size, self.seed, self.views, self.cycle = size, batch_size, seed, views, cycle
+        self.size, self.batch_size, self.seed, self.cycle = size, batch_size, seed, cycle
         self.rank, self.world = rank, world
         self.epoch = 0
         self.start = 0
@@ -49,11 +47,10 @@ class Order:
 
     @property
     def number(self) -> int:
-        """The epoch's first view number; 0 where nothing is shuffled, which is evaluation."""
+        """The number of the epoch's views, which is the epoch; 0 where nothing is shuffled, which is evaluation."""
         if self.seed is None:
             return 0
-        first = self.epoch * self.views
-        return first % self.cycle if self.cycle else first
+        return self.epoch % self.cycle if self.cycle else self.epoch
 
     def __len__(self) -> int:
         full, rest = divmod(self.size, self.batch_size)
@@ -111,7 +108,7 @@ class Loader:
 
     Args:
         source: `TensorViews`, or `FileViews` for the path with workers.
-        batch_size, seed, views, cycle, rank, world: see `Order`.
+        batch_size, seed, cycle, rank, world: see `Order`.
         workers: processes that read files.
 
     Raises:
@@ -123,7 +120,6 @@ class Loader:
         source: TensorViews | FileViews,
         batch_size: int,
         seed: int | None = None,
-        views: int = 1,
         cycle: int | None = None,
         rank: int = 0,
         world: int = 1,
@@ -135,7 +131,7 @@ class Loader:
                 f"recipe.batch_size={2 * world}"
             )
         self.source = source
-        self.sampler = Order(len(source), batch_size, seed, views, cycle, rank, world)
+        self.sampler = Order(len(source), batch_size, seed, cycle, rank, world)
         self.batch_sampler = None  # Lightning asks whatever has a sampler for it
         self._handed_out = (0, 0)  # epoch, batches
         self._files: DataLoader | None = None

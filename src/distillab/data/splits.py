@@ -40,6 +40,19 @@ def draw_stratified(rows: np.ndarray, labels: np.ndarray, total: int, seed: tupl
     return np.sort(np.concatenate(drawn))
 
 
+def limit(
+    rows: np.ndarray, labels: np.ndarray, classes: int, samples: int, seed: tuple[int, ...], name: str
+) -> np.ndarray:
+    """Draw `samples` of the training images `rows` of data `name`. Raises UserError where there are not as many."""
+    if not classes <= samples <= len(rows):
+        nearest = max(classes, min(samples, len(rows)))
+        raise UserError(
+            f"data.samples={samples} is not between {classes} (one per class) and {len(rows)} "
+            f"(all training images of {name}): data.samples={nearest}, or data.samples=null"
+        )
+    return draw_stratified(rows, labels, samples, seed)
+
+
 def carve(
     rows: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], fraction: float, seed: tuple[int, ...], mend: str
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,13 @@
-"""Seeded augmentation on image tensors: a view is a pure function of (view seed, view number, sample index)."""
+"""Seeded random numbers of a view, and crop and flip on image tensors by them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
 from enum import IntEnum
-from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from distillab.errors import UserError
 
 Draw = Callable[[int], Tensor]  # stream -> (N,) uniform numbers, one per sample
 
@@ -25,6 +20,11 @@ class Stream(IntEnum):
     CROP_ROW = 2
     CROP_COLUMN = 3
     FLIP = 4
+    CUTOUT_SIDE = 5
+    CUTOUT_ROW = 6
+    CUTOUT_COLUMN = 7
+    OPERATION = 8  # and each one after it: which, then its sign, for every operation
+    STRONG = 64  # added to each of them in the strong view
 
 
 def _signed(word: int) -> int:
@@ -92,55 +92,3 @@ def random_crop(images: Tensor, padding: int, draw: Draw) -> Tensor:
 def horizontal_flip(images: Tensor, draw: Draw) -> Tensor:
     """Mirror each image of (N, C, H, W) left to right with probability one half."""
     return torch.where((draw(Stream.FLIP) < 0.5)[:, None, None, None], images.flip(-1), images)
-
-
-@dataclass(frozen=True)
-class Augment:
-    """The augmentation of one dataset, from plain numbers.
-
-    Attributes:
-        crop: padding of the random crop in pixels; 0 is off.
-        flip: mirror half of the images.
-        resized_crop: smallest share of the area that a random resized crop keeps; 0 is off. Only for image files that
-            are read again for every view: `__call__` sees images of one size and leaves it out.
-        view_seed: see `uniform`.
-    """
-
-    crop: int = 0
-    flip: bool = False
-    resized_crop: float = 0.0
-    view_seed: int = 0
-
-    @classmethod
-    def of(cls, numbers: Mapping[str, Any] | None, view_seed: int) -> Augment:
-        """Check the numbers of `data.augment`. Raises UserError for an unknown key or a number out of range."""
-        numbers = dict(numbers or {})
-        allowed = [field.name for field in fields(cls) if field.name != "view_seed"]
-        if unknown := sorted(set(numbers) - set(allowed)):
-            raise UserError(
-                f"data.augment has no {', '.join(unknown)}; it has {', '.join(allowed)}: ~data.augment.{unknown[0]}"
-            )
-        augment = cls(**numbers, view_seed=view_seed)
-        if not isinstance(augment.crop, int) or augment.crop < 0:
-            raise UserError(f"data.augment.crop is a number of pixels, not {augment.crop!r}: data.augment.crop=4")
-        if not isinstance(augment.flip, bool):
-            raise UserError(f"data.augment.flip is true or false, not {augment.flip!r}: data.augment.flip=true")
-        if not isinstance(augment.resized_crop, int | float) or not 0 <= augment.resized_crop <= 1:
-            raise UserError(
-                f"data.augment.resized_crop is a share of the area from 0 to 1, not {augment.resized_crop!r}: "
-                "data.augment.resized_crop=0.08"
-            )
-        return augment
-
-    def numbers(self) -> dict[str, Any]:
-        """All numbers, for a fingerprint."""
-        return asdict(self)
-
-    def __call__(self, images: Tensor, index: Tensor, number: int) -> Tensor:
-        """Make view `number` of uint8 images (N, C, H, W), whose samples are `index` (N,), on their device."""
-        draw = partial(uniform, self.view_seed, number, index)
-        if self.crop:
-            images = random_crop(images, self.crop, draw)
-        if self.flip:
-            images = horizontal_flip(images, draw)
-        return images
