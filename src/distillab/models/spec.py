@@ -34,6 +34,11 @@ class Stage:
     activation: str | None = None
     norm: str | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
     def __str__(self) -> str:
         return f"{self.name} ({self.channels}×{self.height}×{self.width})"
 
@@ -196,9 +201,10 @@ def _guess_stages(calls: list[Call]) -> list[str]:
 
 
 def _last_activation(calls: list[Call], stage: str) -> str | None:
-    """The activation that a stage ends with: its last leaf call, where that is one."""
-    leaves = [call for call in calls if call.leaf and call.path.startswith(f"{stage}.")]
-    return leaves[-1].path if leaves and issubclass(leaves[-1].kind, ACTIVATIONS) else None
+    """The activation that a stage ends with: its last leaf call, where that is one, and of the whole map."""
+    shape = next(call.output for call in calls if call.path == stage)
+    last = [call for call in calls if call.leaf and call.path.startswith(f"{stage}.")][-1:]
+    return next((call.path for call in last if issubclass(call.kind, ACTIVATIONS) and call.output == shape), None)
 
 
 def _last_norm(calls: list[Call], stage: str) -> str | None:
@@ -214,22 +220,25 @@ def _last_norm(calls: list[Call], stage: str) -> str | None:
 
 
 def match_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]]:
-    """Pairs of stage numbers: one to one where the counts are equal, else by resolution.
+    """Pairs of stage numbers: one to one where the counts are equal, else by size, where the last of each size counts.
+
+    A model whose maps never shrink (a transformer) pairs up by depth; so do the sizes of two models that have equally
+    many of them.
 
     Raises:
-        UserError: neither way pairs every stage of the shorter list; both lists are shown.
+        UserError: no way pairs every size of the model that has fewer; both lists are shown.
     """
-    if student.stages and len(student.stages) == len(teacher.stages):
-        return [(i, i) for i in range(len(student.stages))]
-    pairs = []
-    for i, stage in enumerate(student.stages):
-        partners = [
-            j for j, other in enumerate(teacher.stages) if (other.height, other.width) == (stage.height, stage.width)
-        ]
-        if partners:
-            pairs.append((i, partners[-1]))
-    if pairs and len(pairs) == min(len(student.stages), len(teacher.stages)):
-        return pairs
+    counts = (len(student.stages), len(teacher.stages))
+    own, others = ({stage.size: i for i, stage in enumerate(spec.stages)} for spec in (student, teacher))
+    sizes = min(len(own), len(others))
+    if 0 < counts[0] == counts[1]:
+        return [(i, i) for i in range(counts[0])]
+    if sizes == 1 < min(counts):
+        return [tuple(i * n // min(counts) - 1 for n in counts) for i in range(1, min(counts) + 1)]
+    if 0 < sizes == len(own.keys() & others.keys()):
+        return [(own[size], others[size]) for size in own if size in others]
+    if len(own) == len(others) > 1:
+        return list(zip(own.values(), others.values(), strict=True))
     raise UserError(
         f"the stages of {student.name} and {teacher.name} do not pair up: "
         f"{', '.join(map(str, student.stages)) or 'none'} against {', '.join(map(str, teacher.stages)) or 'none'}; "
