@@ -123,7 +123,7 @@ def test_overrides_reach_terms_roles_and_recipes():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("strategy=hin", 'strategy has no "hin"; did you mean "hint"? (allowed: attention, hint'),
+        ("strategy=hin", 'strategy has no "hin"; did you mean "hint"? (allowed: ab'),
         ("strategy=[kd,hin]", 'strategy has no "hin"'),
         ("student=resnet19", 'student has no "resnet19"'),
         ("data=digit", 'data has no "digit"; did you mean "digits"?'),

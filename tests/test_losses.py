@@ -95,3 +95,4 @@ def test_schedules():
     assert [Schedule(2, warmup=4)(e) for e in (0, 1, 3, 9)] == [0.5, 1.0, 2.0, 2.0]
     assert [Schedule(2, start=2, until=4)(e) for e in range(5)] == [0, 0, 2, 2, 0]
     assert [round(Schedule(1, cosine=4)(e), 6) for e in (0, 2, 4, 8)] == [1, 0.5, 0, 0]
+    assert [round(Schedule(1, hold=3, cosine=2)(e), 6) for e in range(6)] == [1, 1, 1, 1, 0.5, 0]

@@ -12,6 +12,7 @@ from distillab import Distillation
 from distillab.callbacks import Interrupted, StopCleanly
 from distillab.config import conf_dir
 from distillab.errors import UserError
+from distillab.strategies.strategy import Strategy
 
 SHAPE = (1, 8, 8)
 STRATEGIES = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -70,7 +71,7 @@ def test_every_strategy_trains_and_the_teacher_stays(name, digits, network):
     module = Distillation(network(), teacher, strategy(name), input_shape=SHAPE)
     start, watch = weights(module), Watch()
     engine = trainer(2, callbacks=[watch])
-    engine.fit(module, datamodule=digits.configure(64, 0))
+    engine.fit(module, datamodule=digits.configure(64, 0, module.strategy.views))
     for key, value in before.items():  # bit-identical, buffers too
         assert torch.equal(teacher.state_dict()[key], value), key
     assert not any(watch.modes)
@@ -85,15 +86,57 @@ def test_every_strategy_trains_and_the_teacher_stays(name, digits, network):
             assert torch.isfinite(engine.callback_metrics.get(f"train/{term}", torch.zeros(())))
 
 
-@pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
-def test_every_term_reaches_the_student(name, network):
-    module = Distillation(network(), network(seed=1, depth=14), strategy(name), input_shape=SHAPE)
-    from distillab.data.batch import Batch
+@pytest.fixture
+def confident(network):
+    """A teacher that is sure of what it says, as a trained one: some terms pass over doubtful samples."""
+    teacher = network(seed=1, depth=14)
+    teacher.fc.weight.data *= 100
+    return teacher
 
-    batch = Batch([torch.rand(8, *SHAPE)], torch.arange(8), torch.arange(8))
-    for term, loss in module.losses(batch, tuple(module.strategy.terms)).items():
+
+def seen_batch(data, module):
+    """A batch as a step sees it, and the module after it has looked at the data."""
+    module.trainer = trainer(1, callbacks=[])
+    module.trainer.datamodule = data
+    module._prepare()
+    batch = next(iter(data.train_dataloader()))
+    return data.on_after_batch_transfer(batch)
+
+
+@pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
+def test_every_term_reaches_the_student(name, network, confident, digits):
+    module = Distillation(network(), confident, strategy(name), input_shape=SHAPE)
+    batch = seen_batch(digits.configure(64, 0, module.strategy.views), module)
+    reading = [
+        n for n, term in module.strategy.terms.items() if any(need.startswith("student.") for need in term.needs)
+    ]
+    for term, loss in module.losses(batch, tuple(reading)).items():
         gradients = torch.autograd.grad(loss, list(module.student.parameters()), allow_unused=True, retain_graph=True)
         assert sum(g.abs().sum() for g in gradients if g is not None) > 0, term
+
+
+@pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
+def test_every_strategy_lowers_its_own_loss(name, network, confident, digits):
+    parts = strategy(name)
+    if "phases" not in parts:  # without the labels, which pull elsewhere
+        parts = {key: node for key, node in parts.items() if Strategy.of({key: node}).terms[key].kind == "distil"}
+    module = Distillation(network(), confident, parts, input_shape=SHAPE)
+    data = digits.configure(64, 0, module.strategy.views)
+    batch = seen_batch(data, module)
+
+    def own_loss():
+        torch.manual_seed(0)
+        module.train()  # after so few steps the running statistics of BatchNorm are not the batch's
+        for term in module.strategy.terms.values():
+            term.set_epoch(0)
+        with torch.no_grad():
+            return sum(
+                module.losses(batch, tuple(n for n, t in module.strategy.terms.items() if t.kind == "distil")).values()
+            )
+
+    before = own_loss()
+    trainer(4).fit(module, datamodule=data)
+    assert own_loss() < before
 
 
 def test_the_teacher_is_absent_from_the_checkpoint_and_loading_is_strict(tmp_path, digits, network):
@@ -108,27 +151,43 @@ def test_the_teacher_is_absent_from_the_checkpoint_and_loading_is_strict(tmp_pat
     module.load_state_dict(saved["state_dict"], strict=True)
 
 
-@pytest.mark.parametrize("name", ["kd", "hint_two_phase"])
-@pytest.mark.parametrize("stop_at", [3, 8])
-def test_a_stop_in_mid_epoch_and_a_resume_end_in_the_unbroken_weights(name, stop_at, tmp_path, digits, network):
-    def fresh():
-        torch.manual_seed(0)
-        return Distillation(DropoutNet(), network(seed=1), strategy(name), input_shape=SHAPE, recipe={"lr": 1e-3})
-
-    whole = fresh()
-    trainer(3).fit(whole, datamodule=digits.configure(48, 0))  # 256 images: 6 steps an epoch
+def stop_and_resume(make, data, stop_at, epochs, folder):
+    """Weights of an unbroken fit, and of one that was stopped after a step and resumed by a fresh module."""
+    whole = make()
+    trainer(epochs).fit(whole, datamodule=data(whole))
 
     class Ask(L.Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             stop.asked = trainer.global_step + 1 >= stop_at
 
-    stop = StopCleanly(tmp_path / "last.ckpt")
+    stop = StopCleanly(folder / "last.ckpt")
+    broken = make()
     with pytest.raises(Interrupted):
-        trainer(3, callbacks=[Ask(), stop]).fit(fresh(), datamodule=digits.configure(48, 0))
+        trainer(epochs, callbacks=[Ask(), stop]).fit(broken, datamodule=data(broken))
     torch.manual_seed(99)
-    resumed = fresh()
-    trainer(3).fit(resumed, datamodule=digits.configure(48, 0), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
-    assert_equal(weights(resumed), weights(whole))
+    resumed = make()
+    trainer(epochs).fit(resumed, datamodule=data(resumed), ckpt_path=folder / "last.ckpt", weights_only=True)
+    return weights(whole), weights(resumed)
+
+
+@pytest.mark.parametrize("name", ["kd", "hint_two_phase"])
+@pytest.mark.parametrize("stop_at", [3, 8])
+def test_a_stop_in_mid_epoch_and_a_resume_end_in_the_unbroken_weights(name, stop_at, tmp_path, digits, network):
+    def make():
+        torch.manual_seed(0)
+        return Distillation(DropoutNet(), network(seed=1), strategy(name), input_shape=SHAPE, recipe={"lr": 1e-3})
+
+    data = lambda module: digits.configure(48, 0)  # noqa: E731 - 256 images: 6 steps an epoch
+    assert_equal(*stop_and_resume(make, data, stop_at, 3, tmp_path))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_resumes(name, tmp_path, digits, network):
+    def make():
+        return Distillation(network(), network(seed=1, depth=14), strategy(name), input_shape=SHAPE)
+
+    data = lambda module: digits.configure(64, 0, module.strategy.views)  # noqa: E731
+    assert_equal(*stop_and_resume(make, data, 6, 3, tmp_path))  # 4 steps an epoch
 
 
 def test_dropout_does_not_depend_on_what_was_drawn_before(digits):

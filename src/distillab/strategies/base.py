@@ -44,15 +44,17 @@ class Schedule:
         warmup: epochs over which it rises linearly from value / warmup.
         start: epoch before which it is 0; the other numbers count from there.
         until: epoch from which it is 0 again.
-        cosine: epochs over which it falls to 0 along a half cosine, after any warm-up.
+        hold: epochs at its fullest, after any warm-up, before it falls.
+        cosine: epochs over which it then falls to 0 along a half cosine.
     """
 
-    KEYS = ("value", "warmup", "start", "until", "cosine")
+    KEYS = ("value", "warmup", "start", "until", "hold", "cosine")
 
     def __init__(
-        self, value: float, warmup: int = 0, start: int = 0, until: int | None = None, cosine: int = 0
+        self, value: float, warmup: int = 0, start: int = 0, until: int | None = None, hold: int = 0, cosine: int = 0
     ) -> None:
-        self.value, self.warmup, self.start, self.until, self.cosine = value, warmup, start, until, cosine
+        self.value, self.warmup, self.start, self.until = value, warmup, start, until
+        self.hold, self.cosine = hold, cosine
 
     def __call__(self, epoch: int) -> float:
         """The number in an epoch, counted from 0."""
@@ -62,7 +64,7 @@ class Schedule:
         if epoch < self.warmup:
             return self.value * (epoch + 1) / self.warmup
         if self.cosine:
-            passed = min((epoch - self.warmup) / self.cosine, 1.0)
+            passed = min(max(epoch - self.warmup - self.hold, 0) / self.cosine, 1.0)
             return self.value * 0.5 * (1 + math.cos(math.pi * passed))
         return self.value
 

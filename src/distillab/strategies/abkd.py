@@ -1,0 +1,83 @@
+"""ABKD: the α-β-divergence, between forward and reverse KL (arXiv 2505.04560)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.strategies.base import Term
+from distillab.strategies.logits import check, widened
+
+__all__ = ["abkd"]
+
+
+def abkd_rows(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
+    """`abkd` of each row: (N, C), (N, C) → (N,)."""
+    s, t = widened(s, t)
+    log_p, log_q = F.log_softmax(t, -1), F.log_softmax(s, -1)
+    ratio = log_p - log_q
+    if alpha == 0 and beta == 0:
+        return ratio.square().sum(-1) / 2
+    if alpha + beta == 0:
+        return ((alpha * ratio).expm1() - alpha * ratio).sum(-1) / alpha**2
+    if beta == 0:
+        p, q = (alpha * log_p).exp(), (alpha * log_q).exp()
+        return (p * alpha * ratio - p + q).sum(-1) / alpha**2
+    if alpha == 0:
+        p, q = (beta * log_p).exp(), (beta * log_q).exp()
+        return (q * beta * -ratio - q + p).sum(-1) / beta**2
+    total = alpha + beta
+    p, q = (total * log_p).exp(), (total * log_q).exp()
+    mixed = (alpha * log_p + beta * log_q).exp()
+    return (alpha / total * p + beta / total * q - mixed).sum(-1) / (alpha * beta)
+
+
+def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
+    """−1/(αβ) · Σ [p^α q^β − α/(α+β) p^(α+β) − β/(α+β) q^(α+β)], mean over the batch (Wang et al., arXiv 2505.04560).
+
+    p = softmax(t), q = softmax(s). Where α, β or α + β is exactly 0 it is the limit; (1, 0) is forward KL, (0, 1)
+    reverse KL.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        alpha: power of the teacher's probabilities.
+        beta: power of the student's probabilities.
+
+    Returns:
+        A scalar, in float32 or wider; where a power is negative it may be infinite for logits that lie far apart.
+
+    Raises:
+        UserError: shapes that differ.
+    """
+    check(s, t)
+    return abkd_rows(s, t, alpha, beta).mean()
+
+
+class ABKD(Term):
+    """The term of `abkd`.
+
+    Args:
+        weight: factor in the loss.
+        alpha: power of the teacher's probabilities, or a schedule of it.
+        beta: power of the student's probabilities, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 32.0,
+        alpha: float | Mapping[str, float] = 0.8,
+        beta: float | Mapping[str, float] = 0.3,
+    ) -> None:
+        super().__init__(weight)
+        self.alpha = self.number("alpha", alpha)
+        self.beta = self.number("beta", beta)
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides → (N,)."""
+        return abkd_rows(student_logits, teacher_logits, self.alpha, self.beta)

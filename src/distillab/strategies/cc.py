@@ -1,0 +1,67 @@
+"""Correlation congruence: errors that go together within a batch (Peng et al., arXiv 1904.01802)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, embedding_widths
+
+__all__ = ["correlation_congruence"]
+
+
+def correlation_congruence(e_s: Tensor, e_t: Tensor) -> Tensor:
+    """Mean over neighbours in the batch of Σ |Δ_i|·|Δ_{i+1}|, Δ = e_s − e_t (arXiv 1904.01802).
+
+    Args:
+        e_s: student embeddings (N, d), N > 1.
+        e_t: teacher embeddings (N, d); receive no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that differ, or a batch of one.
+    """
+    if e_s.shape != e_t.shape:
+        raise UserError(f"e_s and e_t must have one shape (N, d), got {tuple(e_s.shape)} and {tuple(e_t.shape)}")
+    if len(e_s) < 2:
+        raise UserError("e_s must have at least 2 rows: neighbours in the batch are compared")
+    e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
+    difference = (e_s - e_t).abs()
+    return (difference[:-1] * difference[1:]).sum(1).mean()
+
+
+class CorrelationCongruence(Term):
+    """The term of `correlation_congruence`, on linear projections of both embeddings.
+
+    The teacher's projection keeps its first, random weights: trained with the student's, both could shrink to nothing.
+
+    Args:
+        weight: factor in the loss.
+        width: of the projections.
+    """
+
+    needs = ("student.embedding", "teacher.embedding")
+    global_batch = True
+
+    def __init__(self, weight: float | Mapping[str, float] = 0.02, width: int = 128) -> None:
+        super().__init__(weight)
+        self.width = int(self.number("width", width, above=0))
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build the projections."""
+        of_student, of_teacher = embedding_widths(student, teacher)
+        self.student_projection = nn.Linear(of_student, self.width)
+        self.teacher_projection = nn.Linear(of_teacher, self.width).requires_grad_(False)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return correlation_congruence(
+            self.student_projection(student.embedding), self.teacher_projection(teacher.embedding)
+        )

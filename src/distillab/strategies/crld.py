@@ -1,0 +1,80 @@
+"""Cross-view consistency: what the teacher is sure of in one view holds in the other (Zhang et al., arXiv 2412.16493)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from distillab.errors import UserError
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.kd import kd_rows
+
+
+class SureKD(Term):
+    """KD of two views, only for samples of which the teacher is sure, summed over views and divided by all samples.
+
+    Args:
+        weight: factor in the loss.
+        temperature: T > 0, or a schedule of it.
+        confidence: the teacher's highest probability (at temperature 1) from which it counts as sure, at most 1.
+
+    Raises:
+        UserError: a number out of its range.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    views = 2
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float],
+        temperature: float | Mapping[str, float],
+        confidence: float | Mapping[str, float],
+    ) -> None:
+        super().__init__(weight)
+        self.temperature = self.number("temperature", temperature, above=0)
+        self.confidence = self.number("confidence", confidence)
+        if self.confidence > 1:
+            raise UserError(f"confidence must be a probability, at most 1, got {self.confidence:g}")
+
+    def of_sure(self, judged: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """`kd` of (student, teacher) logits, with samples left out whose `judged` teacher logits are not sure."""
+        sure = judged.detach().softmax(-1).amax(-1) >= self.confidence
+        rows = sum(kd_rows(s, t, self.temperature) for s, t in pairs)
+        return (sure * rows).mean()
+
+
+class WithinViews(SureKD):
+    """Each view learns from the teacher's of the same view where the teacher is sure of the weak one."""
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 2.0,
+        temperature: float | Mapping[str, float] = 4.0,
+        confidence: float | Mapping[str, float] = 0.9,
+    ) -> None:
+        super().__init__(weight, temperature, confidence)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
+        return self.of_sure(t_weak, (weak, t_weak), (strong, t_strong))
+
+
+class AcrossViews(SureKD):
+    """Each view learns from the teacher's of the other view where the teacher is sure of the strong one."""
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 0.5,
+        temperature: float | Mapping[str, float] = 4.0,
+        confidence: float | Mapping[str, float] = 0.2,
+    ) -> None:
+        super().__init__(weight, temperature, confidence)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
+        return self.of_sure(t_strong, (strong, t_weak), (weak, t_strong))

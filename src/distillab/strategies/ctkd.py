@@ -1,0 +1,67 @@
+"""Curriculum temperature: KD at a temperature that learns to make it harder (Li et al., arXiv 2211.16231)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+from distillab.strategies.base import Term
+from distillab.strategies.kd import kd_rows
+
+
+class CurriculumKD(Term):
+    """KD at one learned temperature, whose gradient is reversed: it climbs the loss that the student descends.
+
+    T = lowest + (highest − lowest) · σ(θ), θ = 1 at first. The reversed gradient's strength rises along a half
+    cosine.
+
+    Args:
+        weight: factor in the loss.
+        lowest, highest: what T lies between; 0 < lowest < highest.
+        reversal: strength of the reversed gradient at its fullest, or a schedule of it.
+        ramp: epochs over which the strength rises to it; 0 starts at the fullest.
+
+    Raises:
+        UserError: bounds in the wrong order, or a ramp below 0.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 0.9,
+        lowest: float = 1.0,
+        highest: float = 21.0,
+        reversal: float | Mapping[str, float] = 1.0,
+        ramp: int = 10,
+    ) -> None:
+        super().__init__(weight)
+        self.lowest = self.number("lowest", lowest, above=0)
+        self.highest = self.number("highest", highest, above=self.lowest)
+        self.reversal = self.number("reversal", reversal)
+        if isinstance(ramp, bool) or not isinstance(ramp, int) or ramp < 0:
+            raise UserError(f"ramp must be a whole number of epochs from 0, got {ramp!r}")
+        self.ramp = ramp
+        self.theta = nn.Parameter(torch.ones(()))
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to the strength of this epoch."""
+        super().set_epoch(epoch)
+        risen = min((epoch + 1) / self.ramp, 1.0) if self.ramp else 1.0
+        self.strength = self.reversal * 0.5 * (1 - math.cos(math.pi * risen))
+
+    @property
+    def temperature(self) -> Tensor:
+        """T, with a gradient to θ that is reversed and scaled by the strength."""
+        theta = (1 + self.strength) * self.theta.detach() - self.strength * self.theta
+        return self.lowest + (self.highest - self.lowest) * theta.sigmoid()
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides → (N,)."""
+        return kd_rows(student_logits, teacher_logits, self.temperature)

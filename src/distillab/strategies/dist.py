@@ -1,0 +1,79 @@
+"""DIST: the student's probabilities correlate with the teacher's, by sample and by class (arXiv 2205.10536)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from distillab.errors import UserError
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.logits import check, widened
+
+__all__ = ["dist"]
+
+
+def pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation of each row with the same row of the other: (N, C), (N, C) → (N,); 0 where a row is constant."""
+    a, b = (x - x.mean(-1, keepdim=True) for x in (a, b))
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-8)
+
+
+def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """T² · [β · (1 − mean row Pearson) + γ · (1 − mean column Pearson)] (Huang et al., arXiv 2205.10536).
+
+    The rows and columns are those of softmax(s / T) and softmax(t / T).
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        beta: weight of the correlation of each sample's classes.
+        gamma: weight of the correlation of each class's samples.
+        temperature: T > 0.
+
+    Returns:
+        A scalar, in float32 or wider; not differentiable twice at a class with one probability in all rows.
+
+    Raises:
+        UserError: shapes that differ, one row (unless gamma is 0), or a temperature that is not above 0.
+    """
+    check(s, t, temperature=temperature)
+    if len(s) < 2 and gamma:
+        raise UserError(f"s must have 2 rows or more to correlate each class's samples, got {len(s)}; or set gamma=0")
+    s, t = widened(s, t)
+    q, p = (s / temperature).softmax(-1), (t / temperature).softmax(-1)
+    rows, columns = 1 - pearson(q, p).mean(), 1 - pearson(q.T, p.T).mean()
+    return temperature**2 * (beta * rows + gamma * columns)
+
+
+class DIST(Term):
+    """The term of `dist`.
+
+    Args:
+        weight: factor in the loss.
+        beta: weight of the correlation of each sample's classes.
+        gamma: weight of the correlation of each class's samples.
+        temperature: T > 0, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    global_batch = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 2.0,
+        beta: float | Mapping[str, float] = 1.0,
+        gamma: float | Mapping[str, float] = 1.0,
+        temperature: float | Mapping[str, float] = 4.0,
+    ) -> None:
+        super().__init__(weight)
+        self.beta = self.number("beta", beta)
+        self.gamma = self.number("gamma", gamma)
+        self.temperature = self.number("temperature", temperature, above=0)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        # A last batch of one sample must not end a run.
+        gamma = self.gamma if len(student.logits) > 1 else 0.0
+        return dist(student.logits, teacher.logits, self.beta, gamma, self.temperature)

@@ -1,0 +1,74 @@
+"""Flow of solution procedure: how each stage's map turns into the next (Yim et al., CVPR 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, equal_stages, inner, pool_to_smaller
+
+__all__ = ["fsp"]
+
+
+def flow(bottom: Tensor, top: Tensor) -> Tensor:
+    """Inner products of the two stages' channels, mean over the pixels: (N, C_top, C_bottom)."""
+    bottom, top = (x.flatten(2) for x in pool_to_smaller(bottom, top))
+    return inner(top, bottom) / top.shape[2]
+
+
+def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Tensor:
+    """Mean squared difference of the Gram matrices between two stages (Yim et al., CVPR 2017).
+
+    Within each model the larger map is average-pooled to the smaller.
+
+    Args:
+        bottom_s: student map (N, C, H, W).
+        top_s: a later student map (N, C', H', W').
+        bottom_t: teacher map of as many channels as `bottom_s`; receives no gradient.
+        top_t: teacher map of as many channels as `top_s`; receives no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: no maps of one batch size, or channels that differ.
+    """
+    maps = {"bottom_s": bottom_s, "top_s": top_s, "bottom_t": bottom_t.detach(), "top_t": top_t.detach()}
+    bottom_s, top_s, bottom_t, top_t = checked("N, C, H, W", **maps)
+    for name, one, other in (("bottom", bottom_s, bottom_t), ("top", top_s, top_t)):
+        if one.shape[1] != other.shape[1]:
+            raise UserError(f"{name}_s and {name}_t must have equal channels, got {one.shape[1]} and {other.shape[1]}")
+    return F.mse_loss(flow(bottom_s, top_s), flow(bottom_t, top_t))
+
+
+class FSP(Term):
+    """The term of `fsp`, summed over neighbouring stages.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+
+    def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
+        super().__init__(weight)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Pair the stages."""
+        self.pairs = equal_stages(student, teacher)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        losses = [
+            fsp(student.stages[i], student.stages[k], teacher.stages[j], teacher.stages[m])
+            for (i, j), (k, m) in pairwise(self.pairs)
+        ]
+        return torch.stack(losses).sum()

@@ -1,0 +1,63 @@
+"""LumiNet: each class's logits are standardised over the batch before they are compared (arXiv 2310.03669)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.logits import check, kl, widened
+
+__all__ = ["luminet"]
+
+
+def perception(z: Tensor) -> Tensor:
+    """Each class less its mean over the batch, over the root of its biased variance + 1e-5: (N, C) → (N, C)."""
+    return (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+
+
+def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
+    """KL of standardised logits at T, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
+
+    Each side is standardised class by class, over the batch; the student's means and variances carry gradient.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        temperature: T > 0.
+
+    Returns:
+        A scalar, in float32 or wider; 0 for a batch of one.
+
+    Raises:
+        UserError: shapes that differ, or a temperature that is not above 0.
+    """
+    check(s, t, temperature=temperature)
+    s, t = widened(s, t)
+    log_student, log_teacher = (F.log_softmax(perception(z) / temperature, -1) for z in (s, t))
+    return kl(log_teacher, log_student).mean()
+
+
+class LumiNet(Term):
+    """The term of `luminet`.
+
+    Args:
+        weight: factor in the loss.
+        temperature: T > 0, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    global_batch = True
+
+    def __init__(
+        self, weight: float | Mapping[str, float] = 1089.0, temperature: float | Mapping[str, float] = 4.0
+    ) -> None:
+        super().__init__(weight)
+        self.temperature = self.number("temperature", temperature, above=0)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return luminet(student.logits, teacher.logits, self.temperature)

@@ -1,0 +1,79 @@
+"""Norm and direction: embeddings long, along the teacher's class mean (Wang et al., arXiv 2305.17007)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+from distillab.gather import gather
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, embedding_widths, root, unit
+
+__all__ = ["nd"]
+
+
+def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
+    """Mean of 1 − ⟨e_s, c/‖c‖⟩ / max(‖e_s‖, ‖e_t‖), c the centre of the sample's class (arXiv 2305.17007).
+
+    Args:
+        e_s: student embeddings (N, d), already brought to the teacher's width by a connector.
+        e_t: teacher embeddings (N, d); receive no gradient.
+        centers: the teacher's mean embedding of each class (C, d); receive no gradient.
+        y: labels (N,), int64.
+
+    Returns:
+        A scalar in [0, 2], in float32 or wider.
+
+    Raises:
+        UserError: shapes that do not go together.
+    """
+    if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))
+        raise UserError(f"e_s, e_t and centers must be (N, d), (N, d) and (C, d) of one d, got {shapes}")
+    if y.shape != e_s.shape[:1]:
+        raise UserError(f"y must be ({len(e_s)},), a label for each row of e_s, got {tuple(y.shape)}")
+    e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
+    along = (e_s * unit(centers.detach().to(e_s.dtype))[y]).sum(1)
+    longer = torch.maximum(*(root(e.square().sum(1)) for e in (e_s, e_t)))
+    return (1 - along / torch.where(longer > 0, longer, 1)).mean()
+
+
+class NormDirection(Term):
+    """The term of `nd`, with its connector.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.embedding", "teacher.embedding", "batch.labels")
+
+    def __init__(self, weight: float | Mapping[str, float] = 2.0) -> None:
+        super().__init__(weight)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build the connector (BatchNorm, dropout, linear), and make room for the centres."""
+        inputs, width = embedding_widths(student, teacher)
+        self.connector = nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width))
+        self.register_buffer("centers", torch.zeros(teacher.classes, width))
+
+    def prepare(self, labels: Tensor, teacher: Callable[[], Iterator[tuple[SimpleNamespace, SimpleNamespace]]]) -> None:
+        """The teacher's mean embedding of each class over all training images."""
+        sums = sum(self._sums(outputs.embedding, batch.labels) for outputs, batch in teacher())
+        sums = gather(sums[None]).sum(0)  # each device has seen its part of the images
+        self.centers.copy_(sums[:, :-1] / sums[:, -1:].clamp(min=1))
+
+    def _sums(self, embedding: Tensor, labels: Tensor) -> Tensor:
+        """Sum of each class's embeddings, and last their number: (C, d + 1)."""
+        counted = torch.cat([embedding.detach(), torch.ones_like(embedding[:, :1])], 1).to(self.centers)
+        return counted.new_zeros(len(self.centers), counted.shape[1]).index_add_(0, labels, counted)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar; a class whose centre is not known yet has that of the batch."""
+        of_batch = self._sums(teacher.embedding, batch.labels)[:, :-1]
+        centers = torch.where(self.centers.any(1, keepdim=True), self.centers, of_batch)
+        return nd(self.connector(student.embedding), teacher.embedding, centers, batch.labels)

@@ -1,0 +1,77 @@
+"""Normalised KD: the target's soft cross-entropy, and that of the other classes renormalised (arXiv 2303.13005)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Term
+from distillab.strategies.logits import check, check_classes, others, widened
+
+__all__ = ["nkd"]
+
+
+def nkd_rows(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float = 1.0) -> Tensor:
+    """`nkd` of each row: (N, C), (N, C), (N,) → (N,)."""
+    s, t = widened(s, t)
+    # cross_entropy with a target distribution is −Σ p log q.
+    target = t.softmax(-1).gather(-1, y[:, None]).squeeze(-1) * F.cross_entropy(s, y, reduction="none")
+    p = (others(t, y) / temperature).softmax(-1)
+    rest = F.cross_entropy(others(s, y) / temperature, p, reduction="none")
+    return target + gamma * temperature**2 * rest
+
+
+def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float = 1.0) -> Tensor:
+    """−p_t[y] · log p_s[y] at T = 1, plus γ · T² · cross-entropy of the other classes at T (arXiv 2303.13005).
+
+    The other classes are renormalised to 1 on each side.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        y: labels (N,).
+        gamma: weight of the other classes' part.
+        temperature: T > 0 of the other classes' part.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that do not go together, or a temperature that is not above 0.
+    """
+    check(s, t, y, temperature=temperature)
+    return nkd_rows(s, t, y, gamma, temperature).mean()
+
+
+class NKD(Term):
+    """The term of `nkd`.
+
+    Args:
+        weight: factor in the loss.
+        gamma: weight of the other classes' part.
+        temperature: T > 0 of the other classes' part, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits", "batch.labels")
+    rowwise = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 1.0,
+        gamma: float | Mapping[str, float] = 3.5,
+        temperature: float | Mapping[str, float] = 3.0,
+    ) -> None:
+        super().__init__(weight)
+        self.gamma = self.number("gamma", gamma)
+        self.temperature = self.number("temperature", temperature, above=0)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Refuse two classes."""
+        check_classes(student)
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides, labels (N,) → (N,)."""
+        return nkd_rows(student_logits, teacher_logits, labels, self.gamma, self.temperature)

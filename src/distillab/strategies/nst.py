@@ -1,0 +1,58 @@
+"""Neuron selectivity transfer: match how single channels are spread over the image (Huang, Wang, arXiv 1707.01219)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.models.spec import ModelSpec, match_stages
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, inner, pool_to_smaller
+
+__all__ = ["nst"]
+
+
+def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy between the channels of two maps, kernel (xᵀy)² (arXiv 1707.01219).
+
+    Each channel is flattened and L2-normalised; the larger map is average-pooled to the smaller.
+
+    Args:
+        F_s: student map (N, C, H, W).
+        F_t: teacher map (N, C', H', W'); receives no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: not two maps of one batch size.
+    """
+    F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
+    F_s, F_t = F.normalize(F_s.flatten(2), dim=2), F.normalize(F_t.flatten(2), dim=2)
+    within = inner(F_t, F_t).square().mean() + inner(F_s, F_s).square().mean()
+    return within - 2 * inner(F_s, F_t).square().mean()
+
+
+class NST(Term):
+    """The term of `nst`, summed over all stages.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+
+    def __init__(self, weight: float | Mapping[str, float] = 50.0) -> None:
+        super().__init__(weight)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Pair the stages."""
+        self.pairs = match_stages(student, teacher)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

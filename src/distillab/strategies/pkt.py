@@ -1,0 +1,61 @@
+"""Probabilistic knowledge transfer: similarities as distributions (Passalis, Tefas, arXiv 1803.10837)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, inner
+
+__all__ = ["pkt"]
+
+
+def similarities(e: Tensor, eps: float) -> Tensor:
+    """Rows of (1 + cosine similarity) / 2, each summing to 1: (N, d) → (N, N)."""
+    squared = e.square().sum(1, keepdim=True)
+    direction = e / (torch.where(squared > 0, squared, 1).sqrt() + eps)
+    similarity = (1 + inner(direction, direction)) / 2
+    return similarity / similarity.sum(1, keepdim=True)
+
+
+def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
+    """Mean of P_t·log(P_t / P_s), P = (1 + cosine similarity) / 2 with rows that sum to 1 (arXiv 1803.10837).
+
+    The mean is over all N² pairs, so the value shrinks as 1 / N.
+
+    Args:
+        e_s: student embeddings (N, d).
+        e_t: teacher embeddings (N, d'); receive no gradient.
+        eps: added to both probabilities and to the norms.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: no embeddings of one batch size.
+    """
+    e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
+    P_s, P_t = similarities(e_s, eps), similarities(e_t, eps)
+    return (P_t * ((P_t + eps) / (P_s + eps)).log()).mean()
+
+
+class PKT(Term):
+    """The term of `pkt`.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.embedding", "teacher.embedding")
+    global_batch = True
+
+    def __init__(self, weight: float | Mapping[str, float] = 30000.0) -> None:
+        super().__init__(weight)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return pkt(student.embedding, teacher.embedding)

@@ -1,0 +1,123 @@
+"""Knowledge review: each stage of the student, fused with what lies deeper, regresses the teacher's (arXiv 2104.09044)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec, match_stages
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, embedding_widths
+
+__all__ = ["hcl"]
+
+WIDEST = 512  # channels in which the stages are mixed, at most
+
+
+def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
+    """Hierarchical context loss of ReviewKD (Chen et al., arXiv 2104.09044): MSE of two maps and of their pools.
+
+    The pools are those of 4×4, 2×2 and 1×1 cells that are lower than the map, weighted 1/2, 1/4, 1/8 in the order
+    taken; the sum is divided by that of all weights, the map's own 1 included.
+
+    Args:
+        F_s: student map (N, C, H, W).
+        F_t: teacher map (N, C, H, W); receives no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that differ, or no maps.
+    """
+    if F_s.ndim != 4 or F_s.shape != F_t.shape:
+        raise UserError(f"F_s and F_t must be maps of one shape, got {tuple(F_s.shape)} and {tuple(F_t.shape)}")
+    F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
+    loss, weights, weight = F.mse_loss(F_s, F_t), 1.0, 1.0
+    for side in (4, 2, 1):
+        if side < F_s.shape[2]:
+            weight /= 2
+            pools = (F.adaptive_avg_pool2d(x, side) for x in (F_s, F_t))
+            loss, weights = loss + weight * F.mse_loss(*pools), weights + weight
+    return loss / weights
+
+
+class PointBatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes its running statistics where a channel has one value only: a 1×1 map of one sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → the same."""
+        if self.training and x.numel() == self.num_features:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class Fusion(nn.Module):
+    """Attention-based fusion of one stage of the student with what came out of the deeper ones.
+
+    Args:
+        channels: of the stage.
+        middle: channels in which all stages are mixed.
+        out: channels of the teacher's stage.
+        size: height and width of the teacher's stage.
+        deepest: True where nothing lies deeper.
+    """
+
+    def __init__(self, channels: int, middle: int, out: int, size: tuple[int, int], deepest: bool) -> None:
+        super().__init__()
+        self.size = size
+        self.enter = nn.Sequential(nn.Conv2d(channels, middle, 1, bias=False), PointBatchNorm(middle))
+        self.leave = nn.Sequential(nn.Conv2d(middle, out, 3, padding=1, bias=False), PointBatchNorm(out))
+        self.attention = None if deepest else nn.Sequential(nn.Conv2d(2 * middle, 2, 1), nn.Sigmoid())
+        for convolution in (self.enter[0], self.leave[0]):
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
+
+    def forward(self, x: Tensor, deeper: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The stage (N, channels, H, W) and the deeper result → what meets the teacher, what goes to the next stage."""
+        x = self.enter(x)
+        if self.attention is not None:
+            deeper = F.interpolate(deeper, x.shape[2:], mode="nearest")
+            share = self.attention(torch.cat([x, deeper], 1))
+            x = share[:, :1] * x + share[:, 1:] * deeper
+        if x.shape[2:] != self.size:
+            x = F.interpolate(x, self.size, mode="nearest")
+        return self.leave(x), x
+
+
+class ReviewKD(Term):
+    """The term of `hcl`, summed over the stages before their activations and the embedding as a 1×1 map.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.preactivations", "student.embedding", "teacher.preactivations", "teacher.embedding")
+
+    def __init__(self, weight: float | Mapping[str, float] = 5.0) -> None:
+        super().__init__(weight)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Pair the stages and build their fusions, the deepest first."""
+        self.pairs = match_stages(student, teacher)[::-1]
+        width, goal_width = embedding_widths(student, teacher)
+        middle = min(WIDEST, width)
+        fusions = [Fusion(width, middle, goal_width, (1, 1), deepest=True)]
+        for i, j in self.pairs:
+            stage, goal = student.stages[i], teacher.stages[j]
+            fusions.append(Fusion(stage.channels, middle, goal.channels, (goal.height, goal.width), deepest=False))
+        self.fusions = nn.ModuleList(fusions)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        maps = [student.embedding[..., None, None], *(student.preactivations[i] for i, _ in self.pairs)]
+        goals = [teacher.embedding[..., None, None], *(teacher.preactivations[j] for _, j in self.pairs)]
+        losses, deeper = [], None
+        for fusion, x, goal in zip(self.fusions, maps, goals, strict=True):
+            fused, deeper = fusion(x, deeper)
+            losses.append(hcl(fused, goal))
+        return torch.stack(losses).sum()

@@ -1,0 +1,100 @@
+"""Refined logit distillation: a wrong teacher's knowledge is corrected by the label (arXiv 2408.07703)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from distillab.strategies.base import Term
+from distillab.strategies.kd import kd_rows
+from distillab.strategies.logits import check, kl, log_pair, widened
+
+__all__ = ["rld"]
+
+# Far below any logit, so that the class has probability 0, and finite, so that a row without a class left gives 0.
+ABSENT = -1e30
+
+
+def rld_rows(
+    s: Tensor,
+    t: Tensor,
+    y: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+    alpha_temperature: float = 1.0,
+) -> Tensor:
+    """`rld` of each row: (N, C), (N, C), (N,) → (N,)."""
+    s, t = widened(s, t)
+    teacher_pair = log_pair(t / alpha_temperature, t.argmax(-1))
+    confidence = alpha_temperature**2 * kl(teacher_pair, log_pair(s / alpha_temperature, y))
+    not_below = t >= t.gather(-1, y[:, None])
+    below = kd_rows(s.masked_fill(not_below, ABSENT), t.masked_fill(not_below, ABSENT), temperature)
+    return alpha * confidence + beta * below
+
+
+def rld(
+    s: Tensor,
+    t: Tensor,
+    y: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+    alpha_temperature: float = 1.0,
+) -> Tensor:
+    """α · Tα² · KL of confidences + β · T² · KL over the classes below the true one (Sun et al., arXiv 2408.07703).
+
+    The confidences are the pairs (top class, rest) of the teacher and (true class, rest) of the student; the classes
+    below are those to which the teacher gives a smaller logit than to the true class.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        y: labels (N,).
+        alpha, beta: weights of the two parts.
+        temperature: T > 0 of the classes below.
+        alpha_temperature: Tα > 0 of the confidences.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that do not go together, or a temperature that is not above 0.
+    """
+    check(s, t, y, temperature=temperature, alpha_temperature=alpha_temperature)
+    return rld_rows(s, t, y, alpha, beta, temperature, alpha_temperature).mean()
+
+
+class RLD(Term):
+    """The term of `rld`.
+
+    Args:
+        weight: factor in the loss.
+        alpha: weight of the confidences.
+        beta: weight of the classes below the true one.
+        temperature: T > 0 of the classes below, or a schedule of it.
+        alpha_temperature: Tα > 0 of the confidences, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits", "batch.labels")
+    rowwise = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 1.0,
+        alpha: float | Mapping[str, float] = 1.0,
+        beta: float | Mapping[str, float] = 8.0,
+        temperature: float | Mapping[str, float] = 4.0,
+        alpha_temperature: float | Mapping[str, float] = 4.0,
+    ) -> None:
+        super().__init__(weight)
+        self.alpha = self.number("alpha", alpha)
+        self.beta = self.number("beta", beta)
+        self.temperature = self.number("temperature", temperature, above=0)
+        self.alpha_temperature = self.number("alpha_temperature", alpha_temperature, above=0)
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides, labels (N,) → (N,)."""
+        numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)
+        return rld_rows(student_logits, teacher_logits, labels, *numbers)

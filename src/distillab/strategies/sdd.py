@@ -1,0 +1,83 @@
+"""Scale decoupled distillation: KD of what each head says of parts of the image (Wei et al., arXiv 2403.13512)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.kd import kd_rows
+
+
+def cell_logits(outputs: SimpleNamespace | Outputs, grids: Sequence[int]) -> Tensor:
+    """A model's own head on the mean of each cell of its last map: (N, cells, classes)."""
+    cells = [F.adaptive_avg_pool2d(outputs.stages[-1], grid).flatten(2) for grid in grids]
+    # Not `head(…)`: a call would run the hooks that read the model.
+    return F.linear(torch.cat(cells, 2).transpose(1, 2), outputs.head.weight, outputs.head.bias)
+
+
+class ScaleDecoupledKD(Term):
+    """KD on the logits of cells of the last map, mean over cells.
+
+    A cell counts twice where the teacher is right about the cell and wrong about the whole image, or the other way
+    round. A grid that is finer than the map repeats its cells.
+
+    Args:
+        weight: factor in the loss.
+        temperature: T > 0, or a schedule of it.
+        grids: into how many cells a side of the map is cut; 1 is the whole map.
+
+    Raises:
+        UserError: grids that are no whole numbers from 1, or a model whose head does not read the mean of its last map.
+    """
+
+    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "stages", "head"))
+    needs += ("batch.labels",)
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 0.9,
+        temperature: float | Mapping[str, float] = 4.0,
+        grids: Sequence[int] = (1, 2),
+    ) -> None:
+        super().__init__(weight)
+        self.temperature = self.number("temperature", temperature, above=0)
+        self.grids = list(grids)
+        if not self.grids or not all(isinstance(grid, int) and grid >= 1 for grid in self.grids):
+            raise UserError(f"grids must be whole numbers from 1, e.g. [1, 2], got {self.grids}")
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Refuse a model whose head cannot read its last map."""
+        self.names = (student.name, teacher.name)
+        for spec in (student, teacher):
+            if not spec.stages or spec.stages[-1].channels != spec.embedding:
+                raise UserError(self._refusal(spec.name))
+
+    def _refusal(self, name: str) -> str:
+        return (
+            f"the head of {name} does not read the mean of its last map; name the stage right before the pooling, "
+            f"e.g. student.stages=[…], or take kd"
+        )
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        if not self.training:  # as in the trial before the first step, where no dropout comes between
+            for name, outputs in zip(self.names, (student, teacher), strict=True):
+                self._check(name, outputs)
+        s, t = cell_logits(student, self.grids), cell_logits(teacher, self.grids)
+        cell_right = t.argmax(-1) == batch.labels[:, None]
+        whole_right = teacher.logits.argmax(-1) == batch.labels
+        counts = 1 + (cell_right != whole_right[:, None]).to(s.dtype)
+        rows = kd_rows(s.flatten(0, 1), t.flatten(0, 1), self.temperature)
+        return (counts.flatten() * rows).mean()
+
+    def _check(self, name: str, outputs: Outputs) -> None:
+        logits, whole = outputs.logits, cell_logits(outputs, [1])[:, 0]
+        if logits.shape != whole.shape or (logits - whole).abs().max() > 1e-3 + 1e-2 * logits.abs().max():
+            raise UserError(self._refusal(name))

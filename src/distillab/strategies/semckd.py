@@ -1,0 +1,108 @@
+"""Cross-layer distillation with semantic calibration: attention pairs the stages (Chen et al., arXiv 2012.03236)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import inner, pool_to_smaller, unit
+from distillab.strategies.reviewkd import PointBatchNorm
+
+
+class SimilarityEmbedding(nn.Module):
+    """A unit vector for each sample from its similarities to the batch.
+
+    Args:
+        similarities: inputs of the first layer; another batch is pooled, or repeated, to as many.
+    """
+
+    def __init__(self, similarities: int) -> None:
+        super().__init__()
+        self.similarities = similarities
+        hidden, out = 2 * (similarities // 4), similarities // 4
+        self.layers = nn.Sequential(nn.Linear(similarities, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, similarities / 4)."""
+        flat = features.flatten(1)
+        similarity = inner(flat, flat)
+        if len(flat) != self.similarities:
+            similarity = F.adaptive_avg_pool1d(similarity, self.similarities)
+        return unit(self.layers(similarity))
+
+
+def projection(channels: int, goal: int) -> nn.Sequential:
+    """1×1, 3×3 and 1×1 convolutions from a student stage's channels to a teacher stage's."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 2 * goal, 1, bias=False),
+        PointBatchNorm(2 * goal),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(2 * goal, 2 * goal, 3, padding=1, bias=False),
+        PointBatchNorm(2 * goal),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(2 * goal, goal, 1, bias=False),
+    )
+
+
+class SemCKD(Term):
+    """Mean squared error between every stage of the student and every stage of the teacher, weighted by attention.
+
+    A student stage asks with what its similarities between samples look like, the teacher's stages answer with
+    theirs; the attention over them sums to 1. The stages need not be as many on both sides.
+
+    Args:
+        weight: factor in the loss.
+        batch_size: similarities that the attention reads of each sample. With batches of this size it is the
+            published one; any other size, an incomplete last batch too, is pooled or repeated to it.
+
+    Raises:
+        UserError: a batch_size that is no whole number from 4.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+    global_batch = True
+
+    def __init__(self, weight: float | Mapping[str, float] = 400.0, batch_size: int = 64) -> None:
+        super().__init__(weight)
+        if not isinstance(batch_size, int) or batch_size < 4:
+            raise UserError(f"batch_size must be a whole number from 4, got {batch_size!r}")
+        self.batch_size = batch_size
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build a query for each student stage, a key for each of the teacher's, a projection for each pair."""
+        for spec in (student, teacher):
+            if not spec.stages:
+                raise UserError(f"{spec.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]")
+        self.queries = nn.ModuleList(SimilarityEmbedding(self.batch_size) for _ in student.stages)
+        self.keys = nn.ModuleList(SimilarityEmbedding(self.batch_size) for _ in teacher.stages)
+        self.projections = nn.ModuleList(
+            nn.ModuleList(projection(stage.channels, goal.channels) for goal in teacher.stages)
+            for stage in student.stages
+        )
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        goals = [y.detach() for y in teacher.stages]
+        queries = torch.stack([query(x) for query, x in zip(self.queries, student.stages, strict=True)], 1)
+        keys = torch.stack([key(x) for key, x in zip(self.keys, goals, strict=True)], 1)
+        attention = inner(queries, keys).softmax(-1)  # (N, student stages, teacher stages)
+        errors = torch.stack(
+            [
+                torch.stack([self._error(self.projections[i][j], x, y) for j, y in enumerate(goals)], 1)
+                for i, x in enumerate(student.stages)
+            ],
+            1,
+        )
+        return (attention * errors).sum(-1).mean()
+
+    def _error(self, project: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Mean squared error of each sample at the smaller of the two sizes, (N,)."""
+        x, y = pool_to_smaller(x, y)
+        return (project(x) - y).square().flatten(1).mean(1)

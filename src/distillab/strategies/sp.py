@@ -1,0 +1,48 @@
+"""Similarity preserving: which images of a batch look alike to the teacher (Tung, Mori, arXiv 1907.09682)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, inner, unit
+
+__all__ = ["similarity_preserving"]
+
+
+def similarity_preserving(F_s: Tensor, F_t: Tensor) -> Tensor:
+    """Squared difference of the batch's two similarity matrices with L2-normalised rows, over N² (arXiv 1907.09682).
+
+    Args:
+        F_s: student features (N, …), flattened here.
+        F_t: teacher features (N, …), of any other shape; receive no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: no features of one batch size.
+    """
+    F_s, F_t = (x.flatten(1) for x in checked("N, …", F_s=F_s, F_t=F_t.detach()))
+    return (unit(inner(F_s, F_s)) - unit(inner(F_t, F_t))).square().sum() / len(F_s) ** 2
+
+
+class SimilarityPreserving(Term):
+    """The term of `similarity_preserving`, on the last stage's map.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+    global_batch = True
+
+    def __init__(self, weight: float | Mapping[str, float] = 3000.0) -> None:
+        super().__init__(weight)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return similarity_preserving(student.stages[-1], teacher.stages[-1])

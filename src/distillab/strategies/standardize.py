@@ -1,0 +1,54 @@
+"""KD on logits of which each row is standardised: the student need not match the teacher's scale (arXiv 2403.01427)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from distillab.errors import UserError
+from distillab.strategies.base import Term
+from distillab.strategies.kd import kd_rows
+
+__all__ = ["standardize"]
+
+
+def standardize(z: Tensor) -> Tensor:
+    """Each row less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
+
+    Args:
+        z: logits (N, C); used as `kd(standardize(s), standardize(t), 2.0)`.
+
+    Returns:
+        (N, C), in float32 or wider; not differentiable twice at a row of equal logits.
+
+    Raises:
+        UserError: not (N, C), or fewer than 2 classes.
+    """
+    if z.ndim != 2 or z.shape[1] < 2:
+        raise UserError(f"z must be logits (N, C) of 2 classes or more, got {tuple(z.shape)}")
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    return (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7)
+
+
+class StandardizedKD(Term):
+    """The term of `kd` on standardised logits.
+
+    Args:
+        weight: factor in the loss.
+        temperature: T > 0, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
+
+    def __init__(
+        self, weight: float | Mapping[str, float] = 9.0, temperature: float | Mapping[str, float] = 2.0
+    ) -> None:
+        super().__init__(weight)
+        self.temperature = self.number("temperature", temperature, above=0)
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides → (N,)."""
+        return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

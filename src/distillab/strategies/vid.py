@@ -1,0 +1,84 @@
+"""Variational information distillation: predict the teacher, variance learned (Ahn et al., arXiv 1904.05835)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec, match_stages
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, pool_to_smaller
+
+__all__ = ["vid"]
+
+LEAST_VARIANCE = 1e-5
+
+
+def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
+    """Mean of ½·[(mean − target)² / variance + log variance] over all entries (arXiv 1904.05835).
+
+    Args:
+        mean: prediction from the student (N, C, …).
+        target: teacher features (N, C, …); receive no gradient.
+        variance: of each channel (C,), above 0; it learns too.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that differ, or another number of variances than channels.
+    """
+    if mean.shape != target.shape:
+        raise UserError(f"mean and target must have one shape, got {tuple(mean.shape)} and {tuple(target.shape)}")
+    mean, target = checked("N, …", mean=mean, target=target.detach())
+    if variance.numel() != mean.shape[1]:
+        raise UserError(f"variance must be one for each of {mean.shape[1]} channels, got {tuple(variance.shape)}")
+    variance = variance.to(mean.dtype).reshape(-1, *[1] * (mean.ndim - 2))
+    return ((mean - target).square() / variance + variance.log()).mean() / 2
+
+
+class VID(Term):
+    """The term of `vid`, summed over all stages, with a regressor and a variance per channel for each.
+
+    Args:
+        weight: factor in the loss.
+        variance: with which every channel starts.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+
+    def __init__(self, weight: float | Mapping[str, float] = 1.0, variance: float = 5.0) -> None:
+        super().__init__(weight)
+        self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build a regressor of three 1×1 convolutions and the variances for each pair of stages."""
+        self.pairs = match_stages(student, teacher)
+        start = math.log(math.expm1(self.variance - LEAST_VARIANCE))  # softplus turned round
+        self.regressors, self.variances = nn.ModuleList(), nn.ParameterList()
+        for i, j in self.pairs:
+            inputs, channels = student.stages[i].channels, teacher.stages[j].channels
+            self.regressors.append(
+                nn.Sequential(
+                    nn.Conv2d(inputs, channels, 1, bias=False),
+                    nn.ReLU(),
+                    nn.Conv2d(channels, channels, 1, bias=False),
+                    nn.ReLU(),
+                    nn.Conv2d(channels, channels, 1, bias=False),
+                )
+            )
+            self.variances.append(torch.full((channels,), start))
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        losses = []
+        for (i, j), regressor, variance in zip(self.pairs, self.regressors, self.variances, strict=True):
+            features, target = pool_to_smaller(student.stages[i], teacher.stages[j])
+            losses.append(vid(regressor(features), target, F.softplus(variance) + LEAST_VARIANCE))
+        return torch.stack(losses).sum()

@@ -1,0 +1,76 @@
+"""Wasserstein distillation of features: match each channel's mean and deviation (Lv, Yang, Li, arXiv 2412.08139)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.connectors import MapConnector
+from distillab.strategies.features import checked
+
+__all__ = ["wkd"]
+
+
+def wkd(F_s: Tensor, F_t: Tensor, mean_weight: float = 4.0, eps: float = 1e-5) -> Tensor:
+    """Σ over channels of mean_weight·(μ_s − μ_t)² + (σ_s − σ_t)², mean over the batch (arXiv 2412.08139).
+
+    μ is a channel's mean over its pixels, σ = √(unbiased variance + eps): the squared Wasserstein distance of two
+    Gaussians, its means weighted.
+
+    Args:
+        F_s: student map (N, C, H, W), more than one pixel.
+        F_t: teacher map (N, C, H', W'), more than one pixel; receives no gradient.
+        mean_weight: factor of the means.
+        eps: added to the variance.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: not two maps of one batch size and as many channels, or a single pixel.
+    """
+    F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
+    if F_s.shape[1] != F_t.shape[1]:
+        raise UserError(f"F_s and F_t must have equal channels, got {F_s.shape[1]} and {F_t.shape[1]}")
+    if min(F_s[0, 0].numel(), F_t[0, 0].numel()) < 2:
+        raise UserError("F_s and F_t must have more than one pixel: a single one has no deviation")
+    mean = F_s.mean((2, 3)) - F_t.mean((2, 3))
+    deviation = (F_s.var((2, 3)) + eps).sqrt() - (F_t.var((2, 3)) + eps).sqrt()
+    return (mean_weight * mean.square() + deviation.square()).sum(1).mean()
+
+
+class WKD(Term):
+    """The term of `wkd`, on the last stage's map, with its connector.
+
+    Args:
+        weight: factor in the loss.
+        mean_weight: factor of the means.
+    """
+
+    needs = ("student.stages", "teacher.stages")
+
+    def __init__(self, weight: float | Mapping[str, float] = 0.08, mean_weight: float = 4.0) -> None:
+        super().__init__(weight)
+        self.mean_weight = self.number("mean_weight", mean_weight)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's channels."""
+        for role, spec in (("student", student), ("teacher", teacher)):
+            if not spec.stages or spec.stages[-1].height * spec.stages[-1].width < 2:
+                shown = ", ".join(map(str, spec.stages)) or "none"
+                raise UserError(
+                    f"{spec.name} ends in no map of more than one pixel ({shown}); name others with {role}.stages=[…], "
+                    f"or choose strategy=pkt, which reads the embedding"
+                )
+        last = student.stages[-1]
+        self.connector = MapConnector(last, replace(teacher.stages[-1], height=last.height, width=last.width))
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        return wkd(self.connector(student.stages[-1]), teacher.stages[-1], self.mean_weight)

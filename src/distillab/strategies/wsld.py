@@ -1,0 +1,66 @@
+"""Weighted soft labels: a sample counts less where the student already knows it better (arXiv 2102.00650)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.strategies.base import Term
+from distillab.strategies.logits import check, widened
+
+__all__ = ["wsld"]
+
+
+def wsld_rows(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
+    """`wsld` of each row: (N, C), (N, C), (N,) → (N,)."""
+    s, t = widened(s, t)
+    student_ce, teacher_ce = (F.cross_entropy(z, y, reduction="none") for z in (s.detach(), t))
+    weights = -torch.expm1(-student_ce / (teacher_ce + 1e-7))
+    soft = F.cross_entropy(s / temperature, (t / temperature).softmax(-1), reduction="none")
+    return temperature**2 * weights * soft
+
+
+def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
+    """T² · w · cross-entropy of softmax(s / T) to softmax(t / T), mean over the batch (Zhou et al., arXiv 2102.00650).
+
+    w = 1 − exp(−CE(s, y) / (CE(t, y) + 1e-7)) of each sample is a constant: no gradient flows through it.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        y: labels (N,).
+        temperature: T > 0.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that do not go together, or a temperature that is not above 0.
+    """
+    check(s, t, y, temperature=temperature)
+    return wsld_rows(s, t, y, temperature).mean()
+
+
+class WSLD(Term):
+    """The term of `wsld`.
+
+    Args:
+        weight: factor in the loss.
+        temperature: T > 0, or a schedule of it.
+    """
+
+    needs = ("student.logits", "teacher.logits", "batch.labels")
+    rowwise = True
+
+    def __init__(
+        self, weight: float | Mapping[str, float] = 2.25, temperature: float | Mapping[str, float] = 4.0
+    ) -> None:
+        super().__init__(weight)
+        self.temperature = self.number("temperature", temperature, above=0)
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides, labels (N,) → (N,)."""
+        return wsld_rows(student_logits, teacher_logits, labels, self.temperature)

@@ -1,0 +1,84 @@
+"""Transformed teacher matching: only the teacher is softened, by a power; weighted or not (arXiv 2402.11148)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.strategies.base import Term
+from distillab.strategies.logits import check, kl, widened
+
+__all__ = ["ttm", "wttm"]
+
+
+def ttm_rows(s: Tensor, t: Tensor, gamma: float = 0.3, weighted: bool = False) -> Tensor:
+    """`ttm`, or `wttm`, of each row: (N, C), (N, C) → (N,)."""
+    s, t = widened(s, t)
+    # q = p^γ renormalised, with p = softmax(t), is softmax(γ · t).
+    rows = kl(F.log_softmax(gamma * t, -1), F.log_softmax(s, -1))
+    return rows * (gamma * F.log_softmax(t, -1)).exp().sum(-1) if weighted else rows
+
+
+def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
+    """KL(q ‖ softmax(s)), mean over the batch; q = softmax(t)^γ renormalised (Zheng, Yang, arXiv 2402.11148).
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        gamma: γ > 0, an inverse temperature of the teacher alone.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that differ, or a gamma that is not above 0.
+    """
+    check(s, t, gamma=gamma)
+    return ttm_rows(s, t, gamma).mean()
+
+
+def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
+    """`ttm` with each row weighted by Σ softmax(t)^γ: more, the less certain the teacher (arXiv 2402.11148).
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        gamma: γ > 0, an inverse temperature of the teacher alone.
+
+    Returns:
+        A scalar, in float32 or wider; a mean over rows, not divided by the sum of their weights.
+
+    Raises:
+        UserError: shapes that differ, or a gamma that is not above 0.
+    """
+    check(s, t, gamma=gamma)
+    return ttm_rows(s, t, gamma, weighted=True).mean()
+
+
+class TTM(Term):
+    """The term of `wttm`, or of `ttm`.
+
+    Args:
+        weight: factor in the loss.
+        gamma: γ > 0, or a schedule of it.
+        weighted: weight each sample by Σ softmax(t)^γ.
+    """
+
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, float] = 4.0,
+        gamma: float | Mapping[str, float] = 0.2,
+        weighted: bool = True,
+    ) -> None:
+        super().__init__(weight)
+        self.gamma = self.number("gamma", gamma, above=0)
+        self.weighted = weighted
+
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (N, C) on both sides → (N,)."""
+        return ttm_rows(student_logits, teacher_logits, self.gamma, self.weighted)
