@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from distillab.errors import UserError
+from distillab.fit import WholeCheckpoints
 from distillab.models.checkpoint import load_weights, read_weights
 
 
@@ -68,3 +69,18 @@ def test_another_architecture_and_class_count_are_told(network):
         load_weights(network(), network(depth=14).state_dict(), "resnet8", "a.pt", "teacher.checkpoint")
     with pytest.raises(UserError, match=r"fc.weight is \(7, 64\), expected \(10, 64\).*teacher.classes=\[…\]"):
         load_weights(network(), network(classes=7).state_dict(), "resnet8", "a.pt", "teacher.checkpoint")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    writer, file = WholeCheckpoints(), tmp_path / "last.ckpt"
+    writer.save_checkpoint({"epoch": 1}, file)
+
+    def half(path, content):
+        with path.open("wb") as opened:
+            opened.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", half)
+    with pytest.raises(OSError, match="No space"):
+        writer.save_checkpoint({"epoch": 2}, file)
+    assert torch.load(file, weights_only=True) == {"epoch": 1} and list(tmp_path.iterdir()) == [file]

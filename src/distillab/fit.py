@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Mapping
@@ -10,15 +11,27 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
 from distillab.callbacks import EpochLines, StopCleanly
 from distillab.data.datamodule import ImageData
 from distillab.distributed import say
-from distillab.files import writable
+from distillab.files import replacing, writable
 from distillab.module import Distillation
 from distillab.optim import Recipe
 from distillab.protocol import Protocol
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all: a full disk or a kill leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """As Lightning's, through a temporary file."""
+        content = io.BytesIO()  # torch.save itself would turn a full disk into an error without a name
+        torch.save(checkpoint, content)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
 
 def fit(
@@ -81,6 +94,7 @@ def fit(
         default_root_dir=directory,
         logger=logger or False,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
     )
     if resumed:
         say(f"  {title}  goes on from {last}")
