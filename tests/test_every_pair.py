@@ -1,0 +1,56 @@
+"""Slow: every strategy trains an epoch of real digits within a family, across families, and between CNN and ViT."""
+
+import lightning as L
+import pytest
+import torch
+import yaml
+
+from distillab import Distillation
+from distillab.config import conf_dir
+from distillab.errors import UserError
+from distillab.models.role import build_model
+
+STRATEGIES = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
+VIT = {"architecture": "vit_tiny_patch16_224", "patch_size": 2, "depth": 4, "embed_dim": 48, "num_heads": 2}
+PAIRS = {  # student, teacher: a file of conf/model and what is changed in it
+    "same family": (("resnet8", {}), ("resnet14", {})),
+    "other family": (("resnet8", {}), ("vgg8", {})),
+    "CNN from ViT": (("resnet8", {}), ("timm", VIT)),
+    "ViT from CNN": (("timm", VIT), ("resnet8", {})),
+}
+# Where a method cannot work it must be refused, with the words that say why.
+CHANNELS, HEAD = "equal channels at every stage.*choose", "does not read the mean of its last map.*take kd"
+REFUSED = {(name, pair): CHANNELS for name in ("fsp", "kdsvd") for pair in PAIRS if pair != "same family"}
+REFUSED |= {("sdd", pair): HEAD for pair in PAIRS if "ViT" in pair}
+REFUSED[("wkd", "other family")] = "no map of more than one pixel.*choose"
+
+
+def model(role, name, changes, data, seed):
+    config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
+    spec = data.spec
+    shape = (spec.channels, spec.image_size, spec.image_size)
+    return build_model(config, role, spec.classes, shape, spec.mean, spec.std, seed)
+
+
+def fit(module, data, epochs):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    engine = L.Trainer(max_epochs=epochs, use_distributed_sampler=False, enable_model_summary=False, **quiet)
+    engine.fit(module, datamodule=data.configure(64, 0, module.strategy.views))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_epoch(name, pair, digits):
+    (student, teacher), parts = PAIRS[pair], yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
+    student, teacher = model("student", *student, digits, 0), model("teacher", *teacher, digits, 1)
+    if reason := REFUSED.get((name, pair)):
+        with pytest.raises(UserError, match=reason):
+            fit(Distillation(student, teacher, parts), digits, 1)
+        return
+    module = Distillation(student, teacher, parts)
+    before = {key: value.clone() for key, value in module.student.state_dict().items()}
+    fit(module, digits, 2 if "phases" in parts else 1)
+    after = module.student.state_dict()
+    assert all(torch.isfinite(value).all() for value in after.values() if value.is_floating_point())
+    assert any(not torch.equal(before[key], after[key]) for key in before)
