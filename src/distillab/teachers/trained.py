@@ -75,7 +75,7 @@ def train_alone(
     key = {
         "model": {k: v for k, v in config.items() if k not in ("recipe", "samples", "seed", "name")},
         "data": data.fingerprint,
-        "recipe": asdict(recipe),
+        "recipe": {k: v for k, v in asdict(recipe).items() if v != getattr(Recipe, k)},  # a new option keeps the key
         "seed": seed,
         "protocol": asdict(setting.protocol),
         "trainer": {k: setting.trainer[k] for k in ("limit_train_batches", "limit_val_batches", "channels_last")},
