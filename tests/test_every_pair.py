@@ -22,6 +22,9 @@ PAIRS = {  # student, teacher: a file of conf/model and what is changed in it
 CHANNELS, HEAD = "equal channels at every stage.*choose", "does not read the mean of its last map.*take kd"
 REFUSED = {(name, pair): CHANNELS for name in ("fsp", "kdsvd") for pair in PAIRS if pair != "same family"}
 REFUSED |= {("sdd", pair): HEAD for pair in PAIRS if "ViT" in pair}
+REFUSED |= {("cat", pair): HEAD for pair in PAIRS if "ViT" in pair}
+REFUSED[("simkd", "CNN from ViT")] = HEAD
+REFUSED[("ofd", "CNN from ViT")] = "BatchNorm that ends a stage.*choose strategy=reviewkd"
 REFUSED[("wkd", "other family")] = "no map of more than one pixel.*choose"
 
 

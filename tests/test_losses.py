@@ -64,6 +64,7 @@ MUTATIONS = [
     ("kd", "F.kl_div(log_student, log_teacher", "F.kl_div(log_teacher, log_student", "KL turned round"),
     ("kd", "t.detach()", "t", "a gradient to the teacher"),
     ("hint", "f_t.detach()", "f_t", "a gradient to the teacher"),
+    ("hint", "return F.mse_loss(f_s.to(wide)", "return F.l1_loss(f_s.to(wide)", "absolute, not squared"),
     ("attention_transfer", ".pow(p).mean(1)", ".pow(p).sum(1).sqrt()", "root of the sum"),
     ("attention_transfer", "F_t.detach()", "F_t", "a gradient to the teacher"),
 ]

@@ -61,7 +61,12 @@ MUTATIONS = [
     ("reverse_kl", "t.detach()", "t", "a gradient to the teacher"),
     ("jsd", "log_mixture(log_p, log_q, beta)", "log_mixture(log_q, log_p, beta)", "the share goes to the student"),
     ("jsd", "(beta * kl_of_rows(log_p, log_m) + (1 - beta) *", "((1 - beta) * kl_of_rows(log_p, log_m) + beta *", "λ"),
-    ("jsd", "    if beta == 0:", "    if beta == 2:", "an end that is the formula's limit"),
+    (
+        "jsd",
+        "        return reverse_kl_rows(s, t, temperature)",
+        "        return 0 * reverse_kl_rows(s, t, temperature)",
+        "an end that is the formula's limit",
+    ),
     (
         "skew_kl",
         "log_mixture(log_p, log_q, alpha)",

@@ -7,17 +7,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
+from distillab.errors import UserError
 from distillab.files import replacing
 from distillab.models.image_model import ImageModel
 
 
-def save_model(model: ImageModel, path: Path, config: Mapping[str, Any], classes: Sequence[str]) -> None:
+def save_model(
+    model: ImageModel,
+    path: Path,
+    config: Mapping[str, Any],
+    classes: Sequence[str],
+    deployed: nn.Module | None = None,
+) -> None:
     """Write a model's weights as safetensors, atomically.
 
     The file's metadata holds a JSON object under `distillab`: architecture, classes in the order of the outputs,
     mean, std and input size. As `teacher.checkpoint=` the file needs no other setting.
+
+    Args:
+        model: whose weights are saved.
+        path: of the file.
+        config: the model's.
+        classes: the data's.
+        deployed: what a strategy ships in the model's place: its weights are saved, and its `about` in the metadata.
     """
     from safetensors.torch import save_file
+
+    ships = deployed is not None and deployed is not model
 
     about = {
         "name": model.spec.name,
@@ -30,6 +48,27 @@ def save_model(model: ImageModel, path: Path, config: Mapping[str, Any], classes
     }
     if model.class_order is not None:  # the outputs stand in another order than the data's classes
         about["classes"] = config.get("classes")
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
+    if ships:
+        about["shipped"] = deployed.about
+    state = deployed.state_dict() if ships else model.net.state_dict()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
+
+
+def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of an exported student that ships more than itself, and what its `about` said.
+
+    Raises:
+        UserError: no such file, or one that holds a plain student.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("distillab", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about["shipped"]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error})") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}") from error

@@ -57,6 +57,7 @@ class Taps:
                 raise UserError(f"{model.spec.name} has no linear head to read; name it, e.g. student.head=fc")
             self.head = modules[model.spec.head]
             self._before(self.head, "embedding")
+            self.order = model.class_order
 
     def _after(self, module: nn.Module, key: str) -> None:
         def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
@@ -88,7 +89,7 @@ class Taps:
         """Run the model on images (N, C, H, W); the namespace has what `needs` names, and nothing else.
 
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `embedding` is (N, d),
-        `logits` (N, classes), `head` the module that turns the embedding into logits, `norms` the BatchNorm before
+        `logits` (N, classes), `head` what turns the embedding into logits (its `weight` and `bias`), `norms` the BatchNorm before
         each stage's last activation (None where there is none).
         """
         logits = self.model(images)
@@ -104,7 +105,7 @@ class Taps:
         if "embedding" in self.needs:
             read.embedding = self.caught["embedding"].flatten(1)
         if "head" in self.needs:
-            read.head = self.head
+            read.head = self.head if self.order is None else _ordered(self.head, self.order)
         self.caught.clear()
         return read
 
@@ -112,6 +113,11 @@ class Taps:
         """Take all hooks off."""
         for handle in self.handles:
             handle.remove()
+
+
+def _ordered(head: nn.Module, order: Tensor) -> SimpleNamespace:
+    """A head's weight and bias in the data's class order."""
+    return SimpleNamespace(weight=head.weight[order], bias=None if head.bias is None else head.bias[order])
 
 
 def as_map(output: Tensor, stage: Stage) -> Tensor:

@@ -31,7 +31,26 @@ class MapConnector(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, student channels, H, W) → (N, teacher channels, teacher height, teacher width)."""
-        if self.resize and x.shape[2:] != self.size:
-            larger = x.shape[-1] > self.size[-1]
-            x = F.adaptive_avg_pool2d(x, self.size) if larger else F.interpolate(x, self.size, mode="bilinear")
-        return self.connect(x)
+        return self.connect(resized(x, self.size) if self.resize else x)
+
+
+class PreactivationConnector(nn.Module):
+    """1×1 convolution and BatchNorm, without ReLU: negative values matter. Unequal sizes are brought together first."""
+
+    def __init__(self, student: Stage, teacher: Stage) -> None:
+        super().__init__()
+        self.size = (teacher.height, teacher.width)
+        convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
+        self.connect = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, student channels, H, W) → (N, teacher channels, teacher height, teacher width)."""
+        return self.connect(resized(x, self.size))
+
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map (N, C, H, W) of that size, by area pooling or bilinear interpolation."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    larger = x.shape[-1] > size[-1]
+    return F.adaptive_avg_pool2d(x, size) if larger else F.interpolate(x, size, mode="bilinear")

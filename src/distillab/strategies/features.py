@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.errors import UserError
-from distillab.models.spec import ModelSpec, match_stages
+from distillab.models.spec import ModelSpec, Stage, match_stages
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
@@ -89,3 +89,34 @@ def equal_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]
                 f"{other}; {instead}, or a student as wide as the teacher"
             )
     return pairs
+
+
+def last_map(spec: ModelSpec) -> Stage:
+    """The deepest stage.
+
+    Raises:
+        UserError: the model shows no maps.
+    """
+    if not spec.stages:
+        raise UserError(f"it reads the last map, and {spec.name} shows none; choose strategy=kd")
+    return spec.stages[-1]
+
+
+def head_reads_last_map(spec: ModelSpec) -> Stage:
+    """The deepest stage, if its channels are those that the head reads.
+
+    Raises:
+        UserError: they are not; says which override may help.
+    """
+    stage = last_map(spec)
+    if stage.channels != spec.embedding:
+        raise refused_head(spec)
+    return stage
+
+
+def refused_head(spec: ModelSpec) -> UserError:
+    """The error of a model whose head is no linear function of the mean of its last map."""
+    return UserError(
+        f"the head of {spec.name} does not read the mean of its last map; name the stage right before the pooling, "
+        f"e.g. student.stages=[…], or take kd"
+    )

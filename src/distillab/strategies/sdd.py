@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import head_reads_last_map, refused_head
 from distillab.strategies.kd import kd_rows
 
 
@@ -54,22 +55,15 @@ class ScaleDecoupledKD(Term):
 
     def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
         """Refuse a model whose head cannot read its last map."""
-        self.names = (student.name, teacher.name)
-        for spec in (student, teacher):
-            if not spec.stages or spec.stages[-1].channels != spec.embedding:
-                raise UserError(self._refusal(spec.name))
-
-    def _refusal(self, name: str) -> str:
-        return (
-            f"the head of {name} does not read the mean of its last map; name the stage right before the pooling, "
-            f"e.g. student.stages=[…], or take kd"
-        )
+        self.specs = (student, teacher)
+        for spec in self.specs:
+            head_reads_last_map(spec)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
         """A scalar."""
         if not self.training:  # as in the trial before the first step, where no dropout comes between
-            for name, outputs in zip(self.names, (student, teacher), strict=True):
-                self._check(name, outputs)
+            for spec, outputs in zip(self.specs, (student, teacher), strict=True):
+                self._check(spec, outputs)
         s, t = cell_logits(student, self.grids), cell_logits(teacher, self.grids)
         cell_right = t.argmax(-1) == batch.labels[:, None]
         whole_right = teacher.logits.argmax(-1) == batch.labels
@@ -77,7 +71,7 @@ class ScaleDecoupledKD(Term):
         rows = kd_rows(s.flatten(0, 1), t.flatten(0, 1), self.temperature)
         return (counts.flatten() * rows).mean()
 
-    def _check(self, name: str, outputs: Outputs) -> None:
+    def _check(self, spec: ModelSpec, outputs: Outputs) -> None:
         logits, whole = outputs.logits, cell_logits(outputs, [1])[:, 0]
         if logits.shape != whole.shape or (logits - whole).abs().max() > 1e-3 + 1e-2 * logits.abs().max():
-            raise UserError(self._refusal(name))
+            raise refused_head(spec)

@@ -1,0 +1,83 @@
+"""Class attention transfer: where in the image each class is seen (Guo et al., CVPR 2023, arXiv 2304.12777)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import checked, head_reads_last_map, refused_head, unit
+
+__all__ = ["class_attention"]
+
+
+def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bool = True) -> Tensor:
+    """Mean squared difference of class activation maps, average-pooled to a few cells (arXiv 2304.12777).
+
+    Args:
+        A_s: student class activation maps (N, classes, H_s, W_s).
+        A_t: teacher class activation maps (N, classes, H_t, W_t); receive no gradient.
+        resolution: cells of a side after the pooling.
+        normalize: divide each map by its L2 norm, after the pooling.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: not two maps of one batch size and as many classes.
+    """
+    A_s, A_t = checked("N, C, H, W", A_s=A_s, A_t=A_t.detach())
+    if A_s.shape[1] != A_t.shape[1]:
+        raise UserError(f"A_s and A_t must have a map for each class, got {A_s.shape[1]} and {A_t.shape[1]}")
+    A_s, A_t = (F.adaptive_avg_pool2d(x, resolution).flatten(2) for x in (A_s, A_t))
+    return F.mse_loss(unit(A_s), unit(A_t)) if normalize else F.mse_loss(A_s, A_t)
+
+
+def check_same(found: Tensor, expected: Tensor, spec: ModelSpec) -> None:
+    """Refuse a model where what follows from the mean of its last map is not what it gives itself."""
+    if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
+        raise refused_head(spec)
+
+
+class ClassAttention(Term):
+    """The term of `class_attention` on the last maps.
+
+    Args:
+        weight: factor in the loss.
+        resolution: cells of a side after the pooling, a whole number from 1.
+        normalize: divide each map by its L2 norm, after the pooling.
+
+    Raises:
+        UserError: a resolution out of its range, or a model whose head does not read the mean of its last map.
+    """
+
+    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "stages", "head"))
+
+    def __init__(
+        self, weight: float | Mapping[str, float] = 15.0, resolution: int = 2, normalize: bool = False
+    ) -> None:
+        super().__init__(weight)
+        if not isinstance(resolution, int) or resolution < 1:
+            raise UserError(f"resolution must be a whole number from 1, got {resolution!r}")
+        self.resolution, self.normalize = resolution, normalize
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Refuse a model whose head cannot read its last map."""
+        self.specs = (student, teacher)
+        for spec in self.specs:
+            head_reads_last_map(spec)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        if not self.training:  # as in the trial before the first step, where no dropout comes between
+            for spec, outputs in zip(self.specs, (student, teacher), strict=True):
+                logits = F.linear(outputs.stages[-1].mean((2, 3)), outputs.head.weight, outputs.head.bias)
+                check_same(logits, outputs.logits, spec)
+        # The head's weights at every place; its bias is the same at all of them.
+        maps = (F.conv2d(outputs.stages[-1], outputs.head.weight[:, :, None, None]) for outputs in (student, teacher))
+        return class_attention(*maps, self.resolution, self.normalize)

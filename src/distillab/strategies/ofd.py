@@ -1,0 +1,119 @@
+"""Overhaul of feature distillation: maps before the ReLU, only where they tell (Heo et al., arXiv 1904.01866)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec, match_stages
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.connectors import PreactivationConnector
+from distillab.strategies.features import checked
+
+__all__ = ["ofd", "ofd_margin"]
+
+RARE = 0.001  # a channel that is negative less often than this has its margin three deviations below 0
+
+
+def ofd(F_s: Tensor, F_t: Tensor, margin: Tensor) -> Tensor:
+    """Partial L2 of pre-activation maps to t' = max(F_t, margin) (arXiv 1904.01866).
+
+    Σ over C, H, W of (F_s − t')² where F_s > t' or t' > 0, mean over the batch: a unit that is off in the teacher
+    need not be as far off in the student.
+
+    Args:
+        F_s: student map (N, C, H, W), already brought to the teacher's shape by a connector.
+        F_t: teacher map (N, C, H, W); receives no gradient.
+        margin: (C,), see `ofd_margin`; receives no gradient.
+
+    Returns:
+        A scalar, in float32 or wider.
+
+    Raises:
+        UserError: shapes that do not go together.
+    """
+    F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
+    if F_s.shape != F_t.shape:
+        raise UserError(f"F_s and F_t must have one shape, got {tuple(F_s.shape)} and {tuple(F_t.shape)}")
+    if margin.shape != F_t.shape[1:2]:
+        raise UserError(f"margin must be ({F_t.shape[1]},), a number for each channel, got {tuple(margin.shape)}")
+    goal = torch.maximum(F_t, margin.detach().to(F_t)[:, None, None])
+    counts = (F_s > goal) | (goal > 0)
+    return torch.where(counts, F_s - goal, 0).square().flatten(1).sum(1).mean()
+
+
+def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
+    """What a channel behind BatchNorm is on average where it is negative (arXiv 1904.01866).
+
+    The mean of a normal variable of mean `bias` and deviation |weight|, given that it is below 0; −3·|weight| where it
+    hardly ever is. A constant channel (weight 0) has min(bias, 0). Without gradient.
+
+    Args:
+        weight: BatchNorm's scale (C,).
+        bias: BatchNorm's shift (C,).
+
+    Returns:
+        (C,), at most 0, in float32 or wider.
+
+    Raises:
+        UserError: not two vectors of one length.
+    """
+    if weight.ndim != 1 or weight.shape != bias.shape:
+        raise UserError(f"weight and bias must be (C,) of one C, got {tuple(weight.shape)} and {tuple(bias.shape)}")
+    mean, constant = bias.detach().double(), weight.detach() == 0
+    deviation = weight.detach().double().abs().where(~constant, 1)
+    z = mean / deviation
+    negative = torch.special.ndtr(-z)
+    density = (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
+    margin = (mean - deviation * density / negative).where(negative > RARE, -3 * deviation)
+    return margin.where(~constant, mean.clamp(max=0)).to(torch.promote_types(weight.dtype, torch.float32))
+
+
+class OFD(Term):
+    """The term of `ofd`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down.
+
+    Args:
+        weight: factor in the loss.
+    """
+
+    needs = ("student.preactivations", "teacher.preactivations", "teacher.norms")
+
+    def __init__(self, weight: float | Mapping[str, float] = 0.001) -> None:
+        super().__init__(weight)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Pair the stages and build a connector for each pair.
+
+        Raises:
+            UserError: a stage of the teacher without BatchNorm, from which the margin comes.
+        """
+        self.pairs = match_stages(student, teacher)
+        for _, j in self.pairs:
+            if teacher.stages[j].norm is None:
+                raise UserError(
+                    f"the margins come from the BatchNorm that ends a stage, and {teacher.name} has none in "
+                    f"{teacher.stages[j]}; name other stages, teacher.stages=[…], or choose strategy=reviewkd"
+                )
+        self.connectors = nn.ModuleList(
+            PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
+        )
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        losses = [
+            ofd(connector(student.preactivations[i]), teacher.preactivations[j], norm_margin(teacher.norms[j]))
+            for connector, (i, j) in zip(self.connectors, self.pairs, strict=True)
+        ]
+        return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
+
+
+def norm_margin(norm: nn.BatchNorm2d) -> Tensor:
+    """`ofd_margin` of a BatchNorm; one without scale and shift gives deviation 1 and mean 0."""
+    if norm.weight is None:
+        return ofd_margin(torch.ones(norm.num_features), torch.zeros(norm.num_features))
+    return ofd_margin(norm.weight, norm.bias)

@@ -1,0 +1,196 @@
+"""SimKD: the student's map, projected, goes into the teacher's own head (Chen et al., arXiv 2203.14001)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.export import read_shipped
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import ModelSpec, Stage
+from distillab.models.taps import Taps, as_map
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.cat import check_same
+from distillab.strategies.features import head_reads_last_map, last_map, pool_to_smaller
+from distillab.strategies.hint import hint
+
+
+class Projector(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions with BatchNorm and ReLU to the teacher's channels, narrow between them.
+
+    A map larger than the teacher's is average-pooled to its size first.
+    """
+
+    def __init__(self, student: Stage, teacher: Stage, factor: int) -> None:
+        super().__init__()
+        self.size = (min(student.height, teacher.height), min(student.width, teacher.width))
+        narrow = teacher.channels // factor
+        shapes = ((student.channels, narrow, 1), (narrow, narrow, 3), (narrow, teacher.channels, 1))
+        layers = [
+            (
+                nn.Conv2d(before, after, side, padding=side // 2, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            )
+            for before, after, side in shapes
+        ]
+        self.layers = nn.Sequential(*chain(*layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, student channels, H, W) → (N, teacher channels, height, width) of the smaller map."""
+        return self.layers(x if x.shape[2:] == self.size else F.adaptive_avg_pool2d(x, self.size))
+
+
+class SimKD(Term):
+    """Mean squared error of the last maps, the student's through a projector; no labels and no logits.
+
+    The student's own head learns nothing: projector and teacher's head ship instead of it.
+
+    Args:
+        weight: factor in the loss.
+        factor: by how much the projector is narrower than the teacher's last map, a whole number from 1.
+
+    Raises:
+        UserError: a factor out of its range, or a teacher whose head does not read the mean of its last map.
+    """
+
+    needs = ("student.stages", "teacher.stages", "teacher.embedding")
+
+    def __init__(self, weight: float | Mapping[str, float] = 1.0, factor: int = 2) -> None:
+        super().__init__(weight)
+        if not isinstance(factor, int) or factor < 1:
+            raise UserError(f"factor must be a whole number from 1, got {factor!r}")
+        self.factor = factor
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build the projector.
+
+        Raises:
+            UserError: no map on one side, a teacher's head that cannot read its last map, or too large a factor.
+        """
+        goal = head_reads_last_map(teacher)
+        if self.factor > goal.channels:
+            raise UserError(f"factor must leave a channel of {goal} of {teacher.name}, got {self.factor}")
+        self.teacher_spec = teacher
+        self.projector = Projector(last_map(student), goal, self.factor)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        if not self.training:  # as in the trial before the first step
+            check_same(teacher.stages[-1].mean((2, 3)), teacher.embedding, self.teacher_spec)
+        return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.stages[-1]))
+
+    def deploy(self, student: ImageModel, teacher: nn.Module) -> nn.Module:
+        """The student up to its last map, the projector, and the teacher's head.
+
+        Raises:
+            UserError: the teacher is no single model.
+        """
+        if not isinstance(getattr(teacher, "model", None), ImageModel):
+            raise UserError("simkd ships the head of one teacher, and there is none; choose scheme=offline")
+        return ProjectedStudent(student, self.projector, frozen_head(teacher.model))
+
+
+class ProjectedStudent(nn.Module):
+    """A student whose last map goes through a projector, the mean over places and a copy of the teacher's head.
+
+    Takes images and gives logits in the data's class order, as the models it is made of. It shares the tensors of
+    the student (whose own head it leaves out) and the projector.
+
+    Args:
+        student: the student.
+        projector: from its last stage to the teacher's.
+        head: the teacher's, frozen.
+    """
+
+    def __init__(self, student: ImageModel, projector: Projector, head: nn.Linear) -> None:
+        super().__init__()
+        self.stage = student.spec.stages[-1]
+        self.student = without_head(student)
+        self.student.net.get_submodule(self.stage.name).register_forward_hook(self._keep)
+        self.projector = projector
+        self.head = head
+        self.features: Tensor | None = None
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self.features = as_map(output, self.stage)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
+        self.student(images)
+        features, self.features = self.features, None
+        return self.head(self.projector(features).mean((2, 3)))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `load` must know beside the weights."""
+        return {"size": list(self.projector.size)}
+
+    @classmethod
+    def load(cls, file: str | Path, student: ImageModel) -> Self:
+        """An exported student with what it ships.
+
+        Args:
+            file: a run's `student.safetensors`.
+            student: of the architecture that was trained; its weights are replaced.
+
+        Raises:
+            UserError: the file holds no such student, or one of another architecture.
+        """
+        weights, about = read_shipped(file)
+        try:
+            narrow, (classes, channels) = len(weights["projector.layers.0.weight"]), weights["head.weight"].shape
+            own = student.spec.stages[-1]
+            goal = Stage("", channels, *about["size"])
+            projector = Projector(own, goal, channels // narrow)
+            loaded = cls(student, projector, nn.Linear(channels, classes, bias="head.bias" in weights))
+            loaded.load_state_dict(weights)
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise UserError(f"{file} holds no {student.spec.name} trained with strategy=simkd") from error
+        return loaded.eval()
+
+
+class NoHead(nn.Module):
+    """Stands where a head was: zeros in its shape, and no parameters."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(…, d) → (…, classes)."""
+        return embedding.new_zeros(*embedding.shape[:-1], self.classes)
+
+
+def without_head(model: ImageModel) -> ImageModel:
+    """A model with the same tensors, but without its head and the hooks that read it in training."""
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    model = copy.deepcopy(model, shared)
+    for module in model.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if getattr(hook, "__module__", "") == Taps.__module__]:
+                del hooks[key]
+    if model.spec.head is not None:
+        model.net.set_submodule(model.spec.head, NoHead(model.spec.classes))
+    return model
+
+
+def frozen_head(model: ImageModel) -> nn.Linear:
+    """A copy of a model's head, its outputs in the data's class order."""
+    head = model.net.get_submodule(model.spec.head)
+    order = slice(None) if model.class_order is None else model.class_order
+    weight, bias = head.weight.detach()[order], head.bias
+    place = {"device": weight.device, "dtype": weight.dtype}
+    copied = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, **place)
+    copied.weight.data.copy_(weight)
+    if bias is not None:
+        copied.bias.data.copy_(bias.detach()[order])
+    return copied.requires_grad_(False)

@@ -1,0 +1,52 @@
+"""Softmax regression representation learning: the teacher's head reads the student (Yang et al., ICLR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.errors import UserError
+from distillab.models.spec import ModelSpec
+from distillab.strategies.base import Outputs, Term
+from distillab.strategies.connectors import MapConnector
+from distillab.strategies.features import last_map
+from distillab.strategies.hint import hint
+
+
+class SRRL(Term):
+    """Mean squared errors of the projected and pooled last map to the teacher's embedding, and of what the teacher's
+    head makes of it to the teacher's logits.
+
+    Args:
+        weight: factor in the loss.
+        regression: factor of the second error before that.
+    """
+
+    needs = ("student.stages", "teacher.logits", "teacher.embedding", "teacher.head")
+
+    def __init__(self, weight: float | Mapping[str, float] = 1.0, regression: float = 1.0) -> None:
+        super().__init__(weight)
+        self.regression = self.number("regression", regression)
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's width.
+
+        Raises:
+            UserError: the student has no map, or the teacher no linear head.
+        """
+        if teacher.embedding is None:
+            raise UserError(
+                f"{teacher.name} has no linear head to read the student with; name it, e.g. teacher.head=fc"
+            )
+        last = last_map(student)
+        self.connector = MapConnector(last, replace(last, channels=teacher.embedding))
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+        """A scalar."""
+        embedding = self.connector(student.stages[-1]).mean((2, 3))
+        logits = F.linear(embedding, teacher.head.weight, teacher.head.bias)
+        return hint(embedding, teacher.embedding) + self.regression * hint(logits, teacher.logits)
