@@ -13,6 +13,9 @@ from omegaconf import OmegaConf
 
 from distillab import config, experiment
 from distillab.errors import UserError
+from distillab.evaluation.efficiency import parameters
+from distillab.models.image_model import ImageModel
+from distillab.strategies.simkd import ProjectedStudent
 
 SMALL = ["student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3"]
 ROLE_FIGURES = (
@@ -68,6 +71,26 @@ def test_the_exported_student_is_the_tested_one(place, hint):
     result = run(place, f"teacher.checkpoint={file}", "teacher=resnet8", "baseline=false")
     assert result["teacher"]["top1"] == hint["student"]["top1"]
     assert result["gain"] is None and result["teacher"]["seen_validation"] == "unknown"
+
+
+def test_what_ships_with_the_student_is_counted_and_exported(place):
+    result = run(place, "strategy=simkd", "baseline=false")
+    from distillab.evaluation.metrics import predict, top1
+    from distillab.models.role import build_model
+
+    cfg = OmegaConf.to_container(config.compose(["student=resnet8", f"data.cache_dir={place}/store"]), resolve=True)
+    data = config.build(cfg["data"], "data")
+    data.prepare()
+    spec = data.spec
+    student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), spec.mean, spec.std, seed=5)
+    file = directory(place, result) / "student.safetensors"
+    loaded = ProjectedStudent.load(file, student)
+    assert top1(*predict(loaded, data, "test", "cpu")) == result["student"]["top1"]
+    assert parameters(loaded) == result["student"]["parameters"] != parameters(student)
+    with pytest.raises(UserError, match="holds no other trained with strategy=simkd"):
+        ProjectedStudent.load(
+            file, ImageModel(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), (1, 8, 8), "other")
+        )
 
 
 def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, capsys):

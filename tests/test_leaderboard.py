@@ -122,3 +122,9 @@ def test_a_slow_update_does_not_bring_back_an_older_leaderboard(tmp_path, monkey
 def test_leaderboard_of_nothing(tmp_path):
     leaderboard.update(tmp_path / "runs")
     assert "No results yet" in (tmp_path / "runs" / "leaderboard.md").read_text()
+
+
+def test_a_scheme_stands_beside_its_strategy(tmp_path):
+    put(tmp_path, made("kd"), made("kd", scheme="ema"), made("kd", scheme="offline"))
+    leaderboard.update(tmp_path)
+    assert sorted(row["strategy"] for row in rows_of(tmp_path)) == ["kd", "kd", "kd (ema)"]

@@ -15,6 +15,7 @@ from distillab import distributed
 from distillab.config import build
 from distillab.distributed import say, warn
 from distillab.files import file_hash, replacing, writable, write_json
+from distillab.schemes.members import LISTS, with_members
 from distillab.startup import import_quietly
 from distillab.tracking import loggers
 from distillab.tracking.result import SCHEMA, config_hash, gain_and_gap, versions
@@ -62,6 +63,7 @@ def run(
         UserError: anything that the person can mend.
     """
     clock = Clock()
+    config = with_members(config)
     identity = config_hash(_with_contents(config))
     directory = Path(config["paths"]["runs"]) / str(config["name"]) / identity
     finished = _finished(directory)
@@ -117,58 +119,52 @@ def run(
 
 def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, logger: Any) -> dict[str, Any]:
     """The steps themselves: data, models, teacher, baseline, student, judgement."""
+    from distillab.dot import check_kinds
     from distillab.evaluation.efficiency import measure
     from distillab.export import save_model
     from distillab.fit import fit
-    from distillab.models.role import build_model
-    from distillab.module import Distillation
     from distillab.optim import Recipe
+    from distillab.schemes.base import Run
     from distillab.strategies.strategy import Strategy
     from distillab.teachers import trained
     from distillab.teachers.store import Store
 
     # What can be refused is refused before anything is trained.
     recipe, seed = Recipe.of(config["recipe"]), config["seed"]
-    teacher_recipe = Recipe.of(config["teacher"]["recipe"], "teacher.recipe")
+    Recipe.of(config["teacher"]["recipe"], "teacher.recipe")
     strategy = Strategy.of(config.get("strategy"))
     strategy.plan(recipe.epochs)
+    check_kinds(recipe.optimizer, strategy)
+    scheme = build(config["scheme"], "scheme")
     protocol = build(config["protocol"], "protocol")
     with clock.part("data"):
         data = build(config["data"], "data")
         data.prepare()
     spec = data.spec
     ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
-    common = (spec.classes, (spec.channels, spec.image_size, spec.image_size), spec.mean, spec.std)
-    student = build_model(config["student"], "student", *common, seed=seed)
-    teacher = None
-    if strategy.needs_teacher:
-        data.with_samples(config["teacher"]["samples"]).configure(teacher_recipe.batch_size, 0)
-        teacher = build_model(config["teacher"], "teacher", *common, seed=config["teacher"]["seed"])
-    strategy.connect(student.spec, teacher.spec if teacher is not None else None, seed)
     setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
+    this = Run(config, data, recipe, strategy, setting)
+    student = this.student()
+    strategy.connect(student.spec, scheme.prepare(this, student), seed)
+    teacher = scheme.model
     say(models_line(student, teacher))
 
     records: dict[str, Any] = {"teacher": None, "baseline": None}
-    if teacher is not None:
-        with clock.part("teacher"):
-            records["teacher"] = trained.obtain_teacher(teacher, config["teacher"], data, teacher_recipe, setting)
+    with clock.part("teacher"):
+        records["teacher"] = scheme.obtain(this)
+    if scheme.name != "offline":
+        say(f"{student.spec.name} learns from {scheme.parent} (scheme={scheme.name})")
     alone = config["strategy"] == trained.ALONE
     if config["baseline"] and not alone:
         with clock.part("baseline"):
-            baseline = build_model(config["student"], "student", *common, seed=seed)
-            arguments = (baseline, config["student"], data, recipe, seed, f"{student.spec.name} alone", setting)
-            records["baseline"] = trained.train_alone(*arguments)
+            records["baseline"] = this.train_student_alone(this.student())
             _warn_if_below(records, student.spec.name)
     with clock.part("fit"):
-        title = f"{student.spec.name} {label}"
+        title = f"{student.spec.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
         if alone:
-            records["student"] = trained.train_alone(
-                student, config["student"], data, recipe, seed, title, setting, logger
-            )
+            records["student"] = this.train_student_alone(student, logger, title)
         else:
-            source = build(config["scheme"], "scheme", model=teacher) if teacher is not None else None
-            layout = config["trainer"]["channels_last"]
-            module = Distillation(student, source, strategy, recipe=recipe, seed=seed, channels_last=layout)
+            module = scheme.module(this, student)
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
     if distributed.rank != 0:
@@ -177,11 +173,14 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     with clock.part("evaluation"):
         deployed = student if alone else module.deployed()
         if not alone:
-            records["student"]["top1"] = trained.accuracy(deployed, data, setting)
+            records["student"]["top1"] = this.accuracy(deployed)
+        scheme.finish(this, student, records["student"])
         with writable(directory, RUNS):
-            save_model(student, directory / "student.safetensors", config["student"], spec.classes)
+            save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
         costs = {"student": measure(deployed, student.input_shape, setting.device)}
-        costs["baseline"] = costs["student"] if deployed is student else measure(student, student.input_shape)
+        costs["baseline"] = (
+            costs["student"] if deployed is student else measure(student, student.input_shape, setting.device)
+        )
         costs["teacher"] = measure(teacher, teacher.input_shape, setting.device) if teacher is not None else {}
     named = {"teacher": teacher, "baseline": student, "student": student}
     models = {
@@ -190,7 +189,8 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     figures = [models[role] and models[role]["top1"] for role in ("student", "baseline", "teacher")]
     gain, gap_closed = gain_and_gap(*figures)
     sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
-    return models | {"gain": gain, "gap_closed": gap_closed, "data": sizes}
+    about = {"scheme": scheme.name, "lineage": scheme.lineage}
+    return models | {"gain": gain, "gap_closed": gap_closed, "data": sizes} | about
 
 
 def _model_entry(name: str, record: Mapping[str, Any], costs: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,12 +215,15 @@ def _warn_if_below(records: Mapping[str, Any], student: str) -> None:
 
 def _with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with the content of its checkpoint files in place of where they lie."""
-    content = dict(config)
-    for role in ("student", "teacher"):
-        path = config[role].get("checkpoint")
-        if path and Path(path).is_file():
-            content[role] = config[role] | {"checkpoint": file_hash(path)}
-    return content
+
+    def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = network.get("checkpoint")
+        return {**network, "checkpoint": file_hash(path)} if path and Path(path).is_file() else network
+
+    scheme = config["scheme"]
+    named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}
+    roles = {role: seen(config[role]) for role in ("student", "teacher")}
+    return {**config, **roles, "scheme": scheme | named}
 
 
 def _finished(directory: Path) -> dict[str, Any] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+Key = TypeVar("Key")
 
 
 def gather(x: Tensor) -> Tensor:
@@ -20,9 +23,21 @@ def gather(x: Tensor) -> Tensor:
     Returns:
         (N, …), N the sum of all n; `x` itself where there is one process.
     """
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
-        return x
-    return _Gather.apply(x)
+    return _Gather.apply(x) if _many() else x
+
+
+def mean_over_devices(tensors: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+    """Each tensor's mean over all processes, which must have the same keys in the same order; carries no gradient."""
+    if not tensors or not _many():
+        return dict(tensors)
+    flat = torch.cat([x.detach().flatten() for x in tensors.values()])  # one message, not one for each tensor
+    distributed.all_reduce(flat)
+    parts = (flat / distributed.get_world_size()).split([x.numel() for x in tensors.values()])
+    return {key: part.view_as(x) for (key, x), part in zip(tensors.items(), parts, strict=True)}
+
+
+def _many() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 class _Gather(torch.autograd.Function):

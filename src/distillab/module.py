@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.data.batch import Batch
+from distillab.dot import DOT, check_kinds
 from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
@@ -19,7 +20,7 @@ from distillab.optim import Recipe, lr_factor, make_optimizer
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.tasks import Classification
-from distillab.wiring import call, only, reached
+from distillab.wiring import call, only, reached, reached_by_both, wanted_views
 
 CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
 
@@ -62,6 +63,7 @@ class Distillation(L.LightningModule):
         elif teacher is not None and not hasattr(teacher, "after_step"):
             teacher = FrozenTeacher(_image_model(teacher, input_shape, "teacher"))
         self.teacher = teacher
+        check_kinds(self.recipe.optimizer, self.strategy)
         self.strategy.connect(self.student.spec, teacher.spec if teacher is not None else None, seed)
         self.taps = Taps(self.student, self.strategy.needs("student"))
         if teacher is not None:
@@ -69,6 +71,8 @@ class Distillation(L.LightningModule):
         self.task = Classification(self.student.spec.classes)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
+        self._shared: dict[Phase, list[nn.Parameter]] = {}
+        self._task_losses: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
         self.to(memory_format=self.layout)
@@ -81,6 +85,10 @@ class Distillation(L.LightningModule):
             self._prepare()
             self.phases = self.strategy.plan(self.trainer.max_epochs)
             self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}
+            if self.recipe.optimizer == "dot":
+                brought = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
+                Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
+                self._shared = {phase: reached_by_both(self, phase, self._trainable) for phase in self.phases}
             self._enter(self.phases[0])
 
     def _prepare(self) -> None:
@@ -101,7 +109,7 @@ class Distillation(L.LightningModule):
             for batch in data.evaluation_dataloader("train"):
                 batch = data.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch, device))
                 images = batch.views[0].contiguous(memory_format=self.layout)
-                yield only(term, "teacher", self.teacher.outputs([images])[0]), batch
+                yield only(term, "teacher", self.teacher.outputs([images], batch.labels)[0]), batch
 
         for term in asking.values():
             term.prepare(data.training_labels, lambda term=term: teacher(term))
@@ -150,13 +158,10 @@ class Distillation(L.LightningModule):
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term on a prepared batch."""
         terms = {name: self.strategy.terms[name] for name in names}
-        wanted = max(term.views for term in terms.values())
-        if len(batch.views) < wanted:
-            raise UserError(f"{', '.join(names)} learn from {wanted} views of each sample, and the data gives one")
-        views = [images.contiguous(memory_format=self.layout) for images in batch.views[:wanted]]
+        views = wanted_views(batch, terms, self.layout)
         student = [self.taps(images) for images in views]
         asks = self.teacher is not None and any("teacher." in need for term in terms.values() for need in term.needs)
-        teacher = self.teacher.outputs(views) if asks else [SimpleNamespace()] * len(views)
+        teacher = self.teacher.outputs(views, batch.labels) if asks else [SimpleNamespace()] * len(views)
         seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
         with torch.autocast(batch.labels.device.type, enabled=False):
             return {name: term.weight * call(term, student, teacher, seen) for name, term in terms.items()}
@@ -176,7 +181,16 @@ class Distillation(L.LightningModule):
         self._steps += 1
         if self.device.type == "cpu" or batch_idx % CHECK_EVERY == 0:
             self._check_finite()
+        self._task_losses = [loss for name, loss in losses.items() if self.strategy.terms[name].kind == "task"]
         return total
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """As usual; dot first sees the losses of the task terms, for the parameters that both kinds reach."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        if isinstance(optimizer, DOT) and self._shared[self.phase]:
+            optimizer.split(loss, self._task_losses, self._shared[self.phase])
+        self._task_losses = []  # they hold the graph
+        super().backward(loss, *args, **kwargs)
 
     def _check_finite(self) -> None:
         for name, value in self._sums.items():
@@ -186,8 +200,9 @@ class Distillation(L.LightningModule):
                     f"is kept; try a smaller recipe.lr or strategy.{name}.weight, or recipe.clip=1"
                 )
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let a teacher that follows the student follow."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """As usual; then a teacher that follows the student follows, before any callback saves the state."""
+        super().optimizer_step(*args, **kwargs)
         if self.teacher is not None:
             self.teacher.after_step(self.student)
 
@@ -201,11 +216,15 @@ class Distillation(L.LightningModule):
         """The mean of the loss and of every weighted term over this epoch's steps so far."""
         return {name: value / max(self._steps, 1) for name, value in self._sums.items()}
 
+    def on_validation_epoch_start(self) -> None:
+        """Put together what would be deployed, once for all batches."""
+        self._judged = [self.deployed()]  # in a list: its parts have their places already
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Judge what would be deployed."""
         batch = Batch.of(batch)
         images = batch.views[0].contiguous(memory_format=self.layout)
-        self.task.update(self.deployed()(images), batch.labels)
+        self.task.update(self._judged[0](images), batch.labels)
         self.log_dict(self.task.metrics("val"), on_epoch=True, batch_size=len(batch), prog_bar=True)
 
     def deployed(self) -> nn.Module:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from distillab.config import did_you_mean
+from distillab.dot import DOT
 from distillab.errors import UserError
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "dot")
 SCHEDULES = ("one_cycle", "cosine", "step", "constant")
 
 
@@ -24,9 +25,11 @@ class Recipe:
     Attributes:
         epochs: passes over the training images.
         batch_size: images per step, over all devices together.
-        optimizer: sgd or adamw.
+        optimizer: sgd, adamw, or dot, which is sgd with two momenta (see `distillab.dot`).
         lr: the highest learning rate.
-        momentum, nesterov: of sgd.
+        momentum: of sgd, and the middle of dot's two.
+        nesterov: of sgd.
+        dot_delta: dot's distance of both momenta from the middle.
         weight_decay: on all parameters, or on weights only (`decay_norms=False` spares biases and normalisation).
         schedule: one_cycle, cosine, step or constant.
         warmup: share of the steps in which the rate rises to `lr`.
@@ -43,6 +46,7 @@ class Recipe:
     lr: float = 3e-3
     momentum: float = 0.9
     nesterov: bool = False
+    dot_delta: float = 0.075
     weight_decay: float = 0.01
     decay_norms: bool = False
     schedule: str = "one_cycle"
@@ -72,14 +76,36 @@ class Recipe:
             value = getattr(recipe, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"{path}.{key} must be a whole number from 1, got {value!r}")
-        for key in ("lr", "momentum", "weight_decay", "warmup", "gamma"):
+        for key in ("lr", "momentum", "dot_delta", "weight_decay", "warmup", "gamma"):
             value = getattr(recipe, key)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise UserError(f"{path}.{key} must be a number from 0, got {value!r}")
         for key, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(recipe, key) not in allowed:
                 raise UserError(f'{path}.{key} must be one of {", ".join(allowed)}, got "{getattr(recipe, key)}"')
+        if recipe.optimizer == "dot":
+            recipe._check_dot(path)
         return recipe
+
+    def _check_dot(self, path: str) -> None:
+        for key, refused, instead in (
+            ("nesterov", self.nesterov, "false"),
+            ("clip", self.clip, "null"),
+            ("precision", self.precision in ("16", "16-mixed"), "bf16-mixed"),
+        ):
+            if refused:
+                raise UserError(f"{path}.optimizer=dot takes no {key}={getattr(self, key)}; set {path}.{key}={instead}")
+        if not self.momentum - self.dot_delta >= 0 or not self.momentum + self.dot_delta < 1:
+            raise UserError(
+                f"{path}.momentum={self.momentum:g} minus and plus {path}.dot_delta must lie from 0 to below 1, got "
+                f"{path}.dot_delta={self.dot_delta:g}"
+            )
+
+    @property
+    def alone(self) -> Recipe:
+        """The same without a teacher, where dot is sgd: one gradient, one momentum, no number of dot's."""
+        optimizer = "sgd" if self.optimizer == "dot" else self.optimizer
+        return replace(self, optimizer=optimizer, dot_delta=Recipe.dot_delta)
 
 
 def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -94,6 +120,8 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
     groups = [group for group in groups if group["params"]]
     # Lightning cannot clip a fused optimiser's gradients in half precision.
     fused = recipe.clip is None
+    if recipe.optimizer == "dot":
+        return DOT(groups, recipe.lr, recipe.momentum, recipe.dot_delta)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
     return torch.optim.AdamW(groups, recipe.lr, fused=fused)

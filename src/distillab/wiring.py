@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.data.batch import Batch
+from distillab.errors import UserError
 from distillab.gather import gather
 from distillab.models.spec import evaluation_mode
 from distillab.strategies.base import Outputs, Term
@@ -37,6 +39,29 @@ def reached(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter
         for parameter, gradient in zip(trainable, gradients, strict=True)
         if gradient is not None and allowed[0 if parameter in students else 1]
     }
+
+
+def reached_by_both(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """The parameters of a phase that its task terms and its distil terms reach."""
+    kinds = {
+        kind: tuple(n for n in phase.terms if module.strategy.terms[n].kind == kind) for kind in ("task", "distil")
+    }
+    if not all(kinds.values()):
+        return []
+    task, distil = (reached(module, replace(phase, terms=names), trainable) for names in kinds.values())
+    return [parameter for parameter in trainable if parameter in task & distil]
+
+
+def wanted_views(batch: Batch, terms: Mapping[str, Term], layout: torch.memory_format) -> list[Tensor]:
+    """As many views of a batch as the most demanding term reads.
+
+    Raises:
+        UserError: the batch has fewer.
+    """
+    wanted = max(term.views for term in terms.values())
+    if len(batch.views) < wanted:
+        raise UserError(f"{', '.join(terms)} learn from {wanted} views of each sample, and the data gives one")
+    return [images.contiguous(memory_format=layout) for images in batch.views[:wanted]]
 
 
 def call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Tensor:

@@ -37,8 +37,8 @@ class FrozenTeacher(nn.Module):
         self.taps = Taps(self.model, needs)
 
     @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
-    def outputs(self, views: list[Tensor]) -> list:
-        """What the teacher says of each view, a namespace per view."""
+    def outputs(self, views: list[Tensor], labels: Tensor | None = None) -> list:
+        """What the teacher says of each view, a namespace per view; some sources look at the labels too."""
         return [self.taps(images) for images in views]
 
     def after_step(self, student: nn.Module) -> None:

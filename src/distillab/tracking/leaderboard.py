@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from distillab.files import replacing
-from distillab.tracking.result import load_all
+from distillab.tracking.result import load_all, method
 from distillab.tracking.table import NOTHING, count, milliseconds, percent, points
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _row(result: dict[str, Any]) -> Row:
         "protocol": result["protocol"],
         "rank": 0,
         "name": result["name"],
-        "strategy": result["strategy"],
+        "strategy": method(result),
         "student": student["name"],
         "teacher": teacher.get("name"),
         "seed": result["seeds"].get("seed"),

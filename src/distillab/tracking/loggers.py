@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.errors import UserError
+from distillab.tracking.result import method
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -100,7 +101,7 @@ def _summary(result: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
     numbers["gain"] = result.get("gain")
     for role in ("teacher", "baseline"):
         numbers[f"{role}_top1"] = (result.get(role) or {}).get("top1")
-    names = {"strategy": result["strategy"], "student": student["name"]}
+    names = {"strategy": method(result), "student": student["name"]}
     return {key: value for key, value in numbers.items() if value is not None}, names
 
 

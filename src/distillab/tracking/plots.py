@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.files import replacing
+from distillab.tracking.result import method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def figure(results: list[dict[str, Any]]) -> Figure:
     panels: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in results:
         panels.setdefault((result["data"]["name"], result["protocol"]), []).append(result)
-    strategies = sorted({result["strategy"] for result in results} - {"none"})
+    strategies = sorted({method(result) for result in results} - {"none"})
     columns = min(2, len(panels))
     rows = ceil(len(panels) / columns)
     drawing = Figure(figsize=(1.9 + 5.3 * columns, 4.3 * rows), layout="constrained")
@@ -104,9 +105,9 @@ def _panel(axes: Axes, title: tuple[str, str], results: list[dict[str, Any]], st
     )
     beside: dict[str, set[str]] = {}
     for result in distilled:
-        beside.setdefault(result["student"]["name"], set()).add(result["strategy"])
+        beside.setdefault(result["student"]["name"], set()).add(method(result))
     for result in distilled:
-        student, strategy = _point(result["student"]), result["strategy"]
+        student, strategy = _point(result["student"]), method(result)
         others = sorted(beside[student[0]])
         step = min(10.0, 60 / len(others))
         shift = step * (others.index(strategy) - (len(others) - 1) / 2)

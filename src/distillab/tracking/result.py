@@ -88,6 +88,12 @@ def _commit() -> str | None:
         return None
 
 
+def method(result: Mapping[str, Any]) -> str:
+    """The strategy and, unless one teacher was fixed beforehand, the scheme: `kd`, `kd (ema)`."""
+    scheme = result.get("scheme", "offline")
+    return result["strategy"] if scheme == "offline" else f"{result['strategy']} ({scheme})"
+
+
 def gain_and_gap(
     student_top1: float, baseline_top1: float | None, teacher_top1: float | None
 ) -> tuple[float | None, float | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+from distillab.tracking.result import method
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -84,7 +86,7 @@ def final_table(result: dict[str, Any]) -> Table:
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    student = "student alone" if result["strategy"] == "none" else f"student, {result['strategy']}"
+    student = "student alone" if result["strategy"] == "none" else f"student, {method(result)}"
     labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
     return [(role, label) for role, label in labels.items() if result.get(role)]
 

@@ -1,0 +1,67 @@
+"""Networks of decreasing size between a large teacher and a small student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from distillab.distributed import warn
+from distillab.errors import UserError
+from distillab.evaluation.efficiency import parameters
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import ModelSpec
+from distillab.schemes.base import Run
+from distillab.schemes.plan import Plan, Step
+
+
+class Assistant(Plan):
+    """Teacher → assistants → student, each taught by the one before (TAKD, arXiv 1902.03393).
+
+    The assistants learn with the student's recipe and strategy from the student's images, and with the teacher's seed,
+    so that a study of the student's seeds has one chain.
+
+    Args:
+        assistants: their configs, the largest first.
+
+    Raises:
+        UserError: there is none.
+    """
+
+    name = "assistant"
+
+    def __init__(self, assistants: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        if not assistants:
+            raise UserError("scheme.assistants is empty; name at least one, e.g. scheme.assistants=[resnet14]")
+        self.assistants = assistants
+
+    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+        """Build all networks; say so where one is not smaller than the one before it."""
+        spec = super().prepare(run, student)
+        chain = [self.teacher, *(step.model for step in self.steps), student]
+        for larger, smaller in pairwise(chain):
+            if parameters(larger) <= parameters(smaller):
+                warn(
+                    f"{smaller.spec.name} ({parameters(smaller):,} parameters) is not smaller than "
+                    f"{larger.spec.name} ({parameters(larger):,}), which teaches it; scheme.assistants=[…] names others"
+                )
+        return spec
+
+    def first(self, run: Run) -> tuple[str, ImageModel]:
+        """The config's teacher."""
+        self.model = run.teacher()
+        return self.model.spec.name, self.model
+
+    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
+        """Train or load it."""
+        return run.obtain_teacher(model, run.config["teacher"])
+
+    def between(self, run: Run) -> list[Step]:
+        """The assistants."""
+        steps = []
+        for i, config in enumerate(self.assistants):
+            seed = config.get("seed", run.config["teacher"]["seed"])
+            model = run.network(config, f"scheme.assistants.{i}", seed)
+            steps.append(Step(model.spec.name, model, config, seed))
+        return steps

@@ -1,0 +1,158 @@
+"""What every scheme is: it builds, trains or loads whoever teaches, and hands the student its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from distillab.data.datamodule import ImageData
+from distillab.errors import UserError
+from distillab.models.image_model import ImageModel
+from distillab.models.role import build_model
+from distillab.models.spec import ModelSpec
+from distillab.module import Distillation
+from distillab.optim import Recipe
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.measured import Setting, accuracy
+from distillab.teachers.trained import obtain_teacher, train_alone, train_taught
+
+SEED_STEP = 1000  # between the seeds of one run's networks, so that those of a seed study do not meet
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a scheme works with: the checked parts of a run's config."""
+
+    config: Mapping[str, Any]
+    data: ImageData
+    recipe: Recipe
+    strategy: Strategy
+    setting: Setting
+
+    @property
+    def seed(self) -> int:
+        """The student's."""
+        return self.config["seed"]
+
+    def network(self, config: Mapping[str, Any], path: str, seed: int) -> ImageModel:
+        """A network for the run's data; `path` is where its config stands."""
+        spec = self.data.spec
+        shape = (spec.channels, spec.image_size, spec.image_size)
+        return build_model(config, path, spec.classes, shape, spec.mean, spec.std, seed=seed)
+
+    def student(self, seed: int | None = None) -> ImageModel:
+        """The student with fresh weights, those of the run's seed unless another is given."""
+        return self.network(self.config["student"], "student", self.seed if seed is None else seed)
+
+    def teacher(self) -> ImageModel:
+        """The config's teacher, not trained yet.
+
+        Raises:
+            UserError: it cannot be built, or not be trained on its share of the images.
+        """
+        config = self.config["teacher"]
+        recipe = Recipe.of(config["recipe"], "teacher.recipe")
+        self.data.with_samples(config["samples"]).configure(recipe.batch_size, 0)
+        return self.network(config, "teacher", config["seed"])
+
+    def obtain_teacher(self, model: ImageModel, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Train or load a teacher; its record."""
+        recipe = Recipe.of(config["recipe"], "teacher.recipe")
+        return obtain_teacher(model, config, self.data, recipe, self.setting)
+
+    def train_student_alone(self, model: ImageModel, logger: Any = None, title: str | None = None) -> dict[str, Any]:
+        """Train or load the student without a teacher; its record. It is every comparison's baseline."""
+        title = title or f"{model.spec.name} alone"
+        config = self.config["student"]
+        return train_alone(model, config, self.data, self.recipe, self.seed, title, self.setting, logger)
+
+    def train_taught(
+        self, model: ImageModel, config: Mapping[str, Any], teacher: ImageModel, seed: int, title: str
+    ) -> dict[str, Any]:
+        """Train or load a network that learns as the student does, from another teacher; its record."""
+        lesson = (teacher, self.config["strategy"])
+        return train_taught(model, config, *lesson, self.data, self.recipe, seed, title, self.setting)
+
+    def accuracy(self, model: nn.Module) -> dict[str, float]:
+        """Top-1 by split."""
+        return accuracy(model, self.data, self.setting)
+
+
+class Scheme:
+    """Who teaches whom.
+
+    The run calls `prepare`, `obtain`, `module` and, in process 0 and after the fit, `finish`, in this order.
+
+    Attributes:
+        name: for the result.
+        model: what the result shows as the teacher; None where there is none beside the student.
+        lineage: the networks of the run in the order of their training: `name`, `parent` (None learns from the labels
+            alone), `top1` by split, `seconds`.
+        parent: the name of the student's teacher.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.model: nn.Module | None = None
+        self.lineage: list[dict[str, Any]] = []
+        self.parent: str | None = None
+
+    def prepare(self, run: Run, student: ImageModel) -> ModelSpec | None:
+        """Build who else is needed and refuse what cannot work; nothing is trained yet.
+
+        Returns:
+            What the strategy's terms see of the teacher.
+        """
+        raise NotImplementedError
+
+    def obtain(self, run: Run) -> dict[str, Any] | None:
+        """Train or load whoever teaches.
+
+        Returns:
+            The record of `model`.
+        """
+        return None
+
+    def source(self, student: ImageModel) -> nn.Module | None:
+        """The student's source of teacher outputs."""
+        raise NotImplementedError
+
+    def module(self, run: Run, student: ImageModel) -> Distillation:
+        """What is fitted in the end."""
+        return Distillation(student, self.source(student), run.strategy, **fit_arguments(run))
+
+    def finish(self, run: Run, student: ImageModel, record: Mapping[str, Any]) -> None:
+        """Note the trained student."""
+        self.note(student.spec.name, record, self.parent)
+
+    def note(self, name: str, record: Mapping[str, Any], parent: str | None) -> None:
+        """Add a network to the lineage."""
+        figures = {key: record[key] for key in ("top1", "seconds", "reused") if key in record}
+        self.lineage.append({"name": name, "parent": parent, **figures})
+
+
+def fit_arguments(run: Run) -> dict[str, Any]:
+    """What a Distillation takes beside its networks."""
+    return {"recipe": run.recipe, "seed": run.seed, "channels_last": run.setting.trainer["channels_last"]}
+
+
+def refuse_teacherless(run: Run, scheme: str) -> None:
+    """Raise where no term reads a teacher."""
+    if not run.strategy.needs_teacher:
+        raise UserError(
+            f"scheme={scheme} teaches nobody: no term of the strategy reads a teacher; choose one that does, e.g. "
+            f"strategy=kd, or scheme=offline"
+        )
+
+
+def refuse_beyond_logits(needs: frozenset[str] | set[str], who: str) -> None:
+    """Raise where terms read more of a teacher than its logits."""
+    if beyond := sorted(set(needs) - {"logits"}):
+        raise UserError(
+            f"{who} has logits alone, and the strategy reads teacher.{', teacher.'.join(beyond)}; choose one that "
+            f"reads logits, e.g. strategy=kd, or scheme=offline"
+        )

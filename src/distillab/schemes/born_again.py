@@ -1,0 +1,50 @@
+"""A network teaches its own next generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distillab.errors import UserError
+from distillab.models.image_model import ImageModel
+from distillab.schemes.base import SEED_STEP, Run
+from distillab.schemes.plan import Plan, Step
+
+
+class BornAgain(Plan):
+    """The student of generation g teaches generation g + 1 of the same build (arXiv 1805.04770).
+
+    Generation 0 learns from the labels alone and is the run's baseline; the last generation is the student. Those
+    between have seeds of their own.
+
+    Args:
+        generations: how many learn from the one before, from 1.
+
+    Raises:
+        UserError: not such a number.
+    """
+
+    name = "born_again"
+
+    def __init__(self, generations: int = 2) -> None:
+        super().__init__()
+        if isinstance(generations, bool) or not isinstance(generations, int) or generations < 1:
+            raise UserError(f"scheme.generations must be a whole number from 1, got {generations!r}")
+        self.generations = generations
+
+    def first(self, run: Run) -> tuple[str, ImageModel]:
+        """The student, to be trained alone."""
+        model = run.student()
+        return f"{model.spec.name} generation 0", model
+
+    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
+        """It is the paired baseline."""
+        return run.train_student_alone(model)
+
+    def between(self, run: Run) -> list[Step]:
+        """Generations 1 to the last but one."""
+        steps = []
+        for generation in range(1, self.generations):
+            seed = run.seed + SEED_STEP * generation
+            model = run.student(seed)
+            steps.append(Step(f"{model.spec.name} generation {generation}", model, run.config["student"], seed))
+        return steps

@@ -1,0 +1,167 @@
+"""Peers that learn together, each from what the others say."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.data.batch import Batch
+from distillab.distributed import say
+from distillab.errors import UserError
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import ModelSpec
+from distillab.models.taps import Taps
+from distillab.module import Distillation
+from distillab.schemes.base import SEED_STEP, Run, Scheme, fit_arguments, refuse_teacherless
+from distillab.strategies.base import Term
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.measured import reached
+from distillab.wiring import call, wanted_views
+
+
+class Peer:
+    """What the strategy sees of a peer that teaches; its outputs come from the module, which runs each peer once."""
+
+    frozen = False
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def tap(self, needs: Iterable[str]) -> None:
+        """Nothing: the module reads all peers."""
+
+    def after_step(self, student: nn.Module) -> None:
+        """Nothing: the optimiser trains the peer."""
+
+
+class MutualDistillation(Distillation):
+    """Trains peers with one optimiser, each by the strategy with every other one as its teacher (arXiv 1706.00384).
+
+    A peer's loss is the mean of the strategy's over its teachers, whose outputs carry no gradient; the losses of all
+    peers are added, and so they are logged. What is validated and deployed is peer 0.
+
+    Args:
+        peers: at least two, the student first.
+        strategy: each pair of peers has its own copy of its connectors.
+        arguments: further ones of `Distillation`.
+
+    Raises:
+        UserError: one peer only, or a strategy that cannot do with teachers that still learn.
+    """
+
+    def __init__(self, peers: Sequence[ImageModel], strategy: Strategy | Mapping[str, Any], **arguments: Any) -> None:
+        if len(peers) < 2:
+            raise UserError("mutual learning takes two peers at least; scheme.peers=null adds a copy of the student")
+        strategy = Strategy.of(strategy)
+        check_strategy(strategy)
+        further = {pair: copy.deepcopy(strategy) for pair in permutations(range(len(peers)), 2) if pair != (0, 1)}
+        super().__init__(peers[0], Peer(peers[1].spec), strategy, **arguments)
+        self.taps.remove()
+        self.peers = nn.ModuleList(peers[1:])
+        needs = strategy.needs("student") | strategy.needs("teacher")
+        self._peer_taps = [Taps(peer, needs) for peer in peers]
+        for number, ((learner, teacher), own) in enumerate(further.items(), 1):
+            own.connect(peers[learner].spec, peers[teacher].spec, self.seed + SEED_STEP * number)
+        self.further = nn.ModuleList(further.values())
+        self._pairs = {(0, 1): strategy, **further}
+        self._trainable += [p for p in (*self.peers.parameters(), *self.further.parameters()) if p.requires_grad]
+        self.to(memory_format=self.layout)
+
+    def _to_epoch(self, epoch: int) -> None:
+        super()._to_epoch(epoch)
+        for strategy in self.further:
+            for term in strategy.terms.values():
+                term.set_epoch(epoch)
+
+    def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """The weighted loss of each named term, over all peers."""
+        views = wanted_views(batch, {name: self.strategy.terms[name] for name in names}, self.layout)
+        read = [[taps(images) for images in views] for taps in self._peer_taps]
+        taught = [[detached(view) for view in outputs] for outputs in read]
+        seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
+        losses: dict[str, list[Tensor]] = {name: [] for name in names}
+        with torch.autocast(batch.labels.device.type, enabled=False):
+            for (learner, teacher), strategy in self._pairs.items():
+                for name in names:
+                    term = strategy.terms[name]
+                    losses[name].append(term.weight * call(term, read[learner], taught[teacher], seen))
+        return {name: torch.stack(parts).sum() / len(self.peers) for name, parts in losses.items()}
+
+
+def detached(view: SimpleNamespace) -> SimpleNamespace:
+    """What a model gave for a view, without its graph."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, list):
+            return [cut(v) for v in value]
+        return value.detach() if isinstance(value, Tensor) else value
+
+    return SimpleNamespace(**{name: cut(value) for name, value in vars(view).items()})
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Raise where a term wants a teacher that is ready before the first step, or that lends its layers."""
+    if strategy.phases:
+        raise UserError("scheme=mutual has no phases: all peers learn from the first step; choose strategy=kd")
+    for name, term in strategy.terms.items():
+        if lent := sorted({"teacher.head", "teacher.norms"} & set(term.needs)):
+            why = f"uses {lent[0]}, and the peer would learn through it"
+        elif type(term).prepare is not Term.prepare:
+            why = "looks at the data beforehand, with a teacher that knows something already"
+        elif type(term).deploy is not Term.deploy:
+            why = "ships more than the student"
+        else:
+            continue
+        raise UserError(f"scheme=mutual: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline")
+
+
+class Mutual(Scheme):
+    """Deep mutual learning (arXiv 1706.00384): the student and its peers; the result is the student, chosen beforehand.
+
+    Args:
+        peers: configs of the others; None is one more student with another seed.
+
+    Raises:
+        UserError: an empty list.
+    """
+
+    name = "mutual"
+
+    def __init__(self, peers: Sequence[Mapping[str, Any]] | None = None) -> None:
+        super().__init__()
+        if peers is not None and not peers:
+            raise UserError("scheme.peers is empty; name models, or null for one more copy of the student")
+        self.configs = peers
+
+    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+        """Build the peers; each must be able to learn from each."""
+        refuse_teacherless(run, self.name)
+        check_strategy(run.strategy)
+        self.peers = []
+        for i, config in enumerate(self.configs or [run.config["student"]]):
+            seed = config.get("seed", run.seed + SEED_STEP * (i + 1))
+            self.peers.append(run.network(config, f"scheme.peers.{i}", seed))
+        everyone = [student, *self.peers]
+        for learner, teacher in permutations(everyone, 2):
+            copy.deepcopy(run.strategy).connect(learner.spec, teacher.spec, run.seed)
+        self.names = [f"{peer.spec.name} (peer {i})" for i, peer in enumerate(everyone)]
+        self.parent = ", ".join(self.names[1:])
+        return self.peers[0].spec
+
+    def module(self, run: Run, student: ImageModel) -> Distillation:
+        """All peers."""
+        return MutualDistillation([student, *self.peers], run.strategy, **fit_arguments(run))
+
+    def finish(self, run: Run, student: ImageModel, record: Mapping[str, Any]) -> None:
+        """Judge the peers too; all have learned from each other in the same seconds."""
+        top1 = [record["top1"], *(run.accuracy(peer) for peer in self.peers)]
+        for name, figures in zip(self.names, top1, strict=True):
+            others = ", ".join(other for other in self.names if other != name)
+            say(f"{name}: {reached(figures)}")
+            self.note(name, {"top1": figures, "seconds": record["seconds"]}, others)

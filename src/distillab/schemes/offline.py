@@ -1,0 +1,38 @@
+"""One frozen teacher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from distillab.models.frozen import FrozenTeacher
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import ModelSpec
+from distillab.schemes.base import Run, Scheme
+
+
+class Offline(Scheme):
+    """One teacher, trained or loaded beforehand, that does not change (arXiv 1503.02531)."""
+
+    name = "offline"
+
+    def prepare(self, run: Run, student: ImageModel) -> ModelSpec | None:
+        """Build the teacher, where any term reads one."""
+        if not run.strategy.needs_teacher:
+            return None
+        self.model = run.teacher()
+        return self.model.spec
+
+    def obtain(self, run: Run) -> dict[str, Any] | None:
+        """Train or load it."""
+        if self.model is None:
+            return None
+        record = run.obtain_teacher(self.model, run.config["teacher"])
+        self.parent = self.model.spec.name
+        self.note(self.parent, record, None)
+        return record
+
+    def source(self, student: ImageModel) -> nn.Module | None:
+        """The teacher, frozen."""
+        return FrozenTeacher(self.model) if self.model is not None else None

@@ -1,0 +1,82 @@
+"""Several fits in a row: each network teaches the next."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from distillab.distributed import say
+from distillab.errors import UserError
+from distillab.models.frozen import FrozenTeacher
+from distillab.models.image_model import ImageModel
+from distillab.models.spec import ModelSpec
+from distillab.schemes.base import Run, Scheme, refuse_teacherless
+from distillab.strategies.base import Term
+from distillab.teachers.measured import reached
+
+
+class Step(NamedTuple):
+    """One network on the way from the first teacher to the student."""
+
+    name: str
+    model: ImageModel
+    config: Mapping[str, Any]
+    seed: int
+
+
+class Plan(Scheme):
+    """A chain of fits with the student's strategy and recipe; each network on the way is kept in the store.
+
+    A subclass says who begins (`first`) and who follows (`between`).
+    """
+
+    def first(self, run: Run) -> tuple[str, ImageModel]:
+        """Name and network of whoever begins."""
+        raise NotImplementedError
+
+    def between(self, run: Run) -> list[Step]:
+        """The networks between the first and the student."""
+        raise NotImplementedError
+
+    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
+        """Train or load whoever begins; the record."""
+        raise NotImplementedError
+
+    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+        """Build all networks; each must be able to learn from the one before it."""
+        refuse_teacherless(run, self.name)
+        for name, term in run.strategy.terms.items():
+            if type(term).deploy is not Term.deploy:
+                raise UserError(
+                    f"scheme={self.name} hands networks on, and strategy.{name} ships more than the student; choose "
+                    f"another strategy, e.g. strategy=kd, or scheme=offline"
+                )
+        self.parent, self.teacher = self.first(run)
+        self.steps = self.between(run)
+        teacher = self.teacher.spec
+        for step in self.steps:
+            copy.deepcopy(run.strategy).connect(step.model.spec, teacher, step.seed)
+            teacher = step.model.spec
+        return teacher
+
+    def obtain(self, run: Run) -> dict[str, Any] | None:
+        """Train or load one after the other."""
+        record = self.obtain_first(run, self.teacher)
+        self.note(self.parent, record, None)
+        if self.model is None:
+            say(f"{self.parent}: {reached(record['top1'])}")
+        for step in self.steps:
+            title = f"{step.name} from {self.parent}"
+            made = run.train_taught(step.model, step.config, self.teacher, step.seed, title)
+            self.note(step.name, made, self.parent)
+            again = " (reused from the store)" if made["reused"] else ""
+            say(f"{step.name} from {self.parent}: {reached(made['top1'])}{again}")
+            self.parent, self.teacher = step.name, step.model
+        return record if self.model is not None else None
+
+    def source(self, student: ImageModel) -> nn.Module:
+        """The last of them, frozen."""
+        return FrozenTeacher(self.teacher)

@@ -1,0 +1,118 @@
+"""How good a ready network is on the data: measured once, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from distillab.data.datamodule import ImageData
+from distillab.distributed import say, warn
+from distillab.evaluation.metrics import best_class_order, predict, top1
+from distillab.models.image_model import ImageModel
+from distillab.protocol import Protocol
+from distillab.teachers.store import Store
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every fit of a run has in common."""
+
+    store: Store
+    protocol: Protocol
+    trainer: Mapping[str, Any]
+
+    @property
+    def device(self) -> str:
+        """Where a trained model is judged."""
+        return "cuda" if torch.cuda.is_available() and self.trainer["accelerator"] != "cpu" else "cpu"
+
+
+def accuracy(model: nn.Module, data: ImageData, setting: Setting) -> dict[str, float]:
+    """Top-1 on the validation images (where there are any) and, once, on the test images."""
+    splits = [split for split in ("validation", "test") if data.sizes[split]]
+    return {split: top1(*predict(model, data, split, setting.device)) for split in splits}
+
+
+def reached(figures: Mapping[str, float]) -> str:
+    """Top-1 by split, in words."""
+    return "top-1 " + ", ".join(f"{100 * value:.2f} % on {split}" for split, value in figures.items())
+
+
+def measure_mixture(
+    mixture: nn.Module, members: Iterable[ImageModel], data: ImageData, setting: Setting
+) -> dict[str, Any]:
+    """Accuracy of several teachers together, measured once.
+
+    Args:
+        mixture: images → logits, with a spec.
+        members: the networks it consists of.
+        data: on which it is judged.
+        setting: store, protocol, trainer.
+
+    Returns:
+        `top1` by split, `reused`.
+    """
+    key = {"members": [(weights_hash(m), about(m)) for m in members], "data": data.fingerprint}
+    name = mixture.spec.name
+
+    def make(folder: Path) -> dict[str, Any]:
+        return {"top1": accuracy(mixture, data, setting)}
+
+    _, record, reused = setting.store.once("measured", name, key, make)
+    say(f"teachers {name} together: {reached(record['top1'])}")
+    return record | {"reused": reused}
+
+
+def measure(model: ImageModel, data: ImageData, setting: Setting) -> dict[str, Any]:
+    """Accuracy of a ready teacher; where it is near chance, also under the class order that fits best."""
+    record: dict[str, Any] = {"top1": accuracy(model, data, setting)}
+    chance = 1 / len(data.spec.classes)
+    split = next(iter(record["top1"]))
+    if record["top1"][split] < 2 * chance:
+        order, reached = best_class_order(*predict(model, data, split, setting.device))
+        if reached > max(3 * chance, 2 * record["top1"][split]):
+            names: list[str | None] = [None] * len(order)
+            for output, name in zip(order, data.spec.classes, strict=True):
+                names[output] = name
+            record["other_order"] = {"top1": reached, "classes": names}
+    return record
+
+
+def warn_if_weak(name: str, record: Mapping[str, Any], classes: int) -> None:
+    """Say so where a teacher is no better than chance, or reads the classes in another order."""
+    split, value = next(iter(record["top1"].items()))
+    if other := record.get("other_order"):
+        warn(
+            f"your class order differs: teacher {name} is right on {100 * value:.1f} % of {split}, but on "
+            f"{100 * other['top1']:.1f} % if its outputs mean teacher.classes=[{','.join(other['classes'])}]"
+        )
+    elif value < 1.5 / classes:
+        warn(
+            f"teacher {name} is no better than chance ({100 * value:.1f} % of {split}, chance {100 / classes:.1f} %); "
+            f"check teacher.checkpoint, teacher.mean, teacher.std and teacher.classes"
+        )
+
+
+def about(model: ImageModel) -> dict[str, Any]:
+    """What a model's answers owe to more than its weights."""
+    order = model.class_order.tolist() if model.class_order is not None else None
+    return {
+        "mean": model.mean.flatten().tolist(),
+        "std": model.std.flatten().tolist(),
+        "size": model.input_size,
+        "order": order,
+    }
+
+
+def weights_hash(model: ImageModel) -> str:
+    """A hash of all weights and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.net.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

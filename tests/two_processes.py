@@ -1,0 +1,221 @@
+"""What each of two processes computes of its part of a batch, and one process of the whole."""
+
+import os
+import traceback
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+from types import SimpleNamespace
+
+import torch
+from test_module import SHAPE, STRATEGIES, strategy, trainer
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from distillab import Distillation
+from distillab.data.batch import Batch
+from distillab.gather import gather
+from distillab.models.cifar_resnet import CifarResNet
+from distillab.models.frozen import FrozenTeacher
+from distillab.models.image_model import ImageModel
+from distillab.strategies.strategy import Strategy
+from distillab.wiring import call, only, reached
+
+BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
+COMPARING = {  # strategy → its terms that compare samples
+    name: [key for key, term in Strategy.of(strategy(name)).terms.items() if term.global_batch] for name in STRATEGIES
+}
+COMPARING = {name: terms for name, terms in COMPARING.items() if terms}
+
+
+class PlainNet(nn.Module):
+    """A student without BatchNorm, its stages shaped like the teacher's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer1 = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU())
+        self.layer2 = nn.Sequential(nn.Conv2d(16, 32, 3, 2, padding=1), nn.ReLU())
+        self.layer3 = nn.Sequential(nn.Conv2d(32, 64, 3, 2, padding=1), nn.ReLU())
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+@cache
+def models():
+    """Student and teacher, once: to describe them takes longer than to train them a step."""
+    torch.manual_seed(0)
+    return ImageModel(PlainNet(), SHAPE), ImageModel(CifarResNet(8, num_classes=10, in_channels=1), SHAPE)
+
+
+@contextmanager
+def distillation(name, **arguments):
+    """A module in float32 of the two models, which the next one finds as they were."""
+    student, teacher = models()
+    student.float().requires_grad_(True).zero_grad()
+    first = {key: value.clone() for key, value in student.state_dict().items()}
+    module = Distillation(student, FrozenTeacher(teacher.float()), strategy(name), **arguments)
+    try:
+        yield module
+    finally:
+        for owner in (module, module.teacher):
+            if owner is not None:
+                owner.taps.remove()
+        student.load_state_dict(first)
+
+
+def samples():
+    """Twelve of them, all that the training data have."""
+    generator = torch.Generator().manual_seed(1)
+    views = [torch.rand(2 * BATCH, *SHAPE, generator=generator) for _ in range(2)]
+    return Batch(views, torch.arange(2 * BATCH) * 7 % 5, torch.arange(2 * BATCH))
+
+
+def rows(batch, first, end, dtype=torch.float32):
+    return Batch([view[first:end].to(dtype) for view in batch.views], batch.labels[first:end], batch.index[first:end])
+
+
+def part(batch, split, rank):
+    """This process's rows of a batch; all of them where there is one process."""
+    first = sum(split[:rank]) if rank is not None else 0
+    return rows(batch, first, first + split[rank] if rank is not None else len(batch), batch.views[0].dtype)
+
+
+class Losses(nn.Module):
+    """What DDP can wrap: the losses of some terms."""
+
+    def __init__(self, module, names):
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, batch):
+        return self.module.losses(batch, self.names)
+
+
+def show_data(module, rank):
+    """Let the terms look at the training data, each process at its part of the images."""
+    everything = samples()
+    mine = part(everything, (BATCH, BATCH), rank)
+
+    def teacher(term):
+        yield only(term, "teacher", module.teacher.outputs(mine.views[:1])[0]), mine
+
+    for term in module.strategy.terms.values():
+        term.prepare(everything.labels, lambda term=term: teacher(term))
+
+
+def in_double(module):
+    """Where two ways can be told apart, and without what depends on how a batch is cut: BatchNorm, dropout."""
+    module.double().train()
+    for layer in module.strategy.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm | nn.Dropout):
+            layer.eval()
+
+
+def end_to_end(name, split, rank=None, among=None):
+    """Losses, parameters' gradients and buffers of each phase, through student, terms and DDP.
+
+    `among` are the terms that act; all of the phase, unless said.
+    """
+    with distillation(name) as module:
+        show_data(module, rank)
+        phases = module.strategy.plan(1000)
+        acting = [tuple(n for n in phase.terms if n in (among or phase.terms)) for phase in phases]
+        phases = [replace(phase, terms=names) for phase, names in zip(phases, acting, strict=True) if names]
+        trained = [reached(module, phase, module._trainable) for phase in phases]
+        in_double(module)
+        return [step(module, phase, ps, split, rank) for phase, ps in zip(phases, trained, strict=True)]
+
+
+def step(module, phase, trained, split, rank):
+    for parameter in module._trainable:
+        parameter.requires_grad_(parameter in trained)
+        parameter.grad = None
+    torch.manual_seed(5 + (rank or 0))  # what is drawn is the first process's
+    whole = Losses(module, phase.terms)
+    if rank is not None:  # in small buckets: reductions of gradients fall between those of the gathers
+        whole = DistributedDataParallel(whole, bucket_cap_mb=0.01)
+    losses = whole(part(rows(samples(), 3, 3 + BATCH, torch.float64), split, rank))
+    sum(losses.values()).backward()
+    return {
+        "losses": {key: value.detach() for key, value in losses.items()},
+        "gradients": {key: p.grad.clone() for key, p in module.named_parameters() if p in trained},
+        "buffers": {key: x.clone() for key, x in module.strategy.named_buffers()},
+    }
+
+
+def input_gradients(name, rank=None):
+    """For each term that compares samples: its loss, and the gradients with respect to what it reads of the student."""
+    with distillation(name) as module, torch.no_grad():
+        show_data(module, rank)
+        in_double(module)
+        batch = part(rows(samples(), 3, 3 + BATCH, torch.float64), UNEQUAL, rank)
+        student, teacher = [module.taps(images) for images in batch.views], module.teacher.outputs(batch.views)
+        found = {}
+        for key in COMPARING[name]:
+            term = module.strategy.terms[key]
+            inputs = []
+            views = [SimpleNamespace(**{k: leaf(v, inputs) for k, v in vars(view).items()}) for view in student]
+            torch.manual_seed(5)
+            with torch.enable_grad():
+                loss = call(term, views, teacher, SimpleNamespace(labels=batch.labels, index=batch.index))
+            gradients = torch.autograd.grad(loss, inputs, allow_unused=True)
+            found[key] = (loss.detach(), [gradient for gradient in gradients if gradient is not None])
+        return found
+
+
+def leaf(value, inputs):
+    """A copy that takes a gradient, noted among the inputs."""
+    if isinstance(value, list):
+        return [leaf(v, inputs) for v in value]
+    if not isinstance(value, torch.Tensor):
+        return value
+    inputs.append(value.clone().requires_grad_())
+    return inputs[-1]
+
+
+def fitted(optimizer, rank=None):
+    """The student after a fit of two epochs of two steps, two batches to a step."""
+    with distillation("sp", recipe={"optimizer": optimizer, "lr": 0.05, "schedule": "constant"}) as module:
+        batches = [rows(samples(), first, first + BATCH) for first in (0, 1, 3, 6)]
+        loader = DataLoader([part(batch, EQUAL, rank) for batch in batches], batch_size=None)
+        many = {"devices": 2, "strategy": "ddp"} if rank is not None else {}
+        trainer(2, accumulate_grad_batches=2, **many).fit(module, loader)
+        return {key: value.clone() for key, value in module.student.state_dict().items()}
+
+
+def gathers(rank):
+    """Rows of unequal counts, none among them, and of every type that a batch has."""
+    return {
+        "rows": gather(torch.full((2 * rank, 3), float(rank))),
+        "labels": gather(torch.arange(rank + 1)),
+        "flags": gather(torch.tensor([True] * (2 - rank))),
+    }
+
+
+def attempt(function, *arguments):
+    try:
+        return function(*arguments)
+    except Exception:  # one check's; both processes go on to the next
+        return traceback.format_exc()
+
+
+def work(rank, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}  # Lightning wants to see them; nobody listens
+    meeting = {"init_method": f"file://{folder}/meeting", "timeout": timedelta(seconds=20)}
+    distributed.init_process_group("gloo", rank=rank, world_size=2, **meeting)
+    found = {"gather": attempt(gathers, rank)}
+    for name in STRATEGIES:
+        found[name] = {"equal": attempt(end_to_end, name, EQUAL, rank)}
+    for name, terms in COMPARING.items():
+        found[name]["unequal"] = attempt(end_to_end, name, UNEQUAL, rank, terms)
+        found[name]["inputs"] = attempt(input_gradients, name, rank)
+    for optimizer in ("sgd", "dot"):
+        found[optimizer] = attempt(fitted, optimizer, rank)
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
