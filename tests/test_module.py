@@ -13,6 +13,7 @@ from distillab.callbacks import Interrupted, StopCleanly
 from distillab.config import conf_dir
 from distillab.errors import UserError
 from distillab.strategies.strategy import Strategy
+from distillab.wiring import show_data
 
 SHAPE = (1, 8, 8)
 STRATEGIES = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -98,7 +99,7 @@ def seen_batch(data, module):
     """A batch as a step sees it, and the module after it has looked at the data."""
     module.trainer = trainer(1, callbacks=[])
     module.trainer.datamodule = data
-    module._prepare()
+    show_data(module)
     batch = next(iter(data.train_dataloader()))
     return data.on_after_batch_transfer(batch)
 

@@ -127,6 +127,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     from distillab.schemes.base import Run
     from distillab.strategies.strategy import Strategy
     from distillab.teachers import trained
+    from distillab.teachers.cached import attach
     from distillab.teachers.store import Store
 
     # What can be refused is refused before anything is trained.
@@ -165,6 +166,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
             records["student"] = this.train_student_alone(student, logger, title)
         else:
             module = scheme.module(this, student)
+            attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
     if distributed.rank != 0:
@@ -190,6 +192,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     gain, gap_closed = gain_and_gap(*figures)
     sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
     about = {"scheme": scheme.name, "lineage": scheme.lineage}
+    about["cache"] = None if alone or module.cache is None else module.cache.record
     return models | {"gain": gain, "gap_closed": gap_closed, "data": sizes} | about
 
 

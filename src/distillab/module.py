@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -17,10 +17,12 @@ from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.taps import Taps
 from distillab.optim import Recipe, lr_factor, make_optimizer
-from distillab.strategies.base import Term
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.tasks import Classification
-from distillab.wiring import call, only, reached, reached_by_both, wanted_views
+from distillab.wiring import call, reached, reached_by_both, show_data, wanted_views
+
+if TYPE_CHECKING:
+    from distillab.teachers.cached import CachedOutputs
 
 CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
 
@@ -71,6 +73,7 @@ class Distillation(L.LightningModule):
         self.task = Classification(self.student.spec.classes)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
+        self.cache: CachedOutputs | None = None
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
@@ -82,7 +85,7 @@ class Distillation(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
         if stage == "fit":
-            self._prepare()
+            show_data(self)
             self.phases = self.strategy.plan(self.trainer.max_epochs)
             self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}
             if self.recipe.optimizer == "dot":
@@ -90,29 +93,6 @@ class Distillation(L.LightningModule):
                 Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
                 self._shared = {phase: reached_by_both(self, phase, self._trainable) for phase in self.phases}
             self._enter(self.phases[0])
-
-    def _prepare(self) -> None:
-        """Show the training data to the terms that ask for it."""
-        asking = {name: t for name, t in self.strategy.terms.items() if type(t).prepare is not Term.prepare}
-        if not asking:
-            return
-        data = self.trainer.datamodule
-        if data is None:
-            raise UserError(
-                f"strategy.{next(iter(asking))} must know each sample's index and see the training images beforehand: "
-                f"fit with a distillab data module"
-            )
-        device = self.trainer.strategy.root_device
-        self.to(device)
-
-        def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, SimpleNamespace]]:
-            for batch in data.evaluation_dataloader("train"):
-                batch = data.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch, device))
-                images = batch.views[0].contiguous(memory_format=self.layout)
-                yield only(term, "teacher", self.teacher.outputs([images], batch.labels)[0]), batch
-
-        for term in asking.values():
-            term.prepare(data.training_labels, lambda term=term: teacher(term))
 
     def _enter(self, phase: Phase) -> None:
         """Let exactly the phase's parameters learn."""
@@ -161,10 +141,16 @@ class Distillation(L.LightningModule):
         views = wanted_views(batch, terms, self.layout)
         student = [self.taps(images) for images in views]
         asks = self.teacher is not None and any("teacher." in need for term in terms.values() for need in term.needs)
-        teacher = self.teacher.outputs(views, batch.labels) if asks else [SimpleNamespace()] * len(views)
+        teacher = self._taught(views, batch) if asks else [SimpleNamespace()] * len(views)
         seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
         with torch.autocast(batch.labels.device.type, enabled=False):
             return {name: term.weight * call(term, student, teacher, seen) for name, term in terms.items()}
+
+    def _taught(self, views: list[Tensor], batch: Batch) -> list:
+        """The teacher's outputs; in training from the cache, if there is one."""
+        if self.cache is not None and self.training:
+            return self.cache.outputs(self.teacher, views, batch)
+        return self.teacher.outputs(views, batch.labels)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
@@ -254,7 +240,9 @@ class Distillation(L.LightningModule):
             group["lr"] = self.recipe.lr * lr_factor(self.recipe, epochs / (end - start))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave a frozen teacher out: it has its own file."""
+        """Leave a frozen teacher out: it has its own file. What it said so far is published with the state."""
+        if self.cache is not None:
+            self.cache.publish()
         if self.teacher is not None and self.teacher.frozen:
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("teacher.")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,34 @@ def reached_by_both(module: Distillation, phase: Phase, trainable: Sequence[nn.P
         return []
     task, distil = (reached(module, replace(phase, terms=names), trainable) for names in kinds.values())
     return [parameter for parameter in trainable if parameter in task & distil]
+
+
+def show_data(module: Distillation) -> None:
+    """Let the terms that ask for it look at the training data.
+
+    Raises:
+        UserError: a term asks, and the data come from a plain loader.
+    """
+    asking = {name: t for name, t in module.strategy.terms.items() if type(t).prepare is not Term.prepare}
+    if not asking:
+        return
+    data = module.trainer.datamodule
+    if data is None:
+        raise UserError(
+            f"strategy.{next(iter(asking))} must know each sample's index and see the training images beforehand: "
+            f"fit with a distillab data module"
+        )
+    device = module.trainer.strategy.root_device
+    module.to(device)
+
+    def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, SimpleNamespace]]:
+        for batch in data.evaluation_dataloader("train"):
+            batch = data.on_after_batch_transfer(module.trainer.strategy.batch_to_device(batch, device))
+            images = batch.views[0].contiguous(memory_format=module.layout)
+            yield only(term, "teacher", module.teacher.outputs([images], batch.labels)[0]), batch
+
+    for term in asking.values():
+        term.prepare(data.training_labels, lambda term=term: teacher(term))
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], layout: torch.memory_format) -> list[Tensor]:

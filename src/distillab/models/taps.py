@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import SimpleNamespace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -100,14 +101,21 @@ class Taps:
             read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
         if "preactivations" in self.needs:
             read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
-        if "norms" in self.needs:
-            read.norms = self.norms
         if "embedding" in self.needs:
             read.embedding = self.caught["embedding"].flatten(1)
-        if "head" in self.needs:
-            read.head = self.head if self.order is None else _ordered(self.head, self.order)
+        for name, layer in self.layers().items():
+            setattr(read, name, layer)
         self.caught.clear()
         return read
+
+    def layers(self) -> dict[str, Any]:
+        """Those of `head` and `norms` that `needs` names: parts of the model, the same at every call."""
+        found: dict[str, Any] = {}
+        if "norms" in self.needs:
+            found["norms"] = self.norms
+        if "head" in self.needs:
+            found["head"] = self.head if self.order is None else _ordered(self.head, self.order)
+        return found
 
     def remove(self) -> None:
         """Take all hooks off."""

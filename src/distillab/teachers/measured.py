@@ -103,8 +103,8 @@ def about(model: ImageModel) -> dict[str, Any]:
     """What a model's answers owe to more than its weights."""
     order = model.class_order.tolist() if model.class_order is not None else None
     return {
-        "mean": model.mean.flatten().tolist(),
-        "std": model.std.flatten().tolist(),
+        "mean": _numbers(model.mean),
+        "std": _numbers(model.std),
         "size": model.input_size,
         "order": order,
     }
@@ -116,3 +116,7 @@ def weights_hash(model: ImageModel) -> str:
     for name, tensor in model.net.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _numbers(values: torch.Tensor | None) -> list[float] | None:
+    return None if values is None else values.flatten().tolist()

@@ -21,6 +21,7 @@ NOT_HASHED = (
     "name",
     "logger",
     "paths",
+    "cache.limit_gb",
     "data.cache_dir",
     "launcher",
     "rerun",

@@ -1,0 +1,264 @@
+"""What a teacher said, by view and sample: written once as training goes, read by every later run of any seed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from distillab.distributed import warn
+from distillab.errors import UserError
+from distillab.files import replacing
+
+CACHE_VERSION = 1  # goes up when the same key would hold other bytes
+SHARD = 32768  # samples in a file
+MAGIC = b"distillab cache\n"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one sample's outputs lie on disk.
+
+    Attributes:
+        classes: logits per sample.
+        embedding: numbers of the embedding; None keeps none.
+        dtype: float32 or float16.
+        top_k: keep the largest k log-probabilities and what is left over for the others; None keeps all logits.
+
+    Raises:
+        UserError: another dtype, or a top_k that leaves no class over.
+    """
+
+    classes: int
+    embedding: int | None = None
+    dtype: str = "float32"
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float16"):
+            raise UserError(f'cache.dtype must be float32 or float16, got "{self.dtype}"')
+        if self.top_k is not None and not 1 <= self.top_k < self.classes:
+            raise UserError(
+                f"cache.top_k must lie from 1 to {self.classes - 1} (all classes but one), got {self.top_k}"
+            )
+
+    @property
+    def record(self) -> np.dtype:
+        """One sample's bytes."""
+        if self.top_k is None:
+            fields: list[tuple] = [("logits", self.dtype, (self.classes,))]
+        else:
+            place = next(t for t in ("uint8", "uint16", "uint32") if self.classes - 1 <= np.iinfo(t).max)
+            fields = [("top", self.dtype, (self.top_k,)), ("rest", self.dtype), ("place", place, (self.top_k,))]
+        if self.embedding is not None:
+            fields.append(("embedding", self.dtype, (self.embedding,)))
+        return np.dtype(fields)
+
+    def encode(self, outputs: SimpleNamespace) -> np.ndarray:
+        """Logits (N, classes) and, where kept, the embedding (N, d), as N records."""
+        logits = outputs.logits.detach().float()
+        records = np.zeros(len(logits), self.record)
+        if self.top_k is None:
+            records["logits"] = self._narrow(logits)
+        else:
+            top, place = logits.log_softmax(-1).topk(self.top_k)
+            others = logits.scatter(-1, place, -torch.inf).logsumexp(-1) - logits.logsumexp(-1)
+            records["top"], records["place"] = self._narrow(top), place.cpu().numpy()
+            records["rest"] = self._narrow(others - np.log(self.classes - self.top_k))
+        if self.embedding is not None:
+            records["embedding"] = self._narrow(outputs.embedding.detach().float())
+        return records
+
+    def _narrow(self, values: Tensor) -> np.ndarray:
+        most = np.finfo(self.dtype).max  # float16 ends at 65504; infinity would be no logit
+        return values.clamp(-float(most), float(most)).cpu().numpy().astype(self.dtype)
+
+    def decode(self, records: np.ndarray, device: torch.device | str = "cpu") -> SimpleNamespace:
+        """The outputs that records hold, in float32; with `top_k` the other classes share what is left equally."""
+
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(records[name]).astype(np.float32)).to(device)
+
+        found = SimpleNamespace()
+        if self.top_k is None:
+            found.logits = tensor("logits")
+        else:
+            place = torch.from_numpy(records["place"].astype(np.int64)).to(device)
+            logits = tensor("rest")[:, None].expand(-1, self.classes)
+            found.logits = logits.scatter(-1, place, tensor("top"))
+        if self.embedding is not None:
+            found.embedding = tensor("embedding")
+        return found
+
+
+class View:
+    """One view of all training samples: what is published of it, and what this process adds.
+
+    Args:
+        folder: keeps the view's files.
+        layout: of a record.
+        samples: how many there are.
+        key: everything the content depends on; a file of another key is not read.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, samples: int, key: str) -> None:
+        self.folder, self.layout, self.samples, self.key = folder, layout, samples, key
+        self.present = np.zeros(samples, bool)
+        self.fresh = np.zeros(samples, bool)
+        self._shards: dict[int, np.ndarray] = {}
+        for start in range(0, samples, SHARD):
+            self._open(start)
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """The records of samples that are all `present`."""
+        records = np.empty(len(index), self.layout.record)
+        for start in np.unique(index // SHARD) * SHARD:
+            inside = (index >= start) & (index < start + SHARD)
+            records[inside] = self._shards[int(start)][index[inside] - start]
+        return records
+
+    def add(self, index: np.ndarray, records: np.ndarray) -> None:
+        """Take up new records; those that are present already stay."""
+        new = ~self.present[index]
+        index, records = index[new], records[new]
+        for start in np.unique(index // SHARD) * SHARD:
+            shard = self._shards.get(int(start))
+            if shard is None or not shard.flags.writeable:
+                # The published file stays as it is: its numbers are copied into memory before any is added.
+                whole = np.zeros(self._count(start), self.layout.record)
+                if shard is not None:
+                    whole[:] = shard
+                self._shards[int(start)] = shard = whole
+            inside = (index >= start) & (index < start + SHARD)
+            shard[index[inside] - start] = records[inside]
+        self.present[index] = self.fresh[index] = True
+
+    def publish(self) -> None:
+        """Write what was added, together with what others published meanwhile; files are replaced, never changed.
+
+        Raises:
+            OSError: there is no space, or no permission.
+        """
+        for start in (int(s) for s in np.unique(np.flatnonzero(self.fresh) // SHARD) * SHARD):
+            part = slice(start, start + self._count(start))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"):
+                theirs = self._load(start)
+                if theirs is not None:
+                    there = theirs[0] & ~self.fresh[part]
+                    self._shards[start][there] = theirs[1][there]
+                    self.present[part] |= theirs[0]
+                self._write(start)
+            self.fresh[part] = False
+            self._open(start)
+
+    def bytes(self) -> int:
+        """What the whole view takes on disk."""
+        return self.samples * self.layout.record.itemsize + self.samples // 8
+
+    def _count(self, start: int) -> int:
+        return min(SHARD, self.samples - start)
+
+    def _file(self, start: int) -> Path:
+        return self.folder / f"{start:09d}.shard"
+
+    def _open(self, start: int) -> None:
+        loaded = self._load(start)
+        if loaded is not None:
+            self.present[start : start + self._count(start)] = loaded[0]
+            self._shards[start] = loaded[1]
+
+    def _write(self, start: int) -> None:
+        bitmap = np.packbits(self.present[start : start + self._count(start)]).tobytes()
+        values = self._shards[start].tobytes()
+        about = {"key": self.key, "checksum": zlib.crc32(values, zlib.crc32(bitmap))}
+        head = json.dumps(about).encode().ljust(256 - len(MAGIC))
+        with replacing(self._file(start)) as temporary, temporary.open("wb") as file:
+            for part in (MAGIC, head, bitmap, values):
+                file.write(part)
+
+    def _load(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Bitmap and mapped records of a published file; None where there is none, or none that is whole."""
+        path, count = self._file(start), self._count(start)
+        size = 256 + (count + 7) // 8 + count * self.layout.record.itemsize
+        try:
+            raw = np.memmap(path, np.uint8, "r")
+        except (FileNotFoundError, ValueError):
+            if path.exists():
+                warn(f"teacher cache: {path} is empty; it is built again")
+            return None
+        bitmap, values = raw[256 : 256 + (count + 7) // 8], raw[256 + (count + 7) // 8 :]
+        try:
+            about = json.loads(bytes(raw[len(MAGIC) : 256]))
+            whole = len(raw) == size and bytes(raw[: len(MAGIC)]) == MAGIC and about["key"] == self.key
+            whole = whole and about["checksum"] == zlib.crc32(values, zlib.crc32(bitmap))
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            warn(f"teacher cache: {path} is damaged (its checksum differs); it is built again")
+            path.unlink(missing_ok=True)
+            return None
+        return np.unpackbits(bitmap, count=count).astype(bool), values.view(self.layout.record)
+
+
+class TeacherCache:
+    """Views of one teacher on one data set, kept below one folder.
+
+    Args:
+        root: of all caches.
+        key: everything the outputs depend on: the teacher's weights and normalisation, the data, the augmentation.
+        layout: of a record.
+        samples: training samples.
+        limit: bytes that all caches below `root` may take.
+    """
+
+    def __init__(self, root: Path, key: Mapping[str, Any], layout: Layout, samples: int, limit: float) -> None:
+        text = json.dumps([CACHE_VERSION, key, asdict(layout), samples], sort_keys=True, default=str)
+        self.key = f"{zlib.crc32(text.encode()):08x}-{_digest(text)}"
+        self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
+        self.filling = True
+        self._view: tuple[tuple[int, int], View] | None = None
+
+    def view(self, number: int, kind: int = 0) -> View:
+        """View `number` of kind 0 (weak) or 1 (strong); what was added to the one before is published first."""
+        if self._view is None or self._view[0] != (number, kind):
+            self.publish()
+            folder = self.root / self.key / f"{number:06d}-{kind}"
+            self._view = (number, kind), View(folder, self.layout, self.samples, f"{self.key}/{number}/{kind}")
+        return self._view[1]
+
+    def publish(self) -> None:
+        """Write what was added, if there is room; where there is not, the filling ends and training goes on."""
+        view = self._view and self._view[1]
+        if view is None or not self.filling or not view.fresh.any():
+            return
+        try:
+            taken = sum(path.stat().st_size for path in self.root.rglob("*.shard"))
+            if taken + view.bytes() > self.limit:
+                self._end(
+                    f"{taken / 1e9:.2f} GB are taken, a view takes {view.bytes() / 1e9:.2f} GB, and cache.limit_gb is "
+                    f"{self.limit / 1e9:g}; raise it, or set cache.dtype=float16, cache.top_k=8 or data.views=8"
+                )
+                return
+            view.publish()
+        except OSError as error:
+            self._end(f"{view.folder} cannot be written ({error.strerror or error})")
+
+    def _end(self, reason: str) -> None:
+        self.filling = False
+        warn(f"the teacher cache takes up nothing more: {reason}")
+
+
+def _digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,139 @@
+"""Replays what the teacher said instead of running it, where the cache knows it; fills the cache where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from distillab.data.batch import Batch
+from distillab.data.datamodule import ImageData
+from distillab.distributed import say
+from distillab.errors import UserError
+from distillab.models.frozen import FrozenTeacher
+from distillab.module import Distillation
+from distillab.teachers.cache import Layout, TeacherCache
+from distillab.teachers.measured import about, weights_hash
+
+MODES = ("auto", "never", "require")
+STORED = {"logits", "embedding"}
+LAYERS = {"head", "norms"}  # parts of the teacher, which need no run of it
+
+
+class CachedOutputs:
+    """Stands between a module and its frozen teacher.
+
+    A batch of which any sample is new is run as a whole, and training sees the rounded numbers that are stored: the
+    run that fills the cache, one that reads it and one that resumes end in the same weights.
+
+    Args:
+        cache: where they are kept.
+        require: raise where a sample is missing, rather than run the teacher.
+    """
+
+    def __init__(self, cache: TeacherCache, require: bool = False) -> None:
+        self.cache, self.require = cache, require
+        self.read = self.computed = 0
+
+    def outputs(self, teacher: FrozenTeacher, views: list[Tensor], batch: Batch) -> list[SimpleNamespace]:
+        """What `teacher.outputs` gives for the views, a namespace per view.
+
+        Raises:
+            UserError: a sample is missing, and `require` is set.
+        """
+        index = batch.index.cpu().numpy()
+        found = []
+        for kind, images in enumerate(views):
+            view = self.cache.view(batch.number, kind)
+            if view.present[index].all():
+                self.read += len(index)
+                outputs = self.cache.layout.decode(view.read(index), images.device)
+            else:
+                outputs = self._run(teacher, images, batch, view, index)
+            for name, layer in teacher.taps.layers().items():
+                setattr(outputs, name, layer)
+            found.append(outputs)
+        return found
+
+    def _run(self, teacher: FrozenTeacher, images: Tensor, batch: Batch, view: Any, index: np.ndarray) -> Any:
+        if self.require:
+            missing = int((~view.present[index]).sum())
+            raise UserError(
+                f"cache.mode=require, and the teacher cache lacks {missing} of {len(index)} samples of view "
+                f"{batch.number}; fill it with cache.mode=auto"
+            )
+        self.computed += len(index)
+        (live,) = teacher.outputs([images], batch.labels)
+        records = self.cache.layout.encode(live)
+        known = view.present[index]
+        if known.any():
+            records[known] = view.read(index[known])
+        if self.cache.filling:
+            view.add(index, records)
+        return self.cache.layout.decode(records, images.device)
+
+    def publish(self) -> None:
+        """Let other runs see what this one added."""
+        self.cache.publish()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the result: samples `read` and `computed`, bytes of a sample."""
+        size = self.cache.layout.record.itemsize
+        return {"read": self.read, "computed": self.computed, "bytes_per_sample": size, "key": self.cache.key}
+
+
+def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], root: Path) -> None:
+    """Give a module its cache, where its strategy and its teacher allow one; say so where not.
+
+    Args:
+        module: about to be fitted.
+        data: configured for the fit.
+        config: the whole config; `cache`, `recipe.precision` and `trainer.channels_last` are read.
+        root: the folder of all caches.
+
+    Raises:
+        UserError: a wrong setting, or `require` where there can be no cache.
+    """
+    settings = config["cache"]
+    if settings["mode"] not in MODES:
+        raise UserError(f'cache.mode must be one of {", ".join(MODES)}, got "{settings["mode"]}"')
+    needs, spec = module.strategy.needs("teacher"), module.student.spec
+    if settings["mode"] == "never" or not needs:
+        return
+    width = module.teacher.spec.embedding if "embedding" in needs else None
+    layout = Layout(spec.classes, width, settings["dtype"], settings["top_k"])
+    if live := _reason(module, layout):
+        if settings["mode"] == "require":
+            raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
+        say(f"the teacher runs live: {live}")
+        return
+    if "logits" not in needs:  # they are kept in any case, for other methods on the same embedding
+        module.teacher.taps.remove()
+        module.teacher.tap(needs | {"logits"})
+    teacher = module.teacher.model
+    key = {
+        "weights": weights_hash(teacher),
+        "about": about(teacher),
+        "spec": str(teacher.spec),
+        "data": data.fingerprint,
+        "precision": config["recipe"]["precision"],
+        "channels_last": config["trainer"]["channels_last"],
+    }
+    cache = TeacherCache(root, key, layout, data.sizes["train"], 1e9 * settings["limit_gb"])
+    module.cache = CachedOutputs(cache, settings["mode"] == "require")
+
+
+def _reason(module: Distillation, layout: Layout) -> str | None:
+    """Why the teacher cannot be replayed; None where it can."""
+    if type(module.teacher) is not FrozenTeacher:
+        return "only the outputs of one teacher that does not change can be cached"
+    for name, term in module.strategy.terms.items():
+        own = {need.removeprefix("teacher.") for need in term.needs if need.startswith("teacher.")}
+        if beyond := sorted(own - STORED - LAYERS):
+            return f"strategy.{name} reads teacher.{beyond[0]}, and the cache holds logits and embeddings"
+    return None

@@ -1,0 +1,137 @@
+"""The teacher cache on disk: what is rounded, shared, damaged, full, or of another key."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from loss_checks import draw
+
+from distillab.errors import UserError
+from distillab.teachers import cache
+from distillab.teachers.cache import Layout, TeacherCache
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(cache, "SHARD", 8)
+
+
+def outputs(count=20, classes=10, seed=0):
+    return SimpleNamespace(logits=draw(count, classes, seed=seed).float() * 3, embedding=draw(count, 4, seed=1).float())
+
+
+def make(root, layout=None, key="teacher", samples=20, limit=1e9):
+    return TeacherCache(root, {"teacher": key}, layout or Layout(10), samples, limit)
+
+
+def records(layout, rows, seed=0):
+    return layout.encode(outputs(seed=seed))[rows]
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 0), ("float16", 2e-3)])
+def test_dense_records_hold_the_rounded_outputs(dtype, error):
+    layout, given = Layout(10, embedding=4, dtype=dtype), outputs()
+    back = layout.decode(layout.encode(given))
+    assert (back.logits - given.logits).abs().max() <= error * given.logits.abs().max()
+    assert (back.embedding - given.embedding).abs().max() <= error * given.embedding.abs().max()
+    again = layout.decode(layout.encode(back))  # what was rounded once is not rounded any further
+    assert torch.equal(again.logits, back.logits)
+
+
+def test_top_k_keeps_the_largest_probabilities_and_the_mass_of_the_rest():
+    layout, given = Layout(10, top_k=3), outputs()
+    p, q = given.logits.softmax(-1), layout.decode(layout.encode(given)).logits.softmax(-1)
+    top = p.topk(3).indices
+    assert torch.allclose(p.gather(1, top), q.gather(1, top), atol=1e-6)
+    assert torch.allclose(q.sum(-1), torch.ones(20)) and q.scatter(1, top, 0).amax(-1).allclose(
+        (1 - p.gather(1, top).sum(-1)) / 7, atol=1e-6
+    )
+
+
+def test_bytes_of_a_sample():
+    assert Layout(100, dtype="float16").record.itemsize == 200
+    assert Layout(100, dtype="float16", top_k=8).record.itemsize < 40
+
+
+@pytest.mark.parametrize("arguments", [{"dtype": "float8"}, {"top_k": 10}, {"top_k": 0}])
+def test_a_wrong_layout_is_one_line(arguments):
+    with pytest.raises(UserError, match=r"cache\.(dtype|top_k) must"):
+        Layout(10, **arguments)
+
+
+def test_what_one_run_published_another_reads_and_completes(tmp_path):
+    layout, first, second = Layout(10), np.arange(0, 12), np.arange(10, 20)
+    one, other = make(tmp_path), make(tmp_path)
+    mine, theirs = one.view(3), other.view(3)  # both look before either has written
+    mine.add(first, records(layout, first))
+    theirs.add(second, records(layout, second, seed=5))
+    one.publish()
+    other.publish()
+    whole = make(tmp_path).view(3)
+    assert whole.present.all()
+    assert np.array_equal(whole.read(first[:10]), records(layout, first[:10]))
+    assert np.array_equal(whole.read(np.arange(12, 20)), records(layout, np.arange(12, 20), seed=5))
+    assert not make(tmp_path).view(4).present.any() and not make(tmp_path).view(3, kind=1).present.any()
+
+
+def test_present_records_stay(tmp_path):
+    layout, rows, store = Layout(10), np.arange(20), make(tmp_path)
+    store.view(0).add(rows, records(layout, rows))
+    store.view(0).add(rows, records(layout, rows, seed=9))
+    assert np.array_equal(store.view(0).read(rows[::-1]), records(layout, rows[::-1]))
+
+
+def test_another_key_or_layout_is_not_read(tmp_path):
+    store, rows = make(tmp_path), np.arange(20)
+    store.view(0).add(rows, records(Layout(10), rows))
+    store.publish()
+    assert make(tmp_path).view(0).present.all()
+    for other in (make(tmp_path, key="other"), make(tmp_path, Layout(10, dtype="float16")), make(tmp_path, samples=21)):
+        assert not other.view(0).present.any()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "other key"])
+def test_a_damaged_file_is_named_and_built_again(damage, tmp_path, capsys):
+    store, rows = make(tmp_path), np.arange(20)
+    store.view(0).add(rows, records(Layout(10), rows))
+    store.publish()
+    file = sorted(tmp_path.rglob("*.shard"))[1]
+    content = bytearray(file.read_bytes())
+    match damage:
+        case "cut":
+            content = content[:-1]
+        case "flipped":
+            content[-5] ^= 1
+        case "empty":
+            content = b""
+        case "text":
+            content = b"no cache"
+        case "other key":
+            content = content.replace(b"/0/0", b"/1/0")
+    file.unlink()
+    file.write_bytes(content)
+    again = make(tmp_path)
+    assert again.view(0).present.sum() == 12  # the other two files are whole
+    assert str(file) in capsys.readouterr().err
+    again.view(0).add(rows, records(Layout(10), rows))
+    again.publish()
+    assert make(tmp_path).view(0).present.all()
+
+
+def test_no_room_ends_the_filling_with_one_line(tmp_path, capsys, monkeypatch):
+    rows = np.arange(20)
+    full = make(tmp_path / "limit", limit=100)
+    full.view(0).add(rows, records(Layout(10), rows))
+    full.view(1)
+    assert not full.filling and "cache.limit_gb" in capsys.readouterr().err
+    broken = make(tmp_path / "disk")
+    broken.view(0).add(rows, records(Layout(10), rows))
+
+    def no_space(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.View, "_write", no_space)
+    broken.publish()
+    assert not broken.filling and "No space left" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.shard"))

@@ -1,0 +1,168 @@
+"""Replayed teachers: cold, warm and resumed runs are one run; what is not cacheable runs live; every key counts."""
+
+import copy
+
+import lightning as L
+import pytest
+import torch
+import yaml
+
+from distillab import Distillation
+from distillab.callbacks import Interrupted, StopCleanly
+from distillab.config import conf_dir
+from distillab.data.images import Digits
+from distillab.errors import UserError
+from distillab.models.image_model import ImageModel
+from distillab.teachers.cached import attach
+
+SETTINGS = {
+    "cache": {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1},
+    "recipe": {"precision": "32-true"},
+    "trainer": {"channels_last": False},
+}
+
+
+def settings(**cache):
+    return SETTINGS | {"cache": SETTINGS["cache"] | cache}
+
+
+def parts(name):
+    return yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
+
+
+@pytest.fixture
+def made(network, digits):
+    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits):
+        student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
+        module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed)
+        ready = data.configure(64, seed, module.strategy.views)
+        attach(module, ready, config, root)
+        return module, ready
+
+    return make
+
+
+def fit(module, data, epochs=2, resume=None, callbacks=()):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    quiet |= {"enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
+    engine = L.Trainer(max_epochs=epochs, callbacks=list(callbacks), **quiet)
+    engine.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    if module.cache is not None:
+        module.cache.publish()
+    return {key: value.clone() for key, value in module.student.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [
+        ("kd", {"dtype": "float32"}),
+        ("kd", {}),
+        ("dist", {"top_k": 3}),
+        ("srrl", {}),  # embedding, head and logits
+        ("pkt", {}),  # the embedding alone
+        ("crld", {}),  # two views
+    ],
+)
+def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, tmp_path):
+    config = settings(**cache)
+    module, data = made(name, tmp_path / "a", config)
+    cold = fit(module, data)
+    assert module.cache.read == 0 and module.cache.computed == 2 * 256 * module.strategy.views
+    module, data = made(name, tmp_path / "a", config)
+    assert same(fit(module, data), cold)
+    assert module.cache.computed == 0 and module.cache.read == 2 * 256 * module.strategy.views
+
+    class Ask(L.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            stop.asked = trainer.global_step == 5
+
+    stop = StopCleanly(tmp_path / "last.ckpt")
+    module, data = made(name, tmp_path / "b", config)
+    with pytest.raises(Interrupted):
+        fit(module, data, callbacks=[Ask(), stop])
+    module, data = made(name, tmp_path / "b", config)
+    assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
+    assert module.cache.computed < 256 * module.strategy.views
+
+
+def test_float32_equals_the_live_teacher_and_float16_nearly(made, tmp_path):
+    live = fit(*made("kd", tmp_path / "x", settings(mode="never")))
+    assert not (tmp_path / "x").exists()
+    assert same(fit(*made("kd", tmp_path / "a", settings(dtype="float32"))), live)
+    rounded = fit(*made("kd", tmp_path / "b"))
+    assert not same(rounded, live)
+    assert torch.allclose(rounded["net.fc.weight"], live["net.fc.weight"], atol=0.02)
+
+
+def test_other_seeds_and_methods_share_the_views(made, tmp_path):
+    fit(*made("kd", tmp_path))
+    for name, seed in (("kd", 7), ("dkd", 3)):
+        module, data = made(name, tmp_path, settings(mode="require"), seed=seed)
+        fit(module, data)
+        assert module.cache.computed == 0
+    with pytest.raises(UserError, match=r"cache\.mode=require, and the teacher cache lacks"):
+        fit(*made("kd", tmp_path, settings(mode="require")), epochs=3)
+
+
+def test_every_part_of_the_key_counts(made, digits, tmp_path):
+    def key(**changes):
+        return made("kd", tmp_path, **changes)[0].cache.cache.key
+
+    def prepared(**changes):
+        arguments = {"samples": 256, "augment": {"crop": 1}, **changes}
+        data = Digits("digits", digits.cache_dir, **arguments)
+        data.prepare()
+        return data
+
+    first = key()
+    assert key(seed=5) == first
+    others = [
+        key(teacher_seed=2),
+        key(config=settings(dtype="float32")),
+        key(config=settings(top_k=3)),
+        key(config=SETTINGS | {"recipe": {"precision": "bf16-mixed"}}),
+        key(config=SETTINGS | {"trainer": {"channels_last": True}}),
+        key(data=prepared(view_seed=1)),
+        key(data=prepared(samples=200)),
+        key(data=prepared(augment={"crop": 0})),
+        key(data=prepared(split_seed=1)),
+    ]
+    assert key(data=prepared()) == first
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_other_normalisation_is_another_teacher(network, digits, tmp_path):
+    keys = set()
+    for mean in (0.1, 0.2):
+        teacher = ImageModel(network(seed=1), (1, 8, 8), mean=[mean], std=[0.3])
+        module = Distillation(network(), teacher, parts("kd"), input_shape=(1, 8, 8))
+        attach(module, digits.configure(64, 0), SETTINGS, tmp_path)
+        keys.add(module.cache.cache.key)
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("name", ["hint", "attention", "simkd"])
+def test_methods_that_read_maps_run_the_teacher_live_and_say_so(name, made, tmp_path, capsys):
+    module, _ = made(name, tmp_path)
+    assert module.cache is None and "the teacher runs live: strategy." in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"cache\.mode=require, but strategy"):
+        made(name, tmp_path, settings(mode="require"))
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "always"}, {"dtype": "int8"}, {"top_k": 10}])
+def test_a_wrong_setting_is_one_line(wrong, made, tmp_path):
+    with pytest.raises(UserError, match=rf"cache.{next(iter(wrong))} must"):
+        made("kd", tmp_path, settings(**wrong))
+
+
+def test_the_trial_before_the_first_step_leaves_no_trace(made, tmp_path):
+    module, data = made("kd", tmp_path)
+    before = copy.deepcopy(module.cache.record)
+    L.Trainer(max_epochs=1, limit_train_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu").fit(
+        module, datamodule=data
+    )
+    assert module.cache.record == before
