@@ -147,7 +147,7 @@ def test_bad_numbers(tmp_path, root):
         ({"view_seed": -1}, "data.view_seed=0"),
         ({"views": 0}, "data.views=8"),
         ({"mean": [0.5]}, "data.std=null"),
-        ({"augment": {"mixup": 1}}, "~data.augment.mixup"),
+        ({"augment": {"mosaic": 1}}, "~data.augment.mosaic"),
         ({"augment": {"resized_crop": 0.1}}, "data.augment.resized_crop=0"),
     ]:
         complaint(lambda numbers=numbers: digits(tmp_path, **numbers), mend)

@@ -92,7 +92,7 @@ def test_views_are_the_same_on_the_gpu():
 @pytest.mark.parametrize(
     ("numbers", "mend"),
     [
-        ({"cutmix": 1}, "~data.augment.cutmix"),
+        ({"mosaic": 1}, "~data.augment.mosaic"),
         ({"crop": -1}, "data.augment.crop=4"),
         ({"crop": 1.5}, "data.augment.crop=4"),
         ({"flip": "yes"}, "data.augment.flip=true"),

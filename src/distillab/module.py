@@ -85,6 +85,7 @@ class Distillation(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
         if stage == "fit":
+            self.strategy.check_mixed(getattr(self.trainer.datamodule, "mixes", False))
             show_data(self)
             self.phases = self.strategy.plan(self.trainer.max_epochs)
             self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}

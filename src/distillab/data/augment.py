@@ -6,6 +6,7 @@ from one view and methods that learn from two share the weak ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor
 from distillab.data.strong import Strong
 from distillab.data.views import Draw, Stream, horizontal_flip, random_crop, uniform
 from distillab.errors import UserError
+
+MIXING = ("mixup", "cutmix")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Augment:
         flip: mirror half of the images.
         resized_crop: smallest share of the area that a random resized crop keeps; 0 is off. Only for image files that
             are read again for every view: `__call__` sees images of one size and leaves it out.
+        mixup: alpha of Mixup's Beta distribution; 0 is off. See `distillab.data.mix`.
+        cutmix: alpha of CutMix's; 0 is off. Where both are on, a fair coin chooses for each sample.
         strong: what the strong view adds; None leaves no strong view.
         view_seed: see `uniform`.
     """
@@ -33,6 +38,8 @@ class Augment:
     crop: int = 0
     flip: bool = False
     resized_crop: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     strong: Strong | None = None
     view_seed: int = 0
 
@@ -56,13 +63,42 @@ class Augment:
                 f"data.augment.resized_crop is a share of the area from 0 to 1, not {augment.resized_crop!r}: "
                 "data.augment.resized_crop=0.08"
             )
+        for name in MIXING:
+            alpha = getattr(augment, name)
+            if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < math.inf:
+                raise UserError(
+                    f"data.augment.{name} is the alpha of a Beta distribution, above 0, or 0 for off, not {alpha!r}: "
+                    f"data.augment.{name}=1.0"
+                )
         return augment
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples are mixed with each other."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    def check_images(self, name: str, size: int, decoded: bool) -> None:
+        """Raise UserError where images of so many pixels, decoded or in files, cannot be augmented so."""
+        if self.crop > size:
+            raise UserError(
+                f"data.augment.crop={self.crop} is larger than the images ({size} pixels): data.augment.crop={size // 8}"
+            )
+        if self.mixes and not decoded:
+            raise UserError(
+                f"data={name} is read from files, and only decoded images are mixed: data.augment.mixup=0 "
+                "data.augment.cutmix=0, or data.augment.resized_crop=0 and a larger data.memory_budget=…"
+            )
 
     def numbers(self, views: int) -> dict[str, Any]:
         """All numbers that so many views of a sample depend on, for a fingerprint."""
         numbers = asdict(self)
         if views == 1:
             del numbers["strong"]
+        for name in MIXING:
+            # What is off leaves no trace, so networks trained before there was mixing keep their keys.
+            numbers[name] = float(numbers[name])
+            if not numbers[name]:
+                del numbers[name]
         return numbers
 
     def __call__(self, images: Tensor, index: Tensor, number: int, view: int = 0) -> Tensor:

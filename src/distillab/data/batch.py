@@ -16,10 +16,11 @@ class Batch:
     Attributes:
         views: one image tensor (N, C, H, W) per view, the weak one first; uint8 as stored, or float in [0, 1] once
             prepared.
-        labels: (N,) int64.
+        labels: (N,) int64; (N, classes) float32 shares of the classes once samples are mixed.
         index: (N,) int64, each sample's place in its split; -1 where the loader does not know it.
         number: the view number of all of them (0 in evaluation).
         augmented: True once the views carry their augmentation.
+        partners: the N samples that are still to be mixed in, as stored; None where none are.
     """
 
     views: list[Tensor]
@@ -27,6 +28,7 @@ class Batch:
     index: Tensor
     number: int = 0
     augmented: bool = True
+    partners: Batch | None = None
 
     @classmethod
     def of(cls, batch: Any) -> Batch:

@@ -17,6 +17,7 @@ from distillab.data.batch import Batch
 from distillab.data.collection import Collection, DataSpec, fingerprint
 from distillab.data.files import FileTransform, FileViews
 from distillab.data.loader import Loader, TensorViews
+from distillab.data.mix import MixedViews, mixed
 from distillab.data.splits import carve, limit
 from distillab.errors import UserError
 
@@ -61,6 +62,7 @@ class ImageData(LightningDataModule):
         self.split_seed, self.view_seed = split_seed, view_seed
         self.validation, self.samples, self.cycle = validation, samples, views
         self.augment = Augment.of(augment, view_seed)
+        self.mixes = self.augment.mixes
         self.mean, self.std = mean, std
         self.batch_size, self.seed, self.views, self.watch = None, 0, 1, "validation"
         self._collection: Collection | None = None
@@ -95,11 +97,7 @@ class ImageData(LightningDataModule):
             )
         self._collection, self._labels = collection, torch.from_numpy(collection.labels)
         self._rows = {"all": train, "train": train, "validation": validation, "test": collection.test}
-        if self.augment.crop > collection.image_size:
-            raise UserError(
-                f"data.augment.crop={self.augment.crop} is larger than the images "
-                f"({collection.image_size} pixels): data.augment.crop={collection.image_size // 8}"
-            )
+        self.augment.check_images(self.name, collection.image_size, decoded=collection.images is not None)
         self._spec = DataSpec(
             self.name, collection.classes, collection.channels, collection.image_size, *self._statistics()
         )
@@ -198,7 +196,10 @@ class ImageData(LightningDataModule):
     def _views(self, split: str, augment: Augment | None) -> TensorViews | FileViews:
         collection, rows = self._collection, self._rows[split]
         if collection.images is not None:
-            return TensorViews(collection.images, self._labels, torch.from_numpy(rows), augmented=augment is None)
+            stored = collection.images, self._labels, torch.from_numpy(rows)
+            if augment is not None and augment.mixes:
+                return MixedViews(*stored, self.view_seed)
+            return TensorViews(*stored, augmented=augment is None)
         transform = FileTransform(augment, collection.image_size, self._resize())
         files = [collection.files[row] for row in rows]
         strengthen = augment.strengthen if augment is not None and self.views == 2 else None
@@ -233,9 +234,11 @@ class ImageData(LightningDataModule):
         return self._loader(split, EVALUATION_BATCH)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
-        """Augment on the device what is not augmented yet, and bring uint8 views to float32 in [0, 1]."""
-        views = batch.views
+        """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""
+        views, labels = batch.views, batch.labels
         if not batch.augmented:
             views = [self.augment(views[0], batch.index, batch.number, view) for view in range(self.views)]
         views = [view.float().div_(255) if view.dtype == torch.uint8 else view for view in views]
-        return Batch(views, batch.labels, batch.index, batch.number, augmented=True)
+        if batch.partners is not None:
+            views, labels = mixed(views, batch, self.augment, len(self.spec.classes))
+        return Batch(views, labels, batch.index, batch.number, augmented=True)

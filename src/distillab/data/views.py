@@ -25,6 +25,11 @@ class Stream(IntEnum):
     CUTOUT_COLUMN = 7
     OPERATION = 8  # and each one after it: which, then its sign, for every operation
     STRONG = 64  # added to each of them in the strong view
+    PARTNER = 128  # and what follows: how two samples are mixed, which is one thing for all views of a number
+    MIX = 129
+    CUT = 130
+    BOX_ROW = 131
+    BOX_COLUMN = 132
 
 
 def _signed(word: int) -> int:

@@ -82,7 +82,8 @@ class Term(nn.Module):
         global_batch: True where samples are compared with each other: under many devices it is handed the tensors of
             all of them.
         rowwise: True where `rows` gives one value per sample.
-        soft_labels: True where labels may be distributions.
+        soft_labels: True where samples may be mixed, and `batch.labels` be distributions; unless said, True of a term
+            that reads neither labels nor index.
         weight: factor of the term in the loss.
     """
 
@@ -92,6 +93,11 @@ class Term(nn.Module):
     global_batch: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
     soft_labels: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "needs" in vars(cls) and "soft_labels" not in vars(cls):
+            cls.soft_labels = not {"batch.labels", "batch.index"} & set(cls.needs)
 
     def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
         super().__init__()

@@ -137,6 +137,15 @@ class Strategy(nn.Module):
                     except UserError as error:
                         raise UserError(f"strategy.{name}: {error}") from error
 
+    def check_mixed(self, mixed: bool) -> None:
+        """Raise UserError where the samples are mixed, and a term cannot take that."""
+        for name, term in self.terms.items():
+            if mixed and not term.soft_labels:
+                raise UserError(
+                    f"strategy.{name} takes samples of one class each, and data.augment mixes them: "
+                    f"data.augment.mixup=0 data.augment.cutmix=0, or leave it out with ~strategy.{name}"
+                )
+
     def needs(self, role: str) -> frozenset[str]:
         """What all terms together read of `student`, `teacher` or `batch`."""
         dotted = (need.split(".") for term in self.terms.values() for need in term.needs)

@@ -54,6 +54,7 @@ class WSLD(Term):
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
+    soft_labels = True
 
     def __init__(
         self, weight: float | Mapping[str, float] = 2.25, temperature: float | Mapping[str, float] = 4.0
@@ -62,5 +63,5 @@ class WSLD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides, labels (N,) → (N,)."""
+        """Logits (N, C) on both sides, labels (N,) or (N, C) → (N,)."""
         return wsld_rows(student_logits, teacher_logits, labels, self.temperature)
