@@ -38,6 +38,7 @@ def test_the_groups_are_found():
         "data",
         "debug",
         "experiment",
+        "launcher",
         "logger",
         "model",
         "protocol",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distillab.config import PRIMARY, ROLES, conf_dir, did_you_mean, strategy_conflicts, strategy_label
 from distillab.errors import UserError
+from distillab.sweep import Cell, about, command, failures
+from distillab.tracking.result import method
 
 OPTIONAL_GROUPS = ("experiment", "debug", "sweep")
 TRACEBACK = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK) == "1"
+SWEEP = "DISTILLAB_SWEEP"  # tells the processes of one cell which sweep it belongs to
 
-failed: list[Exception] = []  # the cells of this command that did not end well
+failed: list[Exception] = []  # what kept this command, or a cell in this process, from ending well
 
 
 @hydra.main(config_path=str(conf_dir()), config_name=PRIMARY, version_base="1.3")
@@ -27,28 +31,38 @@ def _job(cfg: DictConfig) -> None:
     """One cell: the whole command, or one combination of a sweep."""
     from hydra.core.hydra_config import HydraConfig
 
-    from distillab import distributed
-
     settings = HydraConfig.get()
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
     try:
-        _check_groups(config)
-        for line in strategy_conflicts():
-            distributed.say(line)
-        if distributed.world == 1 and str(config["trainer"]["strategy"]).startswith("ddp") and _processes(config) > 1:
-            _torchrun(_processes(config), settings.overrides.task)
+        if settings.mode is None or settings.mode.name != "MULTIRUN":
+            _run(config, label, command(), overrides, os.environ.get(SWEEP))
             return
-        from distillab.experiment import run
-
-        swept = settings.mode is not None and settings.mode.name == "MULTIRUN"
-        group = Path(settings.sweep.dir).name if swept else None
-        run(config, strategy_label(config["strategy"]), _command(), list(settings.overrides.task), group)
+        folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
+        named = method({"strategy": label, "scheme": chosen["scheme"]})
+        cell = Cell(folder, settings.job.num, named, str(chosen["student"]), overrides)
+        cell.run(partial(_run, config, label, about(folder)["command"], overrides, folder.name), one_line)
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
         # Said now, not after the other cells of a sweep, and not raised: Hydra would add lines of its own.
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         failed.append(error)
+
+
+def _run(config: dict[str, Any], label: str, typed: str, overrides: list[str], group: str | None) -> dict[str, Any]:
+    """The experiment, in this process or in as many as the trainer wants; its result."""
+    from distillab import distributed, experiment
+
+    _check_groups(config)
+    for line in strategy_conflicts():
+        distributed.say(line)
+    if distributed.world == 1 and str(config["trainer"]["strategy"]).startswith("ddp") and _processes(config) > 1:
+        directory = experiment.home(config)
+        if config["rerun"] or experiment.finished(directory) is None:
+            _torchrun(_processes(config), overrides, group)
+            return experiment.finished(directory) or {}
+    return experiment.run(config, label, typed, overrides, group)
 
 
 def _check_groups(config: dict[str, Any]) -> None:
@@ -62,13 +76,15 @@ def _processes(config: dict[str, Any]) -> int:
     return devices if isinstance(devices, int) else 1
 
 
-def _torchrun(processes: int, overrides: list[str]) -> None:
+def _torchrun(processes: int, overrides: list[str], group: str | None) -> None:
     """Run this cell again as several processes, each with its rank: a plain sweep would start once per rank."""
     flags = [word for word in sys.argv[1:] if word.startswith(("--config-dir", "-cd"))]
     if "--config-dir" in flags:
         flags = ["--config-dir", sys.argv[sys.argv.index("--config-dir") + 1]]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run([*launcher, "-m", "distillab.cli", *flags, *overrides, "hydra.mode=RUN"], check=False)
+    environment = os.environ | ({SWEEP: group} if group else {})
+    words = [*launcher, "-m", "distillab.cli", *flags, *overrides, "hydra.mode=RUN"]
+    done = subprocess.run(words, env=environment, check=False)
     if done.returncode:
         raise UserError(f"the {processes} processes of this run ended with {done.returncode}; the reason stands above")
 
@@ -77,11 +93,6 @@ def choices(group: str) -> list[str]:
     """The names that a group offers in the shipped folder."""
     folder = conf_dir() / ("model" if group in ROLES else group)
     return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-def _command() -> str:
-    program = "distillab" if Path(sys.argv[0]).name != "train.py" else "python train.py"
-    return " ".join([program, *sys.argv[1:]])
 
 
 def main() -> None:
@@ -93,7 +104,7 @@ def main() -> None:
     try:
         _refuse_shadowed(sys.argv[1:])
         _job()
-        if failed:
+        if failed or failures:
             sys.exit(1)
     except (Exception, KeyboardInterrupt) as error:
         if WANTS_TRACEBACK:
@@ -103,7 +114,7 @@ def main() -> None:
     except BaseException as error:
         if type(error).__name__ != "Interrupted":
             raise
-        print(f"{error}; everything is saved, the same command goes on:\n  {_command()}", file=sys.stderr)
+        print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
         sys.exit(130)
     finally:
         from distillab import distributed
@@ -138,6 +149,8 @@ def one_line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher":
+            return f'hydra/launcher={name} is not installed: pip install "distillab[sweeps]", or choose launcher=basic'
         allowed = list(error.options or choices(group))  # of a list Hydra does not say what it could have held
         return f'{group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)}): {group}=…'
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,13 @@ def run(
     """
     clock = Clock()
     config = with_members(config)
-    identity = config_hash(_with_contents(config))
-    directory = Path(config["paths"]["runs"]) / str(config["name"]) / identity
-    finished = _finished(directory)
-    if finished and not config["rerun"]:
-        say(f"this run was finished on {finished['created'][:10]}; rerun=true repeats it")
-        show(finished, directory)
-        return finished
+    directory = home(config)
+    earlier = finished(directory)
+    if earlier and not config["rerun"]:
+        say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
+        if group is None:  # a sweep's own table shows it
+            show(earlier, directory)
+        return earlier
     with clock.part("import"):
         import_quietly(config["trainer"])
     if config["rerun"] and distributed.rank == 0:
@@ -83,7 +83,7 @@ def run(
         "command": command,
         "overrides": overrides or [],
         "config": config,
-        "config_hash": identity,
+        "config_hash": directory.name,
         "versions": versions(),
         "seeds": {
             "seed": config["seed"],
@@ -99,10 +99,10 @@ def run(
     try:
         if distributed.rank == 0:
             _write_config(directory, config)
-            logger = loggers.build(config["logger"], directory, config, f"{config['name']}/{label}/{identity}", group)
+            shown = f"{config['name']}/{label}/{directory.name}"
+            logger = loggers.build(config["logger"], directory, config, shown, group)
         result = about | _distil(config, label, directory, clock, logger)
-        result["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-        result["seconds"] = clock.all()
+        result |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": clock.all()}
         if distributed.rank == 0:
             with writable(directory, RUNS):
                 write_json(directory / "result.json", result)
@@ -140,6 +140,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     protocol = build(config["protocol"], "protocol")
     with clock.part("data"):
         data = build(config["data"], "data")
+        strategy.check_mixed(data.mixes)
         data.prepare()
     spec = data.spec
     ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
@@ -229,12 +230,17 @@ def _with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, **roles, "scheme": scheme | named}
 
 
-def _finished(directory: Path) -> dict[str, Any] | None:
-    try:
+def home(config: Mapping[str, Any]) -> Path:
+    """Where the run of a resolved config lies: `runs/<name>/<config hash>/`."""
+    return Path(config["paths"]["runs"]) / str(config["name"]) / config_hash(_with_contents(with_members(config)))
+
+
+def finished(directory: Path) -> dict[str, Any] | None:
+    """The result of a run that has ended there, or None."""
+    with suppress(OSError, ValueError):
         result = json.loads((directory / "result.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return result if result.get("schema") == SCHEMA else None
+        return result if result.get("schema") == SCHEMA else None
+    return None
 
 
 def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
