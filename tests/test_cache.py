@@ -9,7 +9,8 @@ from loss_checks import draw
 
 from distillab.errors import UserError
 from distillab.teachers import cache
-from distillab.teachers.cache import Layout, TeacherCache
+from distillab.teachers.cache import TeacherCache
+from distillab.teachers.layout import Layout
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from distillab.distributed import say
 from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.module import Distillation
-from distillab.teachers.cache import Layout, TeacherCache
+from distillab.teachers.cache import TeacherCache
+from distillab.teachers.layout import Layout
 from distillab.teachers.measured import about, weights_hash
 
 MODES = ("auto", "never", "require")
