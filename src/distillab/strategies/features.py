@@ -117,6 +117,6 @@ def head_reads_last_map(spec: ModelSpec) -> Stage:
 def refused_head(spec: ModelSpec) -> UserError:
     """The error of a model whose head is no linear function of the mean of its last map."""
     return UserError(
-        f"the head of {spec.name} does not read the mean of its last map; name the stage right before the pooling, "
-        f"e.g. student.stages=[…], or take kd"
+        f"the head of {spec.name} does not read the mean of its last map; name the stage right before its pooling, with "
+        f"student.stages=[…] or teacher.stages=[…], or take kd"
     )
