@@ -11,29 +11,23 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from distillab.config import conf_dir
+from distillab.benchmark_loops import BATCH, CLASSES, SHAPE, network
 from distillab.data.batch import Batch
 from distillab.distributed import say
 from distillab.models.image_model import ImageModel
-from distillab.models.role import build_model
 from distillab.module import Distillation
 from distillab.startup import import_quietly
 from distillab.strategies.strategy import Strategy
 
 TEACHER, STUDENT = "resnet32x4", "resnet8x4"
-CLASSES, SHAPE, BATCH, SAMPLES = 100, (3, 32, 32), 64, 50_000
+SAMPLES = 50_000
 STEPS = 3  # the first one, which warms up, is not counted
 EPOCHS = 240  # of the published recipe: how much each phase's step weighs
 
 
 def models() -> list[ImageModel]:
     """The teacher and the student of the table, untrained."""
-    pair = []
-    for role, name in (("teacher", TEACHER), ("student", STUDENT)):
-        config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
-        classes = [str(number) for number in range(CLASSES)]
-        pair.append(build_model(config, role, classes, SHAPE, [0.5] * 3, [0.25] * 3, seed=0))
-    return pair
+    return [network(TEACHER, "teacher"), network(STUDENT, "student")]
 
 
 class RandomImages(L.LightningDataModule):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
 from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
+from distillab.strategies.features import checked, pool_to_smaller
 
 __all__ = ["attention_transfer"]
 
@@ -35,14 +35,7 @@ def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
     Raises:
         UserError: not two maps of one batch size.
     """
-    if F_s.ndim != 4 or F_t.ndim != 4 or len(F_s) != len(F_t):
-        raise UserError(
-            f"F_s and F_t must be maps (N, C, H, W) of one N, got {tuple(F_s.shape)} and {tuple(F_t.shape)}"
-        )
-    wide = torch.promote_types(F_s.dtype, torch.float32)
-    F_s, F_t = F_s.to(wide), F_t.detach().to(wide)
-    size = (min(F_s.shape[2], F_t.shape[2]), min(F_s.shape[3], F_t.shape[3]))
-    F_s, F_t = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (F_s, F_t))
+    F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     return (attention_map(F_s, p) - attention_map(F_t, p)).square().mean()
 
 

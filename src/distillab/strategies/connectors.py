@@ -48,6 +48,16 @@ class PreactivationConnector(nn.Module):
         return self.connect(resized(x, self.size))
 
 
+class PointBatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes its running statistics where a channel has one value only: a 1×1 map of one sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → the same."""
+        if self.training and x.numel() == self.num_features:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     """A map (N, C, H, W) of that size, by area pooling or bilinear interpolation."""
     if tuple(x.shape[2:]) == size:

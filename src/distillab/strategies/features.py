@@ -120,3 +120,9 @@ def refused_head(spec: ModelSpec) -> UserError:
         f"the head of {spec.name} does not read the mean of its last map; name the stage right before its pooling, with "
         f"student.stages=[…] or teacher.stages=[…], or take kd"
     )
+
+
+def check_same(found: Tensor, expected: Tensor, spec: ModelSpec) -> None:
+    """Refuse a model where what follows from the mean of its last map is not what it gives itself."""
+    if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
+        raise refused_head(spec)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term
+from distillab.strategies.connectors import PointBatchNorm
 from distillab.strategies.features import checked, embedding_widths
 
 __all__ = ["hcl"]
@@ -45,16 +46,6 @@ def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
             pools = (F.adaptive_avg_pool2d(x, side) for x in (F_s, F_t))
             loss, weights = loss + weight * F.mse_loss(*pools), weights + weight
     return loss / weights
-
-
-class PointBatchNorm(nn.BatchNorm2d):
-    """BatchNorm that takes its running statistics where a channel has one value only: a 1×1 map of one sample."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → the same."""
-        if self.training and x.numel() == self.num_features:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
 
 
 class Fusion(nn.Module):

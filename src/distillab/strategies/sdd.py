@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import head_reads_last_map, refused_head
+from distillab.strategies.features import check_same, head_reads_last_map
 from distillab.strategies.kd import kd_rows
 
 
@@ -63,15 +63,10 @@ class ScaleDecoupledKD(Term):
         """A scalar."""
         if not self.training:  # as in the trial before the first step, where no dropout comes between
             for spec, outputs in zip(self.specs, (student, teacher), strict=True):
-                self._check(spec, outputs)
+                check_same(cell_logits(outputs, [1])[:, 0], outputs.logits, spec)
         s, t = cell_logits(student, self.grids), cell_logits(teacher, self.grids)
         cell_right = t.argmax(-1) == batch.labels[:, None]
         whole_right = teacher.logits.argmax(-1) == batch.labels
         counts = 1 + (cell_right != whole_right[:, None]).to(s.dtype)
         rows = kd_rows(s.flatten(0, 1), t.flatten(0, 1), self.temperature)
         return (counts.flatten() * rows).mean()
-
-    def _check(self, spec: ModelSpec, outputs: Outputs) -> None:
-        logits, whole = outputs.logits, cell_logits(outputs, [1])[:, 0]
-        if logits.shape != whole.shape or (logits - whole).abs().max() > 1e-3 + 1e-2 * logits.abs().max():
-            raise refused_head(spec)

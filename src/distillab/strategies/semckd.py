@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
+from distillab.strategies.connectors import PointBatchNorm
 from distillab.strategies.features import inner, pool_to_smaller, unit
-from distillab.strategies.reviewkd import PointBatchNorm
 
 
 class SimilarityEmbedding(nn.Module):

@@ -18,8 +18,7 @@ from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec, Stage
 from distillab.models.taps import Taps, as_map
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.cat import check_same
-from distillab.strategies.features import head_reads_last_map, last_map, pool_to_smaller
+from distillab.strategies.features import check_same, head_reads_last_map, last_map, pool_to_smaller
 from distillab.strategies.hint import hint
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -144,7 +145,7 @@ class TeacherCache:
 
     def __init__(self, root: Path, key: Mapping[str, Any], layout: Layout, samples: int, limit: float) -> None:
         text = json.dumps([CACHE_VERSION, key, asdict(layout), samples], sort_keys=True, default=str)
-        self.key = f"{zlib.crc32(text.encode()):08x}-{_digest(text)}"
+        self.key = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
         self.filling = True
         self._view: tuple[tuple[int, int], View] | None = None
@@ -177,9 +178,3 @@ class TeacherCache:
     def _end(self, reason: str) -> None:
         self.filling = False
         warn(f"the teacher cache takes up nothing more: {reason}")
-
-
-def _digest(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
