@@ -115,3 +115,53 @@ def test_measure_names_its_conditions(monkeypatch):
     found = efficiency.measure(small_net(), (3, 16, 16), "cpu")
     assert (found["device"], found["threads"], found["latency_ms"]) == ("cpu", torch.get_num_threads(), 1.0)
     assert found["multiply_adds"] == efficiency.multiply_adds(small_net(), (3, 16, 16))
+
+
+def test_throughput_is_the_batch_over_its_median():
+    times = efficiency.latency(Recorder(), (2,), runs=20, batch_size=32, seconds=2.0)
+    assert times["throughput"] == pytest.approx(32 / (times["latency_batch_ms"] / 1e3))
+    assert times["latency_batch_ms"] <= times["latency_batch_p95_ms"]
+
+
+def test_peak_memory_by_hand():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+    weights = 4 * (2 * 9 + 128 * 3 + 3)
+    batch, maps = 4 * 4 * 64, 4 * 4 * 2 * 64
+    # The worst moment is the ReLU's: the batch, what the convolution gave and what the ReLU gives are all alive.
+    assert efficiency.peak_memory_bytes(model, (1, 8, 8), 4) == weights + batch + 2 * maps
+    model[1].inplace = True  # now the last layer's output is the most that comes beside one map
+    assert efficiency.peak_memory_bytes(model, (1, 8, 8), 4) == weights + batch + maps + 4 * 4 * 3
+
+
+def test_peak_memory_counts_what_a_shortcut_keeps_alive():
+    class Shortcut(nn.Module):
+        def forward(self, x):
+            first = x + 1
+            return first.mul(2).mul(2).mul(2) + first
+
+    one = 4 * 8 * 100
+    # The batch, the map that the shortcut keeps, and two maps of the path beside it.
+    assert efficiency.peak_memory_bytes(Shortcut(), (100,), 8) == 4 * one
+    deep = nn.Sequential(*(nn.Sigmoid() for _ in range(50)))
+    assert efficiency.peak_memory_bytes(deep, (100,), 8) == 3 * one  # what is dropped does not add up
+
+
+def test_tied_weights_and_buffers_in_the_peak_memory():
+    model = nn.Sequential(nn.Linear(7, 7, bias=False), nn.Linear(7, 7, bias=False), nn.BatchNorm1d(7))
+    model[1].weight = model[0].weight
+    state = 4 * (49 + 4 * 7) + 8
+    found = efficiency.peak_memory_bytes(model.train(), (7,), 2)
+    assert state + 3 * 4 * 14 <= found <= state + 3 * 4 * 14 + 4 * 4 * 7  # BatchNorm may give small statistics too
+    assert model.training
+
+
+def test_ratios_and_their_words():
+    teacher = {"parameters": 3000, "multiply_adds": 500, "latency_ms": 9.0, "size_bytes": 2_500_000, "device": "cpu"}
+    student = {"parameters": 1500, "multiply_adds": 1000, "latency_ms": 2.0, "size_bytes": 1000, "device": "cpu"}
+    found = efficiency.ratios(teacher, student)
+    assert found == {"parameters": 2, "multiply_adds": 0.5, "latency_ms": 4.5, "size_bytes": 2500}
+    words = "2× fewer parameters, 2× more multiply-adds, 4.5× faster on one image, 2,500× smaller on disk"
+    assert efficiency.ratios_in_words(found) == words
+    assert efficiency.ratios(teacher, student | {"device": "a GPU"})["latency_ms"] is None
+    assert efficiency.ratios({}, student) == dict.fromkeys(efficiency.RATIOS)
+    assert efficiency.ratios_in_words(efficiency.ratios({}, student)) == ""

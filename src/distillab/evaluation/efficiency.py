@@ -1,19 +1,30 @@
-"""What a model costs to deploy: parameters, multiply-adds, bytes and latency."""
+"""What a model costs to deploy: parameters, multiply-adds, latency, throughput, memory and bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillab.models.spec import evaluation_mode
 
 WARMUP = 3
+BATCH = 64  # images in the batch that is timed and whose memory is measured
+# What a teacher has more of than its student: the result's key, the word where it is more, the word where it is less.
+RATIOS = {
+    "parameters": ("fewer parameters", "more parameters"),
+    "multiply_adds": ("fewer multiply-adds", "more multiply-adds"),
+    "latency_ms": ("faster on one image", "slower on one image"),
+    "size_bytes": ("smaller on disk", "larger on disk"),
+}
 
 
 def parameters(model: nn.Module) -> int:
@@ -48,7 +59,7 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 
 def latency(
-    model: nn.Module, input_shape: tuple[int, ...], *, runs: int = 100, batch_size: int = 64, seconds: float = 1.0
+    model: nn.Module, input_shape: tuple[int, ...], *, runs: int = 100, batch_size: int = BATCH, seconds: float = 1.0
 ) -> dict[str, float]:
     """Milliseconds of a forward pass on the device where the model lies, after a warm-up.
 
@@ -60,7 +71,8 @@ def latency(
         seconds: time for both measurements together; one call each is made in any case.
 
     Returns:
-        `latency_ms` and `latency_p95_ms` (one image: median, 95th percentile), `latency_batch_ms` (batch: median).
+        `latency_ms` and `latency_p95_ms` (one image: median, 95th percentile), `latency_batch_ms` and
+        `latency_batch_p95_ms` (batch: likewise), `throughput` (images per second in batches, by the median).
     """
     with torch.no_grad(), evaluation_mode(model):
         image, batch = (_sample(model, size, input_shape) for size in (1, batch_size))
@@ -70,15 +82,64 @@ def latency(
         "latency_ms": 1e3 * float(np.median(single)),
         "latency_p95_ms": 1e3 * float(np.percentile(single, 95)),
         "latency_batch_ms": 1e3 * float(np.median(whole)),
+        "latency_batch_p95_ms": 1e3 * float(np.percentile(whole, 95)),
+        "throughput": batch_size / float(np.median(whole)),
     }
+
+
+def peak_memory_bytes(model: nn.Module, input_shape: tuple[int, ...], batch_size: int = BATCH) -> int:
+    """Bytes that a forward pass of a batch needs at its worst moment: weights, buffers, and all tensors alive then.
+
+    The batch counts as one of them. On the CPU the live tensors are counted after every operation, so what a kernel
+    borrows while it works is left out; a GPU's allocator counts it too. The program and its libraries never count.
+
+    Args:
+        model: left as found; measured on the device where it lies.
+        input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
+        batch_size: images in the batch.
+    """
+    device, _ = _home(model)
+    held = {_storage(tensor): _bytes(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    weights = sum(held.values())
+    with torch.no_grad(), evaluation_mode(model):
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+            model(_sample(model, batch_size, input_shape))
+            return weights + torch.cuda.max_memory_allocated(device) - before
+        with _LiveTensors(set(held)) as live:
+            model(_sample(model, batch_size, input_shape))
+    return weights + live.peak
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that exist after every operation.
+
+    Args:
+        known: storages that are not counted.
+    """
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__()
+        self.known, self.peak = known, 0
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and _storage(tensor) not in self.known:
+                self.alive[_storage(tensor)] = StorageWeakRef(tensor.untyped_storage()), _bytes(tensor)
+        self.alive = {key: (storage, size) for key, (storage, size) in self.alive.items() if not storage.expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        return result
 
 
 def measure(model: nn.Module, input_shape: tuple[int, ...], device: str | torch.device = "cpu") -> dict[str, Any]:
     """All of the above on `device`, with the conditions they hold under; the model goes back to where it was.
 
     Returns:
-        `parameters`, `multiply_adds`, `latency_ms`, `latency_p95_ms`, `latency_batch_ms`, `size_bytes`, `threads`
-        (CPU threads torch may use), `device` (the GPU's name, or "cpu").
+        `parameters`, `multiply_adds`, what `latency` gives, `peak_memory_bytes`, `size_bytes`, `threads` (CPU threads
+        torch may use), `device` (the GPU's name, or "cpu").
     """
     home, device = _home(model)[0], torch.device(device)
     model.to(device)
@@ -87,12 +148,52 @@ def measure(model: nn.Module, input_shape: tuple[int, ...], device: str | torch.
             "parameters": parameters(model),
             "multiply_adds": multiply_adds(model, input_shape),
             **latency(model, input_shape),
+            "peak_memory_bytes": peak_memory_bytes(model, input_shape),
             "size_bytes": size_bytes(model),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         }
     finally:
         model.to(home)
+
+
+def ratios(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> dict[str, float | None]:
+    """How many times more of each thing the teacher takes than the student.
+
+    Args:
+        teacher, student: as of `measure`.
+
+    Returns:
+        Teacher over student: `parameters`, `multiply_adds`, `latency_ms` (one image), `size_bytes`; None where one of
+        them was not measured, for a latency also where the two were measured on different devices or threads.
+    """
+    found: dict[str, float | None] = {}
+    for key in RATIOS:
+        above, below = teacher.get(key), student.get(key)
+        elsewhere = key == "latency_ms" and any(teacher.get(k) != student.get(k) for k in ("device", "threads"))
+        found[key] = None if above is None or not below or elsewhere else above / below
+    return found
+
+
+def ratios_in_words(found: Mapping[str, float | None]) -> str:
+    """The ratios for people, e.g. "272× fewer parameters, 12× faster on one image"."""
+    parts = []
+    for key, (less, more) in RATIOS.items():
+        ratio = found.get(key)
+        if ratio:
+            times = (
+                f"{max(ratio, 1 / ratio):.3g}×" if max(ratio, 1 / ratio) < 1000 else f"{max(ratio, 1 / ratio):,.0f}×"
+            )
+            parts.append(f"{times} {less if ratio >= 1 else more}")
+    return ", ".join(parts)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # unlike data_ptr not 0 for every empty tensor
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes()
 
 
 def _home(model: nn.Module) -> tuple[torch.device, torch.dtype]:

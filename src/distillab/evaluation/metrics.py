@@ -1,12 +1,19 @@
-"""What a trained model answers on a split, and how often it is right."""
+"""What a trained model answers on a split, how good the answers are, and how far they are the teacher's."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from distillab.data.datamodule import ImageData
 from distillab.models.spec import evaluation_mode
+
+if TYPE_CHECKING:  # it brings lightning, which costs seconds
+    from distillab.data.datamodule import ImageData
+
+CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
@@ -28,6 +35,92 @@ def top1(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
+def judge(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
+    """Every number that one model's answers give, in float64.
+
+    Args:
+        logits: (N, C), N at least 1 and C at least 2.
+        labels: (N,), from 0 to C - 1.
+
+    Returns:
+        top1, top5: share of samples whose label is the largest logit, or among the min(5, C) largest (of equal logits
+            the first counts as larger).
+        nll: mean of -log p(label), in nats.
+        brier: mean over samples of the squared error of the probabilities, summed over classes; 0 to 2 (Brier 1950).
+        calibration_error: |confidence - accuracy|, averaged over 15 bins of confidence by their share of the samples
+            (expected calibration error, arXiv 1706.04599).
+        balanced_accuracy: mean of the recall over the classes that occur among the labels.
+        macro_f1: mean of the F1 score over the classes that occur among the labels or the answers.
+        per_class: each class's recall; None for a class without samples.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    classes = logits.shape[1]
+    logits = logits.double()
+    log_probabilities = logits.log_softmax(1)
+    probabilities = log_probabilities.exp()
+    of_label = probabilities.gather(1, labels[:, None]).squeeze(1)
+    # A stable sort settles equal logits as argmax does: a network that answers the same for all is not right five times.
+    ranked = logits.argsort(dim=1, descending=True, stable=True)[:, :5]
+    confusion = confusion_matrix(logits.argmax(1), labels, classes).double()
+    right, samples, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    occurs, seen = samples > 0, samples + answered > 0
+    recall = right / samples
+    return {
+        "top1": top1(logits, labels),
+        "top5": (ranked == labels[:, None]).any(1).double().mean().item(),
+        "nll": F.nll_loss(log_probabilities, labels).item(),
+        "brier": ((probabilities**2).sum(1) - 2 * of_label + 1).mean().item(),
+        "calibration_error": multiclass_calibration_error(
+            probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS, norm="l1"
+        ).item(),
+        "balanced_accuracy": recall[occurs].mean().item(),
+        "macro_f1": (2 * right / (samples + answered))[seen].mean().item(),
+        "per_class": [value if has else None for value, has in zip(recall.tolist(), occurs.tolist(), strict=True)],
+    }
+
+
+def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> dict[str, float | int | None]:
+    """How far a student answers what its teacher answers, and how many of the teacher's errors it makes too.
+
+    A student errs by itself, so it repeats some of the teacher's errors without having learned them. What it would
+    repeat if its answer depended on the true class alone is the mean over the teacher's errors (true class y, answer t)
+    of n(y, t) / n(y), where n(y) counts the samples of class y and n(y, t) those that the student calls t.
+
+    Args:
+        logits, teacher_logits: (N, C).
+        labels: (N,), from 0 to C - 1.
+
+    Returns:
+        agreement: share of samples with the same answer.
+        kl: mean of KL(teacher || student) at temperature 1, in nats.
+        teacher_errors: how many samples the teacher gets wrong.
+        repeated_errors: share of these where the student gives the same wrong answer; None without any.
+        repeated_by_chance: the share expected by the formula above; None without any.
+    """
+    ours, theirs = logits.argmax(1), teacher_logits.argmax(1)
+    log_student, log_teacher = logits.double().log_softmax(1), teacher_logits.double().log_softmax(1)
+    of_teacher = log_teacher.exp()
+    # Where the teacher gives nothing, nothing is lost; 0 times the difference of two -inf would be NaN.
+    divergence = torch.where(of_teacher == 0, 0, of_teacher * (log_teacher - log_student)).sum(1)
+    confusion = confusion_matrix(ours, labels, logits.shape[1]).double()
+    habit = confusion / confusion.sum(1, keepdim=True)
+    wrong = theirs != labels
+    errors = int(wrong.sum())
+    return {
+        "agreement": (ours == theirs).double().mean().item(),
+        "kl": divergence.mean().item(),
+        "teacher_errors": errors,
+        "repeated_errors": (ours == theirs)[wrong].double().mean().item() if errors else None,
+        "repeated_by_chance": habit[labels[wrong], theirs[wrong]].mean().item() if errors else None,
+    }
+
+
+def confusion_matrix(answers: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Counts (classes, classes): row the label, column the answer; `answers` and `labels` are (N,)."""
+    return torch.bincount(labels * classes + answers, minlength=classes * classes).view(classes, classes)
+
+
 def best_class_order(logits: Tensor, labels: Tensor) -> tuple[list[int], float]:
     """Which output would have to mean which class for the most right answers, and the top-1 it would give.
 
@@ -36,7 +129,6 @@ def best_class_order(logits: Tensor, labels: Tensor) -> tuple[list[int], float]:
     """
     from scipy.optimize import linear_sum_assignment
 
-    classes = logits.shape[1]
-    pairs = torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes).view(classes, classes)
+    pairs = confusion_matrix(logits.argmax(1), labels, logits.shape[1])
     rows, columns = linear_sum_assignment(pairs.numpy(), maximize=True)
     return columns.tolist(), pairs[rows, columns].sum().item() / len(labels)

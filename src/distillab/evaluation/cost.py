@@ -1,0 +1,247 @@
+"""What a distillation cost, what it brought for that, and when it has paid for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, isfinite
+from typing import Any
+
+from distillab.errors import UserError
+
+Entry = Mapping[str, Any]
+BACKWARD = 3  # a training step takes three forward passes' arithmetic: the backward pass two of them
+
+
+def cost(
+    student: Entry,
+    teacher: Entry | None = None,
+    baseline: Entry | None = None,
+    longer_top1: float | None = None,
+    roi_settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Where the time went, what the teacher's part of it was, and what distillation brought for it.
+
+    Args:
+        student: the student's entry of the result, with what `fit` and `measure` gave.
+        teacher: likewise; None where nobody teaches.
+        baseline: likewise; None where it was not trained.
+        longer_top1: top-1 of the student alone after `equal_compute.training_epochs` epochs; None where not trained.
+        roi_settings: the config's `roi`.
+
+    Returns:
+        `time`: seconds of the student's fit by part. `teacher_outputs`: `seconds` and `samples` computed, `replayed`
+        samples, `seconds_saved` by replaying them (None where nothing was computed, so that no sample's seconds are
+        known). `teacher_training_seconds`: 0 for a teacher that was given. `equal_compute` (None without a teacher):
+        as of `equal_compute`. `roi`: as of `roi`, None without a price.
+
+    Raises:
+        UserError: as of `check_roi`.
+    """
+    settings = check_roi(roi_settings)
+    outputs = _teacher_outputs(student)
+    priced = teacher is not None and settings["price_per_hour"] is not None
+    return {
+        "time": student.get("time"),
+        "teacher_outputs": outputs,
+        "teacher_training_seconds": float(_seconds(teacher)) if teacher else None,
+        "equal_compute": equal_compute(student, teacher, baseline, longer_top1) if teacher else None,
+        "roi": _roi_of(settings, student, teacher, outputs) if priced else None,
+    }
+
+
+def with_cost(result: Entry, roi_settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The result with its `cost` by these prices; without a teacher there is none."""
+    roles = {role: result.get(role) for role in ("student", "teacher", "baseline")}
+    longer = result.get("longer") or {}
+    found = cost(**roles, longer_top1=longer.get("top1"), roi_settings=roi_settings) if roles["teacher"] else None
+    return {**result, "cost": found}
+
+
+def equal_compute(
+    student: Entry, teacher: Entry, baseline: Entry | None, longer_top1: float | None = None
+) -> dict[str, Any]:
+    """The gain for the same number of steps, and for the same compute.
+
+    Args:
+        student, teacher, baseline, longer_top1: as of `cost`.
+
+    Returns:
+        `ratio`: what a live teacher adds to the student's own part of a step, `measured` in seconds or else by
+        multiply-adds; `epochs` that the student alone could then have been trained, as a real number;
+        `training_epochs`: the same by multiply-adds, a whole number that is the same on every machine (None where
+        they are not known); `top1` after so many; `gain_equal_steps`, `gain_live` (against that longer training) and
+        `gain_warm_cache` (the teacher's share is nearly nothing then, so equal compute is equal steps), from -1 to 1.
+    """
+    counted = [entry.get("multiply_adds") for entry in (teacher, student)]
+    known = all(count is not None for count in counted) and counted[1] > 0
+    ratio = measured = _measured_ratio(student)
+    if measured is None and known:
+        ratio = counted[0] / (BACKWARD * counted[1])
+    epochs, top1 = student["epochs"], student["top1"]
+    equal_steps = None if baseline is None else top1 - baseline["top1"]
+    return {
+        "ratio": ratio,
+        "measured": measured is not None,
+        "epochs": None if ratio is None else epochs * (1 + ratio),
+        "training_epochs": equal_compute_epochs(epochs, *counted) if known else None,
+        "top1": longer_top1,
+        "gain_equal_steps": equal_steps,
+        "gain_live": None if longer_top1 is None else top1 - longer_top1,
+        "gain_warm_cache": equal_steps,
+    }
+
+
+def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int) -> int:
+    """Epochs of the student alone that take the arithmetic of a distillation with a live teacher.
+
+    A step costs the student three forward passes and the teacher one; the count is rounded up, so that the student
+    alone never gets less than the distilled one.
+
+    Args:
+        epochs: of the distillation.
+        teacher_macs, student_macs: multiply-adds of one sample's forward pass.
+    """
+    return epochs - (-epochs * teacher_macs) // (BACKWARD * student_macs)
+
+
+def check_roi(settings: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """The config's `roi`, fit to be computed with.
+
+    Raises:
+        UserError: a number that is negative or none, or requests without a price.
+    """
+    given = {key: (settings or {}).get(key) for key in ("price_per_hour", "requests_per_day")}
+    for key, value in given.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        if value is not None and not (number and value >= 0):
+            raise UserError(f"roi.{key} must be a number from 0 on, or null, got {value}; set roi.{key}=null")
+    if given["price_per_hour"] is None and given["requests_per_day"] is not None:
+        raise UserError("roi.requests_per_day says nothing without a price of the machine; set roi.price_per_hour=…")
+    return given
+
+
+def roi(
+    price_per_hour: float,
+    requests_per_day: float | None,
+    teacher_throughput: float,
+    student_throughput: float,
+    training_hours: float,
+) -> dict[str, Any]:
+    """Return on the distillation: what predictions cost with the teacher and with the student, and when it is earned.
+
+    Both throughputs must come from the machine that the price is for, working all the time.
+
+    Args:
+        price_per_hour: of the machine, in any currency, for training and for predictions.
+        requests_per_day: predictions a day; None leaves the days out.
+        teacher_throughput, student_throughput: images per second.
+        training_hours: of the distillation: the teacher's outputs and the student's training. The teacher exists
+            anyway, and the baseline is trained for the comparison alone; neither is in it.
+
+    Returns:
+        `teacher_per_million`, `student_per_million`: the price of a million predictions; `distillation`: its price;
+        `requests` and `days` after which it has paid for itself, None where it never does or a day has no requests.
+    """
+    teacher, student = (price_per_hour / 3600 * 1e6 / rate for rate in (teacher_throughput, student_throughput))
+    price = price_per_hour * training_hours
+    requests = ceil(round(1e6 * price / (teacher - student), 6)) if student < teacher else None
+    return {
+        "price_per_hour": price_per_hour,
+        "requests_per_day": requests_per_day,
+        "training_hours": training_hours,
+        "teacher_per_million": teacher,
+        "student_per_million": student,
+        "distillation": price,
+        "requests": requests,
+        "days": requests / requests_per_day if requests is not None and requests_per_day else None,
+    }
+
+
+def words(found: Mapping[str, Any]) -> list[str]:
+    """What `cost` found, in sentences; those of which nothing is known are left out."""
+    parts = {"time": _time_words, "teacher_outputs": _output_words, "equal_compute": _gain_words, "roi": _roi_words}
+    said = [in_words(found[part]) for part, in_words in parts.items() if found[part]]
+    return [sentence for sentence in said if sentence]
+
+
+def _time_words(time: Mapping[str, float]) -> str:
+    total = sum(time.values()) or 1.0
+    shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in time.items())
+    return f"The student's training took {total:,.1f} s: {shares}."
+
+
+def _output_words(outputs: Mapping[str, Any]) -> str:
+    parts = []
+    if outputs["samples"]:
+        parts.append(f"{outputs['samples']:,} teacher outputs were computed in {outputs['seconds']:,.1f} s")
+    if outputs["replayed"]:
+        saved, what = outputs["seconds_saved"], "" if parts else " teacher outputs"
+        which = f", which saved {saved:,.1f} s" if saved else ""
+        parts.append(f"{outputs['replayed']:,}{what} came from the cache{which}")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _gain_words(equal: Mapping[str, Any]) -> str:
+    if equal["gain_equal_steps"] is None:
+        return ""
+    said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points, and with a warm cache "
+    said += "equal steps are equal compute."
+    if equal["gain_live"] is not None:
+        said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone; "
+        said += f"against these it brought {100 * equal['gain_live']:+.2f} points."
+    elif equal["epochs"] is not None:
+        said += f" With a live teacher, the student alone could have trained {equal['epochs']:.1f} epochs for the same "
+        said += "compute; this was not tried."
+    return said
+
+
+def _roi_words(found: Mapping[str, Any]) -> str:
+    teacher, student, price = (
+        f"{found[key]:,.3g}" if found[key] < 1000 else f"{found[key]:,.0f}"
+        for key in ("teacher_per_million", "student_per_million", "distillation")
+    )
+    threads = f", {found['threads']} thread{'s' * (found['threads'] != 1)}" if found.get("device") == "cpu" else ""
+    machine = f" (measured in batches on {found['device']}{threads})" if found.get("device") else ""
+    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{machine}. "
+    if found["requests"] is None:
+        return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
+    days = f", {found['days']:,.1f} days" if found["days"] is not None else ""
+    if found["requests_per_day"] == 0:
+        days = ", which never come at 0 a day"
+    return said + f"The distillation cost {price} and has paid for itself after {found['requests']:,} requests{days}."
+
+
+def _roi_of(
+    settings: Mapping[str, Any], student: Entry, teacher: Entry, outputs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The return of a run, at the throughputs measured in it; None where they were not."""
+    rates = teacher.get("throughput"), student.get("throughput")
+    if not all(rates):
+        return None
+    # A warm cache replays what an earlier run paid for; whoever starts with nothing pays it too.
+    saved = outputs["seconds_saved"]
+    if saved is None:
+        saved = outputs["replayed"] / rates[0]
+    found = roi(settings["price_per_hour"], settings["requests_per_day"], *rates, (_seconds(student) + saved) / 3600)
+    return found | {"device": student.get("device"), "threads": student.get("threads")}
+
+
+def _teacher_outputs(student: Entry) -> dict[str, Any]:
+    seconds, computed, replayed = (
+        student.get(f"teacher_{key}", 0) for key in ("seconds_computed", "samples_computed", "samples_replayed")
+    )
+    saved = replayed * seconds / computed if computed else None
+    return {"seconds": float(seconds), "samples": computed, "replayed": replayed, "seconds_saved": saved}
+
+
+def _measured_ratio(student: Entry) -> float | None:
+    """Seconds of a live teacher over those of the student's own part of the steps, both measured in this fit."""
+    outputs, time = _teacher_outputs(student), student.get("time")
+    if not time or not time["student"] or not outputs["samples"]:
+        return None
+    return (outputs["seconds"] + outputs["seconds_saved"]) / time["student"]
+
+
+def _seconds(entry: Entry) -> float:
+    """Seconds of a fit, all its calls together; 0 where there was none."""
+    return sum(entry["time"].values()) if entry.get("time") else entry.get("seconds", 0.0)

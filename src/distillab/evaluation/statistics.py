@@ -1,0 +1,169 @@
+"""How far a difference between accuracies can be trusted: over seeds, and for one seed over test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import special
+
+LEVEL = 0.95
+# Accuracies are shares of one: what differs by less than this differs by rounding only.
+NO_SPREAD = 1e-9
+
+
+class Interval(NamedTuple):
+    """A mean with its spread; `deviation`, `low` and `high` are None where the values do not give them."""
+
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+
+class PairedTest(NamedTuple):
+    """An `Interval` of paired differences, and the two-sided p of no difference; None where it cannot be computed."""
+
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Mean, sample standard deviation and Student's t interval of the mean.
+
+    Args:
+        values: one per seed, at least one; one alone has no deviation and no interval.
+        level: share of such intervals that hold the true mean, between 0 and 1.
+    """
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return Interval(mean, None, None, None)
+    deviation = float(np.std(values, ddof=1))
+    half = float(special.stdtrit(count - 1, (1 + level) / 2)) * deviation / sqrt(count)
+    return Interval(mean, deviation, mean - half, mean + half)
+
+
+def paired_test(differences: Sequence[float], level: float = LEVEL) -> PairedTest:
+    """Paired t-test of no difference, from the differences on the same seeds.
+
+    Seeds that all give the same difference have no spread to test against (accuracies are counts of test samples, so
+    that happens by chance): the interval is then None, and so is p, unless the difference is zero (p = 1).
+
+    Args:
+        differences: in shares of one, at least one.
+        level: of the interval, which leaves out zero exactly where p is below 1 - level.
+    """
+    mean, deviation, low, high = mean_interval(differences, level)
+    if deviation is None:
+        return PairedTest(mean, None, None, None, None)
+    if deviation < NO_SPREAD:
+        return PairedTest(mean, 0.0, None, None, 1.0 if abs(mean) < NO_SPREAD else None)
+    statistic = mean / (deviation / sqrt(len(differences)))
+    p = 2 * float(special.stdtr(len(differences) - 1, -abs(statistic)))
+    return PairedTest(mean, deviation, low, high, p)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjusted p-values (1979): each below 0.05 is shown with a family-wise error of at most 5 %.
+
+    Args:
+        p_values: of all tests of the family; None is a test that could not be made, stays None and is not counted.
+    """
+    order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for step, (p, place) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - step) * p))
+        adjusted[place] = largest
+    return adjusted
+
+
+def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, power: float = 0.8) -> float | None:
+    """The smallest true gain that the paired t-test would have shown with that power, by the noncentral t.
+
+    Args:
+        deviation: sample standard deviation of the paired differences.
+        count: number of pairs.
+        level: of the two-sided test; 1 - 0.05 / m for the strictest of Holm's steps over m tests.
+        power: chance to show the gain, from above 0 to below 1.
+
+    Returns:
+        The gain in the unit of the deviation; None below two pairs or without a spread.
+    """
+    if deviation is None or count < 2 or deviation < NO_SPREAD:
+        return None
+    critical = special.stdtrit(count - 1, (1 + level) / 2)
+    return float(special.nctdtrinc(count - 1, 1 - power, critical)) * deviation / sqrt(count)
+
+
+def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> dict[str, Any]:
+    """Two trained models on the same test samples: McNemar's exact test (1947), Tango's score interval (1998).
+
+    It says whether these two models differ on images like the tested ones; about the methods that made them it says
+    nothing, since other seeds would have made other models.
+
+    Args:
+        student_correct: (n,) whether the distilled student is right, with the same order as the other.
+        baseline_correct: (n,) whether the student alone is right.
+
+    Returns:
+        `only_student_right` and `only_baseline_right` (counts), `p`, `low` and `high` (95 % interval of the difference
+        of the accuracies, in shares of one), `words`.
+
+    Raises:
+        ValueError: no samples, or not the same number of them.
+    """
+    from scipy.stats import binomtest  # a second to import, and tables over seeds can do without
+
+    student, baseline = np.asarray(student_correct, dtype=bool), np.asarray(baseline_correct, dtype=bool)
+    if student.shape != baseline.shape or student.ndim != 1 or not len(student):
+        raise ValueError(f"expected two rows of as many test samples, got {student.shape} and {baseline.shape}")
+    only_student, only_baseline = int((student & ~baseline).sum()), int((baseline & ~student).sum())
+    discordant = only_student + only_baseline
+    p = float(binomtest(only_student, discordant).pvalue) if discordant else 1.0
+    low, high = _score_interval(only_student, only_baseline, len(student))
+    gain = (only_student - only_baseline) / len(student)
+    return {
+        "only_student_right": only_student,
+        "only_baseline_right": only_baseline,
+        "p": p,
+        "low": low,
+        "high": high,
+        "words": _words(gain, low, high, p),
+    }
+
+
+def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
+    """The differences that a score test over paired samples does not reject (Tango, Statistics in Medicine 17)."""
+    from scipy.optimize import brentq
+
+    found, squared = (more - less) / count, float(special.ndtri((1 + LEVEL) / 2)) ** 2
+
+    def excess(difference: float) -> float:
+        # `rarer`: the likeliest probability that only the other is right, if the true difference is this one.
+        linear = -more - less + (2 * count - more + less) * difference
+        root = linear**2 + 8 * count * less * difference * (1 - difference)
+        rarer = (sqrt(max(root, 0.0)) - linear) / (4 * count)
+        return (more - less - count * difference) ** 2 - squared * count * (2 * rarer + difference * (1 - difference))
+
+    # Begun beside the difference found: where the two are never told apart the variance is zero at it.
+    low, high = (
+        end if abs(end - found) < NO_SPREAD else float(brentq(excess, found + NO_SPREAD * end, end)) for end in (-1, 1)
+    )
+    return float(low), float(high)
+
+
+def _words(gain: float, low: float, high: float, p: float) -> str:
+    size, *bounds = (f"{round(100 * value, 1) + 0.0:.1f}".replace("-", "−") for value in (gain, low, high))
+    size = size if size.startswith("−") else f"+{size}"
+    interval = f"{size} points (95 % interval {bounds[0]} to {bounds[1]})"
+    models = "these two trained models on the test samples"
+    seed = "one seed says nothing of the methods"
+    if p < 1 - LEVEL:
+        return f"{interval} between {models}, shown; {seed}"
+    return f"no difference shown between {models}: {interval}; {seed}"

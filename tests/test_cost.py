@@ -1,0 +1,121 @@
+"""What a distillation cost and brought, against answers worked out by hand."""
+
+import math
+from fractions import Fraction
+
+import pytest
+
+from distillab.errors import UserError
+from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, words
+
+TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
+BASELINE = {"top1": 0.90, "multiply_adds": 100, "seconds": 60.0}
+# 10 epochs; 1000 of the teacher's outputs took 20 s, 3000 came from the cache, the student's own part 160 s.
+STUDENT = {
+    "top1": 0.93, "multiply_adds": 100, "throughput": 1000.0, "epochs": 10, "seconds": 90.0, "device": "cpu",
+    "threads": 2, "time": {"teacher": 22.0, "data": 8.0, "student": 160.0, "validation": 7.0, "other": 3.0},
+    "teacher_seconds_computed": 20.0, "teacher_samples_computed": 1000, "teacher_samples_replayed": 3000,
+}  # fmt: skip
+WARM = STUDENT | {
+    "teacher_seconds_computed": 0.0,
+    "teacher_samples_computed": 0,
+    "teacher_samples_replayed": 4000,
+}
+
+
+def test_the_teacher_outputs_and_what_the_cache_saved():
+    found = cost(STUDENT, TEACHER, BASELINE)
+    assert found["time"] == STUDENT["time"]
+    # 20 ms each: 3000 that were not computed are 60 s.
+    assert found["teacher_outputs"] == {"seconds": 20, "samples": 1000, "replayed": 3000, "seconds_saved": 60}
+    assert found["teacher_training_seconds"] == 500
+    assert cost(WARM, TEACHER)["teacher_outputs"]["seconds_saved"] is None
+    assert cost(STUDENT, TEACHER | {"seconds": 0.0})["teacher_training_seconds"] == 0
+
+
+def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
+    found = equal_compute(STUDENT, TEACHER, BASELINE, longer_top1=0.92)
+    # A live teacher would have taken 4000 × 20 ms = 80 s, half of the student's own 160 s.
+    assert (found["ratio"], found["measured"], found["epochs"]) == (0.5, True, 15)
+    assert found["training_epochs"] == 30  # 600 multiply-adds over 3 × 100: twice as much again
+    gains = [found[f"gain_{how}"] for how in ("equal_steps", "live", "warm_cache")]
+    assert gains == pytest.approx([0.03, 0.01, 0.03])
+    warm = equal_compute(WARM, TEACHER, None)
+    assert (warm["ratio"], warm["measured"], warm["epochs"]) == (2, False, 30)
+    assert (warm["gain_equal_steps"], warm["gain_live"], warm["top1"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "teacher", "student", "expected"),
+    [(10, 300, 100, 20), (10, 0, 100, 10), (10, 301, 100, 21), (1, 1, 10**12, 2), (240, 1085, 14, 6440)],
+)
+def test_equal_compute_epochs(epochs, teacher, student, expected):
+    assert equal_compute_epochs(epochs, teacher, student) == expected
+    assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
+
+
+def test_roi_by_hand():
+    # 3.60 an hour is .001 a second: a million predictions take 10,000 s (10.00) or 1,000 s (1.00).
+    found = roi(3.6, 50_000, 100.0, 1000.0, 2.5)
+    assert found["teacher_per_million"] == pytest.approx(10) and found["student_per_million"] == pytest.approx(1)
+    assert found["distillation"] == pytest.approx(9)
+    assert (found["requests"], found["days"]) == (1_000_000, 20)  # 9.00 earned at 9.00 a million
+    assert roi(3.6, None, 100.0, 1000.0, 2.5)["days"] is None
+    slow = roi(3.6, 50_000, 1000.0, 1000.0, 2.5)
+    assert (slow["requests"], slow["days"]) == (None, None)
+    assert roi(0, 50_000, 100.0, 1000.0, 2.5)["requests"] is None  # nothing is saved where nothing costs
+
+
+def test_the_run_pays_for_outputs_that_the_cache_replayed():
+    settings = {"price_per_hour": 3600.0, "requests_per_day": None}
+    # 200 s of the fit (of all its calls), and 60 s that the cache saved; at the price of 1 a second.
+    assert cost(STUDENT, TEACHER, BASELINE, None, settings)["roi"]["distillation"] == pytest.approx(260)
+    # Nothing computed: 4000 outputs at the teacher's measured 100 a second.
+    assert cost(WARM, TEACHER, BASELINE, None, settings)["roi"]["distillation"] == pytest.approx(240)
+    assert cost(STUDENT, TEACHER, BASELINE)["roi"] is None
+    assert cost(STUDENT, {**TEACHER, "throughput": None}, None, None, settings)["roi"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"price_per_hour": -1}, "roi.price_per_hour must be a number from 0 on"),
+        ({"price_per_hour": 1, "requests_per_day": -5}, "roi.requests_per_day must be"),
+        ({"price_per_hour": "cheap"}, "got cheap"),
+        ({"price_per_hour": float("nan")}, "got nan"),
+        ({"price_per_hour": True}, "got True"),
+        ({"requests_per_day": 5}, "set roi.price_per_hour="),
+    ],
+)
+def test_a_wrong_price_is_refused_in_one_line(settings, named):
+    with pytest.raises(UserError, match=named) as error:
+        check_roi(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_words():
+    found = cost(STUDENT, TEACHER, BASELINE, 0.92, {"price_per_hour": 3.6, "requests_per_day": 1000})
+    assert words(found) == [
+        "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
+        "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
+        "At equal steps distillation brought +3.00 points, and with a warm cache equal steps are equal compute. With a "
+        "live teacher, equal compute is 30 epochs of the student alone; against these it brought +1.00 points.",
+        "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
+        "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
+    ]
+    never = cost(STUDENT, TEACHER | {"throughput": 10_000.0}, None, None, {"price_per_hour": 3.6})
+    assert words(never)[-1].endswith("never pays for itself: the student is not cheaper.")
+    none_come = cost(STUDENT, TEACHER, None, None, {"price_per_hour": 3.6, "requests_per_day": 0})
+    assert words(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
+    untried = words(cost(WARM, TEACHER, BASELINE))
+    assert untried[1] == "4,000 teacher outputs came from the cache."
+    assert untried[2].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
+
+
+def test_older_results_and_runs_without_a_teacher_have_their_words_too():
+    old = {"top1": 0.9, "epochs": 3, "seconds": 12.0}
+    assert words(cost(old)) == []
+    found = cost(old, {"top1": 0.95}, {"top1": 0.89}, None, {"price_per_hour": 1})
+    assert found["equal_compute"]["training_epochs"] is None and found["roi"] is None
+    (sentence,) = words(found)
+    assert sentence.startswith("At equal steps distillation brought +1.00 points")
