@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.data.batch import Batch
+from distillab.data.labels import answered
 from distillab.errors import UserError
 from distillab.gather import gather
 from distillab.models.spec import evaluation_mode
@@ -52,6 +53,24 @@ def reached_by_both(module: Distillation, phase: Phase, trainable: Sequence[nn.P
     return [parameter for parameter in trainable if parameter in task & distil]
 
 
+def answer_labels(module: Distillation) -> None:
+    """Let the teacher stand in for the training labels that the data hide.
+
+    Raises:
+        UserError: there is no teacher.
+    """
+    module.answers = getattr(module.trainer.datamodule, "hides_labels", False)
+    if not module.answers:
+        return
+    if module.teacher is None:
+        raise UserError("labels are unknown, and no teacher answers for them: data.labels=all data.labelled=1.0")
+    needs = module.strategy.needs("teacher")
+    if "logits" not in needs:
+        if taps := getattr(module.teacher, "taps", None):
+            taps.remove()
+        module.teacher.tap(needs | {"logits"})
+
+
 def show_data(module: Distillation) -> None:
     """Let the terms that ask for it look at the training data.
 
@@ -70,14 +89,23 @@ def show_data(module: Distillation) -> None:
     device = module.trainer.strategy.root_device
     module.to(device)
 
-    def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, SimpleNamespace]]:
+    def seen() -> Iterator[tuple[SimpleNamespace, Batch]]:
         for batch in data.evaluation_dataloader("train"):
             batch = data.on_after_batch_transfer(module.trainer.strategy.batch_to_device(batch, device))
             images = batch.views[0].contiguous(memory_format=module.layout)
-            yield only(term, "teacher", module.teacher.outputs([images], batch.labels)[0]), batch
+            (outputs,) = module.teacher.outputs([images], None if module.answers else batch.labels)
+            if module.answers:
+                batch = replace(batch, labels=answered(batch.labels, outputs.logits))
+            yield outputs, batch
 
+    def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, Batch]]:
+        return ((only(term, "teacher", outputs), batch) for outputs, batch in seen())
+
+    labels = data.training_labels
+    if module.answers:
+        labels = torch.cat([gather(batch.labels) for _, batch in seen()]).cpu()
     for term in asking.values():
-        term.prepare(data.training_labels, lambda term=term: teacher(term))
+        term.prepare(labels, lambda term=term: teacher(term))
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], layout: torch.memory_format) -> list[Tensor]:

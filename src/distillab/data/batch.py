@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,8 @@ class Batch:
         number: the view number of all of them (0 in evaluation).
         augmented: True once the views carry their augmentation.
         partners: the N samples that are still to be mixed in, as stored; None where none are.
+        host_index: (N,) `index` in the host's memory, wherever the batch goes: to read it off a GPU means to wait for
+            all that the GPU still has to do. None where the batch was made on one.
     """
 
     views: list[Tensor]
@@ -29,6 +32,11 @@ class Batch:
     number: int = 0
     augmented: bool = True
     partners: Batch | None = None
+    host_index: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.host_index is None and self.index.device.type == "cpu":
+            self.host_index = self.index.numpy()
 
     @classmethod
     def of(cls, batch: Any) -> Batch:
@@ -37,6 +45,17 @@ class Batch:
             return batch
         images, labels = batch
         return cls([images], labels, torch.full_like(labels, -1))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device; the host does not wait until it is there."""
+
+        def sent(values: Tensor) -> Tensor:
+            if torch.device(device).type != "cuda" or values.is_cuda:
+                return values.to(device)
+            return values.pin_memory().to(device, non_blocking=True)  # out of other memory CUDA makes the host wait
+
+        views, partners = [sent(view) for view in self.views], self.partners and self.partners.to(device)
+        return replace(self, views=views, labels=sent(self.labels), index=sent(self.index), partners=partners)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -16,24 +16,27 @@ from distillab.data.augment import Augment
 from distillab.data.batch import Batch
 from distillab.data.collection import Collection, DataSpec, fingerprint
 from distillab.data.files import FileTransform, FileViews
+from distillab.data.labels import Labels, check_share, check_source
 from distillab.data.loader import Loader, TensorViews
 from distillab.data.mix import MixedViews, mixed
-from distillab.data.splits import carve, limit
+from distillab.data.splits import carve, check_split, limit
 from distillab.errors import UserError
 
 EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the batch size of a fit
 
 
-class ImageData(LightningDataModule):
+class ImageData(Labels, LightningDataModule):
     """Train, validation and test images with seeded splits, order and views; subclasses say where they come from.
 
     Args:
         name: of the data, for tables.
         cache_dir: keeps decoded images, under data/.
-        split_seed: of the validation split and of `samples`.
+        split_seed: of the validation split, of `samples` and of `labelled`.
         view_seed: of the augmentation.
         validation: fraction of the training images, stratified; 0 leaves no validation loader.
         samples: training images kept after the validation was carved off, stratified; None keeps all.
+        labels: `all`; `teacher` hides the label of every training image.
+        labelled: share of the training images whose label is known, stratified.
         views: the number of the views starts again at 0 after so many epochs; None never repeats one.
         augment: see `distillab.data.augment.Augment`.
         mean, std: per channel in [0, 1]; None measures them on the training images (before `samples`).
@@ -52,6 +55,8 @@ class ImageData(LightningDataModule):
         view_seed: int = 0,
         validation: float = 0.1,
         samples: int | None = None,
+        labels: str = "all",
+        labelled: float = 1.0,
         views: int | None = None,
         augment: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
@@ -61,15 +66,13 @@ class ImageData(LightningDataModule):
         self.name, self.cache_dir = name, cache_dir
         self.split_seed, self.view_seed = split_seed, view_seed
         self.validation, self.samples, self.cycle = validation, samples, views
+        self.label_source, self.labelled = check_source(labels), check_share(labelled)
         self.augment = Augment.of(augment, view_seed)
         self.mixes = self.augment.mixes
         self.mean, self.std = mean, std
         self.batch_size, self.seed, self.views, self.watch = None, 0, 1, "validation"
         self._collection: Collection | None = None
-        if not 0 <= validation < 1:
-            raise UserError(f"data.validation is a fraction from 0 to below 1, not {validation}: data.validation=0.1")
-        if not 0 <= split_seed < 2**32:
-            raise UserError(f"data.split_seed is from 0 to 2**32 - 1, not {split_seed}: data.split_seed=0")
+        check_split(validation, split_seed)
         if not 0 <= view_seed < 2**63:
             raise UserError(f"data.view_seed is from 0 to 2**63 - 1, not {view_seed}: data.view_seed=0")
         if views is not None and views < 1:
@@ -120,6 +123,7 @@ class ImageData(LightningDataModule):
             seed = (self.split_seed, 1)
             rows = limit(rows, self._collection.labels, len(self._spec.classes), self.samples, seed, self.name)
         self._rows = self._rows | {"train": rows}
+        self._hide()
 
     def configure(self, batch_size: int, seed: int, views: int = 1, watch: str = "validation") -> Self:
         """The same data for one fit; tensors are shared.
@@ -175,15 +179,16 @@ class ImageData(LightningDataModule):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Images in train, validation and test."""
+        """Images in train, validation and test; `labelled` ones of train where not all are."""
         self.prepare()
-        return {split: len(self._rows[split]) for split in ("train", "validation", "test")}
+        sizes = {split: len(self._rows[split]) for split in ("train", "validation", "test")}
+        return sizes | ({"labelled": self.labelled_images} if self.hides_labels else {})
 
     @property
     def training_labels(self) -> torch.Tensor:
-        """(n,) int64: the label of every training image, by its index."""
+        """(n,) int64: the label of every training image, by its index; -1 where it is unknown."""
         self.prepare()
-        return self._labels[self._rows["train"]]
+        return self._labels_of("train")[self._rows["train"]]
 
     @property
     def fingerprint(self) -> str:
@@ -194,16 +199,16 @@ class ImageData(LightningDataModule):
         return fingerprint(self._collection, spec, rows, numbers)
 
     def _views(self, split: str, augment: Augment | None) -> TensorViews | FileViews:
-        collection, rows = self._collection, self._rows[split]
+        collection, rows, labels = self._collection, self._rows[split], self._labels_of(split)
         if collection.images is not None:
-            stored = collection.images, self._labels, torch.from_numpy(rows)
+            stored = collection.images, labels, torch.from_numpy(rows)
             if augment is not None and augment.mixes:
                 return MixedViews(*stored, self.view_seed)
             return TensorViews(*stored, augmented=augment is None)
         transform = FileTransform(augment, collection.image_size, self._resize())
         files = [collection.files[row] for row in rows]
         strengthen = augment.strengthen if augment is not None and self.views == 2 else None
-        return FileViews(files, self._labels[rows], collection.channels, transform, self.view_seed, strengthen)
+        return FileViews(files, labels[rows], collection.channels, transform, self.view_seed, strengthen)
 
     def _resize(self) -> int | None:
         return None
@@ -241,4 +246,4 @@ class ImageData(LightningDataModule):
         views = [view.float().div_(255) if view.dtype == torch.uint8 else view for view in views]
         if batch.partners is not None:
             views, labels = mixed(views, batch, self.augment, len(self.spec.classes))
-        return Batch(views, labels, batch.index, batch.number, augmented=True)
+        return Batch(views, labels, batch.index, batch.number, augmented=True, host_index=batch.host_index)

@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from distillab.data.augment import Augment
 from distillab.data.batch import Batch
+from distillab.data.labels import distributions
 from distillab.data.loader import TensorViews
 from distillab.data.views import Stream, random_bits, uniform
 
@@ -61,7 +61,7 @@ def mixed(views: list[Tensor], batch: Batch, augment: Augment, classes: int) -> 
     partners = batch.partners
     weak = augment(partners.views[0], partners.index, partners.number).float().div_(255)
     own, share = shares(augment, batch.index, batch.number, weak.shape[-1])
-    labels, others = (F.one_hot(y, classes).float() for y in (batch.labels, partners.labels))
+    labels, others = (distributions(y, classes) for y in (batch.labels, partners.labels))
     return [mix(view, weak, own) for view in views], mix(labels, others, share)
 
 

@@ -10,6 +10,14 @@ TEST_FRACTION = 0.2
 TEST_SEED = 20150309  # never the user's: the test images stay the same in every study
 
 
+def check_split(validation: float, split_seed: int) -> None:
+    """Raise UserError where the numbers of the validation split are out of range."""
+    if not 0 <= validation < 1:
+        raise UserError(f"data.validation is a fraction from 0 to below 1, not {validation}: data.validation=0.1")
+    if not 0 <= split_seed < 2**32:
+        raise UserError(f"data.split_seed is from 0 to 2**32 - 1, not {split_seed}: data.split_seed=0")
+
+
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
     """Share `total` among classes: one each, the rest in proportion, by largest remainders."""
     exact = (counts - 1) * (total - len(counts)) / max(1, counts.sum() - len(counts))

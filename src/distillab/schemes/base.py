@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from distillab.data.datamodule import ImageData
 from distillab.errors import UserError
+from distillab.evaluation.cost import equal_compute_epochs
+from distillab.evaluation.efficiency import multiply_adds
 from distillab.models.image_model import ImageModel
 from distillab.models.role import build_model
 from distillab.models.spec import ModelSpec
 from distillab.module import Distillation
 from distillab.optim import Recipe
 from distillab.strategies.strategy import Strategy
-from distillab.teachers.measured import Setting, accuracy
-from distillab.teachers.trained import obtain_teacher, train_alone, train_taught
+from distillab.teachers.measured import Setting, accuracy, answers
+from distillab.teachers.trained import ALONE, obtain_teacher, teacher_data, train_alone, train_taught
 
 SEED_STEP = 1000  # between the seeds of one run's networks, so that those of a seed study do not meet
 
@@ -31,6 +33,14 @@ class Run:
     recipe: Recipe
     strategy: Strategy
     setting: Setting
+
+    def __post_init__(self) -> None:
+        alone = self.config.get("strategy") == ALONE and self.data.label_source == "all"
+        if self.data.hides_labels and not self.strategy.needs_teacher and not alone:
+            raise UserError(
+                "the teacher answers for the labels that are unknown, and no term of the strategy reads one; choose one "
+                "that does, e.g. strategy=kd, or data.labels=all data.labelled=1.0"
+            )
 
     @property
     def seed(self) -> int:
@@ -55,7 +65,7 @@ class Run:
         """
         config = self.config["teacher"]
         recipe = Recipe.of(config["recipe"], "teacher.recipe")
-        self.data.with_samples(config["samples"]).configure(recipe.batch_size, 0)
+        teacher_data(self.data, config).configure(recipe.batch_size, 0)
         return self.network(config, "teacher", config["seed"])
 
     def obtain_teacher(self, model: ImageModel, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,11 +73,29 @@ class Run:
         recipe = Recipe.of(config["recipe"], "teacher.recipe")
         return obtain_teacher(model, config, self.data, recipe, self.setting)
 
-    def train_student_alone(self, model: ImageModel, logger: Any = None, title: str | None = None) -> dict[str, Any]:
-        """Train or load the student without a teacher; its record. It is every comparison's baseline."""
+    def train_student_alone(
+        self, model: ImageModel, logger: Any = None, title: str | None = None, epochs: int | None = None
+    ) -> dict[str, Any]:
+        """Train or load the student without a teacher; its record. It is every comparison's baseline.
+
+        It learns from the labelled images alone, in as many steps as from all.
+
+        Args:
+            model: with fresh weights.
+            logger: for a fit that happens now.
+            title: for the lines.
+            epochs: other than the recipe's.
+        """
         title = title or f"{model.spec.name} alone"
-        config = self.config["student"]
-        return train_alone(model, config, self.data, self.recipe, self.seed, title, self.setting, logger)
+        config, recipe = self.config["student"], replace(self.recipe, epochs=epochs or self.recipe.epochs)
+        return train_alone(model, config, self.data.labelled_only(), recipe, self.seed, title, self.setting, logger)
+
+    def train_student_longer(self, teacher: nn.Module) -> dict[str, Any]:
+        """The student alone, trained for what its own and the teacher's passes would have cost; its record."""
+        student = self.student()
+        work = (multiply_adds(network, student.input_shape) for network in (teacher, student))
+        epochs = equal_compute_epochs(self.recipe.epochs, *work)
+        return self.train_student_alone(student, title=f"{student.spec.name} alone, equal compute", epochs=epochs)
 
     def train_taught(
         self, model: ImageModel, config: Mapping[str, Any], teacher: ImageModel, seed: int, title: str
@@ -76,9 +104,13 @@ class Run:
         lesson = (teacher, self.config["strategy"])
         return train_taught(model, config, *lesson, self.data, self.recipe, seed, title, self.setting)
 
-    def accuracy(self, model: nn.Module) -> dict[str, float]:
-        """Top-1 by split."""
-        return accuracy(model, self.data, self.setting)
+    def accuracy(self, model: nn.Module, test: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
+        """Top-1 by split; `test`: the answers on the test images, where they are known."""
+        return accuracy(model, self.data, self.setting, test)
+
+    def answers(self, model: nn.Module, record: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) and labels (N,) on the test images, kept where the network of the record is."""
+        return answers(model, self.data, self.setting, record.get("folder"))
 
 
 class Scheme:
@@ -146,6 +178,23 @@ def refuse_teacherless(run: Run, scheme: str) -> None:
         raise UserError(
             f"scheme={scheme} teaches nobody: no term of the strategy reads a teacher; choose one that does, e.g. "
             f"strategy=kd, or scheme=offline"
+        )
+
+
+def refuse_dtype(run: Run, scheme: str) -> None:
+    """Raise where a dtype is asked for a teacher that the scheme does not have: it has only networks that train."""
+    if dtype := run.config["teacher"].get("dtype"):
+        raise UserError(
+            f"scheme={scheme} has no frozen teacher of its own to hold in {dtype}; choose teacher.dtype=null, or "
+            f"scheme=offline"
+        )
+
+
+def refuse_hidden_labels(run: Run, who: str) -> None:
+    """Raise where labels are unknown, and nobody is ready to answer for them."""
+    if run.data.hides_labels:
+        raise UserError(
+            f"{who} cannot answer for unknown labels; choose scheme=offline, or data.labels=all data.labelled=1.0"
         )
 
 

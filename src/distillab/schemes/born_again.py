@@ -6,7 +6,7 @@ from typing import Any
 
 from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
-from distillab.schemes.base import SEED_STEP, Run
+from distillab.schemes.base import SEED_STEP, Run, refuse_dtype
 from distillab.schemes.plan import Plan, Step
 
 
@@ -33,6 +33,7 @@ class BornAgain(Plan):
 
     def first(self, run: Run) -> tuple[str, ImageModel]:
         """The student, to be trained alone."""
+        refuse_dtype(run, self.name)
         model = run.student()
         return f"{model.spec.name} generation 0", model
 

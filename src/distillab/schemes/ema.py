@@ -11,7 +11,7 @@ from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
-from distillab.schemes.base import Run, Scheme, refuse_teacherless
+from distillab.schemes.base import Run, Scheme, refuse_dtype, refuse_hidden_labels, refuse_teacherless
 
 
 class EMATeacher(FrozenTeacher):
@@ -69,6 +69,8 @@ class EMA(Scheme):
     def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
         """The teacher is of the student's build."""
         refuse_teacherless(run, self.name)
+        refuse_dtype(run, self.name)
+        refuse_hidden_labels(run, "scheme=ema: an average of a student that still learns")
         self.parent = f"average of {student.spec.name}"
         return student.spec
 

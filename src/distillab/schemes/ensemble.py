@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
-from distillab.schemes.base import Run, Scheme, refuse_beyond_logits, refuse_teacherless
+from distillab.schemes.base import Run, Scheme, refuse_beyond_logits, refuse_hidden_labels, refuse_teacherless
 from distillab.teachers.measured import measure_mixture
 
 WEIGHTINGS = ("mean", "confidence")
@@ -99,8 +99,10 @@ class Ensemble(Scheme):
     def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
         """Build all teachers."""
         refuse_teacherless(run, self.name)
+        if self.weighting == "confidence":
+            refuse_hidden_labels(run, "scheme.weighting=confidence: a weighting by labels")
         first = run.config["teacher"]
-        like = {key: first[key] for key in ("recipe", "seed", "samples")}
+        like = {key: first[key] for key in ("recipe", "seed", "samples", "labelled", "dtype") if key in first}
         self.configs = [first]
         for config in self.teachers:
             config = like | config

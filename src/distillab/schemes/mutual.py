@@ -18,7 +18,15 @@ from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
 from distillab.models.taps import Taps
 from distillab.module import Distillation
-from distillab.schemes.base import SEED_STEP, Run, Scheme, fit_arguments, refuse_teacherless
+from distillab.schemes.base import (
+    SEED_STEP,
+    Run,
+    Scheme,
+    fit_arguments,
+    refuse_dtype,
+    refuse_hidden_labels,
+    refuse_teacherless,
+)
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.measured import reached
@@ -65,7 +73,7 @@ class MutualDistillation(Distillation):
         self.taps.remove()
         self.peers = nn.ModuleList(peers[1:])
         needs = strategy.needs("student") | strategy.needs("teacher")
-        self._peer_taps = [Taps(peer, needs) for peer in peers]
+        self.learning = [Taps(peer, needs) for peer in peers]
         for number, ((learner, teacher), own) in enumerate(further.items(), 1):
             own.connect(peers[learner].spec, peers[teacher].spec, self.seed + SEED_STEP * number)
         self.further = nn.ModuleList(further.values())
@@ -82,7 +90,7 @@ class MutualDistillation(Distillation):
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term, over all peers."""
         views = wanted_views(batch, {name: self.strategy.terms[name] for name in names}, self.layout)
-        read = [[taps(images) for images in views] for taps in self._peer_taps]
+        read = [[taps(images) for images in views] for taps in self.learning]
         taught = [[detached(view) for view in outputs] for outputs in read]
         seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
         losses: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -142,6 +150,8 @@ class Mutual(Scheme):
     def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
         """Build the peers; each must be able to learn from each."""
         refuse_teacherless(run, self.name)
+        refuse_dtype(run, self.name)
+        refuse_hidden_labels(run, "scheme=mutual: a peer that still learns")
         check_strategy(run.strategy)
         self.peers = []
         for i, config in enumerate(self.configs or [run.config["student"]]):

@@ -14,7 +14,14 @@ from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
-from distillab.schemes.base import Run, Scheme, refuse_beyond_logits, refuse_teacherless
+from distillab.schemes.base import (
+    Run,
+    Scheme,
+    refuse_beyond_logits,
+    refuse_dtype,
+    refuse_hidden_labels,
+    refuse_teacherless,
+)
 
 SOURCES = ("labels", "student")
 
@@ -83,10 +90,12 @@ class SelfTeaching(Scheme):
     def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
         """Build the teacher."""
         refuse_teacherless(run, self.name)
+        refuse_dtype(run, self.name)
         if self.chosen == "student":
             self.teacher: nn.Module = run.student()
             self.parent = f"{student.spec.name} alone"
         else:
+            refuse_hidden_labels(run, "scheme.source=labels: a teacher that speaks from labels")
             self.teacher = LabelTeacher(student.spec.classes, self.correct)
             self.teacher.tap(run.strategy.needs("teacher"))
             self.parent = self.teacher.spec.name

@@ -9,6 +9,7 @@ from typing import Any
 
 from distillab.data.datamodule import ImageData
 from distillab.distributed import rank, say
+from distillab.errors import UserError
 from distillab.export import save_model
 from distillab.files import file_hash
 from distillab.fit import fit
@@ -16,8 +17,10 @@ from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.image_model import ImageModel
 from distillab.module import Distillation
 from distillab.optim import Recipe
-from distillab.teachers.measured import Setting, about, accuracy, measure, reached, warn_if_weak, weights_hash
+from distillab.teachers.measured import Setting, about, accuracy, answers, measure, reached, warn_if_weak, weights_hash
 
+# They count elsewhere in the key, or not at all.
+NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype")
 ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.0}}
 
 
@@ -44,7 +47,8 @@ def train_alone(
         logger: for a fit that happens now.
 
     Returns:
-        `top1` by split, `seconds`, `epochs`, `epoch`, `checkpoints`, and `reused`: whether it was there before.
+        `top1` by split, `seconds`, `epochs`, `epoch`, `checkpoints`, `folder` in the store, and `reused`: whether it
+        was there before.
     """
     return _train_once(model, config, None, ALONE, {}, data, recipe.alone, seed, title, setting, logger)
 
@@ -75,6 +79,8 @@ def train_taught(
         "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": asdict(teacher.spec)},
         "stages": asdict(model.spec),
     }
+    if data.hides_labels:
+        lesson["labels"] = [data.label_source, data.labelled]
     return _train_once(model, config, teacher, strategy, lesson, data, recipe, seed, title, setting, None)
 
 
@@ -93,12 +99,13 @@ def _train_once(
 ) -> dict[str, Any]:
     """The store's network of this key; `lesson` is what the key owes to a teacher."""
     key = {
-        "model": {k: v for k, v in config.items() if k not in ("recipe", "samples", "seed", "name")},
+        "model": {k: v for k, v in config.items() if k not in NOT_THE_MODEL},
         "data": data.fingerprint,
         "recipe": {k: v for k, v in asdict(recipe).items() if v != getattr(Recipe, k)},  # a new option keeps the key
         "seed": seed,
         "protocol": asdict(setting.protocol),
-        "trainer": {k: setting.trainer[k] for k in ("limit_train_batches", "limit_val_batches", "channels_last")},
+        "trainer": {k: setting.trainer[k] for k in ("limit_train_batches", "limit_val_batches", "channels_last")}
+        | {k: setting.trainer[k] for k in ("compile", "sync_batchnorm") if setting.trainer[k]},  # off keeps the key
         "checkpoint": config.get("checkpoint") and file_hash(config["checkpoint"]),
         **lesson,
     }
@@ -114,14 +121,14 @@ def _train_once(
         record = figures | {"checkpoints": str(folder)}
         if rank == 0:
             save_model(model, folder / "model.safetensors", config, data.spec.classes)
-            record["top1"] = accuracy(model, data, setting)
+            record["top1"] = accuracy(model, data, setting, answers(model, data, setting, str(folder)))
         return record
 
     folder, record, reused = setting.store.once("networks", model.spec.name, key, make)
     if reused:
         file = folder / "model.safetensors"
         load_weights(model.net, read_weights(file)[0], model.spec.name, str(file), "paths.store")
-    return record | {"reused": reused}
+    return record | {"reused": reused, "folder": str(folder)}
 
 
 def obtain_teacher(
@@ -132,26 +139,28 @@ def obtain_teacher(
     Args:
         model: as built from `config`; a checkpoint's weights are in it already.
         config: the teacher's.
-        data: the student's; the teacher may learn from another number of its images (`teacher.samples`).
+        data: the student's; the teacher may learn from others of its images and labels, see `teacher_data`.
         recipe: the teacher's.
         setting: store, protocol, trainer.
 
     Returns:
-        `top1` by split, `source`, `reused`, `seconds`.
+        `top1` by split, `source`, `folder` in the store, `reused`, `seconds`.
     """
     name = model.spec.name
-    ready_made = config.get("checkpoint") or (config.get("pretrained") and _own_head(model, config, data))
+    own, ready_made = teacher_data(data, config), _is_ready_made(config, data)
     if ready_made:
         source = config.get("checkpoint") or "pretrained weights"
-        key = {"weights": weights_hash(model), "data": data.fingerprint, "about": about(model)}
-        _, record, reused = setting.store.once("measured", name, key, lambda _: measure(model, data, setting))
-        record |= {"source": str(source), "seconds": 0.0, "seen_validation": "unknown", "reused": reused}
+        record = _measured(model, config, data, setting)
+        record |= {"source": str(source), "seconds": 0.0, "seen_validation": "unknown"}
     else:
-        own = data.with_samples(config.get("samples"))
         seed = config["seed"]
         say(f"teacher {name}: looked up in {setting.store.root}")
         record = train_alone(model, config, own, recipe, seed, f"teacher {name}", setting)
-        record |= {"source": "trained here", "seen_validation": "no"}
+        bad = own.class_names(config.get("corrupt_classes"))
+        source = "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else "")
+        record |= {"source": source, "seen_validation": "no"}
+        if config.get("dtype"):
+            record |= {k: v for k, v in _measured(model, config, data, setting).items() if k in ("top1", "folder")}
     told = "measured before" if ready_made else "reused from the store"
     how = told if record["reused"] else record["source"]
     say(f"teacher {name}: {reached(record['top1'])} ({how})")
@@ -159,6 +168,35 @@ def obtain_teacher(
     return record
 
 
-def _own_head(model: ImageModel, config: Mapping[str, Any], data: ImageData) -> bool:
-    """Whether pretrained weights already tell the data's classes apart, so that nothing is left to train."""
-    return config.get("classes") is not None or len(data.spec.classes) == 1000
+def _measured(model: ImageModel, config: Mapping[str, Any], data: ImageData, setting: Setting) -> dict[str, Any]:
+    """How good a ready teacher is, in the dtype in which it will teach."""
+    if config.get("dtype"):
+        model.hold_in(config["dtype"])
+    key = {"weights": weights_hash(model), "data": data.fingerprint, "about": about(model)}
+    name = model.spec.name
+    folder, record, reused = setting.store.once("measured", name, key, lambda _: measure(model, data, setting))
+    return record | {"folder": str(folder), "reused": reused}
+
+
+def teacher_data(data: ImageData, config: Mapping[str, Any]) -> ImageData:
+    """What a teacher that is trained here learns from.
+
+    Of so many images (`teacher.samples`) those whose label is known (`teacher.labelled`, which is the student's unless
+    said: a teacher that saw more labels would hand them on), with wrong labels for `teacher.corrupt_classes`.
+
+    Raises:
+        UserError: a number or a class that the data do not have, or a ready-made teacher that is to be corrupted.
+    """
+    if config.get("corrupt_classes") and _is_ready_made(config, data):
+        raise UserError(
+            "teacher.corrupt_classes trains a teacher with wrong labels, and a ready-made one is not trained: "
+            "teacher.checkpoint=null teacher.pretrained=false, or teacher.corrupt_classes=null"
+        )
+    own = data.with_samples(config.get("samples")).labelled_only(config.get("labelled"), "teacher.labelled")
+    return own.with_wrong_labels(config.get("corrupt_classes"))
+
+
+def _is_ready_made(config: Mapping[str, Any], data: ImageData) -> bool:
+    """Whether it comes with weights that tell the data's classes apart, so that nothing is left to train."""
+    own_head = config.get("classes") is not None or len(data.spec.classes) == 1000
+    return bool(config.get("checkpoint") or (config.get("pretrained") and own_head))
