@@ -1,5 +1,6 @@
 """The teacher cache on disk: what is rounded, shared, damaged, full, or of another key."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,3 +137,30 @@ def test_no_room_ends_the_filling_with_one_line(tmp_path, capsys, monkeypatch):
     broken.publish()
     assert not broken.filling and "No space left" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.shard"))
+
+
+def test_files_are_counted_once_and_a_views_growth_is_added(tmp_path, monkeypatch):
+    layout, looks = Layout(10), []
+    monkeypatch.setattr(
+        Path, "rglob", lambda self, pattern, rglob=Path.rglob: looks.append(self) or rglob(self, pattern)
+    )
+    cache = make(tmp_path, layout)
+    for number in range(3):
+        for part in (slice(0, 10), slice(10, 20)):
+            cache.view(number).add(np.arange(20)[part], records(layout, np.arange(20)[part]))
+            cache.publish()
+    assert len(looks) == 1
+    assert cache._bytes_taken() == sum(path.stat().st_size for path in tmp_path.glob("*/*/*.shard"))
+    assert cache.has(2) and not cache.has(3) and not cache.has(2, kind=1)
+
+
+def test_two_kinds_of_a_view_are_published_together(tmp_path):
+    layout = Layout(10)
+    cache = make(tmp_path, layout)
+    for rows in (np.arange(10), np.arange(10, 20)):
+        for kind in (0, 1):
+            cache.view(0, kind).add(rows, records(layout, rows))
+            assert not list(tmp_path.rglob("*.shard"))  # the other kind is no reason to write
+    cache.view(1)
+    assert cache.has(0, 0) and cache.has(0, 1)
+    assert make(tmp_path, layout).view(0, 1).present.all()

@@ -6,6 +6,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from distillab import Distillation
 from distillab.callbacks import Interrupted, StopCleanly
@@ -13,6 +14,7 @@ from distillab.config import conf_dir
 from distillab.data.images import Digits
 from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
+from distillab.teachers import cached
 from distillab.teachers.cached import attach
 
 SETTINGS = {
@@ -32,9 +34,10 @@ def parts(name):
 
 @pytest.fixture
 def made(network, digits):
-    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits):
+    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
         student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
-        module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed)
+        recipe = {"epochs": epochs}
+        module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
         ready = data.configure(64, seed, module.strategy.views)
         attach(module, ready, config, root)
         return module, ready
@@ -106,6 +109,81 @@ def test_other_seeds_and_methods_share_the_views(made, tmp_path):
         assert module.cache.computed == 0
     with pytest.raises(UserError, match=r"cache\.mode=require, and the teacher cache lacks"):
         fit(*made("kd", tmp_path, settings(mode="require")), epochs=3)
+
+
+def test_require_is_refused_before_a_step_where_a_view_is_not_there(made, digits, tmp_path):
+    with pytest.raises(UserError, match=r"lacks 2 of the 2 views that recipe\.epochs=2 reads"):
+        made("kd", tmp_path, settings(mode="require"))
+    fit(*made("kd", tmp_path))
+    made("kd", tmp_path, settings(mode="require"))
+    with pytest.raises(UserError, match=r"lacks 1 of the 3 views .*; fill it with cache\.mode=auto"):
+        made("kd", tmp_path, settings(mode="require"), epochs=3)
+    again = copy.copy(digits)
+    again.cycle = 1  # every epoch reads view 0; the data, and so the key, are others
+    fit(*made("kd", tmp_path, data=again))
+    made("kd", tmp_path, settings(mode="require"), data=again, epochs=9)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make the host wait for a device: a number, or a tensor, that is read off it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name()
+        on_device = any(isinstance(x, torch.Tensor) and x.device.type == "meta" for x in args)
+        to = str((kwargs or {}).get("device", ""))
+        if on_device and (name in ("aten::_local_scalar_dense", "aten::nonzero") or to == "cpu"):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_warm_step_looks_its_samples_up_without_a_look_at_the_device(made, tmp_path):
+    """A meta tensor has no numbers to read, as little as a GPU's has before the GPU is done."""
+    fit(*made("kd", tmp_path))
+    module, data = made("kd", tmp_path)
+    batch = next(iter(data.train_dataloader()))
+    batch = batch.to("meta")
+    assert batch.index.is_meta and batch.host_index is not None
+    views = [view.float() for view in batch.views]
+    with Waits() as waits:
+        (outputs,) = module.cache.outputs(module.teacher, views, batch)
+    assert outputs.logits.is_meta and outputs.logits.shape == (64, 10) and module.cache.read == 64
+    assert waits.seen == []
+    batch.host_index = None
+    with pytest.raises(NotImplementedError), waits:  # without the host's copy it would have to look
+        module.cache.outputs(module.teacher, views, batch)
+
+
+def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_path, monkeypatch):
+    """The copies of a GPU, made up: none has arrived before somebody waits for it."""
+    waited = []
+
+    class Late:
+        def query(self):
+            return False
+
+        def synchronize(self):
+            waited.append(self)
+
+    expected = fit(*made("kd", tmp_path / "a"))
+    monkeypatch.setattr(cached, "to_host", lambda fields: (dict(fields), Late()))
+    module, data = made("kd", tmp_path / "b")
+    weights = fit(module, data)
+    assert same(weights, expected) and len(waited) == 8  # each batch of both epochs
+    monkeypatch.undo()
+    module, data = made("kd", tmp_path / "b", settings(mode="require"))
+    assert same(fit(module, data), expected)
+
+    # The same view again before anything has arrived: nothing is computed twice.
+    monkeypatch.setattr(cached, "to_host", lambda fields: (dict(fields), Late()))
+    again = copy.copy(data)
+    again.cycle = 1
+    module, ready = made("kd", tmp_path / "c", data=again)
+    fit(module, ready)
+    assert module.cache.computed == module.cache.read == 256
 
 
 def test_every_part_of_the_key_counts(made, digits, tmp_path):

@@ -7,6 +7,9 @@ from test_module import STRATEGIES
 from torch import multiprocessing
 from two_processes import COMPARING, EQUAL, UNEQUAL, end_to_end, fitted, input_gradients, models, work
 
+from distillab.distributed import share
+from distillab.errors import UserError
+
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
@@ -92,3 +95,16 @@ def test_a_fit_of_two_processes_is_a_fit_of_one(optimizer, ranks):
     for one in of_both(ranks, optimizer):
         for key, value in expected.items():
             assert_close(one[key], value, key, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batch", "devices", "nearest"), [(63, 2, 64), (64, 3, 63), (1, 4, 4), (10, 4, 8)])
+def test_a_batch_that_does_not_divide_is_refused(batch, devices, nearest):
+    with pytest.raises(UserError, match=rf"does not divide among {devices} devices; recipe\.batch_size={nearest} does"):
+        share(batch, devices, "resnet8")
+
+
+def test_the_share_of_each_device_is_said(capsys):
+    share(64, 2, "resnet8")
+    assert capsys.readouterr().out == "  resnet8  batch 64 = 32 per device on 2 devices\n"
+    share(63, 1, "resnet8")
+    assert capsys.readouterr().out == ""

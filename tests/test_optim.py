@@ -1,4 +1,6 @@
-"""DOT: two steps by hand, SGD where both momenta are one, the fit around it, and what it refuses."""
+"""The linear rule for the rate; DOT: two steps by hand, SGD where both momenta are one, the fit around it, and what it refuses."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +14,38 @@ from distillab.errors import UserError
 from distillab.optim import Recipe, make_optimizer
 
 DOT_RECIPE = {"optimizer": "dot", "lr": 0.05, "weight_decay": 1e-2}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rate"),
+    [
+        ({"batch_size": 256}, 0.1),
+        ({"batch_size": 256, "linear_lr": 64}, 0.4),
+        ({"batch_size": 32, "linear_lr": 64}, 0.05),
+        ({"batch_size": 32, "accumulate": 4, "linear_lr": 64}, 0.2),  # 128 images to a step
+    ],
+)
+def test_the_linear_rule_follows_the_images_of_a_step(recipe, rate):
+    recipe = Recipe.of({"lr": 0.1, **recipe})
+    assert recipe.peak_lr == pytest.approx(rate)
+    for optimizer in ("sgd", "adamw", "dot"):
+        group = make_optimizer(replace(recipe, optimizer=optimizer), [nn.Parameter(torch.zeros(2, 2))]).param_groups[0]
+        assert group["lr"] == pytest.approx(rate)
+
+
+def test_the_linear_rule_is_the_rate_of_a_fit(digits, network):
+    ends = []
+    for recipe in ({"lr": 0.05}, {"lr": 0.2, "linear_lr": 256}, {"lr": 0.2}):
+        recipe = {"optimizer": "sgd", "batch_size": 64} | recipe
+        ends.append(weights(fitted(digits, network, "kd", recipe)))
+    assert_equal(ends[0], ends[1])
+    assert any((ends[0][name] != ends[2][name]).any() for name in ends[0])
+
+
+@pytest.mark.parametrize("value", [0, -64, 1.5, True])
+def test_a_linear_rule_needs_a_batch(value):
+    with pytest.raises(UserError, match=r"recipe\.linear_lr must be a whole number from 1"):
+        Recipe.of({"linear_lr": value})
 
 
 def two_losses(x):

@@ -1,4 +1,4 @@
-"""What happens around the steps: a line per epoch, and an orderly stop on Ctrl-C."""
+"""What happens around the steps: a line and a point of the curves per epoch, and an orderly stop on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from distillab.distributed import say
@@ -43,6 +44,49 @@ class EpochLines(Callback):
         )
 
 
+class Curves(Callback):
+    """Keeps every epoch's figures, those of a run that was stopped and goes on too.
+
+    Attributes:
+        epochs: for each one `epoch` (from 1), `train/loss`, `train/<term>`, `val/top1` and what else was validated,
+            `seconds`.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._before = 0.0  # seconds that the epoch had taken when an earlier call stopped in it
+        self._started: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far, and the seconds of one that is not over."""
+        return {"epochs": list(self.epochs), "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.epochs, self._before = list(state_dict["epochs"]), state_dict["seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Look at the clock: an epoch that goes on does not start."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Look at the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Add the epoch."""
+        losses = pl_module.mean_losses()
+        means = torch.stack(list(losses.values()))  # read together: the host waits for the device once
+        means = trainer.strategy.reduce(means, reduce_op="mean").tolist()
+        named = {f"train/{name}": value for name, value in zip(losses, means, strict=True)}
+        judged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        self.epochs.append({"epoch": trainer.current_epoch + 1, **named, **judged, "seconds": self._seconds()})
+        self._before, self._started = 0.0, None
+
+    def _seconds(self) -> float:
+        return self._before + (time.perf_counter() - self._started if self._started is not None else 0.0)
+
+
 class StopCleanly(Callback):
     """On the first Ctrl-C (or SIGTERM) end the step in hand, save where training stands, and stop.
 
@@ -70,13 +114,21 @@ class StopCleanly(Callback):
         say("stopping after this step; press Ctrl-C again to stop at once, without saving")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save and stop, if asked."""
-        asked = (
-            self.asked if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(self.asked, all=False)
-        )
-        if asked:
+        """Save and stop, if asked; after an epoch's last step its validation comes first, or a resume would skip it."""
+        if not trainer.is_last_batch and self._agreed(trainer):
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Stop, if asked: the checkpoint of the epoch before has been saved."""
+        if self._agreed(trainer):
+            raise Interrupted(f"stopped before epoch {trainer.current_epoch + 1}")
+
+    def _agreed(self, trainer: L.Trainer) -> bool:
+        """Whether any process was asked to stop."""
+        if trainer.world_size == 1:
+            return self.asked
+        return trainer.strategy.reduce_boolean_decision(self.asked, all=False)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Give the signals back."""

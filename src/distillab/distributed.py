@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+from distillab.errors import UserError
+
 world = int(os.environ.get("WORLD_SIZE", "1"))
 rank = int(os.environ.get("RANK", "0"))
 
@@ -51,6 +53,23 @@ def from_first(value: Any) -> Any:
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def share(batch_size: int, devices: int, title: str) -> None:
+    """Say how many images of the global batch each device gets.
+
+    Raises:
+        UserError: they would not get the same number, and the mean of their gradients would not be the batch's.
+    """
+    if devices == 1:
+        return
+    if batch_size % devices:
+        nearest = max(round(batch_size / devices), 1) * devices
+        raise UserError(
+            f"a batch of {batch_size} does not divide among {devices} devices; recipe.batch_size={nearest} does "
+            f"(a teacher has teacher.recipe.batch_size)"
+        )
+    say(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
 
 
 def say(text: str) -> None:

@@ -14,13 +14,15 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
-from distillab.callbacks import EpochLines, StopCleanly
+from distillab.callbacks import Curves, EpochLines, StopCleanly
+from distillab.compiled import Compiled, check
 from distillab.data.datamodule import ImageData
-from distillab.distributed import say
+from distillab.distributed import say, share
 from distillab.files import replacing, writable
 from distillab.module import Distillation
 from distillab.optim import Recipe
 from distillab.protocol import Protocol
+from distillab.step_times import StepTimes
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -57,7 +59,8 @@ def fit(
         logger: a Lightning logger, or None.
 
     Returns:
-        `seconds` of this call, `epochs` trained in all, `epoch` that was selected, `resumed`.
+        `seconds` of this call, `epochs` trained in all, `epoch` that was selected, `resumed`; of all calls together
+        `curves` (as of `Curves`) and the figures of `StepTimes`.
 
     Raises:
         UserError: the loss is not finite, or the folder cannot be written.
@@ -68,9 +71,12 @@ def fit(
     common = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     lines = EpochLines(title)
     selection = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
-    callbacks = [lines, StopCleanly(last), selection, ModelCheckpoint(filename="last", **common)]
+    times, curves = StepTimes(), Curves()  # before the stop, which saves what they know
+    callbacks = [lines, times, curves, StopCleanly(last), selection, ModelCheckpoint(filename="last", **common)]
     if recipe.patience is not None:
-        callbacks.insert(2, EarlyStopping(monitor, mode=mode, patience=recipe.patience))
+        callbacks.append(EarlyStopping(monitor, mode=mode, patience=recipe.patience))
+    if check(trainer["compile"]):
+        callbacks.append(Compiled(trainer["compile"]))
     bar = bool(trainer["progress_bar"]) and sys.stdout.isatty()
     if bar:
         callbacks.append(TQDMProgressBar(leave=False))
@@ -81,6 +87,7 @@ def fit(
         num_nodes=trainer["num_nodes"],
         strategy=trainer["strategy"],
         precision=recipe.precision,
+        sync_batchnorm=trainer["sync_batchnorm"],
         deterministic=trainer["deterministic"],
         gradient_clip_val=recipe.clip,
         accumulate_grad_batches=recipe.accumulate,
@@ -96,6 +103,7 @@ def fit(
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
     )
+    share(recipe.batch_size, engine.world_size, title)
     if resumed:
         say(f"  {title}  goes on from {last}")
     started = time.perf_counter()
@@ -111,4 +119,6 @@ def fit(
         "epochs": engine.current_epoch,
         "epoch": checkpoint["epoch"] + 1,
         "resumed": resumed,
+        "curves": curves.epochs,
+        **times.figures,
     }

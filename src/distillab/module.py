@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
 from distillab.data.batch import Batch
+from distillab.data.labels import answered
 from distillab.dot import DOT, check_kinds
 from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.taps import Taps
-from distillab.optim import Recipe, lr_factor, make_optimizer
+from distillab.optim import Recipe, make_optimizer
+from distillab.phased import Phased
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.tasks import Classification
-from distillab.wiring import call, reached, reached_by_both, show_data, wanted_views
+from distillab.wiring import answer_labels, call, reached, reached_by_both, show_data, wanted_views
 
 if TYPE_CHECKING:
     from distillab.teachers.cached import CachedOutputs
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
 
 
-class Distillation(L.LightningModule):
+class Distillation(Phased):
     """Trains a student with a strategy; works under `train.py` and under any plain `lightning.Trainer`.
 
     Args:
@@ -68,16 +70,19 @@ class Distillation(L.LightningModule):
         check_kinds(self.recipe.optimizer, self.strategy)
         self.strategy.connect(self.student.spec, teacher.spec if teacher is not None else None, seed)
         self.taps = Taps(self.student, self.strategy.needs("student"))
+        self.learning = [self.taps]  # how the step runs each network that learns
         if teacher is not None:
             teacher.tap(self.strategy.needs("teacher"))
         self.task = Classification(self.student.spec.classes)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
         self.cache: CachedOutputs | None = None
+        self.teacher_clock: Any = nullcontext  # a callback may time the teacher
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
+        self.answers = False  # whether the teacher stands in for labels that are unknown
         self.to(memory_format=self.layout)
 
     # ------------------------------------------------------------------ phases
@@ -86,6 +91,7 @@ class Distillation(L.LightningModule):
         """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
         if stage == "fit":
             self.strategy.check_mixed(getattr(self.trainer.datamodule, "mixes", False))
+            answer_labels(self)
             show_data(self)
             self.phases = self.strategy.plan(self.trainer.max_epochs)
             self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}
@@ -95,45 +101,6 @@ class Distillation(L.LightningModule):
                 self._shared = {phase: reached_by_both(self, phase, self._trainable) for phase in self.phases}
             self._enter(self.phases[0])
 
-    def _enter(self, phase: Phase) -> None:
-        """Let exactly the phase's parameters learn."""
-        self.phase = phase
-        for parameter in self._trainable:
-            parameter.requires_grad_(parameter in self._reached[phase])
-        self.train()
-
-    def train(self, mode: bool = True) -> Distillation:
-        """As usual, but a student that a phase does not train keeps its BatchNorm statistics too."""
-        super().train(mode)
-        if self.phase.train == "connectors":
-            self.student.eval()
-        return self
-
-    def on_train_start(self) -> None:
-        """Take up the phase of the epoch in which training starts or goes on."""
-        self._to_epoch(self.current_epoch)
-
-    def on_train_epoch_start(self) -> None:
-        """Enter a new phase where one begins."""
-        self._to_epoch(self.current_epoch)
-        if self.phase.start == self.current_epoch > 0 and self.phase.fresh:
-            self.optimizers(use_pl_optimizer=False).state.clear()
-
-    def _to_epoch(self, epoch: int) -> None:
-        for term in self.strategy.terms.values():
-            term.set_epoch(epoch)
-        phase = next(p for p in reversed(self.phases) if p.start <= epoch)
-        if phase is not self.phase:
-            self._enter(phase)
-            if len(self.phases) > 1:
-                self.print(f"phase {self.phases.index(phase) + 1} of {len(self.phases)}: {', '.join(phase.terms)}")
-            wrapper = self.trainer.strategy
-            if isinstance(
-                wrapper.model, nn.parallel.DistributedDataParallel
-            ):  # it fixed its parameters when it was built
-                wrapper.model = wrapper.model.module
-                wrapper.configure_ddp()
-
     # ------------------------------------------------------------------ steps
 
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
@@ -141,17 +108,20 @@ class Distillation(L.LightningModule):
         terms = {name: self.strategy.terms[name] for name in names}
         views = wanted_views(batch, terms, self.layout)
         student = [self.taps(images) for images in views]
-        asks = self.teacher is not None and any("teacher." in need for term in terms.values() for need in term.needs)
+        reads = any("teacher." in need for term in terms.values() for need in term.needs)
+        asks = self.teacher is not None and (reads or self.answers)
         teacher = self._taught(views, batch) if asks else [SimpleNamespace()] * len(views)
-        seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
+        labels = answered(batch.labels, teacher[0].logits) if self.answers else batch.labels
+        seen = SimpleNamespace(labels=labels, index=batch.index, views=views)
         with torch.autocast(batch.labels.device.type, enabled=False):
             return {name: term.weight * call(term, student, teacher, seen) for name, term in terms.items()}
 
     def _taught(self, views: list[Tensor], batch: Batch) -> list:
         """The teacher's outputs; in training from the cache, if there is one."""
-        if self.cache is not None and self.training:
-            return self.cache.outputs(self.teacher, views, batch)
-        return self.teacher.outputs(views, batch.labels)
+        with self.teacher_clock(len(views) * len(batch.labels)):
+            if self.cache is not None and self.training:
+                return self.cache.outputs(self.teacher, views, batch)
+            return self.teacher.outputs(views, None if self.answers else batch.labels)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
@@ -227,21 +197,9 @@ class Distillation(L.LightningModule):
         """One optimiser over student and connectors, whatever the phase; `on_train_batch_start` sets its rate."""
         return make_optimizer(self.recipe, self._trainable)
 
-    def _set_rate(self, batch_idx: int) -> None:
-        """The learning rate as a function of the place in the schedule, which a phase that starts afresh restarts.
-
-        Not a scheduler: one asks for the number of steps before a checkpoint is restored, and Lightning then sets the
-        loader up too early to give it its place in the epoch back.
-        """
-        starts = [phase.start for phase in self.phases if phase.fresh or phase.start == 0]
-        start = max(epoch for epoch in starts if epoch <= self.current_epoch)
-        end = min((epoch for epoch in starts if epoch > start), default=self.trainer.max_epochs)
-        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches - start
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = self.recipe.lr * lr_factor(self.recipe, epochs / (end - start))
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave a frozen teacher out: it has its own file. What it said so far is published with the state."""
+        checkpoint["losses"] = (self._sums, self._steps)
         if self.cache is not None:
             self.cache.publish()
         if self.teacher is not None and self.teacher.frozen:
@@ -250,6 +208,7 @@ class Distillation(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the live teacher's tensors where the checkpoint has none, so that loading stays strict."""
+        self._sums, self._steps = checkpoint.get("losses", ({}, 0))
         if self.teacher is not None and self.teacher.frozen:
             live = {f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}
             checkpoint["state_dict"] = live | checkpoint["state_dict"]

@@ -27,6 +27,8 @@ class Recipe:
         batch_size: images per step, over all devices together.
         optimizer: sgd, adamw, or dot, which is sgd with two momenta (see `distillab.dot`).
         lr: the highest learning rate.
+        linear_lr: images per optimiser step for which `lr` is meant; with more or fewer it is scaled in proportion
+            (arXiv 1706.02677). None takes `lr` as it is.
         momentum: of sgd, and the middle of dot's two.
         nesterov: of sgd.
         dot_delta: dot's distance of both momenta from the middle.
@@ -44,6 +46,7 @@ class Recipe:
     batch_size: int = 64
     optimizer: str = "adamw"
     lr: float = 3e-3
+    linear_lr: int | None = None
     momentum: float = 0.9
     nesterov: bool = False
     dot_delta: float = 0.075
@@ -72,8 +75,10 @@ class Recipe:
             if key not in known:
                 raise UserError(f'{path} has no "{key}"{did_you_mean(key, known)} (allowed: {", ".join(known)})')
         recipe = cls(**{k: tuple(v) if k == "milestones" else v for k, v in (config or {}).items()})
-        for key in ("epochs", "batch_size", "accumulate"):
+        for key in ("epochs", "batch_size", "accumulate", "linear_lr"):
             value = getattr(recipe, key)
+            if value is None and key == "linear_lr":
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"{path}.{key} must be a whole number from 1, got {value!r}")
         for key in ("lr", "momentum", "dot_delta", "weight_decay", "warmup", "gamma"):
@@ -102,6 +107,11 @@ class Recipe:
             )
 
     @property
+    def peak_lr(self) -> float:
+        """The highest learning rate, for the images that an optimiser step sees."""
+        return self.lr if self.linear_lr is None else self.lr * self.batch_size * self.accumulate / self.linear_lr
+
+    @property
     def alone(self) -> Recipe:
         """The same without a teacher, where dot is sgd: one gradient, one momentum, no number of dot's."""
         optimizer = "sgd" if self.optimizer == "dot" else self.optimizer
@@ -121,10 +131,10 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
     # Lightning cannot clip a fused optimiser's gradients in half precision.
     fused = recipe.clip is None
     if recipe.optimizer == "dot":
-        return DOT(groups, recipe.lr, recipe.momentum, recipe.dot_delta)
+        return DOT(groups, recipe.peak_lr, recipe.momentum, recipe.dot_delta)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
-    return torch.optim.AdamW(groups, recipe.lr, fused=fused)
+        return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
+    return torch.optim.AdamW(groups, recipe.peak_lr, fused=fused)
 
 
 def lr_factor(recipe: Recipe, passed: float) -> float:

@@ -41,6 +41,7 @@ class ImageModel(nn.Module):
         self.net = net
         self.input_shape = tuple(input_shape)
         self.input_size = input_size
+        self.held_in: torch.dtype | None = None
         first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
         expected = first.in_channels if first is not None else self.input_shape[0]
         self.repeats = 3 if expected == 3 and self.input_shape[0] == 1 else 1
@@ -63,5 +64,14 @@ class ImageModel(nn.Module):
             images = F.interpolate(images, (self.input_size,) * 2, mode="bilinear", antialias=True)
         if self.mean is not None:
             images = (images - self.mean) / self.std
-        logits = self.net(images)
+        if self.held_in is None:
+            logits = self.net(images)
+        else:
+            with torch.autocast(images.device.type, enabled=False):  # in this dtype, whatever the student learns in
+                logits = self.net(images.to(self.held_in)).float()
         return logits if self.class_order is None else logits[:, self.class_order]
+
+    def hold_in(self, dtype: str) -> None:
+        """Keep and run the network in bfloat16, float16 or float32; its logits are float32 in any case."""
+        self.held_in = getattr(torch, dtype)
+        self.net.to(self.held_in)

@@ -12,6 +12,7 @@ from distillab.errors import UserError
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.image_model import ImageModel
 
+DTYPES = (None, "bfloat16", "float16", "float32")  # in which a frozen teacher can be held
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "input_size": 224}
 
 
@@ -37,6 +38,11 @@ def build_model(
     Raises:
         UserError: the config does not give such a model, or the checkpoint does not fit it.
     """
+    if config.get("dtype") not in DTYPES:
+        raise UserError(
+            f'{role}.dtype must be one of {", ".join(map(str, DTYPES[1:]))} or null, got "{config["dtype"]}"; '
+            f"{role}.dtype=bfloat16 halves a teacher's memory"
+        )
     weights, known = {}, {}
     if config.get("checkpoint"):
         weights, known = read_weights(config["checkpoint"], f"{role}.checkpoint")

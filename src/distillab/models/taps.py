@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from distillab.errors import UserError
@@ -29,7 +30,7 @@ class Taps:
     """
 
     def __init__(self, model: ImageModel, needs: Iterable[str]) -> None:
-        self.model = model
+        self.model = self.run = model
         self.needs = frozenset(needs)
         self.caught: dict[str, Tensor] = {}
         self.stages = model.spec.stages
@@ -93,7 +94,7 @@ class Taps:
         `logits` (N, classes), `head` what turns the embedding into logits (its `weight` and `bias`), `norms` the BatchNorm before
         each stage's last activation (None where there is none).
         """
-        logits = self.model(images)
+        logits = self.run(images)
         read = SimpleNamespace()
         if "logits" in self.needs:
             read.logits = logits
@@ -114,8 +115,13 @@ class Taps:
         if "norms" in self.needs:
             found["norms"] = self.norms
         if "head" in self.needs:
-            found["head"] = self.head if self.order is None else _ordered(self.head, self.order)
+            plain = self.order is None and self.model.held_in is None
+            found["head"] = self.head if plain else _ordered(self.head, self.order)
         return found
+
+    def compile(self) -> None:
+        """From now on run the model through torch.compile; who calls the model itself does not."""
+        self.run = torch.compile(self.model)
 
     def remove(self) -> None:
         """Take all hooks off."""
@@ -123,9 +129,12 @@ class Taps:
             handle.remove()
 
 
-def _ordered(head: nn.Module, order: Tensor) -> SimpleNamespace:
-    """A head's weight and bias in the data's class order."""
-    return SimpleNamespace(weight=head.weight[order], bias=None if head.bias is None else head.bias[order])
+def _ordered(head: nn.Module, order: Tensor | None) -> SimpleNamespace:
+    """A head's weight and bias in the data's class order, in float32 at least."""
+    rows = slice(None) if order is None else order
+    dtype = torch.promote_types(head.weight.dtype, torch.float32)
+    bias = None if head.bias is None else head.bias[rows].to(dtype)
+    return SimpleNamespace(weight=head.weight[rows].to(dtype), bias=bias)
 
 
 def as_map(output: Tensor, stage: Stage) -> Tensor:

@@ -116,4 +116,5 @@ def norm_margin(norm: nn.BatchNorm2d) -> Tensor:
     """`ofd_margin` of a BatchNorm; one without scale and shift gives deviation 1 and mean 0."""
     if norm.weight is None:
         return ofd_margin(torch.ones(norm.num_features), torch.zeros(norm.num_features))
-    return ofd_margin(norm.weight, norm.bias)
+    dtype = torch.promote_types(norm.weight.dtype, torch.float32)  # of a teacher that is held in half precision
+    return ofd_margin(norm.weight.to(dtype), norm.bias.to(dtype))

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -187,7 +188,7 @@ def frozen_head(model: ImageModel) -> nn.Linear:
     head = model.net.get_submodule(model.spec.head)
     order = slice(None) if model.class_order is None else model.class_order
     weight, bias = head.weight.detach()[order], head.bias
-    place = {"device": weight.device, "dtype": weight.dtype}
+    place = {"device": weight.device, "dtype": torch.promote_types(weight.dtype, torch.float32)}
     copied = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, **place)
     copied.weight.data.copy_(weight)
     if bias is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +22,12 @@ from distillab.teachers.layout import Layout
 CACHE_VERSION = 1  # goes up when the same key would hold other bytes
 SHARD = 32768  # samples in a file
 MAGIC = b"distillab cache\n"
+RECOUNT = 60  # seconds
+
+
+def shard_name(start: int) -> str:
+    """The file of the samples from `start` on."""
+    return f"{start:09d}.shard"
 
 
 class View:
@@ -64,12 +72,16 @@ class View:
             shard[index[inside] - start] = records[inside]
         self.present[index] = self.fresh[index] = True
 
-    def publish(self) -> None:
+    def publish(self) -> int:
         """Write what was added, together with what others published meanwhile; files are replaced, never changed.
+
+        Returns:
+            The bytes by which the files grew.
 
         Raises:
             OSError: there is no space, or no permission.
         """
+        grown = 0
         for start in (int(s) for s in np.unique(np.flatnonzero(self.fresh) // SHARD) * SHARD):
             part = slice(start, start + self._count(start))
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,9 +91,12 @@ class View:
                     there = theirs[0] & ~self.fresh[part]
                     self._shards[start][there] = theirs[1][there]
                     self.present[part] |= theirs[0]
+                grown -= self._file(start).stat().st_size if self._file(start).exists() else 0
                 self._write(start)
+                grown += self._file(start).stat().st_size
             self.fresh[part] = False
             self._open(start)
+        return grown
 
     def bytes(self) -> int:
         """What the whole view takes on disk."""
@@ -91,7 +106,7 @@ class View:
         return min(SHARD, self.samples - start)
 
     def _file(self, start: int) -> Path:
-        return self.folder / f"{start:09d}.shard"
+        return self.folder / shard_name(start)
 
     def _open(self, start: int) -> None:
         loaded = self._load(start)
@@ -148,32 +163,53 @@ class TeacherCache:
         self.key = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
         self.filling = True
-        self._view: tuple[tuple[int, int], View] | None = None
+        self._number: int | None = None
+        self._views: dict[int, View] = {}  # of this number, by kind
+        self._taken, self._counted = 0, -math.inf
 
     def view(self, number: int, kind: int = 0) -> View:
         """View `number` of kind 0 (weak) or 1 (strong); what was added to the one before is published first."""
-        if self._view is None or self._view[0] != (number, kind):
+        if number != self._number:
             self.publish()
-            folder = self.root / self.key / f"{number:06d}-{kind}"
-            self._view = (number, kind), View(folder, self.layout, self.samples, f"{self.key}/{number}/{kind}")
-        return self._view[1]
+            self._number, self._views = number, {}
+        if kind not in self._views:
+            folder = self._folder(number, kind)
+            self._views[kind] = View(folder, self.layout, self.samples, f"{self.key}/{number}/{kind}")
+        return self._views[kind]
+
+    def has(self, number: int, kind: int = 0) -> bool:
+        """Whether all files of a view are there; how full they are, only reading them says."""
+        starts = range(0, self.samples, SHARD)
+        return all((self._folder(number, kind) / shard_name(start)).is_file() for start in starts)
+
+    def _folder(self, number: int, kind: int) -> Path:
+        return self.root / self.key / f"{number:06d}-{kind}"
 
     def publish(self) -> None:
         """Write what was added, if there is room; where there is not, the filling ends and training goes on."""
-        view = self._view and self._view[1]
-        if view is None or not self.filling or not view.fresh.any():
-            return
+        for view in self._views.values():
+            if self.filling and view.fresh.any():
+                self._publish(view)
+
+    def _publish(self, view: View) -> None:
         try:
-            taken = sum(path.stat().st_size for path in self.root.rglob("*.shard"))
+            taken = self._bytes_taken()
             if taken + view.bytes() > self.limit:
                 self._end(
                     f"{taken / 1e9:.2f} GB are taken, a view takes {view.bytes() / 1e9:.2f} GB, and cache.limit_gb is "
                     f"{self.limit / 1e9:g}; raise it, or set cache.dtype=float16, cache.top_k=8 or data.views=8"
                 )
                 return
-            view.publish()
+            self._taken += view.publish()
         except OSError as error:
             self._end(f"{view.folder} cannot be written ({error.strerror or error})")
+
+    def _bytes_taken(self) -> int:
+        """Bytes of all caches below `root`: to look at every file costs time, so others' are counted now and then."""
+        now = time.monotonic()
+        if now - self._counted > RECOUNT:
+            self._taken, self._counted = sum(path.stat().st_size for path in self.root.rglob("*.shard")), now
+        return self._taken
 
     def _end(self, reason: str) -> None:
         self.filling = False

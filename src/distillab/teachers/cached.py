@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from distillab.data.batch import Batch
@@ -16,7 +18,7 @@ from distillab.distributed import say
 from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.module import Distillation
-from distillab.teachers.cache import TeacherCache
+from distillab.teachers.cache import TeacherCache, View
 from distillab.teachers.layout import Layout
 from distillab.teachers.measured import about, weights_hash
 
@@ -39,6 +41,7 @@ class CachedOutputs:
     def __init__(self, cache: TeacherCache, require: bool = False) -> None:
         self.cache, self.require = cache, require
         self.read = self.computed = 0
+        self._under_way: list[Arrival] = []
 
     def outputs(self, teacher: FrozenTeacher, views: list[Tensor], batch: Batch) -> list[SimpleNamespace]:
         """What `teacher.outputs` gives for the views, a namespace per view.
@@ -46,7 +49,9 @@ class CachedOutputs:
         Raises:
             UserError: a sample is missing, and `require` is set.
         """
-        index = batch.index.cpu().numpy()
+        index = batch.host_index if batch.host_index is not None else batch.index.cpu().numpy()
+        if any(one.number != batch.number or np.isin(one.index, index).any() for one in self._under_way):
+            self._land(wait=True)
         found = []
         for kind, images in enumerate(views):
             view = self.cache.view(batch.number, kind)
@@ -60,7 +65,7 @@ class CachedOutputs:
             found.append(outputs)
         return found
 
-    def _run(self, teacher: FrozenTeacher, images: Tensor, batch: Batch, view: Any, index: np.ndarray) -> Any:
+    def _run(self, teacher: FrozenTeacher, images: Tensor, batch: Batch, view: View, index: np.ndarray) -> Any:
         if self.require:
             missing = int((~view.present[index]).sum())
             raise UserError(
@@ -69,16 +74,29 @@ class CachedOutputs:
             )
         self.computed += len(index)
         (live,) = teacher.outputs([images], batch.labels)
-        records = self.cache.layout.encode(live)
+        layout = self.cache.layout
+        fields = layout.narrow(live)
         known = view.present[index]
         if known.any():
-            records[known] = view.read(index[known])
+            rows = torch.from_numpy(np.flatnonzero(known)).to(images.device)
+            for name, values in layout.unpack(view.read(index[known]), images.device).items():
+                fields[name] = fields[name].index_copy(0, rows, values)
         if self.cache.filling:
-            view.add(index, records)
-        return self.cache.layout.decode(records, images.device)
+            self._under_way.append(Arrival(view, batch.number, index, *to_host(fields)))
+            self._land()
+        return layout.widen(fields)
+
+    def _land(self, wait: bool = False) -> None:
+        """Take up what has come back from the device; what is still on its way only where `wait` is set."""
+        while self._under_way and (wait or self._under_way[0].here()):
+            one = self._under_way.pop(0)
+            if one.event is not None:
+                one.event.synchronize()
+            one.view.add(one.index, self.cache.layout.pack(one.fields))
 
     def publish(self) -> None:
         """Let other runs see what this one added."""
+        self._land(wait=True)
         self.cache.publish()
 
     @property
@@ -86,6 +104,33 @@ class CachedOutputs:
         """For the result: samples `read` and `computed`, bytes of a sample."""
         size = self.cache.layout.record.itemsize
         return {"read": self.read, "computed": self.computed, "bytes_per_sample": size, "key": self.cache.key}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A batch's outputs on their way from the device to the host."""
+
+    view: View
+    number: int
+    index: np.ndarray
+    fields: Mapping[str, Tensor]
+    event: torch.cuda.Event | None
+
+    def here(self) -> bool:
+        """Whether they have arrived."""
+        return self.event is None or self.event.query()
+
+
+def to_host(fields: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.cuda.Event | None]:
+    """The fields in the host's memory, and the event after which they are whole; None: they are so now."""
+    if next(iter(fields.values())).device.type != "cuda":
+        return {name: values.cpu() for name, values in fields.items()}, None
+    copies = {name: torch.empty_like(values, device="cpu", pin_memory=True) for name, values in fields.items()}
+    for name, values in fields.items():
+        copies[name].copy_(values, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    return copies, event
 
 
 def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], root: Path) -> None:
@@ -125,8 +170,25 @@ def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], roo
         "precision": config["recipe"]["precision"],
         "channels_last": config["trainer"]["channels_last"],
     }
+    if config["trainer"].get("compile") == "both":
+        key["compiled"] = True
     cache = TeacherCache(root, key, layout, data.sizes["train"], 1e9 * settings["limit_gb"])
+    if settings["mode"] == "require":
+        _check_views(cache, module, data)
     module.cache = CachedOutputs(cache, settings["mode"] == "require")
+
+
+def _check_views(cache: TeacherCache, module: Distillation, data: ImageData) -> None:
+    """Raise where a view that the fit will read is not there at all."""
+    if module.strategy.phases:  # in some of them nobody may ask the teacher
+        return
+    epochs = module.recipe.epochs
+    numbers = range(min(epochs, data.cycle or epochs))
+    if lacking := sum(not cache.has(number) for number in numbers):
+        raise UserError(
+            f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(numbers)} views that "
+            f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
+        )
 
 
 def _reason(module: Distillation, layout: Layout) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -53,36 +55,60 @@ class Layout:
 
     def encode(self, outputs: SimpleNamespace) -> np.ndarray:
         """Logits (N, classes) and, where kept, the embedding (N, d), as N records."""
-        logits = outputs.logits.detach().float()
-        records = np.zeros(len(logits), self.record)
-        if self.top_k is None:
-            records["logits"] = self._narrow(logits)
-        else:
-            top, place = logits.log_softmax(-1).topk(self.top_k)
-            others = logits.scatter(-1, place, -torch.inf).logsumexp(-1) - logits.logsumexp(-1)
-            records["top"], records["place"] = self._narrow(top), place.cpu().numpy()
-            records["rest"] = self._narrow(others - np.log(self.classes - self.top_k))
-        if self.embedding is not None:
-            records["embedding"] = self._narrow(outputs.embedding.detach().float())
-        return records
-
-    def _narrow(self, values: Tensor) -> np.ndarray:
-        most = np.finfo(self.dtype).max  # float16 ends at 65504; infinity would be no logit
-        return values.clamp(-float(most), float(most)).cpu().numpy().astype(self.dtype)
+        return self.pack(self.narrow(outputs))
 
     def decode(self, records: np.ndarray, device: torch.device | str = "cpu") -> SimpleNamespace:
         """The outputs that records hold, in float32; with `top_k` the other classes share what is left equally."""
+        return self.widen(self.unpack(records, torch.device(device)))
 
-        def tensor(name: str) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(records[name]).astype(np.float32)).to(device)
+    def narrow(self, outputs: SimpleNamespace) -> dict[str, Tensor]:
+        """The outputs as the fields of N records, rounded as they are stored; they stay on their device."""
+        logits = outputs.logits.detach().float()
+        if self.top_k is None:
+            fields = {"logits": self._round(logits)}
+        else:
+            top, place = logits.log_softmax(-1).topk(self.top_k)
+            others = logits.scatter(-1, place, -torch.inf).logsumexp(-1) - logits.logsumexp(-1)
+            rest = others - math.log(self.classes - self.top_k)
+            fields = {"top": self._round(top), "rest": self._round(rest), "place": place}
+        if self.embedding is not None:
+            fields["embedding"] = self._round(outputs.embedding.detach().float())
+        return fields
 
+    def _round(self, values: Tensor) -> Tensor:
+        dtype = getattr(torch, self.dtype)
+        most = torch.finfo(dtype).max  # float16 ends at 65504; infinity would be no logit
+        return values.clamp(-most, most).to(dtype)
+
+    def widen(self, fields: Mapping[str, Tensor]) -> SimpleNamespace:
+        """The outputs in float32 that the fields of N records stand for."""
         found = SimpleNamespace()
         if self.top_k is None:
-            found.logits = tensor("logits")
+            found.logits = fields["logits"].float()
         else:
-            place = torch.from_numpy(records["place"].astype(np.int64)).to(device)
-            logits = tensor("rest")[:, None].expand(-1, self.classes)
-            found.logits = logits.scatter(-1, place, tensor("top"))
+            logits = fields["rest"].float()[:, None].expand(-1, self.classes)
+            found.logits = logits.scatter(-1, fields["place"], fields["top"].float())
         if self.embedding is not None:
-            found.embedding = tensor("embedding")
+            found.embedding = fields["embedding"].float()
         return found
+
+    def pack(self, fields: Mapping[str, Tensor]) -> np.ndarray:
+        """N records of fields that lie on the host."""
+        records = np.zeros(len(next(iter(fields.values()))), self.record)
+        for name, values in fields.items():
+            records[name] = values.numpy()
+        return records
+
+    def unpack(self, records: np.ndarray, device: torch.device) -> dict[str, Tensor]:
+        """The fields of records, on a device; the host does not wait until they are there."""
+        fields = {}
+        for name in self.record.names:
+            values = np.ascontiguousarray(records[name])
+            fields[name] = _sent(torch.from_numpy(values.astype(np.int64) if name == "place" else values), device)
+        return fields
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)  # CUDA waits for all its work before it reads other memory

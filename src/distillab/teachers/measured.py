@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distillab.data.datamodule import ImageData
 from distillab.distributed import say, warn
 from distillab.evaluation.metrics import best_class_order, predict, top1
+from distillab.files import replacing, writable
 from distillab.models.image_model import ImageModel
 from distillab.protocol import Protocol
 from distillab.teachers.store import Store
@@ -33,10 +35,40 @@ class Setting:
         return "cuda" if torch.cuda.is_available() and self.trainer["accelerator"] != "cpu" else "cpu"
 
 
-def accuracy(model: nn.Module, data: ImageData, setting: Setting) -> dict[str, float]:
-    """Top-1 on the validation images (where there are any) and, once, on the test images."""
-    splits = [split for split in ("validation", "test") if data.sizes[split]]
-    return {split: top1(*predict(model, data, split, setting.device)) for split in splits}
+def accuracy(
+    model: nn.Module, data: ImageData, setting: Setting, test: tuple[Tensor, Tensor] | None = None
+) -> dict[str, float]:
+    """Top-1 on the validation images (where there are any) and, once, on the test images.
+
+    `test`: the model's answers there, where they are known already.
+    """
+    figures = {}
+    if data.sizes["validation"]:
+        figures["validation"] = top1(*predict(model, data, "validation", setting.device))
+    return figures | {"test": top1(*(test or predict(model, data, "test", setting.device)))}
+
+
+def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | None = None) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) and labels (N,) on the test images; a network of the store answers them once.
+
+    Args:
+        model: images → logits, with its trained weights.
+        data: whose test images are asked.
+        setting: store, protocol, trainer.
+        folder: the network's in the store; None asks anew.
+
+    Raises:
+        UserError: the store cannot be written.
+    """
+    if folder is None:
+        return predict(model, data, "test", setting.device)
+    file = Path(folder) / "test.npz"
+    if not file.is_file():
+        logits, labels = predict(model, data, "test", setting.device)
+        with writable(file.parent, "paths.store=…"), replacing(file) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, logits=logits.numpy(), labels=labels.numpy())
+    with np.load(file) as kept:
+        return torch.from_numpy(kept["logits"]), torch.from_numpy(kept["labels"])
 
 
 def reached(figures: Mapping[str, float]) -> str:
@@ -56,7 +88,7 @@ def measure_mixture(
         setting: store, protocol, trainer.
 
     Returns:
-        `top1` by split, `reused`.
+        `top1` by split, `reused`, `folder` in the store.
     """
     key = {"members": [(weights_hash(m), about(m)) for m in members], "data": data.fingerprint}
     name = mixture.spec.name
@@ -64,9 +96,9 @@ def measure_mixture(
     def make(folder: Path) -> dict[str, Any]:
         return {"top1": accuracy(mixture, data, setting)}
 
-    _, record, reused = setting.store.once("measured", name, key, make)
+    folder, record, reused = setting.store.once("measured", name, key, make)
     say(f"teachers {name} together: {reached(record['top1'])}")
-    return record | {"reused": reused}
+    return record | {"reused": reused, "folder": str(folder)}
 
 
 def measure(model: ImageModel, data: ImageData, setting: Setting) -> dict[str, Any]:
@@ -107,6 +139,7 @@ def about(model: ImageModel) -> dict[str, Any]:
         "std": _numbers(model.std),
         "size": model.input_size,
         "order": order,
+        **({"dtype": str(model.held_in)} if model.held_in is not None else {}),  # without one the keys stay
     }
 
 
@@ -114,8 +147,12 @@ def weights_hash(model: ImageModel) -> str:
     """A hash of all weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.net.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode() + _bytes(tensor))
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16
 
 
 def _numbers(values: torch.Tensor | None) -> list[float] | None:

@@ -1,0 +1,149 @@
+"""Where the seconds of a fit go: teacher, data, student, validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+EVERY = 50  # steps between measured ones on a device that works on while the host goes ahead
+FIRST = 1  # of the measured steps; the very first one also compiles and picks kernels
+TOTALS = ("loop", "validation", "other", "steps", "computed", "replayed")
+MEASURED = ("measured_steps", "step_seconds", "teacher_seconds", "computing_seconds", "computing_samples")
+
+
+class StepTimes(Callback):
+    """Adds up the seconds of a fit by what they were spent on, also over a stop and a resume.
+
+    On the CPU every step is measured. On a GPU the host does not wait for the device, so every 50th step is measured
+    with the device synchronised and stands for the others; what is left of the loop is waiting for data. With several
+    processes each has its own figures.
+    """
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = dict.fromkeys(TOTALS + MEASURED, 0)
+        self.device = torch.device("cpu")
+        self.measuring = False
+        self._since = self._step_started = perf_counter()
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For a fit's record.
+
+        Returns:
+            `time`: seconds in `teacher` (its forward passes, or their replay), `data` (waiting for a batch, its
+            augmentation too), `student` (the rest of the step), `validation` and `other` (start, checkpoints);
+            `teacher_seconds_computed`: of the forward passes alone; `teacher_samples_computed` and
+            `teacher_samples_replayed`: teacher outputs, one per sample and view.
+        """
+        sums = self.totals
+        scale = sums["steps"] / sums["measured_steps"] if sums["measured_steps"] else 0.0
+        if scale:  # the measured steps cannot stand for more than the loop took
+            scale = min(scale, sums["loop"] / sums["step_seconds"])
+        teacher, step = scale * sums["teacher_seconds"], scale * sums["step_seconds"]
+        each = sums["computing_seconds"] / sums["computing_samples"] if sums["computing_samples"] else 0.0
+        return {
+            "time": {
+                "teacher": teacher,
+                "data": max(0.0, sums["loop"] - step),
+                "student": step - teacher,
+                "validation": float(sums["validation"]),
+                "other": float(sums["other"]),
+            },
+            "teacher_seconds_computed": each * sums["computed"],
+            "teacher_samples_computed": int(sums["computed"]),
+            "teacher_samples_replayed": int(sums["replayed"]),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return dict(self.totals)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.totals |= state_dict
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Start the clock."""
+        self._since = perf_counter()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Ask the module to have its teacher timed."""
+        self.device = pl_module.device
+        pl_module.teacher_clock = partial(self._teacher, pl_module)
+        self._lap("other")
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """End what came between two epochs."""
+        self._lap("other")
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """The batch is here."""
+        self.measuring = self.device.type == "cpu" or self.totals["steps"] % EVERY == FIRST
+        if self.measuring:
+            self._synchronize()
+        self._lap("loop")
+        self._step_started = self._since
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """The step is done."""
+        if self.measuring:
+            self._synchronize()
+        self._lap("loop")
+        self.totals["steps"] += 1
+        if self.measuring:
+            self.totals["measured_steps"] += 1
+            self.totals["step_seconds"] += self._since - self._step_started
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """End the training steps before it."""
+        self._synchronize()
+        self._lap("loop")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """End the validation."""
+        self._synchronize()
+        self._lap("validation")
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Count the lines and logs of the epoch's end, before the checkpoint keeps the sums."""
+        self._lap("other")
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Stop the clock."""
+        self._lap("other")
+        pl_module.teacher_clock = nullcontext
+
+    @contextmanager
+    def _teacher(self, pl_module: Any, samples: int) -> Iterator[None]:
+        """Time one call for the teacher's outputs, and count how many were computed."""
+        before = pl_module.cache.computed if pl_module.cache is not None else 0
+        if self.measuring:
+            self._synchronize()
+        started = perf_counter()
+        yield
+        if self.measuring:
+            self._synchronize()
+        seconds = perf_counter() - started
+        computed = pl_module.cache.computed - before if pl_module.cache is not None else samples
+        self.totals["computed"] += computed
+        self.totals["replayed"] += samples - computed
+        if self.measuring:
+            self.totals["teacher_seconds"] += seconds
+            if computed:
+                self.totals["computing_seconds"] += seconds
+                self.totals["computing_samples"] += computed
+
+    def _lap(self, part: str) -> None:
+        now = perf_counter()
+        self.totals[part] += now - self._since
+        self._since = now
+
+    def _synchronize(self) -> None:
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
