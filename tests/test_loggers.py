@@ -4,14 +4,13 @@ import csv
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
 from made_results import made
 
 from distillab.errors import UserError
-from distillab.tracking import loggers
+from distillab.tracking import loggers, wandb_run
 
 
 def wandb_records(folder):
@@ -48,73 +47,148 @@ def no_account(monkeypatch, tmp_path):
     wbauth.unauthenticate_session()  # W&B keeps a key that it found for the rest of the process
 
 
-def test_offline_run_holds_config_summary_and_student(no_account, tmp_path, capfd):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "student.safetensors").write_bytes(b"weights")
-    config = {"seed": 3, "recipe": {"epochs": 2}}
-    logger = loggers.build(SETTINGS, tmp_path / "run", config, "a name", "a sweep")
-    logger.log_metrics({"val/accuracy": 0.5, "val/accuracy_best": 0.5}, step=1)
-    loggers.log_summary(logger, made())
-    where = loggers.finish(logger, 0)
-    assert re.fullmatch(r"wandb sync .*/run/wandb/offline-run-\S+", where)
-    assert capfd.readouterr() == ("", "")
+def judged(strategy="kd", seed=0, **changes):
+    """A result with every figure that a run may have."""
+    result = made(strategy, seeds={"seed": seed, "teacher": 7, "split": 0}, scheme="offline", **changes)
+    result["config_hash"] = f"{strategy}-{seed}-{result['student']['name']}"
+    result["student"] |= {
+        "top5": 0.99, "nll": 0.21, "brier": 0.08, "calibration_error": 0.03, "balanced_accuracy": 0.94,
+        "macro_f1": 0.93, "throughput": 800.0, "against_teacher": {"agreement": 0.96, "kl": 0.1},
+        "curves": [{"epoch": 1, "train/loss": 1.5, "val/top1": 0.91}, {"epoch": 2, "train/loss": 1.0, "val/top1": 0.9},
+                   {"epoch": 3, "train/loss": 0.9}],
+    }  # fmt: skip
+    return result
 
-    configs, summary, runs, artifacts, exits = {}, {}, [], [], []
-    deadline = time.monotonic() + 20
-    records = []
-    while not {"run", "exit"} <= {record.WhichOneof("record_type") for record in records}:
-        assert time.monotonic() < deadline, [record.WhichOneof("record_type") for record in records]
-        records = list(wandb_records(tmp_path / "run"))  # W&B's own process may still be writing
-    for record in records:
+
+NUMBERS = {
+    "top1": 0.95, "top5": 0.99, "nll": 0.21, "brier": 0.08, "calibration_error": 0.03, "balanced_accuracy": 0.94,
+    "macro_f1": 0.93, "parameters": 78_042, "multiply_adds": 3_121_680, "latency_ms": 1.25, "size_bytes": 312_168,
+    "throughput": 800.0, "gain": pytest.approx(0.02), "gap_closed": pytest.approx(0.5), "agreement": 0.96,
+    "teacher_top1": 0.97, "baseline_top1": 0.93, "val/top1_best": 0.91,
+}  # fmt: skip
+LABELS = {"strategy": "kd", "student": "resnet8", "teacher": "resnet34", "scheme": "offline", "data": "digits",
+          "protocol": "standard", "seed": 0}  # fmt: skip
+
+
+def read(items):
+    """Keys and values of a record; an image's or a table's fields come one by one."""
+    found = {}
+    for item in items:
+        *outer, last = item.nested_key or [item.key]
+        place = found
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = json.loads(item.value_json)
+    return found
+
+
+def test_an_offline_run_holds_all_that_was_promised(no_account, tmp_path, capfd):
+    import wandb
+    from PIL import Image
+
+    folder = tmp_path / "runs" / "digits" / "kd-0-resnet8"
+    folder.mkdir(parents=True)
+    shipped = {"student.safetensors": b"weights", "result.json": b"{}", "README.md": b"# card"}
+    for name, content in shipped.items():
+        (folder / name).write_bytes(content)
+    Image.new("RGB", (8, 4)).save(folder / "limits.png")
+    Image.new("RGB", (6, 3)).save(tmp_path / "runs" / "accuracy_vs_parameters.png")
+    config = {"seed": 3, "strategy": {"ce": {"weight": 0.1}}, "recipe": {"epochs": 2}}
+    logger = loggers.build(SETTINGS, folder, config, "a name", "a sweep")
+    for step in (1, 2):
+        logger.log_metrics({"train/loss": 2.0 / step, "val/top1": 0.4 * step}, step=step)
+    other = judged("dkd", student=("resnet14", 175_258), top1=0.96, baseline=0.94)
+    alone = judged("none", top1=0.93, baseline=None, teacher=None)  # the same point as the baseline of the others
+    strangers = judged("crd", data={"name": "cifar10"}), judged("crd", protocol="paper")
+    loggers.log_summary(logger, judged(), [other, alone, judged(), *strangers])
+    where = loggers.finish(logger, 0)
+    # W&B's own process may write the last records after `finish` has returned; it has written all when it has ended.
+    wandb.teardown()
+    assert re.fullmatch(r"wandb sync .*/kd-0-resnet8/wandb/offline-run-\S+", where)
+    assert capfd.readouterr() == ("", "")
+    assert wandb.run is None and "WANDB_MODE" not in os.environ
+
+    configs, summary, history, runs, artifacts, exits = {}, {}, [], [], [], []
+    for record in wandb_records(folder):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             runs.append(record.run)
-            configs |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            configs |= read(record.run.config.update)
+        elif kind == "config":
+            configs |= read(record.config.update)
         elif kind == "summary":
-            summary |= {
-                item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update
-            }
+            summary |= read(record.summary.update)
+        elif kind == "history":
+            history.append(read(record.history.item))
         elif kind == "artifact":
             artifacts.append(record.artifact)
         elif kind == "exit":
             exits.append(record.exit.exit_code)
     assert (runs[0].project, runs[0].display_name, runs[0].run_group) == ("distillab", "a name", "a sweep")
     assert list(runs[0].tags) == ["study"] and exits == [0]
-    assert configs["seed"] == 3 and configs["recipe"] == {"epochs": 2}
-    expected = {"top1": 0.95, "parameters": 78_042, "multiply_adds": 3_121_680, "latency_ms": 1.25, "strategy": "kd",
-                "student": "resnet8", "teacher_top1": 0.97, "baseline_top1": 0.93}  # fmt: skip
-    assert {key: summary[key] for key in expected} == expected
-    assert summary["gain"] == pytest.approx(0.02)
-    (artifact,) = artifacts
-    assert (artifact.name, artifact.type) == ("resnet8-0123456789", "model")
-    assert [entry.path for entry in artifact.manifest.contents] == ["student.safetensors"]
+    assert {key: configs[key] for key in config} == config and configs["labels"] == LABELS
+    assert {key: summary[key] for key in NUMBERS} == NUMBERS and {key: summary[key] for key in LABELS} == LABELS
+    assert [(row["train/loss"], row["val/top1"]) for row in history[:2]] == [(2.0, 0.4), (1.0, 0.8)]
+    last = history[-1]
+    assert {key: last[key] for key in NUMBERS} == NUMBERS
 
-    import wandb
+    (stored,) = folder.glob("wandb/offline-run-*/files")
+    for key, source in (
+        ("limits", folder / "limits.png"),
+        ("accuracy_vs_parameters", folder / "../../accuracy_vs_parameters.png"),
+    ):
+        assert (stored / last[f"plots/{key}"]["path"]).read_bytes() == source.read_bytes(), key
+    table = json.loads((stored / last["accuracy_against_parameters_table"]["path"]).read_text())
+    assert table["columns"] == ["strategy", "model", "parameters", "top1_percent", "seed"]
+    assert table["data"] == [
+        ["teacher", "resnet34", 21_300_000, 97, 7],
+        ["student alone", "resnet14", 175_258, 94, 0],
+        ["dkd", "resnet14", 175_258, 96, 0],
+        ["student alone", "resnet8", 78_042, 93, 0],
+        ["kd", "resnet8", 78_042, 95, 0],
+    ]
+    chart = configs["_wandb"]["visualize"]["accuracy_against_parameters"]["panel_config"]
+    assert chart["panelDefId"] == "wandb/scatter/v0"
+    assert chart["fieldSettings"] == {"x": "parameters", "y": "top1_percent"}
+    (artifact,) = (artifact for artifact in artifacts if artifact.type == "model")
+    assert artifact.name == "resnet8-kd-0-resnet8" and json.loads(artifact.metadata) == NUMBERS | LABELS
+    contents = {entry.path: Path(entry.local_path).read_bytes() for entry in artifact.manifest.contents}
+    assert contents == shipped
 
-    assert wandb.run is None and "WANDB_MODE" not in os.environ
+
+def test_an_older_result_has_fewer_figures(tmp_path):
+    numbers, labels = loggers.summary(made(teacher=None, baseline=None))
+    assert numbers == {key: NUMBERS[key] for key in ("top1", "parameters", "multiply_adds", "latency_ms", "size_bytes")}
+    assert labels == {key: value for key, value in LABELS.items() if key != "teacher"}
+    ema = made(scheme="ema")
+    assert loggers.summary(ema)[1]["strategy"] == "kd (ema)"
 
 
 def test_a_key_means_online_and_none_is_never_asked_for(no_account, monkeypatch, tmp_path):
-    assert loggers._mode("auto") == "offline"
+    assert wandb_run._mode("auto") == "offline"
     with pytest.raises(UserError, match=r"no key.*logger\.mode=offline"):
-        loggers._mode("online")
+        wandb_run._mode("online")
     (tmp_path / ".netrc").write_text("machine example.org login user password secret\n")
-    assert loggers._mode("auto") == "offline"
+    assert wandb_run._mode("auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(UserError, match=r"cannot use its key.*logger\.mode=offline"):
-        loggers._mode("auto")
+        wandb_run._mode("auto")
     monkeypatch.delenv("WANDB_API_KEY")
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
-    assert (loggers._mode("auto"), loggers._mode("online"), loggers._mode("offline")) == ("online", "online", "offline")
+    assert (wandb_run._mode("auto"), wandb_run._mode("online"), wandb_run._mode("offline")) == (
+        "online",
+        "online",
+        "offline",
+    )
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert loggers._mode("auto") == "offline"
+    assert wandb_run._mode("auto") == "offline"
     with pytest.raises(UserError, match="auto, online, offline, disabled"):
-        loggers._mode("sometimes")
+        wandb_run._mode("sometimes")
 
 
 def test_an_environment_key_means_online(no_account, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert loggers._mode("auto") == "online"
+    assert wandb_run._mode("auto") == "online"
 
 
 def test_csv_and_tensorboard_hold_the_summary(tmp_path):

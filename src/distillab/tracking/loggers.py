@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.errors import UserError
+from distillab.tracking import wandb_run
 from distillab.tracking.result import method
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 KINDS = ("wandb", "csv", "tensorboard", "none")
-MODES = ("auto", "online", "offline", "disabled")
+OF_THE_STUDENT = (
+    *("top1", "top5", "nll", "brier", "calibration_error", "balanced_accuracy", "macro_f1"),
+    *("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput"),
+)
 
 
 def build(
@@ -44,29 +46,29 @@ def build(
         case "tensorboard":
             return _tensorboard(run_dir)
         case "wandb":
-            return _wandb(logger, run_dir, config, name, group)
+            return wandb_run.start(logger, run_dir, config, name, group)
     raise UserError(f"logger.kind is {kind!r}, allowed are {', '.join(KINDS)}: choose one with logger=<kind>")
 
 
-def log_summary(logger: Logger | None, result: dict[str, Any]) -> None:
-    """Put the result's main numbers flat into the run's summary; W&B also gets the student as an artifact.
+def log_summary(logger: Logger | None, result: dict[str, Any], siblings: Sequence[dict[str, Any]] = ()) -> None:
+    """Put the result's main figures flat into the run's summary; W&B also gets pictures, a scatter and the student.
 
     Args:
-        logger: from `build`; call this on rank 0.
-        result: as `result.json` holds it; the student's weights are `student.safetensors` in the run's folder.
+        logger: from `build`; call this on rank 0, when the run's files are written.
+        result: as `result.json` holds it. What W&B gets of the run's folder, where it is there: `student.safetensors`,
+            `result.json`, `README.md`, `limits.png`, and the plot over all runs two folders up.
+        siblings: the results of the same sweep so far, for the scatter; those of other data or another protocol are
+            left out of it.
     """
     if logger is None:
         return
     from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-    numbers, names = _summary(result)
+    numbers, labels = summary(result)
     if isinstance(logger, WandbLogger):
-        # One row of history holds both axes, so that a chart of top1 over parameters needs no other source.
-        logger.log_metrics(numbers)
-        logger.experiment.summary.update(numbers | names)
-        _log_student(logger, result, numbers | names)
+        wandb_run.log(logger, result, siblings, numbers, labels)
         return
-    hyperparameters = result["config"] | names
+    hyperparameters = result["config"] | {"labels": labels}
     if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(hyperparameters, numbers)
     else:
@@ -94,15 +96,36 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     return where
 
 
-def _summary(result: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers and the names of a result; numbers that it does not have are left out."""
-    student = result["student"]
-    numbers = {key: student.get(key) for key in ("top1", "parameters", "multiply_adds", "latency_ms")}
-    numbers["gain"] = result.get("gain")
-    for role in ("teacher", "baseline"):
-        numbers[f"{role}_top1"] = (result.get(role) or {}).get("top1")
-    names = {"strategy": method(result), "student": student["name"]}
-    return {key: value for key, value in numbers.items() if value is not None}, names
+def summary(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """The figures of a result by flat key, and the labels that say what was run; what it does not have is left out.
+
+    Returns:
+        Figures, accuracies from 0 to 1; labels, the seed among them.
+    """
+    student, teacher, baseline = (result.get(role) or {} for role in ("student", "teacher", "baseline"))
+    validation = [row["val/top1"] for row in student.get("curves") or [] if row.get("val/top1") is not None]
+    numbers = {key: student.get(key) for key in OF_THE_STUDENT} | {
+        "gain": result.get("gain"),
+        "gap_closed": result.get("gap_closed"),
+        "agreement": (student.get("against_teacher") or {}).get("agreement"),
+        "teacher_top1": teacher.get("top1"),
+        "baseline_top1": baseline.get("top1"),
+        "val/top1_best": max(validation, default=student.get("top1_validation")),
+    }
+    labels = {
+        "strategy": method(result),
+        "student": student["name"],
+        "teacher": teacher.get("name"),
+        "scheme": result.get("scheme", "offline"),
+        "data": result["data"]["name"],
+        "protocol": result["protocol"],
+        "seed": result["seeds"].get("seed"),
+    }
+    return _known(numbers), _known(labels)
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _tensorboard(run_dir: Path) -> Logger:
@@ -116,70 +139,3 @@ def _tensorboard(run_dir: Path) -> Logger:
             "logger=tensorboard needs tensorboard, which is not installed: run `uv sync --extra tensorboard` "
             "(or pip install 'distillab[tensorboard]'), or choose logger=csv"
         ) from None
-
-
-def _wandb(settings: Mapping[str, Any], run_dir: Path, config: dict[str, Any], name: str, group: str | None) -> Logger:
-    # W&B reads this once, when it is first used: several lines of banner per run would bury the run's own output.
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
-
-    mode = _mode(settings["mode"])
-    run_dir.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder where it finds none
-    logger = WandbLogger(
-        name=name,
-        save_dir=run_dir,
-        project=settings["project"],
-        entity=settings["entity"],
-        tags=list(settings["tags"]),
-        group=group,
-        config=config,
-        # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
-        mode=mode,
-    )
-    # Lightning passes it on even where nobody asked, and W&B prints a warning about it, silent or not.
-    vars(logger).get("_wandb_init", {}).pop("anonymous", None)
-    try:
-        logger.experiment  # noqa: B018  (starts the run: a refused key must show before training, not after it)
-    except wandb.errors.Error as error:
-        raise UserError(f"W&B cannot start a run ({_line(error)}): mend that, or choose logger.mode=offline") from error
-    return logger
-
-
-def _mode(wanted: str) -> str:
-    if wanted not in MODES:
-        raise UserError(f"logger.mode is {wanted!r}, allowed are {', '.join(MODES)}: for example logger.mode=auto")
-    if wanted == "auto":
-        wanted = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-    # W&B would ask for the key at the terminal, and a sweep would wait for ever.
-    if wanted not in ("offline", "dryrun", "disabled") and not _has_key():
-        raise UserError(
-            "W&B has no key to go online with: set WANDB_API_KEY or run `wandb login`, or logger.mode=offline"
-        )
-    return wanted
-
-
-def _has_key() -> bool:
-    """Whether W&B can log in by itself: from the environment, its settings, or where `wandb login` keeps keys."""
-    import wandb
-
-    try:
-        return wandb.login(prompt=False, verify=False)
-    except wandb.errors.Error as error:
-        raise UserError(f"W&B cannot use its key ({_line(error)}): mend that, or choose logger.mode=offline") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _log_student(logger: Logger, result: dict[str, Any], metadata: dict[str, Any]) -> None:
-    import wandb
-
-    weights = Path(logger.save_dir) / "student.safetensors"
-    if not weights.is_file():
-        return
-    name = re.sub(r"[^\w.-]", "-", f"{result['student']['name']}-{result['config_hash']}")
-    artifact = wandb.Artifact(name, type="model", metadata=metadata)
-    artifact.add_file(str(weights), name=weights.name)
-    logger.experiment.log_artifact(artifact)

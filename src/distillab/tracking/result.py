@@ -25,6 +25,7 @@ NOT_HASHED = (
     "data.cache_dir",
     "launcher",
     "rerun",
+    "roi",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -93,6 +94,24 @@ def method(result: Mapping[str, Any]) -> str:
     """The strategy and, unless one teacher was fixed beforehand, the scheme: `kd`, `kd (ema)`."""
     scheme = result.get("scheme", "offline")
     return result["strategy"] if scheme == "offline" else f"{result['strategy']} ({scheme})"
+
+
+def model_entry(name: str, record: Mapping[str, Any], figures: Mapping[str, Any], watched: str) -> dict[str, Any]:
+    """A model's part of the result: `top1` is on the test images, `top1_validation` beside it.
+
+    Args:
+        name: the network's.
+        record: of its training: `top1` by split, and what else is known.
+        figures: of the trained network.
+        watched: the split that was looked at after every epoch; where it was the test images, the best epoch's and the
+            last one's top-1 stand beside that of the epoch that was selected.
+    """
+    top1 = record["top1"]
+    entry = {"name": name, "top1": top1["test"], "top1_validation": top1.get("validation"), **figures}
+    if watched == "test" and record.get("curves"):
+        by_epoch = [epoch["val/top1"] for epoch in record["curves"]]
+        entry |= {"top1_best": max(by_epoch), "top1_last": by_epoch[-1]}
+    return entry | {key: value for key, value in record.items() if key not in ("top1", "folder")}
 
 
 def gain_and_gap(

@@ -11,25 +11,30 @@ from distillab.distributed import say
 from distillab.files import writable
 from distillab.tracking import leaderboard
 from distillab.tracking.result import load_all
-from distillab.tracking.table import final_table, verdict
+from distillab.tracking.table import final_table, further, verdict
+
+
+def refresh(runs: Path) -> None:
+    """Draw the leaderboard and the plot again, over all runs so far."""
+    from distillab.tracking.plots import accuracy_against_parameters  # matplotlib takes its time
+
+    with writable(runs, "paths.runs=…"):
+        leaderboard.update(runs)
+        accuracy_against_parameters(load_all(runs)[0], runs / "accuracy_vs_parameters.png")
 
 
 def show(result: Mapping[str, Any], directory: Path) -> None:
-    """The table, the sentence, and where things are; the leaderboard and the plot over all runs so far."""
+    """The table, what it says, and where things are."""
     if distributed.rank != 0:
         return
     from rich.console import Console
 
-    from distillab.tracking.plots import accuracy_against_parameters  # matplotlib takes its time
-
     runs = directory.parents[1]
-    with writable(runs, "paths.runs=…"):
-        leaderboard.update(runs)
-        accuracy_against_parameters(load_all(runs)[0], runs / "accuracy_vs_parameters.png")
     console = Console()
     # A pipe has no width of its own; 80 columns would break every cell.
     (console if console.is_terminal else Console(width=140)).print(final_table(result))
-    say(verdict(result))
+    for sentence in (verdict(result), *further(result)):
+        say(sentence)
     say(
         f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"
     )

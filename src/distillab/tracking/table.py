@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+from distillab.evaluation.cost import words
 from distillab.tracking.result import method
 
 if TYPE_CHECKING:
@@ -119,7 +120,26 @@ def verdict(result: dict[str, Any]) -> str:
             "the same student trained alone (baseline=true)."
         )
     pair = f"the same student alone ({student['name']}, seed {result['seeds'].get('seed')})"
-    return f"{_outcome(gain, pair)}{_gap(result)}. {_trust(gain, student['top1'], baseline['top1'], samples)}"
+    trust = _sentence((result.get("paired") or {}).get("words")) or _trust(
+        gain, *(m["top1"] for m in (student, baseline)), samples
+    )
+    return f"{_outcome(gain, pair)}{_gap(result)}. {trust}"
+
+
+def further(result: dict[str, Any]) -> list[str]:
+    """What else a run shows, a sentence each: the limits of the teacher, what it cost, when it pays."""
+    told = [*(result.get("limits") or {}).get("sentences", [])]
+    against, alone = (((result.get(role) or {}).get("against_teacher") or {}) for role in ("student", "baseline"))
+    if against.get("repeated_errors") is not None and alone:
+        told.append(
+            f"Of the teacher's {against['teacher_errors']} errors the student repeats {percent(against['repeated_errors'], 0)} % "
+            f"({percent(against['repeated_by_chance'], 0)} % by chance; alone {percent(alone['repeated_errors'], 0)} %)."
+        )
+    return [*told, *(words(result["cost"]) if result.get("cost") else [])]
+
+
+def _sentence(words: str | None) -> str | None:
+    return words and f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
 def standard_error(top1: float, samples: int | None) -> float | None:

@@ -1,0 +1,56 @@
+"""The report's last section: where each number comes from, and how to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from distillab.tracking.groups import Group, Result
+from distillab.tracking.parts import Section, section, table, view
+from distillab.tracking.result import method
+from distillab.tracking.table import NOTHING
+
+
+def provenance(groups: list[Group]) -> Section:
+    """For each run where it came from and how to make it again; beside it the numbers in which the configs differ."""
+    results = [result for group in groups for result in group.row.results]
+    packages = list(dict.fromkeys(name for result in results for name in result.get("versions") or {}))
+    headings = ["run", "method", "student", "seeds", "made", "command to make it again", *packages]
+    rows = [
+        [
+            f"{result['name']}/{result['config_hash']}",
+            method(result),
+            result["student"]["name"],
+            ", ".join(f"{name} {value}" for name, value in result["seeds"].items() if value is not None),
+            result["created"][:16].replace("T", " "),
+            command(result),
+            *(str((result.get("versions") or {}).get(name) or NOTHING) for name in packages),
+        ]
+        for result in results
+    ]
+    tables = [table(headings, rows)]
+    configs = [_flat(result.get("config") or {}) for result in results]
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    if differing:
+        shown = [
+            [row[0], *(str(config.get(key, NOTHING)) for key in differing)]
+            for row, config in zip(rows, configs, strict=True)
+        ]
+        tables.append(table(["run", *differing], shown))
+    about = "Below the runs, those values of their configs that are not the same in all of them."
+    return section("provenance", "Where the numbers come from", about, (), [view(tables=tables)], detail=True)
+
+
+def command(result: Result) -> str:
+    """What makes this run again: of a sweep's cell the cell alone."""
+    typed, overrides = result.get("command") or "", result.get("overrides") or []
+    return shlex.join(["python", "train.py", *overrides]) if overrides or not typed else typed
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in config.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

@@ -1,0 +1,147 @@
+"""The report: one HTML page over all runs that opens from disk, and the same figures as Markdown, CSV and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distillab.errors import UserError
+from distillab.files import replacing, writable
+from distillab.tracking.groups import headline, leaderboard, ranked, write_csv
+from distillab.tracking.result import load_all
+from distillab.tracking.sections import sections
+
+Result = dict[str, Any]
+Page = dict[str, Any]
+
+
+def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
+    """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plot `accuracy_vs_parameters`.
+
+    Args:
+        runs: the folder with the runs, `<name>/<hash>/result.json` below it.
+        out: the page; each file is replaced atomically.
+        results: only these instead of all below `runs`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: no result can be read, or a file cannot be written.
+    """
+    from distillab.tracking.plots import accuracy_against_parameters  # matplotlib takes its time
+
+    if out.suffix not in (".html", ".htm"):
+        raise UserError(
+            f"{out} is no name for a page: it must end in .html, as .md and .csv are written beside it (--out)"
+        )
+    if results is None and not runs.is_dir():
+        raise UserError(
+            f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training command)"
+        )
+    results, left_out = load_all(runs) if results is None else (results, [])
+    results, broken = _showable(results)
+    left_out += [f"{runs}/{line}" for line in broken]
+    if not results:
+        why = f" ({left_out[0]})" if left_out else ""
+        raise UserError(
+            f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
+        )
+    page = _page(results, left_out)
+    with writable(out.parent, "--out FILE"):
+        for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
+            with replacing(path) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        write_csv(ranked(results), out.with_suffix(".csv"))
+        accuracy_against_parameters(results, out.parent / "accuracy_vs_parameters.png")
+    return out
+
+
+def _page(results: list[Result], left_out: list[str]) -> Page:
+    """Everything that the page shows, as plain data."""
+    groups = ranked(results)
+    runs, data = len(results), sorted({group.row.data for group in groups})
+    methods = sorted({group.row.method for group in groups if not group.row.alone})
+    compared = f"{', '.join(methods)} on {', '.join(data)}" if methods else f"students alone on {', '.join(data)}"
+    return {
+        "summary": f"{runs} run{'s' if runs != 1 else ''}: {compared}.",
+        "headline": headline(groups),
+        "leaderboard": leaderboard(groups),
+        "sections": sections(groups),
+        "left_out": left_out,
+        "newest": max(result["created"] for result in results)[:10],
+    }
+
+
+def _showable(results: list[Result]) -> tuple[list[Result], list[str]]:
+    """The results that a page can be made of, and a line for each other one: edited by hand, or of another version."""
+    try:
+        _check(results)
+        return results, []
+    except _MALFORMED:
+        shown, broken = [], []
+        for result in results:
+            try:
+                _check([result])
+                shown.append(result)
+            except _MALFORMED as error:
+                what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                where = f"{result['name']}/{result['config_hash']}/result.json"
+                broken.append(f"{where} is left out: its contents have not the form that this version reads ({what})")
+        return shown, broken
+
+
+def _check(results: list[Result]) -> None:
+    """Raise what a page of these results would."""
+    json.dumps(_page(results, []), allow_nan=False)  # browsers refuse NaN
+
+
+# What wrong types, missing keys and non-finite numbers raise; anything else is a fault of the report's own.
+_MALFORMED = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError)
+
+
+def _html(page: Page) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("distillab.tracking", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment.get_template("report.html.j2").render(page=page, plotlyjs=get_plotlyjs())
+
+
+def markdown(page: Page) -> str:
+    """The page's sentences and tables; those too long to read stay in the HTML and the CSV."""
+    parts = ["# Distillation report", page["summary"], _bullets(page["headline"]), "## Leaderboard"]
+    for ranking in page["leaderboard"]:
+        parts += [f"### {ranking['title']}", _table(ranking)]
+    parts += ["Gain: points of top-1 over the same student, seed and schedule trained without a teacher.", PLOT]
+    for section in page["sections"]:
+        told = [view for view in section["views"] if view["text"] or (view["tables"] and not section["detail"])]
+        if told:
+            parts += [f"## {section['title']}", section["text"]]
+        for view in told:
+            parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
+            parts += [_bullets(view["text"])] if view["text"] else []
+            parts += [] if section["detail"] else map(_table, view["tables"])
+    if page["left_out"]:
+        parts += ["## Left out", _bullets(page["left_out"])]
+    return "\n\n".join(parts) + "\n"
+
+
+PLOT = "![Top-1 against deployed parameters](accuracy_vs_parameters.png)"
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(table: dict[str, Any]) -> str:
+    rows = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in table["rows"]]
+    # Aligned by what the first row's cells are; text is what carries no number.
+    numbers = [not isinstance(cell, str) for cell in table["rows"][0]]
+    rule = ["---:" if number else "---" for number in numbers]
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (table["headings"], *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (escaped[0], rule, *escaped[1:]))

@@ -1,0 +1,237 @@
+"""The report's sections as plain data: sentences, tables and charts, and the choices between them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distillab.tracking import charts
+from distillab.tracking.comparison import against_each_other
+from distillab.tracking.groups import Group, by_ranking, mean, place
+from distillab.tracking.parts import Section, section, table, view
+from distillab.tracking.provenance import provenance
+from distillab.tracking.table import NOTHING, percent, points
+
+ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
+AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
+
+
+def sections(groups: list[Group]) -> list[Section]:
+    """All sections that some run has data for, in the order in which they are read."""
+    methods = sorted({group.row.method for group in groups if not group.row.alone})
+    made = (
+        accuracy(groups, methods),
+        pairs(groups),
+        learning(groups, methods),
+        limits(groups),
+        cost(groups),
+        judgement(groups),
+        provenance(groups),
+    )
+    return [one for one in made if one["views"]]
+
+
+def accuracy(groups: list[Group], methods: list[str]) -> Section:
+    """Top-1 against each cost, with the fronts."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        points_ = _points(members)
+        for key, name in AXES.items():
+            if chart := charts.accuracy(points_, key, methods):
+                views.append(view([ranking, name], charts=[chart]))
+    about = (
+        "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
+        "On a front lie the models that no other one beats in both cost and accuracy."
+    )
+    return section("accuracy", "Accuracy against cost", about, ("data", "against"), views)
+
+
+def _points(groups: list[Group]) -> list[charts.Point]:
+    found = []
+    for group in groups:
+        row, costs = group.row, {key: group.mean("student", key) for key in charts.COSTS}
+        note = f"seeds {', '.join(map(str, row.seeds))}" + ("" if group.row.alone else f", taught by {row.teacher}")
+        series = charts.ALONE if group.row.alone else row.method
+        found.append(charts.Point(series, row.student, note, costs, row.mean, row.low, row.high))
+    has_own_row = {group.row.student for group in groups if group.row.alone}
+    # Many groups share a teacher and a baseline: each is one point, from all runs that measured it.
+    shared: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for result in (result for group in groups for result in group.row.results):
+        for role, series in (("teacher", charts.TEACHER), ("baseline", charts.ALONE)):
+            entry = result.get(role)
+            if entry and not (role == "baseline" and entry["name"] in has_own_row):
+                budget = entry.get("epochs") if role == "baseline" else entry["top1"]
+                shared.setdefault((series, entry["name"], entry["parameters"], budget), []).append(entry)
+    for (series, name, *_), entries in shared.items():
+        costs = {key: mean(entries, key) for key in charts.COSTS}
+        # Two methods on one seed share one trained baseline, which must not count twice.
+        top1 = statistics.fmean({entry["top1"] for entry in entries})
+        found.append(charts.Point(series, name, "", costs, top1))
+    return found
+
+
+def pairs(groups: list[Group]) -> Section:
+    """Every two methods on the same seeds."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family))
+        rows = [
+            [
+                pair.first.label,
+                pair.second.label,
+                pair.first.student,
+                [points(pair.difference), pair.difference],
+                pair.words,
+            ]
+            for pair in found
+        ]
+        if rows:
+            views.append(
+                view([ranking], tables=[table(("method", "against", "student", "difference", "in words"), rows)])
+            )
+    about = "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher."
+    return section("pairs", "Methods against each other", about, ("data",), views)
+
+
+def learning(groups: list[Group], methods: list[str]) -> Section:
+    """Every metric of the curves over the epochs, student and baseline, one chart for each pair of networks."""
+    lines: dict[tuple[str, str], dict[tuple[Any, ...], Any]] = {}
+    for group in groups:
+        pair = f"{group.row.student}, {place(group)}"
+        for result in group.row.results:
+            for role, series in (
+                ("student", charts.ALONE if group.row.alone else group.row.method),
+                ("baseline", charts.ALONE),
+            ):
+                curve = (result.get(role) or {}).get("curves") or []
+                run = f"{series}{f', {group.row.changed}' if group.row.changed else ''}, seed {result['seeds'].get('seed')}"
+                for metric in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
+                    known = [epoch for epoch in curve if epoch.get(metric) is not None]
+                    epochs, values = ([epoch[key] for epoch in known] for key in ("epoch", metric))
+                    lines.setdefault((pair, metric), {}).setdefault((series, *values), (series, run, epochs, values))
+    order = sorted(lines, key=lambda key: (key[0], key[1] != "val/top1", key[1]))
+    views = [view(key, charts=[charts.curves(lines[key].values(), key[1], methods)]) for key in order]
+    about = "One line a run; dashed is the student alone. Click a name to hide it, twice to see it alone."
+    return section("learning", "Learning curves", about, ("student", "metric"), views)
+
+
+LIMITS = ("class or bin", "samples", "teacher %", "alone %", "distilled %", "change", "95 % interval", "")
+
+
+def limits(groups: list[Group]) -> Section:
+    """What became of each class and difficulty bin, for each run."""
+    views = []
+    for group in groups:
+        for result in group.row.results:
+            found = result.get("limits")
+            if not found:
+                continue
+            run = f"{place(group)}: {group.label}, seed {result['seeds'].get('seed')}"
+            parts = {"class": found.get("classes") or [], "difficulty": found.get("bins") or []}
+            drawn = [charts.limits(rows, what) for what, rows in parts.items() if rows]
+            tables = [_limits_table(rows, found.get("hurt") or []) for rows in parts.values() if rows]
+            views.append(view([run], found.get("sentences") or [], drawn, tables))
+    about = (
+        "Accuracy of teacher, student alone and distilled student on the same test samples, class by class and by the "
+        "teacher's margin between its two likeliest answers (small is hard)."
+    )
+    return section("limits", "What the teacher cannot teach", about, ("run",), views, detail=True)
+
+
+def _limits_table(rows: list[dict[str, Any]], hurt: list[str]) -> dict[str, Any]:
+    def shown(row: dict[str, Any]) -> list[Any]:
+        shares = [[percent(row[role], 1), row[role]] for role in ("teacher", "alone", "distilled")]
+        interval = f"{points(row['low'], 1)} to {points(row['high'], 1)}"
+        change = [points(row["change"], 1), row["change"]]
+        mark = "hurt" if row["name"] in hurt else ""
+        return [row["name"], [str(row["samples"]), row["samples"]], *shares, change, [interval, row["low"]], mark]
+
+    return table(LIMITS, map(shown, rows))
+
+
+def cost(groups: list[Group]) -> Section:
+    """Where the time went, and what it bought."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        told = [group for group in members if any(result.get("cost") for result in group.row.results)]
+        if not told:
+            continue
+        times = [_mean_times(group) for group in told]
+        parts = list(dict.fromkeys(part for time in times for part in time))
+        drawn = [charts.seconds([group.label for group in told], {p: [t.get(p, 0) for t in times] for p in parts})]
+        tables = [table(("method", *COSTS, "in words, last seed"), map(_cost_row, told))]
+        views.append(view([ranking], charts=drawn if parts else (), tables=tables))
+    about = (
+        "Seconds of the student's training by what they were spent on, and the gain in points of top-1 over the student "
+        "alone: trained for as many steps, or for as much compute as the teacher took. Means over a method's seeds."
+    )
+    return section("cost", "Cost and return", about, ("data",), views)
+
+
+def _mean_times(group: Group) -> dict[str, float]:
+    """Seconds by part, the mean over the group's runs."""
+    found: dict[str, list[float]] = {}
+    for result in group.row.results:
+        for part, spent in ((result.get("cost") or {}).get("time") or {}).items():
+            if isinstance(spent, int | float):
+                found.setdefault(part, []).append(spent)
+    return {part: statistics.fmean(spent) for part, spent in found.items()}
+
+
+COSTS = ("gain at equal steps", "at equal compute, live teacher", "with a warm cache")
+
+
+def _cost_row(group: Group) -> list[Any]:
+    from distillab.evaluation.cost import words
+
+    known = [result["cost"] for result in group.row.results if result.get("cost")]
+    gains = [found.get("equal_compute") or {} for found in known]
+    cells = [_mean_cell(gains, key, points) for key in ("gain_equal_steps", "gain_live", "gain_warm_cache")]
+    return [group.label, *cells, " ".join(words(known[-1]))]
+
+
+JUDGED: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "top1": ("top-1 %", percent),
+    "top5": ("top-5 %", percent),
+    "balanced_accuracy": ("balanced accuracy %", percent),
+    "macro_f1": ("macro-F1 %", percent),
+    "nll": ("negative log-likelihood", lambda value: NOTHING if value is None else f"{value:.3f}"),
+    "brier": ("Brier score", lambda value: NOTHING if value is None else f"{value:.3f}"),
+    "calibration_error": ("calibration error %", percent),
+}
+AGAINST: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "agreement": ("agrees with teacher %", percent),
+    "kl": ("KL from teacher", lambda value: NOTHING if value is None else f"{value:.3f}"),
+    "repeated_errors": ("teacher's errors repeated %", percent),
+    "repeated_by_chance": ("repeated by chance %", percent),
+}
+
+
+def judgement(groups: list[Group]) -> Section:
+    """Calibration of every role, and how far the students follow their teacher."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        rows = {}
+        for group in members:
+            for role, named in ROLES.items():
+                entries = [result[role] for result in group.row.results if result.get(role)]
+                if any("calibration_error" in entry for entry in entries):
+                    name = group.label if role == "student" else f"{named}, {entries[0]['name']}"
+                    against = [entry.get("against_teacher") or {} for entry in entries]
+                    cells = [_mean_cell(entries, key, form) for key, (_, form) in JUDGED.items()]
+                    cells += [_mean_cell(against, key, form) for key, (_, form) in AGAINST.items()]
+                    rows.setdefault((name, str(cells)), [name, *cells])
+        if rows:
+            headings = ["model", *(heading for heading, _ in (*JUDGED.values(), *AGAINST.values()))]
+            views.append(view([ranking], tables=[table(headings, rows.values())]))
+    about = (
+        "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
+        "is the share that its own habits of confusion would give without following the teacher."
+    )
+    return section("judgement", "Calibration and agreement", about, ("data",), views)
+
+
+def _mean_cell(entries: list[dict[str, Any]], key: str, form: Callable[[float | None], str]) -> list[Any]:
+    value = mean(entries, key)
+    return [form(value), value]
