@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import tempfile
-from argparse import ArgumentParser
-from collections.abc import Callable
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from distillab.benchmark_loops import (
-    BATCH,
-    CLASSES,
-    SHAPE,
-    WARMUP,
-    Images,
-    bare_student,
-    images_per_second,
-    ours,
-    usual_loop,
-)
+from distillab.benchmark_loops import WARMUP, Images, bare_student, images_per_second, ours, usual_loop
+from distillab.benchmark_sweep import startup, startup_table, sweep, sweep_table, with_held_out
+from distillab.benchmark_usual import BATCH, CLASSES, SHAPE
 from distillab.data.images import Folder
 from distillab.files import write_json
 from distillab.startup import import_quietly
 
+PARTS = ("pairs", "startup", "sweep")
+SWEEP_PAIR = ("resnet56", "resnet20")
 PAIRS = (("resnet32x4", "resnet8x4"), ("resnet56", "resnet20"), ("resnet56", "resnet8"))
 CASES = {
     "usual_loop": "(a) usual loop: DataLoader with 2 workers, PIL transforms, live teacher, contiguous memory",
@@ -53,25 +51,34 @@ def peak_memory(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measure_pair(
-    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool
+    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, repeats: int = 1
 ) -> dict[str, dict[str, float]]:
-    """Images per second and peak memory of every case, one after the other in this process."""
-    with tempfile.TemporaryDirectory() as folder:
-        root, store = Path(folder) / "cache", Path(folder) / "data"
-        data = Images(pixels, labels, cache_dir=store, validation=0.0)
-        cases: dict[str, Callable[[], list[float]]] = {
-            "usual_loop": lambda: usual_loop(pair, pixels, labels, steps),
-            "bare_student": lambda: bare_student(pair, pixels, labels, steps, compiled),
-            "live_teacher": lambda: ours(pair, data, steps, "never", root, compiled),
-            "cold_cache": lambda: ours(pair, data, steps, "auto", root, compiled),
-            "warm_cache": lambda: ours(pair, data, steps, "require", root, compiled),
-        }
-        found: dict[str, dict[str, float]] = {"images_per_second": {}, "peak_memory_mb": {}}
-        for name, work in cases.items():
-            ends, memory = peak_memory(work)
-            found["images_per_second"][name] = images_per_second(ends)
-            found["peak_memory_mb"][name] = memory
-        return found
+    """Images per second and peak memory of every case, in this process; the median of repeats that take turns.
+
+    Args:
+        pair: teacher and student.
+        pixels, labels: of as many images as the steps take.
+        steps: of each case in each repeat, the warm-up among them.
+        compiled: whether the student of (b) to (e) is.
+        repeats: how often each case is measured; what slows the machine for a while then slows every case.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:  # another cache each time, which (d) fills and (e) reads
+            root, store = Path(folder) / "cache", Path(folder) / "data"
+            data = Images(pixels, labels, cache_dir=store, validation=0.0)
+            cases: dict[str, Callable[[], list[float]]] = {
+                "usual_loop": partial(usual_loop, pair, pixels, labels, steps),
+                "bare_student": partial(bare_student, pair, pixels, labels, steps, compiled),
+                "live_teacher": partial(ours, pair, data, steps, "never", root, compiled),
+                "cold_cache": partial(ours, pair, data, steps, "auto", root, compiled),
+                "warm_cache": partial(ours, pair, data, steps, "require", root, compiled),
+            }
+            for name, work in cases.items():
+                ends, memory = peak_memory(work)
+                taken[name].append((images_per_second(ends), memory))
+    speed, memory = ({name: statistics.median(column[i] for column in taken[name]) for name in CASES} for i in (0, 1))
+    return {"images_per_second": speed, "peak_memory_mb": memory}
 
 
 def table(pairs: dict[str, Any]) -> str:
@@ -104,30 +111,73 @@ def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]
         return data._collection.images[:count].numpy().copy(), labels
 
 
-def main() -> None:
-    """`python scripts/benchmark.py [--quick] [--data FOLDER] [--json FILE] [--compiled]`."""
+@contextmanager
+def timed(part: str) -> Iterator[None]:
+    """Say how long a block took."""
+    began = time.perf_counter()
+    yield
+    print(f"({part}: {time.perf_counter() - began:.0f} s)\n", flush=True)
+
+
+def options() -> Namespace:
+    """What the person asked for; numbers that were not given are small with --quick."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer steps, two pairs: a minute or two")
+    names = ["-".join(pair) for pair in PAIRS]
+    parser.add_argument("--quick", action="store_true", help="the pairs alone, few steps: a minute or two")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts (all; with --quick: pairs)")
+    parser.add_argument("--pair", nargs="+", choices=names, default=names, help="these pairs (all)")
+    parser.add_argument("--steps", type=int, help="counted steps of each case in each repeat (20; with --quick: 6)")
+    parser.add_argument("--repeats", type=int, help="how often every case is measured (3; with --quick: 1)")
+    parser.add_argument("--images", type=int, help="of the sweep's training (4000; with --quick: 128)")
+    parser.add_argument("--epochs", type=int, help="of each of the sweep's trainings (3; with --quick: 1)")
     parser.add_argument("--data", metavar="FOLDER", help="an ImageFolder of 32×32 images, e.g. CIFAR-10; else noise")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers there")
     parser.add_argument("--compiled", action="store_true", help="compile the student in (b) to (e)")
-    options = parser.parse_args()
-    import_quietly({"accelerator": "auto"})
-    steps = WARMUP + (8 if options.quick else 40)
-    pixels, labels = load_images(options.data, BATCH * steps)
-    pairs = {}
-    for teacher, student in PAIRS[: 2 if options.quick else None]:
-        pairs[f"{teacher}-{student}"] = measure_pair((teacher, student), pixels, labels, steps, options.compiled)
-        print(table({f"{teacher}-{student}": pairs[f"{teacher}-{student}"]}), flush=True)
+    found = parser.parse_args()
+    for name, full, quick in (("steps", 20, 6), ("repeats", 3, 1), ("images", 4000, 128), ("epochs", 3, 1)):
+        value = getattr(found, name)
+        if value is None:
+            setattr(found, name, quick if found.quick else full)
+        elif value < 1 + (name == "steps"):  # a distance lies between two steps
+            parser.error(f"--{name} must be at least {1 + (name == 'steps')}, got {value}")
+    found.only = found.only or (PARTS[:1] if found.quick else PARTS)
+    return found
+
+
+def main() -> None:
+    """`python scripts/benchmark.py [--quick] [--only PART …] [--data FOLDER] [--json FILE] [--compiled]`."""
+    asked = options()
+    found: dict[str, Any] = {}
+    if "pairs" in asked.only:
+        import_quietly({"accelerator": "auto"})
+        found["pairs"] = {}
+        steps = WARMUP + asked.steps
+        pixels, labels = load_images(asked.data, BATCH * steps)
+        for pair in PAIRS:
+            name = "-".join(pair)
+            if name in asked.pair:
+                with timed(name):
+                    found["pairs"][name] = measure_pair(pair, pixels, labels, steps, asked.compiled, asked.repeats)
+                    print(table({name: found["pairs"][name]}), flush=True)
+    if "startup" in asked.only:
+        with timed("startup"):
+            found["startup"] = startup(asked.repeats, asked.data)
+            print(startup_table(found["startup"]), flush=True)
+    if "sweep" in asked.only:
+        pixels, _ = load_images(asked.data, with_held_out(asked.images))
+        with timed("sweep"):
+            found["sweep"] = sweep(SWEEP_PAIR, pixels, asked.epochs)
+            print(sweep_table(found["sweep"]), flush=True)
     conditions = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "batch_size": BATCH,
-        "steps": steps - WARMUP,
-        "compiled": options.compiled,
-        "images": "real" if options.data else "random",
+        "steps": asked.steps,
+        "repeats": asked.repeats,
+        "compiled": asked.compiled,
+        "images": "real" if asked.data else "random",
     }
     print(json.dumps(conditions))
-    if options.json:
-        write_json(Path(options.json), {"pairs": pairs, "conditions": conditions})
+    if asked.json:
+        write_json(Path(asked.json), found | {"conditions": conditions})

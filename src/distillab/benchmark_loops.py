@@ -11,26 +11,21 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-import yaml
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from distillab.config import conf_dir
+from distillab import benchmark_usual as usual
+from distillab.benchmark_usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
 from distillab.data.collection import Collection
 from distillab.data.datamodule import ImageData
-from distillab.models.image_model import ImageModel
-from distillab.models.role import build_model
 from distillab.module import Distillation
 from distillab.optim import Recipe
-from distillab.strategies.kd import kd
 from distillab.teachers.cached import attach
 
-BATCH, CLASSES, SHAPE = 64, 100, (3, 32, 32)
-MEAN, STD = [0.5] * 3, [0.25] * 3
 WARMUP = 3  # steps that are not counted
 STRATEGY = {
     "ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 0.1},
-    "kd": {"_target_": "distillab.strategies.kd.KD", "weight": 0.9, "temperature": 4.0},
+    "kd": {"_target_": "distillab.strategies.kd.KD", "weight": 0.9, "temperature": usual.TEMPERATURE},
 }
 
 
@@ -48,14 +43,11 @@ class Images(ImageData):
 
 
 class PILImages(Dataset):
-    """The same images one by one through torchvision's PIL transforms, as CIFAR loaders usually are."""
+    """The same images one by one through torchvision's PIL transforms."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        from torchvision import transforms
-
         self.images, self.labels = np.ascontiguousarray(images.transpose(0, 2, 3, 1)), labels
-        steps = [transforms.RandomCrop(SHAPE[1], padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-        self.transform = transforms.Compose([*steps, transforms.Normalize(MEAN, STD)])
+        self.transform = usual.transform(augmented=True)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,33 +81,14 @@ def images_per_second(ends: Sequence[float]) -> float:
     return BATCH / statistics.median(b - a for a, b in zip(ends[WARMUP:-1], ends[WARMUP + 1 :], strict=True))
 
 
-def network(name: str, role: str) -> ImageModel:
-    """A model of the zoo with fresh weights."""
-    config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
-    return build_model(config, role, [str(i) for i in range(CLASSES)], SHAPE, MEAN, STD, seed=0)
-
-
-def device() -> torch.device:
-    """Where everything runs."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def usual_loop(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int) -> list[float]:
     """(a)"""
     teacher, student = network(pair[0], "teacher").net.to(device()).eval(), network(pair[1], "student").net.to(device())
-    loader = DataLoader(PILImages(pixels, labels), BATCH, shuffle=True, num_workers=2, drop_last=True)
-    optimizer = torch.optim.SGD(student.parameters(), 0.05, 0.9, weight_decay=5e-4)
+    optimizer = usual.sgd(student)
     ends: list[float] = []
     student.train()
-    for images, target in _first(loader, steps):
-        images, target = images.to(device()), target.to(device())
-        with torch.no_grad():
-            taught = teacher(images)
-        logits = student(images)
-        loss = 0.1 * F.cross_entropy(logits, target) + 0.9 * kd(logits, taught, 4.0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    for images, target in _first(usual.loader(PILImages(pixels, labels), shuffle=True), steps):
+        usual.step(student, teacher, images, target, optimizer)
         tick(ends)
     return ends
 
@@ -142,7 +115,8 @@ def bare_student(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, 
 
 def ours(pair: tuple[str, str], data: Images, steps: int, mode: str, root: Path, compiled: bool) -> list[float]:
     """(c), (d) and (e): Lightning, seeded views, every check of a real fit; no validation."""
-    recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant", "batch_size": BATCH}
+    recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
+    recipe |= {"batch_size": BATCH, "epochs": 1}
     teacher, student = network(pair[0], "teacher"), network(pair[1], "student")
     if compiled:
         student.compile()

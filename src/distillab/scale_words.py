@@ -1,0 +1,61 @@
+"""The words of docs/scale.md; the numbers in them come from `distillab.scale`."""
+
+# By resource of `Scale.loads`: what it is, its unit, and what helps.
+RESOURCES = {
+    "limit": (
+        "disk: the cache of every epoch, against `cache.limit_gb`",
+        "GB",
+        "`cache.limit_gb`, `cache.top_k=8`, `data.views=8`",
+    ),
+    "cores": ("decoding: cores of one machine", "cores", "more cores, smaller files, or images decoded once"),
+    "images": ("network card: image files", "GB/s", "a copy of the images on each machine's disk"),
+    "answers": ("network card: the teacher's answers", "GB/s", "`cache.top_k=8`"),
+}
+
+READING = """
+**Shared** by all runs on one file system: the teacher (trained or loaded once), its answers (one cache for every seed and
+method that reads logits or embeddings), the same student trained alone, and the decoded images where they are decoded at
+all. A method that reads feature maps runs the teacher live and saves nothing here.
+
+**Disk.** With the cache of every epoch and decoding that keeps up, the study takes {saved} % fewer GPU hours than with a live
+teacher. The default `cache.limit_gb={limit}` holds {views_wide} views in float16 and {views_narrow} with `cache.top_k=8`; at the limit the filling ends with
+one line, and training goes on with a live teacher.
+
+**Decoding.** A random crop needs the whole image, so every view is read from its file. One GPU at full speed keeps {cores}
+cores busy. On the cores assumed here reading alone takes the whole study {bound} hours, with a cache or without one: where
+that is more than the last column above, it is what the study takes, and the cache saves the teacher's energy rather than
+time. Where a crop of the decoded square will do, the images can be decoded once and mapped by all runs of a machine:
+`data.augment.resized_crop=0 data.memory_budget=300` takes {decoded}.
+
+**File system metadata.** A view is {shards} files; {files} for 300 views, which any file system holds. A run that fills the cache
+looks at all of them about once a minute to know the space that is taken; a run that only reads does not.
+
+**Filling at once.** Runs that start together in an empty cache reach each epoch together, and each computes the same view:
+the cache saves nothing between them. Fill it with one run first. On many devices each process writes its share into
+every file under a lock, which rewrites {rewrite_wide} a view on {gpus} GPUs in float16, and {rewrite_narrow} with `cache.top_k=8`: fill on a few
+GPUs, or with `cache.top_k=8`. One GPU fills while it trains its own student in {fill} hours.
+
+**One run per GPU.** A student takes {alone} hours on one GPU, and the methods come in {rounds} rounds, so the sweep itself ends after
+{wall} hours; the table's last column is the limit when no GPU is idle.
+"""
+
+LAUNCHERS = """
+## How to run it
+
+    python train.py -m strategy=kd,dkd,dist seed=0,1,2                            # one cell after another
+    python train.py sweep=methods launcher=joblib hydra.launcher.n_jobs=4         # four cells at once on this machine
+    python train.py sweep=methods launcher=submitit hydra.launcher.partition=gpu  # every cell a Slurm job
+    python train.py trainer=ddp trainer.devices=4                                 # one run on four GPUs of this machine
+
+`launcher=joblib` and `launcher=submitit` come with `pip install "distillab[sweeps]"`. On a machine with several GPUs the cells that
+run at once hold one GPU each, by a file lock; `hydra.launcher.n_jobs` should be the number of GPUs. Jobs of several machines
+share what one file system holds: `paths.store` and `paths.runs` must lie on it, or each machine trains its own teacher.
+`hydra/launcher=submitit_local` tries the Slurm form without Slurm.
+
+One run on several machines is started on each of them by torchrun, here two with eight GPUs:
+
+    torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=first-machine:29500 \\
+        train.py trainer=ddp trainer.devices=8 trainer.num_nodes=2
+
+`recipe.batch_size` is global: it must divide by the number of GPUs. A run that ended or was stopped goes on with the same command.
+"""
