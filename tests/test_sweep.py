@@ -10,8 +10,9 @@ import pytest
 from made_results import made
 from omegaconf import OmegaConf
 
-from distillab import cli, config, experiment, sweep
+from distillab import cli, config, sweep
 from distillab.files import write_json
+from distillab.home import home
 from distillab.tracking.result import config_hash
 
 ENTRY = str(Path(__file__).parents[1] / "train.py")
@@ -27,7 +28,7 @@ def run(config, label, command, overrides, group):
     if label == "hint":
         raise OSError("the disk is full")
     return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "student": {"top1": 0.9}, "gain": -0.015,
-            "seconds": {"total": 12.3}}
+            "seconds": {"total": 12.3}, "name": config["name"], "config_hash": "0123456789"}
 
 module = types.ModuleType("distillab.experiment")
 module.run = run
@@ -113,7 +114,7 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
 
     def torchrun(words, env, check):
         started.append((words, env["DISTILLAB_SWEEP"]))
-        write_json(experiment.home(cfg) / "result.json", made(top1=0.5))
+        write_json(home(cfg) / "result.json", made(top1=0.5))
         return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr(cli.subprocess, "run", torchrun)

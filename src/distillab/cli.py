@@ -13,6 +13,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from distillab import tune
 from distillab.config import PRIMARY, ROLES, conf_dir, did_you_mean, strategy_conflicts, strategy_label
 from distillab.errors import UserError
 from distillab.sweep import Cell, about, command, failures
@@ -27,8 +28,8 @@ failed: list[Exception] = []  # what kept this command, or a cell in this proces
 
 
 @hydra.main(config_path=str(conf_dir()), config_name=PRIMARY, version_base="1.3")
-def _job(cfg: DictConfig) -> None:
-    """One cell: the whole command, or one combination of a sweep."""
+def _job(cfg: DictConfig) -> dict[str, Any]:
+    """One cell: the whole command, or one combination of a sweep, which is told its accuracies or its error."""
     from hydra.core.hydra_config import HydraConfig
 
     settings = HydraConfig.get()
@@ -37,32 +38,48 @@ def _job(cfg: DictConfig) -> None:
     try:
         if settings.mode is None or settings.mode.name != "MULTIRUN":
             _run(config, label, command(), overrides, os.environ.get(SWEEP))
-            return
+            return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         named = method({"strategy": label, "scheme": chosen["scheme"]})
         cell = Cell(folder, settings.job.num, named, str(chosen["student"]), overrides)
-        cell.run(partial(_run, config, label, about(folder)["command"], overrides, folder.name), one_line)
+        result = cell.run(partial(_run, config, label, about(folder)["command"], overrides, folder.name), one_line)
+        return {key: result["student"].get(key) for key in ("top1", "top1_validation")}
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
         # Said now, not after the other cells of a sweep, and not raised: Hydra would add lines of its own.
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         failed.append(error)
+        return {"error": one_line(error)}
 
 
 def _run(config: dict[str, Any], label: str, typed: str, overrides: list[str], group: str | None) -> dict[str, Any]:
     """The experiment, in this process or in as many as the trainer wants; its result."""
     from distillab import distributed, experiment
+    from distillab.devices import device_of_a_cell
+    from distillab.home import finished, home
 
     _check_groups(config)
     for line in strategy_conflicts():
         distributed.say(line)
     if distributed.world == 1 and str(config["trainer"]["strategy"]).startswith("ddp") and _processes(config) > 1:
-        directory = experiment.home(config)
-        if config["rerun"] or experiment.finished(directory) is None:
+        directory = home(config)
+        if config["rerun"] or finished(directory) is None:
             _torchrun(_processes(config), overrides, group)
-            return experiment.finished(directory) or {}
-    return experiment.run(config, label, typed, overrides, group)
+            return finished(directory) or {}
+    with device_of_a_cell(config["trainer"], several=_in_parallel()):
+        return experiment.run(config, label, typed, overrides, group)
+
+
+def _in_parallel() -> bool:
+    """Whether other processes run cells of this sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return False
+    settings = HydraConfig.get()
+    multirun = settings.mode is not None and settings.mode.name == "MULTIRUN"
+    return multirun and not settings.launcher._target_.endswith(".BasicLauncher")
 
 
 def _check_groups(config: dict[str, Any]) -> None:
@@ -103,6 +120,7 @@ def main() -> None:
         sys.path.insert(0, os.getcwd())  # so that student._target_=my_package.MyNet finds what lies here
     try:
         _refuse_shadowed(sys.argv[1:])
+        tune.register()
         _job()
         if failed or failures:
             sys.exit(1)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -20,10 +21,11 @@ from distillab.errors import UserError
 
 ROLES = ("student", "teacher")
 PRIMARY = "train"
+TUNE = "hydra_plugins.distillab.Tune"  # distillab.tune.Tune: Hydra takes no sweeper from a package of another name
 
 # Keys that belong to the part a model plays, not to the model; they never reach its builder.
 ROLE_KEYS = ("name", "stages", "head", "checkpoint", "pretrained", "recipe", "seed", "samples", "classes")
-ROLE_KEYS += ("mean", "std", "input_size")
+ROLE_KEYS += ("mean", "std", "input_size", "labelled", "corrupt_classes", "dtype")
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
@@ -79,6 +81,8 @@ def register() -> None:
     """Make Hydra read files through `FileConfigSource`; call before any composition."""
     Plugins.instance()  # registers Hydra's own source, which ours then replaces
     SourcesRegistry.instance().types["file"] = FileConfigSource
+    node = {"_target_": TUNE, "trials": 20, "at_once": 1, "space": None, "params": None}
+    ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
 
 
 register()

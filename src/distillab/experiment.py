@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distillab import distributed
+from distillab import distributed, sweep
 from distillab.config import build
 from distillab.distributed import say, warn
-from distillab.files import file_hash, replacing, writable, write_json
-from distillab.schemes.members import LISTS, with_members
+from distillab.evaluation.cost import check_roi, with_cost
+from distillab.files import replacing, writable, write_json
+from distillab.home import RUNS, finished, home, write_config
+from distillab.schemes.members import with_members
 from distillab.startup import import_quietly
 from distillab.tracking import loggers
-from distillab.tracking.result import SCHEMA, config_hash, gain_and_gap, versions
-from distillab.tracking.show import show
+from distillab.tracking.model_card import model_card
+from distillab.tracking.result import SCHEMA, gain_and_gap, model_entry, versions
+from distillab.tracking.show import refresh, show
 from distillab.tracking.table import models_line
-
-RUNS = "paths.runs=…"
 
 
 class Clock:
@@ -64,11 +64,16 @@ def run(
     """
     clock = Clock()
     config = with_members(config)
+    check_roi(config["roi"])
     directory = home(config)
     earlier = finished(directory)
     if earlier and not config["rerun"]:
         say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
-        if group is None:  # a sweep's own table shows it
+        if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
+            earlier = with_cost(earlier, config["roi"])
+            write_json(directory / "result.json", earlier)
+        if group is None and distributed.rank == 0:  # a sweep's own table shows it
+            refresh(directory.parents[1])
             show(earlier, directory)
         return earlier
     with clock.part("import"):
@@ -98,7 +103,7 @@ def run(
     exit_code = 1
     try:
         if distributed.rank == 0:
-            _write_config(directory, config)
+            write_config(directory, config)
             shown = f"{config['name']}/{label}/{directory.name}"
             logger = loggers.build(config["logger"], directory, config, shown, group)
         result = about | _distil(config, label, directory, clock, logger)
@@ -106,7 +111,11 @@ def run(
         if distributed.rank == 0:
             with writable(directory, RUNS):
                 write_json(directory / "result.json", result)
-            loggers.log_summary(logger, result)
+                with replacing(directory / "README.md") as temporary:
+                    temporary.write_text(model_card(result), encoding="utf-8")
+            refresh(directory.parents[1])
+            siblings = sweep.results(Path(config["paths"]["runs"]) / "sweeps" / group) if group else []
+            loggers.log_summary(logger, result, siblings)
         exit_code = 0
     finally:
         where = loggers.finish(logger, exit_code)
@@ -121,6 +130,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     """The steps themselves: data, models, teacher, baseline, student, judgement."""
     from distillab.dot import check_kinds
     from distillab.evaluation.efficiency import measure
+    from distillab.evaluation.judgement import judgement, write_predictions
     from distillab.export import save_model
     from distillab.fit import fit
     from distillab.optim import Recipe
@@ -129,6 +139,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     from distillab.teachers import trained
     from distillab.teachers.cached import attach
     from distillab.teachers.store import Store
+    from distillab.tracking.limits_plot import limits_picture
 
     # What can be refused is refused before anything is trained.
     recipe, seed = Recipe.of(config["recipe"]), config["seed"]
@@ -152,22 +163,27 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     say(models_line(student, teacher))
 
     records: dict[str, Any] = {"teacher": None, "baseline": None}
+    untaught = longer = None
     with clock.part("teacher"):
         records["teacher"] = scheme.obtain(this)
     if scheme.name != "offline":
         say(f"{student.spec.name} learns from {scheme.parent} (scheme={scheme.name})")
     alone = config["strategy"] == trained.ALONE
+    if not alone:  # before anything else is trained: the cache may refuse
+        module = scheme.module(this, student)
+        attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
     if config["baseline"] and not alone:
         with clock.part("baseline"):
-            records["baseline"] = this.train_student_alone(this.student())
+            untaught = this.student()
+            records["baseline"] = this.train_student_alone(untaught)
             _warn_if_below(records, student.spec.name)
+            if teacher is not None and config["equal_compute"]:
+                longer = this.train_student_longer(teacher)
     with clock.part("fit"):
         title = f"{student.spec.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
         if alone:
             records["student"] = this.train_student_alone(student, logger, title)
         else:
-            module = scheme.module(this, student)
-            attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
     if distributed.rank != 0:
@@ -175,33 +191,37 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
 
     with clock.part("evaluation"):
         deployed = student if alone else module.deployed()
+        networks = {"teacher": teacher, "baseline": untaught, "student": deployed}
+        asked = {role: this.answers(networks[role], record) for role, record in records.items() if record}
+        logits, labels = {role: answers[0] for role, answers in asked.items()}, asked["student"][1]
+        figures, about = judgement(logits, labels, spec.classes)
         if not alone:
-            records["student"]["top1"] = this.accuracy(deployed)
+            records["student"]["top1"] = this.accuracy(deployed, asked["student"])
         scheme.finish(this, student, records["student"])
-        with writable(directory, RUNS):
-            save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
-        costs = {"student": measure(deployed, student.input_shape, setting.device)}
-        costs["baseline"] = (
-            costs["student"] if deployed is student else measure(student, student.input_shape, setting.device)
-        )
-        costs["teacher"] = measure(teacher, teacher.input_shape, setting.device) if teacher is not None else {}
-    named = {"teacher": teacher, "baseline": student, "student": student}
+        costs = {
+            role: measure(networks[role], student.input_shape, setting.device)
+            for role in asked
+            if role != "baseline" or deployed is not student  # or one network would have two latencies
+        }
+        costs.setdefault("baseline", costs["student"])
+    names = {role: (student if role == "student" else networks[role]).spec.name for role in asked}
     models = {
-        role: record and _model_entry(named[role].spec.name, record, costs[role]) for role, record in records.items()
+        role: record and model_entry(names[role], record, costs[role] | figures[role], protocol.watches)
+        for role, record in records.items()
     }
-    figures = [models[role] and models[role]["top1"] for role in ("student", "baseline", "teacher")]
-    gain, gap_closed = gain_and_gap(*figures)
+    gain, gap_closed = gain_and_gap(
+        *(models[role] and models[role]["top1"] for role in ("student", "baseline", "teacher"))
+    )
     sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
-    about = {"scheme": scheme.name, "lineage": scheme.lineage}
+    about |= {"gain": gain, "gap_closed": gap_closed, "data": sizes, "scheme": scheme.name, "lineage": scheme.lineage}
     about["cache"] = None if alone or module.cache is None else module.cache.record
-    return models | {"gain": gain, "gap_closed": gap_closed, "data": sizes} | about
-
-
-def _model_entry(name: str, record: Mapping[str, Any], costs: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's part of the result: `top1` is on the test images, `top1_validation` beside it."""
-    top1 = record["top1"]
-    rest = {key: value for key, value in record.items() if key != "top1"}
-    return {"name": name, "top1": top1["test"], "top1_validation": top1.get("validation"), **costs, **rest}
+    about["longer"] = longer and {"epochs": longer["epochs"], "top1": longer["top1"]["test"]}
+    with writable(directory, RUNS):
+        save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
+        write_predictions(directory / "predictions.npz", logits, labels)
+        if about["limits"]:
+            limits_picture(about["limits"], directory / "limits.png")
+    return with_cost(models | about, config["roi"])
 
 
 def _warn_if_below(records: Mapping[str, Any], student: str) -> None:
@@ -215,36 +235,3 @@ def _warn_if_below(records: Mapping[str, Any], student: str) -> None:
             f"the teacher ({100 * above:.2f} % on {split}) is no better than {student} alone ({100 * alone:.2f} %): "
             f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
         )
-
-
-def _with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the content of its checkpoint files in place of where they lie."""
-
-    def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = network.get("checkpoint")
-        return {**network, "checkpoint": file_hash(path)} if path and Path(path).is_file() else network
-
-    scheme = config["scheme"]
-    named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}
-    roles = {role: seen(config[role]) for role in ("student", "teacher")}
-    return {**config, **roles, "scheme": scheme | named}
-
-
-def home(config: Mapping[str, Any]) -> Path:
-    """Where the run of a resolved config lies: `runs/<name>/<config hash>/`."""
-    return Path(config["paths"]["runs"]) / str(config["name"]) / config_hash(_with_contents(with_members(config)))
-
-
-def finished(directory: Path) -> dict[str, Any] | None:
-    """The result of a run that has ended there, or None."""
-    with suppress(OSError, ValueError):
-        result = json.loads((directory / "result.json").read_text())
-        return result if result.get("schema") == SCHEMA else None
-    return None
-
-
-def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
-    from omegaconf import OmegaConf
-
-    with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))

@@ -19,11 +19,11 @@ from hydra.experimental.callback import Callback
 
 from distillab.distributed import say
 from distillab.files import replacing, writable, write_json
-from distillab.tracking.table import NOTHING, percent, points
+from distillab.home import finished
+from distillab.tracking.sweep_table import markdown, table
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from rich.table import Table
 
 Record = dict[str, Any]
 
@@ -52,9 +52,22 @@ class Sweep(Callback):
         # A pipe has no width of its own; 80 columns would break every cell.
         (console if console.is_terminal else Console(width=140)).print(table(records))
         say(f"{folder}/sweep.md")
+        self._report(folder)
         if failures:
             many = f"{len(failures)} of {total or len(records)} cells failed"
             print(f"error: {many}; the same command runs only those again", file=sys.stderr, flush=True)
+
+    def _report(self, folder: Path) -> None:
+        """Write the page over the sweep's results, and say what they show."""
+        from distillab.tracking.comparison import compare
+        from distillab.tracking.report import write_report
+
+        if ended := results(folder):
+            with writable(folder, "paths.runs=…"):
+                say(f"{write_report(folder.parents[1], folder / 'report.html', ended)}")
+            for row in compare(ended):
+                if not row.alone:
+                    say(f"{row.student}, {row.label}: {row.words}")
 
 
 class Cell:
@@ -81,7 +94,7 @@ class Cell:
         left = seconds_left(recorded(folder), total, self.record["started"])
         say(_headline(index + 1, total, f"{strategy}, {student}", left))
 
-    def run(self, work: Callable[[], Mapping[str, Any]], one_line: Callable[[Exception], str]) -> None:
+    def run(self, work: Callable[[], Mapping[str, Any]], one_line: Callable[[Exception], str]) -> Mapping[str, Any]:
         """Do the cell's work and record its result, or the exception in one line, which then goes on its way."""
         try:
             result = work()
@@ -96,7 +109,9 @@ class Cell:
             seconds=result["seconds"].get("total"),
             earlier=earlier,
             ended=time.time(),
+            run=f"{result['name']}/{result['config_hash']}",
         )
+        return result
 
     def _write(self, **news: Any) -> None:
         self.record |= news
@@ -109,8 +124,12 @@ class Cell:
 
 def command() -> str:
     """What the person typed."""
-    program = "distillab" if Path(sys.argv[0]).name != "train.py" else "python train.py"
-    return " ".join([program, *sys.argv[1:]])
+    return " ".join([program(), *sys.argv[1:]])
+
+
+def program() -> str:
+    """How the person started it."""
+    return "distillab" if Path(sys.argv[0]).name != "train.py" else "python train.py"
 
 
 def number_of_cells(config: DictConfig) -> int | None:
@@ -141,6 +160,12 @@ def recorded(folder: Path) -> list[Record]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
 
 
+def results(folder: Path) -> list[Record]:
+    """The results of the cells that have ended well so far, in the order of the sweep; `folder` lies below the runs."""
+    found = [finished(folder.parents[1] / record["run"]) for record in recorded(folder) if "run" in record]
+    return [result for result in found if result is not None]
+
+
 def seconds_left(records: Sequence[Record], cells: int | None, now: float) -> float | None:
     """Seconds that the cells at work and those still to come will take at the mean of the cells that ran to their end.
 
@@ -169,62 +194,3 @@ def _headline(number: int, total: int | None, what: str, left: float | None) -> 
     if left is not None:
         parts.append(f"about {duration(left)} left")
     return " · ".join(parts)
-
-
-HEADINGS = ("cell", "strategy", "student", "changed", "top-1 %", "gain", "seconds", "note")
-NUMBERS = ("cell", "top-1 %", "gain", "seconds")
-
-
-def rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
-    """The cells as text, under `HEADINGS`; `changed` is what the cells do not have in common."""
-    common = set.intersection(*(set(record["overrides"]) for record in records)) if records else set()
-    lines = []
-    for number, record in enumerate(records, start=1):
-        told = [word for word in record["overrides"] if word not in common]
-        told = [word for word in told if not word.startswith(("strategy=", "student="))]
-        seconds = record.get("seconds")
-        lines.append(
-            (
-                str(number),
-                record["strategy"],
-                record["student"],
-                " ".join(told) or NOTHING,
-                percent(record.get("top1")),
-                points(record.get("gain")),
-                NOTHING if seconds is None else f"{seconds:.0f}",
-                _state(record),
-            )
-        )
-    return lines
-
-
-def _state(record: Record) -> str:
-    if "error" in record:
-        return f"failed: {record['error']}"
-    if "ended" not in record:
-        return "not finished"
-    return "finished before" if record["earlier"] else ""
-
-
-def table(records: Sequence[Record]) -> Table:
-    """All cells, one row each."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(title="The sweep's cells", caption="Gain: points of top-1 over the same student trained alone.")
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
-    for row in rows(records):
-        shown.add_row(*map(escape, row))
-    return shown
-
-
-def markdown(sweep: Record, records: Sequence[Record]) -> str:
-    """All cells that have begun, as a Markdown page."""
-    done = sum("ended" in record for record in records)
-    rule = [("-" * 3 + ":") if heading in NUMBERS else "---" for heading in HEADINGS]
-    lines = [list(HEADINGS), rule, *([cell.replace("|", "\\|") for cell in row] for row in rows(records))]
-    page = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
-    gain = "Gain: points of top-1 over the same student, seed and schedule trained without a teacher."
-    return f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{page}\n\n{gain}\n"
