@@ -13,8 +13,9 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 
-# The import has the same name on purpose: Hydra compares class names when a source is registered twice.
+# The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
+from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource as _StructuredConfigSource  # isort: skip
 from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 from distillab.errors import UserError
@@ -77,10 +78,18 @@ class FileConfigSource(_FileConfigSource):
         return entries
 
 
+class StructuredConfigSource(_StructuredConfigSource):
+    """Hydra's own source of what plugins registered; it only reads, so a copy of it is the source itself."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StructuredConfigSource:
+        """Hydra copies every source for every group that `--help` lists, with all the configs in it."""
+        return self
+
+
 def register() -> None:
-    """Make Hydra read files through `FileConfigSource`; call before any composition."""
-    Plugins.instance()  # registers Hydra's own source, which ours then replaces
-    SourcesRegistry.instance().types["file"] = FileConfigSource
+    """Make Hydra read through the sources above; call before any composition."""
+    Plugins.instance()  # registers Hydra's own sources, which ours then replace
+    SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
     node = {"_target_": TUNE, "trials": 20, "at_once": 1, "space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
 
