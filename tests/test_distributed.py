@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_module import STRATEGIES
 from torch import multiprocessing
-from two_processes import COMPARING, EQUAL, UNEQUAL, end_to_end, fitted, input_gradients, models, work
+from two_processes import COMPARING, EQUAL, SHARDED, UNEQUAL, end_to_end, fitted, input_gradients, models, work
 
 from distillab.distributed import share
 from distillab.errors import UserError
@@ -95,6 +95,23 @@ def test_a_fit_of_two_processes_is_a_fit_of_one(optimizer, ranks):
     for one in of_both(ranks, optimizer):
         for key, value in expected.items():
             assert_close(one[key], value, key, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_a_teacher_shared_out_teaches_what_a_whole_one_does(name, ranks):
+    """Each process holds about half of it while it teaches, no checkpoint any of it, and one may ask it alone after."""
+    for rank, (shared, plain) in enumerate(of_both(ranks, f"sharded {name}")):
+        for one in (shared, plain):
+            assert not isinstance(one, str), one
+            assert not any(key.startswith("teacher.") for key in one["checkpoint"])
+            assert one["whole"]
+        assert 0.45 < shared["share"] / plain["share"] < 0.55
+        for what in ("losses", "student"):
+            assert shared[what].keys() == plain[what].keys()
+            for key, value in plain[what].items():
+                assert_close(shared[what][key], value, key, rtol=1e-5, atol=1e-6)
+        assert_close(shared["deployed"], plain["deployed"], "deployed", rtol=1e-5, atol=1e-6)
+        assert ("alone" in shared) == (rank == 0)
 
 
 @pytest.mark.parametrize(("batch", "devices", "nearest"), [(63, 2, 64), (64, 3, 63), (1, 4, 4), (10, 4, 8)])

@@ -1,5 +1,6 @@
 """What each of two processes computes of its part of a batch, and one process of the whole."""
 
+import copy
 import os
 import traceback
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from functools import cache
 from types import SimpleNamespace
 
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from test_module import SHAPE, STRATEGIES, strategy, trainer
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -20,10 +22,13 @@ from distillab.gather import gather
 from distillab.models.cifar_resnet import CifarResNet
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
+from distillab.models.sharded import ShardedTeacher
 from distillab.strategies.strategy import Strategy
 from distillab.wiring import call, only, reached
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
+SHARDED = ("hint", "simkd", "ofd")  # they read maps, the head, which is shipped too, and BatchNorm's parameters
+PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
 COMPARING = {  # strategy → its terms that compare samples
     name: [key for key, term in Strategy.of(strategy(name)).terms.items() if term.global_batch] for name in STRATEGIES
 }
@@ -179,12 +184,34 @@ def leaf(value, inputs):
 
 def fitted(optimizer, rank=None):
     """The student after a fit of two epochs of two steps, two batches to a step."""
-    with distillation("sp", recipe={"optimizer": optimizer, "lr": 0.05, "schedule": "constant"}) as module:
+    with distillation("sp", recipe=PLAIN_SGD | {"optimizer": optimizer}) as module:
         batches = [rows(samples(), first, first + BATCH) for first in (0, 1, 3, 6)]
         loader = DataLoader([part(batch, EQUAL, rank) for batch in batches], batch_size=None)
         many = {"devices": 2, "strategy": "ddp"} if rank is not None else {}
         trainer(2, accumulate_grad_batches=2, **many).fit(module, loader)
         return {key: value.clone() for key, value in module.student.state_dict().items()}
+
+
+def taught(name, teacher_of, rank):
+    """A fit of two steps beside such a teacher: what was seen on the way, and what is there afterwards."""
+    student, network = copy.deepcopy(models())
+    before, found = {key: value.clone() for key, value in network.float().state_dict().items()}, {}
+    module = Distillation(student.float(), teacher_of(network), strategy(name), recipe=PLAIN_SGD, channels_last=True)
+
+    def look(_, __):
+        parameters = list(module.teacher.model.parameters())
+        found["share"] = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in parameters)
+        found["losses"], found["deployed"] = module.mean_losses(), module.deployed()(samples().views[0][:2])
+        found["checkpoint"] = list(engine._checkpoint_connector.dump_checkpoint()["state_dict"])
+
+    loader = DataLoader([part(rows(samples(), i, i + BATCH), EQUAL, rank) for i in (0, 3)], batch_size=None)
+    engine = trainer(1, devices=2, strategy="ddp", callbacks=[LambdaCallback(on_train_epoch_end=look)])
+    engine.fit(module, loader)
+    after = module.teacher.model.state_dict()
+    found["whole"] = module.teacher.model is network and all(torch.equal(after[key], before[key]) for key in before)
+    if rank == 0:  # one process may ask alone
+        found["alone"] = module.teacher.outputs(samples().views[:1])[0]
+    return found | {"student": student.state_dict()}
 
 
 def gathers(rank):
@@ -217,5 +244,7 @@ def work(rank, folder):
         found[name]["inputs"] = attempt(input_gradients, name, rank)
     for optimizer in ("sgd", "dot"):
         found[optimizer] = attempt(fitted, optimizer, rank)
+    for name in SHARDED:
+        found[f"sharded {name}"] = [attempt(taught, name, how, rank) for how in (ShardedTeacher, FrozenTeacher)]
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()

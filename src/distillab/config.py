@@ -26,7 +26,7 @@ TUNE = "hydra_plugins.distillab.Tune"  # distillab.tune.Tune: Hydra takes no swe
 
 # Keys that belong to the part a model plays, not to the model; they never reach its builder.
 ROLE_KEYS = ("name", "stages", "head", "checkpoint", "pretrained", "recipe", "seed", "samples", "classes")
-ROLE_KEYS += ("mean", "std", "input_size", "labelled", "corrupt_classes", "dtype")
+ROLE_KEYS += ("mean", "std", "input_size", "labelled", "corrupt_classes", "dtype", "shard")
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}

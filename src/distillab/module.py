@@ -16,6 +16,7 @@ from distillab.dot import DOT, check_kinds
 from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
+from distillab.models.sharded import ShardedTeacher
 from distillab.models.taps import Taps
 from distillab.optim import Recipe, make_optimizer
 from distillab.phased import Phased
@@ -92,6 +93,9 @@ class Distillation(Phased):
         if stage == "fit":
             self.strategy.check_mixed(getattr(self.trainer.datamodule, "mixes", False))
             answer_labels(self)
+            if isinstance(self.teacher, ShardedTeacher):  # before anything is moved to the device or asks it
+                self.teacher.share_out(self.trainer.strategy.root_device)
+                self.to(self.trainer.strategy.root_device)
             show_data(self)
             self.phases = self.strategy.plan(self.trainer.max_epochs)
             self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}
@@ -100,6 +104,11 @@ class Distillation(Phased):
                 Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
                 self._shared = {phase: reached_by_both(self, phase, self._trainable) for phase in self.phases}
             self._enter(self.phases[0])
+
+    def teardown(self, stage: str) -> None:
+        """Let one process alone ask the teacher again."""
+        if isinstance(self.teacher, ShardedTeacher):
+            self.teacher.make_whole()
 
     # ------------------------------------------------------------------ steps
 

@@ -57,5 +57,10 @@ One run on several machines is started on each of them by torchrun, here two wit
     torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=first-machine:29500 \\
         train.py trainer=ddp trainer.devices=8 trainer.num_nodes=2
 
+A teacher too large for one GPU beside the student: `teacher.shard=true cache.mode=never`. During the student's fit each
+GPU then holds its share of the teacher's weights and gathers one block of it at a time, while every process keeps the
+whole teacher in the host's memory. It is tested on two CPU processes and was never run on several GPUs.
+`teacher.dtype=bfloat16` halves the teacher first, and needs one GPU only.
+
 `recipe.batch_size` is global: it must divide by the number of GPUs. A run that ended or was stopped goes on with the same command.
 """

@@ -11,7 +11,7 @@ from distillab.errors import UserError
 from distillab.evaluation.efficiency import parameters
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
-from distillab.schemes.base import Run
+from distillab.schemes.base import Run, refuse_shard
 from distillab.schemes.plan import Plan, Step
 
 
@@ -50,6 +50,7 @@ class Assistant(Plan):
 
     def first(self, run: Run) -> tuple[str, ImageModel]:
         """The config's teacher."""
+        refuse_shard(run, self.name)
         self.model = run.teacher()
         return self.model.spec.name, self.model
 

@@ -182,10 +182,20 @@ def refuse_teacherless(run: Run, scheme: str) -> None:
 
 
 def refuse_dtype(run: Run, scheme: str) -> None:
-    """Raise where a dtype is asked for a teacher that the scheme does not have: it has only networks that train."""
+    """Raise where something is asked of a frozen teacher, and the scheme has only networks that train."""
+    refuse_shard(run, scheme)
     if dtype := run.config["teacher"].get("dtype"):
         raise UserError(
             f"scheme={scheme} has no frozen teacher of its own to hold in {dtype}; choose teacher.dtype=null, or "
+            f"scheme=offline"
+        )
+
+
+def refuse_shard(run: Run, scheme: str) -> None:
+    """Raise where a teacher is to be shared out among devices, and the scheme is none of one frozen teacher."""
+    if run.config["teacher"].get("shard"):
+        raise UserError(
+            f"scheme={scheme} has no single frozen teacher to share out among devices; choose teacher.shard=false, or "
             f"scheme=offline"
         )
 

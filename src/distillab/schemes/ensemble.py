@@ -13,7 +13,14 @@ from torch.nn import functional as F
 from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
-from distillab.schemes.base import Run, Scheme, refuse_beyond_logits, refuse_hidden_labels, refuse_teacherless
+from distillab.schemes.base import (
+    Run,
+    Scheme,
+    refuse_beyond_logits,
+    refuse_hidden_labels,
+    refuse_shard,
+    refuse_teacherless,
+)
 from distillab.teachers.measured import measure_mixture
 
 WEIGHTINGS = ("mean", "confidence")
@@ -99,6 +106,7 @@ class Ensemble(Scheme):
     def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
         """Build all teachers."""
         refuse_teacherless(run, self.name)
+        refuse_shard(run, self.name)
         if self.weighting == "confidence":
             refuse_hidden_labels(run, "scheme.weighting=confidence: a weighting by labels")
         first = run.config["teacher"]

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from distillab import distributed
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
+from distillab.models.sharded import ShardedTeacher, check_shard
 from distillab.models.spec import ModelSpec
 from distillab.schemes.base import Run, Scheme
 
@@ -21,6 +23,7 @@ class Offline(Scheme):
         """Build the teacher, where any term reads one."""
         if not run.strategy.needs_teacher:
             return None
+        self.sharded = check_shard(run.config, distributed.world)
         self.model = run.teacher()
         return self.model.spec
 
@@ -34,5 +37,7 @@ class Offline(Scheme):
         return record
 
     def source(self, student: ImageModel) -> nn.Module | None:
-        """The teacher, frozen."""
-        return FrozenTeacher(self.model) if self.model is not None else None
+        """The teacher, frozen; shared out among the devices where `teacher.shard` says so."""
+        if self.model is None:
+            return None
+        return ShardedTeacher(self.model) if self.sharded else FrozenTeacher(self.model)

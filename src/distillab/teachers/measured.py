@@ -44,8 +44,8 @@ def accuracy(
     """
     figures = {}
     if data.sizes["validation"]:
-        figures["validation"] = top1(*predict(model, data, "validation", setting.device))
-    return figures | {"test": top1(*(test or predict(model, data, "test", setting.device)))}
+        figures["validation"] = top1(*_said(model, data, "validation", setting))
+    return figures | {"test": top1(*(test or _said(model, data, "test", setting)))}
 
 
 def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | None = None) -> tuple[Tensor, Tensor]:
@@ -61,14 +61,26 @@ def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | N
         UserError: the store cannot be written.
     """
     if folder is None:
-        return predict(model, data, "test", setting.device)
+        return _said(model, data, "test", setting)
     file = Path(folder) / "test.npz"
     if not file.is_file():
-        logits, labels = predict(model, data, "test", setting.device)
+        logits, labels = _said(model, data, "test", setting)
         with writable(file.parent, "paths.store=…"), replacing(file) as temporary, temporary.open("wb") as opened:
             np.savez(opened, logits=logits.numpy(), labels=labels.numpy())
     with np.load(file) as kept:
         return torch.from_numpy(kept["logits"]), torch.from_numpy(kept["labels"])
+
+
+def _said(model: nn.Module, data: ImageData, split: str, setting: Setting) -> tuple[Tensor, Tensor]:
+    """As `predict`; a network that the device cannot hold by itself is asked on the CPU."""
+    try:
+        return predict(model, data, split, setting.device)
+    except torch.OutOfMemoryError:
+        pass  # out here the error no longer holds the tensors that it met
+    say("a network is too large for one device: it is judged on the CPU, which takes longer")
+    model.cpu()
+    torch.cuda.empty_cache()
+    return predict(model, data, split, "cpu")
 
 
 def reached(figures: Mapping[str, float]) -> str:
@@ -107,7 +119,7 @@ def measure(model: ImageModel, data: ImageData, setting: Setting) -> dict[str, A
     chance = 1 / len(data.spec.classes)
     split = next(iter(record["top1"]))
     if record["top1"][split] < 2 * chance:
-        order, reached = best_class_order(*predict(model, data, split, setting.device))
+        order, reached = best_class_order(*_said(model, data, split, setting))
         if reached > max(3 * chance, 2 * record["top1"][split]):
             names: list[str | None] = [None] * len(order)
             for output, name in zip(order, data.spec.classes, strict=True):

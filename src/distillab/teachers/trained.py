@@ -20,7 +20,7 @@ from distillab.optim import Recipe
 from distillab.teachers.measured import Setting, about, accuracy, answers, measure, reached, warn_if_weak, weights_hash
 
 # They count elsewhere in the key, or not at all.
-NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype")
+NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype", "shard")
 ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.0}}
 
 

@@ -26,6 +26,7 @@ NOT_HASHED = (
     "launcher",
     "rerun",
     "roi",
+    "teacher.shard",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
