@@ -13,6 +13,7 @@ import yaml
 
 from distillab.config import conf_dir
 from distillab.errors import UserError
+from distillab.evaluation.cost import TRAINING
 from distillab.files import replacing, write_json
 from distillab.scale_measured import measure
 from distillab.scale_words import LAUNCHERS, READING, RESOURCES
@@ -20,7 +21,6 @@ from distillab.teachers.cache import SHARD
 from distillab.teachers.layout import Layout
 
 VIEWS = (1, 8, 300)
-TRAINING = 3  # a backward pass takes two forward passes' multiply-adds
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Scale:
 
     def view_bytes(self, layout: Layout) -> int:
         """What one view takes on disk, without the 256 bytes at the head of each file."""
-        return self.images * layout.record.itemsize + self.images // 8
+        return layout.bytes(self.images)
 
     def hours(self, views: int | None) -> dict[str, float]:
         """GPU hours of the whole study: `student`, `teacher`, `total`; `views` None runs the teacher in every step."""

@@ -9,7 +9,7 @@ from typing import Any
 from distillab.errors import UserError
 
 Entry = Mapping[str, Any]
-BACKWARD = 3  # a training step takes three forward passes' arithmetic: the backward pass two of them
+TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
 
 def cost(
@@ -76,7 +76,7 @@ def equal_compute(
     known = all(count is not None for count in counted) and counted[1] > 0
     ratio = measured = _measured_ratio(student)
     if measured is None and known:
-        ratio = counted[0] / (BACKWARD * counted[1])
+        ratio = counted[0] / (TRAINING * counted[1])
     epochs, top1 = student["epochs"], student["top1"]
     equal_steps = None if baseline is None else top1 - baseline["top1"]
     return {
@@ -101,7 +101,7 @@ def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int) -> i
         epochs: of the distillation.
         teacher_macs, student_macs: multiply-adds of one sample's forward pass.
     """
-    return epochs - (-epochs * teacher_macs) // (BACKWARD * student_macs)
+    return epochs - (-epochs * teacher_macs) // (TRAINING * student_macs)
 
 
 def check_roi(settings: Mapping[str, Any] | None) -> dict[str, float | None]:

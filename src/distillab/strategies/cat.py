@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
-from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import check_same, checked, head_reads_last_map, unit
+from distillab.strategies.base import Outputs
+from distillab.strategies.features import ReadByHead, check_same, checked, unit
 
 __all__ = ["class_attention"]
 
@@ -38,7 +37,7 @@ def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bo
     return F.mse_loss(unit(A_s), unit(A_t)) if normalize else F.mse_loss(A_s, A_t)
 
 
-class ClassAttention(Term):
+class ClassAttention(ReadByHead):
     """The term of `class_attention` on the last maps.
 
     Args:
@@ -59,12 +58,6 @@ class ClassAttention(Term):
         if not isinstance(resolution, int) or resolution < 1:
             raise UserError(f"resolution must be a whole number from 1, got {resolution!r}")
         self.resolution, self.normalize = resolution, normalize
-
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
-        """Refuse a model whose head cannot read its last map."""
-        self.specs = (student, teacher)
-        for spec in self.specs:
-            head_reads_last_map(spec)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
         """A scalar."""

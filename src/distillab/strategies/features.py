@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec, Stage, match_stages
+from distillab.strategies.base import Term
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
@@ -112,6 +113,20 @@ def head_reads_last_map(spec: ModelSpec) -> Stage:
     if stage.channels != spec.embedding:
         raise refused_head(spec)
     return stage
+
+
+class ReadByHead(Term):
+    """A term that takes both heads to the places of the last maps, which must be what the heads read.
+
+    Attributes:
+        specs: of student and teacher.
+    """
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Refuse a model whose head cannot read its last map."""
+        self.specs = (student, teacher)
+        for spec in self.specs:
+            head_reads_last_map(spec)
 
 
 def refused_head(spec: ModelSpec) -> UserError:

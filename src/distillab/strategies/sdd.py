@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
-from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import check_same, head_reads_last_map
+from distillab.strategies.base import Outputs
+from distillab.strategies.features import ReadByHead, check_same
 from distillab.strategies.kd import kd_rows
 
 
@@ -23,7 +22,7 @@ def cell_logits(outputs: SimpleNamespace | Outputs, grids: Sequence[int]) -> Ten
     return F.linear(torch.cat(cells, 2).transpose(1, 2), outputs.head.weight, outputs.head.bias)
 
 
-class ScaleDecoupledKD(Term):
+class ScaleDecoupledKD(ReadByHead):
     """KD on the logits of cells of the last map, mean over cells.
 
     A cell counts twice where the teacher is right about the cell and wrong about the whole image, or the other way
@@ -52,12 +51,6 @@ class ScaleDecoupledKD(Term):
         self.grids = list(grids)
         if not self.grids or not all(isinstance(grid, int) and grid >= 1 for grid in self.grids):
             raise UserError(f"grids must be whole numbers from 1, e.g. [1, 2], got {self.grids}")
-
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
-        """Refuse a model whose head cannot read its last map."""
-        self.specs = (student, teacher)
-        for spec in self.specs:
-            head_reads_last_map(spec)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
         """A scalar."""

@@ -100,7 +100,7 @@ class View:
 
     def bytes(self) -> int:
         """What the whole view takes on disk."""
-        return self.samples * self.layout.record.itemsize + self.samples // 8
+        return self.layout.bytes(self.samples)
 
     def _count(self, start: int) -> int:
         return min(SHARD, self.samples - start)

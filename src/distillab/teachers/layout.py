@@ -57,6 +57,10 @@ class Layout:
         """Logits (N, classes) and, where kept, the embedding (N, d), as N records."""
         return self.pack(self.narrow(outputs))
 
+    def bytes(self, samples: int) -> int:
+        """What a view of so many samples takes on disk: the records, and a bit for each that says whether it is there."""
+        return samples * self.record.itemsize + samples // 8
+
     def decode(self, records: np.ndarray, device: torch.device | str = "cpu") -> SimpleNamespace:
         """The outputs that records hold, in float32; with `top_k` the other classes share what is left equally."""
         return self.widen(self.unpack(records, torch.device(device)))

@@ -106,16 +106,19 @@ def measure_mixture(
     name = mixture.spec.name
 
     def make(folder: Path) -> dict[str, Any]:
-        return {"top1": accuracy(mixture, data, setting)}
+        return {"top1": accuracy(mixture, data, setting, answers(mixture, data, setting, str(folder)))}
 
     folder, record, reused = setting.store.once("measured", name, key, make)
     say(f"teachers {name} together: {reached(record['top1'])}")
     return record | {"reused": reused, "folder": str(folder)}
 
 
-def measure(model: ImageModel, data: ImageData, setting: Setting) -> dict[str, Any]:
-    """Accuracy of a ready teacher; where it is near chance, also under the class order that fits best."""
-    record: dict[str, Any] = {"top1": accuracy(model, data, setting)}
+def measure(model: ImageModel, data: ImageData, setting: Setting, folder: str) -> dict[str, Any]:
+    """Accuracy of a ready teacher; where it is near chance, also under the class order that fits best.
+
+    `folder`: the teacher's in the store, which keeps what it answers on the test images.
+    """
+    record: dict[str, Any] = {"top1": accuracy(model, data, setting, answers(model, data, setting, folder))}
     chance = 1 / len(data.spec.classes)
     split = next(iter(record["top1"]))
     if record["top1"][split] < 2 * chance:

@@ -174,7 +174,9 @@ def _measured(model: ImageModel, config: Mapping[str, Any], data: ImageData, set
         model.hold_in(config["dtype"])
     key = {"weights": weights_hash(model), "data": data.fingerprint, "about": about(model)}
     name = model.spec.name
-    folder, record, reused = setting.store.once("measured", name, key, lambda _: measure(model, data, setting))
+    folder, record, reused = setting.store.once(
+        "measured", name, key, lambda folder: measure(model, data, setting, str(folder))
+    )
     return record | {"folder": str(folder), "reused": reused}
 
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from distillab.tracking.front import non_dominated
-from distillab.tracking.plots import COLOURS, INK, PALE
+from distillab.tracking.plots import ALONE, COLOURS, GREY, INK, LINE, PALE, TEACHER
 from distillab.tracking.table import count, milliseconds
 
 Chart = dict[str, Any]
@@ -22,9 +22,8 @@ COSTS = {
     "latency_ms": ("latency of one sample, ms", milliseconds),
 }
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
-ALONE, TEACHER = "student alone", "teacher"
-FRONTS = {"distilled": (INK, "solid"), ALONE: ("#7F7F7F", "dash"), TEACHER: ("#B5B5B5", "dot")}
-ROLES = {"teacher": INK, "alone": "#7F7F7F", "distilled": COLOURS[0]}
+FRONTS = {"distilled": (INK, "solid"), ALONE: (GREY, "dash"), TEACHER: (LINE, "dot")}
+ROLES = {"teacher": INK, "alone": GREY, "distilled": COLOURS[0]}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def text(value: Any) -> str:
 def look(series: str, methods: list[str]) -> tuple[str, str]:
     """A series' colour and marker, the same in every chart."""
     if series in (ALONE, TEACHER):
-        return {ALONE: ("#7F7F7F", "circle-open"), TEACHER: (INK, "star")}[series]
+        return {ALONE: (GREY, "circle-open"), TEACHER: (INK, "star")}[series]
     place = methods.index(series)
     return COLOURS[place % len(COLOURS)], SYMBOLS[place % len(SYMBOLS)]
 

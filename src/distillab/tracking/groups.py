@@ -13,7 +13,7 @@ from typing import Any
 from distillab.files import replacing
 from distillab.tracking.comparison import Row, compare
 from distillab.tracking.parts import Table, table
-from distillab.tracking.table import NOTHING, count, milliseconds, percent, points
+from distillab.tracking.table import NOTHING, count, milliseconds, percent, points, sentence
 
 Result = dict[str, Any]
 COSTS = ("parameters", "multiply_adds", "latency_ms", "size_bytes")
@@ -111,7 +111,7 @@ def headline(groups: list[Group]) -> list[str]:
         best = members[0].row
         which = f"the best of {len(members)} is {best.label}" if len(members) > 1 else best.label
         lines.append(
-            f"{student} on {where}, taught by {teacher}: {which} with {_reached(best)}. {_sentence(best.words)}"
+            f"{student} on {where}, taught by {teacher}: {which} with {_reached(best)}. {sentence(best.words)}"
         )
     for (where, student), group in alone.items():
         if not any(key[:2] == (where, student) for key in taught):
@@ -121,10 +121,6 @@ def headline(groups: list[Group]) -> list[str]:
 
 def _reached(row: Row) -> str:
     return f"{percent(row.mean)} % ({len(row.seeds)} seed{'s' if len(row.seeds) != 1 else ''})"
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
 def _plain(key: str) -> Callable[[dict[str, Any]], str]:

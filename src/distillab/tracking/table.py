@@ -120,7 +120,7 @@ def verdict(result: dict[str, Any]) -> str:
             "the same student trained alone (baseline=true)."
         )
     pair = f"the same student alone ({student['name']}, seed {result['seeds'].get('seed')})"
-    trust = _sentence((result.get("paired") or {}).get("words")) or _trust(
+    trust = sentence((result.get("paired") or {}).get("words")) or _trust(
         gain, *(m["top1"] for m in (student, baseline)), samples
     )
     return f"{_outcome(gain, pair)}{_gap(result)}. {trust}"
@@ -138,7 +138,8 @@ def further(result: dict[str, Any]) -> list[str]:
     return [*told, *(words(result["cost"]) if result.get("cost") else [])]
 
 
-def _sentence(words: str | None) -> str | None:
+def sentence(words: str | None) -> str | None:
+    """Words as a sentence: a capital, and one full stop; None where there are none."""
     return words and f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 

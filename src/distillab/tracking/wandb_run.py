@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.errors import UserError
+from distillab.tracking.plots import ALONE, TEACHER
 from distillab.tracking.result import method
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "online", "offline", "disabled")
 SCATTER = "accuracy_against_parameters"
-ALONE = "student alone"
 COLUMNS = ("strategy", "model", "parameters", "top1_percent", "seed")  # of the scatter's table
 
 
@@ -120,7 +120,7 @@ def _scatter(result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -
     rows = {}  # runs share teachers and baselines: each is one point
     for other in kept.values():
         taught = ALONE if other["strategy"] == "none" else method(other)
-        for role, what in (("teacher", "teacher"), ("baseline", ALONE), ("student", taught)):
+        for role, what in (("teacher", TEACHER), ("baseline", ALONE), ("student", taught)):
             if model := other.get(role):
                 seed = other["seeds"].get("teacher" if role == "teacher" else "seed")
                 rows[what, model["name"], model["parameters"], round(100 * model["top1"], 4), seed] = None
