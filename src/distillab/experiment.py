@@ -70,8 +70,11 @@ def run(
     if earlier and not config["rerun"]:
         say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
         if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
+            earlier["config"]["roi"] = config["roi"]
             earlier = with_cost(earlier, config["roi"])
-            write_json(directory / "result.json", earlier)
+            if distributed.rank == 0:
+                with writable(directory, RUNS):
+                    write_json(directory / "result.json", earlier)
         if group is None and distributed.rank == 0:  # a sweep's own table shows it
             refresh(directory.parents[1])
             show(earlier, directory)

@@ -134,6 +134,9 @@ class Report(Sweep):
             say("\n  ".join(["the best of each, with three seeds:", *lines]))
         say(f"{folder}/tune.md")
 
+    def _report(self, folder: Path) -> None:
+        """No page: it would rank the trials by test samples, which choose nothing here."""
+
 
 def _plain(given: Any) -> Any:
     from omegaconf import OmegaConf

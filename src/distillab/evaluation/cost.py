@@ -16,8 +16,9 @@ def cost(
     student: Entry,
     teacher: Entry | None = None,
     baseline: Entry | None = None,
-    longer_top1: float | None = None,
+    longer: Mapping[str, Any] | None = None,
     roi_settings: Mapping[str, Any] | None = None,
+    cached: bool = True,
 ) -> dict[str, Any]:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
@@ -25,8 +26,9 @@ def cost(
         student: the student's entry of the result, with what `fit` and `measure` gave.
         teacher: likewise; None where nobody teaches.
         baseline: likewise; None where it was not trained.
-        longer_top1: top-1 of the student alone after `equal_compute.training_epochs` epochs; None where not trained.
+        longer: `epochs` and `top1` of the student alone trained for equal compute; None where not trained.
         roi_settings: the config's `roi`.
+        cached: whether the teacher's outputs can be replayed.
 
     Returns:
         `time`: seconds of the student's fit by part. `teacher_outputs`: `seconds` and `samples` computed, `replayed`
@@ -44,7 +46,7 @@ def cost(
         "time": student.get("time"),
         "teacher_outputs": outputs,
         "teacher_training_seconds": float(_seconds(teacher)) if teacher else None,
-        "equal_compute": equal_compute(student, teacher, baseline, longer_top1) if teacher else None,
+        "equal_compute": equal_compute(student, teacher, baseline, longer, cached) if teacher else None,
         "roi": _roi_of(settings, student, teacher, outputs) if priced else None,
     }
 
@@ -52,25 +54,29 @@ def cost(
 def with_cost(result: Entry, roi_settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """The result with its `cost` by these prices; without a teacher there is none."""
     roles = {role: result.get(role) for role in ("student", "teacher", "baseline")}
-    longer = result.get("longer") or {}
-    found = cost(**roles, longer_top1=longer.get("top1"), roi_settings=roi_settings) if roles["teacher"] else None
-    return {**result, "cost": found}
+    about = {"longer": result.get("longer"), "cached": result.get("cache") is not None}
+    return {**result, "cost": cost(**roles, roi_settings=roi_settings, **about) if roles["teacher"] else None}
 
 
 def equal_compute(
-    student: Entry, teacher: Entry, baseline: Entry | None, longer_top1: float | None = None
+    student: Entry,
+    teacher: Entry,
+    baseline: Entry | None,
+    longer: Mapping[str, Any] | None = None,
+    cached: bool = True,
 ) -> dict[str, Any]:
     """The gain for the same number of steps, and for the same compute.
 
     Args:
-        student, teacher, baseline, longer_top1: as of `cost`.
+        student, teacher, baseline, longer, cached: as of `cost`.
 
     Returns:
         `ratio`: what a live teacher adds to the student's own part of a step, `measured` in seconds or else by
         multiply-adds; `epochs` that the student alone could then have been trained, as a real number;
-        `training_epochs`: the same by multiply-adds, a whole number that is the same on every machine (None where
-        they are not known); `top1` after so many; `gain_equal_steps`, `gain_live` (against that longer training) and
-        `gain_warm_cache` (the teacher's share is nearly nothing then, so equal compute is equal steps), from -1 to 1.
+        `training_epochs`: those it was trained, or the same by multiply-adds, a whole number that is the same on every
+        machine (None where they are not known); `top1` after so many; `gain_equal_steps`, `gain_live` (against that
+        longer training) and `gain_warm_cache` (the teacher's share is nearly nothing then, so equal compute is equal
+        steps; None where nothing can be replayed), from -1 to 1.
     """
     counted = [entry.get("multiply_adds") for entry in (teacher, student)]
     known = all(count is not None for count in counted) and counted[1] > 0
@@ -79,15 +85,16 @@ def equal_compute(
         ratio = counted[0] / (TRAINING * counted[1])
     epochs, top1 = student["epochs"], student["top1"]
     equal_steps = None if baseline is None else top1 - baseline["top1"]
+    planned = equal_compute_epochs(epochs, *counted) if known else None
     return {
         "ratio": ratio,
         "measured": measured is not None,
         "epochs": None if ratio is None else epochs * (1 + ratio),
-        "training_epochs": equal_compute_epochs(epochs, *counted) if known else None,
-        "top1": longer_top1,
+        "training_epochs": longer["epochs"] if longer else planned,
+        "top1": longer["top1"] if longer else None,
         "gain_equal_steps": equal_steps,
-        "gain_live": None if longer_top1 is None else top1 - longer_top1,
-        "gain_warm_cache": equal_steps,
+        "gain_live": top1 - longer["top1"] if longer else None,
+        "gain_warm_cache": equal_steps if cached else None,
     }
 
 
@@ -184,8 +191,8 @@ def _output_words(outputs: Mapping[str, Any]) -> str:
 def _gain_words(equal: Mapping[str, Any]) -> str:
     if equal["gain_equal_steps"] is None:
         return ""
-    said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points, and with a warm cache "
-    said += "equal steps are equal compute."
+    said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points"
+    said += ", and with a warm cache equal steps are equal compute." if equal["gain_warm_cache"] is not None else "."
     if equal["gain_live"] is not None:
         said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone; "
         said += f"against these it brought {100 * equal['gain_live']:+.2f} points."

@@ -66,7 +66,8 @@ def _points(groups: list[Group]) -> list[charts.Point]:
     for (series, name, *_), entries in shared.items():
         costs = {key: mean(entries, key) for key in charts.COSTS}
         # Two methods on one seed share one trained baseline, which must not count twice.
-        top1 = statistics.fmean({entry["top1"] for entry in entries})
+        trained = {entry.get("checkpoints", place): entry["top1"] for place, entry in enumerate(entries)}
+        top1 = statistics.fmean(trained.values())
         found.append(charts.Point(series, name, "", costs, top1))
     return found
 
