@@ -127,6 +127,11 @@ def test_no_room_ends_the_filling_with_one_line(tmp_path, capsys, monkeypatch):
     full.view(0).add(rows, records(Layout(10), rows))
     full.view(1)
     assert not full.filling and "cache.limit_gb" in capsys.readouterr().err
+    room = make(tmp_path / "room", limit=Layout(10).bytes(20) + 1000)
+    for part in (rows[:10], rows[10:]):
+        room.view(0).add(part, records(Layout(10), part))
+        room.publish()
+    assert room.filling, "a view's own files are no others that it must fit beside"
     broken = make(tmp_path / "disk")
     broken.view(0).add(rows, records(Layout(10), rows))
 
@@ -136,7 +141,7 @@ def test_no_room_ends_the_filling_with_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cache.View, "_write", no_space)
     broken.publish()
     assert not broken.filling and "No space left" in capsys.readouterr().err
-    assert not list(tmp_path.rglob("*.shard"))
+    assert not list((tmp_path / "disk").rglob("*.shard")) + list((tmp_path / "limit").rglob("*.shard"))
 
 
 def test_files_are_counted_once_and_a_views_growth_is_added(tmp_path, monkeypatch):

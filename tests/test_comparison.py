@@ -90,12 +90,14 @@ def test_only_repeats_over_seeds_are_grouped():
         *over_seeds("kd", KD, student=("resnet20", 272_474)),
         *over_seeds("kd", KD, data={"name": "digits", "train": 100}),
         *over_seeds("kd", KD, settings={"recipe": {"epochs": 16}}),
+        *over_seeds("kd", KD, settings={"data": {"labelled": 0.1}}),
+        *over_seeds("kd", KD, settings={"teacher": {"corrupt_classes": [3]}}),
         # A run with no baseline of its own is a repeat all the same, and so is one by another name.
-        made("kd", 0.9, None, seeds={"seed": 9}, config=config(9, baseline=False, name="again")),
+        made("kd", 0.9, None, seeds={"seed": 9}, config=config(9, baseline=False, name="again", equal_compute=True)),
     ]  # fmt: skip
     rows = compare(results)
-    assert sorted(len(row.seeds) for row in rows) == [5, 5, 5, 5, 5, 5, 6]
-    assert len({row.family for row in rows}) == 5
+    assert sorted(len(row.seeds) for row in rows) == [5, 5, 5, 5, 5, 5, 5, 5, 6]
+    assert len({row.family for row in rows}) == 7
     assert {row.label for row in rows} == {"kd", "kd strategy.kd.temperature=2", "kd (ema)"}
     assert {row.protocol for row in rows if row.ranking == rows[0].ranking} == {rows[0].protocol}
 
@@ -135,6 +137,20 @@ def test_methods_against_each_other_on_the_seeds_that_both_have():
     other = made("kd", seeds={"seed": 77}, config=config(77))
     assert against_each_other(compare([*over_seeds("hint", HINT), other])) == [], "no seed in common"
     assert against_each_other(compare([*over_seeds("hint", HINT), *over_seeds("kd", KD, protocol="paper")])) == []
+
+
+def test_a_tuned_student_alone_is_compared_with_the_methods():
+    tuned = over_seeds("none", [0.03] * 5, teacher=None, settings={"recipe": {"epochs": 8, "lr": 0.2}})
+    hint = over_seeds("hint", HINT)
+    for seed, (alone, taught) in enumerate(zip(tuned, hint, strict=True)):
+        alone["student"]["checkpoints"] = f"tuned {seed}"
+        taught["baseline"]["checkpoints"] = f"as it was {seed}"
+    (pair,) = against_each_other(compare([*hint, *tuned]))
+    assert (pair.first.method, pair.second.method) == ("none", "hint")
+    assert pair.difference == pytest.approx(0.03 - np.mean(HINT))
+    for seed, alone in enumerate(tuned):
+        alone["student"]["checkpoints"] = f"as it was {seed}"
+    assert against_each_other(compare([*hint, *tuned])) == [], "the gains say it already"
 
 
 def test_old_results_that_lack_what_may_be_lacking_are_shown():

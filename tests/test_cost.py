@@ -16,6 +16,7 @@ STUDENT = {
     "threads": 2, "time": {"teacher": 22.0, "data": 8.0, "student": 160.0, "validation": 7.0, "other": 3.0},
     "teacher_seconds_computed": 20.0, "teacher_samples_computed": 1000, "teacher_samples_replayed": 3000,
 }  # fmt: skip
+LONGER = {"epochs": 30, "top1": 0.92, "teacher_multiply_adds": 600}
 WARM = STUDENT | {
     "teacher_seconds_computed": 0.0,
     "teacher_samples_computed": 0,
@@ -34,14 +35,14 @@ def test_the_teacher_outputs_and_what_the_cache_saved():
 
 
 def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
-    found = equal_compute(STUDENT, TEACHER, BASELINE, longer={"epochs": 30, "top1": 0.92})
+    found = equal_compute(STUDENT, TEACHER, BASELINE, LONGER)
     # A live teacher would have taken 4000 × 20 ms = 80 s, half of the student's own 160 s.
     assert (found["ratio"], found["measured"], found["epochs"]) == (0.5, True, 15)
     assert found["training_epochs"] == 30  # 600 multiply-adds over 3 × 100: twice as much again
     gains = [found[f"gain_{how}"] for how in ("equal_steps", "live", "warm_cache")]
     assert gains == pytest.approx([0.03, 0.01, 0.03])
     assert equal_compute(STUDENT, TEACHER, BASELINE, cached=False)["gain_warm_cache"] is None
-    stopped = equal_compute(STUDENT, TEACHER, BASELINE, longer={"epochs": 21, "top1": 0.92})
+    stopped = equal_compute(STUDENT, TEACHER, BASELINE, LONGER | {"epochs": 21})
     assert stopped["training_epochs"] == 21  # what was trained, not what was planned
     warm = equal_compute(WARM, TEACHER, None)
     assert (warm["ratio"], warm["measured"], warm["epochs"]) == (2, False, 30)
@@ -97,9 +98,7 @@ def test_a_wrong_price_is_refused_in_one_line(settings, named):
 
 
 def test_words():
-    found = cost(
-        STUDENT, TEACHER, BASELINE, {"epochs": 30, "top1": 0.92}, {"price_per_hour": 3.6, "requests_per_day": 1000}
-    )
+    found = cost(STUDENT, TEACHER, BASELINE, LONGER, {"price_per_hour": 3.6, "requests_per_day": 1000})
     assert words(found) == [
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",

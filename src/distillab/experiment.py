@@ -181,7 +181,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
             records["baseline"] = this.train_student_alone(untaught)
             _warn_if_below(records, student.spec.name)
             if teacher is not None and config["equal_compute"]:
-                longer = this.train_student_longer(teacher)
+                longer = this.train_student_longer(scheme.live)
     with clock.part("fit"):
         title = f"{student.spec.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
         if alone:
@@ -189,6 +189,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         else:
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
+            module.release()
     if distributed.rank != 0:
         return {"student": records["student"]}
 
@@ -218,7 +219,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
     about |= {"gain": gain, "gap_closed": gap_closed, "data": sizes, "scheme": scheme.name, "lineage": scheme.lineage}
     about["cache"] = None if alone or module.cache is None else module.cache.record
-    about["longer"] = longer and {"epochs": longer["epochs"], "top1": longer["top1"]["test"]}
+    about["longer"] = longer
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
         write_predictions(directory / "predictions.npz", logits, labels)

@@ -200,6 +200,12 @@ class Distillation(Phased):
             model = term.deploy(model, self.teacher)
         return model
 
+    def release(self) -> None:
+        """Take the hooks off all networks, which live on without a training step."""
+        for taps in (*self.learning, getattr(self.teacher, "taps", None)):
+            if taps is not None:
+                taps.remove()
+
     # ------------------------------------------------------------------ optimiser and checkpoint
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -26,7 +26,8 @@ def cost(
         student: the student's entry of the result, with what `fit` and `measure` gave.
         teacher: likewise; None where nobody teaches.
         baseline: likewise; None where it was not trained.
-        longer: `epochs` and `top1` of the student alone trained for equal compute; None where not trained.
+        longer: of the student alone trained for equal compute `epochs`, `top1`, and the `teacher_multiply_adds` that
+            they stand for; None where not trained.
         roi_settings: the config's `roi`.
         cached: whether the teacher's outputs can be replayed.
 
@@ -79,6 +80,8 @@ def equal_compute(
         steps; None where nothing can be replayed), from -1 to 1.
     """
     counted = [entry.get("multiply_adds") for entry in (teacher, student)]
+    if longer:  # who ran beside the student may be another than the teacher that the result shows
+        counted[0] = longer["teacher_multiply_adds"]
     known = all(count is not None for count in counted) and counted[1] > 0
     ratio = measured = _measured_ratio(student)
     if measured is None and known:

@@ -124,9 +124,10 @@ class Taps:
         self.run = torch.compile(self.model)
 
     def remove(self) -> None:
-        """Take all hooks off."""
+        """Take all hooks off, and let go of what they kept."""
         for handle in self.handles:
             handle.remove()
+        self.caught.clear()
 
 
 def _ordered(head: nn.Module, order: Tensor | None) -> SimpleNamespace:

@@ -91,11 +91,16 @@ class Run:
         return train_alone(model, config, self.data.labelled_only(), recipe, self.seed, title, self.setting, logger)
 
     def train_student_longer(self, teacher: nn.Module) -> dict[str, Any]:
-        """The student alone, trained for what its own and the teacher's passes would have cost; its record."""
+        """The student alone, trained for what its own and the teacher's passes would have cost.
+
+        Returns:
+            `epochs`, its `top1` on the test images, and the teacher's `teacher_multiply_adds`.
+        """
         student = self.student()
-        work = (multiply_adds(network, student.input_shape) for network in (teacher, student))
+        work = [multiply_adds(network, student.input_shape) for network in (teacher, student)]
         epochs = equal_compute_epochs(self.recipe.epochs, *work)
-        return self.train_student_alone(student, title=f"{student.spec.name} alone, equal compute", epochs=epochs)
+        record = self.train_student_alone(student, title=f"{student.spec.name} alone, equal compute", epochs=epochs)
+        return {"epochs": record["epochs"], "top1": record["top1"]["test"], "teacher_multiply_adds": work[0]}
 
     def train_taught(
         self, model: ImageModel, config: Mapping[str, Any], teacher: ImageModel, seed: int, title: str
@@ -148,6 +153,11 @@ class Scheme:
             The record of `model`.
         """
         return None
+
+    @property
+    def live(self) -> nn.Module | None:
+        """The network that runs beside the student in every step; None where `model` is None."""
+        return self.model
 
     def source(self, student: ImageModel) -> nn.Module | None:
         """The student's source of teacher outputs."""

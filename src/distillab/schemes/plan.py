@@ -77,6 +77,11 @@ class Plan(Scheme):
             self.parent, self.teacher = step.name, step.model
         return record if self.model is not None else None
 
+    @property
+    def live(self) -> nn.Module | None:
+        """The last of them."""
+        return self.model and self.teacher
+
     def source(self, student: ImageModel) -> nn.Module:
         """The last of them, frozen."""
         return FrozenTeacher(self.teacher)

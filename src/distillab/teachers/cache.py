@@ -102,6 +102,10 @@ class View:
         """What the whole view takes on disk."""
         return self.layout.bytes(self.samples)
 
+    def bytes_there(self) -> int:
+        """What its published files take."""
+        return sum(file.stat().st_size for file in self.folder.glob("*.shard"))
+
     def _count(self, start: int) -> int:
         return min(SHARD, self.samples - start)
 
@@ -129,9 +133,13 @@ class View:
         size = 256 + (count + 7) // 8 + count * self.layout.record.itemsize
         try:
             raw = np.memmap(path, np.uint8, "r")
-        except (FileNotFoundError, ValueError):
-            if path.exists():
-                warn(f"teacher cache: {path} is empty; it is built again")
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            warn(f"teacher cache: {path} is empty; it is built again")
+            return None
+        except OSError as error:
+            warn(f"teacher cache: {path} cannot be read ({error.strerror or error}); the teacher runs instead")
             return None
         bitmap, values = raw[256 : 256 + (count + 7) // 8], raw[256 + (count + 7) // 8 :]
         try:
@@ -141,8 +149,8 @@ class View:
         except (ValueError, KeyError, TypeError):
             whole = False
         if not whole:
+            # Left where it is: the next publishing replaces it, and another process may have done so already.
             warn(f"teacher cache: {path} is damaged (its checksum differs); it is built again")
-            path.unlink(missing_ok=True)
             return None
         return np.unpackbits(bitmap, count=count).astype(bool), values.view(self.layout.record)
 
@@ -194,7 +202,7 @@ class TeacherCache:
     def _publish(self, view: View) -> None:
         try:
             taken = self._bytes_taken()
-            if taken + view.bytes() > self.limit:
+            if taken - view.bytes_there() + view.bytes() > self.limit:
                 self._end(
                     f"{taken / 1e9:.2f} GB are taken, a view takes {view.bytes() / 1e9:.2f} GB, and cache.limit_gb is "
                     f"{self.limit / 1e9:g}; raise it, or set cache.dtype=float16, cache.top_k=8 or data.views=8"

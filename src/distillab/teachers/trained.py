@@ -80,7 +80,7 @@ def train_taught(
         "stages": asdict(model.spec),
     }
     if data.hides_labels:
-        lesson["labels"] = [data.label_source, data.labelled]
+        lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
     return _train_once(model, config, teacher, strategy, lesson, data, recipe, seed, title, setting, None)
 
 
@@ -115,9 +115,7 @@ def _train_once(
         module = Distillation(model, teacher, strategy, recipe=recipe, seed=seed, channels_last=layout)
         ready = data.configure(recipe.batch_size, seed, module.strategy.views, watch=setting.protocol.watches)
         figures = fit(module, ready, recipe, setting.protocol, setting.trainer, folder, title, logger)
-        for taps in (module.taps, getattr(module.teacher, "taps", None)):
-            if taps is not None:
-                taps.remove()  # the networks live on, as teachers
+        module.release()  # the networks live on, as teachers
         record = figures | {"checkpoints": str(folder)}
         if rank == 0:
             save_model(model, folder / "model.safetensors", config, data.spec.classes)

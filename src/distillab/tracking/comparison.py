@@ -9,13 +9,15 @@ from operator import attrgetter
 from typing import Any
 
 from distillab.evaluation.statistics import LEVEL, holm, mean_interval, paired_test, smallest_gain
-from distillab.tracking.result import config_hash, method
+from distillab.tracking.result import config_hash, method, without
 from distillab.tracking.table import percent, points
 
 Result = Mapping[str, Any]
 
 # What a row says in columns of its own, and what changes nothing that it compares.
 TOLD = ("seed", "strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
+NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")  # with every value the same weights come out
+LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
 
 
@@ -79,7 +81,14 @@ class Row:
     @property
     def family(self) -> tuple[Any, ...]:
         """What rows have in common whose tests are corrected together."""
-        return *self.ranking, self.teacher or ""
+        return *self.ranking, self.teacher or "", self.labels
+
+    @property
+    def labels(self) -> str:
+        """Which labels student and teacher learned from, where it was not all of them."""
+        config = self.results[0].get("config") or {}
+        learned = {f"{role}.{key}": (config.get(role) or {}).get(key) for role, key in LABELS}
+        return ", ".join(f"{key}={value}" for key, value in learned.items() if value not in (None, "all", 1.0))
 
     @property
     def label(self) -> str:
@@ -122,13 +131,18 @@ def compare(results: Sequence[Result]) -> list[Row]:
 def against_each_other(rows: Sequence[Row]) -> list[Pair]:
     """Every two methods of one family by a paired t-test on the same seeds, the better mean first.
 
-    Holm's correction is over the pairs of the family. Rows of the student alone are left to the gains, and rows without
-    a seed in common have nothing to be paired by.
+    Holm's correction is over the pairs of the family. A student alone of the same ranking is among them unless it is
+    the very baseline of the gains, as after tuning; rows without a seed in common have nothing to be paired by.
     """
     pairs = []
+    alone = [row for row in rows if row.alone]
     for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
-        found = []
-        for first, second in combinations([row for row in family if not row.alone], 2):
+        taught, found = [row for row in family if not row.alone], []
+        others = [row for row in alone if taught and row.ranking == taught[0].ranking]
+        best_first = sorted((*taught, *others), key=lambda row: -row.mean)
+        for first, second in combinations(best_first, 2):
+            if (first.alone and second.alone) or _is_baseline(first, second) or _is_baseline(second, first):
+                continue
             by_seed = [dict(zip(row.seeds, row.top1, strict=True)) for row in (first, second)]
             seeds = tuple(seed for seed in first.seeds if seed in by_seed[1])
             if seeds:
@@ -143,10 +157,16 @@ def against_each_other(rows: Sequence[Row]) -> list[Pair]:
     return pairs
 
 
+def _is_baseline(alone: Row, taught: Row) -> bool:
+    """Whether the one is what the gains of the other are over already."""
+    trained = {(result.get("baseline") or {}).get("checkpoints") for result in taught.results}
+    return alone.alone and any(result["student"].get("checkpoints") in trained for result in alone.results)
+
+
 def _identity(result: Result) -> tuple[Any, ...]:
     """What all runs of a row have in common; the last part, the hash of the config without its seed, has no column."""
     config, data = result.get("config") or {}, result["data"]
-    rest = {key: value for key, value in config.items() if key not in ("seed", "baseline")}
+    rest = without(config, NOT_THE_METHOD)
     recipe = config.get("recipe")
     epochs = recipe.get("epochs") if isinstance(recipe, Mapping) else result["student"].get("epochs")
     teacher = (result.get("teacher") or {}).get("name")

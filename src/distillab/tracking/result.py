@@ -50,17 +50,18 @@ _REQUIRED = {
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits that name what a resolved config computes, whatever the order of its keys."""
-    kept = _without(config, NOT_HASHED)
+    kept = without(config, NOT_HASHED)
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
-def _without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The config without these keys; dotted ones are inside a group."""
     kept = {}
     for key, value in config.items():
         if key in names:
             continue
         inner = tuple(name.removeprefix(f"{key}.") for name in names if name.startswith(f"{key}."))
-        kept[key] = _without(value, inner) if inner and isinstance(value, Mapping) else value
+        kept[key] = without(value, inner) if inner and isinstance(value, Mapping) else value
     return kept
 
 
