@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from distillab.evaluation import efficiency
+from distillab.evaluation import efficiency, ratios
 
 
 def small_net():
@@ -158,10 +158,11 @@ def test_tied_weights_and_buffers_in_the_peak_memory():
 def test_ratios_and_their_words():
     teacher = {"parameters": 3000, "multiply_adds": 500, "latency_ms": 9.0, "size_bytes": 2_500_000, "device": "cpu"}
     student = {"parameters": 1500, "multiply_adds": 1000, "latency_ms": 2.0, "size_bytes": 1000, "device": "cpu"}
-    found = efficiency.ratios(teacher, student)
-    assert found == {"parameters": 2, "multiply_adds": 0.5, "latency_ms": 4.5, "size_bytes": 2500}
+    found = ratios.ratios(teacher, student)
+    known = {"parameters": 2, "multiply_adds": 0.5, "latency_ms": 4.5, "size_bytes": 2500}
+    assert found == dict.fromkeys(ratios.RATIOS) | known
     words = "2× fewer parameters, 2× more multiply-adds, 4.5× faster on one image, 2,500× smaller on disk"
-    assert efficiency.ratios_in_words(found) == words
-    assert efficiency.ratios(teacher, student | {"device": "a GPU"})["latency_ms"] is None
-    assert efficiency.ratios({}, student) == dict.fromkeys(efficiency.RATIOS)
-    assert efficiency.ratios_in_words(efficiency.ratios({}, student)) == ""
+    assert ratios.in_words(found) == words
+    assert ratios.ratios(teacher, student | {"device": "a GPU"})["latency_ms"] is None
+    assert ratios.ratios({}, student) == dict.fromkeys(ratios.RATIOS)
+    assert ratios.in_words(ratios.ratios({}, student)) == ""

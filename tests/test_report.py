@@ -15,8 +15,8 @@ from made_study import COST, LIMITS, full, study
 from distillab.errors import UserError
 from distillab.tracking import charts
 from distillab.tracking.front import non_dominated
-from distillab.tracking.provenance import command
 from distillab.tracking.report import write_report
+from distillab.tracking.result import command
 
 NASTY = "</script><b>x</b>"
 
@@ -124,7 +124,8 @@ def test_curves_limits_judgement_and_provenance_show_the_runs_numbers(written):
     assert models["teacher, resnet34"][8] == ["–", None]
     spent = found["cost"]["views"][-1]
     assert {trace["name"]: trace["x"][0] for trace in spent["charts"][0]["data"]} == COST["time"]
-    assert spent["tables"][0]["rows"][0][1][0] == "+2.00" and "16.0 s" in spent["tables"][0]["rows"][0][-1]
+    assert spent["tables"][0]["rows"][0][1][0] == "+2.00", "no interval without a spread"
+    assert "16.0 s" in spent["tables"][0]["rows"][0][-1]
     pairs = found["pairs"]["views"][0]["tables"][0]["rows"]
     assert {(row[0], row[1], row[3][0]) for row in pairs} == {("kd", "hint", "+1.00")}
     runs, differing = found["provenance"]["views"][0]["tables"]
@@ -213,4 +214,6 @@ def test_chart_without_costs_is_none():
 def test_command_of_a_cell_is_the_cell_alone():
     cell = {"command": "python train.py -m seed=0,1", "overrides": ["strategy=[kd,hint]", "seed=1"]}
     assert command(cell) == "python train.py 'strategy=[kd,hint]' seed=1"
+    trial = {"command": "", "overrides": ["sweep=tune", "recipe.lr=0.05", "hydra.sweeper.trials=3", "launcher=joblib"]}
+    assert command(trial) == "python train.py recipe.lr=0.05"
     assert command({"command": "python train.py", "overrides": []}) == "python train.py"

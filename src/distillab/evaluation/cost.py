@@ -53,10 +53,11 @@ def cost(
 
 
 def with_cost(result: Entry, roi_settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The result with its `cost` by these prices; without a teacher there is none."""
+    """The result with its `cost` by these prices; a student alone has none."""
     roles = {role: result.get(role) for role in ("student", "teacher", "baseline")}
     about = {"longer": result.get("longer"), "cached": result.get("cache") is not None}
-    return {**result, "cost": cost(**roles, roi_settings=roi_settings, **about) if roles["teacher"] else None}
+    taught = roles["teacher"] or roles["baseline"]  # a scheme without a fixed teacher has the baseline only
+    return {**result, "cost": cost(**roles, roi_settings=roi_settings, **about) if taught else None}
 
 
 def equal_compute(

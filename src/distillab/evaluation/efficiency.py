@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -18,13 +18,6 @@ from distillab.models.spec import evaluation_mode
 
 WARMUP = 3
 BATCH = 64  # images in the batch that is timed and whose memory is measured
-# What a teacher has more of than its student: the result's key, the word where it is more, the word where it is less.
-RATIOS = {
-    "parameters": ("fewer parameters", "more parameters"),
-    "multiply_adds": ("fewer multiply-adds", "more multiply-adds"),
-    "latency_ms": ("faster on one image", "slower on one image"),
-    "size_bytes": ("smaller on disk", "larger on disk"),
-}
 
 
 def parameters(model: nn.Module) -> int:
@@ -155,37 +148,6 @@ def measure(model: nn.Module, input_shape: tuple[int, ...], device: str | torch.
         }
     finally:
         model.to(home)
-
-
-def ratios(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> dict[str, float | None]:
-    """How many times more of each thing the teacher takes than the student.
-
-    Args:
-        teacher, student: as of `measure`.
-
-    Returns:
-        Teacher over student: `parameters`, `multiply_adds`, `latency_ms` (one image), `size_bytes`; None where one of
-        them was not measured, for a latency also where the two were measured on different devices or threads.
-    """
-    found: dict[str, float | None] = {}
-    for key in RATIOS:
-        above, below = teacher.get(key), student.get(key)
-        elsewhere = key == "latency_ms" and any(teacher.get(k) != student.get(k) for k in ("device", "threads"))
-        found[key] = None if above is None or not below or elsewhere else above / below
-    return found
-
-
-def ratios_in_words(found: Mapping[str, float | None]) -> str:
-    """The ratios for people, e.g. "272× fewer parameters, 12× faster on one image"."""
-    parts = []
-    for key, (less, more) in RATIOS.items():
-        ratio = found.get(key)
-        if ratio:
-            times = (
-                f"{max(ratio, 1 / ratio):.3g}×" if max(ratio, 1 / ratio) < 1000 else f"{max(ratio, 1 / ratio):,.0f}×"
-            )
-            parts.append(f"{times} {less if ratio >= 1 else more}")
-    return ", ".join(parts)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -18,6 +18,7 @@ from distillab.tracking.table import NOTHING, count, milliseconds, percent, poin
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+PAPER = ("top1_best", "top1_last")  # known where every epoch was tested
 
 
 def update(runs: Path) -> list[Path]:
@@ -73,6 +74,8 @@ def _row(result: dict[str, Any]) -> Row:
         "teacher": teacher.get("name"),
         "seed": result["seeds"].get("seed"),
         "top1": student["top1"],
+        "top1_best": student.get("top1_best"),
+        "top1_last": student.get("top1_last"),
         "gain": result.get("gain"),
         "gap_closed": result.get("gap_closed"),
         "teacher_top1": teacher.get("top1"),
@@ -98,6 +101,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str], bool]] = {
     "teacher": ("teacher", _text, False),
     "seed": ("seed", _text, True),
     "top1": ("top-1 %", percent, True),
+    "top1_best": ("best epoch on test %", percent, True),
+    "top1_last": ("last epoch %", percent, True),
     "gain": ("gain", points, True),
     "gap_closed": ("gap closed %", lambda value: percent(value, 0), True),
     "teacher_top1": ("teacher top-1 %", percent, True),
@@ -127,6 +132,8 @@ def markdown(rows: list[Row], left_out: list[str]) -> str:
 def _aligned(rows: list[Row]) -> str:
     columns = []
     for key, (heading, form, number) in COLUMNS.items():
+        if key in PAPER and all(row[key] is None for row in rows):
+            continue
         cells = [heading, *(form(row[key]) for row in rows)]
         width = max(3, *map(len, cells))
         rule = "-" * (width - 1) + ":" if number else "-" * width

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from distillab.tracking.result import method
-from distillab.tracking.table import NOTHING, count, milliseconds, percent, points, verdict
+from distillab.tracking.result import command, method
+from distillab.tracking.table import FIGURES, NOTHING, count, milliseconds, percent, points, savings, verdict
 
 Result = Mapping[str, Any]
 
 # Key of a role's entry → its row's heading and its form for a person.
-ACCURACY = {
-    "top1": ("top-1 %", percent),
-    "top5": ("top-5 %", percent),
-    "balanced_accuracy": ("balanced accuracy %", percent),
-    "macro_f1": ("macro F1 %", percent),
-    "nll": ("negative log-likelihood", lambda value: NOTHING if value is None else f"{value:.3f}"),
-    "brier": ("Brier score", lambda value: NOTHING if value is None else f"{value:.3f}"),
-    "calibration_error": ("calibration error, points", percent),
-}
 COST = {
     "parameters": ("parameters", count),
     "multiply_adds": ("multiply-adds", count),
@@ -101,7 +92,7 @@ def _sizes(data: Mapping[str, Any]) -> str:
 
 
 def _accuracy(result: Result) -> str:
-    parts = [_compared(result, ACCURACY)]
+    parts = [_compared(result, FIGURES)]
     student = result["student"]
     if student.get("top1_best") is not None and student.get("top1_last") is not None:
         best, last = percent(student["top1_best"]), percent(student["top1_last"])
@@ -124,7 +115,8 @@ def _cost(result: Result) -> str:
     student = result["student"]
     on = [str(student["device"])] if student.get("device") else []
     on += [f"{student['threads']} threads"] if student.get("threads") else []
-    return _compared(result, COST) + (f"\n\nMeasured on {', '.join(on)}." if on else "")
+    said = " ".join(filter(None, (savings(result), f"Measured on {', '.join(on)}." if on else "")))
+    return _compared(result, COST) + (f"\n\n{said}" if said else "")
 
 
 def _compared(result: Result, rows: Mapping[str, tuple[str, Any]]) -> str:
@@ -136,7 +128,7 @@ def _compared(result: Result, rows: Mapping[str, tuple[str, Any]]) -> str:
     for key, (heading, form) in rows.items():
         if any(result[role].get(key) is not None for role in roles):
             lines.append([heading, *(form(result[role].get(key)) for role in roles)])
-    if rows is ACCURACY and not alone and result.get("gain") is not None:
+    if rows is FIGURES and not alone and result.get("gain") is not None:
         lines.append(["gain over the student alone, points", *[NOTHING] * (len(roles) - 1), points(result["gain"])])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -166,8 +158,7 @@ the method ships more than the student itself (`simkd`), `distillab.export.read_
 def _making(result: Result) -> str:
     seeds = ", ".join(f"{name} {value}" for name, value in result["seeds"].items() if value is not None)
     versions = ", ".join(f"{name} {value}" for name, value in (result.get("versions") or {}).items() if value)
-    command = result.get("command") or "unknown"
-    lines = [f"```\n{command}\n```", f"Config {result['config_hash']}, finished {result['created'][:10]}."]
+    lines = [f"```\n{command(result)}\n```", f"Config {result['config_hash']}, finished {result['created'][:10]}."]
     lines += [f"Seeds: {seeds}."] if seeds else []
     lines += [f"Versions: {versions}."] if versions else []
     return "\n\n".join([*lines, "`result.json` holds the whole config and every figure."])

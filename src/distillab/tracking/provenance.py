@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from distillab.tracking.groups import Group, Result
+from distillab.tracking.groups import Group
 from distillab.tracking.parts import Section, section, table, view
-from distillab.tracking.result import method
+from distillab.tracking.result import command, method
 from distillab.tracking.table import NOTHING
 
 
@@ -41,12 +40,6 @@ def provenance(groups: list[Group]) -> Section:
         tables.append(table(["run", *differing], shown))
     about = "Below the runs, those values of their configs that are not the same in all of them."
     return section("provenance", "Where the numbers come from", about, (), [view(tables=tables)], detail=True)
-
-
-def command(result: Result) -> str:
-    """What makes this run again: of a sweep's cell the cell alone."""
-    typed, overrides = result.get("command") or "", result.get("overrides") or []
-    return shlex.join(["python", "train.py", *overrides]) if overrides or not typed else typed
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

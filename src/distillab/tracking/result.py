@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -96,6 +97,13 @@ def method(result: Mapping[str, Any]) -> str:
     """The strategy and, unless one teacher was fixed beforehand, the scheme: `kd`, `kd (ema)`."""
     scheme = result.get("scheme", "offline")
     return result["strategy"] if scheme == "offline" else f"{result['strategy']} ({scheme})"
+
+
+def command(result: Mapping[str, Any]) -> str:
+    """What makes this run again: of a sweep's cell the cell alone."""
+    about_the_sweep = ("sweep=", "+sweep=", "launcher=", "hydra")
+    words = [word for word in result.get("overrides") or [] if not word.startswith(about_the_sweep)]
+    return shlex.join(["python", "train.py", *words]) if words else result.get("command") or "python train.py"
 
 
 def model_entry(name: str, record: Mapping[str, Any], figures: Mapping[str, Any], watched: str) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from distillab.evaluation.statistics import mean_interval
 from distillab.tracking import charts
 from distillab.tracking.comparison import against_each_other
 from distillab.tracking.groups import Group, by_ranking, mean, place
 from distillab.tracking.parts import Section, section, table, view
 from distillab.tracking.provenance import provenance
-from distillab.tracking.table import NOTHING, percent, points
+from distillab.tracking.table import FIGURES, decimals, percent, points
 
 ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
@@ -165,7 +166,8 @@ def cost(groups: list[Group]) -> Section:
         views.append(view([ranking], charts=drawn if parts else (), tables=tables))
     about = (
         "Seconds of the student's training by what they were spent on, and the gain in points of top-1 over the student "
-        "alone: trained for as many steps, or for as much compute as the teacher took. Means over a method's seeds."
+        "alone: trained for as many steps, or for as much compute as the teacher took. Means over a method's seeds, with "
+        "their 95 % t interval."
     )
     return section("cost", "Cost and return", about, ("data",), views)
 
@@ -188,22 +190,13 @@ def _cost_row(group: Group) -> list[Any]:
 
     known = [result["cost"] for result in group.row.results if result.get("cost")]
     gains = [found.get("equal_compute") or {} for found in known]
-    cells = [_mean_cell(gains, key, points) for key in ("gain_equal_steps", "gain_live", "gain_warm_cache")]
+    cells = [_gain_cell(gains, key) for key in ("gain_equal_steps", "gain_live", "gain_warm_cache")]
     return [group.label, *cells, " ".join(words(known[-1]))]
 
 
-JUDGED: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
-    "top1": ("top-1 %", percent),
-    "top5": ("top-5 %", percent),
-    "balanced_accuracy": ("balanced accuracy %", percent),
-    "macro_f1": ("macro-F1 %", percent),
-    "nll": ("negative log-likelihood", lambda value: NOTHING if value is None else f"{value:.3f}"),
-    "brier": ("Brier score", lambda value: NOTHING if value is None else f"{value:.3f}"),
-    "calibration_error": ("calibration error %", percent),
-}
 AGAINST: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
     "agreement": ("agrees with teacher %", percent),
-    "kl": ("KL from teacher", lambda value: NOTHING if value is None else f"{value:.3f}"),
+    "kl": ("KL from teacher", decimals),
     "repeated_errors": ("teacher's errors repeated %", percent),
     "repeated_by_chance": ("repeated by chance %", percent),
 }
@@ -220,17 +213,25 @@ def judgement(groups: list[Group]) -> Section:
                 if any("calibration_error" in entry for entry in entries):
                     name = group.label if role == "student" else f"{named}, {entries[0]['name']}"
                     against = [entry.get("against_teacher") or {} for entry in entries]
-                    cells = [_mean_cell(entries, key, form) for key, (_, form) in JUDGED.items()]
+                    cells = [_mean_cell(entries, key, form) for key, (_, form) in FIGURES.items()]
                     cells += [_mean_cell(against, key, form) for key, (_, form) in AGAINST.items()]
                     rows.setdefault((name, str(cells)), [name, *cells])
         if rows:
-            headings = ["model", *(heading for heading, _ in (*JUDGED.values(), *AGAINST.values()))]
+            headings = ["model", *(heading for heading, _ in (*FIGURES.values(), *AGAINST.values()))]
             views.append(view([ranking], tables=[table(headings, rows.values())]))
     about = (
         "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
         "is the share that its own habits of confusion would give without following the teacher."
     )
     return section("judgement", "Calibration and agreement", about, ("data",), views)
+
+
+def _gain_cell(entries: list[dict[str, Any]], key: str) -> list[Any]:
+    known = [entry[key] for entry in entries if entry.get(key) is not None]
+    if len(set(known)) < 2:  # without a spread there is no interval
+        return _mean_cell(entries, key, points)
+    value, _, low, high = mean_interval(known)
+    return [f"{points(value)} ({points(low)} to {points(high)})", value]
 
 
 def _mean_cell(entries: list[dict[str, Any]], key: str, form: Callable[[float | None], str]) -> list[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+from distillab.evaluation import ratios
 from distillab.evaluation.cost import words
 from distillab.tracking.result import method
 
@@ -38,6 +40,23 @@ def count(number: float | None) -> str:
 def milliseconds(time: float | None) -> str:
     """Milliseconds with enough digits to compare."""
     return NOTHING if time is None else f"{time:.{2 if time < 10 else 1}f}"
+
+
+def decimals(value: float | None) -> str:
+    """A loss with three decimals."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+# What a role's answers are judged by: key of its entry → heading and form for a person.
+FIGURES: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "top1": ("top-1 %", percent),
+    "top5": ("top-5 %", percent),
+    "balanced_accuracy": ("balanced accuracy %", percent),
+    "macro_f1": ("macro F1 %", percent),
+    "nll": ("negative log-likelihood", decimals),
+    "brier": ("Brier score", decimals),
+    "calibration_error": ("calibration error, points", percent),
+}
 
 
 def models_line(student: Any, teacher: Any) -> str:
@@ -127,7 +146,7 @@ def verdict(result: dict[str, Any]) -> str:
 
 
 def further(result: dict[str, Any]) -> list[str]:
-    """What else a run shows, a sentence each: the limits of the teacher, what it cost, when it pays."""
+    """What else a run shows, a sentence each: the limits of the teacher, what is saved, what it cost, when it pays."""
     told = [*(result.get("limits") or {}).get("sentences", [])]
     against, alone = (((result.get(role) or {}).get("against_teacher") or {}) for role in ("student", "baseline"))
     if against.get("repeated_errors") is not None and alone:
@@ -135,7 +154,15 @@ def further(result: dict[str, Any]) -> list[str]:
             f"Of the teacher's {against['teacher_errors']} errors the student repeats {percent(against['repeated_errors'], 0)} % "
             f"({percent(against['repeated_by_chance'], 0)} % by chance; alone {percent(alone['repeated_errors'], 0)} %)."
         )
+    if saved := savings(result):
+        told.append(saved)
     return [*told, *(words(result["cost"]) if result.get("cost") else [])]
+
+
+def savings(result: Mapping[str, Any]) -> str:
+    """What the student takes less than its teacher, in a sentence; empty where there is none."""
+    found = ratios.in_words(ratios.ratios(result["teacher"], result["student"])) if result.get("teacher") else ""
+    return found and f"Against its teacher, {result['student']['name']} is or has: {found}."
 
 
 def sentence(words: str | None) -> str | None:
