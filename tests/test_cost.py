@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 
 from distillab.errors import UserError
-from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, words
+from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi
+from distillab.evaluation.cost_words import words
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
 BASELINE = {"top1": 0.90, "multiply_adds": 100, "seconds": 60.0}
@@ -44,6 +45,8 @@ def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
     assert equal_compute(STUDENT, TEACHER, BASELINE, cached=False)["gain_warm_cache"] is None
     stopped = equal_compute(STUDENT, TEACHER, BASELINE, LONGER | {"epochs": 21})
     assert stopped["training_epochs"] == 21  # what was trained, not what was planned
+    twice = equal_compute(STUDENT | {"views": 2}, TEACHER, BASELINE)
+    assert (twice["epochs"], twice["gain_warm_cache"]) == (30, None)  # the student's own work is twice that of a step
     warm = equal_compute(WARM, TEACHER, None)
     assert (warm["ratio"], warm["measured"], warm["epochs"]) == (2, False, 30)
     assert (warm["gain_equal_steps"], warm["gain_live"], warm["top1"]) == (None, None, None)
@@ -55,6 +58,7 @@ def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
 )
 def test_equal_compute_epochs(epochs, teacher, student, expected):
     assert equal_compute_epochs(epochs, teacher, student) == expected
+    assert equal_compute_epochs(epochs, teacher, student, views=2) == equal_compute_epochs(2 * epochs, teacher, student)
     assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
 
 

@@ -189,6 +189,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         else:
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
+            records["student"]["views"] = strategy.views
             module.release()
     if distributed.rank != 0:
         return {"student": records["student"]}

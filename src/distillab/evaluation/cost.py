@@ -75,34 +75,31 @@ def equal_compute(
     Returns:
         `ratio`: what a live teacher adds to the student's own part of a step, `measured` in seconds or else by
         multiply-adds; `epochs` that the student alone could then have been trained, as a real number;
-        `training_epochs`: those it was trained, or the same by multiply-adds, a whole number that is the same on every
-        machine (None where they are not known); `top1` after so many; `gain_equal_steps`, `gain_live` (against that
+        `training_epochs`: those it was trained, and `top1` after so many; `gain_equal_steps`, `gain_live` (against that
         longer training) and `gain_warm_cache` (the teacher's share is nearly nothing then, so equal compute is equal
-        steps; None where nothing can be replayed), from -1 to 1.
+        steps; None where nothing can be replayed, or the student itself runs on several views), from -1 to 1.
     """
     counted = [entry.get("multiply_adds") for entry in (teacher, student)]
     if longer:  # who ran beside the student may be another than the teacher that the result shows
         counted[0] = longer["teacher_multiply_adds"]
-    known = all(count is not None for count in counted) and counted[1] > 0
     ratio = measured = _measured_ratio(student)
-    if measured is None and known:
+    if measured is None and None not in counted and counted[1] > 0:
         ratio = counted[0] / (TRAINING * counted[1])
-    epochs, top1 = student["epochs"], student["top1"]
+    views, top1 = student.get("views", 1), student["top1"]
     equal_steps = None if baseline is None else top1 - baseline["top1"]
-    planned = equal_compute_epochs(epochs, *counted) if known else None
     return {
         "ratio": ratio,
         "measured": measured is not None,
-        "epochs": None if ratio is None else epochs * (1 + ratio),
-        "training_epochs": longer["epochs"] if longer else planned,
+        "epochs": None if ratio is None else student["epochs"] * views * (1 + ratio),
+        "training_epochs": longer["epochs"] if longer else None,
         "top1": longer["top1"] if longer else None,
         "gain_equal_steps": equal_steps,
         "gain_live": top1 - longer["top1"] if longer else None,
-        "gain_warm_cache": equal_steps if cached else None,
+        "gain_warm_cache": equal_steps if cached and views == 1 else None,
     }
 
 
-def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int) -> int:
+def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, views: int = 1) -> int:
     """Epochs of the student alone that take the arithmetic of a distillation with a live teacher.
 
     A step costs the student three forward passes and the teacher one; the count is rounded up, so that the student
@@ -111,8 +108,9 @@ def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int) -> i
     Args:
         epochs: of the distillation.
         teacher_macs, student_macs: multiply-adds of one sample's forward pass.
+        views: of each sample, on which both run.
     """
-    return epochs - (-epochs * teacher_macs) // (TRAINING * student_macs)
+    return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
 
 
 def check_roi(settings: Mapping[str, Any] | None) -> dict[str, float | None]:
@@ -166,60 +164,6 @@ def roi(
         "requests": requests,
         "days": requests / requests_per_day if requests is not None and requests_per_day else None,
     }
-
-
-def words(found: Mapping[str, Any]) -> list[str]:
-    """What `cost` found, in sentences; those of which nothing is known are left out."""
-    parts = {"time": _time_words, "teacher_outputs": _output_words, "equal_compute": _gain_words, "roi": _roi_words}
-    said = [in_words(found[part]) for part, in_words in parts.items() if found[part]]
-    return [sentence for sentence in said if sentence]
-
-
-def _time_words(time: Mapping[str, float]) -> str:
-    total = sum(time.values()) or 1.0
-    shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in time.items())
-    return f"The student's training took {total:,.1f} s: {shares}."
-
-
-def _output_words(outputs: Mapping[str, Any]) -> str:
-    parts = []
-    if outputs["samples"]:
-        parts.append(f"{outputs['samples']:,} teacher outputs were computed in {outputs['seconds']:,.1f} s")
-    if outputs["replayed"]:
-        saved, what = outputs["seconds_saved"], "" if parts else " teacher outputs"
-        which = f", which saved {saved:,.1f} s" if saved else ""
-        parts.append(f"{outputs['replayed']:,}{what} came from the cache{which}")
-    return "; ".join(parts) + "." if parts else ""
-
-
-def _gain_words(equal: Mapping[str, Any]) -> str:
-    if equal["gain_equal_steps"] is None:
-        return ""
-    said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points"
-    said += ", and with a warm cache equal steps are equal compute." if equal["gain_warm_cache"] is not None else "."
-    if equal["gain_live"] is not None:
-        said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone; "
-        said += f"against these it brought {100 * equal['gain_live']:+.2f} points."
-    elif equal["epochs"] is not None:
-        said += f" With a live teacher, the student alone could have trained {equal['epochs']:.1f} epochs for the same "
-        said += "compute; this was not tried."
-    return said
-
-
-def _roi_words(found: Mapping[str, Any]) -> str:
-    teacher, student, price = (
-        f"{found[key]:,.3g}" if found[key] < 1000 else f"{found[key]:,.0f}"
-        for key in ("teacher_per_million", "student_per_million", "distillation")
-    )
-    threads = f", {found['threads']} thread{'s' * (found['threads'] != 1)}" if found.get("device") == "cpu" else ""
-    machine = f" (measured in batches on {found['device']}{threads})" if found.get("device") else ""
-    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{machine}. "
-    if found["requests"] is None:
-        return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
-    days = f", {found['days']:,.1f} days" if found["days"] is not None else ""
-    if found["requests_per_day"] == 0:
-        days = ", which never come at 0 a day"
-    return said + f"The distillation cost {price} and has paid for itself after {found['requests']:,} requests{days}."
 
 
 def _roi_of(

@@ -98,7 +98,7 @@ class Run:
         """
         student = self.student()
         work = [multiply_adds(network, student.input_shape) for network in (teacher, student)]
-        epochs = equal_compute_epochs(self.recipe.epochs, *work)
+        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.views)
         record = self.train_student_alone(student, title=f"{student.spec.name} alone, equal compute", epochs=epochs)
         return {"epochs": record["epochs"], "top1": record["top1"]["test"], "teacher_multiply_adds": work[0]}
 

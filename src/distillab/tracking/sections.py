@@ -58,12 +58,13 @@ def _points(groups: list[Group]) -> list[charts.Point]:
     has_own_row = {group.row.student for group in groups if group.row.alone}
     # Many groups share a teacher and a baseline: each is one point, from all runs that measured it.
     shared: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for result in (result for group in groups for result in group.row.results):
+    for row, result in ((group.row, result) for group in groups for result in group.row.results):
         for role, series in (("teacher", charts.TEACHER), ("baseline", charts.ALONE)):
             entry = result.get(role)
             if entry and not (role == "baseline" and entry["name"] in has_own_row):
-                budget = entry.get("epochs") if role == "baseline" else entry["top1"]
-                shared.setdefault((series, entry["name"], entry["parameters"], budget), []).append(entry)
+                lesson = (entry.get("epochs"), row.train, row.labels)
+                kept = lesson if role == "baseline" else entry["top1"]
+                shared.setdefault((series, entry["name"], entry["parameters"], kept), []).append(entry)
     for (series, name, *_), entries in shared.items():
         costs = {key: mean(entries, key) for key in charts.COSTS}
         # Two methods on one seed share one trained baseline, which must not count twice.
@@ -186,7 +187,7 @@ COSTS = ("gain at equal steps", "at equal compute, live teacher", "with a warm c
 
 
 def _cost_row(group: Group) -> list[Any]:
-    from distillab.evaluation.cost import words
+    from distillab.evaluation.cost_words import words
 
     known = [result["cost"] for result in group.row.results if result.get("cost")]
     gains = [found.get("equal_compute") or {} for found in known]

@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from distillab.evaluation import ratios
-from distillab.evaluation.cost import words
+from distillab.evaluation.cost_words import words
 from distillab.tracking.result import method
 
 if TYPE_CHECKING:

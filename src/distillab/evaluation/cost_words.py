@@ -1,0 +1,60 @@
+"""What `cost` found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def words(found: Mapping[str, Any]) -> list[str]:
+    """What `cost` found, in sentences; those of which nothing is known are left out."""
+    parts = {"time": _time_words, "teacher_outputs": _output_words, "equal_compute": _gain_words, "roi": _roi_words}
+    said = [in_words(found[part]) for part, in_words in parts.items() if found[part]]
+    return [sentence for sentence in said if sentence]
+
+
+def _time_words(time: Mapping[str, float]) -> str:
+    total = sum(time.values()) or 1.0
+    shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in time.items())
+    return f"The student's training took {total:,.1f} s: {shares}."
+
+
+def _output_words(outputs: Mapping[str, Any]) -> str:
+    parts = []
+    if outputs["samples"]:
+        parts.append(f"{outputs['samples']:,} teacher outputs were computed in {outputs['seconds']:,.1f} s")
+    if outputs["replayed"]:
+        saved, what = outputs["seconds_saved"], "" if parts else " teacher outputs"
+        which = f", which saved {saved:,.1f} s" if saved else ""
+        parts.append(f"{outputs['replayed']:,}{what} came from the cache{which}")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _gain_words(equal: Mapping[str, Any]) -> str:
+    if equal["gain_equal_steps"] is None:
+        return ""
+    said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points"
+    said += ", and with a warm cache equal steps are equal compute." if equal["gain_warm_cache"] is not None else "."
+    if equal["gain_live"] is not None:
+        said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone; "
+        said += f"against these it brought {100 * equal['gain_live']:+.2f} points."
+    elif equal["epochs"] is not None:
+        said += f" With a live teacher, the student alone could have trained {equal['epochs']:.1f} epochs for the same "
+        said += "compute; this was not tried."
+    return said
+
+
+def _roi_words(found: Mapping[str, Any]) -> str:
+    teacher, student, price = (
+        f"{found[key]:,.3g}" if found[key] < 1000 else f"{found[key]:,.0f}"
+        for key in ("teacher_per_million", "student_per_million", "distillation")
+    )
+    threads = f", {found['threads']} thread{'s' * (found['threads'] != 1)}" if found.get("device") == "cpu" else ""
+    machine = f" (measured in batches on {found['device']}{threads})" if found.get("device") else ""
+    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{machine}. "
+    if found["requests"] is None:
+        return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
+    days = f", {found['days']:,.1f} days" if found["days"] is not None else ""
+    if found["requests_per_day"] == 0:
+        days = ", which never come at 0 a day"
+    return said + f"The distillation cost {price} and has paid for itself after {found['requests']:,} requests{days}."
