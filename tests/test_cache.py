@@ -1,17 +1,23 @@
 """The teacher cache on disk: what is rounded, shared, damaged, full, or of another key."""
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from loss_checks import draw
 
 from distillab.errors import UserError
 from distillab.teachers import cache
 from distillab.teachers.cache import TeacherCache
 from distillab.teachers.layout import Layout
+
+FORK = multiprocessing.get_context("fork")  # the children share the small shards
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +124,46 @@ def test_a_damaged_file_is_named_and_built_again(damage, tmp_path, capsys):
     assert str(file) in capsys.readouterr().err
     again.view(0).add(rows, records(Layout(10), rows))
     again.publish()
+    assert make(tmp_path).view(0).present.all()
+
+
+def test_two_processes_fill_the_same_views_at_once(tmp_path):
+    layout, rows = Layout(10), np.arange(20)
+    whole = records(layout, rows)
+
+    def fill(first):
+        store = make(tmp_path)
+        for number in range(20):
+            for part in (rows[first::2], rows[1 - first :: 2]):  # each half from one before the other has it
+                store.view(number).add(part, whole[part])
+                store.publish()
+
+    both = [FORK.Process(target=fill, args=(first,)) for first in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    store = make(tmp_path)
+    for number in range(20):
+        view = store.view(number)
+        assert view.present.all() and view.read(rows).tobytes() == whole.tobytes()
+
+
+def test_the_lock_of_a_dead_process_is_free(tmp_path):
+    store, rows = make(tmp_path), np.arange(20)
+    store.view(0).add(rows, records(Layout(10), rows))
+    store.view(0).folder.mkdir(parents=True)
+
+    def die():
+        FileLock(store.view(0).folder / ".lock").acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = FORK.Process(target=die)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL and (store.view(0).folder / ".lock").exists()
+    store.publish()
     assert make(tmp_path).view(0).present.all()
 
 

@@ -1,4 +1,4 @@
-"""The command, stopped in the middle and given again: the unbroken run's weights."""
+"""The command, stopped in the middle and given again, or given twice at once: the unbroken run's weights."""
 
 import json
 import signal
@@ -57,3 +57,20 @@ def test_a_stopped_command_goes_on(how, tmp_path, unbroken):
     assert weights.keys() == unbroken.keys()
     for name, tensor in weights.items():
         assert torch.equal(tensor, unbroken[name]), name
+
+
+@pytest.mark.slow
+def test_two_sweeps_started_at_once_share_one_store(tmp_path):
+    words = ["student=resnet8", "teacher=resnet8", "logger=none", "data.samples=640", "recipe.epochs=2"]
+    command = [sys.executable, str(Path(__file__).parents[1] / "train.py"), "-m", "strategy=kd,dkd,hint", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=tmp_path, **pipes) for _ in range(2)]
+    for sweep, (out, errors) in zip(both, [sweep.communicate() for sweep in both], strict=True):
+        assert sweep.returncode == 0, out + errors
+        assert "damaged" not in errors
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/digits/*/result.json")]
+    assert sorted(result["strategy"] for result in results) == ["dkd", "hint", "kd"]
+    assert len({result["teacher"]["top1"] for result in results}) == 1
+    # A teacher, the student alone, and the student alone for equal compute, each once.
+    assert len(list(tmp_path.glob("store/networks/*/record.json"))) == 3
+    assert len((tmp_path / "runs" / "leaderboard.csv").read_text().splitlines()) == 4
