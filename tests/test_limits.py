@@ -1,7 +1,12 @@
 """Where the teacher's weakness is passed on: known answers, and studies in which the truth is known."""
 
+import json
 import math
+import re
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -232,3 +237,21 @@ def test_limits_are_plain_numbers():
     assert not any(
         math.isnan(value) for line in found["classes"] for value in line.values() if isinstance(value, float)
     )
+
+
+@pytest.mark.slow
+def test_a_teacher_made_bad_at_two_classes_from_the_command_to_the_sentences(tmp_path):
+    words = ["strategy=kd", "student=resnet8", "teacher=resnet14", "teacher.corrupt_classes=[3,5]"]
+    command = [
+        sys.executable,
+        str(Path(__file__).parents[1] / "train.py"),
+        *words,
+        "equal_compute=false",
+        "logger=none",
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(next(tmp_path.glob("runs/digits/*/result.json")).read_text())
+    for sentence in result["limits"]["sentences"]:
+        assert re.findall(r"(\d) \(", sentence) == ["3", "5"], sentence
+        assert sentence in run.stdout.replace("\n", " ")
