@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from made_results import made, put
 from made_study import COST, LIMITS, full, study
+from scipy import stats
 
 from distillab.errors import UserError
 from distillab.tracking import charts
 from distillab.tracking.front import non_dominated
+from distillab.tracking.groups import ranked
 from distillab.tracking.report import write_report
 from distillab.tracking.result import command
+from distillab.tracking.sections import pairs
 
 NASTY = "</script><b>x</b>"
 
@@ -205,6 +208,16 @@ def test_front_keeps_what_nothing_else_beats():
     points = [(1, 0.5), (1, 0.6), (2, 0.6), (2, 0.9), (3, 0.8), (4, 0.9), (5, 0.95), (5, 0.95)]
     assert non_dominated(points) == [False, True, False, True, False, False, True, True]
     assert non_dominated([]) == []
+
+
+def test_pairs_say_interval_and_p_and_leave_single_seeds_out():
+    reached = {"kd": (0.95, 0.955, 0.952), "hint": (0.93, 0.94, 0.931), "dkd": (0.96,)}
+    results = [full(name, top1, seed) for name, tops in reached.items() for seed, top1 in enumerate(tops)]
+    (row,) = pairs(ranked(results))["views"][0]["tables"][0]["rows"]
+    known = stats.ttest_rel(reached["kd"], reached["hint"])
+    low, high = known.confidence_interval()
+    assert row[:2] == ["kd", "hint"] and row[4][0] == f"{100 * low:+.2f} to {100 * high:+.2f}"
+    assert row[5] == [f"{known.pvalue:.3f}", pytest.approx(known.pvalue)], "the other two pairs have no p to correct by"
 
 
 def test_chart_without_costs_is_none():

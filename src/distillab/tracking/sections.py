@@ -8,11 +8,11 @@ from typing import Any
 
 from distillab.evaluation.statistics import mean_interval
 from distillab.tracking import charts
-from distillab.tracking.comparison import against_each_other
+from distillab.tracking.comparison import Pair, against_each_other
 from distillab.tracking.groups import Group, by_ranking, mean, place
 from distillab.tracking.parts import Section, section, table, view
 from distillab.tracking.provenance import provenance
-from distillab.tracking.table import FIGURES, decimals, percent, points
+from distillab.tracking.table import FIGURES, NOTHING, decimals, percent, points
 
 ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
@@ -74,6 +74,9 @@ def _points(groups: list[Group]) -> list[charts.Point]:
     return found
 
 
+PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm)", "in words")
+
+
 def pairs(groups: list[Group]) -> Section:
     """Every two methods on the same seeds."""
     views = []
@@ -85,16 +88,28 @@ def pairs(groups: list[Group]) -> Section:
                 pair.second.label,
                 pair.first.student,
                 [points(pair.difference), pair.difference],
+                *_tested(pair),
                 pair.words,
             ]
             for pair in found
+            if len(pair.seeds) > 1  # of one seed there is nothing to say, and many methods make many pairs
         ]
         if rows:
-            views.append(
-                view([ranking], tables=[table(("method", "against", "student", "difference", "in words"), rows)])
-            )
-    about = "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher."
+            views.append(view([ranking], tables=[table(PAIRS, rows)]))
+    about = (
+        "Paired t-tests on the seeds that both methods have, two at least, by Holm's correction over the pairs with one "
+        "teacher."
+    )
     return section("pairs", "Methods against each other", about, ("data",), views)
+
+
+def _tested(pair: Pair) -> list[list[Any]]:
+    """The interval and the p of a pair, as cells."""
+    if pair.low is None:
+        return [[NOTHING, None], [NOTHING, None]]
+    p = pair.p_holm
+    shown = NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return [[f"{points(pair.low)} to {points(pair.high)}", pair.low], [shown, p]]
 
 
 def learning(groups: list[Group], methods: list[str]) -> Section:
