@@ -129,7 +129,7 @@ def test_every_strategy_lowers_its_own_loss(name, network, confident, digits):
         torch.manual_seed(0)
         module.train()  # after so few steps the running statistics of BatchNorm are not the batch's
         for term in module.strategy.terms.values():
-            term.set_epoch(0)
+            term.set_epoch(0, 1)
         with torch.no_grad():
             return sum(
                 module.losses(batch, tuple(n for n, t in module.strategy.terms.items() if t.kind == "distil")).values()

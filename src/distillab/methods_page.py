@@ -64,7 +64,8 @@ def page(docs: Path) -> str:
         "published for CIFAR-100; any of them is changed by its name, as in `strategy.kd.temperature=2`.",
         _table(COLUMNS, rows, RIGHT),
         FAMILIES,
-        "*Phases* are shares of the epochs, the terms that act in them, and → what they train.",
+        "*Phases* are shares of the epochs, the terms that act in them, and → what they train. Times in percent "
+        "(*warmup*, *ramp*, *hold*, *cosine*) are shares of the epochs too, of 240 in the papers.",
         f"*Extra parameters* are those that a method trains beside the student (*shipped*: they, and what they need of the "
         f"teacher, are deployed with it), *published* is its top-1 on CIFAR-100, both for {TEACHER} → {STUDENT}. "
         f"{published['about'].strip()}",
@@ -135,9 +136,16 @@ def _term(name: str, node: Mapping[str, Any]) -> str:
     if isinstance(weight, Mapping):
         schedule = {f"weight {key}": weight[key] for key in Schedule.KEYS if key in weight and key != "value"}
         weight = weight["value"]
-    numbers = schedule | {k: v for k, v in node.items() if k not in ("_target_", "weight")}
-    rest = ", ".join(f"{key} {_number(value)}" for key, value in numbers.items())
+    times = schedule | {k: v for k, v in node.items() if k == "ramp"}
+    told = [f"{key} {_time(value)}" for key, value in times.items()]
+    told += [f"{k} {_number(v)}" for k, v in node.items() if k not in ("_target_", "weight", "ramp")]
+    rest = ", ".join(told)
     return f"{_number(weight)} {name}" + (f" ({rest})" if rest else "")
+
+
+def _time(value: float) -> str:
+    """Epochs, or a share of them."""
+    return f"{100 * value:.3g} %" if 0 < value < 1 else f"{value:g}"
 
 
 def _number(value: Any) -> str:

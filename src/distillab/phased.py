@@ -54,7 +54,7 @@ class Phased(L.LightningModule):
 
     def _to_epoch(self, epoch: int) -> None:
         for term in self.strategy.terms.values():
-            term.set_epoch(epoch)
+            term.set_epoch(epoch, self.trainer.max_epochs)
         phase = next(p for p in reversed(self.phases) if p.start <= epoch)
         if phase is not self.phase:
             self._enter(phase)

@@ -85,7 +85,7 @@ class MutualDistillation(Distillation):
         super()._to_epoch(epoch)
         for strategy in self.further:
             for term in strategy.terms.values():
-                term.set_epoch(epoch)
+                term.set_epoch(epoch, self.trainer.max_epochs)
 
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term, over all peers."""

@@ -37,36 +37,49 @@ class Outputs:
 
 
 class Schedule:
-    """A number that changes over the epochs.
+    """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs.
 
     Args:
         value: what it is at its fullest.
-        warmup: epochs over which it rises linearly from value / warmup.
-        start: epoch before which it is 0; the other numbers count from there.
-        until: epoch from which it is 0 again.
-        hold: epochs at its fullest, after any warm-up, before it falls.
-        cosine: epochs over which it then falls to 0 along a half cosine.
+        warmup: over this time it rises linearly from value / warmup.
+        start: before it is 0; the other numbers count from there.
+        until: from here on it is 0 again.
+        hold: so long it is at its fullest, after any warm-up, before it falls.
+        cosine: over this time it then falls to 0 along a half cosine.
     """
 
     KEYS = ("value", "warmup", "start", "until", "hold", "cosine")
 
     def __init__(
-        self, value: float, warmup: int = 0, start: int = 0, until: int | None = None, hold: int = 0, cosine: int = 0
+        self,
+        value: float,
+        warmup: float = 0,
+        start: float = 0,
+        until: float | None = None,
+        hold: float = 0,
+        cosine: float = 0,
     ) -> None:
         self.value, self.warmup, self.start, self.until = value, warmup, start, until
         self.hold, self.cosine = hold, cosine
 
-    def __call__(self, epoch: int) -> float:
-        """The number in an epoch, counted from 0."""
-        if epoch < self.start or (self.until is not None and epoch >= self.until):
+    def __call__(self, epoch: int, epochs: int) -> float:
+        """The number in an epoch, counted from 0, of so many."""
+        times = (self.warmup, self.start, self.hold, self.cosine)
+        warmup, start, hold, cosine = (whole_epochs(time, epochs) for time in times)
+        if epoch < start or (self.until is not None and epoch >= whole_epochs(self.until, epochs)):
             return 0.0
-        epoch -= self.start
-        if epoch < self.warmup:
-            return self.value * (epoch + 1) / self.warmup
-        if self.cosine:
-            passed = min(max(epoch - self.warmup - self.hold, 0) / self.cosine, 1.0)
+        epoch -= start
+        if epoch < warmup:
+            return self.value * (epoch + 1) / warmup
+        if cosine:
+            passed = min(max(epoch - warmup - hold, 0) / cosine, 1.0)
             return self.value * 0.5 * (1 + math.cos(math.pi * passed))
         return self.value
+
+
+def whole_epochs(time: float, epochs: int) -> int:
+    """A time in epochs; below 1 it is a share of `epochs`, of which at least one is taken."""
+    return max(1, round(time * epochs)) if 0 < time < 1 else int(time)
 
 
 class Term(nn.Module):
@@ -109,7 +122,7 @@ class Term(nn.Module):
 
         Args:
             name: the attribute under which the term keeps it.
-            value: a number, or {value, warmup, start, until, cosine}.
+            value: a number, or {value, warmup, start, until, hold, cosine}.
             above: the number must be larger than this.
 
         Raises:
@@ -123,17 +136,17 @@ class Term(nn.Module):
                 )
             self.number(name, value["value"], above)
             self.schedules[name] = Schedule(**value)
-            return self.schedules[name](0)
+            return self.schedules[name](0, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"{name} must be a number, got {value!r}")
         if above is not None and value <= above:
             raise UserError(f"{name} must be a number above {above:g}, got {value:g}")
         return float(value)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Move every scheduled number to its value in this epoch."""
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """Move every scheduled number to its value in this epoch, counted from 0, of so many."""
         for name, schedule in self.schedules.items():
-            setattr(self, name, schedule(epoch))
+            setattr(self, name, schedule(epoch, epochs))
 
     def connect(self, student: ModelSpec, teacher: ModelSpec | None) -> None:
         """Build what lies between the two models (connectors), from their specs. Nothing, unless said."""

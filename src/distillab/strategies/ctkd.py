@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.errors import UserError
-from distillab.strategies.base import Term
+from distillab.strategies.base import Term, whole_epochs
 from distillab.strategies.kd import kd_rows
 
 
@@ -23,7 +23,7 @@ class CurriculumKD(Term):
         weight: factor in the loss.
         lowest, highest: what T lies between; 0 < lowest < highest.
         reversal: strength of the reversed gradient at its fullest, or a schedule of it.
-        ramp: epochs over which the strength rises to it; 0 starts at the fullest.
+        ramp: epochs over which the strength rises to it, below 1 a share of all; 0 starts at the fullest.
 
     Raises:
         UserError: bounds in the wrong order, or a ramp below 0.
@@ -38,22 +38,22 @@ class CurriculumKD(Term):
         lowest: float = 1.0,
         highest: float = 21.0,
         reversal: float | Mapping[str, float] = 1.0,
-        ramp: int = 10,
+        ramp: float = 1 / 24,
     ) -> None:
         super().__init__(weight)
         self.lowest = self.number("lowest", lowest, above=0)
         self.highest = self.number("highest", highest, above=self.lowest)
         self.reversal = self.number("reversal", reversal)
-        if isinstance(ramp, bool) or not isinstance(ramp, int) or ramp < 0:
-            raise UserError(f"ramp must be a whole number of epochs from 0, got {ramp!r}")
-        self.ramp = ramp
+        self.ramp = self.number("ramp", ramp)
+        if self.ramp < 0:
+            raise UserError(f"ramp must be a number of epochs from 0, or a share of them below 1, got {ramp!r}")
         self.theta = nn.Parameter(torch.ones(()))
-        self.set_epoch(0)
+        self.set_epoch(0, 1)
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, epochs: int) -> None:
         """Move to the strength of this epoch."""
-        super().set_epoch(epoch)
-        risen = min((epoch + 1) / self.ramp, 1.0) if self.ramp else 1.0
+        super().set_epoch(epoch, epochs)
+        risen = min((epoch + 1) / whole_epochs(self.ramp, epochs), 1.0) if self.ramp else 1.0
         self.strength = self.reversal * 0.5 * (1 - math.cos(math.pi * risen))
 
     @property
