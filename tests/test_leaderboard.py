@@ -7,7 +7,7 @@ import time
 import pytest
 from made_results import made, put, rows_of
 
-from distillab.tracking import leaderboard, result, table
+from distillab.tracking import leaderboard, reading, table
 
 
 def test_leaderboard_orders_each_ranking_with_ties(tmp_path):
@@ -66,13 +66,16 @@ def test_broken_results_are_named_and_left_out(tmp_path, caplog):
         "missing": json.dumps({key: value for key, value in made().items() if key != "data"}),
         "nan": whole.replace("0.95", "NaN"),
         "list": "[]",
+        "overrides": json.dumps(made(overrides=[1])),
+        "seed": json.dumps(made(seeds={"seed": "1"})),
+        "best": json.dumps(made() | {"student": made()["student"] | {"top1_best": "0.9"}}),
         "binary": "\udcff",
     }
     for name, text in broken.items():
         path = tmp_path / "x" / name / "result.json"
         path.parent.mkdir(parents=True)
         path.write_bytes(text.encode(errors="surrogateescape"))
-    results, left_out = result.load_all(tmp_path)
+    results, left_out = reading.load_all(tmp_path)
     assert len(results) == 1 and len(left_out) == len(broken)
     leaderboard.update(tmp_path)
     shown = (tmp_path / "leaderboard.md").read_text()
@@ -81,6 +84,35 @@ def test_broken_results_are_named_and_left_out(tmp_path, caplog):
         assert "\n" not in line and line in caplog.messages and line in shown
     assert any("schema is 99" in line for line in left_out) and any("95.0" in line for line in left_out)
     assert len(rows_of(tmp_path)) == 1
+
+
+def test_trials_of_a_tuning_are_counted_but_not_ranked(tmp_path):
+    from distillab.errors import UserError
+    from distillab.tracking.report import write_report
+    from distillab.tracking.show import refresh
+
+    trials = [made("kd", 0.99, config_hash=f"{n}" * 10, overrides=["sweep=tune", "strategy=kd"]) for n in range(2)]
+    put(tmp_path, *trials)
+    refresh(tmp_path)  # the first runs of a folder may be trials: there is nothing to draw then
+    assert not (tmp_path / "accuracy_vs_parameters.png").exists()
+    line = "2 trials of a tuning are not ranked here: sweeps/*/tune.md compares them"
+    with pytest.raises(UserError, match="2 trials of a tuning"):
+        write_report(tmp_path, tmp_path / "report.html")
+    put(tmp_path, *trials, made("kd", 0.95, overrides=["sweep=seeds", "strategy=kd"]))
+    refresh(tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    assert [row["top1"] for row in rows_of(tmp_path)] == ["0.95"]
+    for page in ("leaderboard.md", "report.md"):
+        shown = (tmp_path / page).read_text()
+        assert line in shown and "99.00" not in shown, page
+
+
+def test_a_distilled_result_may_lack_the_baseline(tmp_path):
+    from distillab.tracking.show import refresh
+
+    put(tmp_path, {key: value for key, value in made().items() if key != "baseline"}, made("hint"))
+    refresh(tmp_path)
+    assert len(rows_of(tmp_path)) == 2 and (tmp_path / "accuracy_vs_parameters.png").exists()
 
 
 def test_concurrent_updates_leave_whole_files_with_every_result(tmp_path):

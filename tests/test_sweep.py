@@ -138,14 +138,37 @@ def cell(started, ended=None, **more):
         ([cell(0, 10), {"started": 10, "ended": 11, "error": "x"}, cell(30)], 4, 10 * 2),
         ([cell(0, 20), cell(20), cell(30)], 5, (10 + 20 + 2 * 20) / 2),  # two at once; one is halfway
         ([cell(0, 5), cell(5), cell(30)], 3, 5 / 2),  # one takes longer than the mean: it is never negative
+        ([cell(0, 10), cell(30), {}, {}], 5, 10 * 4),  # two wait for a device: they are still to come
         ([cell(0, 10), cell(30)], None, None),
     ],
 )
 def test_the_time_left_follows_from_the_cells_that_ran(records, cells, left):
     for record in records:
-        if "ended" not in record:
+        if record and "ended" not in record:
             del record["earlier"]
     assert sweep.seconds_left(records, cells, 30.0) == left
+
+
+def test_a_cell_that_waits_for_a_device_has_not_started(monkeypatch, tmp_path, capsys):
+    """Its clock, and with it every estimate, begins once it holds the device."""
+    from contextlib import contextmanager
+
+    from distillab import devices, experiment
+
+    @contextmanager
+    def held(trainer, several):
+        assert "started" not in sweep.recorded(tmp_path)[0] and not capsys.readouterr().out
+        yield
+
+    cfg = OmegaConf.to_container(config.compose(["logger=none", f"paths.runs={tmp_path}"]), resolve=True)
+    monkeypatch.setattr(devices, "devices_of_a_cell", held)
+    monkeypatch.setattr(cli, "strategy_conflicts", list)
+    monkeypatch.setattr(experiment, "run", lambda *_: made(created="2999-01-01T00:00:00+00:00"))
+    one = sweep.Cell(tmp_path, 0, "kd", "resnet8", [])
+    one.run(lambda: cli._run(cfg, "kd", "typed", [], None, one.begin), str)
+    (record,) = sweep.recorded(tmp_path)
+    assert record["started"] <= record["ended"] and not record["earlier"]
+    assert capsys.readouterr().out == "cell 1 · kd, resnet8\n"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5370, "1 h 30 min")])
@@ -181,7 +204,28 @@ def test_text_of_errors_breaks_no_table():
 
 def test_records_are_json_that_outlives_the_command(tmp_path):
     began = sweep.Cell(tmp_path, 0, "kd", "resnet8", ["seed=0"])
+    began.begin()
     with pytest.raises(KeyboardInterrupt):
         began.run(lambda: (_ for _ in ()).throw(KeyboardInterrupt()), str)
     (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("cells/*.json")]
     assert "ended" not in record and "| not finished |" in (tmp_path / "sweep.md").read_text()
+
+
+def test_only_whole_results_are_shown_and_failed_cells_are_told_whatever_the_page_says(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "runs" / "sweeps" / "one"
+    runs = {"whole": made(), "edited": made(top1=95.0), "list": []}
+    for number, (name, content) in enumerate(runs.items()):
+        write_json(tmp_path / "runs" / "digits" / name / "result.json", content)
+        record = {"strategy": "kd", "student": "resnet8", "overrides": [], "top1": 0.95, "run": f"digits/{name}"}
+        write_json(folder / "cells" / f"{number}.json", record | {"ended": 1.0, "earlier": False, "started": 0.0})
+    assert [result["student"]["top1"] for result in sweep.results(folder)] == [0.95]
+
+    def broken(self, folder):
+        raise ValueError("no page")
+
+    monkeypatch.setattr(sweep.Sweep, "_report", broken)
+    monkeypatch.setattr(sweep, "failures", [])
+    write_json(folder / "sweep.json", {"cells": 4, "command": "typed"})
+    with pytest.raises(ValueError, match="no page"):
+        sweep.Sweep().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+    assert "error: 1 of 4 cells failed" in capsys.readouterr().err

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from distillab.files import file_hash, replacing, writable
 from distillab.schemes.members import LISTS, with_members
-from distillab.tracking.result import SCHEMA, config_hash
+from distillab.tracking.reading import read
+from distillab.tracking.result import config_hash
 
 RUNS = "paths.runs=…"
 
@@ -22,10 +21,7 @@ def home(config: Mapping[str, Any]) -> Path:
 
 def finished(directory: Path) -> dict[str, Any] | None:
     """The result of a run that has ended there, or None."""
-    with suppress(OSError, ValueError):
-        result = json.loads((directory / "result.json").read_text())
-        return result if result.get("schema") == SCHEMA else None
-    return None
+    return read(directory / "result.json")[0]
 
 
 def write_config(directory: Path, config: Mapping[str, Any]) -> None:

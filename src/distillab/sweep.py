@@ -7,6 +7,7 @@ other lies in the sweep's folder, one small file per cell.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,10 +53,12 @@ class Sweep(Callback):
         # A pipe has no width of its own; 80 columns would break every cell.
         (console if console.is_terminal else Console(width=140)).print(table(records))
         say(f"{folder}/sweep.md")
-        self._report(folder)
-        if failures:
-            many = f"{len(failures)} of {total or len(records)} cells failed"
-            print(f"error: {many}; the same command runs only those again", file=sys.stderr, flush=True)
+        try:
+            self._report(folder)
+        finally:  # Hydra turns what is raised here into a warning
+            if failures:
+                many = f"{len(failures)} of {total or len(records)} cells failed"
+                print(f"error: {many}; the same command runs only those again", file=sys.stderr, flush=True)
 
     def _report(self, folder: Path) -> None:
         """Write the page over the sweep's results, and say what they show."""
@@ -74,7 +77,7 @@ class Cell:
     """One cell of a sweep: says where the sweep stands, and records how the cell ended."""
 
     def __init__(self, folder: Path, index: int, strategy: str, student: str, overrides: Sequence[str]) -> None:
-        """Begin the cell.
+        """Note the cell; `begin` starts its clock.
 
         Args:
             folder: the sweep's.
@@ -88,11 +91,14 @@ class Cell:
         """
         self.folder, self.index = folder, index
         self.record: Record = {"strategy": strategy, "student": student, "overrides": list(overrides)}
-        self.record["started"] = time.time()
         self._write()
-        total = about(folder)["cells"]
-        left = seconds_left(recorded(folder), total, self.record["started"])
-        say(_headline(index + 1, total, f"{strategy}, {student}", left))
+
+    def begin(self) -> None:
+        """Start the clock and say where the sweep stands: the cell has its devices, until then it waited for them."""
+        self._write(started=time.time())
+        total = about(self.folder)["cells"]
+        left = seconds_left(recorded(self.folder), total, self.record["started"])
+        say(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
 
     def run(self, work: Callable[[], Mapping[str, Any]], one_line: Callable[[Exception], str]) -> Mapping[str, Any]:
         """Do the cell's work and record its result, or the exception in one line, which then goes on its way."""
@@ -124,7 +130,7 @@ class Cell:
 
 def command() -> str:
     """What the person typed."""
-    return " ".join([program(), *sys.argv[1:]])
+    return f"{program()} {shlex.join(sys.argv[1:])}".rstrip()
 
 
 def program() -> str:
@@ -169,15 +175,16 @@ def results(folder: Path) -> list[Record]:
 def seconds_left(records: Sequence[Record], cells: int | None, now: float) -> float | None:
     """Seconds that the cells at work and those still to come will take at the mean of the cells that ran to their end.
 
-    Cells that were finished before the sweep, and cells that failed, say nothing about it. Cells that run at the same
-    time share the rest between them. None while nothing is known.
+    Cells that were finished before the sweep, and cells that failed, say nothing about it; those that wait for a device
+    are still to come. Cells that run at the same time share the rest between them. None while nothing is known.
     """
     ran = [record["ended"] - record["started"] for record in records if record.get("earlier") is False]
     if not ran or cells is None:
         return None
     mean = sum(ran) / len(ran)
-    ages = [now - record["started"] for record in records if "ended" not in record]
-    rest = mean * (cells - len(records)) + sum(max(mean - age, 0) for age in ages)
+    ended = sum("ended" in record for record in records)
+    ages = [now - record["started"] for record in records if "ended" not in record and "started" in record]
+    rest = mean * (cells - ended - len(ages)) + sum(max(mean - age, 0) for age in ages)
     return rest / max(len(ages), 1)
 
 

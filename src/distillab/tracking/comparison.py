@@ -117,7 +117,7 @@ def compare(results: Sequence[Result]) -> list[Row]:
     Of two results of one seed the newest counts.
 
     Args:
-        results: as `result.load_all` gives them; older ones may lack what is not required of a result.
+        results: as `reading.load_all` gives them; older ones may lack what is not required of a result.
     """
     groups: dict[tuple[Any, ...], dict[int | None, Result]] = {}
     for result in sorted(results, key=lambda result: result["created"]):

@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock
 
 from distillab.files import replacing
-from distillab.tracking.result import load_all, method
+from distillab.tracking.reading import load_all, rankable
+from distillab.tracking.result import method
 from distillab.tracking.table import NOTHING, count, milliseconds, percent, points
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ PAPER = ("top1_best", "top1_last")  # known where every epoch was tested
 def update(runs: Path) -> list[Path]:
     """Rewrite both leaderboards from all results below `runs`: one ranking per data set and protocol, best top-1 first.
 
-    Any number of processes may call it at once. Results that cannot be read are logged and listed at the end.
+    Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
+    trials are counted there.
 
     Returns:
         The two files.
@@ -34,13 +36,14 @@ def update(runs: Path) -> list[Path]:
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
+        results, trials = rankable(results)
         rows = ranked(results)
         with replacing(paths[0]) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ["data", "protocol", *COLUMNS])
             writer.writeheader()
             writer.writerows(rows)
         with replacing(paths[1]) as temporary:
-            temporary.write_text(markdown(rows, left_out), encoding="utf-8")
+            temporary.write_text(markdown(rows, left_out + trials), encoding="utf-8")
     for line in left_out:
         log.warning(line)
     return paths

@@ -38,7 +38,7 @@ def accuracy_against_parameters(results: list[dict[str, Any]], path: Path) -> li
     """Draw top-1 against deployed parameters, one panel per data set and protocol, as PNG and SVG.
 
     Args:
-        results: at least one, as `result.load_all` gives them.
+        results: at least one, as `reading.load_all` gives them.
         path: where to; its suffix is replaced by `.png` and `.svg`.
 
     Returns:
@@ -97,7 +97,7 @@ def figure(results: list[dict[str, Any]]) -> Figure:
 def _panel(axes: Axes, title: tuple[str, str], results: list[dict[str, Any]], strategies: list[str]) -> list[Point]:
     """Draw one panel; returns the points that want their model's name beside them."""
     teachers = _points(results, lambda result: result.get("teacher"))
-    alone = _points(results, lambda result: result["student" if result["strategy"] == "none" else "baseline"])
+    alone = _points(results, lambda result: result.get("student" if result["strategy"] == "none" else "baseline"))
     distilled = [result for result in results if result["strategy"] != "none"]
     _dress(axes, title, teachers + alone + _points(distilled, lambda result: result["student"]))
     _scatter(

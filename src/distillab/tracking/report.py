@@ -9,7 +9,7 @@ from typing import Any
 from distillab.errors import UserError
 from distillab.files import replacing, writable
 from distillab.tracking.groups import headline, leaderboard, ranked, write_csv
-from distillab.tracking.result import load_all
+from distillab.tracking.reading import load_all, rankable
 from distillab.tracking.sections import sections
 
 Result = dict[str, Any]
@@ -40,7 +40,11 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         raise UserError(
             f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training command)"
         )
-    results, left_out = load_all(runs) if results is None else (results, [])
+    left_out: list[str] = []
+    if results is None:
+        results, left_out = load_all(runs)
+        results, trials = rankable(results)
+        left_out += trials
     results, broken = _showable(results)
     left_out += [f"{runs}/{line}" for line in broken]
     if not results:

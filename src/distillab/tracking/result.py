@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,17 +35,6 @@ NOT_HASHED = (
 )
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
-
-_REQUIRED = {
-    "config_hash": str,
-    "created": str,
-    "data": dict,
-    "name": str,
-    "protocol": str,
-    "seeds": dict,
-    "strategy": str,
-    "student": dict,
-}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -100,10 +88,32 @@ def method(result: Mapping[str, Any]) -> str:
 
 
 def command(result: Mapping[str, Any]) -> str:
-    """What makes this run again: of a sweep's cell the cell alone."""
-    about_the_sweep = ("sweep=", "+sweep=", "launcher=", "hydra")
+    """What makes this run again: of a sweep's cell the cell alone, by the numbers that the sweep's file sets for all."""
+    about_the_sweep = ("launcher=", "hydra")
     words = [word for word in result.get("overrides") or [] if not word.startswith(about_the_sweep)]
-    return shlex.join(["python", "train.py", *words]) if words else result.get("command") or "python train.py"
+    if not words:
+        return result.get("command") or "python train.py"
+    if any(word.lstrip("+").startswith("sweep=") for word in words):
+        words.append("hydra.mode=RUN")  # or the file would make the whole sweep of it
+    return shlex.join(["python", "train.py", *config_folder(_split(result.get("command") or "")), *words])
+
+
+def config_folder(typed: Sequence[str]) -> list[str]:
+    """Those words of a command that name the person's own folder of configs."""
+    found = []
+    for word, following in zip(typed, [*typed[1:], None], strict=True):
+        if word.startswith(("--config-dir=", "-cd=")):
+            found.append(word)
+        elif word in ("--config-dir", "-cd") and following is not None:
+            found += [word, following]
+    return found
+
+
+def _split(typed: str) -> list[str]:
+    try:
+        return shlex.split(typed)
+    except ValueError:  # an older version did not quote what it wrote down
+        return typed.split()
 
 
 def model_entry(name: str, record: Mapping[str, Any], figures: Mapping[str, Any], watched: str) -> dict[str, Any]:
@@ -144,61 +154,3 @@ def gain_and_gap(
     if teacher_top1 is None or teacher_top1 <= baseline_top1:
         return gain, None
     return gain, gain / (teacher_top1 - baseline_top1)
-
-
-def load_all(runs: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """All results at `runs/*/*/result.json`, in the order of their paths.
-
-    Returns:
-        The results, and one line for each file that was left out (half-written, of another schema, or broken by hand).
-    """
-    results, left_out = [], []
-    for path in sorted(runs.glob("*/*/result.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            complaint = _complaint(result)
-        except (OSError, ValueError) as error:
-            complaint = f"it cannot be read ({error})"
-        if complaint:
-            left_out.append(f"{path} is left out: {complaint}")
-        else:
-            results.append(result)
-    return results, left_out
-
-
-def _complaint(result: Any) -> str | None:
-    """What keeps a parsed file from being a result, or None."""
-    if not isinstance(result, dict) or "schema" not in result:
-        return "it is not a result (no schema)"
-    if result["schema"] != SCHEMA:
-        return f"its schema is {result['schema']!r}, this version reads {SCHEMA}"
-    for key, kind in _REQUIRED.items():
-        if not isinstance(result.get(key), kind):
-            return f"`{key}` is missing or not a {kind.__name__}"
-    if not isinstance(result["data"].get("name"), str):
-        return "`data.name` is missing or not a str"
-    for role in ("teacher", "baseline", "student"):
-        if result.get(role) is not None and (complaint := _model_complaint(role, result[role])):
-            return complaint
-    for key in ("gain", "gap_closed"):
-        if result.get(key) is not None and not _is_number(result[key]):
-            return f"`{key}` is {result[key]!r}, not a number"
-    return None
-
-
-def _model_complaint(role: str, model: Any) -> str | None:
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        return f"`{role}.name` is missing or not a str"
-    top1, count = model.get("top1"), model.get("parameters")
-    if not _is_number(top1) or not 0 <= top1 <= 1:
-        return f"`{role}.top1` is {top1!r}, not a number from 0 to 1"
-    if not _is_number(count) or count <= 0:
-        return f"`{role}.parameters` is {count!r}, not a positive number"
-    for key in ("multiply_adds", "latency_ms", "size_bytes"):
-        if model.get(key) is not None and not _is_number(model[key]):
-            return f"`{role}.{key}` is {model[key]!r}, not a number"
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

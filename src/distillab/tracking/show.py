@@ -10,7 +10,7 @@ from distillab import distributed
 from distillab.distributed import say
 from distillab.files import writable
 from distillab.tracking import leaderboard
-from distillab.tracking.result import load_all
+from distillab.tracking.reading import load_all, rankable
 from distillab.tracking.table import final_table, further, verdict
 
 
@@ -20,7 +20,8 @@ def refresh(runs: Path) -> None:
 
     with writable(runs, "paths.runs=…"):
         leaderboard.update(runs)
-        accuracy_against_parameters(load_all(runs)[0], runs / "accuracy_vs_parameters.png")
+        if results := rankable(load_all(runs)[0])[0]:
+            accuracy_against_parameters(results, runs / "accuracy_vs_parameters.png")
 
 
 def show(result: Mapping[str, Any], directory: Path) -> None:
