@@ -1,4 +1,4 @@
-"""One GPU to a cell, shown with made-up ids and real processes: nobody shares one, who comes late waits, and what a dead
+"""GPUs of a cell, shown with made-up ids and real processes: nobody shares one, who comes late waits, and what a dead
 process held is free again."""
 
 import os
@@ -15,9 +15,9 @@ IDS = ("0", "GPU-5f/1")
 HOLDER = """
 import os, sys
 from pathlib import Path
-from distillab.devices import hold_device
-with hold_device(sys.argv[2].split(","), Path(sys.argv[1]), pause=0.02) as own:
-    print("holds", own, os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+from distillab.devices import hold_devices
+with hold_devices(sys.argv[2].split(","), Path(sys.argv[1]), int(sys.argv[3]), pause=0.02) as own:
+    print("holds", ",".join(own), os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.readline()
 """
 
@@ -30,12 +30,13 @@ def forget(monkeypatch):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a process that holds one of the devices until its input ends."""
+    """Starts a process that holds devices until its input ends."""
     processes = []
 
-    def started():
+    def started(count=1):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        processes.append(subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path), ",".join(IDS)], **pipes))
+        words = [sys.executable, "-c", HOLDER, str(tmp_path), ",".join(IDS), str(count)]
+        processes.append(subprocess.Popen(words, **pipes))
         return processes[-1]
 
     yield started
@@ -68,18 +69,39 @@ def test_each_process_has_its_own_the_next_waits_and_a_dead_ones_is_taken_over(s
     assert told(fourth) == "0"
 
 
+def test_a_cell_of_two_holds_both_and_keeps_none_while_it_waits(start):
+    one = start()
+    assert told(one) == "0"
+    both = start(2)
+    assert both.stdout.readline() == "waiting for 2 GPUs: other runs hold 0\n"
+    other = start()
+    assert told(other) == "GPU-5f/1"  # the one that waits does not sit on it
+    for process in (one, other):
+        process.kill()
+    assert told(both) == "0,GPU-5f/1"
+    assert start().stdout.readline() == "waiting for a GPU: other runs hold 0, GPU-5f/1\n"
+
+
+def test_more_devices_than_there_are_is_one_line(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"trainer\.devices=3, and there are 2 GPUs"),
+        devices.hold_devices(IDS, tmp_path, 3),
+    ):
+        pass
+
+
 def test_a_process_takes_the_device_of_its_first_cell_again(tmp_path):
-    with devices.hold_device(("b", "a"), tmp_path) as first:
-        assert first == os.environ[devices.VISIBLE] == "b"
+    with devices.hold_devices(("b", "a"), tmp_path) as first:
+        assert first == ["b"] == [os.environ[devices.VISIBLE]]
     for _ in range(2):  # its own is the only one that it can see by now
-        with devices.hold_device(devices.visible_devices(), tmp_path) as again:
-            assert again == "b"
-    with devices.hold_device(("a", "b"), tmp_path) as again:
-        assert again == "b"
+        with devices.hold_devices(devices.visible_devices(), tmp_path) as again:
+            assert again == ["b"]
+    with devices.hold_devices(("a", "b"), tmp_path) as again:
+        assert again == ["b"]
 
 
 def test_a_failing_cell_gives_its_device_back(tmp_path, start):
-    with pytest.raises(KeyError), devices.hold_device(IDS[:1], tmp_path):
+    with pytest.raises(KeyError), devices.hold_devices(IDS[:1], tmp_path):
         raise KeyError
     assert told(start()) == "0"
 
@@ -93,32 +115,74 @@ def test_the_environment_says_what_is_visible(visible, ids, monkeypatch):
 
 
 TRAINER = {"accelerator": "auto", "devices": 1}
+TWO = TRAINER | {"devices": 2}
 
 
 @pytest.mark.parametrize(
     ("trainer", "several", "visible", "held"),
     [
-        (TRAINER, True, "4,5", True),
-        (TRAINER | {"accelerator": "gpu"}, True, "4,5", True),
-        (TRAINER | {"accelerator": "cpu"}, True, "4,5", False),
-        (TRAINER | {"devices": 2}, True, "4,5", False),
-        (TRAINER, False, "4,5", False),
-        (TRAINER, True, "4", False),  # a job of a cluster has been given its own
-        (TRAINER, True, "", False),
+        (TRAINER, True, "4,5", "4"),
+        (TRAINER | {"accelerator": "gpu"}, True, "4,5", "4"),
+        (TRAINER | {"accelerator": "cpu"}, True, "4,5", None),
+        (TWO, True, "4,5,6", "4,5"),
+        (TWO, True, "4,5", "4,5"),
+        (TWO | {"accelerator": "cpu"}, True, "4,5", None),
+        (TRAINER, False, "4,5", None),
+        (TRAINER, True, "4", None),  # a job of a cluster has been given its own
+        (TRAINER, True, "", None),
     ],
 )
-def test_only_a_cell_of_one_gpu_beside_others_holds_one(trainer, several, visible, held, monkeypatch, tmp_path):
+def test_a_cell_beside_others_holds_its_gpus(trainer, several, visible, held, monkeypatch, tmp_path):
     monkeypatch.setenv(devices.VISIBLE, visible)
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
-    with devices.device_of_a_cell(trainer, several):
-        assert os.environ[devices.VISIBLE] == ("4" if held else visible)
-        assert bool(list(tmp_path.iterdir())) == held
+    with devices.devices_of_a_cell(trainer, several):
+        assert os.environ[devices.VISIBLE] == (held or visible)
+        assert len(list(tmp_path.glob("*/[0-9].lock"))) == len((held or "").replace(",", ""))
+
+
+def test_a_slurm_job_of_two_gpus_waits_for_no_other_job(monkeypatch, tmp_path):
+    """Its GPUs are its own, under numbers that every job of the machine has."""
+    monkeypatch.setenv(devices.VISIBLE, "0,1")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    with devices.devices_of_a_cell(TWO, True):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("trainer", "visible", "number"),
+    [
+        ({"devices": 1, "strategy": "auto"}, "0,1,2", 1),
+        ({"devices": 2, "strategy": "ddp"}, "0,1,2", 2),
+        ({"devices": "auto", "strategy": "ddp"}, "0,1,2", 3),
+        ({"devices": -1, "strategy": "ddp_find_unused_parameters_true"}, "0,1,2", 3),
+        ({"devices": "auto", "strategy": "auto"}, "0", 1),
+        ({"devices": "auto", "strategy": "auto"}, "", 1),
+        ({"devices": -1, "strategy": "auto", "accelerator": "cpu"}, "0,1,2", 1),
+    ],
+)
+def test_all_gpus_are_a_number(trainer, visible, number, monkeypatch):
+    monkeypatch.setenv(devices.VISIBLE, visible)
+    assert devices.number_of_devices({"accelerator": "auto"} | trainer) == number
+
+
+@pytest.mark.parametrize("wrong", [0, -2, 1.5, True, None, [0, 1], "two"])
+def test_a_wrong_number_of_devices_is_one_line(wrong):
+    with pytest.raises(UserError, match=r"trainer\.devices must be a whole number from 1, or auto for all GPUs, got"):
+        devices.number_of_devices(TRAINER | {"devices": wrong, "strategy": "ddp"})
+
+
+@pytest.mark.parametrize("asked", [3, "auto", -1])
+def test_several_devices_without_a_process_each_are_refused(asked, monkeypatch):
+    monkeypatch.setenv(devices.VISIBLE, "0,1,2")
+    with pytest.raises(UserError, match=r"takes one: trainer=ddp trainer\.devices=3, or trainer\.devices=1$"):
+        devices.number_of_devices(TRAINER | {"devices": asked, "strategy": "auto"})
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match=r"cannot write to .*TMPDIR=…"),
-        devices.hold_device(IDS, tmp_path / "file" / "locks"),
+        devices.hold_devices(IDS, tmp_path / "file" / "locks"),
     ):
         pass

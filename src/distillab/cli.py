@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         named = method({"strategy": label, "scheme": chosen["scheme"]})
         cell = Cell(folder, settings.job.num, named, str(chosen["student"]), overrides)
-        result = cell.run(partial(_run, config, label, about(folder)["command"], overrides, folder.name), one_line)
+        typed = about(folder)["command"]
+        result = cell.run(partial(_run, config, label, typed, overrides, folder.name, cell.begin), one_line)
         return {key: result["student"].get(key) for key in ("top1", "top1_validation")}
     except Exception as error:
         if WANTS_TRACEBACK:
@@ -53,21 +55,33 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         return {"error": one_line(error)}
 
 
-def _run(config: dict[str, Any], label: str, typed: str, overrides: list[str], group: str | None) -> dict[str, Any]:
-    """The experiment, in this process or in as many as the trainer wants; its result."""
+def _run(
+    config: dict[str, Any],
+    label: str,
+    typed: str,
+    overrides: list[str],
+    group: str | None,
+    begin: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """The experiment, in this process or in as many as the trainer wants; its result.
+
+    `begin` is called once the run has its devices.
+    """
     from distillab import distributed, experiment
-    from distillab.devices import device_of_a_cell
+    from distillab.devices import devices_of_a_cell, number_of_devices
     from distillab.home import finished, home
 
     _check_groups(config)
-    for line in strategy_conflicts():
-        distributed.say(line)
-    if distributed.world == 1 and str(config["trainer"]["strategy"]).startswith("ddp") and _processes(config) > 1:
-        directory = home(config)
-        if config["rerun"] or finished(directory) is None:
-            _torchrun(_processes(config), overrides, group)
-            return finished(directory) or {}
-    with device_of_a_cell(config["trainer"], several=_in_parallel()):
+    config["trainer"]["devices"] = devices = number_of_devices(config["trainer"])
+    with devices_of_a_cell(config["trainer"], several=_in_parallel()):
+        begin()
+        for line in strategy_conflicts():
+            distributed.say(line)
+        if distributed.world == 1 and devices > 1:
+            directory = home(config)
+            if config["rerun"] or finished(directory) is None:
+                _torchrun(devices, overrides, group)
+                return finished(directory) or {}
         return experiment.run(config, label, typed, overrides, group)
 
 
@@ -86,11 +100,6 @@ def _check_groups(config: dict[str, Any]) -> None:
     for group in ("strategy", "student", "teacher", "data", "recipe", "scheme", "protocol", "trainer", "logger"):
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-
-
-def _processes(config: dict[str, Any]) -> int:
-    devices = config["trainer"]["devices"]
-    return devices if isinstance(devices, int) else 1
 
 
 def _torchrun(processes: int, overrides: list[str], group: str | None) -> None:

@@ -1,4 +1,4 @@
-"""One GPU for each cell of a sweep: as many cells run at once as there are GPUs, and each holds its own by a lock."""
+"""How many devices a run takes; in a sweep every cell holds its own GPUs by locks, so no two cells share one."""
 
 from __future__ import annotations
 
@@ -15,27 +15,57 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from distillab.distributed import say, world
+from distillab.errors import UserError
 from distillab.files import writable
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-_own: list[str] = []  # this process's GPU: where CUDA has started, it cannot change to another
+GPU = ("auto", "gpu", "cuda")  # accelerators that may be one
+
+_own: list[str] = []  # this process's GPUs: where CUDA has started, it cannot change to others
 
 
-def device_of_a_cell(trainer: Mapping[str, Any], several: bool) -> Any:
-    """A context in which a cell has a GPU to itself; an empty one where there is nothing to share out.
+def number_of_devices(trainer: Mapping[str, Any]) -> int:
+    """How many devices of this machine the group `trainer` of a config asks for; `auto` and -1 are all GPUs.
+
+    Raises:
+        UserError: no whole number from 1, or several without a process for each.
+    """
+    devices = trainer["devices"]
+    if devices in ("auto", -1, "-1"):
+        devices = max(1, len(visible_devices())) if trainer["accelerator"] in GPU else 1
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
+        raise UserError(
+            f"trainer.devices must be a whole number from 1, or auto for all GPUs, got {devices}; "
+            f"{VISIBLE}=… chooses which"
+        )
+    if devices > 1 and not str(trainer["strategy"]).startswith("ddp"):
+        raise UserError(
+            f"trainer.devices={trainer['devices']} means {devices} devices, and trainer.strategy={trainer['strategy']} "
+            f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
+        )
+    return devices
+
+
+def devices_of_a_cell(trainer: Mapping[str, Any], several: bool) -> Any:
+    """A context in which a cell has its GPUs to itself; an empty one where there is nothing to share out.
 
     Args:
-        trainer: the group `trainer` of the config.
+        trainer: the group `trainer` of the config, its `devices` a number.
         several: whether other processes run cells of the same sweep.
+
+    Raises:
+        UserError: the cell wants more GPUs than there are.
     """
-    if not several or world > 1 or trainer["devices"] != 1 or trainer["accelerator"] not in ("auto", "gpu", "cuda"):
+    if not several or world > 1 or trainer["accelerator"] not in GPU:
         return nullcontext()
-    ids = visible_devices()
-    if len(ids) < 2 and not _own:
+    ids, count = visible_devices(), trainer["devices"]
+    # A Slurm job has been given its own, and their numbers begin at 0 in every job.
+    given = os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and len(ids) == count
+    if not _own and (len(ids) < 2 or given):
         return nullcontext()
     # All sweeps of one person on this machine share the GPUs, wherever their results lie.
-    return hold_device(ids, Path(tempfile.gettempdir()) / f"distillab-devices-{getpass.getuser()}")
+    return hold_devices(ids, Path(tempfile.gettempdir()) / f"distillab-devices-{getpass.getuser()}", count)
 
 
 def visible_devices() -> list[str]:
@@ -49,49 +79,69 @@ def visible_devices() -> list[str]:
 
 
 @contextmanager
-def hold_device(ids: Sequence[str], folder: Path, pause: float = 0.5) -> Iterator[str]:
-    """Hold one device and let this process see no other; waits while all are held.
+def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float = 0.5) -> Iterator[list[str]]:
+    """Hold some devices and let this process see no others; waits until so many are free at once.
 
-    The operating system drops the lock of a process that died. A process that held a device before takes the same one.
+    The operating system drops the locks of a process that died. A process that held devices before takes the same ones.
 
     Args:
         ids: of the devices, as CUDA_VISIBLE_DEVICES names them.
         folder: keeps the locks.
+        count: how many are wanted.
         pause: seconds between two looks, while waiting.
 
     Yields:
-        The device's id.
+        The devices' ids.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: there are fewer, or the folder cannot be written to.
     """
     wanted = _own or list(ids)
+    if len(wanted) < count:
+        raise UserError(f"trainer.devices={count}, and there are {len(wanted)} GPUs; trainer.devices={len(wanted)}")
     with writable(folder, "TMPDIR=…"):
         folder.mkdir(parents=True, exist_ok=True)
-        own, lock = _first_free(wanted, folder, pause)
-    _own[:] = [own]
-    os.environ[VISIBLE] = own
+        held = _when_free(wanted, folder, count, pause)
+    _own[:] = held
+    os.environ[VISIBLE] = ",".join(held)
     try:
-        yield own
+        yield list(held)
     finally:
         _give_memory_back()
-        lock.release()
+        for lock in held.values():
+            lock.release()
 
 
-def _first_free(ids: Sequence[str], folder: Path, pause: float) -> tuple[str, FileLock]:
+def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> dict[str, FileLock]:
     told = False
     while True:
-        for one in ids:
-            lock = FileLock(folder / f"{one.replace('/', '-')}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            return one, lock
+        # One process looks at a time: two that want two of two devices could otherwise take one each, for ever.
+        with FileLock(folder / "looking.lock"):
+            free = _free(ids, folder, count)
+        if len(free) == count:
+            return free
+        for lock in free.values():
+            lock.release()
         if not told:
-            say(f"waiting for a GPU: other runs hold {', '.join(ids)}")
+            wanted = "a GPU" if count == 1 else f"{count} GPUs"
+            say(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")
             told = True
         time.sleep(pause)
+
+
+def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
+    """The first devices that nobody holds, locked now, by id."""
+    free: dict[str, FileLock] = {}
+    for one in ids:
+        if len(free) == count:
+            break
+        lock = FileLock(folder / f"{one.replace('/', '-')}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        free[one] = lock
+    return free
 
 
 def _give_memory_back() -> None:

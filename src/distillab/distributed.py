@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from typing import Any
 
 from distillab.errors import UserError
+
+WAIT = timedelta(days=7)  # process 0 may wait for another run, and the others for it; torch's own limit is minutes
 
 world = int(os.environ.get("WORLD_SIZE", "1"))
 rank = int(os.environ.get("RANK", "0"))
@@ -24,7 +27,7 @@ def start(accelerator: str) -> None:
     gpu = torch.cuda.is_available() and accelerator != "cpu"
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if gpu else "gloo")
+    distributed.init_process_group("nccl" if gpu else "gloo", timeout=WAIT)
 
 
 def stop() -> None:

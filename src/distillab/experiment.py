@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from distillab import distributed, sweep
+from distillab.clock import Clock
 from distillab.config import build
-from distillab.distributed import say, warn
+from distillab.distributed import say
 from distillab.evaluation.cost import check_roi, with_cost
-from distillab.files import replacing, writable, write_json
+from distillab.files import locked, replacing, writable, write_json
 from distillab.home import RUNS, finished, home, write_config
 from distillab.schemes.members import with_members
 from distillab.startup import import_quietly
@@ -23,25 +23,6 @@ from distillab.tracking.model_card import model_card
 from distillab.tracking.result import SCHEMA, gain_and_gap, model_entry, versions
 from distillab.tracking.show import refresh, show
 from distillab.tracking.table import models_line
-
-
-class Clock:
-    """Seconds by part of a run."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.started = time.perf_counter()
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Measure a block."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
-
-    def all(self) -> dict[str, float]:
-        """The parts and the total so far."""
-        return self.seconds | {"total": time.perf_counter() - self.started}
 
 
 def run(
@@ -66,30 +47,60 @@ def run(
     config = with_members(config)
     check_roi(config["roi"])
     directory = home(config)
-    earlier = finished(directory)
-    if earlier and not config["rerun"]:
-        say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
-        if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
-            earlier["config"]["roi"] = config["roi"]
-            earlier = with_cost(earlier, config["roi"])
-            if distributed.rank == 0:
-                with writable(directory, RUNS):
-                    write_json(directory / "result.json", earlier)
-        if group is None and distributed.rank == 0:  # a sweep's own table shows it
-            refresh(directory.parents[1])
-            show(earlier, directory)
-        return earlier
+    if distributed.world == 1 and (earlier := _earlier(config, directory)):  # without the heavy imports
+        return _shown_again(earlier, config, directory, group)
     with clock.part("import"):
         import_quietly(config["trainer"])
-    if config["rerun"] and distributed.rank == 0:
-        shutil.rmtree(directory, ignore_errors=True)
-    distributed.barrier()
+    # Beside the folder, which a rerun deletes.
+    held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
+    with held if distributed.rank == 0 else nullcontext():
+        # Whoever waited finds it finished; the other processes of this run wait here for the first.
+        if earlier := distributed.from_first(_earlier(config, directory)):
+            return _shown_again(earlier, config, directory, group)
+        if config["rerun"] and distributed.rank == 0:
+            shutil.rmtree(directory, ignore_errors=True)
+        distributed.barrier()
+        return _made(config, label, directory, clock, command, overrides or [], group)
+
+
+def _earlier(config: Mapping[str, Any], directory: Path) -> dict[str, Any] | None:
+    """The run's result, where it is there and not to be made again."""
+    return None if config["rerun"] else finished(directory)
+
+
+def _shown_again(
+    earlier: dict[str, Any], config: Mapping[str, Any], directory: Path, group: str | None
+) -> dict[str, Any]:
+    """A finished run's result, with the costs at the prices that are given now."""
+    say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
+    if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
+        earlier["config"]["roi"] = config["roi"]
+        earlier = with_cost(earlier, config["roi"])
+        if distributed.rank == 0:
+            with writable(directory, RUNS):
+                write_json(directory / "result.json", earlier)
+    if group is None and distributed.rank == 0:  # a sweep's own table shows it
+        refresh(directory.parents[1])
+        show(earlier, directory)
+    return earlier
+
+
+def _made(
+    config: dict[str, Any],
+    label: str,
+    directory: Path,
+    clock: Clock,
+    command: str,
+    overrides: list[str],
+    group: str | None,
+) -> dict[str, Any]:
+    """The result, after the steps that lead to it; written and shown."""
     about = {
         "schema": SCHEMA,
         "status": "finished",
         "name": config["name"],
         "command": command,
-        "overrides": overrides or [],
+        "overrides": overrides,
         "config": config,
         "config_hash": directory.name,
         "versions": versions(),
@@ -141,8 +152,10 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     from distillab.strategies.strategy import Strategy
     from distillab.teachers import trained
     from distillab.teachers.cached import attach
+    from distillab.teachers.measured import warn_if_below
     from distillab.teachers.store import Store
     from distillab.tracking.limits_plot import limits_picture
+    from distillab.trial import try_out
 
     # What can be refused is refused before anything is trained.
     recipe, seed = Recipe.of(config["recipe"]), config["seed"]
@@ -162,6 +175,9 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
     strategy.connect(student.spec, scheme.prepare(this, student), seed)
+    alone = config["strategy"] == trained.ALONE
+    if not alone:
+        try_out(scheme, this, student)
     teacher = scheme.model
     say(models_line(student, teacher))
 
@@ -171,7 +187,6 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         records["teacher"] = scheme.obtain(this)
     if scheme.name != "offline":
         say(f"{student.spec.name} learns from {scheme.parent} (scheme={scheme.name})")
-    alone = config["strategy"] == trained.ALONE
     if not alone:  # before anything else is trained: the cache may refuse
         module = scheme.module(this, student)
         attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
@@ -179,7 +194,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         with clock.part("baseline"):
             untaught = this.student()
             records["baseline"] = this.train_student_alone(untaught)
-            _warn_if_below(records, student.spec.name)
+            warn_if_below(records, student.spec.name)
             if teacher is not None and config["equal_compute"]:
                 longer = this.train_student_longer(scheme.live)
     with clock.part("fit"):
@@ -227,16 +242,3 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         if about["limits"]:
             limits_picture(about["limits"], directory / "limits.png")
     return with_cost(models | about, config["roi"])
-
-
-def _warn_if_below(records: Mapping[str, Any], student: str) -> None:
-    """Say so when the teacher knows no more than the student alone."""
-    if records["teacher"] is None or distributed.rank != 0:
-        return
-    split, alone = next(iter(records["baseline"]["top1"].items()))
-    above = records["teacher"]["top1"][split]
-    if above <= alone:
-        warn(
-            f"the teacher ({100 * above:.2f} % on {split}) is no better than {student} alone ({100 * alone:.2f} %): "
-            f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
-        )

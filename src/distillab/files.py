@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from distillab.distributed import say
 from distillab.errors import UserError
 
 
@@ -40,6 +43,27 @@ def writable(place: Path, override: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write to {place} ({reason}); choose another place: {override}") from error
+
+
+@contextmanager
+def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
+    """Hold a lock file; where another process holds it, say whom this one waits for. A dead process's lock is free.
+
+    Raises:
+        UserError: the lock cannot be written; names the override that mends it.
+    """
+    with writable(lock.parent, override):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
+        try:
+            held.acquire(timeout=0.1)
+        except TimeoutError:
+            say(f"waiting for {waiting_for}")
+            held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -146,6 +146,19 @@ def warn_if_weak(name: str, record: Mapping[str, Any], classes: int) -> None:
         )
 
 
+def warn_if_below(records: Mapping[str, Any], student: str) -> None:
+    """Say so when the teacher knows no more than the student alone."""
+    if records["teacher"] is None:
+        return
+    split, alone = next(iter(records["baseline"]["top1"].items()))
+    above = records["teacher"]["top1"][split]
+    if above <= alone:
+        warn(
+            f"the teacher ({100 * above:.2f} % on {split}) is no better than {student} alone ({100 * alone:.2f} %): "
+            f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
+        )
+
+
 def about(model: ImageModel) -> dict[str, Any]:
     """What a model's answers owe to more than its weights."""
     order = model.class_order.tolist() if model.class_order is not None else None

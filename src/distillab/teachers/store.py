@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from distillab import distributed
-from distillab.files import writable, write_json
+from distillab.files import locked, write_json
 
 STORE_VERSION = 1  # goes up when the same key would give another network
 
@@ -50,7 +48,8 @@ class Store:
         digest = hashlib.sha256(json.dumps([STORE_VERSION, key], sort_keys=True, default=str).encode()).hexdigest()[:12]
         folder = self.root / kind / f"{name}-{digest}"
         record = folder / "record.json"
-        with self._alone(folder) if distributed.rank == 0 else nullcontext():
+        held = locked(folder / ".lock", f"another run that is making {folder.name}", "paths.store=…")
+        with held if distributed.rank == 0 else nullcontext():
             found = distributed.from_first(_read(record) if distributed.rank == 0 else None)
             if found is not None:
                 return folder, found, True
@@ -60,22 +59,6 @@ class Store:
                 write_json(record, made)
             # Only process 0 judges; the others take its record, and wait until it is written.
             return folder, distributed.from_first(made), False
-
-    @contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """Hold the folder; the lock of a process that died is free."""
-        with writable(folder, "paths.store=…"):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock")
-            try:
-                lock.acquire(timeout=0.1)
-            except TimeoutError:
-                distributed.say(f"waiting for another run that is making {folder.name}")
-                lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _read(record: Path) -> dict[str, Any] | None:
