@@ -1,6 +1,8 @@
 """The data module: splits, statistics, fingerprint, prepared batches, and what the person at the keyboard is told."""
 
+import hashlib
 import inspect
+import os
 import pickle
 import shutil
 from dataclasses import fields, replace
@@ -196,6 +198,21 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
     assert data.sizes == {"train": 90, "validation": 10, "test": 20} and data.spec.classes == tuple("abcdefghij")
     images_in_order = torch.cat([batch.views[0] for batch in data.test_dataloader()])
     assert np.array_equal(images_in_order, pixels[5])
+    assert data._collection.content == hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+
+    monkeypatch.setattr(CIFAR10, "_read", lambda *_: pytest.fail("unpacked again"))
+    again = CIFAR10(root=tmp_path / "datasets", name="cifar10", cache_dir=tmp_path, augment=AUGMENT)
+    assert again.fingerprint == data.fingerprint and torch.equal(again.training_labels, data.training_labels)
+    assert torch.equal(again._collection.images, data._collection.images)
+    (kept,) = tmp_path.glob("data/*/images.npy")
+    with kept.open("r+b") as file:  # both map this file, and hold no copy of it
+        file.seek(-1, 2)
+        file.write(bytes([pixels[5, -1, -1, -1, -1] ^ 1]))
+    assert all(one._collection.images[-1, -1, -1, -1] == pixels[5, -1, -1, -1, -1] ^ 1 for one in (data, again))
+
+    os.utime(base / "test_batch", (1, 1))  # other files, perhaps
+    with pytest.raises(pytest.fail.Exception, match="unpacked again"):
+        CIFAR10(root=tmp_path / "datasets", name="cifar10", cache_dir=tmp_path).prepare()
 
 
 def test_every_config_names_what_its_class_takes():

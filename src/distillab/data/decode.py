@@ -1,4 +1,4 @@
-"""From image files to one uint8 array on disk, found again by the hash of their content."""
+"""Images as one uint8 array on disk, found again by the hash of their content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +77,8 @@ def fit_square(image: Image.Image, path: str, image_size: int, resize: int | Non
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
+def in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
+    """What `work` makes of each file, in order."""
     chunks = (files[first : first + CHUNK] for first in range(0, len(files), CHUNK))
     threads = os.cpu_count() or 2
     with ThreadPoolExecutor(threads) as pool:
@@ -106,7 +107,7 @@ def hash_files(files: list[str]) -> str:
             ) from error
 
     whole = hashlib.blake2b(digest_size=16)
-    for part in _in_threads(files, digest):
+    for part in in_threads(files, digest):
         whole.update(part)
     return whole.hexdigest()
 
@@ -140,13 +141,13 @@ class DecodedStore:
                 "choose a folder with space and permission, paths.store=…"
             ) from error
 
-    def recall(self, listing: str) -> dict[str, Any] | None:
-        """What was noted about the files of this listing, or None."""
+    def recall(self, listing: str, *keys: str) -> dict[str, Any] | None:
+        """What was noted about the files of this listing, or None where there is no note with these keys."""
         try:
             note = json.loads((self.folder / "index" / f"{listing}.json").read_text())
         except (OSError, ValueError):
             return None
-        return note if isinstance(note, dict) and {"content", "channels", "size"} <= note.keys() else None
+        return note if isinstance(note, dict) and set(keys) <= note.keys() else None
 
     def note(self, listing: str, note: dict[str, Any]) -> None:
         """Remember it for the next start."""
@@ -161,10 +162,14 @@ class DecodedStore:
             return None
         return images if images.shape == shape and images.dtype == np.uint8 else None
 
-    def decode(
-        self, key: str, files: list[str], work: Callable[[str], np.ndarray], shape: tuple[int, ...]
-    ) -> np.ndarray:
-        """Decode `files` in threads, publish the array by one rename and return it."""
+    def keep(self, key: str, images: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """Write the images one after another, publish the array by one rename and return it, mapped.
+
+        Args:
+            key: finds the array again.
+            images: (C, H, W) uint8 each; they may be made on the way.
+            shape: of the whole array.
+        """
         began = time.monotonic()
         with self._writing():
             for leftover in self.folder.glob(".decoding-*"):  # of a killed run: the lock is ours
@@ -177,7 +182,7 @@ class DecodedStore:
             with self._writing(), (private / "images.npy").open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                for image in _in_threads(files, work):
+                for image in images:
                     file.write(image.tobytes())
             with self._writing():
                 if (self.folder / key).exists():
@@ -185,7 +190,7 @@ class DecodedStore:
                 os.replace(private, self.folder / key)
         finally:
             shutil.rmtree(private, ignore_errors=True)
-        rank_zero_info(f"Decoded {len(files):,} images in {time.monotonic() - began:.1f} s to {self.folder / key}")
+        rank_zero_info(f"Decoded {shape[0]:,} images in {time.monotonic() - began:.1f} s to {self.folder / key}")
         images = self.load(key, shape)
         if images is None:
             raise UserError(

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from distillab.data.collection import Collection
-from distillab.data.decode import GREY_MODES, DecodedStore, fit_square, hash_files, read_image
+from distillab.data.decode import GREY_MODES, DecodedStore, fit_square, hash_files, in_threads, read_image
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
 from distillab.errors import UserError
 
@@ -132,7 +132,7 @@ def collect(
     # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
     key = listing.hash(*listing.times, Path(root).expanduser().resolve())
     with store.lock():
-        note = store.recall(key) or _look(listing)
+        note = store.recall(key, "content", "channels", "size") or _look(listing)
         width, height = note["size"]
         if image_size is None and width != height:
             raise UserError(
@@ -148,7 +148,7 @@ def collect(
             images = store.load(decoded, shape)
             if images is None:
                 work = partial(_decode, channels=note["channels"], image_size=size, resize=resize)
-                images = store.decode(decoded, listing.files, work, shape)
+                images = store.keep(decoded, in_threads(listing.files, work), shape)
         else:
             content = listing.hash()
         store.note(key, note)

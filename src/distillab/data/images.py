@@ -48,6 +48,8 @@ def _in_memory(
 class CIFAR10(ImageData):
     """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32×32, as torchvision reads it.
 
+    The images are unpacked once into the store; a later start maps them, as every process of the machine does.
+
     Args:
         root: holds torchvision's files; they are downloaded where they are absent.
         **common: see `ImageData`.
@@ -60,29 +62,67 @@ class CIFAR10(ImageData):
         self.root = Path(root).expanduser()
 
     def _collect(self) -> Collection:
+        store = DecodedStore(self.cache_dir)
+        with store.lock():
+            note = store.recall(self._listing(), "content", "shape", "labels", "classes", "train")
+            images = store.load(note["content"], tuple(note["shape"])) if note else None
+            if images is None:
+                note, images = self._unpack(store)
+        labels = np.array(note["labels"], dtype=np.int64)
+        rows, first, (_, channels, size, _) = np.arange(len(labels)), note["train"], note["shape"]
+        return Collection(
+            content=note["content"],
+            classes=tuple(note["classes"]),
+            channels=channels,
+            image_size=size,
+            labels=labels,
+            train=rows[:first],
+            test=rows[first:],
+            images=torch.from_numpy(images),
+        )
+
+    def _unpack(self, store: DecodedStore) -> tuple[dict[str, Any], np.ndarray]:
+        """Read torchvision's files, and keep what they hold for the next start."""
         parts = [self._read(train) for train in (True, False)]
-        images = np.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2)
-        labels = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
-        rows, first = np.arange(len(labels)), len(parts[0].data)
-        return _in_memory(np.ascontiguousarray(images), labels, tuple(parts[0].classes), rows[:first], rows[first:])
+        images = np.ascontiguousarray(np.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2))
+        note = {
+            "content": hashlib.blake2b(images, digest_size=16).hexdigest(),
+            "shape": images.shape,
+            "labels": [int(label) for part in parts for label in part.targets],
+            "classes": parts[0].classes,
+            "train": len(parts[0].data),
+        }
+        mapped = store.keep(note["content"], images, images.shape)
+        store.note(self._listing(), note)
+        return note, mapped
+
+    def _listing(self) -> str:
+        """Hash of place, size and time of torchvision's files, those that are absent too."""
+        from torchvision import datasets
+
+        source = getattr(datasets, self.source)
+        folder, seen = self.root.resolve() / source.base_folder, []
+        for name in (source.meta["filename"], *(name for name, _ in source.train_list + source.test_list)):
+            file = folder / name
+            status = file.stat() if file.exists() else None
+            seen.append(f"{file}:{status and (status.st_size, status.st_mtime_ns)}")
+        return hashlib.blake2b("\n".join(seen).encode(), digest_size=16).hexdigest()
 
     def _read(self, train: bool) -> Any:
         from torchvision import datasets
 
-        dataset = getattr(datasets, self.source)
-        with DecodedStore(self.cache_dir).lock():
-            timeout = socket.getdefaulttimeout()
-            socket.setdefaulttimeout(20)  # a network that swallows packets must not hang the run
-            try:
-                return dataset(self.root, train=train, download=True)  # only where files are absent
-            except (OSError, RuntimeError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(
-                    f"no {self.source} in {self.root} and no download ({reason}): unpack {dataset.url} there, "
-                    "or change data.root=…, or take data=folder data.root=…, or data=digits"
-                ) from error
-            finally:
-                socket.setdefaulttimeout(timeout)
+        dataset, timeout = getattr(datasets, self.source), socket.getdefaulttimeout()
+        socket.setdefaulttimeout(20)  # a network that swallows packets must not hang the run
+        try:
+            return dataset(self.root, train=train, download=True)  # only where files are absent
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"no {self.source} in {self.root} and no download ({reason}): unpack {dataset.url} there, "
+                "or change data.root=…, or take data=folder data.root=…, or data=digits"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(timeout)
 
 
 class CIFAR100(CIFAR10):
