@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -228,5 +229,24 @@ def test_command_of_a_cell_is_the_cell_alone():
     cell = {"command": "python train.py -m seed=0,1", "overrides": ["strategy=[kd,hint]", "seed=1"]}
     assert command(cell) == "python train.py 'strategy=[kd,hint]' seed=1"
     trial = {"command": "", "overrides": ["sweep=tune", "recipe.lr=0.05", "hydra.sweeper.trials=3", "launcher=joblib"]}
-    assert command(trial) == "python train.py recipe.lr=0.05"
+    assert command(trial) == "python train.py sweep=tune recipe.lr=0.05 hydra.mode=RUN"
     assert command({"command": "python train.py", "overrides": []}) == "python train.py"
+    for flag in ("--config-dir my_conf", "--config-dir=my_conf", "-cd my_conf"):
+        own = {"command": f"python train.py {flag} strategy=mine 'name=it''s'", "overrides": ["strategy=mine"]}
+        assert command(own) == f"python train.py {flag} strategy=mine"
+    assert command({"command": "python train.py name=it's", "overrides": ["seed=1"]}) == "python train.py seed=1"
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (Path(__file__).parents[1] / "conf/sweep").glob("*.yaml")))
+def test_command_of_a_cell_composes_what_the_cell_was(study):
+    """The file of a study sets numbers for all of its cells: without it, another run would come out."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    def composed(words):
+        with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
+            return OmegaConf.to_container(compose("train", words))
+
+    cell = [f"sweep={study}", "strategy=hint", "seed=1"]
+    again = shlex.split(command({"overrides": cell}))[2:]
+    assert "hydra.mode=RUN" in again and composed(again) == composed(cell)

@@ -101,11 +101,11 @@ def command(result: Mapping[str, Any]) -> str:
 def config_folder(typed: Sequence[str]) -> list[str]:
     """Those words of a command that name the person's own folder of configs."""
     found = []
-    for word, following in zip(typed, [*typed[1:], None], strict=True):
-        if word.startswith(("--config-dir=", "-cd=")):
+    for place, word in enumerate(typed):
+        if word in ("--config-dir", "-cd"):
+            found += typed[place : place + 2]
+        elif word.startswith(("--config-dir=", "-cd=")):
             found.append(word)
-        elif word in ("--config-dir", "-cd") and following is not None:
-            found += [word, following]
     return found
 
 
