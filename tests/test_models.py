@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models.swin_transformer import SwinTransformer
 
 from distillab.errors import UserError
 from distillab.models.cifar_resnet import CifarResNet
@@ -10,6 +11,7 @@ from distillab.models.image_model import ImageModel
 from distillab.models.role import build_model
 from distillab.models.spec import match_stages
 from distillab.models.taps import Taps
+from distillab.models.timm import timm_classifier
 from distillab.models.torchvision import torchvision_classifier
 
 
@@ -30,6 +32,46 @@ def test_other_torchvision_families_show_stages(architecture):
     assert [s.height for s in spec.stages] == sorted((s.height for s in spec.stages), reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("library", "architecture", "first"),
+    [
+        ("torchvision", "resnet18", "layer1"),  # behind `relu`, which would be the first at this size
+        ("torchvision", "mobilenet_v3_small", "features.2.block.0"),
+        ("timm", "resnet18", "layer1"),
+        ("timm", "resnet10t", "layer1"),  # a stem of three convolutions
+        ("timm", "mobilenetv3_small_050", "blocks.1.0.bn1"),
+        ("timm", "vit_tiny_patch16_224", "blocks.2"),
+    ],
+)
+def test_the_stem_is_no_stage(library, architecture, first):
+    if library == "timm":
+        pytest.importorskip("timm")
+    make = {"torchvision": torchvision_classifier, "timm": timm_classifier}[library]
+    with torch.device("meta"):
+        net = make(architecture, 5, 3, 64)
+    stages = ImageModel(net.to_empty(device="cpu"), (3, 64, 64)).spec.stages
+    assert stages[0].name == first and len(stages) >= 3
+
+
+def test_a_network_of_two_layers_keeps_both():
+    layers = [nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), nn.ReLU()) for i, o in ((1, 4), (4, 8))]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 10))
+    assert [str(stage) for stage in ImageModel(net, (1, 8, 8)).spec.stages] == ["0 (4×4×4)", "1 (8×2×2)"]
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (3, 16, 32)])
+def test_maps_with_channels_last_are_turned(shape):
+    net = SwinTransformer([2, 2], 24, [1, 1], [2, 2], [4, 4], num_classes=5)
+    model = ImageModel(net, shape).eval()
+    height, width = shape[1] // 2, shape[2] // 2
+    expected = [(24, height, width), (48, height // 2, width // 2)]
+    assert [(s.channels, *s.size) for s in model.spec.stages] == expected
+    images = torch.rand(2, *shape)
+    maps = Taps(model, {"stages"})(images).stages
+    assert [tuple(m.shape[1:]) for m in maps] == expected
+    assert torch.equal(maps[0], net.features[:2](images).permute(0, 3, 1, 2))
+
+
 def test_tokens_become_maps():
     net = torchvision_classifier("vit_b_16", 5, image_size=32)
     model = ImageModel(net, (3, 32, 32))
@@ -47,6 +89,41 @@ def test_taps_read_what_the_network_computes():
     for stage, before in zip(read.stages, read.preactivations, strict=True):
         assert (before < 0).any()  # an in-place ReLU would have overwritten them
         assert torch.equal(before.relu(), stage)
+
+
+class Block(nn.Module):
+    """A convolution whose activation may be a module or a function."""
+
+    def __init__(self, channels, activation):
+        super().__init__()
+        self.convolution, self.activation = nn.Conv2d(*channels, 3, 2, 1), activation
+
+    def forward(self, x):
+        return self.activation(self.convolution(x))
+
+
+def test_a_map_that_only_shows_what_follows_an_activation_is_no_preactivation():
+    images = torch.rand(2, 1, 8, 8)
+    module, function = (
+        ImageModel(
+            nn.Sequential(Block((1, 4), make()), Block((4, 8), make()), nn.Flatten(), nn.Linear(32, 10)),
+            (1, 8, 8),
+            "net",
+        )
+        for make in (nn.ReLU, lambda: nn.functional.relu)
+    )
+    assert all((m < 0).any() for m in Taps(module, {"preactivations"})(images).preactivations)
+    with pytest.raises(
+        UserError, match=r"^net shows 0 \(4×4×4\) only after its activation.*choose strategy=attention$"
+    ):
+        Taps(function, {"preactivations"})(images)
+    Taps(function, {"stages"})(images)  # which are what they are called
+
+
+def test_a_stage_that_is_an_activation_is_read_before_it():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64, 10))
+    model, images = ImageModel(net, (1, 8, 8), stages=["1"]), torch.rand(2, 1, 8, 8)
+    assert torch.equal(Taps(model, {"preactivations"})(images).preactivations[0], net[0](images))
 
 
 def test_only_what_was_asked_for_is_there():

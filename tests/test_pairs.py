@@ -14,11 +14,14 @@ from distillab.models.spec import ModelSpec, Stage, match_stages
 
 SHAPE = (3, 32, 32)
 VIT = {"architecture": "vit_tiny_patch16_224", "patch_size": 8, "depth": 4, "embed_dim": 48, "num_heads": 2}
+SWIN = {"architecture": "swin_tiny_patch4_window7_224", "patch_size": 1, "window_size": 4}
+SWIN |= {"embed_dim": 16, "depths": [1, 1, 1], "num_heads": [2, 2, 2]}
 PAIRS = {  # student, teacher: a file of conf/model and what is changed in it
     "cnn from another cnn": (("resnet8", {}), ("vgg8", {})),
     "cnn from a transformer": (("resnet8", {}), ("timm", VIT)),
     "transformer from a cnn": (("timm", VIT), ("resnet20", {})),
     "torchvision's transformer": (("resnet8", {}), ("torchvision", {"architecture": "vit_b_16"})),
+    "a transformer whose channels lie last": (("resnet8", {}), ("timm", SWIN)),
     "fewer channels everywhere": (("mobilenetv2", {}), ("resnet50", {})),
     "a pre-activation student": (("wrn_16_1", {}), ("resnet8x4", {})),
     "grouped channels": (("shufflenetv1", {}), ("vgg8", {})),
@@ -29,6 +32,7 @@ EXPECTED = {  # student's stage, teacher's
     "cnn from another cnn": [(0, 0), (1, 1), (2, 3)],
     "cnn from a transformer": [(0, 0), (1, 1), (2, 3)],
     "transformer from a cnn": [(0, 0), (1, 1), (3, 2)],
+    "a transformer whose channels lie last": [(0, 0), (1, 1), (2, 2)],
     "fewer channels everywhere": [(0, 0), (1, 1), (2, 2), (3, 3)],
     "grouped channels": [(0, 0), (1, 1), (2, 3)],
     "another input size": [(0, 0), (1, 1), (2, 2)],

@@ -14,7 +14,7 @@ from distillab.data.batch import Batch
 from distillab.data.labels import answered
 from distillab.errors import UserError
 from distillab.gather import gather
-from distillab.models.spec import evaluation_mode
+from distillab.models.trace import evaluation_mode
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.strategy import Phase
 
@@ -116,7 +116,11 @@ def wanted_views(batch: Batch, terms: Mapping[str, Term], layout: torch.memory_f
     """
     wanted = max(term.views for term in terms.values())
     if len(batch.views) < wanted:
-        raise UserError(f"{', '.join(terms)} learn from {wanted} views of each sample, and the data gives one")
+        demanding = next(name for name, term in terms.items() if term.views == wanted)
+        raise UserError(
+            f"strategy.{demanding} learns from {wanted} views of each sample, and the data gives {len(batch.views)}; fit "
+            f"with a distillab data module, configure(…, views={wanted}), or choose a method of one view, e.g. strategy=kd"
+        )
     return [images.contiguous(memory_format=layout) for images in batch.views[:wanted]]
 
 

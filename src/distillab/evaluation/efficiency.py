@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from distillab.models.spec import evaluation_mode
+from distillab.models.trace import evaluation_mode
 
 WARMUP = 3
 BATCH = 64  # images in the batch that is timed and whose memory is measured

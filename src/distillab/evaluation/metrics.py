@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.models.spec import evaluation_mode
+from distillab.models.trace import evaluation_mode
 
 if TYPE_CHECKING:  # it brings lightning, which costs seconds
     from distillab.data.datamodule import ImageData

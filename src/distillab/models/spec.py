@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distillab.config import did_you_mean
 from distillab.errors import UserError
+from distillab.models.trace import IMAGES, Call, trace
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU)
 
@@ -54,81 +52,6 @@ class ModelSpec:
     head: str | None
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a submodule during the dry run: its path, kind and shapes."""
-
-    path: str
-    kind: type[nn.Module]
-    input: tuple[int, ...]
-    output: tuple[int, ...]
-    leaf: bool
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Every submodule in eval mode, and each one's own flag put back afterwards."""
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in flags.items():
-            module.training = training
-
-
-def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
-    """The calls of all submodules for one batch of two samples, in the order in which they end.
-
-    Runs on fake tensors, so nothing is computed; a network that cannot run so runs for real, in eval mode.
-
-    Args:
-        net: any network from images (N, C, H, W) to logits.
-        input_shape: (C, H, W).
-
-    Raises:
-        UserError: the network cannot take such images.
-    """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    parameter = next(net.parameters(), None)
-    device = parameter.device if parameter is not None else torch.device("cpu")
-    with evaluation_mode(net), torch.no_grad():
-        try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
-                return _recorded(net, torch.empty(2, *input_shape, device=device))
-        except Exception:
-            try:
-                return _recorded(net, torch.zeros(2, *input_shape, device=device))
-            except Exception as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(
-                    f"{type(net).__name__} cannot take images of {'×'.join(map(str, input_shape))} ({reason}); "
-                    f"choose another model, or let it see larger ones with input_size=224"
-                ) from error
-
-
-def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
-    calls: list[Call] = []
-
-    def record(path: str, leaf: bool):  # noqa: ANN202 - a hook
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
-                calls.append(Call(path, type(module), tuple(args[0].shape), tuple(output.shape), leaf))
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(record(path, not any(module.children()))) for path, module in net.named_modules()
-    ]
-    try:
-        net(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
-
-
 def describe(
     net: nn.Module,
     input_shape: tuple[int, ...],
@@ -149,8 +72,9 @@ def describe(
             f"{name} gives {logits or 'no tensor'} where logits (N, classes) are expected; wrap it so it does"
         )
     head = head or _guess_head(calls, logits[1])
-    paths = stages if stages is not None else _guess_stages(calls)
-    known = [call.path for call in calls if call.path and _map_shape(call.output)]
+    paths = stages if stages is not None else _guess_stages(calls, input_shape)
+    maps = {call.path: shape for call in calls if (shape := _map_shape(call.output, input_shape))}
+    known = [path for path in maps if path]
     for path in paths:
         if path not in known:
             top = list(dict.fromkeys(p for p in known if p.count(".") == 0)) or known[:12]
@@ -159,20 +83,23 @@ def describe(
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
     return ModelSpec(
         name,
-        tuple(
-            Stage(path, *_map_shape(last[path].output), _last_activation(calls, path), _last_norm(calls, path))
-            for path in paths
-        ),
+        tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths),
         math.prod(last[head].input[1:]) if head else None,
         logits[1],
         head,
     )
 
 
-def _map_shape(output: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """(channels, height, width) of a map (N, C, H, W), or of tokens (N, L, C) with any class tokens left out."""
+def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
+    """(channels, height, width) of a map, or of tokens (N, L, C) with any class tokens left out.
+
+    A map is (N, C, H, W), or (N, H, W, C) where only so it has the proportions of the image.
+    """
     if len(output) == 4:
-        return output[1], output[2], output[3]
+        one, two, three = output[1:]
+        _, height, width = input_shape
+        last = one * width == two * height and two * width != three * height
+        return (three, one, two) if last else (one, two, three)
     if len(output) == 3 and output[1] >= 4:
         side = math.isqrt(output[1])
         return output[2], side, side
@@ -185,14 +112,17 @@ def _guess_head(calls: list[Call], classes: int) -> str | None:
     return heads[-1] if heads else None
 
 
-def _guess_stages(calls: list[Call]) -> list[str]:
-    """The outermost module that ends each resolution; for tokens, four blocks at equal depths."""
+def _guess_stages(calls: list[Call], input_shape: tuple[int, int, int]) -> list[str]:
+    """The outermost module that ends each resolution, without the stem; for tokens, four blocks at equal depths."""
     maps: dict[int, str] = {}
     for call in calls:
-        if call.path and len(call.output) == 4 and 1 < call.output[2] <= min(maps, default=call.output[2]):
-            maps[call.output[2]] = call.path  # modules end from the inside out: the last one is the outermost
+        if not call.path or len(call.output) != 4 or call.output[0] != IMAGES:  # a transformer's windows are more
+            continue
+        _, height, _ = _map_shape(call.output, input_shape)
+        if 1 < height <= min(maps, default=height):
+            maps[height] = call.path  # modules end from the inside out: the last one is the outermost
     if len(maps) > 1:
-        return list(maps.values())
+        return _without_stem(list(maps.values()), calls)
     blocks = [c.path for c in calls if not c.leaf and len(c.output) == 3 and c.path[-1:].isdigit()]
     blocks = [path for path in dict.fromkeys(blocks) if path.count(".") == min(p.count(".") for p in blocks)]
     if len(blocks) >= 4:
@@ -200,10 +130,25 @@ def _guess_stages(calls: list[Call]) -> list[str]:
     return blocks or list(maps.values())
 
 
+def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:
+    """The stages from the first block on: what a single layer made is the stem, and what a bare module at the top ends.
+
+    Two stages are left in any case.
+    """
+    ends = {call.path: i for i, call in enumerate(calls)}
+    while len(paths) > 2:
+        made = [call for call in calls[: ends[paths[0]] + 1] if issubclass(call.kind, (nn.Conv2d, nn.Linear))]
+        bare = [calls[ends[path]].leaf and "." not in path for path in paths[:2]]
+        if len(made) > 1 and bare != [True, False]:
+            break
+        paths = paths[1:]
+    return paths
+
+
 def _last_activation(calls: list[Call], stage: str) -> str | None:
-    """The activation that a stage ends with: its last leaf call, where that is one, and of the whole map."""
+    """The activation that a stage is or ends with: its last leaf call, where that is one, and of the whole map."""
     shape = next(call.output for call in calls if call.path == stage)
-    last = [call for call in calls if call.leaf and call.path.startswith(f"{stage}.")][-1:]
+    last = [call for call in calls if call.leaf and f"{call.path}.".startswith(f"{stage}.")][-1:]
     return next((call.path for call in last if issubclass(call.kind, ACTIVATIONS) and call.output == shape), None)
 
 

@@ -32,6 +32,7 @@ class Taps:
     def __init__(self, model: ImageModel, needs: Iterable[str]) -> None:
         self.model = self.run = model
         self.needs = frozenset(needs)
+        self.tried = False
         self.caught: dict[str, Tensor] = {}
         self.stages = model.spec.stages
         modules = dict(model.net.named_modules())
@@ -93,6 +94,9 @@ class Taps:
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `embedding` is (N, d),
         `logits` (N, classes), `head` what turns the embedding into logits (its `weight` and `bias`), `norms` the BatchNorm before
         each stage's last activation (None where there is none).
+
+        Raises:
+            UserError: at the first call, pre-activations are asked for and a stage shows only what follows them.
         """
         logits = self.run(images)
         read = SimpleNamespace()
@@ -102,12 +106,25 @@ class Taps:
             read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
         if "preactivations" in self.needs:
             read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
+            if not self.tried:
+                self._check_preactivations(read.preactivations)
         if "embedding" in self.needs:
             read.embedding = self.caught["embedding"].flatten(1)
         for name, layer in self.layers().items():
             setattr(read, name, layer)
         self.caught.clear()
         return read
+
+    def _check_preactivations(self, maps: list[Tensor]) -> None:
+        """Once: an activation that is a function, not a module, cannot be tapped; its output has no negative value."""
+        self.tried = True
+        for stage, values in zip(self.stages, maps, strict=True):
+            if stage.activation is None and not (values < 0).any():
+                raise UserError(
+                    f"{self.model.spec.name} shows {stage} only after its activation, and the strategy reads the map "
+                    f"before it; name stages that end in an activation module, e.g. student.stages=[…] or "
+                    f"teacher.stages=[…], or choose strategy=attention"
+                )
 
     def layers(self) -> dict[str, Any]:
         """Those of `head` and `norms` that `needs` names: parts of the model, the same at every call."""
@@ -139,8 +156,9 @@ def _ordered(head: nn.Module, order: Tensor | None) -> SimpleNamespace:
 
 
 def as_map(output: Tensor, stage: Stage) -> Tensor:
-    """(N, C, H, W) as it is; tokens (N, L, C) without their class tokens, laid out as (N, C, H, W)."""
+    """(N, C, H, W) of a map that may be (N, H, W, C), or of tokens (N, L, C) without their class tokens."""
     if output.ndim == 4:
-        return output
+        shape, last = tuple(output.shape[1:]), (*stage.size, stage.channels)
+        return output.movedim(3, 1) if shape == last != (stage.channels, *stage.size) else output
     patches = output[:, output.shape[1] - stage.height * stage.width :]
     return patches.transpose(1, 2).unflatten(2, (stage.height, stage.width))

@@ -1,0 +1,89 @@
+"""The calls of a network's submodules with their shapes, by a dry run that allocates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distillab.errors import UserError
+
+IMAGES = 2  # in the dry run's batch
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a submodule during the dry run: its path, kind and shapes."""
+
+    path: str
+    kind: type[nn.Module]
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    leaf: bool
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Every submodule in eval mode, and each one's own flag put back afterwards."""
+    flags = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags.items():
+            module.training = training
+
+
+def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
+    """The calls of all submodules for one batch of IMAGES samples, in the order in which they end.
+
+    Runs on fake tensors, so nothing is computed; a network that cannot run so runs for real, in eval mode.
+
+    Args:
+        net: any network from images (N, C, H, W) to logits.
+        input_shape: (C, H, W).
+
+    Raises:
+        UserError: the network cannot take such images.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    parameter = next(net.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    with evaluation_mode(net), torch.no_grad():
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                return _recorded(net, torch.empty(IMAGES, *input_shape, device=device))
+        except Exception:
+            try:
+                return _recorded(net, torch.zeros(IMAGES, *input_shape, device=device))
+            except Exception as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"{type(net).__name__} cannot take images of {'×'.join(map(str, input_shape))} ({reason}); "
+                    f"choose another model, or let it see larger ones with input_size=224"
+                ) from error
+
+
+def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
+    calls: list[Call] = []
+
+    def record(path: str, leaf: bool):  # noqa: ANN202 - a hook
+        def hook(module: nn.Module, args: tuple, output: object) -> None:
+            if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
+                calls.append(Call(path, type(module), tuple(args[0].shape), tuple(output.shape), leaf))
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(record(path, not any(module.children()))) for path, module in net.named_modules()
+    ]
+    try:
+        net(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
