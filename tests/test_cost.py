@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from distillab.errors import UserError
-from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi
+from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, with_cost
 from distillab.evaluation.cost_words import words
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
@@ -29,9 +29,13 @@ def test_the_teacher_outputs_and_what_the_cache_saved():
     found = cost(STUDENT, TEACHER, BASELINE)
     assert found["time"] == STUDENT["time"]
     # 20 ms each: 3000 that were not computed are 60 s.
-    assert found["teacher_outputs"] == {"seconds": 20, "samples": 1000, "replayed": 3000, "seconds_saved": 60}
+    assert found["teacher_outputs"] == {"seconds": 20, "samples": 1000, "replayed": 3000, "seconds_saved": 60,
+                                        "estimated": False}  # fmt: skip
     assert found["teacher_training_seconds"] == 500
-    assert cost(WARM, TEACHER)["teacher_outputs"]["seconds_saved"] is None
+    warm = cost(WARM, TEACHER)["teacher_outputs"]  # 4000 at the 100 a second of the teacher's throughput
+    assert (warm["seconds_saved"], warm["estimated"]) == (40, True)
+    unknown = cost(WARM, TEACHER | {"throughput": None})["teacher_outputs"]
+    assert (unknown["seconds_saved"], unknown["estimated"]) == (None, False)
     assert cost(STUDENT, TEACHER | {"seconds": 0.0})["teacher_training_seconds"] == 0
 
 
@@ -106,6 +110,7 @@ def test_words():
     assert words(found) == [
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
+        "Training the teacher took 500.0 s, once for all runs that share it.",
         "At equal steps distillation brought +3.00 points, and with a warm cache equal steps are equal compute. With a "
         "live teacher, equal compute is 30 epochs of the student alone; against these it brought +1.00 points.",
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
@@ -116,8 +121,27 @@ def test_words():
     none_come = cost(STUDENT, TEACHER, None, None, {"price_per_hour": 3.6, "requests_per_day": 0})
     assert words(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
     untried = words(cost(WARM, TEACHER, BASELINE))
-    assert untried[1] == "4,000 teacher outputs came from the cache."
-    assert untried[2].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
+    saved = "which saved about 40.0 s, by the teacher's throughput."
+    assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"
+    assert untried[3].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
+
+
+def test_what_a_scheme_leaves_uncharged_is_said():
+    chain = [
+        {"name": "large", "parent": None, "seconds": 500.0},
+        {"name": "middle", "parent": "large", "seconds": 70.0},
+    ]
+    lineage = [*chain, {"name": "small", "parent": "middle", "seconds": 30.0}]
+    run = {"student": STUDENT, "teacher": TEACHER, "baseline": BASELINE, "scheme": "assistant", "lineage": lineage}
+    assistant = with_cost(run, None)["cost"]
+    between = "Training the networks in between took 70.0 s, which no comparison charges."
+    assert assistant["between_seconds"] == 70 and between in words(assistant)
+    peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
+    mutual = with_cost(run | {"teacher": None, "scheme": "mutual", "lineage": peers}, None)["cost"]
+    told = "The gain at equal compute was not measured for scheme=mutual: it has no fixed teacher to charge."
+    assert mutual["between_seconds"] == 0 and words(mutual)[-1] == told
+    offline = with_cost(run | {"scheme": "offline", "lineage": chain[:1] + lineage[-1:]}, None)["cost"]
+    assert offline["between_seconds"] == 0 and not any("not measured" in sentence for sentence in words(offline))
 
 
 def test_older_results_and_runs_without_a_teacher_have_their_words_too():

@@ -75,7 +75,7 @@ def test_a_failing_cell_stops_no_other_wherever_the_cells_run(command, tmp_path,
     assert [record.get("top1") for record in records] == [0.9, None, 0.9]
     folder = folder_of(tmp_path)
     page = (folder / "sweep.md").read_text()
-    assert f"train.py -m strategy=kd,hint,[kd,attention] {words[0]}" in page
+    assert f"train.py -m 'strategy=kd,hint,[kd,attention]' {words[0]}" in page
     assert "3 of 3 cells have ended" in page
     assert "| 2 | hint | resnet8 | – | – | – | – | failed: the disk is full |" in page
     assert "| 3 | kd+attention | resnet8 | – | 90.00 | −1.50 | 12 |  |" in page
@@ -85,7 +85,7 @@ def test_a_failing_cell_stops_no_other_wherever_the_cells_run(command, tmp_path,
     assert "cell 3 of 3 · kd+attention, resnet8" in said
     if launcher == "basic":
         assert "cell 1 of 3 · kd, resnet8\n" in said and "cell 2 of 3 · hint, resnet8 · about 1 s left\n" in said
-    assert f"run kd {folder.name} | python train.py -m strategy=kd,hint,[kd,attention]" in said
+    assert f"run kd {folder.name} | python train.py -m 'strategy=kd,hint,[kd,attention]'" in said
     assert done.stdout.count("−1.50") == 2 and "failed: the disk is full" in done.stdout
 
 
@@ -200,6 +200,9 @@ def test_text_of_errors_breaks_no_table():
     console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(sweep.table(records))
     assert "failed: a | b [/red]" in console.export_text()
+    ended = [record | {"protocol": protocol} for record, protocol in zip(records, ("paper", "standard"), strict=True)]
+    assert "The sweep's cells, protocol paper and standard:" in sweep.markdown({"cells": 2, "command": "c"}, ended)
+    assert sweep.table(ended[:1]).title == "The sweep's cells, protocol paper"
 
 
 def test_records_are_json_that_outlives_the_command(tmp_path):

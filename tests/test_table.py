@@ -47,6 +47,16 @@ def test_verdict(given, sentence):
     assert table.verdict(given) == sentence
 
 
+def test_the_protocol_of_papers_is_told_with_the_best_and_the_last_epoch():
+    paper = made(protocol="paper")
+    paper["student"] |= {"top1_best": 0.96, "top1_last": 0.945, "device": "cpu", "threads": 1}
+    assert table.verdict(paper).endswith(" Best epoch on test 96.00 %, last epoch 94.50 %.")
+    shown = table.final_table(paper)
+    assert shown.title == "digits, protocol paper: accuracy on 400 test samples"
+    assert shown.caption == "In brackets: share of the teacher's. Measured on cpu, 1 thread."
+    assert table.final_table(made("none", 0.9, None, None)).caption == ""
+
+
 def test_standard_error_is_the_spread_of_many_tests():
     import numpy as np
 

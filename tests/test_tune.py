@@ -143,6 +143,15 @@ def test_the_student_alone_drops_what_concerns_its_teaching(tuning):
         ["strategy=kd", "strategy.kd.temperature=2", "teacher=resnet20"],
         ["strategy=kd", "strategy.kd.temperature=2", "teacher=resnet32"],
     ]
+    assert [one.method for one in tune.outcomes] == ["none", "kd teacher=resnet20", "kd teacher=resnet32"]
+    hidden = tuning("strategy=kd", "data.labels=teacher", "data.labelled=0.5", trials=1)
+    assert [[w for w in words if w.startswith(("strategy", "data"))] for words in hidden.ran] == [
+        ["data.labelled=0.5", "strategy=none"],  # it would be refused with labels that only a teacher knows
+        ["strategy=kd", "data.labels=teacher", "data.labelled=0.5"],
+    ]
+    tuning("strategy=kd", "recipe.batch_size=16,32", "seed=1", trials=1)
+    names = [f"{method} recipe.batch_size={size}" for method in ("none", "kd") for size in (16, 32)]
+    assert [one.method for one in tune.outcomes] == names
 
 
 def test_what_cannot_be_tuned_is_refused_before_anything_runs(tuning, monkeypatch, tmp_path):

@@ -112,6 +112,7 @@ class Cell:
         self._write(
             top1=result["student"]["top1"],
             gain=result.get("gain"),
+            protocol=result.get("protocol"),
             seconds=result["seconds"].get("total"),
             earlier=earlier,
             ended=time.time(),

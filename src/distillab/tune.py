@@ -63,6 +63,7 @@ class Tune(Sweeper):
         with ExitStack() as locks:
             methods = [self._tuned(words, locks) for words in self._methods(arguments)]
             _check_used(self.space, methods)
+            _tell_apart(methods)
             write_json(folder / "sweep.json", about(folder) | {"cells": sum(one.left() for one in methods)})
             while batch := _next(methods, self.at_once):
                 cells = [one.words + one.overrides(trial.params) for one, trial in batch]
@@ -75,7 +76,10 @@ class Tune(Sweeper):
             _write(folder, outcomes)
 
     def _methods(self, arguments: list[str]) -> list[list[str]]:
-        """The overrides of every method, the student alone first: it is tuned too, or the others win by their tuning."""
+        """The overrides of every method, the student alone first: it is tuned too, or the others win by their tuning.
+
+        It has no teacher, and learns from the labels that are known where the others learn from the teacher's.
+        """
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -84,7 +88,7 @@ class Tune(Sweeper):
         chosen = BasicSweeper.split_arguments(parser.parse_overrides(typed), None)[0]
         alone = {}
         for words in chosen:
-            own = [word for word in words if not word.lstrip("+~").startswith(("strategy", "scheme"))]
+            own = [word for word in words if not word.lstrip("+~").startswith(("strategy", "scheme", "data.labels="))]
             teacherless = tuple(word for word in own if not word.startswith("teacher"))
             alone.setdefault(teacherless, [*own, "strategy=none"])
         return list(alone.values()) + [words for words in chosen if "strategy=none" not in words]
@@ -165,6 +169,13 @@ def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
                 f"hydra.sweeper.space: no chosen method has a number {key} (searched: {', '.join(known)}): "
                 "hydra.sweeper.space={…}"
             )
+
+
+def _tell_apart(methods: Sequence[Tuned]) -> None:
+    """Give those of one name the overrides that they do not have in common."""
+    for one in methods:
+        alike = [set(other.words) for other in methods if other.label == one.label]
+        one.changed = " ".join(word for word in one.words if word not in set.intersection(*alike))
 
 
 def _next(methods: Sequence[Tuned], at_once: int) -> list[tuple[Tuned, Trial]]:

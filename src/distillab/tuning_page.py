@@ -26,7 +26,7 @@ class Outcome:
     """What the trials of one method came to.
 
     Args:
-        method: its name.
+        method: its name, with what was changed where several have it.
         values: top-1 on validation samples of the trials that ended well, from 0 to 1.
         failed: how many did not.
         default: the value of the first trial, None if it failed.

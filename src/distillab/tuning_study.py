@@ -31,6 +31,7 @@ class Tuned:
         numbers: what its trials vary, by dotted key.
         study: optuna's.
         trials: how many it gets.
+        changed: the overrides that tell it from others of its name.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Tuned:
     numbers: Mapping[str, Number]
     study: Study
     trials: int
+    changed: str = ""
     _again: list[tuple[int, FrozenTrial]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ class Tuned:
         failed = sum(trial.state == TrialState.FAIL for trial in slots.values())
         first, best = slots.get(0), max(done, key=lambda trial: trial.value, default=None)
         return Outcome(
-            method=self.label,
+            method=f"{self.label} {self.changed}".rstrip(),
             values=[trial.value for trial in done],
             failed=failed,
             default=first.value if first in done else None,

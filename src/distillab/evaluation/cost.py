@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import ceil, isfinite
 from typing import Any
 
@@ -19,6 +20,8 @@ def cost(
     longer: Mapping[str, Any] | None = None,
     roi_settings: Mapping[str, Any] | None = None,
     cached: bool = True,
+    scheme: str = "offline",
+    lineage: Sequence[Entry] = (),
 ) -> dict[str, Any]:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
@@ -30,23 +33,28 @@ def cost(
             they stand for; None where not trained.
         roi_settings: the config's `roi`.
         cached: whether the teacher's outputs can be replayed.
+        scheme: who teaches whom.
+        lineage: the networks of the run in the order of their training, each with its `parent` and `seconds`.
 
     Returns:
-        `time`: seconds of the student's fit by part. `teacher_outputs`: `seconds` and `samples` computed, `replayed`
-        samples, `seconds_saved` by replaying them (None where nothing was computed, so that no sample's seconds are
-        known). `teacher_training_seconds`: 0 for a teacher that was given. `equal_compute` (None without a teacher):
-        as of `equal_compute`. `roi`: as of `roi`, None without a price.
+        `scheme`. `time`: seconds of the student's fit by part. `teacher_outputs`: `seconds` and `samples` computed,
+        `replayed` samples, `seconds_saved` by replaying them, `estimated` where nothing was computed, so that the
+        teacher's throughput must tell (None without one). `teacher_training_seconds`: 0 for a teacher that was given.
+        `between_seconds`: of training the networks between the first and the student. `equal_compute` (None without a
+        fixed teacher): as of `equal_compute`. `roi`: as of `roi`, None without a price.
 
     Raises:
         UserError: as of `check_roi`.
     """
     settings = check_roi(roi_settings)
-    outputs = _teacher_outputs(student)
+    outputs = _teacher_outputs(student, teacher)
     priced = teacher is not None and settings["price_per_hour"] is not None
     return {
+        "scheme": scheme,
         "time": student.get("time"),
         "teacher_outputs": outputs,
         "teacher_training_seconds": float(_seconds(teacher)) if teacher else None,
+        "between_seconds": _between_seconds(lineage),
         "equal_compute": equal_compute(student, teacher, baseline, longer, cached) if teacher else None,
         "roi": _roi_of(settings, student, teacher, outputs) if priced else None,
     }
@@ -56,6 +64,7 @@ def with_cost(result: Entry, roi_settings: Mapping[str, Any] | None) -> dict[str
     """The result with its `cost` by these prices; a student alone has none."""
     roles = {role: result.get(role) for role in ("student", "teacher", "baseline")}
     about = {"longer": result.get("longer"), "cached": result.get("cache") is not None}
+    about |= {"scheme": result.get("scheme", "offline"), "lineage": result.get("lineage") or ()}
     taught = roles["teacher"] or roles["baseline"]  # a scheme without a fixed teacher has the baseline only
     return {**result, "cost": cost(**roles, roi_settings=roi_settings, **about) if taught else None}
 
@@ -174,19 +183,27 @@ def _roi_of(
     if not all(rates):
         return None
     # A warm cache replays what an earlier run paid for; whoever starts with nothing pays it too.
-    saved = outputs["seconds_saved"]
-    if saved is None:
-        saved = outputs["replayed"] / rates[0]
+    saved = outputs["seconds_saved"] or 0.0
     found = roi(settings["price_per_hour"], settings["requests_per_day"], *rates, (_seconds(student) + saved) / 3600)
     return found | {"device": student.get("device"), "threads": student.get("threads")}
 
 
-def _teacher_outputs(student: Entry) -> dict[str, Any]:
+def _teacher_outputs(student: Entry, teacher: Entry | None = None) -> dict[str, Any]:
     seconds, computed, replayed = (
         student.get(f"teacher_{key}", 0) for key in ("seconds_computed", "samples_computed", "samples_replayed")
     )
-    saved = replayed * seconds / computed if computed else None
-    return {"seconds": float(seconds), "samples": computed, "replayed": replayed, "seconds_saved": saved}
+    saved, throughput = replayed * seconds / computed if computed else None, (teacher or {}).get("throughput")
+    estimated = saved is None and bool(replayed and throughput)
+    if estimated:
+        saved = replayed / throughput
+    found = {"seconds": float(seconds), "samples": computed, "replayed": replayed}
+    return found | {"seconds_saved": saved, "estimated": estimated}
+
+
+def _between_seconds(lineage: Sequence[Entry]) -> float:
+    """Seconds of training the networks that the one before them in the chain has taught; the last is the student."""
+    chain = pairwise(lineage[:-1])
+    return float(sum(made.get("seconds", 0.0) for before, made in chain if made.get("parent") == before["name"]))
 
 
 def _measured_ratio(student: Entry) -> float | None:

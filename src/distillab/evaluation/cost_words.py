@@ -8,9 +8,26 @@ from typing import Any
 
 def words(found: Mapping[str, Any]) -> list[str]:
     """What `cost` found, in sentences; those of which nothing is known are left out."""
-    parts = {"time": _time_words, "teacher_outputs": _output_words, "equal_compute": _gain_words, "roi": _roi_words}
-    said = [in_words(found[part]) for part, in_words in parts.items() if found[part]]
+    parts = {
+        "time": _time_words,
+        "teacher_outputs": _output_words,
+        "teacher_training_seconds": "Training the teacher took {:,.1f} s, once for all runs that share it.".format,
+        "between_seconds": "Training the networks in between took {:,.1f} s, which no comparison charges.".format,
+        "equal_compute": _gain_words,
+        "roi": _roi_words,
+    }
+    said = [in_words(found[part]) for part, in_words in parts.items() if found.get(part)]
+    if not found["equal_compute"] and (scheme := found.get("scheme", "offline")) != "offline":
+        said.append(
+            f"The gain at equal compute was not measured for scheme={scheme}: it has no fixed teacher to charge."
+        )
     return [sentence for sentence in said if sentence]
+
+
+def machine(entry: Mapping[str, Any]) -> str:
+    """Where a model was measured: `cpu, 2 threads`, `cuda`; empty where it is not known."""
+    threads = entry.get("threads") if entry.get("device") == "cpu" else None
+    return (entry.get("device") or "") + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
 def _time_words(time: Mapping[str, float]) -> str:
@@ -25,7 +42,10 @@ def _output_words(outputs: Mapping[str, Any]) -> str:
         parts.append(f"{outputs['samples']:,} teacher outputs were computed in {outputs['seconds']:,.1f} s")
     if outputs["replayed"]:
         saved, what = outputs["seconds_saved"], "" if parts else " teacher outputs"
-        which = f", which saved {saved:,.1f} s" if saved else ""
+        how = (
+            f"about {saved:,.1f} s, by the teacher's throughput" if outputs.get("estimated") else f"{saved or 0:,.1f} s"
+        )
+        which = f", which saved {how}" if saved else ""
         parts.append(f"{outputs['replayed']:,}{what} came from the cache{which}")
     return "; ".join(parts) + "." if parts else ""
 
@@ -49,9 +69,8 @@ def _roi_words(found: Mapping[str, Any]) -> str:
         f"{found[key]:,.3g}" if found[key] < 1000 else f"{found[key]:,.0f}"
         for key in ("teacher_per_million", "student_per_million", "distillation")
     )
-    threads = f", {found['threads']} thread{'s' * (found['threads'] != 1)}" if found.get("device") == "cpu" else ""
-    machine = f" (measured in batches on {found['device']}{threads})" if found.get("device") else ""
-    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{machine}. "
+    where = f" (measured in batches on {machine(found)})" if machine(found) else ""
+    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{where}. "
     if found["requests"] is None:
         return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
     days = f", {found['days']:,.1f} days" if found["days"] is not None else ""

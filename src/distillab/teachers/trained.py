@@ -44,7 +44,7 @@ def train_alone(
         seed: of its first weights, batch order and dropout.
         title: for the lines.
         setting: store, protocol, trainer.
-        logger: for a fit that happens now.
+        logger: gets the curves, those of an earlier fit too (its step is the epoch then).
 
     Returns:
         `top1` by split, `seconds`, `epochs`, `epoch`, `checkpoints`, `folder` in the store, and `reused`: whether it
@@ -126,6 +126,11 @@ def _train_once(
     if reused:
         file = folder / "model.safetensors"
         load_weights(model.net, read_weights(file)[0], model.spec.name, str(file), "paths.store")
+        if logger is not None:
+            for figures in record.get("curves") or ():
+                epoch = figures["epoch"] - 1  # Lightning counts from 0
+                known = {name: value for name, value in figures.items() if name.startswith(("train/", "val/"))}
+                logger.log_metrics(known | {"epoch": epoch}, step=epoch)
     return record | {"reused": reused, "folder": str(folder)}
 
 

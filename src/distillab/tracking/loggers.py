@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = ("wandb", "csv", "tensorboard", "none")
 OF_THE_STUDENT = (
-    *("top1", "top5", "nll", "brier", "calibration_error", "balanced_accuracy", "macro_f1"),
+    *("top1", "top1_best", "top1_last", "top5", "nll", "brier", "calibration_error", "balanced_accuracy", "macro_f1"),
     *("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput"),
 )
 

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from distillab.tracking.result import command, method
-from distillab.tracking.table import FIGURES, NOTHING, count, milliseconds, percent, points, savings, verdict
+from distillab.tracking.table import (
+    FIGURES,
+    NOTHING,
+    count,
+    measured_on,
+    milliseconds,
+    percent,
+    points,
+    savings,
+    verdict,
+)
 
 Result = Mapping[str, Any]
 
@@ -93,12 +103,8 @@ def _sizes(data: Mapping[str, Any]) -> str:
 
 def _accuracy(result: Result) -> str:
     parts = [_compared(result, FIGURES)]
-    student = result["student"]
-    if student.get("top1_best") is not None and student.get("top1_last") is not None:
-        best, last = percent(student["top1_best"]), percent(student["top1_last"])
-        parts.append(f"Best epoch on test {best} %, last epoch {last} %.")
     parts.append(verdict(dict(result)))
-    if against := student.get("against_teacher"):
+    if against := result["student"].get("against_teacher"):
         parts.append(_against_teacher(against))
     return "\n\n".join(parts)
 
@@ -112,10 +118,7 @@ def _against_teacher(against: Mapping[str, Any]) -> str:
 
 
 def _cost(result: Result) -> str:
-    student = result["student"]
-    on = [str(student["device"])] if student.get("device") else []
-    on += [f"{student['threads']} threads"] if student.get("threads") else []
-    said = " ".join(filter(None, (savings(result), f"Measured on {', '.join(on)}." if on else "")))
+    said = " ".join(filter(None, (savings(result), measured_on(result))))
     return _compared(result, COST) + (f"\n\n{said}" if said else "")
 
 

@@ -39,6 +39,12 @@ def rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     return lines
 
 
+def title(records: Sequence[Record]) -> str:
+    """What the table shows, with the protocols of the cells that have ended well: their numbers must not be mixed up."""
+    protocols = sorted({record["protocol"] for record in records if record.get("protocol")})
+    return "The sweep's cells" + (f", protocol {' and '.join(protocols)}" if protocols else "")
+
+
 def _state(record: Record) -> str:
     if "error" in record:
         return f"failed: {record['error']}"
@@ -52,7 +58,7 @@ def table(records: Sequence[Record]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title="The sweep's cells", caption="Gain: points of top-1 over the same student trained alone.")
+    shown = Table(title=title(records), caption="Gain: points of top-1 over the same student trained alone.")
     for heading in HEADINGS:
         shown.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
     for row in rows(records):
@@ -68,4 +74,4 @@ def markdown(sweep: Record, records: Sequence[Record]) -> str:
     page = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
     gain = "Gain: points of top-1 over the same student, seed and schedule trained without a teacher."
-    return f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{page}\n\n{gain}\n"
+    return f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{title(records)}:\n\n{page}\n\n{gain}\n"

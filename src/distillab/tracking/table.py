@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from distillab.evaluation import ratios
-from distillab.evaluation.cost_words import words
+from distillab.evaluation.cost_words import machine, words
 from distillab.tracking.result import method
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ def final_table(result: dict[str, Any]) -> Table:
     from rich.table import Table
 
     data, teacher = result["data"], result.get("teacher")
-    table = Table(title=f"{data['name']}: accuracy on {data.get('test', 'the')} test samples")
-    if teacher:
-        table.caption = "In brackets: share of the teacher's."
+    where = f"{data['name']}, protocol {result['protocol']}"
+    table = Table(title=f"{where}: accuracy on {data.get('test', 'the')} test samples")
+    table.caption = " ".join(
+        filter(None, ("In brackets: share of the teacher's." * bool(teacher), measured_on(result)))
+    )
     table.add_column("model")
     headings = ("top-1 %", "gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size")
     for heading in headings:
@@ -105,6 +107,12 @@ def final_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def measured_on(result: Mapping[str, Any]) -> str:
+    """Where the latencies were measured, in a sentence; empty where it is not known."""
+    where = machine(result["student"])
+    return f"Measured on {where}." if where else ""
+
+
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     student = "student alone" if result["strategy"] == "none" else f"student, {method(result)}"
     labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
@@ -124,7 +132,18 @@ def _compared(form: Any, key: str, role: str, model: dict[str, Any], teacher: di
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """What the run shows, in plain words: gain, share of the gap closed, and how far one seed can be trusted."""
+    """What the run shows, in plain words: gain, share of the gap closed, and how far one seed can be trusted.
+
+    Where every epoch was tested, also the best epoch's and the last one's accuracy, which papers report.
+    """
+    student = result["student"]
+    if student.get("top1_best") is None or student.get("top1_last") is None:
+        return _outcome_in_words(result)
+    best, last = percent(student["top1_best"]), percent(student["top1_last"])
+    return f"{_outcome_in_words(result)} Best epoch on test {best} %, last epoch {last} %."
+
+
+def _outcome_in_words(result: dict[str, Any]) -> str:
     student, baseline, teacher, gain = (result.get(key) for key in ("student", "baseline", "teacher", "gain"))
     samples = result["data"].get("test")
     error = standard_error(student["top1"], samples)
