@@ -1,8 +1,11 @@
-"""The compiled step learns what the plain one does, and nothing but the step knows of it."""
+"""The step compiled or in bfloat16 learns what the plain one does, nothing but the step knows of it, and it is logged."""
+
+import csv
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from test_module import SHAPE, strategy
 
 from distillab import Distillation
@@ -84,3 +87,38 @@ def test_synchronised_batchnorm_reaches_the_engine(network, digits, tmp_path, mo
     for choice in (False, True):
         fitted(network, digits, tmp_path / str(choice), sync_batchnorm=choice)
     assert told == [False, True]
+
+
+def test_a_fit_in_bfloat16_learns_what_one_in_float32_does(network, digits, tmp_path):
+    """The weights stay in float32; only the passes through the networks round."""
+    half = Recipe(**(vars(RECIPE) | {"precision": "bf16-mixed"}))
+    module, found = fitted(network, digits, tmp_path / "half", recipe=half)
+    _, expected = fitted(network, digits, tmp_path / "whole")
+    losses = [[epoch["train/loss"] for epoch in record["curves"]] for record in (found, expected)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+    assert {value.dtype for value in module.student.parameters()} == {torch.float32}
+
+
+def test_losses_are_logged_every_so_many_steps(network, digits, tmp_path):
+    """Those of the step itself, beside the means of the epochs: two epochs of four steps, one in three."""
+    seen = []
+
+    class Seen(Distillation):
+        def losses(self, batch, names):
+            losses = super().losses(batch, names)
+            if self.training:
+                seen.append({name: float(value) for name, value in losses.items()})
+            return losses
+
+    module = Seen(network(), network(seed=1), strategy("kd"), input_shape=SHAPE, recipe=RECIPE)
+    logger = CSVLogger(tmp_path)
+    trainer = settings(log_every_n_steps=3, limit_train_batches=4)
+    fit(module, digits.configure(64, 0), RECIPE, Protocol("standard", 0.1), trainer, tmp_path, "student", logger)
+    logger.save()
+    rows = list(csv.DictReader(open(f"{logger.log_dir}/metrics.csv")))  # noqa: SIM115
+    steps = {int(row["step"]): row for row in rows if row["step/loss"]}
+    assert list(steps) == [2, 5]  # counted from 0
+    for number, row in steps.items():
+        for name, value in seen[number].items():
+            assert float(row[f"step/{name}"]) == pytest.approx(value, rel=1e-5)
+        assert float(row["step/loss"]) == pytest.approx(sum(seen[number].values()), rel=1e-5)

@@ -114,7 +114,7 @@ def test_the_environment_says_what_is_visible(visible, ids, monkeypatch):
     assert devices.visible_devices() == ids
 
 
-TRAINER = {"accelerator": "auto", "devices": 1}
+TRAINER = {"accelerator": "auto", "devices": 1, "sync_batchnorm": False}
 TWO = TRAINER | {"devices": 2}
 
 
@@ -163,7 +163,7 @@ def test_a_slurm_job_of_two_gpus_waits_for_no_other_job(monkeypatch, tmp_path):
 )
 def test_all_gpus_are_a_number(trainer, visible, number, monkeypatch):
     monkeypatch.setenv(devices.VISIBLE, visible)
-    assert devices.number_of_devices({"accelerator": "auto"} | trainer) == number
+    assert devices.number_of_devices(TRAINER | trainer) == number
 
 
 @pytest.mark.parametrize("wrong", [0, -2, 1.5, True, None, [0, 1], "two"])
@@ -177,6 +177,20 @@ def test_several_devices_without_a_process_each_are_refused(asked, monkeypatch):
     monkeypatch.setenv(devices.VISIBLE, "0,1,2")
     with pytest.raises(UserError, match=r"takes one: trainer=ddp trainer\.devices=3, or trainer\.devices=1$"):
         devices.number_of_devices(TRAINER | {"devices": asked, "strategy": "auto"})
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "visible", "count", "refused"),
+    [("cpu", "0,1", 2, True), ("auto", "", 2, True), ("auto", "0,1", 2, False), ("cpu", "", 1, False)],
+)
+def test_batchnorm_is_shared_by_gpus_alone(accelerator, visible, count, refused, monkeypatch):
+    monkeypatch.setenv(devices.VISIBLE, visible)
+    trainer = {"accelerator": accelerator, "devices": count, "sync_batchnorm": True, "strategy": "ddp"}
+    if not refused:
+        assert devices.number_of_devices(trainer) == count
+        return
+    with pytest.raises(UserError, match=r"runs on GPUs alone, as torch has it: trainer\.sync_batchnorm=false"):
+        devices.number_of_devices(trainer)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

@@ -29,7 +29,7 @@ def number_of_devices(trainer: Mapping[str, Any]) -> int:
     """How many devices of this machine the group `trainer` of a config asks for; `auto` and -1 are all GPUs.
 
     Raises:
-        UserError: no whole number from 1, or several without a process for each.
+        UserError: no whole number from 1, several without a process for each, or CPUs that are to share BatchNorm.
     """
     devices = trainer["devices"]
     if devices in ("auto", -1, "-1"):
@@ -44,6 +44,8 @@ def number_of_devices(trainer: Mapping[str, Any]) -> int:
             f"trainer.devices={trainer['devices']} means {devices} devices, and trainer.strategy={trainer['strategy']} "
             f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
         )
+    if devices > 1 and trainer["sync_batchnorm"] and not (trainer["accelerator"] in GPU and visible_devices()):
+        raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
     return devices
 
 

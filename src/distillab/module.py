@@ -142,9 +142,13 @@ class Distillation(Phased):
         """The loss of one batch."""
         losses = self.losses(Batch.of(batch), self.phase.terms)
         total = torch.stack(list(losses.values())).sum()
-        for name, value in ({"loss": total} | losses).items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        now = {name: value.detach() for name, value in ({"loss": total} | losses).items()}
+        for name, value in now.items():
+            self._sums[name] = self._sums.get(name, 0) + value
         self._steps += 1
+        every = self.trainer.log_every_n_steps
+        if self.trainer.loggers and every and (self.trainer.global_step + 1) % every == 0:  # when Lightning writes
+            self.log_dict({f"step/{name}": value for name, value in now.items()})
         if self.device.type == "cpu" or batch_idx % CHECK_EVERY == 0:
             self._check_finite()
         self._task_losses = [loss for name, loss in losses.items() if self.strategy.terms[name].kind == "task"]
@@ -173,9 +177,10 @@ class Distillation(Phased):
             self.teacher.after_step(self.student)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean of every term."""
+        """Log the epoch's mean of every term, and its phase."""
         self._check_finite()
         self.log_dict({f"train/{name}": value for name, value in self.mean_losses().items()}, sync_dist=True)
+        self.log_dict(self.numbered)
         self._sums, self._steps = {}, 0
 
     def mean_losses(self) -> dict[str, Tensor]:
