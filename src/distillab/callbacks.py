@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from distillab.distributed import say
 
@@ -44,12 +44,26 @@ class EpochLines(Callback):
         )
 
 
+class StopEarly(EarlyStopping):
+    """Early stopping that counts from the last phase on: in the ones before, the student may learn nothing yet."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Look at the watched figure, and stop where it has not grown for so long."""
+        if trainer.current_epoch >= pl_module.phases[-1].start:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Likewise, where Lightning validates at other times than at the end of an epoch."""
+        if trainer.current_epoch >= pl_module.phases[-1].start:
+            super().on_validation_end(trainer, pl_module)
+
+
 class Curves(Callback):
     """Keeps every epoch's figures, those of a run that was stopped and goes on too.
 
     Attributes:
         epochs: for each one `epoch` (from 1), `train/loss`, `train/<term>`, `val/top1` and what else was validated,
-            `seconds`.
+            `seconds`; `phase` (from 1) where the strategy has several.
     """
 
     def __init__(self) -> None:
@@ -80,7 +94,8 @@ class Curves(Callback):
         means = trainer.strategy.reduce(means, reduce_op="mean").tolist()
         named = {f"train/{name}": value for name, value in zip(losses, means, strict=True)}
         judged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        self.epochs.append({"epoch": trainer.current_epoch + 1, **named, **judged, "seconds": self._seconds()})
+        figures = {**named, **judged, **pl_module.numbered, "seconds": self._seconds()}
+        self.epochs.append({"epoch": trainer.current_epoch + 1, **figures})
         self._before, self._started = 0.0, None
 
     def _seconds(self) -> float:

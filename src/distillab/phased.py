@@ -45,10 +45,14 @@ class Phased(L.LightningModule):
     def on_train_start(self) -> None:
         """Take up the phase of the epoch in which training starts or goes on."""
         self._to_epoch(self.current_epoch)
+        self._announce()
 
     def on_train_epoch_start(self) -> None:
         """Enter a new phase where one begins."""
+        before = self.phase
         self._to_epoch(self.current_epoch)
+        if self.phase is not before:
+            self._announce()
         if self.phase.start == self.current_epoch > 0 and self.phase.fresh:
             self.optimizers(use_pl_optimizer=False).state.clear()
 
@@ -58,12 +62,23 @@ class Phased(L.LightningModule):
         phase = next(p for p in reversed(self.phases) if p.start <= epoch)
         if phase is not self.phase:
             self._enter(phase)
-            if len(self.phases) > 1:
-                self.print(f"phase {self.phases.index(phase) + 1} of {len(self.phases)}: {', '.join(phase.terms)}")
             wrapper = self.trainer.strategy
             if isinstance(wrapper.model, nn.parallel.DistributedDataParallel):  # it knows the old phase's parameters
                 wrapper.model = wrapper.model.module
                 wrapper.configure_ddp()
+
+    @property
+    def numbered(self) -> dict[str, float]:
+        """The number of the phase at work, from 1, as `phase`; nothing where there is only one."""
+        return {"phase": float(self.phases.index(self.phase) + 1)} if len(self.phases) > 1 else {}
+
+    def _announce(self) -> None:
+        """Say which phase begins, or goes on, and until when."""
+        if len(self.phases) > 1:
+            self.print(
+                f"phase {self.phases.index(self.phase) + 1} of {len(self.phases)}, epochs {self.phase.start + 1} to "
+                f"{self.phase.start + self.phase.epochs}: {', '.join(self.phase.terms)} → {self.phase.train}"
+            )
 
     def _set_rate(self, batch_idx: int) -> None:
         """The learning rate as a function of the place in the schedule, which a phase that starts afresh restarts.
