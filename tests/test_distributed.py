@@ -7,6 +7,7 @@ from test_module import STRATEGIES
 from torch import multiprocessing
 from two_processes import COMPARING, EQUAL, SHARDED, UNEQUAL, end_to_end, fitted, input_gradients, models, work
 
+from distillab import distributed
 from distillab.distributed import share
 from distillab.errors import UserError
 
@@ -97,6 +98,16 @@ def test_a_fit_of_two_processes_is_a_fit_of_one(optimizer, ranks):
             assert_close(one[key], value, key, rtol=1e-4, atol=1e-6)
 
 
+def test_two_processes_fill_one_cache_and_replay_it(ranks):
+    """Each runs the teacher on its own part of the batches alone; cold and warm, both end in the same weights."""
+    start = models()[0].state_dict()
+    for cold, warm in of_both(ranks, "replayed"):
+        assert (cold["read"], cold["computed"]) == (0, 64) and (warm["read"], warm["computed"]) == (64, 0)
+        for key, value in of_both(ranks, "replayed")[0][0]["student"].items():
+            assert torch.equal(cold["student"][key], value) and torch.equal(warm["student"][key], value), key
+            assert not torch.equal(value, start[key]) or not value.is_floating_point()
+
+
 @pytest.mark.parametrize("name", SHARDED)
 def test_a_teacher_shared_out_teaches_what_a_whole_one_does(name, ranks):
     """Each process holds about half of it while it teaches, no checkpoint any of it, and one may ask it alone after."""
@@ -118,6 +129,16 @@ def test_a_teacher_shared_out_teaches_what_a_whole_one_does(name, ranks):
 def test_a_batch_that_does_not_divide_is_refused(batch, devices, nearest):
     with pytest.raises(UserError, match=rf"does not divide among {devices} devices; recipe\.batch_size={nearest} does"):
         share(batch, devices, "resnet8")
+
+
+def test_what_happens_to_one_process_alone_is_said_by_it(monkeypatch, capsys):
+    monkeypatch.setattr(distributed, "rank", 1)
+    distributed.warn("all of them see this")
+    distributed.warn("the disk of this one is full", own=True)
+    assert capsys.readouterr().err == "warning (process 1): the disk of this one is full\n"
+    monkeypatch.setattr(distributed, "rank", 0)
+    distributed.warn("the disk of this one is full", own=True)
+    assert capsys.readouterr().err == "warning: the disk of this one is full\n"
 
 
 def test_the_share_of_each_device_is_said(capsys):

@@ -18,12 +18,14 @@ from torch.utils.data import DataLoader
 
 from distillab import Distillation
 from distillab.data.batch import Batch
+from distillab.data.images import Digits
 from distillab.gather import gather
 from distillab.models.cifar_resnet import CifarResNet
 from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.sharded import ShardedTeacher
 from distillab.strategies.strategy import Strategy
+from distillab.teachers.cached import attach
 from distillab.wiring import call, only, reached
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
@@ -192,6 +194,24 @@ def fitted(optimizer, rank=None):
         return {key: value.clone() for key, value in module.student.state_dict().items()}
 
 
+def replayed(rank, folder):
+    """Student and counts of two fits of two epochs with one cache: the first fills it, the second reads it."""
+    data = Digits("digits", folder / f"data{rank}", samples=64)
+    cache = {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1}
+    config = {"cache": cache, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": False}}
+    found = []
+    for _ in range(2):
+        with distillation("kd", recipe=PLAIN_SGD | {"epochs": 2}) as module:
+            ready = data.configure(16, 0)
+            attach(module, ready, config, folder / "cache")
+            trainer(2, devices=2, strategy="ddp").fit(module, datamodule=ready)
+            module.cache.publish()
+            distributed.barrier()
+            weights = {key: value.clone() for key, value in module.student.state_dict().items()}
+            found.append({"student": weights, "read": module.cache.read, "computed": module.cache.computed})
+    return found
+
+
 def taught(name, teacher_of, rank):
     """A fit of two steps beside such a teacher: what was seen on the way, and what is there afterwards."""
     student, network = copy.deepcopy(models())
@@ -244,6 +264,7 @@ def work(rank, folder):
         found[name]["inputs"] = attempt(input_gradients, name, rank)
     for optimizer in ("sgd", "dot"):
         found[optimizer] = attempt(fitted, optimizer, rank)
+    found["replayed"] = attempt(replayed, rank, folder)
     for name in SHARDED:
         found[f"sharded {name}"] = [attempt(taught, name, how, rank) for how in (ShardedTeacher, FrozenTeacher)]
     torch.save(found, folder / f"{rank}.pt")

@@ -81,7 +81,12 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def warn(text: str) -> None:
-    """Print a warning, once, where it does not mix with what is piped on."""
-    if rank == 0:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+def warn(text: str, own: bool = False) -> None:
+    """Print a warning, once, where it does not mix with what is piped on.
+
+    Args:
+        text: the warning.
+        own: it befell this process, whatever the others see: it is printed by any.
+    """
+    if rank == 0 or own:
+        print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)
