@@ -221,4 +221,4 @@ class TeacherCache:
 
     def _end(self, reason: str) -> None:
         self.filling = False
-        warn(f"the teacher cache takes up nothing more: {reason}")
+        warn(f"the teacher cache takes up nothing more: {reason}", own=True)
