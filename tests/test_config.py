@@ -107,6 +107,16 @@ def test_a_list_composes_in_order_and_disagreements_are_said():
     ]
 
 
+def test_of_two_orders_of_phases_the_last_is_said():
+    composed("strategy=[ft,ab]")
+    assert config.strategy_conflicts() == [
+        "strategy.phases: ft and ab have their own; those of ab it is, and a term that they do not name acts in the last "
+        "(strategy.phases=[…] decides)"
+    ]
+    composed("strategy=[ft,attention]")
+    assert config.strategy_conflicts() == []
+
+
 def test_overrides_reach_terms_roles_and_recipes():
     cfg = composed(
         "strategy=kd",

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,11 +13,19 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from distillab import config, experiment
+from distillab import config, experiment, files
+from distillab.data.images import Digits
 from distillab.errors import UserError
 from distillab.evaluation.efficiency import parameters
 from distillab.models.image_model import ImageModel
+from distillab.optim import Recipe
+from distillab.schemes.base import Run
+from distillab.schemes.members import with_members
 from distillab.strategies.simkd import ProjectedStudent
+from distillab.strategies.strategy import Strategy
+from distillab.teachers import trained
+from distillab.teachers.store import Store
+from distillab.trial import try_out
 
 SMALL = ["student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3"]
 ROLE_FIGURES = (
@@ -142,6 +152,7 @@ def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys
         (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: there is no file absent.pt"),
         (["data=folder", "data.root=absent"], "absent"),
         (["recipe.batch_size=100000"], "recipe.batch_size"),
+        (["recipe.batch_size=1", "strategy=nd"], "strategy.nd needs batches of at least 2 samples, got 1"),
         (["recipe.batch_size=0"], "recipe.batch_size must be a whole number from 1, got 0"),
         (["student=custom"], "student._target_ is missing"),
         (["student=custom", "student._target_=nowhere.Net"], 'student._target_: cannot import "nowhere.Net"'),
@@ -154,6 +165,119 @@ def test_bad_input_is_one_line_before_anything_is_trained(place, overrides, said
         run(place, "name=bad", *overrides)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert not list((place / "runs").glob("bad/*/result.json"))
+
+
+class OneClass(Digits):
+    """Digits that are all zeros, as far as the training labels go."""
+
+    @property
+    def training_labels(self):
+        return super().training_labels * 0
+
+
+class MaxPooled(torch.nn.Module):
+    """A network whose head does not read the mean of its last map."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.layer1 = torch.nn.Sequential(torch.nn.Conv2d(in_channels, 16, 3), torch.nn.ReLU())
+        self.layer2 = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3, 2), torch.nn.ReLU())
+        self.fc = torch.nn.Linear(32, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.layer2(self.layer1(x)).amax((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["strategy=cat", "student=custom", "student._target_=test_experiment.MaxPooled"], "does not read the mean"),
+        (["strategy=sdd", "student=custom", "student._target_=test_experiment.MaxPooled"], "does not read the mean"),
+        (["strategy=simkd", "teacher=custom", "teacher._target_=test_experiment.MaxPooled"], "does not read the mean"),
+        (["strategy=crd", "data._target_=test_experiment.OneClass"], "the training data have one"),
+        (["cache.top_k=2.5"], "cache.top_k"),
+    ],
+)
+def test_what_a_term_finds_out_in_a_step_is_said_before_the_teacher_is_trained(tmp_path, monkeypatch, overrides, said):
+    monkeypatch.setattr(trained, "fit", lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(tmp_path, *overrides)
+
+
+def test_trying_the_terms_out_leaves_nothing_behind(capsys, place, tmp_path):
+    """Neither in the networks nor in the random numbers nor on the screen; every scheme and phase can be tried."""
+    paths = [f"paths.runs={tmp_path}", f"paths.store={place}/store"]
+    for words in (["strategy=crd"], ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]"], ["strategy=ft"],
+                  ["strategy=kd", "scheme=mutual"], ["strategy=kd", "scheme=ema"], ["strategy=kd", "scheme=self"],
+                  ["strategy=nd", "scheme=born_again"], ["strategy=kd", "data.labels=teacher"]):  # fmt: skip
+        cfg = OmegaConf.to_container(config.compose([*SMALL, *paths, *words]), resolve=True)
+        cfg, data = with_members(cfg), config.build(cfg["data"], "data")
+        data.prepare()
+        strategy = Strategy.of(cfg["strategy"])
+        setting = trained.Setting(
+            Store(cfg["paths"]["store"]), config.build(cfg["protocol"], "protocol"), cfg["trainer"]
+        )
+        this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
+        scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
+        strategy.connect(student.spec, scheme.prepare(this, student), 0)
+        networks = [student, strategy, *([scheme.model] if scheme.model is not None else [])]
+        state = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
+        generator = torch.get_rng_state()
+        capsys.readouterr()
+        try_out(scheme, this, student)
+        assert capsys.readouterr().out == "" and torch.equal(torch.get_rng_state(), generator)
+        for network, before in zip(networks, state, strict=True):
+            assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), words
+            assert all(parameter.requires_grad for parameter in network.parameters()), words
+            assert not any(module._forward_hooks for module in network.modules()), words
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from distillab.files import locked
+with locked(Path(sys.argv[1]), "", ""):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(place, hint, monkeypatch, capsys, tmp_path):
+    """`rerun=true` deletes nothing under a process that is at work; a dead one holds nothing."""
+    runs = tmp_path / "runs"
+    folder = runs / "digits" / hint["config_hash"]
+    lock = folder.with_name(f".{folder.name}.lock")
+    lock.parent.mkdir(parents=True)
+    holder = [sys.executable, "-c", HOLDER, str(lock)]
+    first = subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n"
+    told = []
+
+    def said(text):
+        told.append(text)
+        if text.startswith("waiting"):  # now the first one ends, and its result is there
+            shutil.copytree(directory(place, hint), folder)
+            first.kill()
+
+    monkeypatch.setattr(files, "say", said)
+    monkeypatch.setattr(experiment, "_made", lambda *_: pytest.fail("it was made again"))
+    result = run(place, "strategy=hint", f"paths.runs={runs}")
+    assert result["created"] == hint["created"] and "rerun=true repeats it" in capsys.readouterr().out
+    assert told == [f"waiting for another process that is at {folder}"]
+    first.communicate()
+
+    again = subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert again.stdout.readline() == "held\n"
+    kept = []
+
+    def ends(text):
+        kept.append((folder / "result.json").is_file())
+        again.kill()
+
+    monkeypatch.setattr(files, "say", ends)
+    monkeypatch.setattr(experiment, "_made", lambda *_: {"there": folder.exists()})
+    assert run(place, "strategy=hint", f"paths.runs={runs}", "rerun=true") == {"there": False} and kept == [True]
+    again.communicate()
 
 
 def test_the_wheel_runs_elsewhere_with_a_method_and_a_network_of_the_users(tmp_path):

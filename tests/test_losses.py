@@ -10,6 +10,7 @@ from loss_checks import CHECKS, Case, draw, softmax
 
 from distillab import functional
 from distillab.errors import UserError
+from distillab.strategies.attention import AttentionTransfer
 from distillab.strategies.base import Schedule
 
 
@@ -90,6 +91,12 @@ def test_kd_of_a_teacher_from_itself_is_zero():
 def test_shapes_that_differ_are_refused(name):
     with pytest.raises(UserError, match="must"):
         getattr(functional, name)(draw(2, 3), draw(3, 4))
+
+
+def test_a_power_whose_gradient_is_infinite_at_zero_is_refused():
+    for make in (lambda p: functional.attention_transfer(draw(2, 3, 4, 4), draw(2, 3, 4, 4), p), AttentionTransfer):
+        with pytest.raises(UserError, match=r"p must be a number from 1, got 0\.5"):
+            make(p=0.5)
 
 
 def test_schedules():

@@ -119,6 +119,7 @@ SMALL, LARGE = spec((4, 8, 8), (6, 4, 4)), spec((5, 16, 16), (3, 2, 2), width=7)
 @pytest.mark.parametrize("make", [ReviewKD, lambda: SemCKD(batch_size=16)])
 @pytest.mark.parametrize("batch", [1, 5, 16, 21])
 def test_connectors_train_on_maps_of_other_sizes_and_any_batch(make, batch):
+    torch.manual_seed(0)
     term = make()
     term.connect(SMALL, LARGE)
     student, teacher = outputs(SMALL, 0, batch), outputs(LARGE, 9, batch)

@@ -76,6 +76,8 @@ def test_shapes_that_differ_are_refused():
         functional.class_attention(draw(2, 3), draw(2, 3))
     with pytest.raises(UserError, match="A_s and A_t must have a map for each class"):
         functional.class_attention(draw(2, 3, 4, 4), draw(2, 4, 4, 4))
+    with pytest.raises(UserError, match="resolution must be a whole number from 1, got 0"):
+        functional.class_attention(draw(2, 3, 4, 4), draw(2, 3, 4, 4), resolution=0)
 
 
 def distillation(name, network, teacher=None):

@@ -163,6 +163,8 @@ def test_arguments_that_do_not_go_together_are_refused(name):
     if labels is not None:
         with pytest.raises(UserError, match="y must hold one class number"):
             function(draw(2, 3), draw(2, 3), y=labels[:1])
+        with pytest.raises(UserError, match=r"y must be int64 class numbers, got torch\.int32"):
+            function(draw(2, 3), draw(2, 3), y=labels[:2].int())
 
 
 def test_the_weights_of_wsld_carry_no_gradient():

@@ -121,6 +121,7 @@ def test_shapes_that_do_not_go_together_are_refused():
         (("nst", small, draw(3, 3, 2, 2)), "F_s and F_t must"),
         (("vid", small, large, draw(3)), "mean and target must"),
         (("vid", small, small, draw(2)), "variance must"),
+        (("vid", small, small, torch.zeros(3)), "variance must be above 0 in every channel, got 0"),
         (("wkd", small, large), "F_s and F_t must have equal channels"),
         (("wkd", small, draw(2, 3, 1, 1)), "F_s and F_t must have more than one pixel"),
         (("nd", draw(2, 3), draw(2, 3), draw(4, 5), torch.arange(2)), "centers must"),

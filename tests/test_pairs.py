@@ -102,3 +102,27 @@ def test_stages_pair_up(student, teacher, pairs):
 def test_stages_that_do_not_are_shown(student, teacher):
     with pytest.raises(UserError, match=r"do not pair up: .*; name as many on both sides"):
         match_stages(spec(*student), spec(*teacher))
+
+
+class NoMaps(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
+
+
+MAPLESS = ["attention", "hint", "nst", "vid", "sp", "semckd", "ft", "wkd", "simkd", "cat", "sdd", "ab"]
+
+
+@pytest.mark.parametrize("name", MAPLESS)
+def test_a_model_without_maps_is_told_what_to_choose(name):
+    nets = [ImageModel(NoMaps(), SHAPE, "mlp"), model("teacher", "resnet8", {}, 1)]
+    said = (
+        r"reads feature maps, and mlp shows no maps; choose a method on logits, e\.g\. strategy=kd, or .* {}\.stages="
+    )
+    with pytest.raises(UserError, match=said.format("student")):
+        Distillation(*nets, strategy(name))
+    with pytest.raises(UserError, match=said.format("teacher")):
+        Distillation(*reversed(nets), strategy(name))
+
+
+def test_a_model_without_maps_learns_from_logits():
+    Distillation(ImageModel(NoMaps(), SHAPE, "mlp"), model("teacher", "resnet8", {}, 1), strategy("kd"))

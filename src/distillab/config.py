@@ -183,11 +183,19 @@ def strategy_label(strategy: Mapping[str, Any]) -> str:
 
 
 def strategy_conflicts() -> list[str]:
-    """One line per number on which two chosen strategy files disagree (the last one wins)."""
+    """One line per number on which two chosen strategy files disagree, and for their phases (the last one wins)."""
     lines = []
     seen: dict[tuple[str, str], tuple[str, Any]] = {}
     for name, config in composed_strategies().items():
         for term, numbers in config.items():
+            if term == "phases":
+                first, other = seen.get((term, ""), (name, numbers))
+                if other != numbers:
+                    lines.append(
+                        f"strategy.phases: {first} and {name} have their own; those of {name} it is, and a term that "
+                        f"they do not name acts in the last (strategy.phases=[…] decides)"
+                    )
+                seen[term, ""] = (name, numbers)
             for key, value in numbers.items() if isinstance(numbers, Mapping) else ():
                 first, other = seen.get((term, key), (name, value))
                 if other != value:

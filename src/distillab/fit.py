@@ -12,9 +12,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
-from distillab.callbacks import Curves, EpochLines, StopCleanly
+from distillab.callbacks import Curves, EpochLines, StopCleanly, StopEarly
 from distillab.compiled import Compiled, check
 from distillab.data.datamodule import ImageData
 from distillab.distributed import say, share
@@ -74,7 +74,7 @@ def fit(
     times, curves = StepTimes(), Curves()  # before the stop, which saves what they know
     callbacks = [lines, times, curves, StopCleanly(last), selection, ModelCheckpoint(filename="last", **common)]
     if recipe.patience is not None:
-        callbacks.append(EarlyStopping(monitor, mode=mode, patience=recipe.patience))
+        callbacks.append(StopEarly(monitor, mode=mode, patience=recipe.patience))
     if check(trainer["compile"]):
         callbacks.append(Compiled(trainer["compile"]))
     bar = bool(trainer["progress_bar"]) and sys.stdout.isatty()

@@ -38,7 +38,8 @@ class Recipe:
         milestones: shares of the steps after which a step schedule multiplies by `gamma`.
         clip: largest gradient norm; None does not clip.
         accumulate: batches per optimiser step.
-        patience: epochs without a better validation accuracy after which the fit stops; None never stops early.
+        patience: epochs without a better validation accuracy after which the fit stops, counted from the start of the
+            strategy's last phase; None never stops early.
         precision: Lightning's, e.g. 32-true, bf16-mixed, 16-mixed.
     """
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from distillab import distributed
 from distillab.data.datamodule import ImageData
 from distillab.errors import UserError
 from distillab.evaluation.cost import equal_compute_epochs
@@ -35,6 +36,7 @@ class Run:
     setting: Setting
 
     def __post_init__(self) -> None:
+        self.strategy.check_batch(self.recipe.batch_size, distributed.world)
         alone = self.config.get("strategy") == ALONE and self.data.label_source == "all"
         if self.data.hides_labels and not self.strategy.needs_teacher and not alone:
             raise UserError(
@@ -82,7 +84,7 @@ class Run:
 
         Args:
             model: with fresh weights.
-            logger: for a fit that happens now.
+            logger: gets the curves, those of an earlier fit too.
             title: for the lines.
             epochs: other than the recipe's.
         """

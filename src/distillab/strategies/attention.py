@@ -9,11 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distillab.errors import UserError
 from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
 from distillab.strategies.features import checked, pool_to_smaller
 
 __all__ = ["attention_transfer"]
+
+
+def check_power(p: float) -> None:
+    """Refuse a p below 1: where an activation is 0, as behind a ReLU, |F|^p would have an infinite gradient."""
+    if p < 1:
+        raise UserError(f"p must be a number from 1, got {p:g}")
 
 
 def attention_map(features: Tensor, p: float = 2) -> Tensor:
@@ -27,14 +34,15 @@ def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
     Args:
         F_s: student map (N, C_s, H_s, W_s).
         F_t: teacher map (N, C_t, H_t, W_t); receives no gradient. Channels may differ.
-        p: power of the activations.
+        p: power of the activations, from 1.
 
     Returns:
         A scalar, in float32 or wider.
 
     Raises:
-        UserError: not two maps of one batch size.
+        UserError: not two maps of one batch size, or p below 1.
     """
+    check_power(p)
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     return (attention_map(F_s, p) - attention_map(F_t, p)).square().mean()
 
@@ -45,7 +53,10 @@ class AttentionTransfer(Term):
     Args:
         weight: factor in the loss.
         stages: `all`, or a list of stages (first, middle, last, a number, a module path of the student).
-        p: power of the activations.
+        p: power of the activations, from 1.
+
+    Raises:
+        UserError: p below 1.
     """
 
     needs = ("student.stages", "teacher.stages")
@@ -55,7 +66,8 @@ class AttentionTransfer(Term):
     ) -> None:
         super().__init__(weight)
         self.stages = stages
-        self.p = self.number("p", p, above=0)
+        self.p = self.number("p", p)
+        check_power(self.p)
 
     def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
         """Pair the stages."""

@@ -89,11 +89,12 @@ class Term(nn.Module):
     Its parameters (connectors) are trained and saved with the student.
 
     Attributes:
-        needs: the dotted names that `forward` reads, out of `READABLE`; nothing else is handed over.
+        needs: the dotted names that `forward` or `prepare` reads, out of `READABLE`; nothing else is handed over.
         kind: `task` (learns from labels) or `distil` (learns from the teacher).
         views: how many views of each sample it wants: 2 are a weak and a strong one.
         global_batch: True where samples are compared with each other: under many devices it is handed the tensors of
             all of them.
+        smallest_batch: how many samples it must see at once, on each device.
         rowwise: True where `rows` gives one value per sample.
         soft_labels: True where samples may be mixed, and `batch.labels` be distributions; unless said, True of a term
             that reads neither labels nor index.
@@ -104,6 +105,7 @@ class Term(nn.Module):
     kind: ClassVar[Literal["task", "distil"]] = "distil"
     views: ClassVar[int] = 1
     global_batch: ClassVar[bool] = False
+    smallest_batch: ClassVar[int] = 1
     rowwise: ClassVar[bool] = False
     soft_labels: ClassVar[bool] = False
 

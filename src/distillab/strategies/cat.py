@@ -15,21 +15,28 @@ from distillab.strategies.features import ReadByHead, check_same, checked, unit
 __all__ = ["class_attention"]
 
 
+def check_resolution(resolution: int) -> None:
+    """Refuse what is no number of cells."""
+    if not isinstance(resolution, int) or resolution < 1:
+        raise UserError(f"resolution must be a whole number from 1, got {resolution!r}")
+
+
 def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bool = True) -> Tensor:
     """Mean squared difference of class activation maps, average-pooled to a few cells (arXiv 2304.12777).
 
     Args:
         A_s: student class activation maps (N, classes, H_s, W_s).
         A_t: teacher class activation maps (N, classes, H_t, W_t); receive no gradient.
-        resolution: cells of a side after the pooling.
+        resolution: cells of a side after the pooling, a whole number from 1.
         normalize: divide each map by its L2 norm, after the pooling.
 
     Returns:
         A scalar, in float32 or wider.
 
     Raises:
-        UserError: not two maps of one batch size and as many classes.
+        UserError: not two maps of one batch size and as many classes, or no such resolution.
     """
+    check_resolution(resolution)
     A_s, A_t = checked("N, C, H, W", A_s=A_s, A_t=A_t.detach())
     if A_s.shape[1] != A_t.shape[1]:
         raise UserError(f"A_s and A_t must have a map for each class, got {A_s.shape[1]} and {A_t.shape[1]}")
@@ -55,8 +62,7 @@ class ClassAttention(ReadByHead):
         self, weight: float | Mapping[str, float] = 15.0, resolution: int = 2, normalize: bool = False
     ) -> None:
         super().__init__(weight)
-        if not isinstance(resolution, int) or resolution < 1:
-            raise UserError(f"resolution must be a whole number from 1, got {resolution!r}")
+        check_resolution(resolution)
         self.resolution, self.normalize = resolution, normalize
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:

@@ -49,6 +49,7 @@ class CorrelationCongruence(Term):
 
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
+    smallest_batch = 2
 
     def __init__(self, weight: float | Mapping[str, float] = 0.02, width: int = 128) -> None:
         super().__init__(weight)

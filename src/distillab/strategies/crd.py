@@ -66,7 +66,7 @@ class CRD(Term):
         UserError: a number out of its range.
     """
 
-    needs = ("student.embedding", "teacher.embedding", "batch.index")
+    needs = ("student.embedding", "teacher.embedding", "batch.index", "batch.labels")  # the labels in `prepare`
     global_batch = True
 
     def __init__(

@@ -92,24 +92,13 @@ def equal_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]
     return pairs
 
 
-def last_map(spec: ModelSpec) -> Stage:
-    """The deepest stage.
-
-    Raises:
-        UserError: the model shows no maps.
-    """
-    if not spec.stages:
-        raise UserError(f"it reads the last map, and {spec.name} shows none; choose strategy=kd")
-    return spec.stages[-1]
-
-
 def head_reads_last_map(spec: ModelSpec) -> Stage:
     """The deepest stage, if its channels are those that the head reads.
 
     Raises:
         UserError: they are not; says which override may help.
     """
-    stage = last_map(spec)
+    stage = spec.stages[-1]
     if stage.channels != spec.embedding:
         raise refused_head(spec)
     return stage

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, last_map, pool_to_smaller, root
+from distillab.strategies.features import checked, pool_to_smaller, root
 from distillab.strategies.hint import hint
 
 __all__ = ["factor_transfer", "ft_factor"]
@@ -82,7 +82,7 @@ class Paraphraser(Term):
 
     def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
         """Build encoder and decoder, without BatchNorm."""
-        width = last_map(teacher).channels
+        width = teacher.stages[-1].channels
         self.channels = int(width * self.rate)
         if not self.channels:
             raise UserError(f"rate must leave a channel of the {width} of {teacher.name}, got {self.rate:g}")
@@ -115,7 +115,7 @@ class FactorTransfer(Term):
 
     def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
         """Note the width of the student's last map."""
-        self.width = last_map(student).channels
+        self.width = student.stages[-1].channels
 
     def join(self, terms: Mapping[str, Term]) -> None:
         """Find the paraphraser, and build a translator to as many channels, with BatchNorm.

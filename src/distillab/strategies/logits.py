@@ -15,7 +15,7 @@ def check(s: Tensor, t: Tensor, y: Tensor | None = None, classes: int = 2, **abo
 
     Args:
         s, t: logits of one shape (N, C).
-        y: labels (N,).
+        y: labels (N,), int64.
         classes: the fewest that make sense.
         above_zero: numbers that must be above 0, by the name of their argument.
 
@@ -28,6 +28,8 @@ def check(s: Tensor, t: Tensor, y: Tensor | None = None, classes: int = 2, **abo
         raise UserError(f"s and t must have {classes} classes or more, got {s.shape[1]}")
     if y is not None and y.shape != s.shape[:1]:
         raise UserError(f"y must hold one class number for each of the {len(s)} rows of s, got {tuple(y.shape)}")
+    if y is not None and y.dtype != torch.int64:
+        raise UserError(f"y must be int64 class numbers, got {y.dtype}; y.long() makes them")
     for name, value in above_zero.items():
         if value <= 0:
             raise UserError(f"{name} must be a number above 0, got {value}")

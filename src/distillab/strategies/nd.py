@@ -35,8 +35,10 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
     if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))
         raise UserError(f"e_s, e_t and centers must be (N, d), (N, d) and (C, d) of one d, got {shapes}")
-    if y.shape != e_s.shape[:1]:
-        raise UserError(f"y must be ({len(e_s)},), a label for each row of e_s, got {tuple(y.shape)}")
+    if y.shape != e_s.shape[:1] or y.dtype != torch.int64:
+        raise UserError(
+            f"y must be ({len(e_s)},) in int64, a label for each row of e_s, got {tuple(y.shape)} in {y.dtype}"
+        )
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     along = (e_s * unit(centers.detach().to(e_s.dtype))[y]).sum(1)
     longer = torch.maximum(*(root(e.square().sum(1)) for e in (e_s, e_t)))
@@ -51,6 +53,7 @@ class NormDirection(Term):
     """
 
     needs = ("student.embedding", "teacher.embedding", "batch.labels")
+    smallest_batch = 2  # its BatchNorm has one value of each channel for a sample
 
     def __init__(self, weight: float | Mapping[str, float] = 2.0) -> None:
         super().__init__(weight)

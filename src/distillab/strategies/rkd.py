@@ -97,6 +97,7 @@ class RKDDistance(Term):
 
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
+    smallest_batch = 2
 
     def __init__(self, weight: float | Mapping[str, float] = 25.0) -> None:
         super().__init__(weight)

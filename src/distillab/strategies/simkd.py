@@ -19,7 +19,7 @@ from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec, Stage
 from distillab.models.taps import Taps, as_map
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import check_same, head_reads_last_map, last_map, pool_to_smaller
+from distillab.strategies.features import check_same, head_reads_last_map, pool_to_smaller
 from distillab.strategies.hint import hint
 
 
@@ -80,7 +80,7 @@ class SimKD(Term):
         if self.factor > goal.channels:
             raise UserError(f"factor must leave a channel of {goal} of {teacher.name}, got {self.factor}")
         self.teacher_spec = teacher
-        self.projector = Projector(last_map(student), goal, self.factor)
+        self.projector = Projector(student.stages[-1], goal, self.factor)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
         """A scalar."""

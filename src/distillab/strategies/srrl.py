@@ -13,7 +13,6 @@ from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.connectors import MapConnector
-from distillab.strategies.features import last_map
 from distillab.strategies.hint import hint
 
 
@@ -42,7 +41,7 @@ class SRRL(Term):
             raise UserError(
                 f"{teacher.name} has no linear head to read the student with; name it, e.g. teacher.head=fc"
             )
-        last = last_map(student)
+        last = student.stages[-1]
         self.connector = MapConnector(last, replace(last, channels=teacher.embedding))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:

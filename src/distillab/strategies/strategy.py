@@ -16,6 +16,7 @@ from distillab.strategies.base import READABLE, Term
 
 TRAIN = ("connectors", "student", "both")
 OPTIMIZER = ("fresh", "keep")
+MAPS = ("stages", "preactivations", "norms")  # what a model without stages cannot give
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,11 @@ class Strategy(nn.Module):
 
     Args:
         terms: name → term.
-        phases: mappings of {epochs, terms, train, optimizer}; None is one phase of all terms.
+        phases: mappings of {epochs, terms, train, optimizer}; None is one phase of all terms. A term that no phase
+            names (another method's) acts in the last one that trains the student.
 
     Raises:
-        UserError: no term, a term that is none, or an ill-formed phase.
+        UserError: no term, a term that is none, an ill-formed phase, or none in which an unnamed term could act.
     """
 
     def __init__(self, terms: Mapping[str, Term], phases: Sequence[Mapping[str, Any]] | None = None) -> None:
@@ -52,9 +54,9 @@ class Strategy(nn.Module):
                     f"strategy.{name} needs {', '.join(sorted(unknown))}; readable: {', '.join(sorted(READABLE))}"
                 )
         self.terms = nn.ModuleDict(terms)
-        self.phases = phases
         for phase in phases or ():
             self._check(phase)
+        self.phases = self._complete(phases) if phases else None
 
     @classmethod
     def of(cls, strategy: Strategy | Mapping[str, Any]) -> Strategy:
@@ -86,6 +88,21 @@ class Strategy(nn.Module):
         for key, allowed in (("train", TRAIN), ("optimizer", OPTIMIZER)):
             if phase.get(key, allowed[0]) not in allowed:
                 raise UserError(f'strategy.phases: {key} must be one of {", ".join(allowed)}, got "{phase[key]}"')
+
+    def _complete(self, phases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The phases, with every term in one of them at least."""
+        phases = [dict(phase) for phase in phases]
+        named = {name for phase in phases for name in phase.get("terms") or self.terms}
+        if rest := [name for name in self.terms if name not in named]:
+            last = next((phase for phase in reversed(phases) if phase.get("train") != "connectors"), None)
+            if last is None:
+                raise UserError(
+                    f"strategy.phases never train the student, so that {', '.join(rest)} would do nothing; leave it out "
+                    f"with ~strategy.{rest[0]}, or name it in a phase: strategy.phases=[…]"
+                )
+            last["terms"] = [*last["terms"], *rest]
+            last["train"] = "both"  # whatever connectors they have learn too
+        return phases
 
     def plan(self, epochs: int) -> list[Phase]:
         """The phases laid out over a recipe's epochs.
@@ -128,6 +145,14 @@ class Strategy(nn.Module):
                 f"{student.name} tells {student.classes} classes apart and {teacher.name} {teacher.classes}; "
                 f"teacher.classes=[…] names the teacher's outputs"
             )
+        for role, spec in (("student", student), ("teacher", teacher)):
+            maps = {f"{role}.{name}" for name in MAPS}
+            for name, term in self.terms.items():
+                if maps & set(term.needs) and not spec.stages:
+                    raise UserError(
+                        f"strategy.{name} reads feature maps, and {spec.name} shows no maps; choose a method on logits, "
+                        f"e.g. strategy=kd, or name the modules that give some with {role}.stages=[…]"
+                    )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             for step in (lambda term: term.connect(student, teacher), lambda term: term.join(dict(self.terms.items()))):
@@ -136,6 +161,16 @@ class Strategy(nn.Module):
                         step(term)
                     except UserError as error:
                         raise UserError(f"strategy.{name}: {error}") from error
+
+    def check_batch(self, batch_size: int, devices: int = 1) -> None:
+        """Raise UserError where a term cannot learn from so small a global batch."""
+        for name, term in self.terms.items():
+            least = term.smallest_batch * (1 if term.global_batch else devices)
+            if batch_size < least:
+                raise UserError(
+                    f"strategy.{name} needs batches of at least {least} samples, got {batch_size}: "
+                    f"recipe.batch_size={least}, or leave it out with ~strategy.{name}"
+                )
 
     def check_mixed(self, mixed: bool) -> None:
         """Raise UserError where the samples are mixed, and a term cannot take that."""

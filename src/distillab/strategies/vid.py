@@ -32,13 +32,16 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
         A scalar, in float32 or wider.
 
     Raises:
-        UserError: shapes that differ, or another number of variances than channels.
+        UserError: shapes that differ, another number of variances than channels, or (on a CPU; elsewhere to look
+            would make every step wait) one that is not above 0.
     """
     if mean.shape != target.shape:
         raise UserError(f"mean and target must have one shape, got {tuple(mean.shape)} and {tuple(target.shape)}")
     mean, target = checked("N, …", mean=mean, target=target.detach())
     if variance.numel() != mean.shape[1]:
         raise UserError(f"variance must be one for each of {mean.shape[1]} channels, got {tuple(variance.shape)}")
+    if variance.device.type == "cpu" and not (variance > 0).all():
+        raise UserError(f"variance must be above 0 in every channel, got {variance.min().item():g}")
     variance = variance.to(mean.dtype).reshape(-1, *[1] * (mean.ndim - 2))
     return ((mean - target).square() / variance + variance.log()).mean() / 2
 
