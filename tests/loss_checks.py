@@ -108,7 +108,7 @@ def check_widths(function: Callable[..., Tensor], case: Case) -> None:
             changes.append(lambda x: torch.where(x > 0, 1e4, -1e4 * x.abs().clamp(max=1)))
         for change in changes:
             arguments = case.arguments(lambda x, c=change, half=half: c(x).to(half).requires_grad_())
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=half):
                 value = function(**arguments)
             assert value.dtype == torch.float32 and torch.isfinite(value), value
             value.backward()
