@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from distillab.benchmark_loops import WARMUP, Images, bare_student, images_per_second, ours, usual_loop
+from distillab.benchmark_loops import WARMUP, cases
+from distillab.benchmark_memory import peak_memory
 from distillab.benchmark_sweep import startup, startup_table, sweep, sweep_table, with_held_out
 from distillab.benchmark_usual import BATCH, CLASSES, SHAPE
 from distillab.data.images import Folder
@@ -36,24 +35,10 @@ CASES = {
 }
 
 
-def peak_memory(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What `work` gives, and the most memory in use meanwhile, in MB; of the process so far where Linux cannot tell."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return work(), torch.cuda.max_memory_allocated() / 1e6
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the earlier peak
-        result = work()
-        status = Path("/proc/self/status").read_text()
-        return result, int(status.split("VmHWM:")[1].split()[0]) / 1e3
-    except (OSError, IndexError):
-        return work(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def measure_pair(
+def measure_speed(
     pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, repeats: int = 1
-) -> dict[str, dict[str, float]]:
-    """Images per second and peak memory of every case, in this process; the median of repeats that take turns.
+) -> dict[str, float]:
+    """Images per second of every case, in this process; the median of repeats that take turns.
 
     Args:
         pair: teacher and student.
@@ -62,23 +47,22 @@ def measure_pair(
         compiled: whether the student of (b) to (e) is.
         repeats: how often each case is measured; what slows the machine for a while then slows every case.
     """
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
+    taken: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:  # another cache each time, which (d) fills and (e) reads
-            root, store = Path(folder) / "cache", Path(folder) / "data"
-            data = Images(pixels, labels, cache_dir=store, validation=0.0)
-            cases: dict[str, Callable[[], list[float]]] = {
-                "usual_loop": partial(usual_loop, pair, pixels, labels, steps),
-                "bare_student": partial(bare_student, pair, pixels, labels, steps, compiled),
-                "live_teacher": partial(ours, pair, data, steps, "never", root, compiled),
-                "cold_cache": partial(ours, pair, data, steps, "auto", root, compiled),
-                "warm_cache": partial(ours, pair, data, steps, "require", root, compiled),
-            }
-            for name, work in cases.items():
-                ends, memory = peak_memory(work)
-                taken[name].append((images_per_second(ends), memory))
-    speed, memory = ({name: statistics.median(column[i] for column in taken[name]) for name in CASES} for i in (0, 1))
-    return {"images_per_second": speed, "peak_memory_mb": memory}
+            for name, work in cases(pair, pixels, labels, steps, compiled, Path(folder)).items():
+                taken[name].append(work().images_per_second)
+    return {name: statistics.median(speeds) for name, speeds in taken.items()}
+
+
+def measure_memory(
+    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, compiled: bool, steps: int = 2
+) -> dict[str, float]:
+    """Peak memory of every case in MB, each in a process of its own; the second step has all that later ones have."""
+    some = slice(BATCH * steps)
+    with tempfile.TemporaryDirectory() as folder:
+        works = cases(pair, pixels[some], labels[some], steps, compiled, Path(folder))
+        return {name: peak_memory(work, preload=["distillab.benchmark_loops"]) for name, work in works.items()}
 
 
 def table(pairs: dict[str, Any]) -> str:
@@ -157,11 +141,14 @@ def main() -> None:
             name = "-".join(pair)
             if name in asked.pair:
                 with timed(name):
-                    found["pairs"][name] = measure_pair(pair, pixels, labels, steps, asked.compiled, asked.repeats)
+                    found["pairs"][name] = {
+                        "images_per_second": measure_speed(pair, pixels, labels, steps, asked.compiled, asked.repeats),
+                        "peak_memory_mb": measure_memory(pair, pixels, labels, asked.compiled),
+                    }
                     print(table({name: found["pairs"][name]}), flush=True)
     if "startup" in asked.only:
         with timed("startup"):
-            found["startup"] = startup(asked.repeats, asked.data)
+            found["startup"] = startup(asked.repeats, asked.data, 6_000 if asked.quick else 60_000)
             print(startup_table(found["startup"]), flush=True)
     if "sweep" in asked.only:
         pixels, _ = load_images(asked.data, with_held_out(asked.images))

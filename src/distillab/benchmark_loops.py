@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from distillab import benchmark_usual as usual
 from distillab.benchmark_usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
+from distillab.compiled import Compiled
 from distillab.data.collection import Collection
 from distillab.data.datamodule import ImageData
 from distillab.module import Distillation
 from distillab.optim import Recipe
+from distillab.startup import import_quietly
 from distillab.teachers.cached import attach
 
 WARMUP = 3  # steps that are not counted
@@ -76,12 +80,49 @@ def tick(ends: list[float]) -> None:
     ends.append(time.perf_counter())
 
 
-def images_per_second(ends: Sequence[float]) -> float:
-    """From the median distance of two steps: what else the machine did now and then is not in it."""
-    return BATCH / statistics.median(b - a for a, b in zip(ends[WARMUP:-1], ends[WARMUP + 1 :], strict=True))
+@dataclass(frozen=True)
+class Taken:
+    """What a case took.
+
+    Attributes:
+        ends: the time at the end of every step.
+        cache: seconds of opening (with its checksums) and writing the teacher's answers to the images of all steps.
+    """
+
+    ends: Sequence[float]
+    cache: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """From the median distance of two steps (what else the machine did now and then is not in it), and each
+        step's share of the cache's seconds."""
+        counted = zip(self.ends[WARMUP:-1], self.ends[WARMUP + 1 :], strict=True)
+        return BATCH / (statistics.median(b - a for a, b in counted) + self.cache / len(self.ends))
 
 
-def usual_loop(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int) -> list[float]:
+def cases(
+    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, root: Path
+) -> dict[str, Callable[[], Taken]]:
+    """What is compared, by name and in this order: (d) fills the cache below `root`, which (e) reads.
+
+    Args:
+        pair: teacher and student.
+        pixels, labels: of as many images as the steps take.
+        steps: of each case, the warm-up among them.
+        compiled: whether the student of (b) to (e) is.
+        root: of the cache.
+    """
+    given = (pair, pixels, labels, steps)
+    return {
+        "usual_loop": partial(usual_loop, *given),
+        "bare_student": partial(bare_student, *given, compiled),
+        "live_teacher": partial(ours, *given, compiled, "never", root),
+        "cold_cache": partial(ours, *given, compiled, "auto", root),
+        "warm_cache": partial(ours, *given, compiled, "require", root),
+    }
+
+
+def usual_loop(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int) -> Taken:
     """(a)"""
     teacher, student = network(pair[0], "teacher").net.to(device()).eval(), network(pair[1], "student").net.to(device())
     optimizer = usual.sgd(student)
@@ -90,14 +131,13 @@ def usual_loop(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, st
     for images, target in _first(usual.loader(PILImages(pixels, labels), shuffle=True), steps):
         usual.step(student, teacher, images, target, optimizer)
         tick(ends)
-    return ends
+    return Taken(ends)
 
 
-def bare_student(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool) -> list:
+def bare_student(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool) -> Taken:
     """(b): layout, optimiser and compilation as in (e)."""
     student = network(pair[1], "student").to(device(), memory_format=torch.channels_last)
-    if compiled:
-        student.compile()
+    run = torch.compile(student) if compiled else student
     optimizer = torch.optim.SGD(student.parameters(), 0.05, 0.9, weight_decay=5e-4, fused=True)
     images = torch.from_numpy(pixels[: BATCH * steps]).to(device()).float().div_(255)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -105,27 +145,29 @@ def bare_student(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, 
     ends: list[float] = []
     student.train()
     for x, y in zip(images.split(BATCH), target.split(BATCH), strict=True):
-        loss = F.cross_entropy(student(x), y)
+        loss = F.cross_entropy(run(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         tick(ends)
-    return ends
+    return Taken(ends)
 
 
-def ours(pair: tuple[str, str], data: Images, steps: int, mode: str, root: Path, compiled: bool) -> list[float]:
+def ours(
+    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, mode: str, root: Path
+) -> Taken:
     """(c), (d) and (e): Lightning, seeded views, every check of a real fit; no validation."""
+    import_quietly({"accelerator": "auto"})
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
     recipe |= {"batch_size": BATCH, "epochs": 1}
     teacher, student = network(pair[0], "teacher"), network(pair[1], "student")
-    if compiled:
-        student.compile()
     module = Distillation(student, teacher, STRATEGY, recipe=Recipe.of(recipe), channels_last=True)
-    ready = data.configure(BATCH, 0)
+    ready = Images(pixels, labels, cache_dir=root, validation=0.0).configure(BATCH, 0)
     settings = {"mode": mode, "dtype": "float16", "top_k": None, "limit_gb": 100}
     config = {"cache": settings, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": True}}
     attach(module, ready, config, root)
-    clock = Clock()
+    clock, cache = Clock(), module.cache
+    opening = _seconds(partial(cache.cache.view, 0)) if cache is not None else 0.0  # what the first step would do
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     engine = L.Trainer(
         max_epochs=1,
@@ -134,13 +176,18 @@ def ours(pair: tuple[str, str], data: Images, steps: int, mode: str, root: Path,
         enable_model_summary=False,
         use_distributed_sampler=False,
         devices=1,
-        callbacks=[clock],
+        callbacks=[clock, *([Compiled("student")] if compiled else [])],
         **quiet,
     )
     engine.fit(module, datamodule=ready)
-    if module.cache is not None:
-        module.cache.publish()
-    return clock.ends
+    writing = _seconds(cache.publish) if cache is not None else 0.0
+    return Taken(clock.ends, opening + writing)
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _first(loader: DataLoader, steps: int) -> Iterator:
