@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from distillab import Distillation, config
 from distillab.data.batch import Batch
 from distillab.data.labels import UNKNOWN, answered, distributions, known, numbers, wrong
+from distillab.optim import Recipe
 from distillab.schemes.base import Run
 from distillab.strategies.strategy import Strategy
 from distillab.teachers import trained
@@ -188,7 +189,7 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
     some, none = digits(tmp_path, labelled=0.5), digits(tmp_path, labels="teacher")
 
     def run(data, strategy):
-        return Run({"strategy": strategy, "teacher": {}}, data, None, Strategy.of(strategy), None)
+        return Run({"strategy": strategy, "teacher": {}}, data, Recipe(), Strategy.of(strategy), None)
 
     twice = {"twice": {"_target_": "distillab.strategies.ce.CrossEntropy"}}
     run(some, ALONE), run(some, KD), run(none, KD)
