@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_results import made
 from omegaconf import OmegaConf
 
 from distillab import config, experiment, files
 from distillab.data.images import Digits
 from distillab.errors import UserError
 from distillab.evaluation.efficiency import parameters
+from distillab.files import write_json
+from distillab.home import home
 from distillab.models.image_model import ImageModel
 from distillab.optim import Recipe
 from distillab.schemes.base import Run
@@ -242,10 +244,10 @@ with locked(Path(sys.argv[1]), "", ""):
 """
 
 
-def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(place, hint, monkeypatch, capsys, tmp_path):
+def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monkeypatch, capsys, tmp_path):
     """`rerun=true` deletes nothing under a process that is at work; a dead one holds nothing."""
-    runs = tmp_path / "runs"
-    folder = runs / "digits" / hint["config_hash"]
+    cfg = OmegaConf.to_container(config.compose(["logger=none", f"paths.runs={tmp_path}"]), resolve=True)
+    folder = home(cfg)
     lock = folder.with_name(f".{folder.name}.lock")
     lock.parent.mkdir(parents=True)
     holder = [sys.executable, "-c", HOLDER, str(lock)]
@@ -256,13 +258,13 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(plac
     def said(text):
         told.append(text)
         if text.startswith("waiting"):  # now the first one ends, and its result is there
-            shutil.copytree(directory(place, hint), folder)
+            write_json(folder / "result.json", made(created="2024-01-02T00:00:00+00:00"))
             first.kill()
 
     monkeypatch.setattr(files, "say", said)
     monkeypatch.setattr(experiment, "_made", lambda *_: pytest.fail("it was made again"))
-    result = run(place, "strategy=hint", f"paths.runs={runs}")
-    assert result["created"] == hint["created"] and "rerun=true repeats it" in capsys.readouterr().out
+    result = experiment.run(cfg, "kd", group="study")
+    assert result["created"].startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
     assert told == [f"waiting for another process that is at {folder}"]
     first.communicate()
 
@@ -276,7 +278,7 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(plac
 
     monkeypatch.setattr(files, "say", ends)
     monkeypatch.setattr(experiment, "_made", lambda *_: {"there": folder.exists()})
-    assert run(place, "strategy=hint", f"paths.runs={runs}", "rerun=true") == {"there": False} and kept == [True]
+    assert experiment.run(cfg | {"rerun": True}, "kd") == {"there": False} and kept == [True]
     again.communicate()
 
 

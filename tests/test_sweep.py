@@ -222,13 +222,17 @@ def test_only_whole_results_are_shown_and_failed_cells_are_told_whatever_the_pag
         record = {"strategy": "kd", "student": "resnet8", "overrides": [], "top1": 0.95, "run": f"digits/{name}"}
         write_json(folder / "cells" / f"{number}.json", record | {"ended": 1.0, "earlier": False, "started": 0.0})
     assert [result["student"]["top1"] for result in sweep.results(folder)] == [0.95]
+    elsewhere = folder.rename(tmp_path / "elsewhere")  # as by hydra.sweep.dir
+    assert [result["student"]["top1"] for result in sweep.results(elsewhere, tmp_path / "runs")] == [0.95]
+    elsewhere.rename(folder)
 
-    def broken(self, folder):
+    def broken(self, folder, runs):
         raise ValueError("no page")
 
     monkeypatch.setattr(sweep.Sweep, "_report", broken)
     monkeypatch.setattr(sweep, "failures", [])
     write_json(folder / "sweep.json", {"cells": 4, "command": "typed"})
     with pytest.raises(ValueError, match="no page"):
-        sweep.Sweep().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+        settings = {"paths": {"runs": str(tmp_path / "runs")}, "hydra": {"sweep": {"dir": str(folder)}}}
+        sweep.Sweep().on_multirun_end(OmegaConf.create(settings))
     assert "error: 1 of 4 cells failed" in capsys.readouterr().err

@@ -151,7 +151,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     from distillab.schemes.base import Run
     from distillab.strategies.strategy import Strategy
     from distillab.teachers import trained
-    from distillab.teachers.cached import attach
+    from distillab.teachers.cached import attach, check_cache
     from distillab.teachers.measured import warn_if_below
     from distillab.teachers.store import Store
     from distillab.tracking.limits_plot import limits_picture
@@ -170,6 +170,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
         strategy.check_mixed(data.mixes)
         data.prepare()
     spec = data.spec
+    check_cache(config["cache"], len(spec.classes))
     ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
     setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
     this = Run(config, data, recipe, strategy, setting)

@@ -44,15 +44,20 @@ LAUNCHERS = """
 
     python train.py -m strategy=kd,dkd,dist seed=0,1,2                            # one cell after another
     python train.py sweep=methods launcher=joblib hydra.launcher.n_jobs=4         # four cells at once on this machine
-    python train.py sweep=methods launcher=submitit hydra.launcher.partition=gpu  # every cell a Slurm job
+    python train.py sweep=methods launcher=submitit hydra.launcher.gpus_per_node=1  # every cell a Slurm job with a GPU
     python train.py trainer=ddp trainer.devices=4                                 # one run on four GPUs of this machine
 
-`launcher=joblib` and `launcher=submitit` come with `pip install "distillab[sweeps]"`. On a machine with several GPUs the cells that
-run at once hold one GPU each, by a file lock; `hydra.launcher.n_jobs` should be the number of GPUs. Jobs of several machines
+`launcher=joblib` and `launcher=submitit` come with `pip install "distillab[sweeps]"`. Without a launcher a
+sweep runs one cell at a time, on one GPU. With `launcher=joblib` on a machine of several GPUs the cells that run at once
+hold `trainer.devices` GPUs each, by file locks: set `hydra.launcher.n_jobs` to the number of GPUs, divided by
+`trainer.devices`. Its default, −1, starts a process for each core; those beyond the GPUs wait, and on a machine of one GPU all
+of them share it. On Slurm `hydra.launcher.partition=…` names the partition. There is no launcher for Ray: hydra-ray-launcher
+pins ray, and cloudpickle below 3, which would hold back those of joblib and submitit. Jobs of several machines
 share what one file system holds: `paths.store` and `paths.runs` must lie on it, or each machine trains its own teacher.
 `hydra/launcher=submitit_local` tries the Slurm form without Slurm.
 
-One run on several machines is started on each of them by torchrun, here two with eight GPUs:
+One run on several GPUs takes `trainer=ddp` with `trainer.devices` a number, or `auto` for all. One run on several machines is
+started on each of them by torchrun, which was never tried; here two with eight GPUs:
 
     torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=first-machine:29500 \\
         train.py trainer=ddp trainer.devices=8 trainer.num_nodes=2
@@ -62,5 +67,7 @@ GPU then holds its share of the teacher's weights and gathers one block of it at
 whole teacher in the host's memory. It is tested on two CPU processes and was never run on several GPUs.
 `teacher.dtype=bfloat16` halves the teacher first, and needs one GPU only.
 
-`recipe.batch_size` is global: it must divide by the number of GPUs. A run that ended or was stopped goes on with the same command.
+`recipe.batch_size` is global: it must divide by the number of GPUs. `trainer.sync_batchnorm=true` is refused on CPUs, where torch
+has none, and was never run on several GPUs. The same command given twice is one run: the second process waits, and shows
+what the first one made. A run that ended or was stopped goes on with the same command.
 """
