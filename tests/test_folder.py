@@ -99,6 +99,26 @@ def test_a_changed_file_is_seen(root):
     assert folder(root).fingerprint != before and abs(path.stat().st_size - size) < 20
 
 
+@pytest.mark.parametrize("numbers", [{}, {"memory_budget": 0}], ids=["decoded", "in files"])
+def test_how_images_were_resized_and_decoded_is_known(root, monkeypatch, numbers):
+    numbers |= {"image_size": 4, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+    def content(resize):
+        data = folder(root, resize=resize, **numbers)
+        data.prepare()
+        return data._collection.content, data.fingerprint
+
+    plain = content(None)
+    assert content(4) == plain  # the same pixels
+    if "memory_budget" not in numbers:
+        files = [str(path) for path in [*sorted(root.glob("train/*/*")), *sorted(root.glob("test/*/*"))]]
+        assert plain[0] == decode.hash_files(files)  # nothing but what is in the files
+    others = [content(5), content(6)]
+    monkeypatch.setattr(images.folder, "DECODER", "2")
+    others += [content(None), content(5)]
+    assert len({plain[0], *(one for one, _ in others)}) == len({plain[1], *(one for _, one in others)}) == 5
+
+
 def test_a_cache_that_cannot_be_written(root, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     complaint(folder(root, cache_dir=tmp_path / "file").prepare, tmp_path / "file", "paths.store=")

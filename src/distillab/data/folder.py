@@ -123,6 +123,8 @@ def collect(
         memory_budget: GiB of decoded images; more stays in the files.
         cache_dir: keeps the decoded images.
 
+    An image that stays in its file counts by name and size: the hash of gigabytes at every start would take minutes.
+
     Raises:
         UserError: nothing usable lies there, an image is broken or of another size, or the cache cannot be written.
     """
@@ -153,6 +155,8 @@ def collect(
             content = listing.hash()
         store.note(key, note)
 
+    if resize != image_size or DECODER != "1":  # else no trace, so that networks keep their keys
+        content = hashlib.blake2b(f"{content} {resize} {DECODER}".encode(), digest_size=16).hexdigest()
     labels = np.array(listing.labels, dtype=np.int64)
     train, validation, test = (listing.rows(part) for part in ("train", "validation", "test"))
     if not len(test):

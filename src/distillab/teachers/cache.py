@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import time
 import zlib
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ CACHE_VERSION = 1  # goes up when the same key would hold other bytes
 SHARD = 32768  # samples in a file
 MAGIC = b"distillab cache\n"
 RECOUNT = 60  # seconds
+RESERVE = 1e9  # bytes of the disk, or a twentieth of it if that is less: they stay free for checkpoints and results
+MEND = "cache.dtype=float16, cache.top_k=8 or data.views=8"  # makes a cache smaller
 
 
 def shard_name(start: int) -> str:
@@ -45,6 +48,7 @@ class View:
         self.present = np.zeros(samples, bool)
         self.fresh = np.zeros(samples, bool)
         self._shards: dict[int, np.ndarray] = {}
+        self._refused: set[Path] = set()
         for start in range(0, samples, SHARD):
             self._open(start)
 
@@ -75,6 +79,9 @@ class View:
     def publish(self) -> int:
         """Write what was added, together with what others published meanwhile; files are replaced, never changed.
 
+        Of two runs that fill a view at once the earlier one's record stays, as others may have learned from it. The
+        later one has learned from its own once; only there its repetition may differ, if a GPU rounded otherwise.
+
         Returns:
             The bytes by which the files grew.
 
@@ -86,11 +93,13 @@ class View:
             part = slice(start, start + self._count(start))
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
+                for leftover in self.folder.glob(".*.tmp"):  # of a killed run: the lock is ours
+                    leftover.unlink()
                 theirs = self._load(start)
                 if theirs is not None:
-                    there = theirs[0] & ~self.fresh[part]
-                    self._shards[start][there] = theirs[1][there]
-                    self.present[part] |= theirs[0]
+                    there, records = theirs
+                    self._shards[start][there] = records[there]
+                    self.present[part] |= there
                 grown -= self._file(start).stat().st_size if self._file(start).exists() else 0
                 self._write(start)
                 grown += self._file(start).stat().st_size
@@ -136,11 +145,9 @@ class View:
         except FileNotFoundError:
             return None
         except ValueError:
-            warn(f"teacher cache: {path} is empty; it is built again")
-            return None
+            return self._refuse(path, "is empty; it is built again")
         except OSError as error:
-            warn(f"teacher cache: {path} cannot be read ({error.strerror or error}); the teacher runs instead")
-            return None
+            return self._refuse(path, f"cannot be read ({error.strerror or error}); the teacher runs instead")
         bitmap, values = raw[256 : 256 + (count + 7) // 8], raw[256 + (count + 7) // 8 :]
         try:
             about = json.loads(bytes(raw[len(MAGIC) : 256]))
@@ -150,9 +157,13 @@ class View:
             whole = False
         if not whole:
             # Left where it is: the next publishing replaces it, and another process may have done so already.
-            warn(f"teacher cache: {path} is damaged (its checksum differs); it is built again")
-            return None
+            return self._refuse(path, "is damaged (its checksum differs); it is built again")
         return np.unpackbits(bitmap, count=count).astype(bool), values.view(self.layout.record)
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        if path not in self._refused:  # publishing looks at it again
+            self._refused.add(path)
+            warn(f"teacher cache: {path} {reason}")
 
 
 class TeacherCache:
@@ -164,16 +175,23 @@ class TeacherCache:
         layout: of a record.
         samples: training samples.
         limit: bytes that all caches below `root` may take.
+        strong: what replaces parts of the key for strong views, so that methods of one view and of two share the weak.
     """
 
-    def __init__(self, root: Path, key: Mapping[str, Any], layout: Layout, samples: int, limit: float) -> None:
-        text = json.dumps([CACHE_VERSION, key, asdict(layout), samples], sort_keys=True, default=str)
-        self.key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    def __init__(
+        self, root: Path, key: Mapping[str, Any], layout: Layout, samples: int, limit: float, strong: dict | None = None
+    ) -> None:
         self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
+        self.keys = self._hash(key), self._hash({**key, **(strong or {})})  # by kind of view
+        self.key = self.keys[0]
         self.filling = True
         self._number: int | None = None
         self._views: dict[int, View] = {}  # of this number, by kind
         self._taken, self._counted = 0, -math.inf
+
+    def _hash(self, key: Mapping[str, Any]) -> str:
+        text = json.dumps([CACHE_VERSION, key, asdict(self.layout), self.samples], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def view(self, number: int, kind: int = 0) -> View:
         """View `number` of kind 0 (weak) or 1 (strong); what was added to the one before is published first."""
@@ -182,7 +200,7 @@ class TeacherCache:
             self._number, self._views = number, {}
         if kind not in self._views:
             folder = self._folder(number, kind)
-            self._views[kind] = View(folder, self.layout, self.samples, f"{self.key}/{number}/{kind}")
+            self._views[kind] = View(folder, self.layout, self.samples, f"{self.keys[kind]}/{number}/{kind}")
         return self._views[kind]
 
     def has(self, number: int, kind: int = 0) -> bool:
@@ -191,7 +209,7 @@ class TeacherCache:
         return all((self._folder(number, kind) / shard_name(start)).is_file() for start in starts)
 
     def _folder(self, number: int, kind: int) -> Path:
-        return self.root / self.key / f"{number:06d}-{kind}"
+        return self.root / self.keys[kind] / f"{number:06d}-{kind}"
 
     def publish(self) -> None:
         """Write what was added, if there is room; where there is not, the filling ends and training goes on."""
@@ -205,7 +223,15 @@ class TeacherCache:
             if taken - view.bytes_there() + view.bytes() > self.limit:
                 self._end(
                     f"{taken / 1e9:.2f} GB are taken, a view takes {view.bytes() / 1e9:.2f} GB, and cache.limit_gb is "
-                    f"{self.limit / 1e9:g}; raise it, or set cache.dtype=float16, cache.top_k=8 or data.views=8"
+                    f"{self.limit / 1e9:g}; raise it, or set {MEND}"
+                )
+                return
+            self.root.mkdir(parents=True, exist_ok=True)
+            disk = shutil.disk_usage(self.root)
+            if disk.free < view.bytes() + (reserve := min(RESERVE, disk.total / 20)):
+                self._end(
+                    f"{disk.free / 1e9:.2f} GB are free in {self.root}, a view takes {view.bytes() / 1e9:.2f} GB, and "
+                    f"{reserve / 1e9:.2f} GB stay free for checkpoints; make room, or set paths.store=…, {MEND}"
                 )
                 return
             self._taken += view.publish()

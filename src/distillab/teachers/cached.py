@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from distillab.distributed import say
 from distillab.errors import UserError
 from distillab.models.frozen import FrozenTeacher
 from distillab.module import Distillation
-from distillab.teachers.cache import TeacherCache, View
+from distillab.teachers.cache import MEND, TeacherCache, View
 from distillab.teachers.layout import Layout
 from distillab.teachers.measured import about, weights_hash
 
@@ -133,22 +134,31 @@ def to_host(fields: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.cuda
     return copies, event
 
 
+def check_cache(settings: Mapping[str, Any], classes: int) -> None:
+    """Raise UserError where a number of the group `cache` makes no sense for data of so many classes."""
+    if settings["mode"] not in MODES:
+        raise UserError(f'cache.mode must be one of {", ".join(MODES)}, got "{settings["mode"]}"')
+    Layout(classes, None, settings["dtype"], settings["top_k"])
+    limit = settings["limit_gb"]
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0):
+        raise UserError(f"cache.limit_gb must be a number of GB from 0, or null for no limit, got {limit}")
+
+
 def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], root: Path) -> None:
     """Give a module its cache, where its strategy and its teacher allow one; say so where not.
 
     Args:
         module: about to be fitted.
         data: configured for the fit.
-        config: the whole config; `cache`, `recipe.precision` and `trainer.channels_last` are read.
+        config: the whole config; `cache`, `recipe.precision` and parts of `trainer` are read.
         root: the folder of all caches.
 
     Raises:
         UserError: a wrong setting, or `require` where there can be no cache.
     """
-    settings = config["cache"]
-    if settings["mode"] not in MODES:
-        raise UserError(f'cache.mode must be one of {", ".join(MODES)}, got "{settings["mode"]}"')
+    settings, trainer = config["cache"], config["trainer"]
     needs, spec = module.strategy.needs("teacher"), module.student.spec
+    check_cache(settings, spec.classes)
     if settings["mode"] == "never" or not needs:
         return
     width = module.teacher.spec.embedding if "embedding" in needs else None
@@ -166,28 +176,41 @@ def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], roo
         "weights": weights_hash(teacher),
         "about": about(teacher),
         "spec": str(teacher.spec),
-        "data": data.fingerprint,
+        "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
         "precision": config["recipe"]["precision"],
-        "channels_last": config["trainer"]["channels_last"],
+        "channels_last": trainer["channels_last"],
     }
-    if config["trainer"].get("compile") == "both":
+    if trainer.get("compile") == "both":
         key["compiled"] = True
-    cache = TeacherCache(root, key, layout, data.sizes["train"], 1e9 * settings["limit_gb"])
-    if settings["mode"] == "require":
-        _check_views(cache, module, data)
+    if (device := _device(trainer.get("accelerator", "auto"))) != "cpu":
+        key["device"] = device
+    limit = math.inf if settings["limit_gb"] is None else 1e9 * settings["limit_gb"]
+    cache = TeacherCache(root, key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint})
+    _look_ahead(cache, module, data, settings["mode"] == "require")
     module.cache = CachedOutputs(cache, settings["mode"] == "require")
 
 
-def _check_views(cache: TeacherCache, module: Distillation, data: ImageData) -> None:
-    """Raise where a view that the fit will read is not there at all."""
-    if module.strategy.phases:  # in some of them nobody may ask the teacher
-        return
-    epochs = module.recipe.epochs
-    numbers = range(min(epochs, data.cycle or epochs))
-    if lacking := sum(not cache.has(number) for number in numbers):
+def _device(accelerator: str) -> str:
+    """The type of device on which the teacher will run: another one rounds otherwise."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator == "cpu" or found is None else found.type
+
+
+def _look_ahead(cache: TeacherCache, module: Distillation, data: ImageData, require: bool) -> None:
+    """Say that the views of the fit will not fit the limit; with `require`, raise where one is not there at all."""
+    epochs, kinds = module.recipe.epochs, range(module.strategy.views)
+    views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
+    lacking = sum(not cache.has(*view) for view in views)
+    total = len(views) * cache.layout.bytes(cache.samples)
+    if require and lacking and not module.strategy.phases:  # in some phases nobody may ask the teacher
         raise UserError(
-            f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(numbers)} views that "
+            f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
             f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
+        )
+    if not require and lacking and total > cache.limit:
+        say(
+            f"the {len(views)} views of this run take up to {total / 1e9:.2f} GB in the teacher cache, and "
+            f"cache.limit_gb={cache.limit / 1e9:g}: for the others the teacher runs live; raise it, or set {MEND}"
         )
 
 

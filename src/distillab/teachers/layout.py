@@ -25,7 +25,7 @@ class Layout:
         top_k: keep the largest k log-probabilities and what is left over for the others; None keeps all logits.
 
     Raises:
-        UserError: another dtype, or a top_k that leaves no class over.
+        UserError: another dtype, or a top_k that is no whole number or leaves no class over.
     """
 
     classes: int
@@ -36,9 +36,12 @@ class Layout:
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "float16"):
             raise UserError(f'cache.dtype must be float32 or float16, got "{self.dtype}"')
-        if self.top_k is not None and not 1 <= self.top_k < self.classes:
+        if self.top_k is None:
+            return
+        if type(self.top_k) is not int or not 1 <= self.top_k < self.classes:
             raise UserError(
-                f"cache.top_k must lie from 1 to {self.classes - 1} (all classes but one), got {self.top_k}"
+                f"cache.top_k must be a whole number from 1 to {self.classes - 1} (all classes but one), or null for "
+                f"all, got {self.top_k}"
             )
 
     @property
