@@ -8,29 +8,10 @@ from pathlib import Path
 
 import pytest
 from made_results import made
+from wandb_files import read, wandb_records
 
 from distillab.errors import UserError
 from distillab.tracking import loggers, wandb_run
-
-
-def wandb_records(folder):
-    """The records of the `.wandb` file below `folder`: LevelDB's log format under a header of seven bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    content, position, parts = path.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
-        parts += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
-
 
 SETTINGS = {"kind": "wandb", "project": "distillab", "entity": None, "mode": "auto", "tags": ["study"]}
 
@@ -68,18 +49,6 @@ NUMBERS = {
 }  # fmt: skip
 LABELS = {"strategy": "kd", "student": "resnet8", "teacher": "resnet34", "scheme": "offline", "data": "digits",
           "protocol": "standard", "seed": 0}  # fmt: skip
-
-
-def read(items):
-    """Keys and values of a record; an image's or a table's fields come one by one."""
-    found = {}
-    for item in items:
-        *outer, last = item.nested_key or [item.key]
-        place = found
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = json.loads(item.value_json)
-    return found
 
 
 def test_an_offline_run_holds_all_that_was_promised(no_account, tmp_path, capfd):

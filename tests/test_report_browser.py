@@ -1,4 +1,8 @@
-"""The report as a browser shows it: it loads from disk without an error, sorts, filters and draws the runs' points."""
+"""The report as a browser shows it: it loads from disk without an error, sorts, filters and draws the runs' points.
+
+Slow (`pytest -m slow`), and skipped without a browser: `apt-get install chromium chromium-driver`. What each test saw at
+its end lies in its folder as `report.png`; `--basetemp=DIR` says where.
+"""
 
 from pathlib import Path
 
@@ -32,6 +36,13 @@ def browser(tmp_path_factory):
     driver.get(page.as_uri())
     yield driver
     driver.quit()
+
+
+@pytest.fixture(autouse=True)
+def screenshot(browser, tmp_path):
+    """A picture of what the test left."""
+    yield
+    assert browser.save_screenshot(str(tmp_path / "report.png"))
 
 
 def column(browser, number):
