@@ -5,7 +5,8 @@ import pytest
 from made_results import made
 from scipy import stats
 
-from distillab.tracking.comparison import against_each_other, compare
+from distillab.tracking.comparison import compare
+from distillab.tracking.pairs import against_each_other
 
 BASELINE = (0.900, 0.912, 0.905, 0.908, 0.896)
 HINT = (0.010, 0.014, 0.012, 0.009, 0.015)
@@ -37,9 +38,9 @@ def test_a_gain_over_seeds_is_the_paired_t_test():
     assert (row.data, row.protocol, row.teacher, row.student, row.epochs) == (
         "digits", "standard", "resnet34", "resnet8", 8,
     )  # fmt: skip
-    assert row.seeds == (0, 1, 2, 3, 4) and row.gains == pytest.approx(HINT)
-    assert (row.gain_mean, row.p, row.p_holm) == pytest.approx((0.012, known.pvalue, known.pvalue))
-    assert (row.gain_low, row.gain_high) == pytest.approx((interval.low, interval.high))
+    assert row.seeds == (0, 1, 2, 3, 4) and row.gain.each == pytest.approx(HINT)
+    assert (row.gain.mean, row.gain.p, row.gain.p_holm) == pytest.approx((0.012, known.pvalue, known.pvalue))
+    assert (row.gain.low, row.gain.high) == pytest.approx((interval.low, interval.high))
     assert (row.mean, row.deviation) == pytest.approx((np.mean(student), np.std(student, ddof=1)))
     assert row.low < row.mean < row.high
     assert row.words == f"+1.2 points (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}), shown"
@@ -47,12 +48,12 @@ def test_a_gain_over_seeds_is_the_paired_t_test():
 
 def test_what_is_said_when_nothing_is_shown():
     row = one_row(over_seeds("kd", KD))
-    assert row.words == f"no difference shown; 5 seeds could have shown {100 * row.smallest_gain:.1f} points"
-    assert 0.003 < row.smallest_gain < 0.01
+    assert row.words == f"no difference shown; 5 seeds could have shown {100 * row.gain.smallest:.1f} points"
+    assert 0.003 < row.gain.smallest < 0.01
     loss = one_row(over_seeds("kd", [-gain for gain in HINT]))
     assert loss.words.startswith("−1.2 points (95 % interval −") and loss.words.endswith("), a loss, shown")
     equal = one_row(over_seeds("kd", [0.02] * 3))
-    assert equal.p is None and equal.words.startswith("+2.0 points with each of 3 seeds")
+    assert equal.gain.p is None and equal.words.startswith("+2.0 points with each of 3 seeds")
     assert one_row(over_seeds("kd", [0.0] * 3)).words.startswith("no difference shown: none with each of 3 seeds")
 
 
@@ -60,8 +61,8 @@ def test_one_seed_says_nothing_of_the_method():
     assert "one seed, which says nothing of the methods" in one_row([made("kd")]).words
     said = "no difference shown between these two trained models"
     row = one_row([made("kd", paired={"words": said})])
-    assert (row.words, row.p, row.gain_low, row.smallest_gain) == (said, None, None, None)
-    assert row.gain_mean == pytest.approx(0.02)
+    assert (row.words, row.gain.p, row.gain.low, row.gain.smallest) == (said, None, None, None)
+    assert row.gain.mean == pytest.approx(0.02)
 
 
 def test_without_a_baseline_the_gain_is_unknown():
@@ -69,11 +70,11 @@ def test_without_a_baseline_the_gain_is_unknown():
     for result in results[1:]:
         result["baseline"] = None
     row = one_row(results)
-    assert len(row.seeds) == 5 and row.gains == pytest.approx(KD[:1]) and "one seed" in row.words
+    assert len(row.seeds) == 5 and row.gain.each == pytest.approx(KD[:1]) and "one seed" in row.words
     alone = one_row([made("kd", baseline=None)])
-    assert alone.gains == () and alone.gain_mean is None and "baseline=true" in alone.words
+    assert alone.gain is None and "baseline=true" in alone.words
     none = one_row(over_seeds("none", [0.0] * 3, settings={"strategy": {"ce": {}}}))
-    assert (none.words, none.gains, none.p, none.alone) == ("the student alone", (), None, True)
+    assert (none.words, none.gain, none.alone) == ("the student alone", None, True)
 
 
 def test_only_repeats_over_seeds_are_grouped():
@@ -98,6 +99,59 @@ def test_only_repeats_over_seeds_are_grouped():
     assert {row.protocol for row in rows if row.ranking == rows[0].ranking} == {rows[0].protocol}
 
 
+def test_rows_say_what_sets_them_apart():
+    two = [made("kd", config=config(0, teacher={"name": name})) for name in ("resnet20", "resnet56")]
+    for result, name in zip(two, ("resnet20", "resnet56"), strict=True):
+        result["teacher"]["name"] = name
+    assert [tuple(row.apart.values()) for row in compare(two)] == [("taught by resnet20",), ("taught by resnet56",)]
+    other = made(
+        "kd", config=config(0, recipe={"epochs": 16}, data={"labelled": 0.1}), data={"name": "digits", "train": 90}
+    )
+    rows = compare([*over_seeds("kd", KD, data={"name": "digits", "train": 100}), other])
+    assert [tuple(row.apart.values()) for row in rows] == [
+        ("16 epochs", "90 training images", "data.labelled=0.1"), ("8 epochs", "100 training images", "all labels"),
+    ]  # fmt: skip
+    rows = compare([*over_seeds("kd", KD), *over_seeds("kd", KD, protocol="paper")])
+    assert [row.apart for row in rows] == [{}, {}] and len({row.place for row in rows}) == 2
+
+
+def test_a_student_alone_is_one_whatever_teacher_stands_beside_it():
+    alone = [made("none", 0.9, None, seeds={"seed": n}, config=config(n, teacher={"name": str(n)})) for n in range(3)]
+    assert one_row(alone).seeds == (0, 1, 2)
+
+
+def test_the_gain_at_equal_compute_is_tested_beside_the_other():
+    results = over_seeds("hint", HINT)
+    for result, gain in zip(results, KD, strict=True):
+        result["cost"] = {"equal_compute": {"gain_live": gain}}
+    row = one_row(results)
+    known = stats.ttest_1samp(KD, 0)
+    assert (row.equal_compute.mean, row.equal_compute.p_holm) == pytest.approx((np.mean(KD), known.pvalue))
+    assert row.words.endswith("), shown; at equal compute +0.0 points, no difference shown")
+    family = compare([*results, *(result | {"strategy": name} for name in ("a", "b") for result in results)])
+    assert all(row.equal_compute.p_holm == pytest.approx(min(1, 3 * known.pvalue)) for row in family)
+    assert one_row(results[:1]).words.endswith("; at equal compute +0.4 points")
+
+
+def test_a_result_that_says_more_is_kept_over_a_newer_one():
+    full = made("kd", 0.95, created="2030-01-01T00:00:00", longer={"epochs": 9})
+    without_longer = made("kd", 0.95, created="2031-01-01T00:00:00")
+    bare = made("kd", 0.95, None, created="2032-01-01T00:00:00")
+    for results in ([full, without_longer, bare], [bare, full, without_longer]):
+        assert one_row(results).results == (full,)
+    assert one_row([bare, without_longer]).gain.each == pytest.approx((0.02,))
+
+
+def test_tests_over_samples_are_corrected_over_the_methods_of_one_seed():
+    def one(name, p):
+        return made(name, paired={"p": p, "low": 0.001, "high": 0.04, "words": f"{name} shown"})
+
+    said = {row.method: row.words for row in compare([one("a", 0.001), one("b", 0.04), one("c", 0.5)])}
+    assert said["a"] == "a shown; p = 0.003 by Holm's correction over 3 tests"
+    assert said["b"].startswith("no difference shown among 3 tests (p = 0.04 alone, 0.08 by Holm's correction)")
+    assert said["c"] == "c shown" and one_row([one("b", 0.04)]).words == "b shown"
+
+
 def test_of_two_results_of_one_seed_the_newest_counts():
     older, newer = (made("kd", top1, created=f"{year}-01-01T00:00:00") for top1, year in ((0.94, 2030), (0.95, 2031)))
     for results in ([older, newer], [newer, older], [newer, older, newer]):
@@ -108,14 +162,14 @@ def test_of_two_results_of_one_seed_the_newest_counts():
 def test_holm_is_over_the_methods_of_one_family():
     weak = (0.010, 0.001, 0.012, 0.002, 0.008)
     alone = one_row(over_seeds("weak", weak))
-    assert 0.0125 < alone.p < 0.05 and ", shown" in alone.words
+    assert 0.0125 < alone.gain.p < 0.05 and ", shown" in alone.words
     others = [result for name in ("a", "b", "c") for result in over_seeds(name, KD)]
     elsewhere = over_seeds("weak", weak, protocol="paper")
     rows = {(row.method, row.protocol): row for row in compare([*over_seeds("weak", weak), *others, *elsewhere])}
     row = rows["weak", "standard"]
-    assert row.p_holm == pytest.approx(4 * alone.p) and row.p == pytest.approx(alone.p)
+    assert row.gain.p_holm == pytest.approx(4 * alone.gain.p) and row.gain.p == pytest.approx(alone.gain.p)
     assert row.words.startswith("no difference shown among 4 methods (p = ")
-    assert row.smallest_gain > alone.smallest_gain, "four tests need a larger gain than one"
+    assert row.gain.smallest > alone.gain.smallest, "four tests need a larger gain than one"
     assert rows["weak", "paper"].words == alone.words, "another protocol is another family"
 
 
@@ -124,11 +178,15 @@ def test_methods_against_each_other_on_the_seeds_that_both_have():
     (pair,) = against_each_other(sorted(rows, key=lambda row: -row.mean))
     known = stats.ttest_rel(HINT[:4], KD[:4])
     assert (pair.first.method, pair.second.method, pair.seeds) == ("hint", "kd", (0, 1, 2, 3))
-    assert (pair.difference, pair.p) == pytest.approx((np.mean(HINT[:4]) - np.mean(KD[:4]), known.pvalue))
-    assert pair.words.endswith("), shown") and pair.p_holm == pair.p
+    assert (pair.difference.mean, pair.difference.p) == pytest.approx(
+        (np.mean(HINT[:4]) - np.mean(KD[:4]), known.pvalue)
+    )
+    assert pair.words.endswith("), shown") and pair.difference.p_holm == pair.difference.p
     three = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD), *over_seeds("dkd", KD[::-1])])
     pairs = against_each_other(three)
-    assert [round(pair.p_holm / pair.p, 6) for pair in pairs[:2]].count(3) == 1, "the smallest p, of three"
+    assert [round(pair.difference.p_holm / pair.difference.p, 6) for pair in pairs[:2]].count(3) == 1, (
+        "the smallest p, of three"
+    )
     assert "no difference shown" in pairs[-1].words
     other = made("kd", seeds={"seed": 77}, config=config(77))
     assert against_each_other(compare([*over_seeds("hint", HINT), other])) == [], "no seed in common"
@@ -143,10 +201,35 @@ def test_a_tuned_student_alone_is_compared_with_the_methods():
         taught["baseline"]["checkpoints"] = f"as it was {seed}"
     (pair,) = against_each_other(compare([*hint, *tuned]))
     assert (pair.first.method, pair.second.method) == ("none", "hint")
-    assert pair.difference == pytest.approx(0.03 - np.mean(HINT))
+    assert pair.difference.mean == pytest.approx(0.03 - np.mean(HINT))
     for seed, alone in enumerate(tuned):
         alone["student"]["checkpoints"] = f"as it was {seed}"
     assert against_each_other(compare([*hint, *tuned])) == [], "the gains say it already"
+
+
+def test_a_student_alone_with_other_labels_is_no_comparison():
+    def alone(share):
+        found = over_seeds("none", [0.03] * 5, teacher=None, settings={"data": {"labelled": share}, "lr": 0.2})
+        return [result | {"student": {**result["student"], "checkpoints": "tuned"}} for result in found]
+
+    few = over_seeds("hint", HINT, settings={"data": {"labelled": 0.1}})
+    assert against_each_other(compare([*few, *alone(1.0)])) == []
+    assert len(against_each_other(compare([*few, *alone(0.1)]))) == 1
+
+
+def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
+    labels, right = np.arange(200) % 10, {"a": 190, "b": 120, "c": 118}
+    results = [made(name, count / 200, 0.5, config_hash=name) for name, count in right.items()]
+    for name, count in right.items():
+        (tmp_path / "digits" / name).mkdir(parents=True)
+        student = np.where(np.arange(200) < count, labels, labels + 1)
+        np.savez(tmp_path / "digits" / name / "predictions.npz", labels=labels, student=student)
+    said = {(p.first.method, p.second.method): p.on_samples for p in against_each_other(compare(results), tmp_path)}
+    assert said["a", "b"].startswith("+35.0 points (95 % interval ") and "over 2 tests" in said["a", "b"]
+    assert said["b", "c"] is None, "of many methods the best alone is compared"
+    np.savez(tmp_path / "digits" / "b" / "predictions.npz", labels=labels[::-1], student=labels)
+    (tmp_path / "digits" / "c" / "predictions.npz").write_bytes(b"PK half")
+    assert {pair.on_samples for pair in against_each_other(compare(results), tmp_path)} == {None}
 
 
 def test_old_results_that_lack_what_may_be_lacking_are_shown():

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from made_results import made
 
 from distillab.tracking import plots
@@ -17,6 +18,11 @@ def points_of(axes, label):
     )
 
 
+def lines_of(axes, label=None):
+    """The drawn lines of that label; without one those that no legend names."""
+    return [line for line in axes.lines if line.get_label() == label or (label is None and line.get_label()[0] == "_")]
+
+
 def study():
     large = ("resnet20", 272_474)
     return [
@@ -28,7 +34,7 @@ def study():
 def test_plot_is_two_valid_files_and_nothing_else(tmp_path):
     from PIL import Image
 
-    paths = plots.accuracy_against_parameters(study(), tmp_path / "accuracy.png")
+    paths = plots.accuracy_plot(study(), tmp_path / "accuracy.png")
     assert sorted(os.listdir(tmp_path)) == ["accuracy.png", "accuracy.svg"] == sorted(path.name for path in paths)
     with Image.open(paths[0]) as image:
         image.load()
@@ -43,11 +49,29 @@ def test_plot_shows_every_point_once():
     assert points_of(axes, "kd+hint") == [(0.272474, 94.0)]
     assert points_of(axes, "teacher") == [(21.3, 97.0)]
     assert points_of(axes, "student alone") == [(0.078042, 93.0), (0.272474, 95.0)]
-    joined = sorted(tuple(round(float(y), 4) for y in line.get_ydata()) for line in axes.lines)
+    joined = sorted(tuple(round(float(y), 4) for y in line.get_ydata()) for line in lines_of(axes))
     assert joined == [(93.0, 95.0), (93.0, 95.1), (95.0, 94.0), (95.0, 96.0)]
     assert axes.get_xscale() == "log"
     low, high = axes.get_ylim()
     assert low < 93 and high > 97
+
+
+def test_plot_shows_means_intervals_and_fronts():
+    tops = {"kd": (0.95, 0.96, 0.97), "hint": (0.93, 0.94, 0.95)}
+    runs = [
+        made(name, top1, 0.9, student=student, seeds={"seed": seed}, config={"seed": seed, "s": student[0]})
+        for student in (("resnet8", 78_042), ("resnet20", 272_474)) for name in tops for seed, top1 in enumerate(tops[name])
+    ]  # fmt: skip
+    (axes,) = plots.figure(runs, "multiply_adds").axes
+    assert points_of(axes, "kd") == [(3.12168, 96.0), (10.89896, 96.0)]
+    half = 4.302653 * 1 / 3**0.5  # Student's t with two degrees of freedom, deviation of one point
+    ends = [line.get_ydata() for line in lines_of(axes) if line.get_marker() == "_"]
+    assert sorted(round(float(low), 4) for low, _ in ends) == [round(mean - half, 4) for mean in (94, 94, 96, 96)]
+    (front,), (alone,) = (lines_of(axes, f"front: {name}") for name in ("distilled students", "students alone"))
+    assert [tuple(xy) for xy in front.get_xydata()] == [(pytest.approx(3.12168), 96.0)], "the larger one is no better"
+    assert list(alone.get_ydata()) == [90.0]
+    assert plots.figure([{**run, "student": {**run["student"], "latency_ms": None}, "teacher": None, "baseline": None}
+                         for run in runs], "latency_ms") is None  # fmt: skip
 
 
 def test_plot_labels_do_not_overlap():

@@ -16,11 +16,14 @@ from scipy import stats
 
 from distillab.errors import UserError
 from distillab.tracking import charts
+from distillab.tracking.chart_points import points
 from distillab.tracking.front import non_dominated
-from distillab.tracking.groups import ranked
+from distillab.tracking.groups import headline, ranked
+from distillab.tracking.provenance import provenance
 from distillab.tracking.report import write_report
 from distillab.tracking.result import command
 from distillab.tracking.sections import pairs
+from distillab.tracking.sections import sections as all_sections
 
 NASTY = "</script><b>x</b>"
 
@@ -71,7 +74,8 @@ def test_page_is_one_file_that_needs_no_network(written):
     assert written.read_text(encoding="utf-8").count("plotly.js v") == 1 and written.stat().st_size < 6e6
     beside = {path.name for path in written.parent.iterdir() if path.is_file()}
     names = {f"report.{ending}" for ending in ("html", "md", "csv")}
-    assert beside == names | {f"accuracy_vs_parameters.{ending}" for ending in ("png", "svg")}
+    costs = ("parameters", "multiply_adds", "latency_ms")
+    assert beside == names | {f"accuracy_vs_{cost}.{ending}" for cost in costs for ending in ("png", "svg")}
 
 
 def test_leaderboard_ranks_each_data_set_and_protocol_apart(written):
@@ -136,6 +140,13 @@ def test_curves_limits_judgement_and_provenance_show_the_runs_numbers(written):
     assert len(runs["rows"]) == 11 and {"seed", "student.name"} <= set(differing["headings"])
 
 
+def test_provenance_tells_what_all_runs_share_beside_what_they_do_not():
+    (view,) = provenance(ranked([full("kd", 0.95, seed) for seed in (0, 1)]))["views"]
+    _, differing, common = view["tables"]
+    assert differing["headings"] == ["run", "seed"]
+    assert common["rows"] == [["strategy.kd.weight", "1.0"], ["student.name", "resnet8"], ["recipe.epochs", "8"]]
+
+
 def test_markdown_and_csv_carry_the_same_figures(written):
     text = written.with_suffix(".md").read_text(encoding="utf-8")
     assert "96.10 ± 0.14" in text and "Distillation hurts at cat." in text
@@ -146,6 +157,16 @@ def test_markdown_and_csv_carry_the_same_figures(written):
     assert len(rows) == 7
     best = next(row for row in rows if row["protocol"] == "standard" and row["data"] == "digits")
     assert float(best["top1"]) == pytest.approx(0.961) and best["rank"] == "1" and len(best["runs"].split()) == 2
+    known = stats.t.interval(0.95, 1, 0.961, stats.sem([0.96, 0.962]))
+    assert (float(best["top1_low"]), float(best["top1_high"])) == pytest.approx(known)
+    assert (float(best["balanced_accuracy"]), float(best["macro_f1"])) == pytest.approx((0.9, 0.89))
+    assert float(best["gap_closed"]) == pytest.approx((0.961 - 0.9305) / (0.97 - 0.9305))
+    assert float(best["equal_compute_gain"]) == pytest.approx(0.015) and best["equal_compute_gain_p"] == ""
+    small = {row["method"]: row["front"].split() for row in rows if row["student"] == "resnet8" and row["data"] == "digits"
+             and row["protocol"] == "standard"}  # fmt: skip
+    assert "parameters" in small["kd"] and small["hint"] == small["dkd"] == []
+    assert "python train.py strategy=kd student=resnet8 seed=1" in text and "| torch |" in text
+    assert "| 3 rows by class" not in text and "3 rows by class or bin and 2 rows by class or bin" in text
 
 
 def test_names_cannot_break_out_of_the_page(tmp_path):
@@ -221,6 +242,42 @@ def test_pairs_say_interval_and_p_and_leave_single_seeds_out():
     assert row[5] == [f"{known.pvalue:.3f}", pytest.approx(known.pvalue)], "the other two pairs have no p to correct by"
 
 
+def taught_by(teacher, top1, **changes):
+    result = full("kd", top1, 0, baseline=0.93, **changes)
+    result["teacher"] = {**result["teacher"], "name": teacher}
+    result["config"] |= {"teacher": {"name": teacher}}
+    return result
+
+
+def test_two_teachers_are_told_apart_everywhere():
+    groups = ranked([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
+    labels = [f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")]
+    assert [group.label for group in groups] == labels
+    made_of = {section["id"]: section["views"] for section in all_sections(groups)}
+    assert [view["key"][0].split(": ")[1] for view in made_of["limits"]] == [f"{label}, seed 0" for label in labels]
+    assert made_of["cost"][0]["charts"][0]["data"][0]["y"] == labels
+    assert [row[0] for row in made_of["cost"][0]["tables"][0]["rows"]] == labels
+    assert [line.split(":")[0] for line in headline(groups)] == [
+        f"resnet8 on digits, protocol standard, taught by {name}" for name in ("resnet20", "resnet56")
+    ]
+
+
+def test_each_share_of_labels_has_its_sentence():
+    results = [full("kd", 0.9 + share / 20, 0) for share in (0.01, 0.1, 1.0)]
+    for result, share in zip(results, (0.01, 0.1, 1.0), strict=True):
+        result["config"] |= {"data": {"labelled": share}}
+    said = [line.split(":")[0].split(", ")[-1] for line in headline(ranked(results))]
+    assert said == ["all labels", "data.labelled=0.1", "data.labelled=0.01"]
+
+
+def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
+    short, long = full("none", 0.9, 0), full("kd", 0.95, 0, baseline=0.94)
+    long["config"] |= {"recipe": {"epochs": 16}}
+    long["baseline"] |= {"epochs": 16}
+    alone = [point.top1 for point in points(ranked([short, long])) if point.series == "student alone"]
+    assert sorted(alone) == [0.9, 0.94]
+
+
 def test_chart_without_costs_is_none():
     assert charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, 0.9)], "latency_ms", ["kd"]) is None
 
@@ -237,7 +294,9 @@ def test_command_of_a_cell_is_the_cell_alone():
     assert command({"command": "python train.py name=it's", "overrides": ["seed=1"]}) == "python train.py seed=1"
 
 
-@pytest.mark.parametrize("study", sorted(path.stem for path in (Path(__file__).parents[1] / "conf/sweep").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "study", sorted(path.stem for path in (Path(__file__).parents[1] / "conf/sweep").glob("*.yaml"))
+)
 def test_command_of_a_cell_composes_what_the_cell_was(study):
     """The file of a study sets numbers for all of its cells: without it, another run would come out."""
     from hydra import compose, initialize_config_dir

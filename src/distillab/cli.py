@@ -18,7 +18,7 @@ from distillab import tune
 from distillab.config import PRIMARY, ROLES, conf_dir, did_you_mean, strategy_conflicts, strategy_label
 from distillab.errors import UserError
 from distillab.sweep import Cell, about, command, failures
-from distillab.tracking.result import method
+from distillab.tracking.result import config_folder, method
 
 OPTIONAL_GROUPS = ("experiment", "debug", "sweep")
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -104,12 +104,9 @@ def _check_groups(config: dict[str, Any]) -> None:
 
 def _torchrun(processes: int, overrides: list[str], group: str | None) -> None:
     """Run this cell again as several processes, each with its rank: a plain sweep would start once per rank."""
-    flags = [word for word in sys.argv[1:] if word.startswith(("--config-dir", "-cd"))]
-    if "--config-dir" in flags:
-        flags = ["--config-dir", sys.argv[sys.argv.index("--config-dir") + 1]]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | ({SWEEP: group} if group else {})
-    words = [*launcher, "-m", "distillab.cli", *flags, *overrides, "hydra.mode=RUN"]
+    words = [*launcher, "-m", "distillab.cli", *config_folder(sys.argv[1:]), *overrides, "hydra.mode=RUN"]
     done = subprocess.run(words, env=environment, check=False)
     if done.returncode:
         raise UserError(f"the {processes} processes of this run ended with {done.returncode}; the reason stands above")

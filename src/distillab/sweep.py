@@ -54,23 +54,25 @@ class Sweep(Callback):
         (console if console.is_terminal else Console(width=140)).print(table(records))
         say(f"{folder}/sweep.md")
         try:
-            self._report(folder)
+            self._report(folder, Path(config.paths.runs))
         finally:  # Hydra turns what is raised here into a warning
             if failures:
                 many = f"{len(failures)} of {total or len(records)} cells failed"
                 print(f"error: {many}; the same command runs only those again", file=sys.stderr, flush=True)
 
-    def _report(self, folder: Path) -> None:
+    def _report(self, folder: Path, runs: Path) -> None:
         """Write the page over the sweep's results, and say what they show."""
-        from distillab.tracking.comparison import compare
+        from distillab.tracking.groups import ranked
         from distillab.tracking.report import write_report
 
-        if ended := results(folder):
+        if ended := results(folder, runs):
             with writable(folder, "paths.runs=…"):
-                say(f"{write_report(folder.parents[1], folder / 'report.html', ended)}")
-            for row in compare(ended):
-                if not row.alone:
-                    say(f"{row.student}, {row.label}: {row.words}")
+                say(f"{write_report(runs, folder / 'report.html', ended)}")
+            groups = ranked(ended)
+            several = len({group.row.place for group in groups}) > 1
+            for group in groups:
+                if not group.row.alone:
+                    say(f"{group.label}{f', {group.row.place}' if several else ''}: {group.row.words}")
 
 
 class Cell:
@@ -167,9 +169,13 @@ def recorded(folder: Path) -> list[Record]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
 
 
-def results(folder: Path) -> list[Record]:
-    """The results of the cells that have ended well so far, in the order of the sweep; `folder` lies below the runs."""
-    found = [finished(folder.parents[1] / record["run"]) for record in recorded(folder) if "run" in record]
+def results(folder: Path, runs: Path | None = None) -> list[Record]:
+    """The results of the cells that have ended well so far, in the order of the sweep.
+
+    `runs` holds them; unless it is said, the sweep's folder lies at its place below it.
+    """
+    place = folder.parents[1] if runs is None else runs
+    found = [finished(place / record["run"]) for record in recorded(folder) if "run" in record]
     return [result for result in found if result is not None]
 
 

@@ -138,7 +138,7 @@ class Report(Sweep):
             say("\n  ".join(["the best of each, with three seeds:", *lines]))
         say(f"{folder}/tune.md")
 
-    def _report(self, folder: Path) -> None:
+    def _report(self, folder: Path, runs: Path) -> None:
         """No page: it would rank the trials by test samples, which choose nothing here."""
 
 

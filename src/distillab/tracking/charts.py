@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from distillab.tracking.front import non_dominated
-from distillab.tracking.plots import ALONE, COLOURS, GREY, INK, LINE, PALE, TEACHER
+from distillab.tracking.chart_points import ALONE, FAMILIES, TEACHER, Point, front
+from distillab.tracking.plots import COLOURS, GREY, INK, LINE, PALE
 from distillab.tracking.table import count, milliseconds
 
 Chart = dict[str, Any]
@@ -24,19 +23,6 @@ COSTS = {
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 FRONTS = {"distilled": (INK, "solid"), ALONE: (GREY, "dash"), TEACHER: (LINE, "dot")}
 ROLES = {"teacher": INK, "alone": GREY, "distilled": COLOURS[0]}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One model of the accuracy chart: `series` is its method, `ALONE` or `TEACHER`; accuracies from 0 to 1."""
-
-    series: str
-    name: str
-    note: str
-    costs: Mapping[str, float | None]
-    top1: float
-    low: float | None = None
-    high: float | None = None
 
 
 def text(value: Any) -> str:
@@ -69,13 +55,10 @@ def accuracy(points: list[Point], cost: str, methods: list[str]) -> Chart | None
     title, form = COSTS[cost]
     traces = []
     for family, (colour, dash) in FRONTS.items():
-        members = [point for point in known if _family(point) == family]
-        marks = non_dominated([(point.costs[cost], point.top1) for point in members])
-        front = sorted({(point.costs[cost], 100 * point.top1) for point, on in zip(members, marks, strict=True) if on})
-        if len(front) > 1:
+        steps = [(x, 100 * top1) for x, top1 in front(known, family, cost)]
+        if len(steps) > 1:
             line = {"color": colour, "dash": dash, "width": 1.5, "shape": "hv"}
-            named = {"distilled": "distilled students", ALONE: "students alone", TEACHER: "teachers"}[family]
-            traces.append(_lines(f"front: {named}", front, line, hoverinfo="skip"))
+            traces.append(_lines(f"front: {FAMILIES[family]}", steps, line, hoverinfo="skip"))
     for series in (*methods, ALONE, TEACHER):
         members = [point for point in known if point.series == series]
         if members:
@@ -85,10 +68,6 @@ def accuracy(points: list[Point], cost: str, methods: list[str]) -> Chart | None
         "yaxis": {"title": {"text": "top-1, %"}},
     }
     return _chart(traces, layout, height=480)
-
-
-def _family(point: Point) -> str:
-    return point.series if point.series in (ALONE, TEACHER) else "distilled"
 
 
 def _markers(series: str, points: list[Point], cost: str, form: Any, methods: list[str]) -> Trace:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from distillab.evaluation.statistics import LEVEL, holm, mean_interval, paired_test, smallest_gain
+from distillab.evaluation.statistics import mean_interval
+from distillab.tracking.gains import Gain, gains, on_samples
 from distillab.tracking.result import config_hash, method, without
-from distillab.tracking.table import percent, points
 
 Result = Mapping[str, Any]
 
 # What a row says in columns of its own, and what changes nothing that it compares.
-TOLD = ("seed", "strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
-NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")  # with every value the same weights come out
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
+TOLD = ("seed", "strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
+TOLD += tuple(f"{role}.{key}" for role, key in LABELS)
+NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")  # with every value the same weights come out
+NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
 
 
@@ -33,14 +35,15 @@ class Row:
         epochs: the budget, from the recipe.
         method: strategy and scheme; `none` is the student alone, whose row has no gain.
         changed: the further overrides of the newest run.
-        results: the newest of each seed, in the order of `seeds`.
+        results: one of each seed, in the order of `seeds`.
         seeds, top1: of the student, one each.
         mean, deviation, low, high: of `top1`, with the 95 % t interval of the mean.
-        gains: over the result's own baseline, for the seeds whose result has one, in the order of `seeds`.
-        gain_mean, gain_low, gain_high, p: of the paired t-test over `gains`.
-        p_holm: `p` by Holm's correction over the rows of the same `family`.
-        smallest_gain: that so many seeds would have shown with a power of 80 %, at the strictest of Holm's steps.
-        words: what it shows.
+        gain: over the result's own baseline, for the seeds whose result has one, corrected over the rows of the same
+            `family`; None where no result has one.
+        equal_compute: likewise over the student alone trained for as much compute as with a live teacher.
+        on_samples: what the test samples say of the two models of a single seed.
+        apart: in words what sets it apart from the rows of the same data and protocol, beside method and student: by
+            the keys of `FACTS`.
     """
 
     data: str
@@ -58,14 +61,10 @@ class Row:
     deviation: float | None
     low: float | None
     high: float | None
-    gains: tuple[float, ...]
-    gain_mean: float | None = None
-    gain_low: float | None = None
-    gain_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    smallest_gain: float | None = None
-    words: str = ""
+    gain: Gain | None = None
+    equal_compute: Gain | None = None
+    on_samples: str | None = None
+    apart: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def alone(self) -> bool:
@@ -73,8 +72,13 @@ class Row:
         return self.method == "none"
 
     @property
+    def place(self) -> str:
+        """Data set and protocol in words; rows of other places are never ranked together."""
+        return f"{self.data}, protocol {self.protocol}"
+
+    @property
     def ranking(self) -> tuple[Any, ...]:
-        """What rows have in common that may stand in one ranking; None sorts last."""
+        """What rows have in common whose accuracies say which method is better; None sorts last."""
         known = (self.train, self.epochs)
         return self.data, self.protocol, self.student, *((number is None, number or 0) for number in known)
 
@@ -86,90 +90,74 @@ class Row:
     @property
     def labels(self) -> str:
         """Which labels student and teacher learned from, where it was not all of them."""
-        config = self.results[0].get("config") or {}
-        learned = {f"{role}.{key}": (config.get(role) or {}).get(key) for role, key in LABELS}
+        learned = {
+            f"{role}.{key}": self._configured(role, key) for role, key in LABELS if role == "data" or not self.alone
+        }
         return ", ".join(f"{key}={value}" for key, value in learned.items() if value not in (None, "all", 1.0))
+
+    @property
+    def labelled(self) -> float:
+        """The share of the training images whose label the student alone, every comparison's baseline, learns from."""
+        known = self._configured("data", "labelled")
+        return 1.0 if known is None else known
+
+    def _configured(self, role: str, key: str) -> Any:
+        return ((self.results[0].get("config") or {}).get(role) or {}).get(key)
 
     @property
     def label(self) -> str:
         """The method and what was changed."""
         return " ".join(filter(None, (self.method, self.changed)))
 
+    @property
+    def words(self) -> str:
+        """What it shows, at equal steps and at equal compute."""
+        if self.gain is None:
+            return (
+                "the student alone" if self.alone else "the gain is unknown: no student trained alone (baseline=true)"
+            )
+        said = self.on_samples if self.on_samples and len(self.gain.each) == 1 else self.gain.words("methods")
+        return f"{said}; at equal compute {self.equal_compute.short}" if self.equal_compute else said
 
-@dataclass(frozen=True)
-class Pair:
-    """Two methods of one family on the seeds that both have; the difference is first minus second, in shares of one."""
 
-    first: Row
-    second: Row
-    seeds: tuple[int | None, ...]
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    words: str
+# What may set rows apart that one data set and protocol have in common, in words.
+FACTS: Mapping[str, Callable[[Row], str]] = {
+    "teacher": lambda row: f"taught by {row.teacher}" if row.teacher and not row.alone else "",
+    "epochs": lambda row: "" if row.epochs is None else f"{row.epochs} epochs",
+    "train": lambda row: "" if row.train is None else f"{row.train} training images",
+    "labels": lambda row: row.labels or "all labels",
+}
 
 
 def compare(results: Sequence[Result]) -> list[Row]:
     """One row for all runs that differ in the seed alone: families together, the best mean first.
 
-    Of two results of one seed the newest counts.
+    Of two results of one seed counts the one that has a baseline, then the one with a student alone at equal compute,
+    then the newest.
 
     Args:
-        results: as `reading.load_all` gives them; older ones may lack what is not required of a result.
+        results: as `result.load_all` gives them; older ones may lack what is not required of a result.
     """
     groups: dict[tuple[Any, ...], dict[int | None, Result]] = {}
-    for result in sorted(results, key=lambda result: result["created"]):
+    for result in sorted(results, key=_says_more):
         groups.setdefault(_identity(result), {})[_seed(result)] = result
-    rows = [_row(identity[:-1], by_seed) for identity, by_seed in groups.items()]
+    rows = _set_apart([_row(identity[:-1], by_seed) for identity, by_seed in groups.items()])
     # By family alone at first: a stable sort keeps the rest of the order.
     rows = sorted(sorted(rows, key=lambda row: (-row.mean, row.label)), key=attrgetter("family"))
     return [row for _, family in groupby(rows, attrgetter("family")) for row in _tested(list(family))]
 
 
-def against_each_other(rows: Sequence[Row]) -> list[Pair]:
-    """Every two methods of one family by a paired t-test on the same seeds, the better mean first.
-
-    Holm's correction is over the pairs of the family. A student alone of the same ranking is among them unless it is
-    the very baseline of the gains, as after tuning; rows without a seed in common have nothing to be paired by.
-    """
-    pairs = []
-    alone = [row for row in rows if row.alone]
-    for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
-        taught, found = [row for row in family if not row.alone], []
-        others = [row for row in alone if taught and row.ranking == taught[0].ranking]
-        best_first = sorted((*taught, *others), key=lambda row: -row.mean)
-        for first, second in combinations(best_first, 2):
-            if (first.alone and second.alone) or _is_baseline(first, second) or _is_baseline(second, first):
-                continue
-            by_seed = [dict(zip(row.seeds, row.top1, strict=True)) for row in (first, second)]
-            seeds = tuple(seed for seed in first.seeds if seed in by_seed[1])
-            if seeds:
-                test = paired_test([by_seed[0][seed] - by_seed[1][seed] for seed in seeds])
-                found.append((first, second, seeds, test))
-        adjusted = holm([test.p for *_, test in found])
-        tests = sum(p is not None for p in adjusted)
-        for (first, second, seeds, test), p_holm in zip(found, adjusted, strict=True):
-            least = smallest_gain(test.deviation, len(seeds), _level(tests))
-            words = _words(test, p_holm, len(seeds), tests, least, "pairs")
-            pairs.append(Pair(first, second, seeds, test.mean, test.low, test.high, test.p, p_holm, words))
-    return pairs
-
-
-def _is_baseline(alone: Row, taught: Row) -> bool:
-    """Whether the one is what the gains of the other are over already."""
-    trained = {(result.get("baseline") or {}).get("checkpoints") for result in taught.results}
-    return alone.alone and any(result["student"].get("checkpoints") in trained for result in alone.results)
+def _says_more(result: Result) -> tuple[bool, bool, str]:
+    return bool(result.get("baseline")), bool(result.get("longer")), result["created"]
 
 
 def _identity(result: Result) -> tuple[Any, ...]:
     """What all runs of a row have in common; the last part, the hash of the config without its seed, has no column."""
-    config, data = result.get("config") or {}, result["data"]
-    rest = without(config, NOT_THE_METHOD)
+    config, data, alone = result.get("config") or {}, result["data"], method(result) == "none"
+    rest = without(config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
     recipe = config.get("recipe")
     epochs = recipe.get("epochs") if isinstance(recipe, Mapping) else result["student"].get("epochs")
-    teacher = (result.get("teacher") or {}).get("name")
+    teacher = None if alone else (result.get("teacher") or {}).get("name")
     shown = (data["name"], data.get("train"), result["protocol"], teacher, result["student"]["name"], epochs)
     # A result without a config is known by what its command changed.
     return *shown, method(result), config_hash(rest) if rest else _changed(result)
@@ -193,55 +181,49 @@ def _row(shown: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
     seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
     results = tuple(by_seed[seed] for seed in seeds)
     top1 = tuple(result["student"]["top1"] for result in results)
-    paired = [] if results[0]["strategy"] == "none" else [result for result in results if result.get("baseline")]
-    gains = tuple(result["student"]["top1"] - result["baseline"]["top1"] for result in paired)
     changed = _changed(max(results, key=lambda result: result["created"]))
-    return Row(*shown, changed, results, seeds, top1, *mean_interval(top1), gains)
+    return Row(*shown, changed, results, seeds, top1, *mean_interval(top1))
+
+
+def _set_apart(rows: list[Row]) -> list[Row]:
+    """The rows with those facts that are not the same in all rows of their data and protocol."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        for key, fact in FACTS.items():
+            said.setdefault((row.place, key), set()).add(fact(row))
+    differing = {key for key, facts in said.items() if len(facts - {""}) > 1}
+    return [
+        replace(
+            row, apart={key: fact(row) for key, fact in FACTS.items() if (row.place, key) in differing and fact(row)}
+        )
+        for row in rows
+    ]
 
 
 def _tested(family: list[Row]) -> list[Row]:
-    """The rows of a family with their gains, tests and words."""
-    tests = [paired_test(row.gains) if row.gains else None for row in family]
-    adjusted = holm([test and test.p for test in tests])
-    count = sum(p is not None for p in adjusted)
-    rows = []
-    for row, test, p_holm in zip(family, tests, adjusted, strict=True):
-        if test is None:
-            known = (
-                "the student alone" if row.alone else "the gain is unknown: no student trained alone (baseline=true)"
-            )
-            rows.append(replace(row, words=known))
-            continue
-        least = smallest_gain(test.deviation, len(row.gains), _level(count))
-        words = _words(test, p_holm, len(row.gains), count, least, "methods")
-        if len(row.gains) == 1:
-            words = _one_seed(row) or words
-        numbers = {"gain_mean": test.mean, "gain_low": test.low, "gain_high": test.high, "p": test.p}
-        rows.append(replace(row, **numbers, p_holm=p_holm, smallest_gain=least, words=words))
-    return rows
+    """The rows of a family with what their gains show."""
+    steps, compute = (
+        gains([[each for result in row.results if (each := of(result)) is not None] for row in family])
+        for of in (_over_baseline, _over_equal_compute)
+    )
+    single = [len(gain.each) == 1 if gain else False for gain in steps]
+    said = on_samples([_paired(row) if one else None for row, one in zip(family, single, strict=True)])
+    made = zip(family, steps, compute, said, strict=True)
+    return [replace(row, gain=gain, equal_compute=equal, on_samples=words) for row, gain, equal, words in made]
 
 
-def _level(tests: int) -> float:
-    """The level at which one of so many tests is shown whatever the others say."""
-    return 1 - (1 - LEVEL) / max(tests, 1)
+def _over_baseline(result: Result) -> float | None:
+    if result["strategy"] == "none" or not result.get("baseline"):
+        return None
+    return result["student"]["top1"] - result["baseline"]["top1"]
 
 
-def _one_seed(row: Row) -> str | None:
-    """What the test samples say of the two models of a single seed."""
-    paired = next(result for result in row.results if result.get("baseline")).get("paired") or {}
-    return paired.get("words")
+def _over_equal_compute(result: Result) -> float | None:
+    if _over_baseline(result) is None:
+        return None
+    return ((result.get("cost") or {}).get("equal_compute") or {}).get("gain_live")
 
 
-def _words(test: Any, p_holm: float | None, seeds: int, tests: int, least: float | None, among: str) -> str:
-    size = f"{points(test.mean, 1)} points"
-    if seeds == 1:
-        return f"{size} with one seed, which says nothing of the methods (seed=0,1,2)"
-    if test.low is None:
-        equal = "no difference shown: none" if test.p == 1 else size
-        return f"{equal} with each of {seeds} seeds, and without a spread nothing can be tested"
-    if p_holm < 1 - LEVEL:
-        sign = "shown" if test.mean > 0 else "a loss, shown"
-        return f"{size} (95 % interval {percent(test.low, 1)} to {percent(test.high, 1)}), {sign}"
-    corrected = f" among {tests} {among} (p = {test.p:.2g} alone, {p_holm:.2g} by Holm's correction)"
-    known = corrected if test.p < 1 - LEVEL else ""
-    return f"no difference shown{known}; {seeds} seeds could have shown {percent(least, 1)} points"
+def _paired(row: Row) -> Mapping[str, Any] | None:
+    """The test over test samples of the two models of a single seed."""
+    return next(result for result in row.results if result.get("baseline")).get("paired")

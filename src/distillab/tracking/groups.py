@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from distillab.files import replacing
 from distillab.tracking.comparison import Row, compare
-from distillab.tracking.parts import Table, table
-from distillab.tracking.table import NOTHING, count, milliseconds, percent, points, sentence
+from distillab.tracking.front import non_dominated
+from distillab.tracking.gains import Gain
+from distillab.tracking.result import gain_and_gap
+from distillab.tracking.table import percent, sentence
 
 Result = dict[str, Any]
+JUDGED = ("balanced_accuracy", "macro_f1", "top1_best", "top1_last")
 COSTS = ("parameters", "multiply_adds", "latency_ms", "size_bytes")
-FILTERS = ("data", "protocol", "student", "method")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in the seed alone, and their rank by mean top-1."""
+    """Runs that differ in the seed alone.
+
+    Attributes:
+        row: what they reached.
+        rank: by mean top-1, within their data and protocol.
+        front: the costs in which no other distilled student (of a student alone, no other one) beats it there.
+    """
 
     row: Row
     rank: int
+    front: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        """Method, what was changed, and student: `kd strategy.kd.temperature=2, resnet8`."""
-        return f"{self.row.label}, {self.row.student}"
+        """Method, what was changed, student, and what else sets it apart: `kd, resnet8, taught by resnet56`."""
+        return ", ".join((self.row.label, self.row.student, *self.row.apart.values()))
+
+    @property
+    def gap_closed(self) -> float | None:
+        """The share of the gap to the teacher that was closed, from the means over the runs with both beside them."""
+        known = [result for result in self.row.results if result.get("baseline") and result.get("teacher")]
+        if self.row.gain is None or not known:
+            return None
+        return gain_and_gap(*(mean([r[role] for r in known], "top1") for role in ("student", "baseline", "teacher")))[1]
 
     def mean(self, role: str, key: str) -> float | None:
         """A number of one role's entry over the runs that have it; of latencies the median, which one slow run spares."""
@@ -50,21 +63,28 @@ class Group:
             "student": row.student,
             "teacher": row.teacher,
             "epochs": row.epochs,
+            "labels": row.labels,
             "changed": row.changed,
             "seeds": " ".join(map(str, row.seeds)),
             "top1": row.mean,
             "deviation": row.deviation,
-            **{key: self.mean("student", key) for key in ("top1_best", "top1_last")},
-            "gain": row.gain_mean,
-            "gain_low": row.gain_low,
-            "gain_high": row.gain_high,
-            "p": row.p,
-            "p_holm": row.p_holm,
-            "smallest_gain": row.smallest_gain,
+            "top1_low": row.low,
+            "top1_high": row.high,
+            **{key: self.mean("student", key) for key in JUDGED},
+            **_numbers("gain", row.gain),
+            "gap_closed": self.gap_closed,
+            **_numbers("equal_compute_gain", row.equal_compute),
             **{key: self.mean("student", key) for key in COSTS},
+            "front": " ".join(self.front),
             "words": row.words,
             "runs": " ".join(result["config_hash"] for result in row.results),
         }
+
+
+def _numbers(name: str, gain: Gain | None) -> dict[str, float | None]:
+    """A gain's columns; the mean has the gain's name alone."""
+    keys = {"mean": "", "low": "_low", "high": "_high", "p": "_p", "p_holm": "_p_holm", "smallest": "_smallest_shown"}
+    return {name + ending: gain and getattr(gain, key) for key, ending in keys.items()}
 
 
 def mean(entries: list[dict[str, Any]], key: str) -> float | None:
@@ -79,111 +99,53 @@ def ranked(results: list[Result]) -> list[Group]:
     """All groups, ordered by data, protocol and mean top-1; equal means share a rank within their data and protocol."""
     rows = sorted(compare(results), key=lambda row: (row.data, row.protocol, -row.mean, row.student, row.label))
     groups = []
-    for _, ranking in groupby(rows, lambda row: (row.data, row.protocol)):
-        rank, previous = 0, None
+    for _, ranking in groupby(rows, lambda row: row.place):
+        rank, previous, members = 0, None, []
         for position, row in enumerate(ranking, start=1):
             if row.mean != previous:
                 rank, previous = position, row.mean
-            groups.append(Group(row, rank))
+            members.append(Group(row, rank))
+        groups += [replace(member, front=_front(member, members)) for member in members]
     return groups
+
+
+def _front(group: Group, ranking: list[Group]) -> tuple[str, ...]:
+    found = []
+    for key in COSTS:
+        known = [other for other in ranking if other.row.alone == group.row.alone and other.mean("student", key)]
+        marks = non_dominated([(other.mean("student", key), other.row.mean) for other in known])
+        found += [key for other, mark in zip(known, marks, strict=True) if mark and other is group]
+    return tuple(found)
 
 
 def by_ranking(groups: list[Group]) -> dict[str, list[Group]]:
     """The groups of each data set and protocol, which alone may be ranked together, under the name to show."""
-    return {name: list(members) for name, members in groupby(groups, place)}
-
-
-def place(group: Group) -> str:
-    """Data set and protocol in words."""
-    return f"{group.row.data}, protocol {group.row.protocol}"
+    return {name: list(members) for name, members in groupby(groups, lambda group: group.row.place)}
 
 
 def headline(groups: list[Group]) -> list[str]:
-    """One sentence for each student of each ranking and teacher: its best method, and how sure the gain is."""
-    taught: dict[tuple[str, ...], list[Group]] = {}
-    alone: dict[tuple[str, ...], Group] = {}
+    """One sentence for each family of methods, which one pair, budget and labels make: its best, and how sure it is."""
+    taught: dict[tuple[Any, ...], list[Row]] = {}
     for group in groups:
-        if group.row.alone:
-            alone.setdefault((place(group), group.row.student), group)
-        else:
-            taught.setdefault((place(group), group.row.student, str(group.row.teacher)), []).append(group)
+        if not group.row.alone:
+            taught.setdefault(group.row.family, []).append(group.row)
     lines = []
-    for (where, student, teacher), members in taught.items():
-        best = members[0].row
+    for members in taught.values():
+        best = members[0]
         which = f"the best of {len(members)} is {best.label}" if len(members) > 1 else best.label
-        lines.append(
-            f"{student} on {where}, taught by {teacher}: {which} with {_reached(best)}. {sentence(best.words)}"
-        )
-    for (where, student), group in alone.items():
-        if not any(key[:2] == (where, student) for key in taught):
-            lines.append(f"{student} on {where}, trained alone: {_reached(group.row)}.")
+        teacher = {"teacher": f"taught by {best.teacher}"} if best.teacher else {}
+        where = (f"{best.student} on {best.place}", *(teacher | best.apart).values())
+        lines.append(f"{', '.join(where)}: {which} with {_reached(best)}. {sentence(best.words)}")
+    compared = {(row.ranking, row.labelled) for members in taught.values() for row in members}
+    best_alone: dict[tuple[Any, ...], Row] = {}
+    for group in groups:
+        if group.row.alone and (group.row.ranking, group.row.labelled) not in compared:
+            best_alone.setdefault((group.row.ranking, group.row.labelled), group.row)
+    for row in best_alone.values():
+        where = (f"{row.student} on {row.place}", "trained alone", *row.apart.values())
+        lines.append(f"{', '.join(where)}: {_reached(row)}.")
     return lines
 
 
 def _reached(row: Row) -> str:
     return f"{percent(row.mean)} % ({len(row.seeds)} seed{'s' if len(row.seeds) != 1 else ''})"
-
-
-def _plain(key: str) -> Callable[[dict[str, Any]], str]:
-    return lambda record: NOTHING if record[key] in (None, "") else str(record[key])
-
-
-def _top1(record: dict[str, Any]) -> str:
-    spread = "" if record["deviation"] is None else f" ± {percent(record['deviation'])}"
-    return percent(record["top1"]) + spread
-
-
-def _interval(record: dict[str, Any]) -> str:
-    low, high = record["gain_low"], record["gain_high"]
-    return NOTHING if low is None or high is None else f"{points(low)} to {points(high)}"
-
-
-# Heading → how a record shows there, and the number to sort by (None: sorted as text).
-COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], str], str | None]] = {
-    "rank": (_plain("rank"), "rank"),
-    "method": (_plain("method"), None),
-    "student": (_plain("student"), None),
-    "teacher": (_plain("teacher"), None),
-    "changed": (_plain("changed"), None),
-    "top-1 %": (_top1, "top1"),
-    "best epoch on test %": (lambda record: percent(record["top1_best"]), "top1_best"),
-    "last epoch %": (lambda record: percent(record["top1_last"]), "top1_last"),
-    "gain": (lambda record: points(record["gain"]), "gain"),
-    "95 % interval": (_interval, "gain_low"),
-    "in words": (_plain("words"), None),
-    "parameters": (lambda record: count(record["parameters"]), "parameters"),
-    "multiply-adds": (lambda record: count(record["multiply_adds"]), "multiply_adds"),
-    "latency ms": (lambda record: milliseconds(record["latency_ms"]), "latency_ms"),
-    "size, bytes": (lambda record: count(record["size_bytes"]), "size_bytes"),
-    "seeds": (_plain("seeds"), None),
-    "epochs": (_plain("epochs"), "epochs"),
-    "training images": (_plain("train"), "train"),
-}
-
-
-def leaderboard(groups: list[Group]) -> list[Table]:
-    """One table a ranking, best mean top-1 first; `filters` holds what the drop-downs choose by, one entry a row."""
-    rankings = []
-    for name, members in by_ranking(groups).items():
-        records = [group.record for group in members]
-        used = {
-            heading: (form, key)
-            for heading, (form, key) in COLUMNS.items()
-            if any(form(record) != NOTHING for record in records)
-        }
-        rows = [
-            [form(record) if key is None else [form(record), record[key]] for form, key in used.values()]
-            for record in records
-        ]
-        filters = [{key: record[key] for key in FILTERS} for record in records]
-        rankings.append({"title": name, "filters": filters, **table(used, rows)})
-    return rankings
-
-
-def write_csv(groups: list[Group], path: Path) -> None:
-    """One line a group, raw numbers."""
-    records = [group.record for group in groups]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)

@@ -1,14 +1,15 @@
-"""Accuracy against parameter count: what each strategy made of each student."""
+"""Accuracy against cost: what each method made of each student, with the fronts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.files import replacing
-from distillab.tracking.result import method
+from distillab.tracking.chart_points import ALONE, FAMILIES, TEACHER, Point, front, points
+from distillab.tracking.groups import by_ranking, ranked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +21,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # One more marker than colours, so that the pairs repeat only after 42 strategies.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, GREY, LINE, PALE = "#222222", "#7F7F7F", "#B5B5B5", "#E6E6E6"
-ALONE, TEACHER = "student alone", "teacher"
-MILLION = 1e6
+# The costs: the axis' title, and how many of the result's units are one of its own.
+AXES = {
+    "parameters": ("parameters, millions", 1e6),
+    "multiply_adds": ("multiply-adds of one sample, millions", 1e6),
+    "latency_ms": ("latency of one sample, ms", 1.0),
+}
 
 STYLE = {
     "font.family": "sans-serif",
@@ -31,23 +36,26 @@ STYLE = {
     "svg.hashsalt": "distillab",
 }
 
-Point = tuple[str, float, float]  # model name, parameters in millions, top-1 in percent
 
+def accuracy_plot(results: list[dict[str, Any]], path: Path, cost: str = "parameters") -> list[Path]:
+    """Draw top-1 against a cost, one panel per data set and protocol, as PNG and SVG.
 
-def accuracy_against_parameters(results: list[dict[str, Any]], path: Path) -> list[Path]:
-    """Draw top-1 against deployed parameters, one panel per data set and protocol, as PNG and SVG.
+    A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone.
 
     Args:
-        results: at least one, as `reading.load_all` gives them.
+        results: at least one, as `result.load_all` gives them.
         path: where to; its suffix is replaced by `.png` and `.svg`.
+        cost: a key of `AXES`.
 
     Returns:
-        The two files, each written atomically.
+        The two files, each written atomically; none where no result knows that cost.
     """
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        drawing = figure(results)
+        drawing = figure(results, cost)
+        if drawing is None:
+            return []
         paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
         for target in paths:
             with replacing(target) as temporary:
@@ -58,15 +66,17 @@ def accuracy_against_parameters(results: list[dict[str, Any]], path: Path) -> li
     return paths
 
 
-def figure(results: list[dict[str, Any]]) -> Figure:
-    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed."""
+def figure(results: list[dict[str, Any]], cost: str = "parameters") -> Figure | None:
+    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed; None without points."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for result in results:
-        panels.setdefault((result["data"]["name"], result["protocol"]), []).append(result)
-    strategies = sorted({method(result) for result in results} - {"none"})
+    groups = ranked(results)
+    panels = {place: [point for point in points(of) if point.costs[cost]] for place, of in by_ranking(groups).items()}
+    panels = {place: known for place, known in panels.items() if known}
+    if not panels:
+        return None
+    methods = sorted({group.row.method for group in groups if not group.row.alone})
     columns = min(2, len(panels))
     rows = ceil(len(panels) / columns)
     drawing = Figure(figsize=(1.9 + 5.3 * columns, 4.3 * rows), layout="constrained")
@@ -74,15 +84,15 @@ def figure(results: list[dict[str, Any]]) -> Figure:
     FigureCanvasAgg(drawing)
     axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
     labels = []
-    for place, (title, members) in zip(axes, sorted(panels.items()), strict=False):
-        labels.append((place, _panel(place, title, members, strategies)))
+    for place, (title, members) in zip(axes, panels.items(), strict=False):
+        labels.append((place, _panel(place, title.removesuffix(", protocol standard"), members, cost, methods)))
     for place in axes[len(panels) :]:
         place.remove()
     entries = {}
     for place in drawing.axes:
         for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    order = [name for name in (TEACHER, *strategies, ALONE) if name in entries]
+    order = [name for name in (TEACHER, *methods, ALONE, *map(_front_name, FRONTS)) if name in entries]
     drawing.legend(
         [entries[name] for name in order], order, loc="outside right upper", frameon=False, handletextpad=0.2
     )
@@ -94,79 +104,79 @@ def figure(results: list[dict[str, Any]]) -> Figure:
     return drawing
 
 
-def _panel(axes: Axes, title: tuple[str, str], results: list[dict[str, Any]], strategies: list[str]) -> list[Point]:
+FRONTS = {"distilled": (INK, "-"), ALONE: (GREY, "--")}
+
+
+def _front_name(family: str) -> str:
+    return f"front: {FAMILIES[family]}"
+
+
+Named = tuple[str, float, float]  # model name, cost in the axis' unit, top-1 in percent
+
+
+def _panel(axes: Axes, title: str, found: list[Point], cost: str, methods: list[str]) -> list[Named]:
     """Draw one panel; returns the points that want their model's name beside them."""
-    teachers = _points(results, lambda result: result.get("teacher"))
-    alone = _points(results, lambda result: result.get("student" if result["strategy"] == "none" else "baseline"))
-    distilled = [result for result in results if result["strategy"] != "none"]
-    _dress(axes, title, teachers + alone + _points(distilled, lambda result: result["student"]))
-    _scatter(
-        axes, alone, 0, label=ALONE, marker="o", s=52, facecolors="white", edgecolors=GREY, linewidths=1.5, zorder=3
-    )
+    axis, unit = AXES[cost]
+    named = [(point.name, point.costs[cost] / unit, 100 * point.top1) for point in found]
+    ends = [
+        100 * end for point in found for end in (point.top1, point.low, point.high, point.baseline) if end is not None
+    ]
+    _dress(axes, title, axis, [x for _, x, _ in named], ends)
+    for family, (colour, style) in FRONTS.items():
+        if steps := [(x / unit, 100 * top1) for x, top1 in front(found, family, cost)]:
+            look = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
+            axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=_front_name(family), **look)
     beside: dict[str, set[str]] = {}
-    for result in distilled:
-        beside.setdefault(result["student"]["name"], set()).add(method(result))
-    for result in distilled:
-        student, strategy = _point(result["student"]), method(result)
-        others = sorted(beside[student[0]])
-        step = min(10.0, 60 / len(others))
-        shift = step * (others.index(strategy) - (len(others) - 1) / 2)
-        place = strategies.index(strategy)
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        if result.get("baseline"):
-            _, x, y = _point(result["baseline"])
-            axes.plot(
-                [x, student[1]], [y, student[2]], color=LINE, linewidth=1.2, zorder=2, transform=_moved(axes, shift)
-            )
-            level = step * (len(others) - 1)
-            _scatter(
-                axes, [_point(result["baseline"])], 0, marker="_", s=level**2, color=LINE, linewidths=1.2, zorder=2
-            )
-        _scatter(axes, [student], shift, label=strategy, s=58, edgecolors="white", linewidths=0.8, zorder=4, **look)
-    _scatter(
-        axes, teachers, 0, label=TEACHER, marker="*", s=190, color=INK, edgecolors="white", linewidths=0.8, zorder=4
-    )
-    return teachers + _topmost(alone + _points(distilled, lambda result: result["student"]))
+    for point in found:
+        if point.family == "distilled":
+            beside.setdefault(point.name, set()).add(point.series)
+    for point, (_, x, y) in zip(found, named, strict=True):
+        moved = _moved(axes, _shift(point, sorted(beside.get(point.name, ()))))
+        if point.baseline is not None:
+            axes.plot([x, x], [100 * point.baseline, y], color=LINE, linewidth=1.2, zorder=2, transform=moved)
+        look = _look(point, methods)
+        if point.low is not None and point.high is not None:
+            ends = [100 * point.low, 100 * point.high]
+            axes.plot([x, x], ends, "_-", color=look["color"], linewidth=1, markersize=5, zorder=3, transform=moved)
+        look |= {"facecolors": "white", "edgecolors": look.pop("color")} if point.series == ALONE else {}
+        axes.scatter([x], [y], label=point.series, transform=moved, zorder=4, **look)
+    highest: dict[tuple[bool, str], Named] = {}
+    for point, name in sorted(zip(found, named, strict=True), key=lambda pair: pair[1][2]):
+        highest[point.series == TEACHER, point.name] = name
+    return list(highest.values())
+
+
+def _look(point: Point, methods: list[str]) -> dict[str, Any]:
+    if point.series == ALONE:
+        return {"color": GREY, "marker": "o", "s": 52, "linewidths": 1.5}
+    if point.series == TEACHER:
+        return {"color": INK, "marker": "*", "s": 190, "edgecolors": "white", "linewidths": 0.8}
+    place = methods.index(point.series)
+    look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    return look | {"s": 58, "edgecolors": "white", "linewidths": 0.8}
+
+
+def _shift(point: Point, beside: list[str]) -> float:
+    """How far to move a method's point sideways on paper, so that those of one student stand side by side."""
+    if point.series not in beside:
+        return 0
+    return min(10.0, 60 / len(beside)) * (beside.index(point.series) - (len(beside) - 1) / 2)
 
 
 def _moved(axes: Axes, shift: float) -> Transform:
-    """Data coordinates moved sideways on paper: strategies of one student stand side by side, their data stays true."""
+    """Data coordinates moved sideways on paper: what is drawn moves, its data stays true."""
     from matplotlib.transforms import ScaledTranslation
 
     return axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def _point(model: dict[str, Any]) -> Point:
-    return model["name"], model["parameters"] / MILLION, 100 * model["top1"]
-
-
-def _points(results: list[dict[str, Any]], role: Callable[[dict[str, Any]], dict[str, Any] | None]) -> list[Point]:
-    """The points of one role, each once though many runs share a teacher or a baseline."""
-    return list(dict.fromkeys(_point(model) for result in results if (model := role(result))))
-
-
-def _topmost(points: Iterable[Point]) -> list[Point]:
-    best: dict[str, Point] = {}
-    for point in points:
-        if point[0] not in best or point[2] > best[point[0]][2]:
-            best[point[0]] = point
-    return list(best.values())
-
-
-def _scatter(axes: Axes, points: list[Point], shift: float, **look: Any) -> None:
-    if points:
-        axes.scatter([x for _, x, _ in points], [y for _, _, y in points], transform=_moved(axes, shift), **look)
-
-
-def _dress(axes: Axes, title: tuple[str, str], points: list[Point]) -> None:
+def _dress(axes: Axes, title: str, axis: str, xs: list[float], ys: list[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_xscale("log")
-    low, high = min(x for _, x, _ in points), max(x for _, x, _ in points)
-    axes.set_xlim(low / 1.9, high * 1.9)
-    low, high = min(y for *_, y in points), max(y for *_, y in points)
-    margin = max(0.12 * (high - low), 0.4)
-    axes.set_ylim(low - margin, high + 1.3 * margin)
+    axes.set_xlim(min(xs) / 1.9, max(xs) * 1.9)
+    margin = max(0.12 * (max(ys) - min(ys)), 0.4)
+    axes.set_ylim(min(ys) - margin, max(ys) + 1.3 * margin)
     # Within a decade or so, 1-2-5 steps; powers of ten alone would leave a narrow axis with one number or none.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -177,14 +187,12 @@ def _dress(axes: Axes, title: tuple[str, str], points: list[Point]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#BBBBBB")
-    axes.set_xlabel("parameters, millions (log)", color=INK)
+    axes.set_xlabel(f"{axis} (log)", color=INK)
     axes.set_ylabel("top-1 on test, %", color=INK)
-    data, protocol = title
-    name = data if protocol == "standard" else f"{data}, protocol {protocol}"
-    axes.set_title(name, loc="left", fontweight="bold", color=INK)
+    axes.set_title(title, loc="left", fontweight="bold", color=INK)
 
 
-def _place_labels(axes: Axes, points: list[Point]) -> None:
+def _place_labels(axes: Axes, points: list[Named]) -> None:
     """Write each name at the first place around its point that is free; if none is, at the one that hides least."""
     from matplotlib.transforms import Bbox
 
@@ -195,7 +203,8 @@ def _place_labels(axes: Axes, points: list[Point]) -> None:
         for points_drawn in axes.collections
         for x, y in points_drawn.get_offset_transform().transform(points_drawn.get_offsets())
     ]
-    marks += [Bbox(line.get_transform().transform(line.get_xydata())).padded(dot) for line in axes.lines]
+    for line in axes.lines:  # a front has any number of points
+        marks += [Bbox(ends).padded(dot) for ends in pairwise(line.get_transform().transform(line.get_xydata()))]
     names: list[Bbox] = []
     for name, x, y in sorted(points, key=lambda point: -point[2]):
         choices = []

@@ -12,7 +12,7 @@ from distillab.tracking.table import NOTHING
 
 
 def provenance(groups: list[Group]) -> Section:
-    """For each run where it came from and how to make it again; beside it the numbers in which the configs differ."""
+    """For each run where it came from and how to make it again; below, in what the configs differ and what they share."""
     results = [result for group in groups for result in group.row.results]
     packages = list(dict.fromkeys(name for result in results for name in result.get("versions") or {}))
     headings = ["run", "method", "student", "seeds", "made", "command to make it again", *packages]
@@ -38,8 +38,11 @@ def provenance(groups: list[Group]) -> Section:
             for row, config in zip(rows, configs, strict=True)
         ]
         tables.append(table(["run", *differing], shown))
-    about = "Below the runs, those values of their configs that are not the same in all of them."
-    return section("provenance", "Where the numbers come from", about, (), [view(tables=tables)], detail=True)
+    common = {key: configs[0].get(key, NOTHING) for key in keys if key not in differing}
+    if common:
+        tables.append(table(("setting of all runs", "value"), [[key, str(value)] for key, value in common.items()]))
+    about = "Below the runs, those values of their configs that are not the same in all of them; then those that are."
+    return section("provenance", "Where the numbers come from", about, (), [view(tables=tables)])
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

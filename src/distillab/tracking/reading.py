@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,28 @@ def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
         return kept, []
     which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
     return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"]
+
+
+# What wrong types, missing keys and non-finite numbers raise; anything else is a fault of the reader's own.
+MALFORMED = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError)
+
+
+def usable(results: list[Result], use: Callable[[list[Result]], Any]) -> tuple[list[Result], list[str]]:
+    """The results that can be used together, and a line for each other one: edited by hand, or of another version."""
+    try:
+        use(results)
+        return results, []
+    except MALFORMED:
+        kept, broken = [], []
+        for result in results:
+            try:
+                use([*kept, result])
+                kept.append(result)
+            except MALFORMED as error:
+                what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                where = f"{result['name']}/{result['config_hash']}/result.json"
+                broken.append(f"{where} is left out: its contents have not the form that this version reads ({what})")
+        return kept, broken
 
 
 def _complaint(result: Any) -> str | None:

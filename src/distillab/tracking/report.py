@@ -8,8 +8,10 @@ from typing import Any
 
 from distillab.errors import UserError
 from distillab.files import replacing, writable
-from distillab.tracking.groups import headline, leaderboard, ranked, write_csv
-from distillab.tracking.reading import load_all, rankable
+from distillab.tracking.chart_points import COSTS
+from distillab.tracking.group_table import leaderboard, write_csv
+from distillab.tracking.groups import headline, ranked
+from distillab.tracking.reading import load_all, rankable, usable
 from distillab.tracking.sections import sections
 
 Result = dict[str, Any]
@@ -17,7 +19,7 @@ Page = dict[str, Any]
 
 
 def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
-    """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plot `accuracy_vs_parameters`.
+    """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
 
     Args:
         runs: the folder with the runs, `<name>/<hash>/result.json` below it.
@@ -30,7 +32,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     Raises:
         UserError: no result can be read, or a file cannot be written.
     """
-    from distillab.tracking.plots import accuracy_against_parameters  # matplotlib takes its time
+    from distillab.tracking.plots import accuracy_plot  # matplotlib takes its time
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(
@@ -45,64 +47,43 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         results, left_out = load_all(runs)
         results, trials = rankable(results)
         left_out += trials
-    results, broken = _showable(results)
+    results, broken = usable(results, _check)
     left_out += [f"{runs}/{line}" for line in broken]
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(
             f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
         )
-    page = _page(results, left_out)
+    page = _page(results, left_out, runs)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
         write_csv(ranked(results), out.with_suffix(".csv"))
-        accuracy_against_parameters(results, out.parent / "accuracy_vs_parameters.png")
+        for cost in COSTS:
+            accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out
 
 
-def _page(results: list[Result], left_out: list[str]) -> Page:
+def _page(results: list[Result], left_out: list[str], runs: Path | None = None) -> Page:
     """Everything that the page shows, as plain data."""
     groups = ranked(results)
-    runs, data = len(results), sorted({group.row.data for group in groups})
+    many, data = len(results), sorted({group.row.data for group in groups})
     methods = sorted({group.row.method for group in groups if not group.row.alone})
     compared = f"{', '.join(methods)} on {', '.join(data)}" if methods else f"students alone on {', '.join(data)}"
     return {
-        "summary": f"{runs} run{'s' if runs != 1 else ''}: {compared}.",
+        "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
         "headline": headline(groups),
         "leaderboard": leaderboard(groups),
-        "sections": sections(groups),
+        "sections": sections(groups, runs),
         "left_out": left_out,
         "newest": max(result["created"] for result in results)[:10],
     }
 
 
-def _showable(results: list[Result]) -> tuple[list[Result], list[str]]:
-    """The results that a page can be made of, and a line for each other one: edited by hand, or of another version."""
-    try:
-        _check(results)
-        return results, []
-    except _MALFORMED:
-        shown, broken = [], []
-        for result in results:
-            try:
-                _check([result])
-                shown.append(result)
-            except _MALFORMED as error:
-                what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                where = f"{result['name']}/{result['config_hash']}/result.json"
-                broken.append(f"{where} is left out: its contents have not the form that this version reads ({what})")
-        return shown, broken
-
-
 def _check(results: list[Result]) -> None:
     """Raise what a page of these results would."""
     json.dumps(_page(results, []), allow_nan=False)  # browsers refuse NaN
-
-
-# What wrong types, missing keys and non-finite numbers raise; anything else is a fault of the report's own.
-_MALFORMED = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError)
 
 
 def _html(page: Page) -> str:
@@ -117,22 +98,29 @@ def _html(page: Page) -> str:
 
 
 def markdown(page: Page) -> str:
-    """The page's sentences and tables; those too long to read stay in the HTML and the CSV."""
+    """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
     parts = ["# Distillation report", page["summary"], _bullets(page["headline"]), "## Leaderboard"]
     for ranking in page["leaderboard"]:
         parts += [f"### {ranking['title']}", _table(ranking)]
     parts += ["Gain: points of top-1 over the same student, seed and schedule trained without a teacher.", PLOT]
     for section in page["sections"]:
-        told = [view for view in section["views"] if view["text"] or (view["tables"] and not section["detail"])]
+        told = [view for view in section["views"] if view["text"] or view["tables"]]
         if told:
             parts += [f"## {section['title']}", section["text"]]
         for view in told:
             parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
             parts += [_bullets(view["text"])] if view["text"] else []
-            parts += [] if section["detail"] else map(_table, view["tables"])
+            parts += (
+                [_elsewhere(view["tables"])] if section["detail"] and view["tables"] else map(_table, view["tables"])
+            )
     if page["left_out"]:
         parts += ["## Left out", _bullets(page["left_out"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _elsewhere(tables: list[dict[str, Any]]) -> str:
+    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in tables)
+    return f"The HTML page has the table{'s' * (len(tables) > 1)}: {sizes}."
 
 
 PLOT = "![Top-1 against deployed parameters](accuracy_vs_parameters.png)"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from distillab.evaluation.statistics import mean_interval
-from distillab.tracking import charts
-from distillab.tracking.comparison import Pair, against_each_other
-from distillab.tracking.groups import Group, by_ranking, mean, place
+from distillab.tracking import chart_points, charts
+from distillab.tracking.gains import Gain
+from distillab.tracking.group_table import p_value
+from distillab.tracking.groups import Group, by_ranking, mean
+from distillab.tracking.pairs import against_each_other
 from distillab.tracking.parts import Section, section, table, view
 from distillab.tracking.provenance import provenance
 from distillab.tracking.table import FIGURES, NOTHING, decimals, percent, points
@@ -18,12 +21,12 @@ ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"
 AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
 
 
-def sections(groups: list[Group]) -> list[Section]:
-    """All sections that some run has data for, in the order in which they are read."""
+def sections(groups: list[Group], runs: Path | None = None) -> list[Section]:
+    """All sections that some run below `runs` has data for, in the order in which they are read."""
     methods = sorted({group.row.method for group in groups if not group.row.alone})
     made = (
         accuracy(groups, methods),
-        pairs(groups),
+        pairs(groups, runs),
         learning(groups, methods),
         limits(groups),
         cost(groups),
@@ -37,9 +40,9 @@ def accuracy(groups: list[Group], methods: list[str]) -> Section:
     """Top-1 against each cost, with the fronts."""
     views = []
     for ranking, members in by_ranking(groups).items():
-        points_ = _points(members)
+        models = chart_points.points(members)
         for key, name in AXES.items():
-            if chart := charts.accuracy(points_, key, methods):
+            if chart := charts.accuracy(models, key, methods):
                 views.append(view([ranking, name], charts=[chart]))
     about = (
         "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
@@ -48,82 +51,55 @@ def accuracy(groups: list[Group], methods: list[str]) -> Section:
     return section("accuracy", "Accuracy against cost", about, ("data", "against"), views)
 
 
-def _points(groups: list[Group]) -> list[charts.Point]:
-    found = []
-    for group in groups:
-        row, costs = group.row, {key: group.mean("student", key) for key in charts.COSTS}
-        note = f"seeds {', '.join(map(str, row.seeds))}" + ("" if group.row.alone else f", taught by {row.teacher}")
-        series = charts.ALONE if group.row.alone else row.method
-        found.append(charts.Point(series, row.student, note, costs, row.mean, row.low, row.high))
-    has_own_row = {group.row.student for group in groups if group.row.alone}
-    # Many groups share a teacher and a baseline: each is one point, from all runs that measured it.
-    shared: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row, result in ((group.row, result) for group in groups for result in group.row.results):
-        for role, series in (("teacher", charts.TEACHER), ("baseline", charts.ALONE)):
-            entry = result.get(role)
-            if entry and not (role == "baseline" and entry["name"] in has_own_row):
-                lesson = (entry.get("epochs"), row.train, row.labels)
-                kept = lesson if role == "baseline" else entry["top1"]
-                shared.setdefault((series, entry["name"], entry["parameters"], kept), []).append(entry)
-    for (series, name, *_), entries in shared.items():
-        costs = {key: mean(entries, key) for key in charts.COSTS}
-        # Two methods on one seed share one trained baseline, which must not count twice.
-        trained = {entry.get("checkpoints", place): entry["top1"] for place, entry in enumerate(entries)}
-        top1 = statistics.fmean(trained.values())
-        found.append(charts.Point(series, name, "", costs, top1))
-    return found
-
-
 PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm)", "in words")
 
 
-def pairs(groups: list[Group]) -> Section:
-    """Every two methods on the same seeds."""
+def pairs(groups: list[Group], runs: Path | None = None) -> Section:
+    """Every two methods on the same seeds; of a single seed the best method against each other one."""
     views = []
     for ranking, members in by_ranking(groups).items():
-        found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family))
+        found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family), runs)
         rows = [
             [
-                pair.first.label,
-                pair.second.label,
+                *(", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second)),
                 pair.first.student,
-                [points(pair.difference), pair.difference],
-                *_tested(pair),
+                [points(pair.difference.mean), pair.difference.mean],
+                *_tested(pair.difference),
                 pair.words,
             ]
             for pair in found
-            if len(pair.seeds) > 1  # of one seed there is nothing to say, and many methods make many pairs
+            if len(pair.seeds) > 1 or pair.on_samples
         ]
         if rows:
             views.append(view([ranking], tables=[table(PAIRS, rows)]))
     about = (
-        "Paired t-tests on the seeds that both methods have, two at least, by Holm's correction over the pairs with one "
-        "teacher."
+        "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher. Where "
+        "that is one seed, the best method and each other one on the same test samples, as far as their runs are there."
     )
     return section("pairs", "Methods against each other", about, ("data",), views)
 
 
-def _tested(pair: Pair) -> list[list[Any]]:
-    """The interval and the p of a pair, as cells."""
-    if pair.low is None:
+def _tested(difference: Gain) -> list[list[Any]]:
+    """The interval and the p of a difference, as cells."""
+    if difference.low is None:
         return [[NOTHING, None], [NOTHING, None]]
-    p = pair.p_holm
-    shown = NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return [[f"{points(pair.low)} to {points(pair.high)}", pair.low], [shown, p]]
+    interval = f"{points(difference.low)} to {points(difference.high)}"
+    return [[interval, difference.low], [p_value(difference.p_holm), difference.p_holm]]
 
 
 def learning(groups: list[Group], methods: list[str]) -> Section:
     """Every metric of the curves over the epochs, student and baseline, one chart for each pair of networks."""
     lines: dict[tuple[str, str], dict[tuple[Any, ...], Any]] = {}
     for group in groups:
-        pair = f"{group.row.student}, {place(group)}"
+        pair = f"{group.row.student}, {group.row.place}"
         for result in group.row.results:
             for role, series in (
-                ("student", charts.ALONE if group.row.alone else group.row.method),
-                ("baseline", charts.ALONE),
+                ("student", chart_points.ALONE if group.row.alone else group.row.method),
+                ("baseline", chart_points.ALONE),
             ):
                 curve = (result.get(role) or {}).get("curves") or []
-                run = f"{series}{f', {group.row.changed}' if group.row.changed else ''}, seed {result['seeds'].get('seed')}"
+                told = (series, group.row.changed, *group.row.apart.values(), f"seed {result['seeds'].get('seed')}")
+                run = ", ".join(filter(None, told))
                 for metric in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
                     known = [epoch for epoch in curve if epoch.get(metric) is not None]
                     epochs, values = ([epoch[key] for epoch in known] for key in ("epoch", metric))
@@ -145,7 +121,7 @@ def limits(groups: list[Group]) -> Section:
             found = result.get("limits")
             if not found:
                 continue
-            run = f"{place(group)}: {group.label}, seed {result['seeds'].get('seed')}"
+            run = f"{group.row.place}: {group.label}, seed {result['seeds'].get('seed')}"
             parts = {"class": found.get("classes") or [], "difficulty": found.get("bins") or []}
             drawn = [charts.limits(rows, what) for what, rows in parts.items() if rows]
             tables = [_limits_table(rows, found.get("hurt") or []) for rows in parts.values() if rows]
@@ -227,7 +203,8 @@ def judgement(groups: list[Group]) -> Section:
             for role, named in ROLES.items():
                 entries = [result[role] for result in group.row.results if result.get(role)]
                 if any("calibration_error" in entry for entry in entries):
-                    name = group.label if role == "student" else f"{named}, {entries[0]['name']}"
+                    apart = [fact for key, fact in group.row.apart.items() if role == "baseline" and key != "teacher"]
+                    name = group.label if role == "student" else ", ".join((named, entries[0]["name"], *apart))
                     against = [entry.get("against_teacher") or {} for entry in entries]
                     cells = [_mean_cell(entries, key, form) for key, (_, form) in FIGURES.items()]
                     cells += [_mean_cell(against, key, form) for key, (_, form) in AGAINST.items()]

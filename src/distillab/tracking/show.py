@@ -10,18 +10,19 @@ from distillab import distributed
 from distillab.distributed import say
 from distillab.files import writable
 from distillab.tracking import leaderboard
-from distillab.tracking.reading import load_all, rankable
+from distillab.tracking.groups import ranked
+from distillab.tracking.reading import load_all, rankable, usable
 from distillab.tracking.table import final_table, further, verdict
 
 
 def refresh(runs: Path) -> None:
     """Draw the leaderboard and the plot again, over all runs so far."""
-    from distillab.tracking.plots import accuracy_against_parameters  # matplotlib takes its time
+    from distillab.tracking.plots import accuracy_plot  # matplotlib takes its time
 
     with writable(runs, "paths.runs=…"):
         leaderboard.update(runs)
-        if results := rankable(load_all(runs)[0])[0]:
-            accuracy_against_parameters(results, runs / "accuracy_vs_parameters.png")
+        if results := usable(rankable(load_all(runs)[0])[0], ranked)[0]:
+            accuracy_plot(results, runs / "accuracy_vs_parameters.png")
 
 
 def show(result: Mapping[str, Any], directory: Path) -> None:
