@@ -207,11 +207,10 @@ def test_what_a_term_finds_out_in_a_step_is_said_before_the_teacher_is_trained(t
 
 
 def test_trying_the_terms_out_leaves_nothing_behind(capsys, place, tmp_path):
-    """Neither in the networks nor in the random numbers nor on the screen; every scheme and phase can be tried."""
+    """Neither in the networks nor in the random numbers nor on the screen; phases, peers and mixtures can be tried."""
     paths = [f"paths.runs={tmp_path}", f"paths.store={place}/store"]
-    for words in (["strategy=crd"], ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]"], ["strategy=ft"],
-                  ["strategy=kd", "scheme=mutual"], ["strategy=kd", "scheme=ema"], ["strategy=kd", "scheme=self"],
-                  ["strategy=nd", "scheme=born_again"], ["strategy=kd", "data.labels=teacher"]):  # fmt: skip
+    for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
+                  ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
         cfg = OmegaConf.to_container(config.compose([*SMALL, *paths, *words]), resolve=True)
         cfg, data = with_members(cfg), config.build(cfg["data"], "data")
         data.prepare()
