@@ -38,6 +38,8 @@ class Case:
         extreme: True where the tensors are logits, tried at ±1e4.
         twice: False where the function documents that it cannot be differentiated twice.
         refuses_one: True where a batch of one gives a UserError.
+        gradient: where a part of the function is held constant, which finite differences do not know: a second way to
+            the gradient of the one student tensor, with the arguments of `reference`.
     """
 
     reference: Callable[..., float]
@@ -48,6 +50,7 @@ class Case:
     extreme: bool = False
     twice: bool = True
     refuses_one: bool = False
+    gradient: Callable[..., np.ndarray] | None = None
 
     def arguments(self, change: Callable[[Tensor], Tensor] = lambda x: x) -> dict[str, Any]:
         """All of them, the tensors of student and teacher changed."""
@@ -79,12 +82,17 @@ def check_value(function: Callable[..., Tensor], case: Case) -> None:
 
 
 def check_gradient(function: Callable[..., Tensor], case: Case) -> None:
-    """Gradient by finite differences, once and twice; none reaches the teacher, one reaches the student."""
+    """Gradient by finite differences, once and twice, or by hand; none reaches the teacher, one reaches the student."""
     arguments = case.arguments(lambda x: x.clone().requires_grad_())
     function(**arguments).backward()
     for tensor in _tensors(arguments, case.teacher):
         assert tensor.grad is None, "a gradient reaches the teacher"
     assert any(t.grad is not None and t.grad.abs().sum() > 0 for t in _tensors(arguments, case.student))
+    if case.gradient is not None:
+        (student,) = _tensors(arguments, case.student)
+        expected = case.gradient(**{k: _numpy(v) for k, v in arguments.items()})
+        assert np.allclose(student.grad.numpy(), expected, rtol=1e-8, atol=1e-12)
+        return
     arguments = case.arguments()
     students = _tensors(arguments, case.student)
     places = {id(t): i for i, t in enumerate(students)}

@@ -1,6 +1,7 @@
 """Writes into each loss the slips that its test file lists, and shows that a check fails: `python tests/mutations.py`.
 
-Only in memory. Writes docs/mutations.md; exits 1 if a slip survives, is not to be found exactly once, or if a function
+A test file lists `MUTATIONS` of functions, which its `CHECKS` must catch on its `CASES`, and may list `TERM_MUTATIONS` of
+classes, which the test in its `TERMS` must catch. Only in memory. Writes docs/mutations.md; exits 1 if a slip survives, is not to be found exactly once, or if a function
 has fewer than two.
 """
 
@@ -30,7 +31,7 @@ CHECKED = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """One slip: `old` in the source of the function's module becomes `new`."""
+    """One slip: `old` in the source of the module of the function (or class) becomes `new`."""
 
     function: str
     old: str
@@ -39,8 +40,12 @@ class Mutation:
     tests: ModuleType
 
     @property
+    def original(self):
+        return getattr(functional if self.function in functional.__all__ else self.tests, self.function)
+
+    @property
     def module(self):
-        return sys.modules[getattr(functional, self.function).__module__]
+        return sys.modules[self.original.__module__]
 
     @property
     def source(self):
@@ -51,17 +56,22 @@ class Mutation:
         return self.source.count(self.old)
 
     def written(self):
-        """The function as the slip makes it."""
+        """The function or class as the slip makes it."""
         mutant = ModuleType(self.module.__name__)
         exec(compile(self.source.replace(self.old, self.new), self.module.__file__, "exec"), mutant.__dict__)
         return getattr(mutant, self.function)
 
     def caught_by(self):
         """The checks that disagree, in words; a slip that cannot even run proves nothing of them."""
-        original, mutated = getattr(functional, self.function), self.written()
+        original, mutated = self.original, self.written()
         checked = getattr(self.tests, "COMPOSED", {}).get(self.function, mutated)
-        setattr(functional, self.function, mutated)
+        term = getattr(self.tests, "TERMS", {}).get(self.function)
+        places = (self.tests, self.module) if term else (functional,)
+        for place in places:
+            setattr(place, self.function, mutated)
         try:
+            if term:
+                return ["value by hand"] if disagrees(term) else []
             cases = self.tests.CASES[self.function]
             return [
                 CHECKED[check.__name__]
@@ -69,13 +79,14 @@ class Mutation:
                 if any(disagrees(check, checked, case) for case in cases)
             ]
         finally:
-            setattr(functional, self.function, original)
+            for place in places:
+                setattr(place, self.function, original)
 
 
-def disagrees(check, function, case):
+def disagrees(check, *arguments):
     """Whether the check fails by what it compares."""
     try:
-        check(function, case)
+        check(*arguments)
     except (AssertionError, GradcheckError):
         return True
     except Exception:
@@ -85,8 +96,10 @@ def disagrees(check, function, case):
 
 def mutations():
     """Those of all test files, by the functions' names."""
-    files = [importlib.import_module(path.stem) for path in sorted(HERE.glob("test_losses*.py"))]
-    found = [Mutation(*slip, file) for file in files for slip in file.MUTATIONS]
+    paths = [*sorted(HERE.glob("test_losses*.py")), HERE / "test_optim.py"]
+    files = [importlib.import_module(path.stem) for path in paths]
+    lists = ("MUTATIONS", "TERM_MUTATIONS")
+    found = [Mutation(*slip, file) for file in files for name in lists for slip in getattr(file, name, ())]
     return sorted(found, key=lambda mutation: mutation.function)
 
 
@@ -111,10 +124,11 @@ def page(found, caught):
     head = [
         "# Mutations",
         "",
-        "Every loss has a slip or several written into it, one at a time; each must make a check of its tests fail. "
+        "Every loss has a slip or several written into it, one at a time, and so have the terms that compose losses; each "
+        "must make a check of its tests fail. "
         "Made by `python tests/mutations.py`.",
         "",
-        "| function | slip | caught by |",
+        "| function or class | slip | caught by |",
         "| --- | --- | --- |",
     ]
     return "\n".join([*head, *rows]) + "\n"

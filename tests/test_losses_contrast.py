@@ -68,6 +68,16 @@ MUTATIONS = [
     ("crd_nce", "return -(log_positive", "return (log_positive", "a lost sign"),
     ("crd_nce", "negatives.shape[1] / n_data", "scores.shape[1] / n_data", "the positive among the negatives"),
 ]
+TERMS = {
+    "ReviewKD": lambda: test_reviewkd_is_one_hcl_for_each_stage_and_the_embedding(),
+    "SemCKD": lambda: test_semckd_weighs_pair_by_pair(),
+}
+TERM_MUTATIONS = [
+    ("ReviewKD", "torch.stack(losses).sum()", "torch.stack(losses).mean()", "a mean"),
+    ("ReviewKD", "hcl(fused, goal)", "F.mse_loss(fused, goal)", "no pools"),
+    ("SemCKD", "inner(queries, keys).softmax(-1)", "inner(queries, keys).softmax(1)", "shares of the student's stages"),
+    ("SemCKD", "(attention * errors).sum(-1)", "errors.mean(-1)", "no attention"),
+]
 EVERY_CASE = [(name, case, check) for name, cases in CASES.items() for case in cases for check in CHECKS]
 
 

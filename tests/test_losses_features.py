@@ -234,6 +234,10 @@ def test_refusals_speak():
         OFD().connect(student, student)
     with pytest.raises(UserError, match=r"strategy\.ft: .*needs a paraphraser.*strategy=ft"):
         Strategy.of({"ft": FactorTransfer()}).connect(student, student, 0)
+    point = ModelSpec("point", (Stage("layer1", 8, 1, 1),), 8, 10, "fc")
+    for pair in ((student, point), (point, student)):
+        with pytest.raises(UserError, match=r"strategy\.ft: a factor of one pixel.*point ends in layer1 \(8×1×1\)"):
+            Strategy.of(parts("ft")).connect(*pair, 0)
     with pytest.raises(UserError, match="rate must leave a channel"):
         Strategy.of(parts("ft") | {"paraphraser": parts("ft")["paraphraser"] | {"rate": 0.1}}).connect(
             student, student, 0

@@ -15,6 +15,7 @@ from distillab.config import conf_dir
 from distillab.data.batch import Batch
 from distillab.errors import UserError
 from distillab.evaluation.efficiency import measure, parameters
+from distillab.models.cifar_resnet import CifarResNet
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec, Stage
 from distillab.strategies.cat import ClassAttention
@@ -57,6 +58,16 @@ MUTATIONS = [
     ("class_attention", "if normalize else F.mse_loss(A_s, A_t)", "", "always normalised"),
     ("class_attention", "A_t.detach()", "A_t", "a gradient to the teacher"),
 ]
+TERMS = {
+    "SRRL": lambda: test_srrl_is_the_error_of_embedding_and_logits(small),
+    "SimKD": lambda: test_simkd_ships_projector_and_teachers_head(small),
+}
+TERM_MUTATIONS = [
+    ("SRRL", "F.linear(embedding, teacher.head.weight, teacher.head.bias)", "F.linear(embedding, teacher.head.weight)", "no bias"),
+    ("SRRL", "hint(embedding, teacher.embedding) +", "", "the logits alone"),
+    ("SimKD", "self.head(self.projector(features).mean((2, 3)))", "self.head(self.projector(features).amax((2, 3)))", "maxima"),
+    ("SimKD", "model.net.set_submodule(model.spec.head, ", "(model.spec.head, ", "the student's head shipped too"),
+]  # fmt: skip
 EVERY_CASE = [(name, case, check) for name, cases in CASES.items() for case in cases for check in CHECKS]
 
 
@@ -78,6 +89,12 @@ def test_shapes_that_differ_are_refused():
         functional.class_attention(draw(2, 3, 4, 4), draw(2, 4, 4, 4))
     with pytest.raises(UserError, match="resolution must be a whole number from 1, got 0"):
         functional.class_attention(draw(2, 3, 4, 4), draw(2, 3, 4, 4), resolution=0)
+
+
+def small(seed=0, depth=8):
+    """A network, for who has no fixture."""
+    torch.manual_seed(seed)
+    return CifarResNet(depth, num_classes=10, in_channels=1)
 
 
 def distillation(name, network, teacher=None):

@@ -51,6 +51,15 @@ def wsld_row(s, t, y, temperature):
     return temperature**2 * (1 - math.exp(-ratio)) * -sum(p * np.log(q))
 
 
+def wsld_gradient(s, t, y, temperature):
+    """With the weight of each sample held constant."""
+    rows = []
+    for one, other, label in zip(s, t, y, strict=True):
+        weight = 1 - math.exp(math.log(softmax(one)[label]) / (-math.log(softmax(other)[label]) + 1e-7))
+        rows.append(temperature * weight * (softmax(one / temperature) - softmax(other / temperature)))
+    return np.stack(rows) / len(s)
+
+
 def ttm_row(s, t, gamma, weighted=False):
     power = softmax(t) ** gamma
     return kl(power / power.sum(), softmax(s)) * (power.sum() if weighted else 1)
@@ -93,7 +102,8 @@ CASES = {
         {"alpha": 3.0, "beta": 0.5, "temperature": 1.0},
     ),
     "nkd": cases(mean_of_rows(nkd_row), {"gamma": 1.5, "temperature": 1.0}, {"gamma": 3.5, "temperature": 3.0}),
-    "wsld": cases(mean_of_rows(wsld_row), {"temperature": 2.0}, logits=SURE),
+    "wsld": cases(mean_of_rows(wsld_row), {"temperature": 2.0}, logits=SURE)
+    + cases(mean_of_rows(wsld_row), {"temperature": 2.0}, gradient=wsld_gradient),  # weights far from 1
     "ttm": cases(mean_of_rows(ttm_row), {"gamma": 0.3}, {"gamma": 1.0}, labels=False),
     "wttm": cases(
         lambda s, t, gamma: mean_of_rows(ttm_row)(s, t, gamma=gamma, weighted=True), {"gamma": 0.3}, labels=False
@@ -127,6 +137,7 @@ MUTATIONS = [
     ("nkd", "(others(t, y) / temperature).softmax(-1)", "others((t / temperature).softmax(-1), y)", "not renormalised"),
     ("wsld", "temperature**2 * weights", "weights", "T² dropped"),
     ("wsld", "student_ce / (teacher_ce", "teacher_ce / (student_ce", "the ratio turned round"),
+    ("wsld", "s.detach(), t)", "s, t)", "a gradient through the weights"),
     ("wsld", "-torch.expm1(", "torch.exp(", "1 − dropped"),
     (
         "ttm",

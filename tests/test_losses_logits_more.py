@@ -107,6 +107,17 @@ MUTATIONS = [
     ("abkd", "alpha / total * p + beta / total * q", "p / alpha + q / beta", "1/α and 1/β for the shares"),
     ("abkd", "- mixed).sum(-1)", "- mixed).mean(-1)", "mean over classes"),
 ]  # fmt: skip
+TERMS = {"CurriculumKD": lambda: test_the_learned_temperature_climbs_what_the_student_descends()}
+TERM_MUTATIONS = [
+    (
+        "CurriculumKD",
+        "(1 + self.strength) * self.theta.detach() - self.strength * self.theta",
+        "self.theta",
+        "not reversed",
+    ),
+    ("CurriculumKD", "0.5 * (1 - math.cos(math.pi * risen))", "risen", "a straight ramp"),
+    ("CurriculumKD", "(self.highest - self.lowest)", "self.highest", "highest above lowest, not above 0"),
+]
 EVERY_CASE = [(name, case, check) for name, cases in CASES.items() for case in cases for check in CHECKS]
 
 

@@ -116,6 +116,8 @@ MUTATIONS = [
         "(anchors[:, None] - e).square().sum(-1)",
         "squares",
     ),
+    ("rkd_distance", "e_t.detach())\n    if", "e_t)\n    if", "a gradient to the teacher"),
+    ("rkd_angle", "e_t.detach())\n\n    def", "e_t)\n\n    def", "a gradient to the teacher"),
     ("rkd_angle", "/ len(e_s) ** 3", "/ len(e_s) ** 2", "over N², not N³"),
     ("rkd_angle", "unit(e - anchors[:, None])", "e - anchors[:, None]", "no cosines: inner products"),
 ]

@@ -70,6 +70,7 @@ CASES = {
 MUTATIONS = [
     ("fsp", "/ top.shape[2]", "", "summed over pixels"),
     ("fsp", "top_t.detach()", "top_t", "a gradient to the teacher"),
+    ("kdsvd", "F_t.detach()", "F_t", "a gradient to the teacher"),
     ("kdsvd", "square() / 8", "square() / 4", "the kernel's width"),
     ("kdsvd", "square().sum() / len(relation_s)", "square().mean()", "mean over channel pairs"),
     ("kdsvd", "CANDIDATES = 4", "CANDIDATES = 1", "no choice of vector"),

@@ -102,6 +102,8 @@ MUTATIONS = [
     ("wkd", "mean_weight * mean.square() + deviation", "mean.square() + mean_weight * deviation", "the weight astray"),
     ("wkd", ".sum(1).mean()", ".mean()", "mean over channels"),
     ("wkd", "F_s.var((2, 3))", "F_s.var((2, 3), unbiased=False)", "biased variance"),
+    ("wkd", "F_t.detach()", "F_t", "a gradient to the teacher"),
+    ("nd", "e_t=e_t.detach()", "e_t=e_t", "a gradient to the teacher"),
     ("nd", "(1 - along", "(1 + along", "a lost sign"),
     ("nd", "torch.maximum(", "torch.minimum(", "the shorter norm"),
     ("nd", "for e in (e_s, e_t)))", "for e in (e_s.detach(), e_t)))", "the student's norm detached"),

@@ -74,6 +74,7 @@ MUTATIONS = [
         "the share goes to the student",
     ),
     ("skew_kl", "math.log1p(-share)", "math.log(share)", "no mixture"),
+    *((name, "t.detach()", "t", "a gradient to the teacher") for name in ("jsd", "skew_kl", "tvd")),
     ("tvd", "temperature**2 * 0.5 *", "temperature**2 *", "the half"),
     ("tvd", "temperature**2 * 0.5 *", "0.5 *", "T² dropped"),
 ]

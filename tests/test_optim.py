@@ -13,6 +13,18 @@ from distillab.dot import DOT
 from distillab.errors import UserError
 from distillab.optim import Recipe, make_optimizer
 
+TERMS = {"DOT": lambda: test_two_steps_by_hand(2)}
+TERM_MUTATIONS = [
+    (
+        "DOT",
+        "momentum - delta).add_(of_task)",
+        "momentum + delta).add_(of_task)",
+        "the task's momentum lasts longer too",
+    ),
+    ("DOT", "parameter.grad - of_task", "parameter.grad", "the task's gradient twice"),
+    ("DOT", "gradient if before is None else before + gradient", "gradient", "the last of several batches alone"),
+    ("DOT", 'alpha=group["weight_decay"]', "alpha=0", "no weight decay"),
+]
 DOT_RECIPE = {"optimizer": "dot", "lr": 0.05, "weight_decay": 1e-2}
 
 

@@ -114,7 +114,18 @@ class FactorTransfer(Term):
         super().__init__(weight)
 
     def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
-        """Note the width of the student's last map."""
+        """Note the width of the student's last map.
+
+        Raises:
+            UserError: a last map of one pixel, whose normalised factor is the same for every image.
+        """
+        for role, spec in (("student", student), ("teacher", teacher)):
+            last = spec.stages[-1]
+            if last.height * last.width < 2:
+                raise UserError(
+                    f"a factor of one pixel says nothing, and {spec.name} ends in {last}; name other stages with "
+                    f"{role}.stages=[…], or choose strategy=pkt, which reads the embedding"
+                )
         self.width = student.stages[-1].channels
 
     def join(self, terms: Mapping[str, Term]) -> None:
