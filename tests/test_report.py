@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,15 +14,8 @@ from made_study import COST, LIMITS, full, study
 from scipy import stats
 
 from distillab.errors import UserError
-from distillab.tracking import charts
-from distillab.tracking.chart_points import points
 from distillab.tracking.front import non_dominated
-from distillab.tracking.groups import headline, ranked
-from distillab.tracking.provenance import provenance
 from distillab.tracking.report import write_report
-from distillab.tracking.result import command
-from distillab.tracking.sections import pairs
-from distillab.tracking.sections import sections as all_sections
 
 NASTY = "</script><b>x</b>"
 
@@ -140,13 +132,6 @@ def test_curves_limits_judgement_and_provenance_show_the_runs_numbers(written):
     assert len(runs["rows"]) == 11 and {"seed", "student.name"} <= set(differing["headings"])
 
 
-def test_provenance_tells_what_all_runs_share_beside_what_they_do_not():
-    (view,) = provenance(ranked([full("kd", 0.95, seed) for seed in (0, 1)]))["views"]
-    _, differing, common = view["tables"]
-    assert differing["headings"] == ["run", "seed"]
-    assert common["rows"] == [["strategy.kd.weight", "1.0"], ["student.name", "resnet8"], ["recipe.epochs", "8"]]
-
-
 def test_markdown_and_csv_carry_the_same_figures(written):
     text = written.with_suffix(".md").read_text(encoding="utf-8")
     assert "96.10 ± 0.14" in text and "Distillation hurts at cat." in text
@@ -230,82 +215,3 @@ def test_front_keeps_what_nothing_else_beats():
     points = [(1, 0.5), (1, 0.6), (2, 0.6), (2, 0.9), (3, 0.8), (4, 0.9), (5, 0.95), (5, 0.95)]
     assert non_dominated(points) == [False, True, False, True, False, False, True, True]
     assert non_dominated([]) == []
-
-
-def test_pairs_say_interval_and_p_and_leave_single_seeds_out():
-    reached = {"kd": (0.95, 0.955, 0.952), "hint": (0.93, 0.94, 0.931), "dkd": (0.96,)}
-    results = [full(name, top1, seed) for name, tops in reached.items() for seed, top1 in enumerate(tops)]
-    (row,) = pairs(ranked(results))["views"][0]["tables"][0]["rows"]
-    known = stats.ttest_rel(reached["kd"], reached["hint"])
-    low, high = known.confidence_interval()
-    assert row[:2] == ["kd", "hint"] and row[4][0] == f"{100 * low:+.2f} to {100 * high:+.2f}"
-    assert row[5] == [f"{known.pvalue:.3f}", pytest.approx(known.pvalue)], "the other two pairs have no p to correct by"
-
-
-def taught_by(teacher, top1, **changes):
-    result = full("kd", top1, 0, baseline=0.93, **changes)
-    result["teacher"] = {**result["teacher"], "name": teacher}
-    result["config"] |= {"teacher": {"name": teacher}}
-    return result
-
-
-def test_two_teachers_are_told_apart_everywhere():
-    groups = ranked([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
-    labels = [f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")]
-    assert [group.label for group in groups] == labels
-    made_of = {section["id"]: section["views"] for section in all_sections(groups)}
-    assert [view["key"][0].split(": ")[1] for view in made_of["limits"]] == [f"{label}, seed 0" for label in labels]
-    assert made_of["cost"][0]["charts"][0]["data"][0]["y"] == labels
-    assert [row[0] for row in made_of["cost"][0]["tables"][0]["rows"]] == labels
-    assert [line.split(":")[0] for line in headline(groups)] == [
-        f"resnet8 on digits, protocol standard, taught by {name}" for name in ("resnet20", "resnet56")
-    ]
-
-
-def test_each_share_of_labels_has_its_sentence():
-    results = [full("kd", 0.9 + share / 20, 0) for share in (0.01, 0.1, 1.0)]
-    for result, share in zip(results, (0.01, 0.1, 1.0), strict=True):
-        result["config"] |= {"data": {"labelled": share}}
-    said = [line.split(":")[0].split(", ")[-1] for line in headline(ranked(results))]
-    assert said == ["all labels", "data.labelled=0.1", "data.labelled=0.01"]
-
-
-def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
-    short, long = full("none", 0.9, 0), full("kd", 0.95, 0, baseline=0.94)
-    long["config"] |= {"recipe": {"epochs": 16}}
-    long["baseline"] |= {"epochs": 16}
-    alone = [point.top1 for point in points(ranked([short, long])) if point.series == "student alone"]
-    assert sorted(alone) == [0.9, 0.94]
-
-
-def test_chart_without_costs_is_none():
-    assert charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, 0.9)], "latency_ms", ["kd"]) is None
-
-
-def test_command_of_a_cell_is_the_cell_alone():
-    cell = {"command": "python train.py -m seed=0,1", "overrides": ["strategy=[kd,hint]", "seed=1"]}
-    assert command(cell) == "python train.py 'strategy=[kd,hint]' seed=1"
-    trial = {"command": "", "overrides": ["sweep=tune", "recipe.lr=0.05", "hydra.sweeper.trials=3", "launcher=joblib"]}
-    assert command(trial) == "python train.py sweep=tune recipe.lr=0.05 hydra.mode=RUN"
-    assert command({"command": "python train.py", "overrides": []}) == "python train.py"
-    for flag in ("--config-dir my_conf", "--config-dir=my_conf", "-cd my_conf"):
-        own = {"command": f"python train.py {flag} strategy=mine 'name=it''s'", "overrides": ["strategy=mine"]}
-        assert command(own) == f"python train.py {flag} strategy=mine"
-    assert command({"command": "python train.py name=it's", "overrides": ["seed=1"]}) == "python train.py seed=1"
-
-
-@pytest.mark.parametrize(
-    "study", sorted(path.stem for path in (Path(__file__).parents[1] / "conf/sweep").glob("*.yaml"))
-)
-def test_command_of_a_cell_composes_what_the_cell_was(study):
-    """The file of a study sets numbers for all of its cells: without it, another run would come out."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    def composed(words):
-        with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
-            return OmegaConf.to_container(compose("train", words))
-
-    cell = [f"sweep={study}", "strategy=hint", "seed=1"]
-    again = shlex.split(command({"overrides": cell}))[2:]
-    assert "hydra.mode=RUN" in again and composed(again) == composed(cell)
