@@ -61,18 +61,21 @@ def test_hours_by_counting_every_forward_pass():
 
 def test_what_one_machine_needs():
     """A GPU that trains 1,000 images a second, ten of them in a machine."""
-    made = Scale(peak_tflops=6, utilisation=1, student_gmacs=1, gpus_per_node=10, file_kb=100, network_gbit=8)
+    made = Scale(
+        peak_tflops=6, utilisation=1, student_gmacs=1, gpus_per_node=10, file_kb=100, network_gbit=8, memory_gb=64
+    )
     assert made.student_rate == pytest.approx(1000)
     loads = made.loads(0.002, made.layouts["float16"])
     assert loads["cores"] == pytest.approx((20, 160)) and loads["images"] == pytest.approx((1, 1))
     assert loads["answers"] == pytest.approx((0.02, 1))
+    assert loads["memory"] == pytest.approx((10 * (1_281_167 * 2000 + 160_145) / 1e9, 64))  # a view in each process
     assert loads["limit"] == pytest.approx((300 * (1_281_167 * 2000 + 160_145) / 1e9, 8))
 
 
 def test_the_worst_stands_first(page):
     table = page.split("## What breaks first\n\n")[1].split("\n\n")[0].splitlines()[2:]
     used = [float(line.split("|")[4].strip(" %").replace(",", "")) for line in table]
-    assert len(used) == 6 and used == sorted(used, reverse=True)
+    assert len(used) == 8 and used == sorted(used, reverse=True)
 
 
 def test_as_many_views_fit_as_the_page_says(page, tmp_path):

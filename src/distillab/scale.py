@@ -33,7 +33,7 @@ class Scale:
         teacher_gmacs, student_gmacs: billions of multiply-adds of one image's forward pass, 224×224.
         peak_tflops, utilisation: of one GPU.
         gpus_per_node, cores_per_gpu: of one machine.
-        network_gbit: of one machine's network card.
+        network_gbit, memory_gb: of one machine: its network card, and its memory.
         file_kb: mean size of a training JPEG.
 
     Raises:
@@ -52,6 +52,7 @@ class Scale:
     gpus_per_node: int = 8
     cores_per_gpu: int = 16
     network_gbit: float = 100.0
+    memory_gb: float = 512.0
     file_kb: float = 110.0
 
     def __post_init__(self) -> None:
@@ -105,6 +106,7 @@ class Scale:
             "cores": (rate * decode, self.gpus_per_node * self.cores_per_gpu),
             "images": (rate * self.file_kb / 1e6, network),
             "answers": (rate * layout.record.itemsize / 1e9, network),
+            "memory": (self.gpus_per_node * self.view_bytes(layout) / 1e9, self.memory_gb),
             "limit": (self.epochs * self.view_bytes(layout) / 1e9, default_limit()),
         }
 
@@ -155,8 +157,8 @@ def _constants(scale: Scale, measured: Mapping[str, Any]) -> str:
         ("share of it that convolutions reach", f"{100 * scale.utilisation:g} %", "assumed; not measured here"),
         ("teacher forward · student training, one GPU", f"{scale.teacher_rate:,.0f} · {scale.student_rate:,.0f} images/s",
          "computed from the three above"),
-        ("a machine", f"{scale.gpus_per_node} GPUs, {scale.cores_per_gpu} cores each, {scale.network_gbit:g} Gbit/s",
-         "assumed"),
+        ("a machine", f"{scale.gpus_per_node} GPUs, {scale.cores_per_gpu} cores each, {scale.network_gbit:g} Gbit/s, "
+         f"{scale.memory_gb:g} GB of memory", "assumed"),
         ("a training image's file", f"{scale.file_kb:g} kB", "assumed: about 140 GB for the whole set"),
         ("reading and cropping one image (a made-up JPEG of 500×375, 106 kB)", f"{1e3 * measured['decode']:.1f} ms of one core",
          f"measured: docs/scale.json, torch {measured['torch']}"),
@@ -218,6 +220,7 @@ def _figures(scale: Scale, measured: Mapping[str, Any]) -> dict[str, str]:
         "gpus": f"{scale.gpus}",
         "rewrite_wide": size(scale.gpus * wide),
         "rewrite_narrow": size(scale.gpus * narrow),
+        "held_wide": size(wide),
         "rounds": f"{rounds}",
         "alone": _hour(alone),
         "wall": _hour(rounds * alone),

@@ -7,6 +7,11 @@ RESOURCES = {
         "GB",
         "`cache.limit_gb`, `cache.top_k=8`, `data.views=8`",
     ),
+    "memory": (
+        "host memory: one view in every process that fills the cache",
+        "GB",
+        "`cache.top_k=8`, fewer GPUs while it is filled",
+    ),
     "cores": ("decoding: cores of one machine", "cores", "more cores, smaller files, or images decoded once"),
     "images": ("network card: image files", "GB/s", "a copy of the images on each machine's disk"),
     "answers": ("network card: the teacher's answers", "GB/s", "`cache.top_k=8`"),
@@ -29,6 +34,11 @@ time. Where a crop of the decoded square will do, the images can be decoded once
 
 **File system metadata.** A view is {shards} files; {files} for 300 views, which any file system holds. A run that fills the cache
 looks at all of them about once a minute to know the space that is taken; a run that only reads does not.
+
+**Host memory.** A process that fills the cache holds the whole view until it is written, at a checkpoint or when the next view
+begins: {held_wide} in float16, on every GPU of a machine, and twice that where a method reads a strong view too. What was
+not yet written when a process dies is computed again. A process that only reads maps the files, and shares them with the
+others of its machine.
 
 **Filling at once.** Runs that start together in an empty cache reach each epoch together, and each computes the same view:
 the cache saves nothing between them. Fill it with one run first. On many devices each process writes its share into
