@@ -4,6 +4,7 @@ import operator
 import subprocess
 import sys
 from functools import partial
+from multiprocessing import get_start_method
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,9 +77,12 @@ def test_the_student_is_compiled_as_a_fit_compiles_it(tmp_path, monkeypatch):
 def test_each_peak_is_that_of_one_process_and_its_workers():
     large, small = (partial(operator.mul, b"x", size) for size in (300_000_000, 1_000_000))
     asleep = "import time; x = b'x' * 200_000_000; time.sleep(0.4)"
-    worker = partial(subprocess.run, [sys.executable, "-c", asleep], check=True)
+    command = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    worker = partial(subprocess.run, [sys.executable, "-c", command, asleep], check=True)
     first, second, third = (peak_memory(work) for work in (large, small, worker))
     assert first - second == pytest.approx(299, abs=5) and third - second == pytest.approx(200, abs=25)
+    same = f"import multiprocessing; assert multiprocessing.get_start_method() == {get_start_method()!r}"
+    peak_memory(partial(exec, same))  # a loader's workers start there as they do here
 
 
 @pytest.mark.slow  # imports lightning once more

@@ -6,7 +6,7 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, get_start_method, set_start_method
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -28,15 +28,16 @@ def peak_memory(work: Callable[[], Any], preload: Sequence[str] = ()) -> float:
     context = get_context("forkserver")  # no copy of this process: neither its memory nor its threads
     context.set_forkserver_preload(["distillab.benchmark_memory", *preload])
     with ProcessPoolExecutor(1, mp_context=context) as pool:  # the processes of a Pool may not have workers
-        return pool.submit(_peak, work).result()
+        return pool.submit(_peak, work, get_start_method()).result()
 
 
-def _peak(work: Callable[[], Any]) -> float:
+def _peak(work: Callable[[], Any], start_method: str) -> float:
+    set_start_method(start_method, force=True)  # of workers: as where the work is timed
     done, workers = Event(), [0.0]
 
     def look() -> None:
         while not done.wait(EVERY):
-            workers.append(sum(_private(child) for child in _children()))
+            workers.append(sum(_private(child) for child in _descendants("self")))
 
     looking = Thread(target=look, daemon=True)
     looking.start()
@@ -52,14 +53,14 @@ def _peak(work: Callable[[], Any]) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6 + max(workers)
 
 
-def _children() -> list[str]:
-    found: list[str] = []
-    for file in Path("/proc/self/task").glob("*/children"):
+def _descendants(process: str) -> list[str]:
+    children: list[str] = []
+    for file in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            found += file.read_text().split()
+            children += file.read_text().split()
         except OSError:  # the thread has ended
             continue
-    return found
+    return children + [further for child in children for further in _descendants(child)]
 
 
 def _private(process: str) -> float:
