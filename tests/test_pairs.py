@@ -79,6 +79,19 @@ def test_a_teacher_sees_images_as_it_is_used_to():
     assert [s.height for s in other.spec.stages] == [2 * s.height for s in plain.spec.stages]
 
 
+@pytest.mark.parametrize("student", ["mobilenetv2", "shufflenetv2"])
+def test_heads_read_the_map_behind_the_last_stage(student):
+    """As in the papers of both methods, with no stage named by hand."""
+    module = Distillation(
+        model("student", student, {}, 0), model("teacher", "resnet8x4", {}, 1), strategy("cat", "sdd")
+    ).eval()  # so that the heads' logits are compared with those of the maps
+    batch = Batch([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
+    own = list(module.student.net.final.parameters())
+    for term, loss in module.losses(batch, ("cat", "sdd")).items():
+        gradients = torch.autograd.grad(loss, own, retain_graph=True)
+        assert torch.isfinite(loss) and sum(g.abs().sum() for g in gradients) > 0, term
+
+
 def spec(*sides):
     return ModelSpec("made", tuple(Stage(f"layer{i}", 8, side, side) for i, side in enumerate(sides)), 8, 10, "fc")
 
@@ -126,3 +139,25 @@ def test_a_model_without_maps_is_told_what_to_choose(name):
 
 def test_a_model_without_maps_learns_from_logits():
     Distillation(ImageModel(NoMaps(), SHAPE, "mlp"), model("teacher", "resnet8", {}, 1), strategy("kd"))
+
+
+class PooledFirst(torch.nn.Module):
+    """A 1×1 convolution behind the pooling, as in MobileNetV3: its map of one pixel is no last map."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer1 = torch.nn.Conv2d(3, 8, 3, stride=8)
+        self.pool, self.wide, self.fc = (
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Conv2d(8, 16, 1),
+            torch.nn.Linear(16, 10),
+        )
+
+    def forward(self, x):
+        return self.fc(self.wide(self.pool(self.layer1(x))).flatten(1))
+
+
+def test_a_map_behind_the_pooling_is_not_taken_for_the_last():
+    student = ImageModel(PooledFirst(), SHAPE, "pooled_first", stages=["layer1"])
+    with pytest.raises(UserError, match="the head of pooled_first does not read the mean of its last map"):
+        Distillation(student, model("teacher", "resnet8", {}, 1), strategy("cat"))

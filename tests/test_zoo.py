@@ -11,7 +11,7 @@ from distillab.errors import UserError
 from distillab.evaluation.efficiency import multiply_adds, parameters
 from distillab.models.layers import shuffle
 from distillab.models.role import build_model
-from distillab.models.taps import Taps
+from distillab.models.taps import MODEL_OUTPUTS, Taps
 from distillab.models.vgg import VGG
 from distillab.models.wide_resnet import WideResNet
 
@@ -77,11 +77,11 @@ def test_stages_and_head_are_named_and_read(name):
     with torch.no_grad():  # as after training: fresh statistics would hide a map from before the BatchNorm
         for norm in norms:
             norm.bias.uniform_(-0.5, 0.5)
-    read = Taps(model, {"logits", "stages", "preactivations", "norms", "embedding", "head"})(torch.rand(2, 3, 32, 32))
+    read = Taps(model, MODEL_OUTPUTS)(torch.rand(2, 3, 32, 32))
     assert torch.equal(read.head(read.embedding), read.logits)
-    assert (spec.stages[-1].channels == spec.embedding) == (name not in AHEAD)
-    if name not in AHEAD:
-        assert torch.allclose(read.stages[-1].mean((2, 3)), read.embedding, atol=1e-5)
+    assert spec.last_map.name == ("final" if name in AHEAD else spec.stages[-1].name)
+    assert torch.allclose(read.last_map.mean((2, 3)), read.embedding, atol=1e-5)
+    assert "final" not in spec.key() and "final" not in repr(spec)  # keys of stores and caches stay
     for after, before, norm in zip(read.stages, read.preactivations, read.norms, strict=True):
         assert after.shape == before.shape and (before < 0).any() and (before > 0).any()
         assert torch.equal(after, before if name in LINEAR else before.relu())

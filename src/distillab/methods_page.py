@@ -64,7 +64,8 @@ def page(docs: Path) -> str:
         "published for CIFAR-100; any of them is changed by its name, as in `strategy.kd.temperature=2`.",
         _table(COLUMNS, rows, RIGHT),
         FAMILIES,
-        "*Phases* are shares of the epochs, the terms that act in them, and → what they train. Times in percent "
+        "*Phases* are shares of the epochs, the terms that act in them, and → what they train; a term of another method "
+        "(`strategy=[ft,attention]`) acts in the last. Times in percent "
         "(*warmup*, *ramp*, *hold*, *cosine*) are shares of the epochs too, of 240 in the papers.",
         f"*Extra parameters* are those that a method trains beside the student (*shipped*: they, and what they need of the "
         f"teacher, are deployed with it), *published* is its top-1 on CIFAR-100, both for {TEACHER} → {STUDENT}. "
@@ -126,7 +127,8 @@ def _needs(strategy: Strategy) -> str:
     single = [f"{owner}'s {n}" for owner in ("student", "teacher") for n in dict.fromkeys(of[owner]) if n not in both]
     views = ["two views"] if any(term.views > 1 for term in terms) else []
     whole = ["whole batch"] if any(term.global_batch for term in terms) else []
-    return ", ".join([*both, *single, *dict.fromkeys(of["batch"]), *views, *whole]) or NOTHING
+    named = [name.replace("_", " ") for name in [*both, *single, *dict.fromkeys(of["batch"])]]
+    return ", ".join([*named, *views, *whole]) or NOTHING
 
 
 def _term(name: str, node: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -43,13 +44,28 @@ class Stage:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a connector needs to know of a model: stages by depth, embedding width, classes, path of the head."""
+    """What a connector needs to know of a model: stages by depth, embedding width, classes, path of the head.
+
+    Attributes:
+        final: the map behind the last stage that is pooled for the head; None where the last stage is that map, or
+            none is found.
+    """
 
     name: str
     stages: tuple[Stage, ...]
     embedding: int | None
     classes: int
     head: str | None
+    final: Stage | None = field(default=None, repr=False)
+
+    @property
+    def last_map(self) -> Stage:
+        """The deepest map: `final` where there is one, else the last stage."""
+        return self.final or self.stages[-1]
+
+    def key(self) -> dict[str, Any]:
+        """What a network that learned from the stages owes to them; `final` follows from the network itself."""
+        return {name: value for name, value in asdict(self).items() if name != "final"}
 
 
 def describe(
@@ -81,13 +97,10 @@ def describe(
             raise UserError(f'{name} has no stage "{path}"{did_you_mean(path, known)} (its maps: {", ".join(top)})')
     if head is not None and head not in last:
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
-    return ModelSpec(
-        name,
-        tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths),
-        math.prod(last[head].input[1:]) if head else None,
-        logits[1],
-        head,
-    )
+    found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
+    embedding = math.prod(last[head].input[1:]) if head else None
+    final = _guess_final(calls, found[-1], embedding, input_shape) if found else None
+    return ModelSpec(name, found, embedding, logits[1], head, final and Stage(final, *maps[final]))
 
 
 def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
@@ -128,6 +141,18 @@ def _guess_stages(calls: list[Call], input_shape: tuple[int, int, int]) -> list[
     if len(blocks) >= 4:
         return [blocks[(len(blocks) * quarter) // 4 - 1] for quarter in (1, 2, 3, 4)]
     return blocks or list(maps.values())
+
+
+def _guess_final(
+    calls: list[Call], stage: Stage, embedding: int | None, input_shape: tuple[int, int, int]
+) -> str | None:
+    """The outermost module behind the last stage whose map has its size (so it is not pooled) and the head's width."""
+    if stage.channels == embedding:
+        return None
+    end = max(i for i, call in enumerate(calls) if call.path == stage.name)
+    behind = [call for call in calls[end + 1 :] if call.path and len(call.output) == 4]
+    wide = [call.path for call in behind if _map_shape(call.output, input_shape) == (embedding, *stage.size)]
+    return wide[-1] if wide else None
 
 
 def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:

@@ -13,7 +13,7 @@ from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import Stage
 
-MODEL_OUTPUTS = ("logits", "stages", "preactivations", "norms", "embedding", "head")
+MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head")
 
 
 class Taps:
@@ -37,13 +37,15 @@ class Taps:
         self.stages = model.spec.stages
         modules = dict(model.net.named_modules())
         self.handles = []
-        if self.needs & {"stages", "preactivations"} and not self.stages:
+        if self.needs & {"stages", "last_map", "preactivations"} and not self.stages:
             raise UserError(
                 f"{model.spec.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]"
             )
         if "stages" in self.needs:
             for stage in self.stages:
                 self._after(modules[stage.name], stage.name)
+        if "last_map" in self.needs:
+            self._after(modules[model.spec.last_map.name], "last_map")
         if "preactivations" in self.needs:
             for stage in self.stages:
                 if stage.activation is None:
@@ -91,7 +93,8 @@ class Taps:
     def __call__(self, images: Tensor) -> SimpleNamespace:
         """Run the model on images (N, C, H, W); the namespace has what `needs` names, and nothing else.
 
-        `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `embedding` is (N, d),
+        `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
+        the head (the last stage, where no other is found), `embedding` is (N, d),
         `logits` (N, classes), `head` what turns the embedding into logits (its `weight` and `bias`), `norms` the BatchNorm before
         each stage's last activation (None where there is none).
 
@@ -104,6 +107,8 @@ class Taps:
             read.logits = logits
         if "stages" in self.needs:
             read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
+        if "last_map" in self.needs:
+            read.last_map = as_map(self.caught["last_map"], self.model.spec.last_map)
         if "preactivations" in self.needs:
             read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
             if not self.tried:

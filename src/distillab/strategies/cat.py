@@ -56,7 +56,7 @@ class ClassAttention(ReadByHead):
         UserError: a resolution out of its range, or a model whose head does not read the mean of its last map.
     """
 
-    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "stages", "head"))
+    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "last_map", "head"))
 
     def __init__(
         self, weight: float | Mapping[str, float] = 15.0, resolution: int = 2, normalize: bool = False
@@ -69,8 +69,8 @@ class ClassAttention(ReadByHead):
         """A scalar."""
         if not self.training:  # as in the trial before the first step, where no dropout comes between
             for spec, outputs in zip(self.specs, (student, teacher), strict=True):
-                logits = F.linear(outputs.stages[-1].mean((2, 3)), outputs.head.weight, outputs.head.bias)
+                logits = F.linear(outputs.last_map.mean((2, 3)), outputs.head.weight, outputs.head.bias)
                 check_same(logits, outputs.logits, spec)
         # The head's weights at every place; its bias is the same at all of them.
-        maps = (F.conv2d(outputs.stages[-1], outputs.head.weight[:, :, None, None]) for outputs in (student, teacher))
+        maps = (F.conv2d(outputs.last_map, outputs.head.weight[:, :, None, None]) for outputs in (student, teacher))
         return class_attention(*maps, self.resolution, self.normalize)

@@ -93,12 +93,12 @@ def equal_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]
 
 
 def head_reads_last_map(spec: ModelSpec) -> Stage:
-    """The deepest stage, if its channels are those that the head reads.
+    """The deepest map, if its channels are those that the head reads.
 
     Raises:
         UserError: they are not; says which override may help.
     """
-    stage = spec.stages[-1]
+    stage = spec.last_map
     if stage.channels != spec.embedding:
         raise refused_head(spec)
     return stage

@@ -17,7 +17,7 @@ from distillab.strategies.kd import kd_rows
 
 def cell_logits(outputs: SimpleNamespace | Outputs, grids: Sequence[int]) -> Tensor:
     """A model's own head on the mean of each cell of its last map: (N, cells, classes)."""
-    cells = [F.adaptive_avg_pool2d(outputs.stages[-1], grid).flatten(2) for grid in grids]
+    cells = [F.adaptive_avg_pool2d(outputs.last_map, grid).flatten(2) for grid in grids]
     # Not `head(…)`: a call would run the hooks that read the model.
     return F.linear(torch.cat(cells, 2).transpose(1, 2), outputs.head.weight, outputs.head.bias)
 
@@ -37,7 +37,7 @@ class ScaleDecoupledKD(ReadByHead):
         UserError: grids that are no whole numbers from 1, or a model whose head does not read the mean of its last map.
     """
 
-    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "stages", "head"))
+    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "last_map", "head"))
     needs += ("batch.labels",)
 
     def __init__(

@@ -62,7 +62,7 @@ class SimKD(Term):
         UserError: a factor out of its range, or a teacher whose head does not read the mean of its last map.
     """
 
-    needs = ("student.stages", "teacher.stages", "teacher.embedding")
+    needs = ("student.stages", "teacher.last_map", "teacher.embedding")
 
     def __init__(self, weight: float | Mapping[str, float] = 1.0, factor: int = 2) -> None:
         super().__init__(weight)
@@ -85,8 +85,8 @@ class SimKD(Term):
     def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
         """A scalar."""
         if not self.training:  # as in the trial before the first step
-            check_same(teacher.stages[-1].mean((2, 3)), teacher.embedding, self.teacher_spec)
-        return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.stages[-1]))
+            check_same(teacher.last_map.mean((2, 3)), teacher.embedding, self.teacher_spec)
+        return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))
 
     def deploy(self, student: ImageModel, teacher: nn.Module) -> nn.Module:
         """The student up to its last map, the projector, and the teacher's head.

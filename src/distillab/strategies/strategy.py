@@ -16,7 +16,7 @@ from distillab.strategies.base import READABLE, Term
 
 TRAIN = ("connectors", "student", "both")
 OPTIMIZER = ("fresh", "keep")
-MAPS = ("stages", "preactivations", "norms")  # what a model without stages cannot give
+MAPS = ("stages", "last_map", "preactivations", "norms")  # what a model without stages cannot give
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def train_taught(
     """
     lesson = {
         "strategy": strategy,
-        "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": asdict(teacher.spec)},
-        "stages": asdict(model.spec),
+        "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": teacher.spec.key()},
+        "stages": model.spec.key(),
     }
     if data.hides_labels:
         lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
