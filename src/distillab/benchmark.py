@@ -110,7 +110,7 @@ def options() -> Namespace:
     parser.add_argument("--quick", action="store_true", help="the pairs alone, few steps: a minute or two")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts (all; with --quick: pairs)")
     parser.add_argument("--pair", nargs="+", choices=names, default=names, help="these pairs (all)")
-    parser.add_argument("--steps", type=int, help="counted steps of each case in each repeat (20; with --quick: 6)")
+    parser.add_argument("--steps", type=int, help="counted steps of each case in each repeat (20; with --quick: 4)")
     parser.add_argument("--repeats", type=int, help="how often every case is measured (3; with --quick: 1)")
     parser.add_argument("--images", type=int, help="of the sweep's training (4000; with --quick: 128)")
     parser.add_argument("--epochs", type=int, help="of each of the sweep's trainings (3; with --quick: 1)")
@@ -118,7 +118,7 @@ def options() -> Namespace:
     parser.add_argument("--json", metavar="FILE", help="also write the numbers there")
     parser.add_argument("--compiled", action="store_true", help="compile the student in (b) to (e)")
     found = parser.parse_args()
-    for name, full, quick in (("steps", 20, 6), ("repeats", 3, 1), ("images", 4000, 128), ("epochs", 3, 1)):
+    for name, full, quick in (("steps", 20, 4), ("repeats", 3, 1), ("images", 4000, 128), ("epochs", 3, 1)):
         value = getattr(found, name)
         if value is None:
             setattr(found, name, quick if found.quick else full)

@@ -30,7 +30,7 @@ REACHED = "the first step"
 
 
 class StopsAtFirstStep(nn.Module):
-    """A student that ends its process when the first loss is differentiated: the command then took its start-up alone."""
+    """A student that ends its process when the first step's loss is differentiated: the command then took its start-up alone."""
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class StopsAtFirstStep(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
         logits = self.net(images)
-        if logits.requires_grad:
+        if self.training and logits.requires_grad:  # what is tried before a step is tried in evaluation mode
             logits.register_hook(_stop)
         return logits
 
