@@ -228,7 +228,7 @@ def test_store_keys_change_only_where_the_labels_do(tmp_path, network, monkeypat
 
     def train_once(model, config, teacher, strategy, lesson, data, *rest):
         kept = {k: v for k, v in config.items() if k not in trained.NOT_THE_MODEL}
-        keys.append((kept, data.fingerprint, lesson.get("labels")))
+        keys.append((kept, data.fingerprint, lesson.get("labels"), lesson.get("views")))
 
     monkeypatch.setattr(trained, "_train_once", train_once)
     from distillab.models.image_model import ImageModel
@@ -237,5 +237,11 @@ def test_store_keys_change_only_where_the_labels_do(tmp_path, network, monkeypat
     for choice in ({}, {"labelled": 0.5}, {"labels": "teacher"}):
         data = digits(tmp_path, **choice)
         trained.train_taught(model, {"depth": 8, "labelled": 1.0}, model, KD, data, None, 0, "", None)
-    assert keys[0] == ({"depth": 8}, digits(tmp_path).fingerprint, None)
-    assert [key[2] for key in keys] == [None, ["all", 0.5], ["teacher", 1.0]]
+    assert keys[0] == ({"depth": 8}, digits(tmp_path).fingerprint, None, None)
+    assert [key[2][:2] if key[2] else None for key in keys] == [None, ["all", 0.5], ["teacher", 1.0]]
+    assert keys[1][2][2] == digits(tmp_path).split_seed, "which labels are known"
+    for operations in (1, 2):
+        data = digits(tmp_path, augment={"crop": 1, "strong": {"operations": operations}})
+        data.prepare()
+        trained.train_taught(model, {"depth": 8}, model, parts("crld"), data, Recipe(), 0, "", None)
+    assert keys[3][1] == keys[4][1] and keys[3][3] != keys[4][3], "a strong view counts for who learns from one"

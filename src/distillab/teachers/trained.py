@@ -17,6 +17,7 @@ from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.image_model import ImageModel
 from distillab.module import Distillation
 from distillab.optim import Recipe
+from distillab.strategies.strategy import Strategy
 from distillab.teachers.measured import Setting, about, accuracy, answers, measure, reached, warn_if_weak, weights_hash
 
 # They count elsewhere in the key, or not at all.
@@ -81,6 +82,8 @@ def train_taught(
     }
     if data.hides_labels:
         lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
+    if (views := Strategy.of(strategy).views) > 1:  # the fingerprint of all data leaves the strong view out
+        lesson["views"] = data.configure(recipe.batch_size, seed, views).fingerprint
     return _train_once(model, config, teacher, strategy, lesson, data, recipe, seed, title, setting, None)
 
 
