@@ -120,8 +120,8 @@ def test_a_teacher_shared_out_teaches_what_a_whole_one_does(name, ranks):
         for what in ("losses", "student"):
             assert shared[what].keys() == plain[what].keys()
             for key, value in plain[what].items():
-                assert_close(shared[what][key], value, key, rtol=1e-5, atol=1e-5)
-        assert_close(shared["deployed"], plain["deployed"], "deployed", rtol=1e-5, atol=1e-5)
+                assert_close(shared[what][key], value, key, rtol=1e-5, atol=1e-6)
+        assert_close(shared["deployed"], plain["deployed"], "deployed", rtol=1e-5, atol=1e-6)
         assert ("alone" in shared) == (rank == 0)
 
 

@@ -59,6 +59,13 @@ def test_a_network_of_two_layers_keeps_both():
     assert [str(stage) for stage in ImageModel(net, (1, 8, 8)).spec.stages] == ["0 (4×4×4)", "1 (8×2×2)"]
 
 
+def test_a_plain_network_of_single_layers_keeps_its_first():
+    layers = [nn.Sequential(nn.Conv2d(i, o, 3, s, 1), nn.ReLU()) for i, o, s in ((1, 4, 1), (4, 8, 2), (8, 16, 2))]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10))
+    shown = [str(stage) for stage in ImageModel(net, (1, 8, 8)).spec.stages]
+    assert shown == ["0 (4×8×8)", "1 (8×4×4)", "2 (16×2×2)"]
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 16), (3, 16, 32)])
 def test_maps_with_channels_last_are_turned(shape):
     net = SwinTransformer([2, 2], 24, [1, 1], [2, 2], [4, 4], num_classes=5)

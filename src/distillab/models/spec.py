@@ -156,15 +156,19 @@ def _guess_final(
 
 
 def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:
-    """The stages from the first block on: what a single layer made is the stem, and what a bare module at the top ends.
+    """The stages from the first block on: the stem is what a single layer made before several, or a bare module ends.
 
-    Two stages are left in any case.
+    A network of single layers has no stem, and two stages are left in any case.
     """
     ends = {call.path: i for i, call in enumerate(calls)}
     while len(paths) > 2:
-        made = [call for call in calls[: ends[paths[0]] + 1] if issubclass(call.kind, (nn.Conv2d, nn.Linear))]
+        first, second = (ends[path] + 1 for path in paths[:2])
+        made, next_made = (
+            sum(issubclass(call.kind, (nn.Conv2d, nn.Linear)) for call in part)
+            for part in (calls[:first], calls[first:second])
+        )
         bare = [calls[ends[path]].leaf and "." not in path for path in paths[:2]]
-        if len(made) > 1 and bare != [True, False]:
+        if not (made <= 1 < next_made) and bare != [True, False]:
             break
         paths = paths[1:]
     return paths
