@@ -12,7 +12,7 @@ from torch import nn
 from distillab.config import build, did_you_mean
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec
-from distillab.strategies.base import READABLE, Term
+from distillab.strategies.base import READABLE, Term, whole_epochs
 
 TRAIN = ("connectors", "student", "both")
 OPTIMIZER = ("fresh", "keep")
@@ -113,7 +113,7 @@ class Strategy(nn.Module):
         if not self.phases:
             return [Phase(0, epochs, tuple(self.terms))]
         lengths = [phase.get("epochs") for phase in self.phases]
-        lengths = [max(1, round(n * epochs)) if n is not None and n < 1 else n for n in lengths]
+        lengths = [n if n is None or n >= 1 else max(1, whole_epochs(n, epochs)) for n in lengths]
         given = sum(n for n in lengths if n is not None)
         left = lengths.count(None)
         if left > 1 or given + left > epochs or (not left and given != epochs):

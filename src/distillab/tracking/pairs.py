@@ -51,8 +51,7 @@ def against_each_other(rows: Sequence[Row], runs: Path | None = None) -> list[Pa
         tested = gains([_differences(*pair) for pair in found])
         samples = on_samples([_on_samples(*pair, runs) if pair[0] is found[0][0] else None for pair in found])
         for (first, second), difference, words in zip(found, tested, samples, strict=True):
-            seeds = tuple(seed for seed in first.seeds if seed in second.seeds)
-            pairs.append(Pair(first, second, seeds, difference, words))
+            pairs.append(Pair(first, second, _common(first, second), difference, words))
     return pairs
 
 
@@ -67,8 +66,13 @@ def _comparable(rows: list[Row]) -> list[tuple[Row, Row]]:
         for first, second in combinations(best_first, 2)
         if not (first.alone and second.alone)
         and not (_is_baseline(first, second) or _is_baseline(second, first))
-        and set(first.seeds) & set(second.seeds)
+        and _common(first, second)
     ]
+
+
+def _common(first: Row, second: Row) -> tuple[int | None, ...]:
+    """The seeds that both have."""
+    return tuple(seed for seed in first.seeds if seed in second.seeds)
 
 
 def _is_baseline(alone: Row, taught: Row) -> bool:
@@ -85,7 +89,7 @@ def _differences(first: Row, second: Row) -> list[float]:
 
 def _on_samples(first: Row, second: Row, runs: Path | None) -> dict[str, Any] | None:
     """The test over test samples of the two students of the only seed in common; None where it cannot be made."""
-    common = [seed for seed in first.seeds if seed in second.seeds]
+    common = _common(first, second)
     if runs is None or len(common) > 1:
         return None
     told = [_answers(row.results[row.seeds.index(common[0])], runs) for row in (first, second)]
