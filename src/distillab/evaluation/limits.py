@@ -135,9 +135,9 @@ def _where_the_teacher_is_weak(classes: list[dict[str, Any]], worse: list[dict[s
         return f"The teacher is worse than the student alone at {_joined(told)}."
     line = min(classes, key=lambda line: line["teacher"])
     return (
-        f"The teacher is weakest at {line['name']} ({_percent(line['teacher'])}), though not shown to be worse there "
-        f"than the student alone ({_percent(line['alone'])}); distilled the student has {_percent(line['distilled'])}, "
-        f"{_change(line)}."
+        f"The teacher was shown to be worse than the student alone at no class; it is weakest at {line['name']} "
+        f"({_percent(line['teacher'])} against {_percent(line['alone'])}; distilled {_percent(line['distilled'])}, "
+        f"{_change(line)})."
     )
 
 
