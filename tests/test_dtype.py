@@ -5,8 +5,8 @@ import copy
 
 import pytest
 import torch
+from small_run import run
 from test_cached import SETTINGS, parts
-from test_experiment import run
 
 from distillab import Distillation
 from distillab.errors import UserError

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import zipfile
@@ -12,24 +11,16 @@ import pytest
 import torch
 from made_results import made
 from omegaconf import OmegaConf
+from small_run import run
 
 from distillab import config, experiment, files
-from distillab.data.images import Digits
 from distillab.errors import UserError
 from distillab.evaluation.efficiency import parameters
 from distillab.files import write_json
 from distillab.home import home
 from distillab.models.image_model import ImageModel
-from distillab.optim import Recipe
-from distillab.schemes.base import Run
-from distillab.schemes.members import with_members
 from distillab.strategies.simkd import ProjectedStudent
-from distillab.strategies.strategy import Strategy
-from distillab.teachers import trained
-from distillab.teachers.store import Store
-from distillab.trial import try_out
 
-SMALL = ["student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3"]
 ROLE_FIGURES = (
     "name",
     "top1",
@@ -45,12 +36,6 @@ ROLE_FIGURES = (
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("place")
-
-
-def run(place, *overrides):
-    paths = [f"paths.runs={place}/runs", f"paths.store={place}/store"]
-    cfg = OmegaConf.to_container(config.compose([*SMALL, *paths, *overrides]), resolve=True)
-    return experiment.run(cfg, config.strategy_label(cfg["strategy"]), "python train.py", list(overrides))
 
 
 def directory(place, result):
@@ -141,96 +126,6 @@ def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys
         place, f"teacher.checkpoint={tmp_path}/shuffled.pt", f"teacher.classes=[{','.join(named)}]", "baseline=false"
     )
     assert right["teacher"]["top1"] == pytest.approx(hint["teacher"]["top1"])
-
-
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (
-            ["strategy=hint", "strategy.hint.stage=layer9"],
-            'strategy.hint: resnet8 has no stage "layer9"; allowed: first, middle, last',
-        ),
-        (["student.stages=[layer1,nothing]"], 'student: resnet8 has no stage "nothing"'),
-        (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: there is no file absent.pt"),
-        (["data=folder", "data.root=absent"], "absent"),
-        (["recipe.batch_size=100000"], "recipe.batch_size"),
-        (["recipe.batch_size=1", "strategy=nd"], "strategy.nd needs batches of at least 2 samples, got 1"),
-        (["recipe.batch_size=0"], "recipe.batch_size must be a whole number from 1, got 0"),
-        (["student=custom"], "student._target_ is missing"),
-        (["student=custom", "student._target_=nowhere.Net"], 'student._target_: cannot import "nowhere.Net"'),
-        (["paths.runs=/proc/runs"], "cannot write to /proc/runs"),
-        (["paths.store=/proc/store"], "/proc/store"),
-    ],
-)
-def test_bad_input_is_one_line_before_anything_is_trained(place, overrides, said):
-    with pytest.raises(UserError) as caught:
-        run(place, "name=bad", *overrides)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
-    assert not list((place / "runs").glob("bad/*/result.json"))
-
-
-class OneClass(Digits):
-    """Digits that are all zeros, as far as the training labels go."""
-
-    @property
-    def training_labels(self):
-        return super().training_labels * 0
-
-
-class MaxPooled(torch.nn.Module):
-    """A network whose head does not read the mean of its last map."""
-
-    def __init__(self, num_classes, in_channels):
-        super().__init__()
-        self.layer1 = torch.nn.Sequential(torch.nn.Conv2d(in_channels, 16, 3), torch.nn.ReLU())
-        self.layer2 = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3, 2), torch.nn.ReLU())
-        self.fc = torch.nn.Linear(32, num_classes)
-
-    def forward(self, x):
-        return self.fc(self.layer2(self.layer1(x)).amax((2, 3)))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["strategy=cat", "student=custom", "student._target_=test_experiment.MaxPooled"], "does not read the mean"),
-        (["strategy=sdd", "student=custom", "student._target_=test_experiment.MaxPooled"], "does not read the mean"),
-        (["strategy=simkd", "teacher=custom", "teacher._target_=test_experiment.MaxPooled"], "does not read the mean"),
-        (["strategy=crd", "data._target_=test_experiment.OneClass"], "the training data have one"),
-        (["cache.top_k=2.5"], "cache.top_k"),
-    ],
-)
-def test_what_a_term_finds_out_in_a_step_is_said_before_the_teacher_is_trained(tmp_path, monkeypatch, overrides, said):
-    monkeypatch.setattr(trained, "fit", lambda *_: pytest.fail("something was trained"))
-    with pytest.raises(UserError, match=re.escape(said)):
-        run(tmp_path, *overrides)
-
-
-def test_trying_the_terms_out_leaves_nothing_behind(capsys, place, tmp_path):
-    """Neither in the networks nor in the random numbers nor on the screen; phases, peers and mixtures can be tried."""
-    paths = [f"paths.runs={tmp_path}", f"paths.store={place}/store"]
-    for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
-                  ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
-        cfg = OmegaConf.to_container(config.compose([*SMALL, *paths, *words]), resolve=True)
-        cfg, data = with_members(cfg), config.build(cfg["data"], "data")
-        data.prepare()
-        strategy = Strategy.of(cfg["strategy"])
-        setting = trained.Setting(
-            Store(cfg["paths"]["store"]), config.build(cfg["protocol"], "protocol"), cfg["trainer"]
-        )
-        this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
-        scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
-        strategy.connect(student.spec, scheme.prepare(this, student), 0)
-        networks = [student, strategy, *([scheme.model] if scheme.model is not None else [])]
-        state = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
-        generator = torch.get_rng_state()
-        capsys.readouterr()
-        try_out(scheme, this, student)
-        assert capsys.readouterr().out == "" and torch.equal(torch.get_rng_state(), generator)
-        for network, before in zip(networks, state, strict=True):
-            assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), words
-            assert all(parameter.requires_grad for parameter in network.parameters()), words
-            assert not any(module._forward_hooks for module in network.modules()), words
 
 
 HOLDER = """

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from data_checks import cats_and_dogs, complaint, digits, folder
-from test_experiment import run
+from small_run import run
 from test_module import SHAPE, strategy, trainer
 
 from distillab import Distillation

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_experiment import run
+from small_run import run
 from test_module import SHAPE, DropoutNet, assert_equal, stop_and_resume, strategy, trainer, weights
 from torch import nn
 

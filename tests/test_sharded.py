@@ -3,7 +3,7 @@ whole one does is in test_distributed.py."""
 
 import pytest
 import torch
-from test_experiment import run
+from small_run import run
 from torch import nn
 
 from distillab.errors import UserError
