@@ -6,7 +6,6 @@ from made_results import made
 from scipy import stats
 
 from distillab.tracking.comparison import compare
-from distillab.tracking.pairs import against_each_other
 
 BASELINE = (0.900, 0.912, 0.905, 0.908, 0.896)
 HINT = (0.010, 0.014, 0.012, 0.009, 0.015)
@@ -171,65 +170,6 @@ def test_holm_is_over_the_methods_of_one_family():
     assert row.words.startswith("no difference shown among 4 methods (p = ")
     assert row.gain.smallest > alone.gain.smallest, "four tests need a larger gain than one"
     assert rows["weak", "paper"].words == alone.words, "another protocol is another family"
-
-
-def test_methods_against_each_other_on_the_seeds_that_both_have():
-    rows = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD[:4]), *over_seeds("none", [0] * 5)])
-    (pair,) = against_each_other(sorted(rows, key=lambda row: -row.mean))
-    known = stats.ttest_rel(HINT[:4], KD[:4])
-    assert (pair.first.method, pair.second.method, pair.seeds) == ("hint", "kd", (0, 1, 2, 3))
-    assert (pair.difference.mean, pair.difference.p) == pytest.approx(
-        (np.mean(HINT[:4]) - np.mean(KD[:4]), known.pvalue)
-    )
-    assert pair.words.endswith("), shown") and pair.difference.p_holm == pair.difference.p
-    three = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD), *over_seeds("dkd", KD[::-1])])
-    pairs = against_each_other(three)
-    assert [round(pair.difference.p_holm / pair.difference.p, 6) for pair in pairs[:2]].count(3) == 1, (
-        "the smallest p, of three"
-    )
-    assert "no difference shown" in pairs[-1].words
-    other = made("kd", seeds={"seed": 77}, config=config(77))
-    assert against_each_other(compare([*over_seeds("hint", HINT), other])) == [], "no seed in common"
-    assert against_each_other(compare([*over_seeds("hint", HINT), *over_seeds("kd", KD, protocol="paper")])) == []
-
-
-def test_a_tuned_student_alone_is_compared_with_the_methods():
-    tuned = over_seeds("none", [0.03] * 5, teacher=None, settings={"recipe": {"epochs": 8, "lr": 0.2}})
-    hint = over_seeds("hint", HINT)
-    for seed, (alone, taught) in enumerate(zip(tuned, hint, strict=True)):
-        alone["student"]["checkpoints"] = f"tuned {seed}"
-        taught["baseline"]["checkpoints"] = f"as it was {seed}"
-    (pair,) = against_each_other(compare([*hint, *tuned]))
-    assert (pair.first.method, pair.second.method) == ("none", "hint")
-    assert pair.difference.mean == pytest.approx(0.03 - np.mean(HINT))
-    for seed, alone in enumerate(tuned):
-        alone["student"]["checkpoints"] = f"as it was {seed}"
-    assert against_each_other(compare([*hint, *tuned])) == [], "the gains say it already"
-
-
-def test_a_student_alone_with_other_labels_is_no_comparison():
-    def alone(share):
-        found = over_seeds("none", [0.03] * 5, teacher=None, settings={"data": {"labelled": share}, "lr": 0.2})
-        return [result | {"student": {**result["student"], "checkpoints": "tuned"}} for result in found]
-
-    few = over_seeds("hint", HINT, settings={"data": {"labelled": 0.1}})
-    assert against_each_other(compare([*few, *alone(1.0)])) == []
-    assert len(against_each_other(compare([*few, *alone(0.1)]))) == 1
-
-
-def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
-    labels, right = np.arange(200) % 10, {"a": 190, "b": 120, "c": 118}
-    results = [made(name, count / 200, 0.5, config_hash=name) for name, count in right.items()]
-    for name, count in right.items():
-        (tmp_path / "digits" / name).mkdir(parents=True)
-        student = np.where(np.arange(200) < count, labels, labels + 1)
-        np.savez(tmp_path / "digits" / name / "predictions.npz", labels=labels, student=student)
-    said = {(p.first.method, p.second.method): p.on_samples for p in against_each_other(compare(results), tmp_path)}
-    assert said["a", "b"].startswith("+35.0 points (95 % interval ") and "over 2 tests" in said["a", "b"]
-    assert said["b", "c"] is None, "of many methods the best alone is compared"
-    np.savez(tmp_path / "digits" / "b" / "predictions.npz", labels=labels[::-1], student=labels)
-    (tmp_path / "digits" / "c" / "predictions.npz").write_bytes(b"PK half")
-    assert {pair.on_samples for pair in against_each_other(compare(results), tmp_path)} == {None}
 
 
 def test_old_results_that_lack_what_may_be_lacking_are_shown():

@@ -5,7 +5,8 @@ import pytest
 import torch
 from test_module import STRATEGIES
 from torch import multiprocessing
-from two_processes import COMPARING, EQUAL, SHARDED, UNEQUAL, end_to_end, fitted, input_gradients, models, work
+from two_networks import EQUAL, UNEQUAL, models
+from two_processes import COMPARING, SHARDED, end_to_end, fitted, input_gradients, work
 
 from distillab import distributed
 from distillab.distributed import share

@@ -157,7 +157,7 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
 
     monkeypatch.setattr(files, "say", said)
     monkeypatch.setattr(experiment, "_made", lambda *_: pytest.fail("it was made again"))
-    result = experiment.run(cfg, "kd", group="study")
+    result = experiment.run(cfg, "kd", sweep_folder=tmp_path / "study")
     assert result["created"].startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
     assert told == [f"waiting for another process that is at {folder}"]
     first.communicate()

@@ -1,7 +1,9 @@
 """Who teaches whom: every scheme end to end."""
 
+from functools import partial
+
 import pytest
-from omegaconf import OmegaConf
+import small_run
 
 from distillab import config, experiment
 from distillab.errors import UserError
@@ -9,8 +11,7 @@ from distillab.evaluation import efficiency
 from distillab.schemes.members import with_members
 from distillab.tracking.result import config_hash
 
-SMALL = ["student=resnet8", "teacher=resnet14", "logger=none", "data.samples=128", "recipe.epochs=1"]
-SMALL += ["teacher.recipe.epochs=1"]
+SMALLER = (*small_run.SMALL, "data.samples=128", "recipe.epochs=1", "teacher.recipe.epochs=1")
 SCHEMES = sorted(path.stem for path in (config.conf_dir() / "scheme").glob("*.yaml"))
 # Overrides, the result's teacher, and the lineage: who, and from whom.
 EXPECTED = {
@@ -62,14 +63,7 @@ def place(tmp_path_factory):
         yield tmp_path_factory.mktemp("place")
 
 
-def composed(place, *overrides):
-    paths = [f"paths.runs={place}/runs", f"paths.store={place}/store"]
-    return OmegaConf.to_container(config.compose([*SMALL, *paths, *overrides]), resolve=True)
-
-
-def run(place, *overrides):
-    cfg = composed(place, *overrides)
-    return experiment.run(cfg, config.strategy_label(cfg["strategy"]))
+run = partial(small_run.run, base=SMALLER)
 
 
 def test_every_scheme_is_expected():
@@ -120,7 +114,7 @@ def test_the_hash_sees_the_scheme(place):
         ["scheme=mutual", "scheme.peers=[resnet14]"],
         ["scheme=mutual", "scheme.peers=[{model: resnet14, seed: 3}]"],
     )
-    assert len({config_hash(with_members(composed(place, *words))) for words in cases}) == len(cases)
+    assert len({config_hash(with_members(small_run.composed(place, *words))) for words in cases}) == len(cases)
 
 
 @pytest.mark.parametrize(

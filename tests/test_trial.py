@@ -4,8 +4,7 @@ import re
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-from small_run import SMALL, run
+from small_run import composed, run
 
 from distillab import config
 from distillab.data.images import Digits
@@ -84,11 +83,10 @@ def test_what_a_term_finds_out_in_a_step_is_said_before_the_teacher_is_trained(t
 
 def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
     """Neither in the networks nor in the random numbers nor on the screen; phases, peers and mixtures can be tried."""
-    paths = [f"paths.runs={tmp_path}/runs", f"paths.store={tmp_path}/store"]
     for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
                   ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
-        cfg = OmegaConf.to_container(config.compose([*SMALL, *paths, *words]), resolve=True)
-        cfg, data = with_members(cfg), config.build(cfg["data"], "data")
+        cfg = with_members(composed(tmp_path, *words))
+        data = config.build(cfg["data"], "data")
         data.prepare()
         strategy = Strategy.of(cfg["strategy"])
         setting = trained.Setting(

@@ -1,10 +1,8 @@
 """Whole runs with Weights & Biases, read back from what it wrote: the curves are those of the result."""
 
 import pytest
-from omegaconf import OmegaConf
+from small_run import run
 from wandb_files import read, wandb_records
-
-from distillab import config, experiment
 
 QUICK = ["debug=quick", "logger=wandb", "logger.mode=offline", "student=resnet8", "teacher=resnet8", "recipe.epochs=2"]
 
@@ -14,10 +12,8 @@ def test_runs_hold_the_curves_of_their_result_also_where_the_training_was_an_ear
     import wandb
 
     monkeypatch.setenv("WANDB_SILENT", "true")
-    paths = [f"paths.runs={tmp_path}/runs", f"paths.store={tmp_path}/store"]
     for strategy, terms in (("kd", ("ce", "kd")), ("none", ("ce",))):
-        cfg = OmegaConf.to_container(config.compose([*QUICK, *paths, f"strategy={strategy}"]), resolve=True)
-        result = experiment.run(cfg, strategy, "python train.py", [f"strategy={strategy}"])
+        result = run(tmp_path, f"strategy={strategy}", base=QUICK)
         assert result["student"].get("reused") is (True if strategy == "none" else None)  # it was kd's baseline
         wandb.teardown()  # W&B's own process has written all when it has ended
         history, summary = [], {}

@@ -38,13 +38,14 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
     try:
         if settings.mode is None or settings.mode.name != "MULTIRUN":
-            _run(config, label, command(), overrides, os.environ.get(SWEEP))
+            told = os.environ.get(SWEEP)
+            _run(config, label, command(), overrides, Path(told) if told else None)
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         named = method({"strategy": label, "scheme": chosen["scheme"]})
         cell = Cell(folder, settings.job.num, named, str(chosen["student"]), overrides)
         typed = about(folder)["command"]
-        result = cell.run(partial(_run, config, label, typed, overrides, folder.name, cell.begin), one_line)
+        result = cell.run(partial(_run, config, label, typed, overrides, folder, cell.begin), one_line)
         return {key: result["student"].get(key) for key in ("top1", "top1_validation")}
     except Exception as error:
         if WANTS_TRACEBACK:
@@ -60,7 +61,7 @@ def _run(
     label: str,
     typed: str,
     overrides: list[str],
-    group: str | None,
+    sweep_folder: Path | None,
     begin: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """The experiment, in this process or in as many as the trainer wants; its result.
@@ -80,9 +81,9 @@ def _run(
         if distributed.world == 1 and devices > 1:
             directory = home(config)
             if config["rerun"] or finished(directory) is None:
-                _torchrun(devices, overrides, group)
+                _torchrun(devices, overrides, sweep_folder)
                 return finished(directory) or {}
-        return experiment.run(config, label, typed, overrides, group)
+        return experiment.run(config, label, typed, overrides, sweep_folder)
 
 
 def _in_parallel() -> bool:
@@ -102,10 +103,10 @@ def _check_groups(config: dict[str, Any]) -> None:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
 
 
-def _torchrun(processes: int, overrides: list[str], group: str | None) -> None:
+def _torchrun(processes: int, overrides: list[str], sweep_folder: Path | None) -> None:
     """Run this cell again as several processes, each with its rank: a plain sweep would start once per rank."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | ({SWEEP: group} if group else {})
+    environment = os.environ | ({SWEEP: str(sweep_folder)} if sweep_folder else {})
     words = [*launcher, "-m", "distillab.cli", *config_folder(sys.argv[1:]), *overrides, "hydra.mode=RUN"]
     done = subprocess.run(words, env=environment, check=False)
     if done.returncode:

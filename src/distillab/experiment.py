@@ -26,7 +26,11 @@ from distillab.tracking.table import models_line
 
 
 def run(
-    config: dict[str, Any], label: str, command: str = "", overrides: list[str] | None = None, group: str | None = None
+    config: dict[str, Any],
+    label: str,
+    command: str = "",
+    overrides: list[str] | None = None,
+    sweep_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Teacher, baseline and student, from a resolved config to a result that is written and shown.
 
@@ -35,7 +39,7 @@ def run(
         label: the strategy's name.
         command: what the person typed.
         overrides: what differs from the defaults.
-        group: what the runs of a sweep have in common.
+        sweep_folder: that of the sweep which the run belongs to.
 
     Returns:
         The result, as in result.json.
@@ -48,7 +52,7 @@ def run(
     check_roi(config["roi"])
     directory = home(config)
     if distributed.world == 1 and (earlier := _earlier(config, directory)):  # without the heavy imports
-        return _shown_again(earlier, config, directory, group)
+        return _shown_again(earlier, config, directory, sweep_folder)
     with clock.part("import"):
         import_quietly(config["trainer"])
     # Beside the folder, which a rerun deletes.
@@ -56,11 +60,11 @@ def run(
     with held if distributed.rank == 0 else nullcontext():
         # Whoever waited finds it finished; the other processes of this run wait here for the first.
         if earlier := distributed.from_first(_earlier(config, directory)):
-            return _shown_again(earlier, config, directory, group)
+            return _shown_again(earlier, config, directory, sweep_folder)
         if config["rerun"] and distributed.rank == 0:
             shutil.rmtree(directory, ignore_errors=True)
         distributed.barrier()
-        return _made(config, label, directory, clock, command, overrides or [], group)
+        return _made(config, label, directory, clock, command, overrides or [], sweep_folder)
 
 
 def _earlier(config: Mapping[str, Any], directory: Path) -> dict[str, Any] | None:
@@ -69,7 +73,7 @@ def _earlier(config: Mapping[str, Any], directory: Path) -> dict[str, Any] | Non
 
 
 def _shown_again(
-    earlier: dict[str, Any], config: Mapping[str, Any], directory: Path, group: str | None
+    earlier: dict[str, Any], config: Mapping[str, Any], directory: Path, sweep_folder: Path | None
 ) -> dict[str, Any]:
     """A finished run's result, with the costs at the prices that are given now."""
     say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
@@ -79,7 +83,7 @@ def _shown_again(
         if distributed.rank == 0:
             with writable(directory, RUNS):
                 write_json(directory / "result.json", earlier)
-    if group is None and distributed.rank == 0:  # a sweep's own table shows it
+    if sweep_folder is None and distributed.rank == 0:  # a sweep's own table shows it
         refresh(directory.parents[1])
         show(earlier, directory)
     return earlier
@@ -92,7 +96,7 @@ def _made(
     clock: Clock,
     command: str,
     overrides: list[str],
-    group: str | None,
+    sweep_folder: Path | None,
 ) -> dict[str, Any]:
     """The result, after the steps that lead to it; written and shown."""
     about = {
@@ -119,7 +123,7 @@ def _made(
         if distributed.rank == 0:
             write_config(directory, config)
             shown = f"{config['name']}/{label}/{directory.name}"
-            logger = loggers.build(config["logger"], directory, config, shown, group)
+            logger = loggers.build(config["logger"], directory, config, shown, sweep_folder and sweep_folder.name)
         result = about | _distil(config, label, directory, clock, logger)
         result |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": clock.all()}
         if distributed.rank == 0:
@@ -128,7 +132,7 @@ def _made(
                 with replacing(directory / "README.md") as temporary:
                     temporary.write_text(model_card(result), encoding="utf-8")
             refresh(directory.parents[1])
-            siblings = sweep.results(Path(config["paths"]["runs"]) / "sweeps" / group) if group else []
+            siblings = sweep.results(sweep_folder, Path(config["paths"]["runs"])) if sweep_folder else []
             loggers.log_summary(logger, result, siblings)
         exit_code = 0
     finally:

@@ -169,13 +169,9 @@ def recorded(folder: Path) -> list[Record]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
 
 
-def results(folder: Path, runs: Path | None = None) -> list[Record]:
-    """The results of the cells that have ended well so far, in the order of the sweep.
-
-    `runs` holds them; unless it is said, the sweep's folder lies at its place below it.
-    """
-    place = folder.parents[1] if runs is None else runs
-    found = [finished(place / record["run"]) for record in recorded(folder) if "run" in record]
+def results(folder: Path, runs: Path) -> list[Record]:
+    """The results, below `runs`, of the cells of the sweep in `folder` that have ended well so far, in its order."""
+    found = [finished(runs / record["run"]) for record in recorded(folder) if "run" in record]
     return [result for result in found if result is not None]
 
 
