@@ -22,8 +22,8 @@ STAND_IN = """
 import sys, time, types
 from datetime import UTC, datetime
 
-def run(config, label, command, overrides, group):
-    print("run", label, group, "|", command, flush=True)
+def run(config, label, command, overrides, folder):
+    print("run", label, folder.name, "|", command, flush=True)
     time.sleep(float(config["recipe"]["epochs"]))
     if label == "hint":
         raise OSError("the disk is full")
@@ -120,9 +120,13 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     monkeypatch.setattr(cli.subprocess, "run", torchrun)
     monkeypatch.setattr(cli, "strategy_conflicts", list)
     for _ in range(2):
-        assert cli._run(cfg, "kd", "typed", ["strategy=kd"], "study")["student"]["top1"] == 0.5
-    ((words, group),) = started
-    assert "--nproc-per-node=2" in words and words[-2:] == ["strategy=kd", "hydra.mode=RUN"] and group == "study"
+        assert cli._run(cfg, "kd", "typed", ["strategy=kd"], tmp_path / "study")["student"]["top1"] == 0.5
+    ((words, folder),) = started
+    assert (
+        "--nproc-per-node=2" in words
+        and words[-2:] == ["strategy=kd", "hydra.mode=RUN"]
+        and folder == str(tmp_path / "study")
+    )
 
 
 def cell(started, ended=None, **more):
