@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from distillab.evaluation.statistics import paired_samples
+from distillab.tracking.answers import Answers
 from distillab.tracking.comparison import Row
 from distillab.tracking.gains import Gain, gains, on_samples
 
@@ -31,17 +30,17 @@ class Pair:
         return self.on_samples or self.difference.words("pairs")
 
 
-def against_each_other(rows: Sequence[Row], runs: Path | None = None) -> list[Pair]:
+def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> list[Pair]:
     """Every two methods of one family by a paired t-test on the same seeds, the better mean first.
 
     Holm's correction is over the pairs of the family. A student alone of the same ranking, which learned from as many
     labels, is among them unless it is the very baseline of the gains, as after tuning; rows without a seed in common
-    have nothing to be paired by. With one seed in common the best method is compared with each other one on the test
-    samples (McNemar), as far as their runs are there.
+    have nothing to be paired by. With one seed in common they are compared on the test samples (McNemar), as far as
+    their answers are there.
 
     Args:
         rows: as `compare` gives them.
-        runs: the folder that holds their runs, with what each answered.
+        answers: as of `read_answers`.
     """
     pairs = []
     alone = [row for row in rows if row.alone]
@@ -49,7 +48,8 @@ def against_each_other(rows: Sequence[Row], runs: Path | None = None) -> list[Pa
         taught = [row for row in family if not row.alone]
         found = _comparable([*taught, *(row for row in alone if taught and _lesson(row) == _lesson(taught[0]))])
         tested = gains([_differences(*pair) for pair in found])
-        samples = on_samples([_on_samples(*pair, runs) if pair[0] is found[0][0] else None for pair in found])
+        # All of them: to test the best one alone, chosen on these very samples, would find a winner where there is none.
+        samples = on_samples([_on_samples(*pair, answers or {}) for pair in found])
         for (first, second), difference, words in zip(found, tested, samples, strict=True):
             pairs.append(Pair(first, second, _common(first, second), difference, words))
     return pairs
@@ -87,24 +87,11 @@ def _differences(first: Row, second: Row) -> list[float]:
     return [top1 - other[seed] for seed, top1 in zip(first.seeds, first.top1, strict=True) if seed in other]
 
 
-def _on_samples(first: Row, second: Row, runs: Path | None) -> dict[str, Any] | None:
+def _on_samples(first: Row, second: Row, answers: Answers) -> dict[str, Any] | None:
     """The test over test samples of the two students of the only seed in common; None where it cannot be made."""
     common = _common(first, second)
-    if runs is None or len(common) > 1:
-        return None
-    told = [_answers(row.results[row.seeds.index(common[0])], runs) for row in (first, second)]
-    if None in told:
+    told = [answers.get(row.results[row.seeds.index(common[0])]["config_hash"]) for row in (first, second)]
+    if len(common) > 1 or None in told:
         return None
     (labels, one), (same, other) = told
     return paired_samples(one == labels, other == labels) if labels.tolist() == same.tolist() else None
-
-
-def _answers(result: Mapping[str, Any], runs: Path) -> tuple[Any, Any] | None:
-    """Labels and the student's predicted classes of the test samples, (N,) each; None where the file is not there."""
-    import numpy as np
-
-    try:
-        with np.load(runs / str(result["name"]) / result["config_hash"] / "predictions.npz") as kept:
-            return kept["labels"], kept["student"]
-    except (OSError, ValueError, KeyError, BadZipFile):
-        return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from distillab.errors import UserError
 from distillab.files import replacing, writable
+from distillab.tracking.answers import Answers, read_answers
 from distillab.tracking.chart_points import COSTS
 from distillab.tracking.group_table import leaderboard, write_csv
 from distillab.tracking.groups import headline, ranked
@@ -54,7 +55,8 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         raise UserError(
             f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
         )
-    page = _page(results, left_out, runs)
+    answers, unreadable = read_answers(results, runs)
+    page = _page(results, left_out + unreadable, answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
             with replacing(path) as temporary:
@@ -65,7 +67,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     return out
 
 
-def _page(results: list[Result], left_out: list[str], runs: Path | None = None) -> Page:
+def _page(results: list[Result], left_out: list[str], answers: Answers | None = None) -> Page:
     """Everything that the page shows, as plain data."""
     groups = ranked(results)
     many, data = len(results), sorted({group.row.data for group in groups})
@@ -75,7 +77,7 @@ def _page(results: list[Result], left_out: list[str], runs: Path | None = None) 
         "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
         "headline": headline(groups),
         "leaderboard": leaderboard(groups),
-        "sections": sections(groups, runs),
+        "sections": sections(groups, answers),
         "left_out": left_out,
         "newest": max(result["created"] for result in results)[:10],
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from distillab.evaluation.statistics import mean_interval
 from distillab.tracking import chart_points, charts
+from distillab.tracking.answers import Answers
 from distillab.tracking.gains import Gain
 from distillab.tracking.group_table import p_value
 from distillab.tracking.groups import Group, by_ranking, mean
@@ -21,12 +21,12 @@ ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"
 AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
 
 
-def sections(groups: list[Group], runs: Path | None = None) -> list[Section]:
-    """All sections that some run below `runs` has data for, in the order in which they are read."""
+def sections(groups: list[Group], answers: Answers | None = None) -> list[Section]:
+    """All sections that some run has data for, in the order in which they are read."""
     methods = sorted({group.row.method for group in groups if not group.row.alone})
     made = (
         accuracy(groups, methods),
-        pairs(groups, runs),
+        pairs(groups, answers),
         learning(groups, methods),
         limits(groups),
         cost(groups),
@@ -54,11 +54,11 @@ def accuracy(groups: list[Group], methods: list[str]) -> Section:
 PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm)", "in words")
 
 
-def pairs(groups: list[Group], runs: Path | None = None) -> Section:
-    """Every two methods on the same seeds; of a single seed the best method against each other one."""
+def pairs(groups: list[Group], answers: Answers | None = None) -> Section:
+    """Every two methods on the same seeds, or on the test samples of a single one."""
     views = []
     for ranking, members in by_ranking(groups).items():
-        found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family), runs)
+        found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family), answers)
         rows = [
             [
                 *(", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second)),
@@ -74,7 +74,7 @@ def pairs(groups: list[Group], runs: Path | None = None) -> Section:
             views.append(view([ranking], tables=[table(PAIRS, rows)]))
     about = (
         "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher. Where "
-        "that is one seed, the best method and each other one on the same test samples, as far as their runs are there."
+        "that is one seed, the two models on the same test samples, as far as their runs are there."
     )
     return section("pairs", "Methods against each other", about, ("data",), views)
 
