@@ -112,7 +112,8 @@ def test_words():
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
         "Training the teacher took 500.0 s, once for all runs that share it.",
         "At equal steps distillation brought +3.00 points, and with a warm cache equal steps are equal compute. With a "
-        "live teacher, equal compute is 30 epochs of the student alone; against these it brought +1.00 points.",
+        "live teacher, equal compute is 30 epochs of the student alone by multiply-adds (15.0 by the seconds measured); "
+        "against these it brought +1.00 points.",
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
         "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
     ]
@@ -136,6 +137,9 @@ def test_what_a_scheme_leaves_uncharged_is_said():
     assistant = with_cost(run, None)["cost"]
     between = "Training the networks in between took 70.0 s, which no comparison charges."
     assert assistant["between_seconds"] == 70 and between in words(assistant)
+    priced = with_cost(run, {"price_per_hour": 3.6})["cost"]["roi"]["training_hours"]
+    offline = with_cost(run | {"lineage": lineage[-1:]}, {"price_per_hour": 3.6})["cost"]["roi"]["training_hours"]
+    assert priced - offline == pytest.approx(70 / 3600), "who distils through an assistant pays for it"
     peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
     mutual = with_cost(run | {"teacher": None, "scheme": "mutual", "lineage": peers}, None)["cost"]
     told = "The gain at equal compute was not measured for scheme=mutual: it has no fixed teacher to charge."

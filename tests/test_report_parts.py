@@ -4,11 +4,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from made_results import made
 from made_study import full
 from scipy import stats
 
 from distillab.tracking import charts
-from distillab.tracking.chart_points import points
+from distillab.tracking.chart_points import front, points
 from distillab.tracking.groups import headline, ranked
 from distillab.tracking.provenance import provenance
 from distillab.tracking.result import command
@@ -69,7 +70,9 @@ def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
 
 
 def test_chart_without_costs_is_none():
-    assert charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, 0.9)], "latency_ms", ["kd"]) is None
+    assert (
+        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"]) is None
+    )
 
 
 def test_command_of_a_cell_is_the_cell_alone():
@@ -99,3 +102,33 @@ def test_command_of_a_cell_composes_what_the_cell_was(study):
     cell = [f"sweep={study}", "strategy=hint", "seed=1"]
     again = shlex.split(command({"overrides": cell}))[2:]
     assert "hydra.mode=RUN" in again and composed(again) == composed(cell)
+
+
+def timed(strategy, latency, top1, **machine):
+    result = made(strategy, top1)
+    for role in ("student", "teacher"):
+        result[role] |= {"device": "cpu", "threads": 1, **machine}
+    result["student"] |= {"latency_ms": latency, "throughput": 1000 / latency}
+    return result
+
+
+def test_one_network_on_one_machine_has_one_latency():
+    """Two methods of one student lie at one latency, and the better one alone is on the front; other machines are apart."""
+    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("dkd", 0.1, 0.9, threads=8)])
+    known = {group.row.method: (group.mean("student", "latency_ms"), "latency_ms" in group.front) for group in groups}
+    assert known == {"kd": (2.0, False), "hint": (2.0, True), "dkd": (0.1, True)}
+    assert [group.measured_on for group in groups] == ["cpu, 1 thread", "cpu, 1 thread", "cpu, 8 threads"]
+    assert front(points(groups), "distilled", "latency_ms") == [], "no front over two machines"
+    assert front(points(groups[:2]), "distilled", "latency_ms") == [(2.0, 0.95)]
+
+
+def test_every_network_has_its_size_and_speed_beside_its_teacher():
+    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9) | {"teacher": None}])
+    (view,) = next(one["views"] for one in sections(groups) if one["id"] == "deployed")
+    (shown,) = view["tables"]
+    rows = [dict(zip(shown["headings"], row, strict=True)) for row in shown["rows"]]
+    assert [(row["network"], row["as"], row["measured on"]) for row in rows] == [
+        ("resnet34", "teacher", "cpu, 1 thread"), ("resnet8", "student", "cpu, 1 thread"),
+    ]  # fmt: skip
+    assert rows[1]["one image, ms"] == ["2.00", 2.0] and rows[1]["parameters"] == ["78.0 k", 78_042]
+    assert rows[1]["against its teacher"].startswith("resnet34: 273× fewer parameters")

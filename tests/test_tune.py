@@ -95,7 +95,7 @@ def test_the_best_is_chosen_on_validation_and_can_be_repeated(tuning):
         assert max(one.values) == cells.answer(best)["top1_validation"] and one.test == max(one.values) - 0.1
         assert one.default == cells.answer(["recipe.lr=0.003"])["top1_validation"]
         assert one.method == name and one.words[0] == "sweep=seeds" and "seed=3" not in one.words
-        assert set(one.words) - {"sweep=seeds"} == set(best) - {"sweep=tune", "seed=3"}
+        assert set(one.words) - {"sweep=seeds", "baseline=false"} == set(best) - {"sweep=tune", "seed=3"}
     page = (cells.folder / "tune.md").read_text()
     assert "| kd | 4 |" in page and all(one.command in page for one in tune.outcomes)
 
@@ -189,7 +189,9 @@ def test_the_table_says_how_the_trials_spread():
 
 def test_a_repeated_command_says_nothing_twice():
     words = ["sweep=tune", "strategy=kd", "recipe.lr=0.1", "seed=2", "student=resnet8"]
-    assert repeated(words, ["recipe.lr=0.2"]) == ["sweep=seeds", "strategy=kd", "student=resnet8", "recipe.lr=0.2"]
+    assert repeated(words, ["recipe.lr=0.2"]) == [
+        "sweep=seeds", "strategy=kd", "student=resnet8", "recipe.lr=0.2", "baseline=false",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -169,6 +169,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     check_kinds(recipe.optimizer, strategy)
     scheme = build(config["scheme"], "scheme")
     protocol = build(config["protocol"], "protocol")
+    protocol.check_data(config["data"].get("validation", protocol.validation))
     with clock.part("data"):
         data = build(config["data"], "data")
         strategy.check_mixed(data.mixes)

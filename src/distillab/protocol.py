@@ -30,6 +30,21 @@ class Protocol:
             raise UserError(f'select must be best or last, got "{self.select}" (protocol.select=best)')
         if self.name == "standard" and not self.validation:
             raise UserError("standard needs validation images (protocol.validation=0.1), or choose protocol=paper")
+        if self.name == "paper" and self.validation:
+            raise UserError("paper trains on all images (protocol.validation=0), or choose protocol=standard")
+
+    def check_data(self, validation: float) -> None:
+        """Refuse data whose own share of validation images does not keep what the protocol promises.
+
+        Raises:
+            UserError: it carves off images under a protocol that trains on all, or none under one that watches them.
+        """
+        if bool(validation) != bool(self.validation):
+            share = self.validation or 0
+            raise UserError(
+                f"protocol={self.name} takes {share:g} of the training images for validation and the data "
+                f"{validation:g}; set data.validation={share:g}"
+            )
 
     @property
     def watches(self) -> str:

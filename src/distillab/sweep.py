@@ -69,7 +69,7 @@ class Sweep(Callback):
             with writable(folder, "paths.runs=…"):
                 say(f"{write_report(runs, folder / 'report.html', ended)}")
             groups = ranked(ended)
-            several = len({group.row.place for group in groups}) > 1
+            several = {group.row.place for group in groups} != {f"{groups[0].row.data}, protocol standard"}
             for group in groups:
                 if not group.row.alone:
                     say(f"{group.label}{f', {group.row.place}' if several else ''}: {group.row.words}")

@@ -132,9 +132,12 @@ def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
 
 
 def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
-    """The overrides that train a method with its best numbers for three seeds."""
+    """The overrides that train a method with its best numbers for three seeds.
+
+    It gets no baseline, which would be the student alone with the method's numbers: the tuned one is to be compared with.
+    """
     kept = [w for w in words if not w.startswith(("sweep=", "seed=")) and w.partition("=")[0] not in _keys(numbers)]
-    return ["sweep=seeds", *kept, *numbers]
+    return ["sweep=seeds", *kept, *numbers, "baseline=false"]
 
 
 def _keys(words: Sequence[str]) -> set[str]:

@@ -47,16 +47,16 @@ def cost(
         UserError: as of `check_roi`.
     """
     settings = check_roi(roi_settings)
-    outputs = _teacher_outputs(student, teacher)
+    outputs, between = _teacher_outputs(student, teacher), _between_seconds(lineage)
     priced = teacher is not None and settings["price_per_hour"] is not None
     return {
         "scheme": scheme,
         "time": student.get("time"),
         "teacher_outputs": outputs,
         "teacher_training_seconds": float(_seconds(teacher)) if teacher else None,
-        "between_seconds": _between_seconds(lineage),
+        "between_seconds": between,
         "equal_compute": equal_compute(student, teacher, baseline, longer, cached) if teacher else None,
-        "roi": _roi_of(settings, student, teacher, outputs) if priced else None,
+        "roi": _roi_of(settings, student, teacher, outputs, between) if priced else None,
     }
 
 
@@ -153,8 +153,8 @@ def roi(
         price_per_hour: of the machine, in any currency, for training and for predictions.
         requests_per_day: predictions a day; None leaves the days out.
         teacher_throughput, student_throughput: images per second.
-        training_hours: of the distillation: the teacher's outputs and the student's training. The teacher exists
-            anyway, and the baseline is trained for the comparison alone; neither is in it.
+        training_hours: of the distillation: the teacher's outputs, networks in between, and the student's training.
+            The teacher exists anyway, and the baseline is trained for the comparison alone; neither is in it.
 
     Returns:
         `teacher_per_million`, `student_per_million`: the price of a million predictions; `distillation`: its price;
@@ -176,7 +176,7 @@ def roi(
 
 
 def _roi_of(
-    settings: Mapping[str, Any], student: Entry, teacher: Entry, outputs: Mapping[str, Any]
+    settings: Mapping[str, Any], student: Entry, teacher: Entry, outputs: Mapping[str, Any], between: float
 ) -> dict[str, Any] | None:
     """The return of a run, at the throughputs measured in it; None where they were not."""
     rates = teacher.get("throughput"), student.get("throughput")
@@ -184,7 +184,8 @@ def _roi_of(
         return None
     # A warm cache replays what an earlier run paid for; whoever starts with nothing pays it too.
     saved = outputs["seconds_saved"] or 0.0
-    found = roi(settings["price_per_hour"], settings["requests_per_day"], *rates, (_seconds(student) + saved) / 3600)
+    hours = (_seconds(student) + saved + between) / 3600
+    found = roi(settings["price_per_hour"], settings["requests_per_day"], *rates, hours)
     return found | {"device": student.get("device"), "threads": student.get("threads")}
 
 

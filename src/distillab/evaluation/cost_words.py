@@ -56,7 +56,9 @@ def _gain_words(equal: Mapping[str, Any]) -> str:
     said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points"
     said += ", and with a warm cache equal steps are equal compute." if equal["gain_warm_cache"] is not None else "."
     if equal["gain_live"] is not None:
-        said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone; "
+        seconds = f" ({equal['epochs']:.1f} by the seconds measured)" if equal["measured"] else ""
+        said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone by "
+        said += f"multiply-adds{seconds}; "
         said += f"against these it brought {100 * equal['gain_live']:+.2f} points."
     elif equal["epochs"] is not None:
         said += f" With a live teacher, the student alone could have trained {equal['epochs']:.1f} epochs for the same "

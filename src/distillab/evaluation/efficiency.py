@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distillab.models.trace import evaluation_mode
 
-WARMUP = 3
+WARMUP, FEWEST = 3, 3  # calls before the timed ones at most, and timed ones in any case
+TAIL = 20  # calls that a 95th percentile takes
 BATCH = 64  # images in the batch that is timed and whose memory is measured
 
 
@@ -52,30 +53,31 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 
 def latency(
-    model: nn.Module, input_shape: tuple[int, ...], *, runs: int = 100, batch_size: int = BATCH, seconds: float = 1.0
-) -> dict[str, float]:
+    model: nn.Module, input_shape: tuple[int, ...], *, runs: int = 100, batch_size: int = BATCH, seconds: float = 2.0
+) -> dict[str, float | None]:
     """Milliseconds of a forward pass on the device where the model lies, after a warm-up.
 
     Args:
         model: left as found.
         input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
-        runs: calls timed for one image, fewer where time runs out; a batch gets a tenth of them.
+        runs: calls timed for one image, fewer where time runs out; a batch gets a fifth of them.
         batch_size: images in the batch.
-        seconds: time for both measurements together; one call each is made in any case.
+        seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
 
     Returns:
         `latency_ms` and `latency_p95_ms` (one image: median, 95th percentile), `latency_batch_ms` and
-        `latency_batch_p95_ms` (batch: likewise), `throughput` (images per second in batches, by the median).
+        `latency_batch_p95_ms` (batch: likewise), `throughput` (images per second in batches, by the median). The
+        percentile of fewer than `TAIL` calls is None.
     """
     with torch.no_grad(), evaluation_mode(model):
         image, batch = (_sample(model, size, input_shape) for size in (1, batch_size))
         single = _timings(lambda: model(image), image.device, runs, seconds / 2)
-        whole = _timings(lambda: model(batch), image.device, max(1, runs // 10), seconds / 2)
+        whole = _timings(lambda: model(batch), image.device, runs // 5, seconds / 2)
     return {
         "latency_ms": 1e3 * float(np.median(single)),
-        "latency_p95_ms": 1e3 * float(np.percentile(single, 95)),
+        "latency_p95_ms": _tail(single),
         "latency_batch_ms": 1e3 * float(np.median(whole)),
-        "latency_batch_p95_ms": 1e3 * float(np.percentile(whole, 95)),
+        "latency_batch_p95_ms": _tail(whole),
         "throughput": batch_size / float(np.median(whole)),
     }
 
@@ -171,13 +173,23 @@ def _sample(model: nn.Module, size: int, input_shape: tuple[int, ...]) -> Tensor
 
 
 def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: float) -> list[float]:
-    """Seconds of each call after the warm-up; where the warm-up took all the time, its last call."""
-    times: list[float] = []
-    end = perf_counter() + seconds
-    while not times or (len(times) < WARMUP + runs and perf_counter() < end):
-        start = perf_counter()
-        call()
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        times.append(perf_counter() - start)
-    return times[WARMUP:] or times[-1:]
+    """Seconds of each call after a warm-up, which takes as much time again at most."""
+
+    def repeated(fewest: int, most: int) -> list[float]:
+        times: list[float] = []
+        end = perf_counter() + seconds
+        while len(times) < fewest or (len(times) < most and perf_counter() < end):
+            start = perf_counter()
+            call()
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)
+            times.append(perf_counter() - start)
+        return times
+
+    repeated(1, WARMUP)
+    return repeated(FEWEST, runs)
+
+
+def _tail(times: list[float]) -> float | None:
+    """The 95th percentile in ms."""
+    return 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None

@@ -144,13 +144,12 @@ def _where_the_teacher_is_weak(classes: list[dict[str, Any]], worse: list[dict[s
 def _where_it_hurts(classes: list[dict[str, Any]], hurt: list[dict[str, Any]]) -> str:
     if hurt:
         told = [f"{line['name']} ({_change(line)})" for line in hurt]
-        return f"Distillation hurts at {_joined(told)}."
+        return f"In this run distillation hurts at {_joined(told)}."
     line = min(classes, key=lambda line: line["change"])
-    if line["change"] >= 0:
-        return (
-            f"No class was shown to be hurt by distillation: the least change, at {line['name']}, is {_change(line)}."
-        )
-    return f"No class was shown to be hurt by distillation: the largest loss, at {line['name']}, is {_change(line)}."
+    what = "the least change" if line["change"] >= 0 else "the largest loss"
+    corrected = f", which is none after correction over {len(classes)} classes" if line["high"] < 0 else ""
+    said = f"{what}, at {line['name']}, is {_change(line)}{corrected}"
+    return f"In this run no class was shown to be hurt by distillation: {said}."
 
 
 def _joined(told: list[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from distillab.evaluation.cost_words import machine
 from distillab.evaluation.statistics import mean_interval
 from distillab.tracking.front import non_dominated
 from distillab.tracking.groups import Group, mean
@@ -19,13 +20,14 @@ FAMILIES = {"distilled": "distilled students", ALONE: "students alone", TEACHER:
 class Point:
     """One model: `series` is its method, `ALONE` or `TEACHER`; accuracies from 0 to 1.
 
-    `low` and `high` bound the 95 % interval of the mean over seeds; `baseline` is the mean of the same student alone.
+    `machine` is where it was timed; `low` and `high` bound the 95 % interval of the mean over seeds; `baseline` is the mean of the same student alone.
     """
 
     series: str
     name: str
     note: str
     costs: Mapping[str, float | None]
+    machine: str
     top1: float
     low: float | None = None
     high: float | None = None
@@ -45,7 +47,7 @@ def points(groups: list[Group]) -> list[Point]:
         note = ", ".join((f"seeds {', '.join(map(str, row.seeds))}", *row.apart.values()))
         series = ALONE if row.alone else row.method
         alone = None if row.alone else group.mean("baseline", "top1")
-        found.append(Point(series, row.student, note, costs, row.mean, row.low, row.high, alone))
+        found.append(Point(series, row.student, note, costs, group.measured_on, row.mean, row.low, row.high, alone))
     return found + _shared(groups)
 
 
@@ -67,11 +69,18 @@ def _shared(groups: list[Group]) -> list[Point]:
     for (series, name, *_), made in shared.items():
         entries = [entry for _, entry in made]
         top1, _, low, high = mean_interval(list({training: entry["top1"] for training, entry in made}.values()))
-        found.append(Point(series, name, "", {key: mean(entries, key) for key in COSTS}, top1, low, high))
+        costs = {key: mean(entries, key) for key in COSTS}
+        found.append(Point(series, name, "", costs, machine(entries[0]), top1, low, high))
     return found
 
 
 def front(points: list[Point], family: str, cost: str) -> list[tuple[float, float]]:
-    """Cost and accuracy of a family's points that none of it beats, the cheapest first."""
-    known = [(point.costs[cost], point.top1) for point in points if point.family == family and point.costs.get(cost)]
+    """Cost and accuracy of a family's points that none of it beats, the cheapest first.
+
+    Empty for latencies of several machines, which do not compare.
+    """
+    members = [point for point in points if point.family == family and point.costs.get(cost)]
+    if cost == "latency_ms" and len({point.machine for point in members}) > 1:
+        return []
+    known = [(point.costs[cost], point.top1) for point in members]
     return sorted({point for point, on in zip(known, non_dominated(known), strict=True) if on})

@@ -16,9 +16,19 @@ Result = Mapping[str, Any]
 
 # What a row says in columns of its own, and what changes nothing that it compares.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
-TOLD = ("seed", "strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
-TOLD += tuple(f"{role}.{key}" for role, key in LABELS)
 NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")  # with every value the same weights come out
+TOLD = (
+    "strategy",
+    "student",
+    "teacher",
+    "data",
+    "protocol",
+    "scheme",
+    "recipe.epochs",
+    "data.samples",
+    *NOT_THE_METHOD,
+)
+TOLD += tuple(f"{role}.{key}" for role, key in LABELS)
 NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
 
@@ -34,10 +44,10 @@ class Row:
         protocol, teacher, student: names; the teacher is None where there was none.
         epochs: the budget, from the recipe.
         method: strategy and scheme; `none` is the student alone, whose row has no gain.
-        changed: the further overrides of the newest run.
         results: one of each seed, in the order of `seeds`.
         seeds, top1: of the student, one each.
         mean, deviation, low, high: of `top1`, with the 95 % t interval of the mean.
+        changed: the further overrides of the newest run, without those that all rows of one `place` share.
         gain: over the result's own baseline, for the seeds whose result has one, corrected over the rows of the same
             `family`; None where no result has one.
         equal_compute: likewise over the student alone trained for as much compute as with a live teacher.
@@ -53,7 +63,6 @@ class Row:
     student: str
     epochs: int | None
     method: str
-    changed: str
     results: tuple[Result, ...] = field(repr=False, compare=False)
     seeds: tuple[int | None, ...]
     top1: tuple[float, ...]
@@ -61,6 +70,7 @@ class Row:
     deviation: float | None
     low: float | None
     high: float | None
+    changed: str = ""
     gain: Gain | None = None
     equal_compute: Gain | None = None
     on_samples: str | None = None
@@ -141,7 +151,7 @@ def compare(results: Sequence[Result]) -> list[Row]:
     groups: dict[tuple[Any, ...], dict[int | None, Result]] = {}
     for result in sorted(results, key=_says_more):
         groups.setdefault(_identity(result), {})[_seed(result)] = result
-    rows = _set_apart([_row(identity[:-1], by_seed) for identity, by_seed in groups.items()])
+    rows = _set_apart(_with_changes([_row(identity[:-1], by_seed) for identity, by_seed in groups.items()]))
     # By family alone at first: a stable sort keeps the rest of the order.
     rows = sorted(sorted(rows, key=lambda row: (-row.mean, row.label)), key=attrgetter("family"))
     return [row for _, family in groupby(rows, attrgetter("family")) for row in _tested(list(family))]
@@ -160,29 +170,39 @@ def _identity(result: Result) -> tuple[Any, ...]:
     teacher = None if alone else (result.get("teacher") or {}).get("name")
     shown = (data["name"], data.get("train"), result["protocol"], teacher, result["student"]["name"], epochs)
     # A result without a config is known by what its command changed.
-    return *shown, method(result), config_hash(rest) if rest else _changed(result)
+    return *shown, method(result), config_hash(rest) if rest else " ".join(_changed(result))
 
 
 def _seed(result: Result) -> int | None:
     return result["seeds"].get("seed", (result.get("config") or {}).get("seed"))
 
 
-def _changed(result: Result) -> str:
+def _changed(result: Result) -> list[str]:
     """The overrides that no column tells, in a fixed order."""
     words = []
     for word in result.get("overrides") or []:
         key = word.lstrip("+~").partition("=")[0].partition("@")[0]
         if key not in TOLD and key.partition(".")[0].partition("/")[0] not in UNTOLD:
             words.append(word)
-    return " ".join(sorted(words))
+    return sorted(words)
 
 
 def _row(shown: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
     seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
     results = tuple(by_seed[seed] for seed in seeds)
     top1 = tuple(result["student"]["top1"] for result in results)
-    changed = _changed(max(results, key=lambda result: result["created"]))
-    return Row(*shown, changed, results, seeds, top1, *mean_interval(top1))
+    return Row(*shown, results, seeds, top1, *mean_interval(top1))
+
+
+def _with_changes(rows: list[Row]) -> list[Row]:
+    """The rows with what was changed, but for what all rows of one data set and protocol share: it tells none apart."""
+    told = [_changed(max(row.results, key=lambda result: result["created"])) for row in rows]
+    places: dict[str, list[set[str]]] = {}
+    for row, words in zip(rows, told, strict=True):
+        places.setdefault(row.place, []).append(set(words))
+    shared = {place: set.intersection(*each) if len(each) > 1 else set() for place, each in places.items()}
+    left = ([word for word in words if word not in shared[row.place]] for row, words in zip(rows, told, strict=True))
+    return [replace(row, changed=" ".join(words)) for row, words in zip(rows, left, strict=True)]
 
 
 def _set_apart(rows: list[Row]) -> list[Row]:

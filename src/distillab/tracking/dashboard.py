@@ -20,8 +20,9 @@ MOST_RUNS = 100
 
 EXPLAINED = (
     "Every run is one student with one method and one seed, beside the same student, seed and schedule trained without "
-    "a teacher. Accuracies are shares of one; gain is top1 minus baseline_top1. Bars and curves are means over seeds "
-    "with one standard deviation: on few seeds a difference within it shows nothing."
+    "a teacher. Accuracies are shares of one; gain is top1 minus baseline_top1. Bars and curves are means over "
+    "all runs of a method, students and seeds together, with one standard deviation; the table groups by student and "
+    "method, and the report of a sweep tests the difference."
 )
 
 
@@ -115,7 +116,7 @@ def panels(wr: Any) -> dict[str, tuple[str, list[Any]]]:
             ],
         ),
         "Methods compared": (
-            "Means over the seeds of each method; the bar's range is one standard deviation.",
+            "Means over the students and seeds of each method; the bar's range is one standard deviation.",
             [
                 bars("Gain over the student alone", [wr.SummaryMetric("gain")], BY_METHOD, left),
                 bars("Top-1: distilled and alone", [top1, alone], BY_METHOD, right),

@@ -58,6 +58,7 @@ COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], str], str | None]] = {
     "parameters": (lambda record: count(record["parameters"]), "parameters"),
     "multiply-adds": (lambda record: count(record["multiply_adds"]), "multiply_adds"),
     "latency ms": (lambda record: milliseconds(record["latency_ms"]), "latency_ms"),
+    "measured on": (_plain("measured_on"), None),
     "size, bytes": (lambda record: count(record["size_bytes"]), "size_bytes"),
     "seeds": (_plain("seeds"), None),
     "epochs": (_plain("epochs"), "epochs"),

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from distillab.evaluation.cost_words import machine
 from distillab.tracking.comparison import Row, compare
 from distillab.tracking.front import non_dominated
 from distillab.tracking.gains import Gain
 from distillab.tracking.result import gain_and_gap
 from distillab.tracking.table import percent, sentence
+from distillab.tracking.timings import pooled
 
 Result = dict[str, Any]
 JUDGED = ("balanced_accuracy", "macro_f1", "top1_best", "top1_last")
@@ -46,9 +48,14 @@ class Group:
         return gain_and_gap(*(mean([r[role] for r in known], "top1") for role in ("student", "baseline", "teacher")))[1]
 
     def mean(self, role: str, key: str) -> float | None:
-        """A number of one role's entry over the runs that have it; of latencies the median, which one slow run spares."""
+        """The mean of a number of one role's entry over the runs that have it."""
         entries = [result[role] for result in self.row.results if result.get(role)]
         return mean(entries, key)
+
+    @property
+    def measured_on(self) -> str:
+        """Where the student was timed: latencies compare there alone."""
+        return machine(self.row.results[-1]["student"])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -75,6 +82,7 @@ class Group:
             "gap_closed": self.gap_closed,
             **_numbers("equal_compute_gain", row.equal_compute),
             **{key: self.mean("student", key) for key in COSTS},
+            "measured_on": self.measured_on,
             "front": " ".join(self.front),
             "words": row.words,
             "runs": " ".join(result["config_hash"] for result in row.results),
@@ -88,16 +96,14 @@ def _numbers(name: str, gain: Gain | None) -> dict[str, float | None]:
 
 
 def mean(entries: list[dict[str, Any]], key: str) -> float | None:
-    """The mean over the entries that have a number there, of latencies the median; None where none has."""
+    """The mean over the entries that have a number there; None where none has."""
     known = [entry[key] for entry in entries if entry.get(key) is not None]
-    if not known:
-        return None
-    return statistics.median(known) if key.startswith("latency") else statistics.fmean(known)
+    return statistics.fmean(known) if known else None
 
 
 def ranked(results: list[Result]) -> list[Group]:
     """All groups, ordered by data, protocol and mean top-1; equal means share a rank within their data and protocol."""
-    rows = sorted(compare(results), key=lambda row: (row.data, row.protocol, -row.mean, row.student, row.label))
+    rows = sorted(compare(pooled(results)), key=lambda row: (row.data, row.protocol, -row.mean, row.student, row.label))
     groups = []
     for _, ranking in groupby(rows, lambda row: row.place):
         rank, previous, members = 0, None, []
@@ -113,6 +119,8 @@ def _front(group: Group, ranking: list[Group]) -> tuple[str, ...]:
     found = []
     for key in COSTS:
         known = [other for other in ranking if other.row.alone == group.row.alone and other.mean("student", key)]
+        if key == "latency_ms":
+            known = [other for other in known if other.measured_on == group.measured_on]
         marks = non_dominated([(other.mean("student", key), other.row.mean) for other in known])
         found += [key for other, mark in zip(known, marks, strict=True) if mark and other is group]
     return tuple(found)

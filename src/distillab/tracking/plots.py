@@ -104,7 +104,7 @@ def figure(results: list[dict[str, Any]], cost: str = "parameters") -> Figure | 
     return drawing
 
 
-FRONTS = {"distilled": (INK, "-"), ALONE: (GREY, "--")}
+FRONTS = {"distilled": (INK, "-"), ALONE: (GREY, "--"), TEACHER: (LINE, ":")}
 
 
 def _front_name(family: str) -> str:
@@ -123,7 +123,8 @@ def _panel(axes: Axes, title: str, found: list[Point], cost: str, methods: list[
     ]
     _dress(axes, title, axis, [x for _, x, _ in named], ends)
     for family, (colour, style) in FRONTS.items():
-        if steps := [(x / unit, 100 * top1) for x, top1 in front(found, family, cost)]:
+        steps = [(x / unit, 100 * top1) for x, top1 in front(found, family, cost)]
+        if len(steps) > 1:
             look = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
             axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=_front_name(family), **look)
     beside: dict[str, set[str]] = {}

@@ -9,6 +9,7 @@ from typing import Any
 from distillab.evaluation.statistics import mean_interval
 from distillab.tracking import chart_points, charts
 from distillab.tracking.answers import Answers
+from distillab.tracking.deployed import deployed
 from distillab.tracking.gains import Gain
 from distillab.tracking.group_table import p_value
 from distillab.tracking.groups import Group, by_ranking, mean
@@ -31,6 +32,7 @@ def sections(groups: list[Group], answers: Answers | None = None) -> list[Sectio
         limits(groups),
         cost(groups),
         judgement(groups),
+        deployed(groups),
         provenance(groups),
     )
     return [one for one in made if one["views"]]
