@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from loss_checks import CHECKS, Case, draw, softmax
+from torch.nn import functional as F
 
 from distillab import functional
 from distillab.errors import UserError
@@ -28,7 +30,7 @@ def reference_attention(F_s, F_t, p):
     total = 0.0
     for one, other in zip(F_s, F_t, strict=True):
         pooled = one.reshape(one.shape[0], side, ratio, side, ratio).mean((2, 4))
-        maps = [(np.abs(x) ** p).mean(0).ravel() for x in (pooled, other)]
+        maps = [((x if p in (1, 2, 3) else np.abs(x)) ** p).mean(0).ravel() for x in (pooled, other)]
         a, b = (m / np.sqrt((m**2).sum()) for m in maps)
         total += ((a - b) ** 2).sum()
     return total / (len(F_s) * side * side)
@@ -53,9 +55,8 @@ CASES = {
             student={"F_s": draw(3, 5, 8, 8)},
             teacher={"F_t": draw(3, 2, 4, 4, seed=1)},
             rest={"p": p},
-            twice=p == 2,  # |F| has no second derivative at 0
         )
-        for p in (1, 2)
+        for p in (1, 2, 3, 2.5)
     ],
 }
 # Function, what is written there, what a slip would write instead, what the slip is.
@@ -97,6 +98,36 @@ def test_a_power_whose_gradient_is_infinite_at_zero_is_refused():
     for make in (lambda p: functional.attention_transfer(draw(2, 3, 4, 4), draw(2, 3, 4, 4), p), AttentionTransfer):
         with pytest.raises(UserError, match=r"p must be a number from 1, got 0\.5"):
             make(p=0.5)
+
+
+def second_derivatives(function, x):
+    """Of the function's value along ones, by two backward passes."""
+    x = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(function(x), x, create_graph=True)
+    return torch.autograd.grad(first.sum(), x)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_a_relu_makes_zero_has_second_derivatives(dtype):
+    """Zeros among the activations, a dead channel, a sample of zeros, and logits that are equal."""
+    student, teacher = draw(3, 4, 4, 4).relu().to(dtype), draw(3, 4, 4, 4, seed=1).relu().to(dtype)
+    for function in (functional.attention_transfer, functional.nst):
+        for dead in (np.s_[0, 0], np.s_[0], np.s_[:0]):
+            maps = student.clone()
+            maps[dead] = 0
+            assert torch.isfinite(second_derivatives(lambda x, f=function: f(x, teacher), maps)).all()
+    attention = second_derivatives(lambda x: functional.attention_transfer(x, teacher), student)
+    maps = [F.normalize(x.square().mean(1).flatten(1)) for x in (student, teacher)]
+    squares = second_derivatives(
+        lambda x: (F.normalize(x.square().mean(1).flatten(1)) - maps[1]).square().mean(), student
+    )
+    torch.testing.assert_close(attention, squares)
+    equal = draw(4, 5).to(dtype)
+    equal[0] = 1
+    for logits in (equal, equal[:1].expand(4, 5)):
+        assert torch.isfinite(
+            second_derivatives(lambda x: functional.dist(x, draw(4, 5, seed=1).to(dtype)), logits)
+        ).all()
 
 
 def test_schedules():

@@ -17,6 +17,8 @@ from distillab.errors import UserError
 from distillab.evaluation.efficiency import measure, parameters
 from distillab.models.cifar_resnet import CifarResNet
 from distillab.models.image_model import ImageModel
+from distillab.models.mobilenet_v2 import MobileNetV2
+from distillab.models.shufflenet_v2 import ShuffleNetV2
 from distillab.models.spec import ModelSpec, Stage
 from distillab.strategies.cat import ClassAttention
 from distillab.strategies.simkd import SimKD
@@ -160,6 +162,18 @@ def test_simkd_ships_projector_and_teachers_head(network):
     assert parameters(deployed) == counted == measure(deployed, SHAPE)["parameters"]
     kept = {key for key, _ in student.named_parameters() if not key.startswith("net.fc")}
     assert kept == {key.removeprefix("student.") for key, _ in deployed.student.named_parameters(prefix="student")}
+
+
+@pytest.mark.parametrize(("build", "stages"), [(MobileNetV2, 4), (ShuffleNetV2, 3)])
+def test_simkd_ships_no_layer_behind_the_last_stage(build, stages, network):
+    """Their `final` convolution would be run, counted and exported, and nobody would have trained it."""
+    terms = yaml.safe_load((conf_dir() / "strategy" / "simkd.yaml").read_text())
+    names = [f"layer{number}" for number in range(1, stages + 1)]
+    student = ImageModel(build(num_classes=10, in_channels=1), SHAPE, stages=names)
+    deployed = Distillation(student, network(seed=1, depth=14), terms, input_shape=SHAPE).deployed().train()
+    deployed(batch().views[0]).sum().backward()
+    idle = [key for key, p in deployed.named_parameters() if p.requires_grad and p.grad is None]
+    assert idle == [] and any(p.grad is not None for p in student.parameters())
 
 
 def test_what_simkd_ships_follows_the_student_and_can_be_copied_and_kept(network):

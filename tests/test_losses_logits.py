@@ -176,6 +176,9 @@ def test_arguments_that_do_not_go_together_are_refused(name):
             function(draw(2, 3), draw(2, 3), y=labels[:1])
         with pytest.raises(UserError, match=r"y must be int64 class numbers, got torch\.int32"):
             function(draw(2, 3), draw(2, 3), y=labels[:2].int())
+        for wrong in (-100, -1, 3):
+            with pytest.raises(UserError, match=f"y must hold class numbers from 0 to 2, got {wrong}"):
+                function(draw(2, 3), draw(2, 3), y=torch.tensor([wrong, 0]))
 
 
 def test_the_weights_of_wsld_carry_no_gradient():

@@ -166,6 +166,17 @@ def test_abkd_at_its_limits_is_what_lies_beside_them(alpha, beta):
     assert functional.abkd(s, t, alpha, beta).item() == pytest.approx(beside.item(), rel=2e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("alpha", "beta"), LIMITS)
+@pytest.mark.parametrize("step", [1e-3, 1e-5, 1e-7, 1e-10, 1e-16])
+def test_abkd_keeps_its_value_on_the_way_to_a_limit(alpha, beta, step, dtype):
+    s, t = draw(5, 7).to(dtype), draw(5, 7, seed=1).to(dtype)
+    limit = functional.abkd(s.double(), t.double(), alpha, beta).item()
+    rounding = 0.05 if dtype == torch.float32 else 1e-4
+    beside = functional.abkd(s, t, alpha + step, beta + 2 * step).item()
+    assert beside == pytest.approx(limit, rel=20 * step + rounding)
+
+
 def test_abkd_holds_both_kl_divergences():
     s, t = draw(5, 7), draw(5, 7, seed=1)
     assert functional.abkd(s, t, 1.0, 0.0).item() == pytest.approx(functional.kd(s, t, 1.0).item(), rel=1e-9)

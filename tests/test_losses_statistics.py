@@ -93,7 +93,7 @@ CASES = {
 }
 MUTATIONS = [
     ("nst", "- 2 * inner", "- inner", "the cross term once"),
-    ("nst", "dim=2), F.normalize(F_t.flatten(2), dim=2)", "dim=1), F.normalize(F_t.flatten(2), dim=1)", "wrong axis"),
+    ("nst", "unit(F_s.flatten(2))", "unit(F_s.flatten(1)).view_as(F_s).flatten(2)", "one norm for all channels"),
     ("nst", "F_t.detach()", "F_t", "a gradient to the teacher"),
     ("vid", "+ variance.log()", "- variance.log()", "a lost sign"),
     ("vid", ".mean() / 2", ".sum() / 2", "summed, not averaged"),

@@ -121,6 +121,8 @@ def test_the_hash_sees_the_scheme(place):
     ("overrides", "said"),
     [
         (["scheme=ema", "strategy=none"], "scheme=ema teaches nobody"),
+        (["scheme=ema", "strategy=simkd"], "scheme=ema: strategy.simkd ships a head that nobody trains here"),
+        (["scheme=ema", "strategy=nd"], "scheme=ema: strategy.nd asks a teacher beforehand"),
         (["scheme=ema", "scheme.decay=1"], "scheme: decay must be a number from 0 to below 1, got 1"),
         (["scheme=self", "strategy=hint"], "a virtual teacher has logits alone, and the strategy reads teacher.stages"),
         (["scheme=self", "scheme.correct=0.1"], "correct must be above 1/10"),

@@ -52,9 +52,8 @@ class ImageModel(nn.Module):
         order = torch.tensor(class_order) if class_order is not None else None
         self.register_buffer("class_order", order, persistent=False)
         side = (input_size, input_size) if input_size else self.input_shape[1:]
-        self.spec: ModelSpec = describe(
-            net, (self.input_shape[0] * self.repeats, *side), name or type(net).__name__, stages, head
-        )
+        self.net_shape = (self.input_shape[0] * self.repeats, *side)  # of what the network sees
+        self.spec: ModelSpec = describe(net, self.net_shape, name or type(net).__name__, stages, head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""

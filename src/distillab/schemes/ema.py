@@ -12,6 +12,7 @@ from distillab.models.frozen import FrozenTeacher
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec
 from distillab.schemes.base import Run, Scheme, refuse_dtype, refuse_hidden_labels, refuse_teacherless
+from distillab.strategies.base import Term
 
 
 class EMATeacher(FrozenTeacher):
@@ -71,6 +72,12 @@ class EMA(Scheme):
         refuse_teacherless(run, self.name)
         refuse_dtype(run, self.name)
         refuse_hidden_labels(run, "scheme=ema: an average of a student that still learns")
+        for name, term in run.strategy.terms.items():
+            if term.ready_teacher or type(term).deploy is not Term.deploy:
+                why = "asks a teacher beforehand" if term.ready_teacher else "ships a head that nobody trains here"
+                raise UserError(
+                    f"scheme=ema: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline"
+                )
         self.parent = f"average of {student.spec.name}"
         return student.spec
 

@@ -7,25 +7,25 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from distillab.errors import UserError
 from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
-from distillab.strategies.features import checked, pool_to_smaller
+from distillab.strategies.features import checked, pool_to_smaller, unit
 
 __all__ = ["attention_transfer"]
 
 
 def check_power(p: float) -> None:
-    """Refuse a p below 1: where an activation is 0, as behind a ReLU, |F|^p would have an infinite gradient."""
+    """Refuse a p below 1: where an activation is 0, as behind a ReLU, F^p would have an infinite gradient."""
     if p < 1:
         raise UserError(f"p must be a number from 1, got {p:g}")
 
 
 def attention_map(features: Tensor, p: float = 2) -> Tensor:
-    """Mean over channels of |F|^p, flattened and L2-normalised: (N, C, H, W) → (N, H·W)."""
-    return F.normalize(features.abs().pow(p).mean(1).flatten(1))
+    """Mean over channels of F^p, flattened and L2-normalised: (N, C, H, W) → (N, H·W); of |F| where p is no whole number."""
+    # Not of |F| in any case: its second derivative at 0, where a ReLU puts most activations, is another.
+    return unit((features if float(p).is_integer() else features.abs()).pow(p).mean(1).flatten(1))
 
 
 def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:

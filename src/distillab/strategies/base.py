@@ -96,6 +96,7 @@ class Term(nn.Module):
             all of them.
         smallest_batch: how many samples it must see at once, on each device.
         rowwise: True where `rows` gives one value per sample.
+        ready_teacher: True where `prepare` asks the teacher, who must know something by then.
         soft_labels: True where samples may be mixed, and `batch.labels` be distributions; unless said, True of a term
             that reads neither labels nor index.
         weight: factor of the term in the loss.
@@ -107,6 +108,7 @@ class Term(nn.Module):
     global_batch: ClassVar[bool] = False
     smallest_batch: ClassVar[int] = 1
     rowwise: ClassVar[bool] = False
+    ready_teacher: ClassVar[bool] = False
     soft_labels: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:

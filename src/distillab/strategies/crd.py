@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distillab.distributed import say
 from distillab.errors import UserError
-from distillab.gather import gather
+from distillab.gather import from_first
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.features import embedding_widths, unit
@@ -139,8 +139,7 @@ class CRD(Term):
 
     def _draw(self, index: Tensor) -> Tensor:
         """For each sample K others of other classes, (B, K), the same on all devices."""
-        seed = gather(torch.randint(2**62, (1,), device=index.device))[0]  # the first device's
-        generator = torch.Generator(index.device).manual_seed(int(seed))
+        generator = torch.Generator(index.device).manual_seed(from_first(int(torch.randint(2**62, (1,))), index.device))
         count, first = self.count[index, None], self.first[index, None]
         place = torch.randint(2**62, (len(index), self.drawn), generator=generator, device=index.device)
         place %= len(self.by_class) - count

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from distillab.errors import UserError
 from distillab.strategies.base import Outputs, Term
+from distillab.strategies.features import root
 from distillab.strategies.logits import check, widened
 
 __all__ = ["dist"]
@@ -17,7 +18,8 @@ __all__ = ["dist"]
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Correlation of each row with the same row of the other: (N, C), (N, C) → (N,); 0 where a row is constant."""
     a, b = (x - x.mean(-1, keepdim=True) for x in (a, b))
-    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-8)
+    lengths = root(a.square().sum(-1)) * root(b.square().sum(-1))
+    return (a * b).sum(-1) / (lengths + 1e-8)
 
 
 def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0) -> Tensor:
@@ -33,7 +35,7 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
         temperature: T > 0.
 
     Returns:
-        A scalar, in float32 or wider; not differentiable twice at a class with one probability in all rows.
+        A scalar, in float32 or wider.
 
     Raises:
         UserError: shapes that differ, one row (unless gamma is 0), or a temperature that is not above 0.

@@ -33,6 +33,17 @@ def check(s: Tensor, t: Tensor, y: Tensor | None = None, classes: int = 2, **abo
     for name, value in above_zero.items():
         if value <= 0:
             raise UserError(f"{name} must be a number above 0, got {value}")
+    if y is not None:
+        check_labels(y, s.shape[1])
+
+
+def check_labels(y: Tensor, classes: int) -> None:
+    """Refuse labels that no class has; on a GPU, where to look is to wait, an index out of bounds ends the run."""
+    if y.is_cuda or not len(y):
+        return
+    for label in (int(y.min()), int(y.max())):
+        if not 0 <= label < classes:
+            raise UserError(f"y must hold class numbers from 0 to {classes - 1}, got {label}")
 
 
 def check_classes(spec: ModelSpec) -> None:

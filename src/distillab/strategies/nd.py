@@ -13,6 +13,7 @@ from distillab.gather import gather
 from distillab.models.spec import ModelSpec
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.features import checked, embedding_widths, root, unit
+from distillab.strategies.logits import check_labels
 
 __all__ = ["nd"]
 
@@ -30,7 +31,7 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
         A scalar in [0, 2], in float32 or wider.
 
     Raises:
-        UserError: shapes that do not go together.
+        UserError: shapes that do not go together, or a label without a centre.
     """
     if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))
@@ -39,6 +40,7 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
         raise UserError(
             f"y must be ({len(e_s)},) in int64, a label for each row of e_s, got {tuple(y.shape)} in {y.dtype}"
         )
+    check_labels(y, len(centers))
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     along = (e_s * unit(centers.detach().to(e_s.dtype))[y]).sum(1)
     longer = torch.maximum(*(root(e.square().sum(1)) for e in (e_s, e_t)))
@@ -54,6 +56,7 @@ class NormDirection(Term):
 
     needs = ("student.embedding", "teacher.embedding", "batch.labels")
     smallest_batch = 2  # its BatchNorm has one value of each channel for a sample
+    ready_teacher = True
 
     def __init__(self, weight: float | Mapping[str, float] = 2.0) -> None:
         super().__init__(weight)

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from distillab.models.spec import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, inner, pool_to_smaller
+from distillab.strategies.features import checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
 
@@ -32,7 +31,7 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
         UserError: not two maps of one batch size.
     """
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
-    F_s, F_t = F.normalize(F_s.flatten(2), dim=2), F.normalize(F_t.flatten(2), dim=2)
+    F_s, F_t = unit(F_s.flatten(2)), unit(F_t.flatten(2))
     within = inner(F_t, F_t).square().mean() + inner(F_s, F_s).square().mean()
     return within - 2 * inner(F_s, F_t).square().mean()
 

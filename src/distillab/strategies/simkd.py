@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from distillab.export import read_shipped
 from distillab.models.image_model import ImageModel
 from distillab.models.spec import ModelSpec, Stage
 from distillab.models.taps import Taps, as_map
+from distillab.models.trace import trace
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.features import check_same, head_reads_last_map, pool_to_smaller
 from distillab.strategies.hint import hint
@@ -103,7 +105,7 @@ class ProjectedStudent(nn.Module):
     """A student whose last map goes through a projector, the mean over places and a copy of the teacher's head.
 
     Takes images and gives logits in the data's class order, as the models it is made of. It shares the tensors of
-    the student (whose own head it leaves out) and the projector.
+    the student (of which it leaves out what lies behind the last stage) and the projector.
 
     Args:
         student: the student.
@@ -114,7 +116,7 @@ class ProjectedStudent(nn.Module):
     def __init__(self, student: ImageModel, projector: Projector, head: nn.Linear) -> None:
         super().__init__()
         self.stage = student.spec.stages[-1]
-        self.student = without_head(student)
+        self.student = up_to(student, self.stage.name)
         self.student.net.get_submodule(self.stage.name).register_forward_hook(self._keep)
         self.projector = projector
         self.head = head
@@ -122,10 +124,12 @@ class ProjectedStudent(nn.Module):
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features = as_map(output, self.stage)
+        raise Reached
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
-        self.student(images)
+        with suppress(Reached):
+            self.student(images)
         features, self.features = self.features, None
         return self.head(self.projector(features).mean((2, 3)))
 
@@ -158,28 +162,24 @@ class ProjectedStudent(nn.Module):
         return loaded.eval()
 
 
-class NoHead(nn.Module):
-    """Stands where a head was: zeros in its shape, and no parameters."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """(…, d) → (…, classes)."""
-        return embedding.new_zeros(*embedding.shape[:-1], self.classes)
+class Reached(Exception):
+    """The last stage has run, and nothing behind it is wanted."""
 
 
-def without_head(model: ImageModel) -> ImageModel:
-    """A model with the same tensors, but without its head and the hooks that read it in training."""
+def up_to(model: ImageModel, stage: str) -> ImageModel:
+    """A model with the same tensors up to a stage, without the layers behind it and the hooks that read it in training."""
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     model = copy.deepcopy(model, shared)
     for module in model.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [key for key, hook in hooks.items() if getattr(hook, "__module__", "") == Taps.__module__]:
                 del hooks[key]
-    if model.spec.head is not None:
-        model.net.set_submodule(model.spec.head, NoHead(model.spec.classes))
+    calls = trace(model.net, model.net_shape)
+    end = next(place for place, call in enumerate(calls) if call.path == stage)
+    before = {call.path for call in calls[: end + 1]}
+    for call in calls[end + 1 :]:
+        if call.leaf and call.path not in before:
+            model.net.set_submodule(call.path, nn.Identity())
     return model
 
 
