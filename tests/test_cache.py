@@ -131,6 +131,25 @@ def test_a_damaged_file_is_named_and_built_again(damage, tmp_path, capsys):
     assert make(tmp_path).view(0).present.all()
 
 
+def test_what_others_publish_is_seen_in_the_same_view(tmp_path):
+    """As with one view for all epochs; what one has added itself stays until it is published, and the earlier record wins."""
+    layout = Layout(10)
+    one, other = make(tmp_path, layout).view(0), make(tmp_path, layout).view(0)
+    one.add(np.arange(5), records(layout, np.arange(5)))
+    one.publish()
+    other.add(np.arange(4, 7), records(layout, np.arange(4, 7), seed=9))
+    assert not other.present[:4].any()
+    other.refresh()
+    assert other.present[:7].all() and not other.present[7:].any()
+    assert np.array_equal(other.read(np.arange(5)), records(layout, np.arange(5)))
+    other.publish()
+    loads = []
+    one._load = lambda start, load=one._load: loads.append(start) or load(start)
+    for _ in range(2):
+        one.refresh()
+    assert one.present[:7].all() and loads == [0], "an unchanged file is not read again"
+
+
 def test_two_processes_fill_the_same_views_at_once(tmp_path):
     layout, rows = Layout(10), np.arange(20)
     whole = records(layout, rows)
@@ -234,7 +253,7 @@ def test_files_are_counted_once_and_a_views_growth_is_added(tmp_path, monkeypatc
             cache.view(number).add(np.arange(20)[part], records(layout, np.arange(20)[part]))
             cache.publish()
     assert len(looks) == 1
-    assert cache._bytes_taken() == sum(path.stat().st_size for path in tmp_path.glob("*/*/*.shard"))
+    assert cache.bytes_taken() == sum(path.stat().st_size for path in tmp_path.glob("*/*/*.shard"))
     assert cache.has(2) and not cache.has(3) and not cache.has(2, kind=1)
 
 

@@ -12,6 +12,7 @@ from distillab.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.teachers import cache, cached
 from distillab.teachers.cached import attach, check_cache
+from distillab.teachers.measured import structure
 
 
 @pytest.fixture
@@ -81,6 +82,15 @@ def test_every_part_of_the_key_counts(keys, tmp_path, monkeypatch):
     assert len({first, *others}) == len(others) + 1
     on_cpu = [patched(*found(None), "auto"), patched(*found(gpu), "cpu")]
     assert {key(seed=5), data(), trainer(compile="student"), *on_cpu} == {first}
+
+
+def test_what_a_network_does_with_its_weights_counts(network):
+    def of(slope):
+        net = network(seed=1, depth=14)
+        net.layer1.add_module("rest", torch.nn.LeakyReLU(slope))
+        return structure(ImageModel(net, (1, 8, 8)))
+
+    assert of(0.01) == of(0.01) != of(0.5)
 
 
 def test_the_strong_views_numbers_count_for_it_alone(keys, tmp_path):

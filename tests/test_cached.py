@@ -133,10 +133,15 @@ def test_what_a_run_takes_beyond_the_limit_is_said_beforehand(made, tmp_path, ca
     size = 256 * 20 + 256 // 8  # ten logits in two bytes each, and a bit
     for limit, said in ((5.9 * size / 1e9, True), (6.1 * size / 1e9, False), (None, False)):
         made("crld", tmp_path, settings(limit_gb=limit), epochs=3)
-        assert ("the 6 views of this run take up to 0.00 GB" in capsys.readouterr().out) == said
+        assert ("6 views of this run take up to 0.00 GB more" in capsys.readouterr().out) == said
     cycle = other_digits(tmp_path, samples=256, views=2)
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
     assert "views of this run" not in capsys.readouterr().out
+    other = tmp_path / "another" / "000000-0" / "000000000.shard"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(bytes(2 * size))
+    made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
+    assert "2 views of this run" in capsys.readouterr().out, "caches of other teachers count"
 
 
 def test_float32_equals_the_live_teacher_and_float16_nearly(made, tmp_path):

@@ -25,7 +25,8 @@ with hold_devices(sys.argv[2].split(","), Path(sys.argv[1]), int(sys.argv[3]), p
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
     monkeypatch.setattr(devices, "_own", [])
-    monkeypatch.delenv(devices.VISIBLE, raising=False)
+    monkeypatch.setenv(devices.VISIBLE, "")  # so that what a test leaves there goes with it
+    monkeypatch.delenv(devices.VISIBLE)
 
 
 @pytest.fixture
@@ -164,6 +165,15 @@ def test_a_slurm_job_of_two_gpus_waits_for_no_other_job(monkeypatch, tmp_path):
 def test_all_gpus_are_a_number(trainer, visible, number, monkeypatch):
     monkeypatch.setenv(devices.VISIBLE, visible)
     assert devices.number_of_devices(TRAINER | trainer) == number
+
+
+def test_more_devices_than_the_machine_has_and_machines_that_nobody_started(monkeypatch):
+    monkeypatch.setenv(devices.VISIBLE, "0")
+    with pytest.raises(UserError, match=r"^trainer\.devices=2, and there are 1 GPUs; trainer\.devices=1$"):
+        devices.number_of_devices(TWO | {"strategy": "ddp"})
+    with pytest.raises(UserError, match=r"^trainer\.num_nodes=2: start the same command on every machine"):
+        devices.number_of_devices(TRAINER | {"strategy": "ddp", "num_nodes": 2})
+    assert devices.number_of_devices(TWO | {"strategy": "ddp", "accelerator": "cpu"}) == 2
 
 
 @pytest.mark.parametrize("wrong", [0, -2, 1.5, True, None, [0, 1], "two"])

@@ -99,6 +99,19 @@ def test_a_changed_file_is_seen(root):
     assert folder(root).fingerprint != before and abs(path.stat().st_size - size) < 20
 
 
+def test_the_cache_of_images_in_files_knows_their_times_and_who_decodes_them(root, monkeypatch):
+    def stamp(**numbers):
+        return folder(root, mean=[0.5] * 3, std=[0.5] * 3, **numbers).files_stamp
+
+    assert stamp() is None  # of decoded images the whole content counts
+    first = stamp(memory_budget=0)
+    assert first == stamp(memory_budget=0)
+    os.utime(root / "test" / "cat" / "000.png", (1, 1))
+    touched = stamp(memory_budget=0)
+    monkeypatch.setattr(images.folder.PIL, "__version__", "another")
+    assert len({first, touched, stamp(memory_budget=0)}) == 3
+
+
 @pytest.mark.parametrize("numbers", [{}, {"memory_budget": 0}], ids=["decoded", "in files"])
 def test_how_images_were_resized_and_decoded_is_known(root, monkeypatch, numbers):
     numbers |= {"image_size": 4, "mean": [0.5] * 3, "std": [0.5] * 3}

@@ -112,21 +112,21 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     cfg["trainer"] |= {"strategy": "ddp", "devices": 2}
     started = []
 
-    def torchrun(words, env, check):
-        started.append((words, env["DISTILLAB_SWEEP"]))
-        write_json(home(cfg) / "result.json", made(top1=0.5))
-        return subprocess.CompletedProcess(words, 0)
+    class Torchrun:
+        def __init__(self, words, env):
+            started.append((words, env["DISTILLAB_SWEEP"]))
+            write_json(home(cfg) / "result.json", made(top1=0.5))
 
-    monkeypatch.setattr(cli.subprocess, "run", torchrun)
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(cli.subprocess, "Popen", Torchrun)
     monkeypatch.setattr(cli, "strategy_conflicts", list)
     for _ in range(2):
         assert cli._run(cfg, "kd", "typed", ["strategy=kd"], tmp_path / "study")["student"]["top1"] == 0.5
     ((words, folder),) = started
-    assert (
-        "--nproc-per-node=2" in words
-        and words[-2:] == ["strategy=kd", "hydra.mode=RUN"]
-        and folder == str(tmp_path / "study")
-    )
+    assert "--nproc-per-node=2" in words and words[-2:] == ["strategy=kd", "hydra.mode=RUN"]
+    assert folder == str(tmp_path / "study")
 
 
 def cell(started, ended=None, **more):

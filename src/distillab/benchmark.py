@@ -92,7 +92,13 @@ def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]
     with tempfile.TemporaryDirectory() as store:
         data = Folder(folder, name="images", cache_dir=store)
         data.prepare()
-        return data._collection.images[:count].numpy().copy(), labels
+        images = data._collection.images
+        if len(images) < count or tuple(images.shape[1:]) != SHAPE:
+            shape = "×".join(map(str, images.shape[1:]))
+            raise SystemExit(
+                f"error: --data {folder} has {len(images)} images of {shape}; {count} of 3×32×32 are needed"
+            )
+        return images[:count].numpy().copy(), labels
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from distillab.distributed import say
 
+AGREE = 10  # steps between two questions of several GPUs' processes to each other
+
 
 class Interrupted(BaseException):
     """Training was stopped by the user, and its state is saved. A BaseException: nothing may swallow it."""
@@ -28,13 +30,17 @@ class EpochLines(Callback):
     def __init__(self, title: str) -> None:
         self.title = title
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Look at the clock: an epoch that goes on in its middle does not start again."""
+        self.started = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Look at the clock."""
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Print the line."""
-        seconds = time.perf_counter() - getattr(self, "started", time.perf_counter())
+        seconds = time.perf_counter() - self.started
         losses = pl_module.mean_losses()
         parts = [f"{name} {losses[name]:.4g}" for name in losses if len(losses) > 2 or name == "loss"]
         top1 = trainer.callback_metrics.get("val/top1")
@@ -130,7 +136,9 @@ class StopCleanly(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save and stop, if asked; after an epoch's last step its validation comes first, or a resume would skip it."""
-        if not trainer.is_last_batch and self._agreed(trainer):
+        # Several processes must agree, for which the host waits for the devices: not after every step.
+        asks = pl_module.device.type == "cpu" or trainer.world_size == 1 or batch_idx % AGREE == AGREE - 1
+        if asks and not trainer.is_last_batch and self._agreed(trainer):
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")
 

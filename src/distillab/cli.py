@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from distillab import tune
 from distillab.config import PRIMARY, ROLES, conf_dir, did_you_mean, strategy_conflicts, strategy_label
 from distillab.errors import UserError
-from distillab.sweep import Cell, about, command, failures
+from distillab.sweep import TYPED, Cell, about, command, failures
 from distillab.tracking.result import config_folder, method
 
 OPTIONAL_GROUPS = ("experiment", "debug", "sweep")
@@ -106,11 +106,16 @@ def _check_groups(config: dict[str, Any]) -> None:
 def _torchrun(processes: int, overrides: list[str], sweep_folder: Path | None) -> None:
     """Run this cell again as several processes, each with its rank: a plain sweep would start once per rank."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | ({SWEEP: str(sweep_folder)} if sweep_folder else {})
+    environment = os.environ | {TYPED: command()} | ({SWEEP: str(sweep_folder)} if sweep_folder else {})
     words = [*launcher, "-m", "distillab.cli", *config_folder(sys.argv[1:]), *overrides, "hydra.mode=RUN"]
-    done = subprocess.run(words, env=environment, check=False)
-    if done.returncode:
-        raise UserError(f"the {processes} processes of this run ended with {done.returncode}; the reason stands above")
+    running = subprocess.Popen(words, env=environment)
+    try:
+        code = running.wait()
+    except KeyboardInterrupt:  # torchrun has heard it too and passes it on: they save, and say how to go on
+        running.wait()
+        sys.exit(130)
+    if code:
+        raise UserError(f"the {processes} processes of this run ended with {code}; the reason stands above")
 
 
 def choices(group: str) -> list[str]:
@@ -139,7 +144,10 @@ def main() -> None:
     except BaseException as error:
         if type(error).__name__ != "Interrupted":
             raise
-        print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
+        from distillab import distributed
+
+        if distributed.rank == 0:
+            print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
         sys.exit(130)
     finally:
         from distillab import distributed

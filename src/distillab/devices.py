@@ -46,6 +46,14 @@ def number_of_devices(trainer: Mapping[str, Any]) -> int:
         )
     if devices > 1 and trainer["sync_batchnorm"] and not (trainer["accelerator"] in GPU and visible_devices()):
         raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
+    there = len(visible_devices()) if devices > 1 and trainer["accelerator"] in GPU else 0
+    if 0 < there < devices:
+        raise UserError(f"trainer.devices={devices}, and there are {there} GPUs; trainer.devices={there}")
+    if int(trainer.get("num_nodes", 1)) > 1 and world == 1:
+        raise UserError(
+            f"trainer.num_nodes={trainer['num_nodes']}: start the same command on every machine through torchrun, "
+            f"docs/scale.md says how, or set trainer.num_nodes=1"
+        )
     return devices
 
 

@@ -7,6 +7,7 @@ other lies in the sweep's folder, one small file per cell.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+TYPED = "DISTILLAB_COMMAND"  # tells the processes of one run what the person typed
+
 failures: list[str] = []  # one line for each cell of this command's sweep that did not end well
 
 
@@ -35,10 +38,10 @@ class Sweep(Callback):
     """What Hydra calls in the process that the person started: counts the cells first, shows the table last."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write what the cells cannot know: how many they are, and what the person typed."""
-        write_json(
-            Path(config.hydra.sweep.dir) / "sweep.json", {"cells": number_of_cells(config), "command": command()}
-        )
+        """Write what the cells cannot know: how many they are, and what the person typed; say where they are shown."""
+        folder = Path(config.hydra.sweep.dir)
+        write_json(folder / "sweep.json", {"cells": number_of_cells(config), "command": command()})
+        say(f"{folder}/sweep.md shows how far the sweep is")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of all cells, and note those that failed."""
@@ -92,7 +95,12 @@ class Cell:
             UserError: the folder cannot be written to.
         """
         self.folder, self.index = folder, index
-        self.record: Record = {"strategy": strategy, "student": student, "overrides": list(overrides)}
+        self.record: Record = {
+            "number": index + 1,
+            "strategy": strategy,
+            "student": student,
+            "overrides": list(overrides),
+        }
         self._write()
 
     def begin(self) -> None:
@@ -132,8 +140,8 @@ class Cell:
 
 
 def command() -> str:
-    """What the person typed."""
-    return f"{program()} {shlex.join(sys.argv[1:])}".rstrip()
+    """What the person typed, also in the processes that a run of several devices starts."""
+    return os.environ.get(TYPED) or f"{program()} {shlex.join(sys.argv[1:])}".rstrip()
 
 
 def program() -> str:

@@ -39,6 +39,7 @@ class Collection:
         validation: rows of a validation split that the dataset brings itself, or None.
         images: (M, C, H, W) uint8, or None where they are read from files.
         files: M paths, or None.
+        files_stamp: where images are read from files: hash of the files' times and of the libraries that decode them.
     """
 
     content: str
@@ -51,6 +52,7 @@ class Collection:
     validation: np.ndarray | None = None
     images: Tensor | None = None
     files: list[str] | None = None
+    files_stamp: str | None = None
 
 
 def fingerprint(

@@ -198,6 +198,12 @@ class ImageData(Labels, LightningDataModule):
         numbers = {"augment": self.augment.numbers(self.views), "views": self.cycle}
         return fingerprint(self._collection, spec, rows, numbers)
 
+    @property
+    def files_stamp(self) -> str | None:
+        """What else the pixels of images that stay in files may depend on; None where they were decoded."""
+        self.prepare()
+        return self._collection.files_stamp
+
     def _views(self, split: str, augment: Augment | None) -> TensorViews | FileViews:
         collection, rows, labels = self._collection, self._rows[split], self._labels_of(split)
         if collection.images is not None:

@@ -178,6 +178,7 @@ class DecodedStore:
             if shutil.disk_usage(self.folder).free < needed:
                 raise OSError(errno.ENOSPC, f"{needed / 2**30:.1f} GiB needed, less is free")
             private = Path(tempfile.mkdtemp(prefix=".decoding-", dir=self.folder))
+            private.chmod(self.folder.stat().st_mode & 0o777)  # others who share the store may read it too
         try:
             with self._writing(), (private / "images.npy").open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}

@@ -6,9 +6,11 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 
@@ -173,6 +175,7 @@ def collect(
         validation=validation if len(validation) else None,
         images=None if images is None else torch.from_numpy(images),
         files=listing.files if images is None else None,
+        files_stamp=listing.hash(*listing.times, PIL.__version__, version("torchvision")) if images is None else None,
     )
 
 

@@ -25,7 +25,7 @@ SHARD = 32768  # samples in a file
 MAGIC = b"distillab cache\n"
 RECOUNT = 60  # seconds
 RESERVE = 1e9  # bytes of the disk, or a twentieth of it if that is less: they stay free for checkpoints and results
-MEND = "cache.dtype=float16, cache.top_k=8 or data.views=8"  # makes a cache smaller
+MEND = "cache.top_k=8 or data.views=8"  # makes a cache smaller
 
 
 def shard_name(start: int) -> str:
@@ -49,6 +49,7 @@ class View:
         self.fresh = np.zeros(samples, bool)
         self._shards: dict[int, np.ndarray] = {}
         self._refused: set[Path] = set()
+        self._seen: dict[int, tuple[int, int] | None] = {}
         for start in range(0, samples, SHARD):
             self._open(start)
 
@@ -76,6 +77,18 @@ class View:
             shard[index[inside] - start] = records[inside]
         self.present[index] = self.fresh[index] = True
 
+    def refresh(self) -> None:
+        """Take up what others have published since this process looked; what it added itself stays beside it."""
+        for start in range(0, self.samples, SHARD):
+            if self._state(start) == self._seen.get(start) or (theirs := self._load(start)) is None:
+                continue
+            self._seen[start] = self._state(start)
+            part = slice(start, start + self._count(start))
+            if self.fresh[part].any():
+                self._merge(start, theirs)
+            else:
+                self.present[part], self._shards[start] = theirs
+
     def publish(self) -> int:
         """Write what was added, together with what others published meanwhile; files are replaced, never changed.
 
@@ -97,9 +110,7 @@ class View:
                     leftover.unlink()
                 theirs = self._load(start)
                 if theirs is not None:
-                    there, records = theirs
-                    self._shards[start][there] = records[there]
-                    self.present[part] |= there
+                    self._merge(start, theirs)
                 grown -= self._file(start).stat().st_size if self._file(start).exists() else 0
                 self._write(start)
                 grown += self._file(start).stat().st_size
@@ -121,7 +132,22 @@ class View:
     def _file(self, start: int) -> Path:
         return self.folder / shard_name(start)
 
+    def _merge(self, start: int, theirs: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take others' records beside one's own, and in their place where there are both."""
+        there, records = theirs
+        self._shards[start][there] = records[there]
+        self.present[start : start + self._count(start)] |= there
+
+    def _state(self, start: int) -> tuple[int, int] | None:
+        """What tells a published file from the one that replaces it; None where there is none."""
+        try:
+            status = self._file(start).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
     def _open(self, start: int) -> None:
+        self._seen[start] = self._state(start)
         loaded = self._load(start)
         if loaded is not None:
             self.present[start : start + self._count(start)] = loaded[0]
@@ -219,11 +245,11 @@ class TeacherCache:
 
     def _publish(self, view: View) -> None:
         try:
-            taken = self._bytes_taken()
+            taken = self.bytes_taken()
             if taken - view.bytes_there() + view.bytes() > self.limit:
                 self._end(
                     f"{taken / 1e9:.2f} GB are taken, a view takes {view.bytes() / 1e9:.2f} GB, and cache.limit_gb is "
-                    f"{self.limit / 1e9:g}; raise it, or set {MEND}"
+                    f"{self.limit / 1e9:g}; raise it, delete what is not needed any more in {self.root}, or set {MEND}"
                 )
                 return
             self.root.mkdir(parents=True, exist_ok=True)
@@ -238,7 +264,7 @@ class TeacherCache:
         except OSError as error:
             self._end(f"{view.folder} cannot be written ({error.strerror or error})")
 
-    def _bytes_taken(self) -> int:
+    def bytes_taken(self) -> int:
         """Bytes of all caches below `root`: to look at every file costs time, so others' are counted now and then."""
         now = time.monotonic()
         if now - self._counted > RECOUNT:

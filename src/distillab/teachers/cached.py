@@ -21,7 +21,7 @@ from distillab.models.frozen import FrozenTeacher
 from distillab.module import Distillation
 from distillab.teachers.cache import MEND, TeacherCache, View
 from distillab.teachers.layout import Layout
-from distillab.teachers.measured import about, weights_hash
+from distillab.teachers.measured import about, structure, weights_hash
 
 MODES = ("auto", "never", "require")
 STORED = {"logits", "embedding"}
@@ -56,6 +56,8 @@ class CachedOutputs:
         found = []
         for kind, images in enumerate(views):
             view = self.cache.view(batch.number, kind)
+            if not view.present[index].all():
+                view.refresh()
             if view.present[index].all():
                 self.read += len(index)
                 outputs = self.cache.layout.decode(view.read(index), images.device)
@@ -174,9 +176,11 @@ def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], roo
     teacher = module.teacher.model
     key = {
         "weights": weights_hash(teacher),
+        "structure": structure(teacher),
         "about": about(teacher),
         "spec": str(teacher.spec),
         "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
+        "files": data.files_stamp,
         "precision": config["recipe"]["precision"],
         "channels_last": trainer["channels_last"],
     }
@@ -201,16 +205,18 @@ def _look_ahead(cache: TeacherCache, module: Distillation, data: ImageData, requ
     epochs, kinds = module.recipe.epochs, range(module.strategy.views)
     views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
     lacking = sum(not cache.has(*view) for view in views)
-    total = len(views) * cache.layout.bytes(cache.samples)
+    needed = lacking * cache.layout.bytes(cache.samples)
+    taken = cache.bytes_taken()
     if require and lacking and not module.strategy.phases:  # in some phases nobody may ask the teacher
         raise UserError(
             f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
             f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
         )
-    if not require and lacking and total > cache.limit:
+    if not require and taken + needed > cache.limit and lacking:
         say(
-            f"the {len(views)} views of this run take up to {total / 1e9:.2f} GB in the teacher cache, and "
-            f"cache.limit_gb={cache.limit / 1e9:g}: for the others the teacher runs live; raise it, or set {MEND}"
+            f"{lacking} views of this run take up to {needed / 1e9:.2f} GB more in the teacher cache, of whose "
+            f"cache.limit_gb={cache.limit / 1e9:g} {taken / 1e9:.2f} are taken: for the others the teacher runs live; "
+            f"raise it, delete what is not needed any more in {cache.root}, or set {MEND}"
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +104,7 @@ def measure_mixture(
     Returns:
         `top1` by split, `reused`, `folder` in the store.
     """
-    key = {"members": [(weights_hash(m), about(m)) for m in members], "data": data.fingerprint}
+    key = {"members": [(weights_hash(m), structure(m), about(m)) for m in members], "data": data.fingerprint}
     name = mixture.spec.name
 
     def make(folder: Path) -> dict[str, Any]:
@@ -169,6 +171,16 @@ def about(model: ImageModel) -> dict[str, Any]:
         "order": order,
         **({"dtype": str(model.held_in)} if model.held_in is not None else {}),  # without one the keys stay
     }
+
+
+def structure(model: ImageModel) -> str:
+    """A hash of what a network does with its weights: its modules as they print themselves, and its class's source."""
+    try:
+        source = inspect.getsource(type(model.net))
+    except (OSError, TypeError):  # of a class that was typed in
+        source = ""
+    printed = re.sub(r" at 0x[0-9a-f]+", "", str(model.net))  # where a function lies is another place in every process
+    return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()
 
 
 def weights_hash(model: ImageModel) -> str:

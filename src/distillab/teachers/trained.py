@@ -18,7 +18,17 @@ from distillab.models.image_model import ImageModel
 from distillab.module import Distillation
 from distillab.optim import Recipe
 from distillab.strategies.strategy import Strategy
-from distillab.teachers.measured import Setting, about, accuracy, answers, measure, reached, warn_if_weak, weights_hash
+from distillab.teachers.measured import (
+    Setting,
+    about,
+    accuracy,
+    answers,
+    measure,
+    reached,
+    structure,
+    warn_if_weak,
+    weights_hash,
+)
 
 # They count elsewhere in the key, or not at all.
 NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype", "shard")
@@ -178,7 +188,12 @@ def _measured(model: ImageModel, config: Mapping[str, Any], data: ImageData, set
     """How good a ready teacher is, in the dtype in which it will teach."""
     if config.get("dtype"):
         model.hold_in(config["dtype"])
-    key = {"weights": weights_hash(model), "data": data.fingerprint, "about": about(model)}
+    key = {
+        "weights": weights_hash(model),
+        "structure": structure(model),
+        "about": about(model),
+        "data": data.fingerprint,
+    }
     name = model.spec.name
     folder, record, reused = setting.store.once(
         "measured", name, key, lambda folder: measure(model, data, setting, str(folder))

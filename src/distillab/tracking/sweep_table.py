@@ -20,13 +20,13 @@ def rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """The cells as text, under `HEADINGS`; `changed` is what the cells do not have in common."""
     common = set.intersection(*(set(record["overrides"]) for record in records)) if records else set()
     lines = []
-    for number, record in enumerate(records, start=1):
+    for place, record in enumerate(records, start=1):
         told = [word for word in record["overrides"] if word not in common]
         told = [word for word in told if not word.startswith(("strategy=", "student="))]
         seconds = record.get("seconds")
         lines.append(
             (
-                str(number),
+                str(record.get("number", place)),
                 record["strategy"],
                 record["student"],
                 " ".join(told) or NOTHING,
