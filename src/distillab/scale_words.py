@@ -19,8 +19,8 @@ RESOURCES = {
 
 READING = """
 **Shared** by all runs on one file system: the teacher (trained or loaded once), its answers (one cache for every seed and
-method that reads logits or embeddings), the same student trained alone, and the decoded images where they are decoded at
-all. A method that reads feature maps runs the teacher live and saves nothing here.
+method that reads logits, one more for those that read embeddings too), the same student trained alone, and the decoded
+images where they are decoded at all. A method that reads feature maps runs the teacher live and saves nothing here.
 
 **Disk.** With the cache of every epoch and decoding that keeps up, the study takes {saved} % fewer GPU hours than with a live
 teacher. The default `cache.limit_gb={limit}` holds {views_wide} views in float16 and {views_narrow} with `cache.top_k=8`; at the limit the filling ends with
