@@ -80,9 +80,11 @@ class View:
     def refresh(self) -> None:
         """Take up what others have published since this process looked; what it added itself stays beside it."""
         for start in range(0, self.samples, SHARD):
-            if self._state(start) == self._seen.get(start) or (theirs := self._load(start)) is None:
+            if (state := self._state(start)) == self._seen.get(start):
                 continue
-            self._seen[start] = self._state(start)
+            self._seen[start] = state
+            if (theirs := self._load(start)) is None:
+                continue
             part = slice(start, start + self._count(start))
             if self.fresh[part].any():
                 self._merge(start, theirs)
