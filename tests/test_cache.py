@@ -14,7 +14,7 @@ from filelock import FileLock
 from loss_checks import draw
 
 from distillab.errors import UserError
-from distillab.teachers import cache
+from distillab.teachers import cache, shards
 from distillab.teachers.cache import TeacherCache
 from distillab.teachers.layout import Layout
 
@@ -23,7 +23,7 @@ FORK = multiprocessing.get_context("fork")  # the children share the small shard
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(cache, "SHARD", 8)
+    monkeypatch.setattr(shards, "SHARD", 8)
 
 
 def outputs(count=20, classes=10, seed=0):

@@ -17,8 +17,8 @@ from distillab.evaluation.cost import TRAINING
 from distillab.files import replacing, write_json
 from distillab.scale_measured import measure
 from distillab.scale_words import LAUNCHERS, READING, RESOURCES
-from distillab.teachers.cache import SHARD
 from distillab.teachers.layout import Layout
+from distillab.teachers.shards import SHARD
 
 VIEWS = (1, 8, 300)
 
