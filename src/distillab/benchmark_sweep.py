@@ -166,7 +166,8 @@ def sweep(pair: tuple[str, str], pixels: np.ndarray, epochs: int) -> dict[str, A
 
 def _sweep_command(pair: tuple[str, str], epochs: int) -> list[str]:
     models = [f"teacher={pair[0]}", f"student={pair[1]}", "baseline=false", "logger=none", "name=benchmark"]
-    rest = ["data=folder", "data.root=images", "recipe=short_cifar", f"recipe.epochs={epochs}"]
+    budget = [f"recipe.epochs={epochs}", f"teacher.recipe.epochs={epochs}"]
+    rest = ["data=folder", "data.root=images", "recipe=short_cifar", *budget]
     return [*DISTILLAB, "-m", f"strategy={','.join(METHODS)}", *models, *rest]
 
 
