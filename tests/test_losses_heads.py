@@ -68,7 +68,7 @@ TERM_MUTATIONS = [
     ("SRRL", "F.linear(embedding, teacher.head.weight, teacher.head.bias)", "F.linear(embedding, teacher.head.weight)", "no bias"),
     ("SRRL", "hint(embedding, teacher.embedding) +", "", "the logits alone"),
     ("SimKD", "self.head(self.projector(features).mean((2, 3)))", "self.head(self.projector(features).amax((2, 3)))", "maxima"),
-    ("SimKD", "model.net.set_submodule(model.spec.head, ", "(model.spec.head, ", "the student's head shipped too"),
+    ("SimKD", "if call.leaf and", "if False and", "what lies behind the last stage shipped too"),
 ]  # fmt: skip
 EVERY_CASE = [(name, case, check) for name, cases in CASES.items() for case in cases for check in CHECKS]
 
