@@ -47,14 +47,19 @@ def number_of_devices(trainer: Mapping[str, Any]) -> int:
     if devices > 1 and trainer["sync_batchnorm"] and not (trainer["accelerator"] in GPU and visible_devices()):
         raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
     there = len(visible_devices()) if devices > 1 and trainer["accelerator"] in GPU else 0
-    if 0 < there < devices:
-        raise UserError(f"trainer.devices={devices}, and there are {there} GPUs; trainer.devices={there}")
+    if there:
+        _check_enough(devices, there)
     if int(trainer.get("num_nodes", 1)) > 1 and world == 1:
         raise UserError(
             f"trainer.num_nodes={trainer['num_nodes']}: start the same command on every machine through torchrun, "
             f"docs/scale.md says how, or set trainer.num_nodes=1"
         )
     return devices
+
+
+def _check_enough(wanted: int, there: int) -> None:
+    if there < wanted:
+        raise UserError(f"trainer.devices={wanted}, and there are {there} GPUs; trainer.devices={there}")
 
 
 def devices_of_a_cell(trainer: Mapping[str, Any], several: bool) -> Any:
@@ -107,8 +112,7 @@ def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float 
         UserError: there are fewer, or the folder cannot be written to.
     """
     wanted = _own or list(ids)
-    if len(wanted) < count:
-        raise UserError(f"trainer.devices={count}, and there are {len(wanted)} GPUs; trainer.devices={len(wanted)}")
+    _check_enough(count, len(wanted))
     with writable(folder, "TMPDIR=…"):
         folder.mkdir(parents=True, exist_ok=True)
         held = _when_free(wanted, folder, count, pause)

@@ -205,14 +205,15 @@ def _look_ahead(cache: TeacherCache, module: Distillation, data: ImageData, requ
     epochs, kinds = module.recipe.epochs, range(module.strategy.views)
     views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
     lacking = sum(not cache.has(*view) for view in views)
-    needed = lacking * cache.layout.bytes(cache.samples)
-    taken = cache.bytes_taken()
     if require and lacking and not module.strategy.phases:  # in some phases nobody may ask the teacher
         raise UserError(
             f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
             f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
         )
-    if not require and taken + needed > cache.limit and lacking:
+    if require or not lacking:
+        return
+    needed, taken = lacking * cache.layout.bytes(cache.samples), cache.bytes_taken()
+    if taken + needed > cache.limit:
         say(
             f"{lacking} views of this run take up to {needed / 1e9:.2f} GB more in the teacher cache, of whose "
             f"cache.limit_gb={cache.limit / 1e9:g} {taken / 1e9:.2f} are taken: for the others the teacher runs live; "

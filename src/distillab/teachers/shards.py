@@ -74,16 +74,8 @@ class View:
     def refresh(self) -> None:
         """Take up what others have published since this process looked; what it added itself stays beside it."""
         for start in range(0, self.samples, SHARD):
-            if (state := self._state(start)) == self._seen.get(start):
-                continue
-            self._seen[start] = state
-            if (theirs := self._load(start)) is None:
-                continue
-            part = slice(start, start + self._count(start))
-            if self.fresh[part].any():
-                self._merge(start, theirs)
-            else:
-                self.present[part], self._shards[start] = theirs
+            if self._state(start) != self._seen.get(start):
+                self._open(start)
 
     def publish(self) -> int:
         """Write what was added, together with what others published meanwhile; files are replaced, never changed.
@@ -144,10 +136,11 @@ class View:
 
     def _open(self, start: int) -> None:
         self._seen[start] = self._state(start)
-        loaded = self._load(start)
-        if loaded is not None:
-            self.present[start : start + self._count(start)] = loaded[0]
-            self._shards[start] = loaded[1]
+        theirs, part = self._load(start), slice(start, start + self._count(start))
+        if theirs is not None and self.fresh[part].any():
+            self._merge(start, theirs)
+        elif theirs is not None:
+            self.present[part], self._shards[start] = theirs
 
     def _write(self, start: int) -> None:
         bitmap = np.packbits(self.present[start : start + self._count(start)]).tobytes()
