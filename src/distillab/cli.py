@@ -14,7 +14,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from distillab import tune
+from distillab import distributed, tune
 from distillab.config import PRIMARY, ROLES, conf_dir, did_you_mean, strategy_conflicts, strategy_label
 from distillab.errors import UserError
 from distillab.sweep import TYPED, Cell, about, command, failures
@@ -68,7 +68,7 @@ def _run(
 
     `begin` is called once the run has its devices.
     """
-    from distillab import distributed, experiment
+    from distillab import experiment
     from distillab.devices import devices_of_a_cell, number_of_devices
     from distillab.home import finished, home
 
@@ -144,14 +144,10 @@ def main() -> None:
     except BaseException as error:
         if type(error).__name__ != "Interrupted":
             raise
-        from distillab import distributed
-
         if distributed.rank == 0:
             print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
         sys.exit(130)
     finally:
-        from distillab import distributed
-
         distributed.stop()
 
 
