@@ -1,4 +1,4 @@
-from distillab.cli import main
+from distillab.commands.cli import main
 
 if __name__ == "__main__":
     main()

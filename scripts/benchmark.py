@@ -1,6 +1,6 @@
 """Speed and memory of distillation, in one run: `python scripts/benchmark.py --help`."""
 
-from distillab.benchmark import main
+from benchmark.main import main
 
 if __name__ == "__main__":
     main()

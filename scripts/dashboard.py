@@ -1,6 +1,6 @@
 """The project's W&B workspace and report: `python scripts/dashboard.py --project distillab [--offline]`."""
 
-from distillab.tracking.dashboard import main
+from distillab.reporting.dashboard import main
 
 if __name__ == "__main__":
     main()

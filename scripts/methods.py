@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from distillab.methods_page import write
+from methods_page.page import write
 
 if __name__ == "__main__":
     write(Path(__file__).parents[1] / "docs", measured="--measure" in sys.argv[1:])

@@ -6,8 +6,8 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from distillab.errors import UserError
-from distillab.tracking.report import write_report
+from distillab.core.errors import UserError
+from distillab.reporting.report import write_report
 
 
 def main() -> None:

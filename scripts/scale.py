@@ -4,8 +4,9 @@ from argparse import ArgumentParser
 from dataclasses import fields
 from pathlib import Path
 
-from distillab.errors import UserError
-from distillab.scale import Scale, write
+from scale.page import Scale, write
+
+from distillab.core.errors import UserError
 
 if __name__ == "__main__":
     docs = Path(__file__).parents[1] / "docs"

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from distillab.data.images import Digits
-from distillab.models.cifar_resnet import CifarResNet
+from distillab.data.images.sources import Digits
+from distillab.models.zoo.cifar_resnet import CifarResNet
 
 
 @pytest.fixture(scope="session")

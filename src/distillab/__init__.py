@@ -8,7 +8,7 @@ __all__ = ["Distillation"]
 
 def __getattr__(name: str) -> Any:
     if name == "Distillation":  # imported when asked for: it brings torch and lightning, which take seconds
-        from distillab.module import Distillation
+        from distillab.training.module import Distillation
 
         return Distillation
     raise AttributeError(f"module 'distillab' has no attribute '{name}'")

@@ -66,7 +66,6 @@ def record(folder: Path) -> dict[str, Any]:
     """Run every case below a folder; for each one the hashes of its students and the figures of its result."""
     os.chdir(folder)
     _images(folder / "images")
-    import lightning.pytorch
     import torchvision  # noqa: F401 - here, so that every case starts with them
 
     found = {}

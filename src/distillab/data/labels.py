@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.config import did_you_mean
+from distillab.commands.composition import did_you_mean
+from distillab.core.errors import UserError
 from distillab.data.splits import draw_stratified
-from distillab.errors import UserError
 
 UNKNOWN = -1
 SOURCES = ("all", "teacher")

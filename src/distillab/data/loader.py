@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.data.files import FileViews, collate
-from distillab.data.views import Stream, random_bits
-from distillab.errors import UserError
+from distillab.data.images.file_views import FileViews, collate
+from distillab.data.images.views import Stream, random_bits
 
 
 class Order:
@@ -171,7 +171,7 @@ class Loader:
             except UserError as error:
                 # A worker's error arrives with its traceback in the text; the last line is the message.
                 raise UserError(
-                    str(error).strip().splitlines()[-1].removeprefix("distillab.errors.UserError: ")
+                    str(error).strip().splitlines()[-1].removeprefix("distillab.core.errors.UserError: ")
                 ) from None
 
         return read()

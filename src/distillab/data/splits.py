@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20150309  # never the user's: the test images stay the same in every study

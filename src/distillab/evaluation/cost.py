@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import ceil, isfinite
 from typing import Any
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 
 Entry = Mapping[str, Any]
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from distillab.core.files import replacing
 from distillab.evaluation.limits import limits
 from distillab.evaluation.metrics import against_teacher, judge
 from distillab.evaluation.statistics import paired_samples
-from distillab.files import replacing
 
 STUDENTS = ("baseline", "student")
 

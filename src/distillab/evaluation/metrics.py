@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from distillab.models.trace import evaluation_mode
 
 if TYPE_CHECKING:  # it brings lightning, which costs seconds
-    from distillab.data.datamodule import ImageData
+    from distillab.data.images.datamodule import ImageData
 
 CALIBRATION_BINS = 15
 

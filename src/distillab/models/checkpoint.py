@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.models.spec import ModelSpec, describe
+from distillab.models.feature_info import ModelSpec, describe
 
 
 class ImageModel(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 
 
 def timm_classifier(

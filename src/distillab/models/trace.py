@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 
 IMAGES = 2  # in the dry run's batch
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from distillab.distributed import warn
-from distillab.errors import UserError
+from distillab.core.distributed import warn
+from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import parameters
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec
 from distillab.schemes.base import Run, refuse_shard
 from distillab.schemes.plan import Plan, Step
 

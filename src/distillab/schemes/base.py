@@ -8,19 +8,19 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from distillab import distributed
-from distillab.data.datamodule import ImageData
-from distillab.errors import UserError
+from distillab.core import distributed
+from distillab.core.errors import UserError
+from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.cost import equal_compute_epochs
 from distillab.evaluation.efficiency import multiply_adds
+from distillab.models.build import build_model
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.role import build_model
-from distillab.models.spec import ModelSpec
-from distillab.module import Distillation
-from distillab.optim import Recipe
+from distillab.schemes.measure import Setting, accuracy, answers
+from distillab.schemes.pretrain import ALONE, obtain_teacher, teacher_data, train_alone, train_taught
 from distillab.strategies.strategy import Strategy
-from distillab.teachers.measured import Setting, accuracy, answers
-from distillab.teachers.trained import ALONE, obtain_teacher, teacher_data, train_alone, train_taught
+from distillab.training.module import Distillation
+from distillab.training.recipe import Recipe
 
 SEED_STEP = 1000  # between the seeds of one run's networks, so that those of a seed study do not meet
 

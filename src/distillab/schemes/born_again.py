@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import SEED_STEP, Run, refuse_dtype
 from distillab.schemes.plan import Plan, Step

@@ -7,12 +7,12 @@ import copy
 import torch
 from torch import nn
 
-from distillab.errors import UserError
-from distillab.models.frozen import FrozenTeacher
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec
 from distillab.schemes.base import Run, Scheme, refuse_dtype, refuse_hidden_labels, refuse_teacherless
 from distillab.strategies.base import Term
+from distillab.teachers.frozen import FrozenTeacher
 
 
 class EMATeacher(FrozenTeacher):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec
 from distillab.schemes.base import (
     Run,
     Scheme,
@@ -21,7 +21,7 @@ from distillab.schemes.base import (
     refuse_shard,
     refuse_teacherless,
 )
-from distillab.teachers.measured import measure_mixture
+from distillab.schemes.measure import measure_mixture
 
 WEIGHTINGS = ("mean", "confidence")
 

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.distributed import say
-from distillab.errors import UserError
+from distillab.models.feature_extractor import Taps
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec
-from distillab.models.taps import Taps
-from distillab.module import Distillation
 from distillab.schemes.base import (
     SEED_STEP,
     Run,
@@ -27,10 +26,11 @@ from distillab.schemes.base import (
     refuse_hidden_labels,
     refuse_teacherless,
 )
+from distillab.schemes.measure import reached
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
-from distillab.teachers.measured import reached
-from distillab.wiring import call, wanted_views
+from distillab.training.module import Distillation
+from distillab.training.term_inputs import call, wanted_views
 
 
 class Peer:

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from distillab import distributed
-from distillab.models.frozen import FrozenTeacher
+from distillab.core import distributed
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.sharded import ShardedTeacher, check_shard
-from distillab.models.spec import ModelSpec
 from distillab.schemes.base import Run, Scheme
+from distillab.teachers.frozen import FrozenTeacher
+from distillab.teachers.sharded import ShardedTeacher, check_shard
 
 
 class Offline(Scheme):

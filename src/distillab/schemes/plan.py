@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from distillab.distributed import say
-from distillab.errors import UserError
-from distillab.models.frozen import FrozenTeacher
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec
 from distillab.schemes.base import Run, Scheme, refuse_teacherless
+from distillab.schemes.measure import reached
 from distillab.strategies.base import Term
-from distillab.teachers.measured import reached
+from distillab.teachers.frozen import FrozenTeacher
 
 
 class Step(NamedTuple):

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.models.frozen import FrozenTeacher
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec
 from distillab.schemes.base import (
     Run,
     Scheme,
@@ -22,6 +21,7 @@ from distillab.schemes.base import (
     refuse_hidden_labels,
     refuse_teacherless,
 )
+from distillab.teachers.frozen import FrozenTeacher
 
 SOURCES = ("labels", "student")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Term
-from distillab.strategies.logits import check, widened
+from distillab.strategies.parts.logits import check, widened
 
 __all__ = ["abkd"]
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec, match_stages
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
-from distillab.strategies.features import checked, pool_to_smaller, unit
+from distillab.strategies.parts.features import checked, pool_to_smaller, unit
 
 __all__ = ["attention_transfer"]
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
-from distillab.models.taps import MODEL_OUTPUTS
+from distillab.core.errors import UserError
+from distillab.models.feature_extractor import MODEL_OUTPUTS
+from distillab.models.feature_info import ModelSpec
 
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS} | {
     "batch.labels",

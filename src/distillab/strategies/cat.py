@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Outputs
-from distillab.strategies.features import ReadByHead, check_same, checked, unit
+from distillab.strategies.parts.features import ReadByHead, check_same, checked, unit
 
 __all__ = ["class_attention"]
 

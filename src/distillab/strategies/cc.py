@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from torch import Tensor, nn
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, embedding_widths
+from distillab.strategies.parts.features import checked, embedding_widths
 
 __all__ = ["correlation_congruence"]
 

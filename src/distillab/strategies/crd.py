@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from distillab.distributed import say
-from distillab.errors import UserError
-from distillab.gather import from_first
-from distillab.models.spec import ModelSpec
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
+from distillab.core.gather import from_first
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import embedding_widths, unit
+from distillab.strategies.parts.features import embedding_widths, unit
 
 __all__ = ["crd_nce"]
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.kd import kd_rows
 

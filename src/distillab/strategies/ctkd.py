@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Term, whole_epochs
 from distillab.strategies.kd import kd_rows
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import root
-from distillab.strategies.logits import check, widened
+from distillab.strategies.parts.features import root
+from distillab.strategies.parts.logits import check, widened
 
 __all__ = ["dist"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from distillab.models.spec import ModelSpec
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Term
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.logits import check, check_classes, kl, log_pair, others, widened
+from distillab.strategies.parts.logits import check, check_classes, kl, log_pair, others, widened
 
 __all__ = ["dkd"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, equal_stages, inner, pool_to_smaller
+from distillab.strategies.parts.features import checked, equal_stages, inner, pool_to_smaller
 
 __all__ = ["fsp"]
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, pool_to_smaller, root
 from distillab.strategies.hint import hint
+from distillab.strategies.parts.features import checked, pool_to_smaller, root
 
 __all__ = ["factor_transfer", "ft_factor"]
 

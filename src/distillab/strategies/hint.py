@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec, match_stages
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
-from distillab.strategies.connectors import MapConnector
+from distillab.strategies.parts.connectors import MapConnector
 
 __all__ = ["hint"]
 

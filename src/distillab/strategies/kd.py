@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Term
 
 __all__ = ["kd"]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, equal_stages, inner
+from distillab.strategies.parts.features import checked, equal_stages, inner
 
 __all__ = ["kdsvd"]
 

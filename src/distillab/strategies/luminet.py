@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.logits import check, kl, widened
+from distillab.strategies.parts.logits import check, kl, widened
 
 __all__ = ["luminet"]
 

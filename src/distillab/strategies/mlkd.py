@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import inner
 from distillab.strategies.kd import kd
-from distillab.strategies.logits import check, widened
+from distillab.strategies.parts.features import inner
+from distillab.strategies.parts.logits import check, widened
 
 __all__ = ["batch_gram", "class_gram"]
 

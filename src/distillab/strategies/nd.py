@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from distillab.errors import UserError
-from distillab.gather import gather
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.core.gather import gather
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, embedding_widths, root, unit
-from distillab.strategies.logits import check_labels
+from distillab.strategies.parts.features import checked, embedding_widths, root, unit
+from distillab.strategies.parts.logits import check_labels
 
 __all__ = ["nd"]
 

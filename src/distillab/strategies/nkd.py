@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.models.spec import ModelSpec
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Term
-from distillab.strategies.logits import check, check_classes, others, widened
+from distillab.strategies.parts.logits import check, check_classes, others, widened
 
 __all__ = ["nkd"]
 

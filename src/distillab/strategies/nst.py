@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from distillab.models.spec import ModelSpec, match_stages
+from distillab.models.feature_info import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, inner, pool_to_smaller, unit
+from distillab.strategies.parts.features import checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
 

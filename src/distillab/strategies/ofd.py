@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec, match_stages
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.connectors import PreactivationConnector
-from distillab.strategies.features import checked
+from distillab.strategies.parts.connectors import PreactivationConnector
+from distillab.strategies.parts.features import checked
 
 __all__ = ["ofd", "ofd_margin"]
 

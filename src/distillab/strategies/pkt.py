@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, inner
+from distillab.strategies.parts.features import checked, inner
 
 __all__ = ["pkt"]
 

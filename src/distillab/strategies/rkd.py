@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, inner, root, unit
+from distillab.strategies.parts.features import checked, inner, root, unit
 
 __all__ = ["rkd_angle", "rkd_distance"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distillab.strategies.base import Term
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.logits import check, kl, log_pair, widened
+from distillab.strategies.parts.logits import check, kl, log_pair, widened
 
 __all__ = ["rld"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Outputs
-from distillab.strategies.features import ReadByHead, check_same
 from distillab.strategies.kd import kd_rows
+from distillab.strategies.parts.features import ReadByHead, check_same
 
 
 def cell_logits(outputs: SimpleNamespace | Outputs, grids: Sequence[int]) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.connectors import PointBatchNorm
-from distillab.strategies.features import inner, pool_to_smaller, unit
+from distillab.strategies.parts.connectors import PointBatchNorm
+from distillab.strategies.parts.features import inner, pool_to_smaller, unit
 
 
 class SimilarityEmbedding(nn.Module):

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.export import read_shipped
+from distillab.core.errors import UserError
+from distillab.export.safetensors import read_shipped
+from distillab.models.feature_extractor import Taps, as_map
+from distillab.models.feature_info import ModelSpec, Stage
 from distillab.models.image_model import ImageModel
-from distillab.models.spec import ModelSpec, Stage
-from distillab.models.taps import Taps, as_map
 from distillab.models.trace import trace
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import check_same, head_reads_last_map, pool_to_smaller
 from distillab.strategies.hint import hint
+from distillab.strategies.parts.features import check_same, head_reads_last_map, pool_to_smaller
 
 
 class Projector(nn.Module):

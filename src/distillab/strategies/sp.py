@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from torch import Tensor
 
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, inner, unit
+from distillab.strategies.parts.features import checked, inner, unit
 
 __all__ = ["similarity_preserving"]
 

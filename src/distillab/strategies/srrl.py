@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.connectors import MapConnector
 from distillab.strategies.hint import hint
+from distillab.strategies.parts.connectors import MapConnector
 
 
 class SRRL(Term):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.base import Term
 from distillab.strategies.kd import kd_rows
 

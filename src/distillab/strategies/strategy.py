@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from distillab.config import build, did_you_mean
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.commands.composition import build, did_you_mean
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
 TRAIN = ("connectors", "student", "both")

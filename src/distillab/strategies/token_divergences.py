@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 from distillab.strategies.kd import kd_rows
 
 __all__ = ["forward_kl", "jsd", "reverse_kl", "skew_kl", "tvd"]

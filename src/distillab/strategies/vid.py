@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec, match_stages
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec, match_stages
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.features import checked, pool_to_smaller
+from distillab.strategies.parts.features import checked, pool_to_smaller
 
 __all__ = ["vid"]
 

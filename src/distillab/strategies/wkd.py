@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
-from distillab.errors import UserError
-from distillab.models.spec import ModelSpec
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.connectors import MapConnector
-from distillab.strategies.features import checked
+from distillab.strategies.parts.connectors import MapConnector
+from distillab.strategies.parts.features import checked
 
 __all__ = ["wkd"]
 

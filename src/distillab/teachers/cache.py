@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillab.distributed import warn
+from distillab.core.distributed import warn
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import View, all_there
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.data.datamodule import ImageData
-from distillab.distributed import say
-from distillab.errors import UserError
-from distillab.models.frozen import FrozenTeacher
-from distillab.module import Distillation
+from distillab.data.images.datamodule import ImageData
+from distillab.schemes.measure import about, structure, weights_hash
 from distillab.teachers.cache import MEND, TeacherCache, View
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.layout import Layout
-from distillab.teachers.measured import about, structure, weights_hash
+from distillab.training.module import Distillation
 
 MODES = ("auto", "never", "require")
 STORED = {"logits", "embedding"}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.errors import UserError
+from distillab.core.errors import UserError
 
 
 @dataclass(frozen=True)

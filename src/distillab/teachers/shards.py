@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from distillab.distributed import warn
-from distillab.files import replacing
+from distillab.core.distributed import warn
+from distillab.core.files import replacing
 from distillab.teachers.layout import Layout
 
 SHARD = 32768  # samples in a file

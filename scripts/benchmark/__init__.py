@@ -1,0 +1,1 @@
+"""Speed and memory of distillation, against the usual loop."""

@@ -1,0 +1,215 @@
+"""The table of all methods: read from the strategies' files and code, measured on one pair of networks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distillab.commands.composition import conf_dir
+from distillab.core.files import replacing, write_json
+from distillab.reporting.table import NOTHING, count
+from distillab.strategies.base import Schedule, Term
+from distillab.strategies.strategy import Strategy
+from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, models
+
+COLUMNS = ("method", "family", "paper", "year", "terms", "needs", "phases", "extra parameters", "published", "step")
+RIGHT = ("year", "extra parameters", "published", "step")
+
+FAMILIES = """\
+Families follow from what a method's terms read: *logit* only logits, *feature* maps or embeddings sample by sample,
+*relation* maps or embeddings of a whole batch at once, *contrastive* embeddings against a memory of samples, *two views*
+a weak and a strong view of each sample."""
+
+
+def page(docs: Path) -> str:
+    """The whole page in Markdown.
+
+    Args:
+        docs: the folder of published.yaml and, where there are such, step_cost.json and comparison.csv.
+    """
+    strategies = _strategy_files()
+    published = yaml.safe_load((docs / "published.yaml").read_text())
+    cost = stored_cost(docs)
+    teacher, student = (model.spec for model in models())
+    rows = []
+    for name, text in strategies.items():
+        nodes = yaml.safe_load(text)
+        strategy = Strategy.of(nodes)
+        strategy.connect(student, teacher, seed=0)
+        paper, year = paper_and_year(text)
+        seconds = cost["seconds"].get(name)
+        rows.append(
+            {
+                "method": f"`{name}`",
+                "family": _family(strategy),
+                "paper": paper,
+                "year": year,
+                "terms": " + ".join(_term(key, node) for key, node in nodes.items() if key != "phases"),
+                "needs": _needs(strategy),
+                "phases": _phases(strategy),
+                "extra parameters": _extra_parameters(strategy),
+                "published": _figure(published["top1"].get(name, NOTHING)),
+                "step": f"{seconds / cost['seconds']['none']:.1f}×" if seconds else NOTHING,
+            }
+        )
+    parts = [
+        "# Methods",
+        "Made by `python scripts/methods.py` from `conf/strategy` and the code. Numbers in `terms` are the defaults, "
+        "published for CIFAR-100; any of them is changed by its name, as in `strategy.kd.temperature=2`.",
+        _table(COLUMNS, rows, RIGHT),
+        FAMILIES,
+        "*Phases* are shares of the epochs, the terms that act in them, and → what they train; a term of another method "
+        "(`strategy=[ft,attention]`) acts in the last. Times in percent "
+        "(*warmup*, *ramp*, *hold*, *cosine*) are shares of the epochs too, of 240 in the papers.",
+        f"*Extra parameters* are those that a method trains beside the student (*shipped*: they, and what they need of the "
+        f"teacher, are deployed with it), *published* is its top-1 on CIFAR-100, both for {TEACHER} → {STUDENT}. "
+        f"{published['about'].strip()}",
+        _about_cost(cost),
+        _comparison(docs),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write(docs: Path, measured: bool = False) -> None:
+    """Write methods.md into `docs`, after new measurements where `measured`."""
+    if measured:
+        write_json(docs / "step_cost.json", measure(_strategy_files()))
+    with replacing(docs / "methods.md") as temporary:
+        temporary.write_text(page(docs))
+
+
+# ---------------------------------------------------------------------- what the files and the terms say
+
+
+def _strategy_files() -> dict[str, str]:
+    return {path.stem: path.read_text() for path in sorted((conf_dir() / "strategy").glob("*.yaml"))}
+
+
+def paper_and_year(text: str) -> tuple[str, str]:
+    """The file's first line with a link, and the year: as written there, else of the arXiv number."""
+    line = text.splitlines()[0].removeprefix("#").strip().rstrip(".")
+    arxiv = re.search(r"arXiv ((\d\d)\d\d\.\d{4,5})", line)
+    written = re.search(r"\b(19|20)\d\d\b(?!\.)", line)
+    year = written.group() if written else f"20{arxiv.group(2)}" if arxiv else NOTHING
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[\1](https://arxiv.org/abs/\1)", line), year
+
+
+def _distilling(strategy: Strategy) -> list[Term]:
+    return [term for term in strategy.terms.values() if term.kind == "distil"]
+
+
+def _family(strategy: Strategy) -> str:
+    def of(term: Term) -> str:
+        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "labels", "head"}
+        if term.views > 1:
+            return "two views"
+        if "index" in reads:
+            return "contrastive"
+        return ("relation" if term.global_batch else "feature") if reads else "logit"
+
+    return " + ".join(dict.fromkeys(of(term) for term in _distilling(strategy))) or NOTHING
+
+
+def _needs(strategy: Strategy) -> str:
+    """What the distilling terms read; a name without an owner is read of both models."""
+    terms = _distilling(strategy)
+    of = {
+        owner: [n.partition(".")[2] for term in terms for n in term.needs if n.startswith(owner)]
+        for owner in ("student", "teacher", "batch")
+    }
+    both = [name for name in dict.fromkeys(of["student"]) if name in of["teacher"]]
+    single = [f"{owner}'s {n}" for owner in ("student", "teacher") for n in dict.fromkeys(of[owner]) if n not in both]
+    views = ["two views"] if any(term.views > 1 for term in terms) else []
+    whole = ["whole batch"] if any(term.global_batch for term in terms) else []
+    named = [name.replace("_", " ") for name in [*both, *single, *dict.fromkeys(of["batch"])]]
+    return ", ".join([*named, *views, *whole]) or NOTHING
+
+
+def _term(name: str, node: Mapping[str, Any]) -> str:
+    """`0.9 kd (temperature 4)`."""
+    weight = node.get("weight", 1)
+    schedule = {}
+    if isinstance(weight, Mapping):
+        schedule = {f"weight {key}": weight[key] for key in Schedule.KEYS if key in weight and key != "value"}
+        weight = weight["value"]
+    times = schedule | {k: v for k, v in node.items() if k == "ramp"}
+    told = [f"{key} {_time(value)}" for key, value in times.items()]
+    told += [f"{k} {_number(v)}" for k, v in node.items() if k not in ("_target_", "weight", "ramp")]
+    rest = ", ".join(told)
+    return f"{_number(weight)} {name}" + (f" ({rest})" if rest else "")
+
+
+def _time(value: float) -> str:
+    """Epochs, or a share of them."""
+    return f"{100 * value:.3g} %" if 0 < value < 1 else f"{value:g}"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _figure(top1: float | str) -> str:
+    return top1 if isinstance(top1, str) else f"{top1:.2f}"
+
+
+def _phases(strategy: Strategy) -> str:
+    def of(phase: Mapping[str, Any]) -> str:
+        epochs = phase.get("epochs")
+        long = "the rest" if epochs is None else f"{100 * epochs:g} %" if epochs < 1 else f"{epochs} epochs"
+        return f"{long}: {', '.join(phase.get('terms') or strategy.terms)} → {phase.get('train', 'both')}"
+
+    return "; ".join(of(phase) for phase in strategy.phases or ()) or NOTHING
+
+
+def _extra_parameters(strategy: Strategy) -> str:
+    total = sum(p.numel() for p in strategy.parameters() if p.requires_grad)
+    ships = any(type(term).deploy is not Term.deploy for term in strategy.terms.values())
+    return (count(total) if total else NOTHING) + (", shipped" if ships else "")
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def stored_cost(docs: Path) -> dict[str, Any]:
+    """What `measure` gave when it last ran; no seconds where it never did."""
+    file = docs / "step_cost.json"
+    return json.loads(file.read_text()) if file.is_file() else {"seconds": {}}
+
+
+def _about_cost(cost: Mapping[str, Any]) -> str:
+    if not cost["seconds"]:
+        return ""
+    return (
+        f"*Step* is the time of one training step against that of `none`, the teacher's forward pass included; where a "
+        f"method has phases, their mean over the epochs. One run on one machine: CPU time of {cost['threads']} thread, "
+        f"torch {cost['torch']}, {BATCH} random images of {'×'.join(map(str, SHAPE))}; `none` took "
+        f"{cost['seconds']['none']:.2f} s. Differences up to about 0.2 are noise."
+    )
+
+
+def _comparison(docs: Path) -> str:
+    """comparison.csv as it is; its first lines, where they begin with #, are what is said about it."""
+    file = docs / "comparison.csv"
+    if not file.is_file():
+        return ""
+    lines = file.read_text().splitlines()
+    said = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    columns = tuple(rows[0]) if rows else ()
+    return "\n\n".join(part for part in ("## On real images", said, _table(columns, rows, columns[1:])) if part)
+
+
+def _table(columns: Iterable[str], rows: list[Mapping[str, str]], right: Iterable[str]) -> str:
+    columns, right = list(columns), set(right)
+    head = [column.replace("_", " ") for column in columns]
+    body = [[row[column].replace("|", "\\|") for column in columns] for row in rows]
+    rule = ["---:" if column in right else "---" for column in columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *body])

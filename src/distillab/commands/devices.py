@@ -1,0 +1,165 @@
+"""How many devices a run takes; in a sweep every cell holds its own GPUs by locks, so no two cells share one."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from distillab.core.distributed import say, world
+from distillab.core.errors import UserError
+from distillab.core.files import writable
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+GPU = ("auto", "gpu", "cuda")  # accelerators that may be one
+
+_own: list[str] = []  # this process's GPUs: where CUDA has started, it cannot change to others
+
+
+def number_of_devices(trainer: Mapping[str, Any]) -> int:
+    """How many devices of this machine the group `trainer` of a config asks for; `auto` and -1 are all GPUs.
+
+    Raises:
+        UserError: no whole number from 1, several without a process for each, or CPUs that are to share BatchNorm.
+    """
+    devices = trainer["devices"]
+    if devices in ("auto", -1, "-1"):
+        devices = max(1, len(visible_devices())) if trainer["accelerator"] in GPU else 1
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
+        raise UserError(
+            f"trainer.devices must be a whole number from 1, or auto for all GPUs, got {devices}; "
+            f"{VISIBLE}=… chooses which"
+        )
+    if devices > 1 and not str(trainer["strategy"]).startswith("ddp"):
+        raise UserError(
+            f"trainer.devices={trainer['devices']} means {devices} devices, and trainer.strategy={trainer['strategy']} "
+            f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
+        )
+    if devices > 1 and trainer["sync_batchnorm"] and not (trainer["accelerator"] in GPU and visible_devices()):
+        raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
+    there = len(visible_devices()) if devices > 1 and trainer["accelerator"] in GPU else 0
+    if there:
+        _check_enough(devices, there)
+    if int(trainer.get("num_nodes", 1)) > 1 and world == 1:
+        raise UserError(
+            f"trainer.num_nodes={trainer['num_nodes']}: start the same command on every machine through torchrun, "
+            f"docs/scale.md says how, or set trainer.num_nodes=1"
+        )
+    return devices
+
+
+def _check_enough(wanted: int, there: int) -> None:
+    if there < wanted:
+        raise UserError(f"trainer.devices={wanted}, and there are {there} GPUs; trainer.devices={there}")
+
+
+def devices_of_a_cell(trainer: Mapping[str, Any], several: bool) -> Any:
+    """A context in which a cell has its GPUs to itself; an empty one where there is nothing to share out.
+
+    Args:
+        trainer: the group `trainer` of the config, its `devices` a number.
+        several: whether other processes run cells of the same sweep.
+
+    Raises:
+        UserError: the cell wants more GPUs than there are.
+    """
+    if not several or world > 1 or trainer["accelerator"] not in GPU:
+        return nullcontext()
+    ids, count = visible_devices(), trainer["devices"]
+    # A Slurm job has been given its own, and their numbers begin at 0 in every job.
+    given = os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and len(ids) == count
+    if not _own and (len(ids) < 2 or given):
+        return nullcontext()
+    # All sweeps of one person on this machine share the GPUs, wherever their results lie.
+    return hold_devices(ids, Path(tempfile.gettempdir()) / f"distillab-devices-{getpass.getuser()}", count)
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, by number or UUID; CUDA is not started."""
+    named = os.environ.get(VISIBLE)
+    if named is not None:
+        return [word.strip() for word in named.split(",") if word.strip() not in ("", "-1")]
+    from torch import cuda
+
+    return [str(number) for number in range(cuda.device_count())]  # asks the driver's own library, not CUDA
+
+
+@contextmanager
+def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float = 0.5) -> Iterator[list[str]]:
+    """Hold some devices and let this process see no others; waits until so many are free at once.
+
+    The operating system drops the locks of a process that died. A process that held devices before takes the same ones.
+
+    Args:
+        ids: of the devices, as CUDA_VISIBLE_DEVICES names them.
+        folder: keeps the locks.
+        count: how many are wanted.
+        pause: seconds between two looks, while waiting.
+
+    Yields:
+        The devices' ids.
+
+    Raises:
+        UserError: there are fewer, or the folder cannot be written to.
+    """
+    wanted = _own or list(ids)
+    _check_enough(count, len(wanted))
+    with writable(folder, "TMPDIR=…"):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _when_free(wanted, folder, count, pause)
+    _own[:] = held
+    os.environ[VISIBLE] = ",".join(held)
+    try:
+        yield list(held)
+    finally:
+        _give_memory_back()
+        for lock in held.values():
+            lock.release()
+
+
+def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> dict[str, FileLock]:
+    told = False
+    while True:
+        # One process looks at a time: two that want two of two devices could otherwise take one each, for ever.
+        with FileLock(folder / "looking.lock"):
+            free = _free(ids, folder, count)
+        if len(free) == count:
+            return free
+        for lock in free.values():
+            lock.release()
+        if not told:
+            wanted = "a GPU" if count == 1 else f"{count} GPUs"
+            say(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")
+            told = True
+        time.sleep(pause)
+
+
+def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
+    """The first devices that nobody holds, locked now, by id."""
+    free: dict[str, FileLock] = {}
+    for one in ids:
+        if len(free) == count:
+            break
+        lock = FileLock(folder / f"{one.replace('/', '-')}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        free[one] = lock
+    return free
+
+
+def _give_memory_back() -> None:
+    """Another process may hold the device next; what this one only keeps at hand is free then."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,49 @@
+"""Where a run lies, and whether it has ended there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distillab.commands.members import LISTS, with_members
+from distillab.core.files import file_hash, replacing, writable
+from distillab.core.result import config_hash
+from distillab.core.result_reader import read
+
+RUNS = "paths.runs=…"
+
+
+def home(config: Mapping[str, Any]) -> Path:
+    """Where the run of a resolved config lies: `runs/<name>/<config hash>/`."""
+    return Path(config["paths"]["runs"]) / str(config["name"]) / config_hash(_with_contents(with_members(config)))
+
+
+def finished(directory: Path) -> dict[str, Any] | None:
+    """The result of a run that has ended there, or None."""
+    return read(directory / "result.json")[0]
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Put the resolved config beside what will come of it.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from omegaconf import OmegaConf
+
+    with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
+        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+
+def _with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the content of its checkpoint files in place of where they lie."""
+
+    def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = network.get("checkpoint")
+        return {**network, "checkpoint": file_hash(path)} if path and Path(path).is_file() else network
+
+    scheme = config["scheme"]
+    named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}
+    roles = {role: seen(config[role]) for role in ("student", "teacher")}
+    return {**config, **roles, "scheme": scheme | named}

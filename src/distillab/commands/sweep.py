@@ -1,0 +1,214 @@
+"""A multirun as a whole: which cell is at work, how long the rest takes, and one table of how all cells ended.
+
+Cells may run in other processes or on other machines (launcher=joblib, launcher=submitit): what they know of each
+other lies in the sweep's folder, one small file per cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from hydra.experimental.callback import Callback
+
+from distillab.commands.run_dir import finished
+from distillab.core.distributed import say
+from distillab.core.files import replacing, writable, write_json
+from distillab.reporting.sweep_table import markdown, table
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Record = dict[str, Any]
+
+TYPED = "DISTILLAB_COMMAND"  # tells the processes of one run what the person typed
+
+failures: list[str] = []  # one line for each cell of this command's sweep that did not end well
+
+
+class Sweep(Callback):
+    """What Hydra calls in the process that the person started: counts the cells first, shows the table last."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write what the cells cannot know: how many they are, and what the person typed; say where they are shown."""
+        folder = Path(config.hydra.sweep.dir)
+        write_json(folder / "sweep.json", {"cells": number_of_cells(config), "command": command()})
+        say(f"{folder}/sweep.md shows how far the sweep is")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print the table of all cells, and note those that failed."""
+        from rich.console import Console
+
+        folder = Path(config.hydra.sweep.dir)
+        total, records = about(folder)["cells"], recorded(folder)
+        missing = (total or len(records)) - len(records)
+        failures.extend(record.get("error", "it ended without a word") for record in records if "top1" not in record)
+        failures.extend(["it never began"] * missing)
+        console = Console()
+        # A pipe has no width of its own; 80 columns would break every cell.
+        (console if console.is_terminal else Console(width=140)).print(table(records))
+        say(f"{folder}/sweep.md")
+        try:
+            self._report(folder, Path(config.paths.runs))
+        finally:  # Hydra turns what is raised here into a warning
+            if failures:
+                many = f"{len(failures)} of {total or len(records)} cells failed"
+                print(f"error: {many}; the same command runs only those again", file=sys.stderr, flush=True)
+
+    def _report(self, folder: Path, runs: Path) -> None:
+        """Write the page over the sweep's results, and say what they show."""
+        from distillab.reporting.groups import ranked
+        from distillab.reporting.report import write_report
+
+        if ended := results(folder, runs):
+            with writable(folder, "paths.runs=…"):
+                say(f"{write_report(runs, folder / 'report.html', ended)}")
+            groups = ranked(ended)
+            several = {group.row.place for group in groups} != {f"{groups[0].row.data}, protocol standard"}
+            for group in groups:
+                if not group.row.alone:
+                    say(f"{group.label}{f', {group.row.place}' if several else ''}: {group.row.words}")
+
+
+class Cell:
+    """One cell of a sweep: says where the sweep stands, and records how the cell ended."""
+
+    def __init__(self, folder: Path, index: int, strategy: str, student: str, overrides: Sequence[str]) -> None:
+        """Note the cell; `begin` starts its clock.
+
+        Args:
+            folder: the sweep's.
+            index: which cell, from 0.
+            strategy: its method's name.
+            student: its student's name.
+            overrides: what differs from the defaults.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
+        self.folder, self.index = folder, index
+        self.record: Record = {
+            "number": index + 1,
+            "strategy": strategy,
+            "student": student,
+            "overrides": list(overrides),
+        }
+        self._write()
+
+    def begin(self) -> None:
+        """Start the clock and say where the sweep stands: the cell has its devices, until then it waited for them."""
+        self._write(started=time.time())
+        total = about(self.folder)["cells"]
+        left = seconds_left(recorded(self.folder), total, self.record["started"])
+        say(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
+
+    def run(self, work: Callable[[], Mapping[str, Any]], one_line: Callable[[Exception], str]) -> Mapping[str, Any]:
+        """Do the cell's work and record its result, or the exception in one line, which then goes on its way."""
+        try:
+            result = work()
+        except Exception as error:
+            self._write(error=one_line(error), ended=time.time())
+            raise
+        # `created` has no fractions of a second.
+        earlier = datetime.fromisoformat(result["created"]).timestamp() + 1 < self.record["started"]
+        self._write(
+            top1=result["student"]["top1"],
+            gain=result.get("gain"),
+            protocol=result.get("protocol"),
+            seconds=result["seconds"].get("total"),
+            earlier=earlier,
+            ended=time.time(),
+            run=f"{result['name']}/{result['config_hash']}",
+        )
+        return result
+
+    def _write(self, **news: Any) -> None:
+        self.record |= news
+        with writable(self.folder, "paths.runs=…"):
+            write_json(self.folder / "cells" / f"{self.index:05d}.json", self.record)
+            # The lock spans reading too, or a slower process would overwrite a newer table with what it read earlier.
+            with FileLock(self.folder / ".lock"), replacing(self.folder / "sweep.md") as temporary:
+                temporary.write_text(markdown(about(self.folder), recorded(self.folder)), encoding="utf-8")
+
+
+def command() -> str:
+    """What the person typed, also in the processes that a run of several devices starts."""
+    return os.environ.get(TYPED) or f"{program()} {shlex.join(sys.argv[1:])}".rstrip()
+
+
+def program() -> str:
+    """How the person started it."""
+    return "distillab" if Path(sys.argv[0]).name != "train.py" else "python train.py"
+
+
+def number_of_cells(config: DictConfig) -> int | None:
+    """How many cells Hydra's own sweeper makes of a multirun; None for a sweeper that decides as it goes."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    sweeper = config.hydra.sweeper
+    if not str(sweeper._target_).endswith(".BasicSweeper"):
+        return None
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
+    return len(BasicSweeper.split_arguments(overrides, None)[0])
+
+
+def about(folder: Path) -> Record:
+    """What the sweep's first process wrote: `cells` (None if unknown) and `command`."""
+    try:
+        return json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"cells": None, "command": command()}
+
+
+def recorded(folder: Path) -> list[Record]:
+    """The cells that have begun so far, in the order of the sweep."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
+
+
+def results(folder: Path, runs: Path) -> list[Record]:
+    """The results, below `runs`, of the cells of the sweep in `folder` that have ended well so far, in its order."""
+    found = [finished(runs / record["run"]) for record in recorded(folder) if "run" in record]
+    return [result for result in found if result is not None]
+
+
+def seconds_left(records: Sequence[Record], cells: int | None, now: float) -> float | None:
+    """Seconds that the cells at work and those still to come will take at the mean of the cells that ran to their end.
+
+    Cells that were finished before the sweep, and cells that failed, say nothing about it; those that wait for a device
+    are still to come. Cells that run at the same time share the rest between them. None while nothing is known.
+    """
+    ran = [record["ended"] - record["started"] for record in records if record.get("earlier") is False]
+    if not ran or cells is None:
+        return None
+    mean = sum(ran) / len(ran)
+    ended = sum("ended" in record for record in records)
+    ages = [now - record["started"] for record in records if "ended" not in record and "started" in record]
+    rest = mean * (cells - ended - len(ages)) + sum(max(mean - age, 0) for age in ages)
+    return rest / max(len(ages), 1)
+
+
+def duration(seconds: float) -> str:
+    """A rough time in words: 40 s, 12 min, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _headline(number: int, total: int | None, what: str, left: float | None) -> str:
+    parts = [f"cell {number}" + (f" of {total}" if total else ""), what]
+    if left is not None:
+        parts.append(f"about {duration(left)} left")
+    return " · ".join(parts)

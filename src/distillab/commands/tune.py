@@ -1,0 +1,198 @@
+"""Tuning: the same number of trials for every method and for the student alone, then what was best and how it spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.sweeper import Sweeper
+
+from distillab.commands.sweep import Sweep, about, recorded
+from distillab.commands.tuning.page import Outcome, markdown, repeats, table
+from distillab.commands.tuning.space import search_space
+from distillab.commands.tuning.study import Tuned, open_study
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
+from distillab.core.files import replacing, writable, write_json
+from distillab.core.result import config_hash, method
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+    from optuna.trial import Trial
+
+outcomes: list[Outcome] = []  # of this command's methods, for the table at its end
+
+
+class Tune(Sweeper):
+    """Runs the trials of all chosen methods as cells of one sweep, in turns.
+
+    Args:
+        trials: for each method.
+        at_once: trials of each method that a launcher with several workers may run at the same time.
+        space: dotted key → [low, high], [low, high, log], or null to keep a number as it is.
+        params: choices of the sweep, as for Hydra's own sweeper.
+    """
+
+    def __init__(self, trials: int, at_once: int, space: Any = None, params: Any = None) -> None:
+        self.trials, self.at_once = trials, at_once
+        self.space, self.params = _plain(space), _plain(params)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run what is left of every method's budget.
+
+        Raises:
+            UserError: optuna is missing, the protocol has no validation samples, a number cannot be searched, or
+                another command tunes the same.
+        """
+        _check(self.trials, self.at_once, self.space)
+        folder, launched = Path(self.config.hydra.sweep.dir), 0
+        with ExitStack() as locks:
+            methods = [self._tuned(words, locks) for words in self._methods(arguments)]
+            _check_used(self.space, methods)
+            _tell_apart(methods)
+            write_json(folder / "sweep.json", about(folder) | {"cells": sum(one.left() for one in methods)})
+            while batch := _next(methods, self.at_once):
+                cells = [one.words + one.overrides(trial.params) for one, trial in batch]
+                jobs = self.launcher.launch(cells, initial_job_idx=launched)
+                launched += len(batch)
+                for (one, trial), job in zip(batch, jobs, strict=True):
+                    one.tell(trial, _answer(job))
+                _write(folder, [one.outcome() for one in methods])
+            outcomes[:] = [one.outcome() for one in methods]
+            _write(folder, outcomes)
+
+    def _methods(self, arguments: list[str]) -> list[list[str]]:
+        """The overrides of every method, the student alone first: it is tuned too, or the others win by their tuning.
+
+        It has no teacher, and learns from the labels that are known where the others learn from the teacher's.
+        """
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        typed = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        chosen = BasicSweeper.split_arguments(parser.parse_overrides(typed), None)[0]
+        alone = {}
+        for words in chosen:
+            own = [word for word in words if not word.lstrip("+~").startswith(("strategy", "scheme", "data.labels="))]
+            teacherless = tuple(word for word in own if not word.startswith("teacher"))
+            alone.setdefault(teacherless, [*own, "strategy=none"])
+        return list(alone.values()) + [words for words in chosen if "strategy=none" not in words]
+
+    def _tuned(self, words: list[str], locks: ExitStack) -> Tuned:
+        from omegaconf import OmegaConf
+
+        from distillab.commands.composition import strategy_label
+
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
+        scheme = composed.hydra.runtime.choices["scheme"]
+        config: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
+        config.pop("hydra")
+        config = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[assignment]
+        if not config["protocol"]["validation"]:
+            raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
+        label = method({"strategy": strategy_label(config.get("strategy") or {}), "scheme": scheme})
+        numbers = search_space(config, self.space)
+        described = {key: asdict(number) for key, number in numbers.items()}
+        name = config_hash(config | {"space": described})
+        study = open_study(Path(config["paths"]["runs"]) / str(config["name"]) / "tune", name, locks)
+        return Tuned(label, words, numbers, study, self.trials)
+
+
+def register() -> None:
+    """Let Hydra find the sweeper under the name that the config gives it; call before a sweep begins."""
+    from hydra.core.plugins import Plugins
+
+    from distillab.commands.composition import TUNE
+
+    Plugins.instance().class_name_to_class[TUNE] = Tune
+
+
+class Report(Sweep):
+    """What Hydra calls around the sweep: the table of the cells as after every sweep, then that of the methods."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print both tables, and how to train the best of each method again."""
+        from rich.console import Console
+
+        folder = Path(config.hydra.sweep.dir)
+        if recorded(folder):
+            super().on_multirun_end(config, **kwargs)
+        console = Console()
+        (console if console.is_terminal else Console(width=140)).print(table(outcomes))
+        if lines := repeats(outcomes):
+            say("\n  ".join(["the best of each, with three seeds:", *lines]))
+        say(f"{folder}/tune.md")
+
+    def _report(self, folder: Path, runs: Path) -> None:
+        """No page: it would rank the trials by test samples, which choose nothing here."""
+
+
+def _plain(given: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return (OmegaConf.to_container(given) if OmegaConf.is_config(given) else given) or {}
+
+
+def _check(trials: int, at_once: int, space: Any) -> None:
+    for key, value in (("trials", trials), ("at_once", at_once)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"hydra.sweeper.{key} must be a whole number from 1, got {value!r}: hydra.sweeper.{key}=20")
+    if not isinstance(space, Mapping):
+        raise UserError(f"hydra.sweeper.space={space} is no mapping: hydra.sweeper.space={{recipe.lr:[0.01,0.5,log]}}")
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError("sweep=tune needs optuna: uv sync --extra sweeps") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
+    known = sorted({key for one in methods for key in one.numbers})
+    for key, bounds in space.items():
+        if bounds is not None and key not in known and f"{key}.value" not in known:
+            raise UserError(
+                f"hydra.sweeper.space: no chosen method has a number {key} (searched: {', '.join(known)}): "
+                "hydra.sweeper.space={…}"
+            )
+
+
+def _tell_apart(methods: Sequence[Tuned]) -> None:
+    """Give those of one name the overrides that they do not have in common."""
+    for one in methods:
+        alike = [set(other.words) for other in methods if other.label == one.label]
+        one.changed = " ".join(word for word in one.words if word not in set.intersection(*alike))
+
+
+def _next(methods: Sequence[Tuned], at_once: int) -> list[tuple[Tuned, Trial]]:
+    """The next trials of every method: in turns, so that a sweep that is cut off has spent about the same on each."""
+    return [(one, trial) for one in methods for _ in range(at_once) if (trial := one.ask()) is not None]
+
+
+def _answer(job: JobReturn) -> Mapping[str, Any]:
+    """What a cell returned, or why it did not."""
+    from distillab.commands.cli import one_line
+
+    try:
+        return job.return_value or {}
+    except Exception as error:
+        return {"error": one_line(error)}
+
+
+def _write(folder: Path, rows: Sequence[Outcome]) -> None:
+    with writable(folder, "paths.runs=…"), replacing(folder / "tune.md") as temporary:
+        temporary.write_text(markdown(about(folder)["command"], rows), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Tuning: the searched numbers, the study of a method, its page."""

@@ -1,0 +1,98 @@
+"""What tuning found, as a table for the terminal and as a page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distillab.commands.sweep import program
+from distillab.reporting.table import NOTHING, percent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADINGS = ("method", "trials", "default", "best", "test of the best", "median", "middle half", "range")
+NOTE = (
+    "Top-1 in percent on the validation samples, which chose the best trial; every method had the same budget, and "
+    "`default` is its first trial, with the numbers as they stand in the files. The best of many trials flatters "
+    "itself: compare methods by its test accuracy, over several seeds."
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the trials of one method came to.
+
+    Args:
+        method: its name, with what was changed where several have it.
+        values: top-1 on validation samples of the trials that ended well, from 0 to 1.
+        failed: how many did not.
+        default: the value of the first trial, None if it failed.
+        test: top-1 on test samples of the best trial.
+        words: the overrides that repeat it with several seeds.
+    """
+
+    method: str
+    values: Sequence[float]
+    failed: int
+    default: float | None
+    test: float | None
+    words: Sequence[str]
+
+    @property
+    def command(self) -> str:
+        """What to type to train the best with several seeds."""
+        return f"{program()} {shlex.join(self.words)}"
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """One row for each method, under `HEADINGS`."""
+    return [
+        (
+            one.method,
+            f"{len(one.values)}" + (f" and {one.failed} failed" if one.failed else ""),
+            percent(one.default),
+            percent(max(one.values, default=None)),
+            percent(one.test),
+            *_spread(one.values),
+        )
+        for one in outcomes
+    ]
+
+
+def _spread(values: Sequence[float]) -> tuple[str, str, str]:
+    """Median, middle half (from the first to the third quartile, interpolated) and range."""
+    if not values:
+        return NOTHING, NOTHING, NOTHING
+    import numpy as np
+
+    lowest, first, median, third, highest = np.percentile(values, [0, 25, 50, 75, 100])
+    return percent(median), f"{percent(first)} to {percent(third)}", f"{percent(lowest)} to {percent(highest)}"
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """All methods, one row each."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(title="Tuning: top-1 % on validation samples", caption=NOTE.replace("`", ""))
+    for heading in HEADINGS:
+        shown.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
+    for row in rows(outcomes):
+        shown.add_row(*map(escape, row))
+    return shown
+
+
+def repeats(outcomes: Sequence[Outcome]) -> list[str]:
+    """The command of each method that repeats its best trial with several seeds."""
+    return [one.command for one in outcomes if one.words]
+
+
+def markdown(command: str, outcomes: Sequence[Outcome]) -> str:
+    """All methods as a Markdown page."""
+    rule = ["---", *["---:"] * (len(HEADINGS) - 1)]
+    page = "\n".join(f"| {' | '.join(line)} |" for line in [HEADINGS, rule, *rows(outcomes)])
+    best = "\n".join(f"    {line}" for line in repeats(outcomes)) or "No trial has ended well."
+    return f"# Tuning\n\n    {command}\n\n{page}\n\n{NOTE}\n\nThe best numbers of each, with three seeds:\n\n{best}\n"

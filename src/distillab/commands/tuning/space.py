@@ -1,0 +1,126 @@
+"""What tuning varies: learning rate, weight decay and each method's own weights and temperatures, read from its config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distillab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+AROUND = 10.0  # from a tenth of the default to ten times it
+TEMPERATURES = (1.0, 20.0)
+RECIPE = ("lr", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A searched number.
+
+    Args:
+        default: what the config says.
+        low: the least it may be.
+        high: the most it may be.
+        log: searched by its logarithm.
+    """
+
+    default: float
+    low: float
+    high: float
+    log: bool = True
+
+    @property
+    def start(self) -> float:
+        """What the first trial takes: the default, or the bound that is nearest to it."""
+        return min(max(self.default, self.low), self.high)
+
+    def distribution(self) -> BaseDistribution:
+        """The same for optuna; whole numbers stay whole where default and bounds are."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        whole = all(isinstance(value, int) for value in (self.default, self.low, self.high))
+        return (IntDistribution if whole else FloatDistribution)(self.low, self.high, log=self.log)
+
+
+def search_space(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Number]:
+    """The numbers that the trials of one method vary.
+
+    Args:
+        config: resolved.
+        changes: dotted key → [low, high], [low, high, log] or null; a key that the config lacks is another method's.
+
+    Returns:
+        Dotted key → number: `recipe.lr`, `recipe.weight_decay`, and of every term its weight and temperatures. The
+        first term's weight (that of cross-entropy, as a rule) is the unit: scaling all weights is the learning
+        rate's affair. A number that is 0 is switched off and stays so.
+
+    Raises:
+        UserError: bounds that are none.
+    """
+    found = {key: _default_range(key, value) for key, value in _candidates(config) if value > 0}
+    for key, bounds in changes.items():
+        entry = _numeric(key, _select(config, key))
+        if entry is not None and bounds is None:
+            found.pop(entry[0], None)
+        elif entry is not None:
+            found[entry[0]] = _bounded(key, entry[1], bounds)
+    return found
+
+
+def word(key: str, value: float) -> str:
+    """A number as an override, with four significant digits."""
+    return f"{key}={value}" if isinstance(value, int) else f"{key}={value:.4g}"
+
+
+def _candidates(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    entries = [(f"recipe.{key}", config["recipe"].get(key)) for key in RECIPE]
+    terms = [(name, term) for name, term in (config.get("strategy") or {}).items() if isinstance(term, Mapping)]
+    for place, (name, term) in enumerate(terms):
+        for key, value in term.items():
+            if (key == "weight" and place > 0) or _is_temperature(key):
+                entries.append((f"strategy.{name}.{key}", value))
+    for key, value in entries:
+        entry = _numeric(key, value)
+        if entry is not None:
+            yield entry
+
+
+def _is_temperature(key: str) -> bool:
+    return key == "temperature" or key.endswith("_temperature")
+
+
+def _numeric(key: str, value: Any) -> tuple[str, float] | None:
+    """The number and its key, where there is one; of a schedule its `value`."""
+    if isinstance(value, Mapping) and "value" in value:
+        key, value = f"{key}.value", value["value"]
+    return (key, value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _default_range(key: str, default: float) -> Number:
+    low, high = TEMPERATURES
+    if _is_temperature(key.removesuffix(".value").rpartition(".")[2]) and low <= default <= high:
+        return Number(float(default), low, high)
+    return Number(float(default), default / AROUND, default * AROUND)
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _bounded(key: str, default: float, bounds: Any) -> Number:
+    given = list(bounds) if isinstance(bounds, list | tuple) else []
+    log = given[2:] == ["log"]
+    numbers = given[: 2 if log else None]
+    plain = all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers)
+    if len(numbers) != 2 or not plain or not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
+        raise UserError(
+            f"hydra.sweeper.space: {key} takes [low, high] or [low, high, log] with low < high (above 0 for log) or "
+            f"null, got {bounds}: hydra.sweeper.space={{{key}:[0.01,0.5,log]}}"
+        )
+    return Number(default, *numbers, log)

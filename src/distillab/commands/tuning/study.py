@@ -1,0 +1,144 @@
+"""The study of one method: its budget, the next trial, what came out; kept in a file, so that a cut-off one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from distillab.commands.tuning.page import Outcome
+from distillab.commands.tuning.space import Number, word
+from distillab.core.errors import UserError
+from distillab.core.files import writable
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+
+@dataclass
+class Tuned:
+    """One method with its study.
+
+    Args:
+        label: the method's name.
+        words: its overrides, without those of a trial.
+        numbers: what its trials vary, by dotted key.
+        study: optuna's.
+        trials: how many it gets.
+        changed: the overrides that tell it from others of its name.
+    """
+
+    label: str
+    words: list[str]
+    numbers: Mapping[str, Number]
+    study: Study
+    trials: int
+    changed: str = ""
+    _again: list[tuple[int, FrozenTrial]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        from optuna.trial import TrialState
+
+        if not self.study.trials:
+            self.study.enqueue_trial({key: number.start for key, number in self.numbers.items()})
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
+            self.study.tell(trial.number, state=TrialState.FAIL)  # cut off: the lock says that nobody else runs it
+        self._again = [(slot, trial) for slot, trial in self.slots().items() if trial.state != TrialState.COMPLETE]
+
+    def slots(self) -> dict[int, FrozenTrial]:
+        """The budget as far as it is used: number of a trial → its latest attempt.
+
+        A trial that failed or was cut off is asked for again by the next command and takes no second slot.
+        """
+        latest = {trial.user_attrs.get("again", trial.number): trial for trial in self.study.trials}
+        return dict(list(latest.items())[: self.trials])
+
+    def left(self) -> int:
+        """How many trials are to be run."""
+        return len(self._again) + self.trials - len(self.slots())
+
+    def ask(self) -> Trial | None:
+        """The next trial, None when the budget is used up: first the default numbers, then what optuna suggests."""
+        from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
+
+        if self._again:
+            slot, trial = self._again.pop(0)
+            if trial.state != TrialState.WAITING:
+                self.study.enqueue_trial(trial.params, user_attrs={"again": slot})
+        elif len(self.slots()) >= self.trials:
+            return None
+        # A seed for each trial: a study that was cut off goes on exactly as if it had not been.
+        digest = hashlib.sha256(f"{self.label} {len(self.slots())}".encode()).digest()
+        self.study.sampler = TPESampler(seed=int.from_bytes(digest[:4], "big"))
+        return self.study.ask({key: number.distribution() for key, number in self.numbers.items()})
+
+    def overrides(self, params: Mapping[str, float]) -> list[str]:
+        """A trial's numbers as overrides; what is as in the files stays unsaid."""
+        return [word(key, value) for key, value in params.items() if value != self.numbers[key].default]
+
+    def tell(self, trial: Trial, answer: Mapping[str, Any]) -> None:
+        """Give optuna the accuracy on validation samples, or tell it that the trial failed."""
+        from optuna.trial import TrialState
+
+        value = answer.get("top1_validation")
+        if value is None:
+            trial.set_user_attr("error", answer.get("error", "it ended without a word"))
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            trial.set_user_attr("test", answer["top1"])
+            self.study.tell(trial, value)
+
+    def outcome(self) -> Outcome:
+        """What came out so far."""
+        from optuna.trial import TrialState
+
+        slots = self.slots()
+        done = [trial for trial in slots.values() if trial.state == TrialState.COMPLETE]
+        failed = sum(trial.state == TrialState.FAIL for trial in slots.values())
+        first, best = slots.get(0), max(done, key=lambda trial: trial.value, default=None)
+        return Outcome(
+            method=f"{self.label} {self.changed}".rstrip(),
+            values=[trial.value for trial in done],
+            failed=failed,
+            default=first.value if first in done else None,
+            test=best and best.user_attrs["test"],
+            words=[] if best is None else repeated(self.words, self.overrides(best.params)),
+        )
+
+
+def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
+    """The study of that name, held by this process alone until `locks` are released."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    with writable(folder, "paths.runs=…"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            locks.enter_context(FileLock(folder / f"{name}.lock", timeout=0))
+        except Timeout as error:
+            raise UserError(
+                f"another command tunes the same ({folder}/{name}.log); wait for it, or change paths.runs=…"
+            ) from error
+        storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
+    return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+
+
+def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    """The overrides that train a method with its best numbers for three seeds.
+
+    It gets no baseline, which would be the student alone with the method's numbers: the tuned one is to be compared with.
+    """
+    kept = [w for w in words if not w.startswith(("sweep=", "seed=")) and w.partition("=")[0] not in _keys(numbers)]
+    return ["sweep=seeds", *kept, *numbers, "baseline=false"]
+
+
+def _keys(words: Sequence[str]) -> set[str]:
+    return {word.partition("=")[0] for word in words}

@@ -1,0 +1,92 @@
+"""One program, one or many processes: who speaks, who writes, who waits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+from typing import Any
+
+from distillab.core.errors import UserError
+
+WAIT = timedelta(days=7)  # process 0 may wait for another run, and the others for it; torch's own limit is minutes
+
+world = int(os.environ.get("WORLD_SIZE", "1"))
+rank = int(os.environ.get("RANK", "0"))
+
+
+def start(accelerator: str) -> None:
+    """Join the other processes that torchrun started, before the first of them trains."""
+    if world == 1:
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():
+        return
+    gpu = torch.cuda.is_available() and accelerator != "cpu"
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if gpu else "gloo", timeout=WAIT)
+
+
+def stop() -> None:
+    """Leave the other processes in order."""
+    if world > 1:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world > 1:
+        from torch import distributed
+
+        distributed.barrier()
+
+
+def from_first(value: Any) -> Any:
+    """What process 0 passed in, in every process."""
+    if world == 1:
+        return value
+    from torch import distributed
+
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def share(batch_size: int, devices: int, title: str) -> None:
+    """Say how many images of the global batch each device gets.
+
+    Raises:
+        UserError: they would not get the same number, and the mean of their gradients would not be the batch's.
+    """
+    if devices == 1:
+        return
+    if batch_size % devices:
+        nearest = max(round(batch_size / devices), 1) * devices
+        raise UserError(
+            f"a batch of {batch_size} does not divide among {devices} devices; recipe.batch_size={nearest} does "
+            f"(a teacher has teacher.recipe.batch_size)"
+        )
+    say(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
+
+
+def say(text: str) -> None:
+    """Print a line, once."""
+    if rank == 0:
+        print(text, flush=True)
+
+
+def warn(text: str, own: bool = False) -> None:
+    """Print a warning, once, where it does not mix with what is piped on.
+
+    Args:
+        text: the warning.
+        own: it befell this process, whatever the others see: it is printed by any.
+    """
+    if rank == 0 or own:
+        print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)

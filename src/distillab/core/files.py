@@ -1,0 +1,92 @@
+"""Files that others read: written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; takes its place at the end, or vanishes if the block fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile: its files are readable by their owner alone.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(place: Path, override: str) -> Iterator[None]:
+    """Turn a full disk or a missing permission inside the block into one line that names the override that mends it.
+
+    Raises:
+        UserError: an OSError came out of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write to {place} ({reason}); choose another place: {override}") from error
+
+
+@contextmanager
+def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
+    """Hold a lock file; where another process holds it, say whom this one waits for. A dead process's lock is free.
+
+    Raises:
+        UserError: the lock cannot be written; names the override that mends it.
+    """
+    with writable(lock.parent, override):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
+        try:
+            held.acquire(timeout=0.1)
+        except TimeoutError:
+            say(f"waiting for {waiting_for}")
+            held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN and infinities become null, paths become text.
+
+    Raises:
+        TypeError: something in it has no JSON form; an older file stays as it was.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return str(content) if isinstance(content, Path) else content
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,200 @@
+"""Images as one uint8 array on disk, found again by the hash of their content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from PIL import Image
+
+from distillab.core.errors import UserError
+from distillab.core.files import write_json
+
+CHUNK = 64  # files per task: fewer would pay more for the pool than for the decoding
+GREY_MODES = ("1", "L", "LA", "La")
+DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_image(path: str, channels: int | None = None) -> Image.Image:
+    """Open and decode one file, as grey (1) or RGB (3), or as it is (None).
+
+    Raises:
+        UserError: the file is missing, broken, or holds more than 8 bits per channel.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode in DEEP_MODES:
+                raise UserError(
+                    f"{path} has {image.mode} pixels; 8 bits per channel are allowed: convert it, or change data.root=…"
+                )
+            image.load()
+            return image if channels is None else image.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is not a readable image ({reason}): replace or remove it, or change data.root=…"
+        ) from error
+
+
+def fit_square(image: Image.Image, path: str, image_size: int, resize: int | None) -> np.ndarray:
+    """Bring an image to (C, image_size, image_size) uint8.
+
+    Args:
+        image: grey or RGB.
+        path: for the message.
+        image_size: of the result.
+        resize: scale the shorter side to this, then crop the centre; None takes only images that fit already.
+
+    Raises:
+        UserError: `resize` is None and the image has another size.
+    """
+    if resize is None and image.size != (image_size, image_size):
+        raise UserError(
+            f"{path} has {image.width}x{image.height} pixels, but all images must be alike and square here "
+            f"(the first suggests {image_size}): data.image_size={image_size}"
+        )
+    if resize is not None:
+        scale = resize / min(image.size)
+        size = tuple(max(resize, round(side * scale)) for side in image.size)
+        image = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+        left, top = ((side - image_size) // 2 for side in size)
+        image = image.crop((left, top, left + image_size, top + image_size))
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
+    """What `work` makes of each file, in order."""
+    chunks = (files[first : first + CHUNK] for first in range(0, len(files), CHUNK))
+    threads = os.cpu_count() or 2
+    with ThreadPoolExecutor(threads) as pool:
+        # A window of tasks, not all at once: finished images must not pile up in memory.
+        waiting = [
+            pool.submit(lambda chunk: [work(path) for path in chunk], c) for c in itertools.islice(chunks, 4 * threads)
+        ]
+        try:
+            while waiting:
+                yield from waiting.pop(0).result()
+                for chunk in itertools.islice(chunks, 1):
+                    waiting.append(pool.submit(lambda chunk: [work(path) for path in chunk], chunk))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def hash_files(files: list[str]) -> str:
+    """Hash the content of all files, in order. Raises UserError for one that cannot be read."""
+
+    def digest(path: str) -> bytes:
+        try:
+            return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}): mend its permissions, or change data.root=…"
+            ) from error
+
+    whole = hashlib.blake2b(digest_size=16)
+    for part in in_threads(files, digest):
+        whole.update(part)
+    return whole.hexdigest()
+
+
+class DecodedStore:
+    """Decoded images under `<cache_dir>/data`, each array in a folder named by its key. Use it inside `lock()`."""
+
+    def __init__(self, cache_dir: str | os.PathLike[str]) -> None:
+        self.folder = Path(cache_dir).expanduser() / "data"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store alone. Raises UserError where it cannot be written."""
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"cannot write the decoded images under {self.folder} ({reason}): "
+                "choose a folder with space and permission, paths.store=…"
+            ) from error
+
+    def recall(self, listing: str, *keys: str) -> dict[str, Any] | None:
+        """What was noted about the files of this listing, or None where there is no note with these keys."""
+        try:
+            note = json.loads((self.folder / "index" / f"{listing}.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return note if isinstance(note, dict) and set(keys) <= note.keys() else None
+
+    def note(self, listing: str, note: dict[str, Any]) -> None:
+        """Remember it for the next start."""
+        with self._writing():
+            write_json(self.folder / "index" / f"{listing}.json", note)
+
+    def load(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The array (copy-on-write memory map), or None where it is absent, cut short or foreign."""
+        try:
+            images = np.load(self.folder / key / "images.npy", mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return images if images.shape == shape and images.dtype == np.uint8 else None
+
+    def keep(self, key: str, images: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """Write the images one after another, publish the array by one rename and return it, mapped.
+
+        Args:
+            key: finds the array again.
+            images: (C, H, W) uint8 each; they may be made on the way.
+            shape: of the whole array.
+        """
+        began = time.monotonic()
+        with self._writing():
+            for leftover in self.folder.glob(".decoding-*"):  # of a killed run: the lock is ours
+                shutil.rmtree(leftover)
+            needed = int(np.prod(shape))
+            if shutil.disk_usage(self.folder).free < needed:
+                raise OSError(errno.ENOSPC, f"{needed / 2**30:.1f} GiB needed, less is free")
+            private = Path(tempfile.mkdtemp(prefix=".decoding-", dir=self.folder))
+            private.chmod(self.folder.stat().st_mode & 0o777)  # others who share the store may read it too
+        try:
+            with self._writing(), (private / "images.npy").open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for image in images:
+                    file.write(image.tobytes())
+            with self._writing():
+                if (self.folder / key).exists():
+                    shutil.rmtree(self.folder / key)
+                os.replace(private, self.folder / key)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        rank_zero_info(f"Decoded {shape[0]:,} images in {time.monotonic() - began:.1f} s to {self.folder / key}")
+        images = self.load(key, shape)
+        if images is None:
+            raise UserError(
+                f"the decoded images in {self.folder / key} cannot be read back: choose another disk, paths.store=…"
+            )
+        return images

@@ -1,0 +1,110 @@
+"""Image files that are too many for memory: read, transformed and augmented anew for every view, by workers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from distillab.data.batch import Batch
+from distillab.data.images.augment import Augment
+from distillab.data.images.decode import fit_square, read_image
+from distillab.data.images.views import Stream, random_bits
+
+
+class FileTransform:
+    """From a decoded image to a uint8 tensor (C, image_size, image_size), cropped and flipped where `augment` says so.
+
+    Args:
+        augment: its crops and flip are drawn from torch's generator; None in evaluation.
+        image_size: of the result.
+        resize: shorter side before the centre crop; None takes only images that fit already.
+    """
+
+    def __init__(self, augment: Augment | None, image_size: int, resize: int | None) -> None:
+        self.image_size, self.resize = image_size, resize
+        self.resized_crop = None
+        steps: list[Callable] = []
+        if augment and augment.resized_crop:
+            self.resized_crop = v2.RandomResizedCrop(image_size, scale=(augment.resized_crop, 1.0))
+        if augment and augment.crop:
+            steps.append(v2.RandomCrop(image_size, padding=augment.crop))
+        if augment and augment.flip:
+            steps.append(v2.RandomHorizontalFlip())
+        self.steps = steps
+
+    def __call__(self, image: Image.Image, path: str) -> Tensor:
+        """Transform one image; `path` is for the message of a UserError."""
+        if self.resized_crop is not None:
+            view = v2.functional.pil_to_tensor(self.resized_crop(image))
+        else:
+            view = torch.from_numpy(np.array(fit_square(image, path, self.image_size, self.resize), order="C"))
+        for step in self.steps:
+            view = step(view)
+        return view
+
+
+class FileViews(Dataset):
+    """Image files, read and transformed anew for each view. A key is (sample index, number of its views).
+
+    Args:
+        files: N paths.
+        labels: (N,) int64.
+        channels: 1 or 3.
+        transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
+        view_seed: see `distillab.data.images.views.uniform`.
+        strengthen: makes a second, strong view, from images as `transform` gives them, sample indices (N,) and view
+            number; None leaves one view.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        labels: Tensor,
+        channels: int,
+        transform: Callable[[Image.Image, str], Tensor],
+        view_seed: int = 0,
+        strengthen: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+    ) -> None:
+        self.files, self.labels, self.channels, self.transform = files, labels, channels, transform
+        self.view_seed, self.strengthen = view_seed, strengthen
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[list[Tensor], Tensor, int, int]:
+        index, number = key
+        image = read_image(self.files[index], self.channels)
+        # Without workers the generators are the training's own: put them back.
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        try:
+            views = [self._view(image, index, number, Stream.SAMPLE)]
+            if self.strengthen is not None:
+                strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
+                views.append(self.strengthen(strong[None], torch.tensor([index]), number)[0])
+        finally:
+            torch.set_rng_state(states[0])
+            np.random.set_state(states[1])
+            random.setstate(states[2])
+        return views, self.labels[index], index, number
+
+    def _view(self, image: Image.Image, index: int, number: int, stream: int) -> Tensor:
+        seed = int(random_bits(self.view_seed, number, torch.tensor(index), stream)) & (2**63 - 1)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch the accelerator's too
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        return self.transform(image, self.files[index])
+
+
+def collate(samples: list[tuple[list[Tensor], Tensor, int, int]]) -> Batch:
+    """Stack samples of `FileViews` into one batch."""
+    views, labels, index, numbers = zip(*samples, strict=True)
+    return Batch(
+        [torch.stack(view) for view in zip(*views, strict=True)], torch.stack(labels), torch.tensor(index), numbers[0]
+    )

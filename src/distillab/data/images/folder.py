@@ -1,0 +1,193 @@
+"""Folders of images, one folder per class, with or without a test folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+from distillab.core.errors import UserError
+from distillab.data.collection import Collection
+from distillab.data.images.decode import GREY_MODES, DecodedStore, fit_square, hash_files, in_threads, read_image
+from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+DECODER = "1"  # change it where decoding gives other pixels
+
+
+@dataclass
+class _Listing:
+    classes: tuple[str, ...]
+    files: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)  # train, validation, test: one per file
+    names: list[str] = field(default_factory=list)  # path inside the class folder and size, one per file
+    times: list[int] = field(default_factory=list)
+
+    def add(self, folder: Path, part: str) -> None:
+        """Add a folder of class folders."""
+        for name in _subfolders(folder):
+            if name not in self.classes:
+                raise UserError(
+                    f"{folder / name} is a class that the training images lack: remove it, or change data.root=…"
+                )
+            found = sorted(_images(folder / name), key=lambda entry: entry.path)
+            if not found:
+                raise UserError(
+                    f"class folder {folder / name} has no images ({' '.join(EXTENSIONS)}): "
+                    "fill or remove it, or change data.root=…"
+                )
+            start = len(str(folder))
+            for entry in found:
+                status = entry.stat()
+                self.files.append(entry.path)
+                self.names.append(f"{part}{entry.path[start:]}:{status.st_size}")
+                self.times.append(status.st_mtime_ns)
+            self.labels += [self.classes.index(name)] * len(found)
+            self.parts += [part] * len(found)
+
+    def rows(self, part: str) -> np.ndarray:
+        return np.flatnonzero(np.array(self.parts) == part)
+
+    def hash(self, *more: object) -> str:
+        """Hash names and sizes, and whatever else is given."""
+        return hashlib.blake2b("\n".join([*self.names, *map(str, more)]).encode(), digest_size=16).hexdigest()
+
+
+def _subfolders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
+
+
+def _images(folder: str | Path) -> list[os.DirEntry[str]]:
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                found += _images(entry.path)
+            elif entry.name.lower().endswith(EXTENSIONS):
+                found.append(entry)
+    return found
+
+
+def _list(root: str | os.PathLike[str]) -> _Listing:
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder; one with a folder of images per class is needed: data.root=…")
+    try:
+        train = root / "train" if (root / "train").is_dir() else root
+        listing = _Listing(tuple(_subfolders(train)))
+        if len(listing.classes) < 2:
+            raise UserError(
+                f"{train} has {len(listing.classes)} class folders; "
+                "at least two, each with its images, are needed: data.root=…"
+            )
+        listing.add(train, "train")
+        if train != root:
+            if (root / "val").is_dir():
+                listing.add(root / "val", "validation" if (root / "test").is_dir() else "test")
+            if (root / "test").is_dir():
+                listing.add(root / "test", "test")
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be listed ({error.strerror}): mend its permissions, or change data.root=…"
+        ) from error
+    return listing
+
+
+def _decode(path: str, channels: int, image_size: int, resize: int | None) -> np.ndarray:
+    return fit_square(read_image(path, channels), path, image_size, resize)
+
+
+def collect(
+    root: str | os.PathLike[str],
+    image_size: int | None,
+    resize: int | None,
+    memory_budget: float,
+    cache_dir: str | os.PathLike[str],
+) -> Collection:
+    """Find the images of a folder and decode them, once, where they fit the memory budget.
+
+    Args:
+        root: holds train/<class>/… with test/ or val/ beside it, or the class folders themselves.
+        image_size: of the square images; None takes the images' own, which must be one.
+        resize: shorter side before the centre crop; None is `image_size`.
+        memory_budget: GiB of decoded images; more stays in the files.
+        cache_dir: keeps the decoded images.
+
+    An image that stays in its file counts by name and size: the hash of gigabytes at every start would take minutes.
+
+    Raises:
+        UserError: nothing usable lies there, an image is broken or of another size, or the cache cannot be written.
+    """
+    listing = _list(root)
+    resize = resize or image_size
+    store = DecodedStore(cache_dir)
+    # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
+    key = listing.hash(*listing.times, Path(root).expanduser().resolve())
+    with store.lock():
+        note = store.recall(key, "content", "channels", "size") or _look(listing)
+        width, height = note["size"]
+        if image_size is None and width != height:
+            raise UserError(
+                f"{listing.files[0]} has {width}x{height} pixels; "
+                f"square images are needed: data.image_size={min(width, height)}"
+            )
+        size = image_size or width
+        shape = (len(listing.files), note["channels"], size, size)
+        images = None
+        if np.prod(shape, dtype=np.float64) <= memory_budget * 2**30:
+            content = note["content"] = note["content"] or hash_files(listing.files)
+            decoded = f"{content}-{hashlib.blake2b(f'{shape} {resize} {DECODER}'.encode(), digest_size=4).hexdigest()}"
+            images = store.load(decoded, shape)
+            if images is None:
+                work = partial(_decode, channels=note["channels"], image_size=size, resize=resize)
+                images = store.keep(decoded, in_threads(listing.files, work), shape)
+        else:
+            content = listing.hash()
+        store.note(key, note)
+
+    if resize != image_size or DECODER != "1":  # else no trace, so that networks keep their keys
+        content = hashlib.blake2b(f"{content} {resize} {DECODER}".encode(), digest_size=16).hexdigest()
+    labels = np.array(listing.labels, dtype=np.int64)
+    train, validation, test = (listing.rows(part) for part in ("train", "validation", "test"))
+    if not len(test):
+        mend = "add images, or a test folder beside train/ in data.root=…"
+        train, test = carve(train, labels, listing.classes, TEST_FRACTION, (TEST_SEED,), mend)
+    return Collection(
+        content=content,
+        classes=listing.classes,
+        channels=note["channels"],
+        image_size=size,
+        labels=labels,
+        train=train,
+        test=test,
+        validation=validation if len(validation) else None,
+        images=None if images is None else torch.from_numpy(images),
+        files=listing.files if images is None else None,
+        files_stamp=listing.hash(*listing.times, PIL.__version__, version("torchvision")) if images is None else None,
+    )
+
+
+def _look(listing: _Listing) -> dict[str, object]:
+    """Size and channels from the first image; where it is grey, all must be."""
+
+    def is_grey(path: str) -> bool:
+        try:
+            with Image.open(path) as image:
+                return image.mode in GREY_MODES
+        except (OSError, ValueError, SyntaxError):
+            return True  # decoding will name it
+
+    grey = all(is_grey(path) for path in listing.files)  # stops at the first coloured one
+    return {"content": None, "channels": 1 if grey else 3, "size": read_image(listing.files[0]).size}

@@ -1,0 +1,147 @@
+"""Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899) as views: each sample is mixed with another of its split.
+
+Partner, coefficient and box of a sample are functions of (view seed, view number, sample index), so a mixed view is one
+too: it does not depend on the batch in which its sample comes, and a teacher's output for it can be replayed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distillab.data.batch import Batch
+from distillab.data.images.augment import Augment
+from distillab.data.images.views import Stream, random_bits, uniform
+from distillab.data.labels import distributions
+from distillab.data.loader import TensorViews
+
+CELLS = 2**13  # of the table of quantiles; a power of two keeps the place in it exact
+
+
+class MixedViews(TensorViews):
+    """Decoded images in memory, each batch with the samples that are to be mixed in on the device.
+
+    Args:
+        images, labels, rows: see `TensorViews`.
+        view_seed: see `partners`.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, view_seed: int) -> None:
+        super().__init__(images, labels, rows, augmented=False)
+        self.view_seed = view_seed
+
+    def batch(self, index: Tensor, number: int) -> Batch:
+        """The samples `index` (n,) and their partners, as they are stored."""
+        batch = super().batch(index, number)
+        batch.partners = super().batch(partners(self.view_seed, number, index, len(self)), number)
+        return batch
+
+
+def partners(view_seed: int, number: int, index: Tensor, size: int) -> Tensor:
+    """Which of the `size` samples of the split is mixed into each sample: (N,) int64 → (N,) int64."""
+    bits = random_bits(view_seed, number, index, Stream.PARTNER)
+    return (bits & (2**63 - 1)) % size
+
+
+def mixed(views: list[Tensor], batch: Batch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
+    """Mix a batch with its partners' weak views, of which all views of a sample get the same part.
+
+    Args:
+        views: (N, C, H, W) float32 in [0, 1] each, augmented.
+        batch: which it is, with partners as stored.
+        augment: of both.
+        classes: how many there are.
+
+    Returns:
+        The mixed views, and their labels (N, classes) float32, which sum to 1.
+    """
+    partners = batch.partners
+    weak = augment(partners.views[0], partners.index, partners.number).float().div_(255)
+    own, share = shares(augment, batch.index, batch.number, weak.shape[-1])
+    labels, others = (distributions(y, classes) for y in (batch.labels, partners.labels))
+    return [mix(view, weak, own) for view in views], mix(labels, others, share)
+
+
+def shares(augment: Augment, index: Tensor, number: int, size: int) -> tuple[Tensor, Tensor]:
+    """How much of each sample stays its own; the rest is its partner's.
+
+    Args:
+        augment: its mixup and cutmix, of which at least one is on.
+        index: (N,) int64, the samples.
+        number: the view number.
+        size: height and width of the images in pixels.
+
+    Returns:
+        The share of each pixel (N, 1, H, W), which is 0 or 1 with CutMix, and of the labels (N, 1); both in [0, 1].
+    """
+
+    def draw(stream: Stream) -> Tensor:
+        return uniform(augment.view_seed, number, index, stream)
+
+    chance = draw(Stream.MIX)
+    if not augment.cutmix:
+        share = beta(chance, augment.mixup)[:, None]
+        return share[..., None, None].expand(-1, 1, size, size), share
+    own = outside_box(beta(chance, augment.cutmix), draw(Stream.BOX_ROW), draw(Stream.BOX_COLUMN), size)
+    cut = own.sum((1, 2))[:, None] / size**2  # of whole numbers, so exact
+    if not augment.mixup:
+        return own[:, None], cut
+    share, cuts = beta(chance, augment.mixup)[:, None], (draw(Stream.CUT) < 0.5)[:, None]
+    return torch.where(cuts[..., None, None], own[:, None], share[..., None, None]), torch.where(cuts, cut, share)
+
+
+def outside_box(share: Tensor, row: Tensor, column: Tensor, size: int) -> Tensor:
+    """CutMix's mask: 0 in a square box, 1 around it; what of the box lies beyond the borders is lost.
+
+    Args:
+        share: (N,), of the area that stays outside a box that lies wholly inside.
+        row, column: (N,) in [0, 1), the box's centre.
+        size: of the images in pixels.
+
+    Returns:
+        (N, H, W) float32.
+    """
+    side = ((1 - share).sqrt() * size).long()
+    places = torch.arange(size, device=share.device)
+
+    def within(centre: Tensor) -> Tensor:
+        start = ((centre * size).long() - side // 2)[:, None]
+        return (places >= start) & (places < start + side[:, None])
+
+    return (~(within(row)[:, :, None] & within(column)[:, None, :])).float()
+
+
+def mix(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """`share` of one and the rest of the other: two tensors of one shape and a share that broadcasts to it."""
+    return share * own + (1 - share) * other
+
+
+def beta(chance: Tensor, alpha: float) -> Tensor:
+    """Quantiles of Beta(alpha, alpha): uniform (N,) in [0, 1) → (N,) float32, from a table of 8,192 cells.
+
+    Only exact or correctly rounded operations: a sample's coefficient has the same bits in every batch and on every
+    device.
+    """
+    table = _quantiles(alpha, chance.device)
+    place = chance * CELLS
+    cell = place.long()
+    return table[cell] + (place - cell) * (table[cell + 1] - table[cell])
+
+
+@lru_cache
+def _quantiles(alpha: float, device: torch.device) -> Tensor:
+    """The quantiles at 0, 1 / CELLS, …, 1, by integrating the density from 0 to its middle, which has half the mass."""
+    # In w = (2x) ** power the density has no pole at 0: for alpha <= 1, x ** (alpha - 1) dx is dw but for a factor.
+    power = min(alpha, 1.0)
+    w = np.linspace(0, 1, 8 * CELLS + 1)
+    x = w ** (1 / power) / 2
+    with np.errstate(divide="ignore"):  # log 0 at the end that alpha > 1 leaves without mass
+        rest = 0.0 if alpha <= 1 else (alpha - 1) * np.log(w)
+    density = np.exp(rest + (alpha - 1) * np.log(2 * (1 - x)))
+    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    half = np.interp(np.linspace(0, 1, CELLS // 2 + 1), mass / mass[-1], w) ** (1 / power) / 2
+    quantiles = np.concatenate([half, 1 - half[-2::-1]])
+    return torch.from_numpy(quantiles).to(device, torch.float32)

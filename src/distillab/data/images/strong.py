@@ -1,0 +1,221 @@
+"""The strong view: RandAugment and cutout on whole batches of uint8 images, every sample with its own operations.
+
+The arithmetic is Pillow's, in integers wherever that is exact, so a sample's view does not depend on its batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distillab.core.errors import UserError
+from distillab.data.images.views import Draw, Stream
+
+LEVELS = 30  # the highest magnitude
+MOST_OPERATIONS = 16  # each has two of the view's streams
+FILL = 127  # grey: what cutout leaves
+
+
+def identity(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """The image."""
+    return images
+
+
+def auto_contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Stretch each channel to 0 … 255."""
+    low, high = images.amin((2, 3), keepdim=True).int(), images.amax((2, 3), keepdim=True).int()
+    stretched = (images.int() - low) * 255 // (high - low).clamp(min=1)
+    return torch.where(high > low, stretched.byte(), images)
+
+
+def equalize(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Make each channel's histogram even; a channel whose rarer values fill fewer than 255 pixels stays as it is."""
+    count, channels, height, width = images.shape
+    pixels = images.reshape(count * channels, -1).long()
+    histogram = pixels.new_zeros(len(pixels), 256).scatter_add_(1, pixels, torch.ones_like(pixels))
+    brightest = histogram.gather(1, pixels.amax(1, keepdim=True))
+    step = (height * width - brightest) // 255
+    below = histogram.cumsum(1) - histogram
+    table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
+    return torch.where(step > 0, table.gather(1, pixels), pixels).byte().view_as(images)
+
+
+def solarize(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Invert the pixels from a threshold on, which falls from 255 to 0."""
+    return torch.where(images >= 255 - 255 * level, 255 - images, images)
+
+
+def posterize(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Keep the first bits of every pixel, from 8 down to 4."""
+    return images & (256 - (1 << round(4 * level)))
+
+
+def brightness(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Away from black or towards it."""
+    return _blend(torch.zeros_like(images), images, level, up)
+
+
+def contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Away from the image's mean grey or towards it."""
+    grey = _grey(images)
+    total = grey.sum((1, 2, 3), keepdim=True)
+    count = grey[0].numel()
+    return _blend((2 * total + count) // (2 * count), images, level, up)
+
+
+def color(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Away from the grey image or towards it."""
+    return _blend(_grey(images), images, level, up)
+
+
+def sharpness(images: Tensor, level: float, up: Tensor) -> Tensor:
+    """Away from the smoothed image or towards it; the outermost pixels stay."""
+    pixels = images.int()
+    rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * pixels[:, :, 1:-1, 1:-1]
+    smooth = pixels.clone()
+    smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26
+    return _blend(smooth, images, level, up)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Luma (ITU-R 601) in the 16-bit fixed point of Pillow."""
+    if images.shape[1] == 1:
+        return images.int()
+    red, green, blue = images.int().split(1, dim=1)
+    return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+
+
+def _blend(plain: Tensor, images: Tensor, level: float, up: Tensor) -> Tensor:
+    factor = torch.where(up, 1 + 0.9 * level, 1 - 0.9 * level)[:, None, None, None]
+    # Product and sum apart: fused, their last bit would depend on the place in the batch.
+    return (plain + factor * (images.int() - plain)).clamp_(0, 255).byte()
+
+
+def _affine_tables(level: float, height: int, width: int) -> list[list[list[float]]]:
+    """Where a pixel comes from: rows of (x, y, 1) → (x, y), from the centre, by [AFFINE operation][sign]."""
+
+    def signed(sign: int) -> list[list[float]]:
+        angle, shear = sign * math.radians(30 * level), sign * 0.3 * level
+        right, down = (sign * int(150 / 331 * side * level) for side in (width, height))
+        cos, sin = math.cos(angle), math.sin(angle)
+        return [
+            [cos, -sin, 0, sin, cos, 0],
+            [1, shear, shear * height / 2, 0, 1, 0],  # sheared about the top left corner
+            [1, 0, 0, shear, 1, shear * width / 2],
+            [1, 0, -right, 0, 1, 0],
+            [1, 0, 0, 0, 1, -down],
+        ]
+
+    return [list(pair) for pair in zip(signed(-1), signed(1), strict=True)]
+
+
+def affine(images: Tensor, matrices: Tensor) -> Tensor:
+    """Move each image of (N, C, H, W) by its own matrix (N, 6); bilinear, with black from outside.
+
+    Bilinear, where RandAugment's authors take the nearest pixel: on images of 8×8 that would do nothing or too much.
+    """
+    height, width = images.shape[2:]
+    y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
+    x = torch.arange(width, device=images.device) - (width - 1) / 2
+    a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)
+    grid = torch.stack([(a * x + b * y + c) * (2 / width), (d * x + e * y + f) * (2 / height)], dim=-1)
+    return F.grid_sample(images.float(), grid, align_corners=False).round_().byte()
+
+
+PIXEL = (identity, auto_contrast, equalize, solarize, posterize, brightness, contrast, color, sharpness)
+AFFINE = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+OPERATIONS = (*(operation.__name__ for operation in PIXEL), *AFFINE)
+
+
+def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
+    """Apply one operation to each image, those that are alike together.
+
+    Args:
+        images: (N, C, H, W) uint8, C 1 or 3.
+        kind: (N,) int64, places in `OPERATIONS`.
+        level: share of the highest magnitude.
+        up: (N,) bool, the sign of the strength where the operation has one.
+
+    Returns:
+        (N, C, H, W) uint8.
+    """
+    # One look at the device for all operations.
+    groups = kind.argsort(stable=True).split(torch.bincount(kind, minlength=len(OPERATIONS)).tolist())
+    result = images.clone()
+    for operation, group in zip(PIXEL, groups, strict=False):
+        if len(group):
+            result[group] = operation(images[group], level, up[group])
+    moved = torch.cat(groups[len(PIXEL) :])
+    if len(moved):
+        tables = torch.tensor(_affine_tables(level, *images.shape[2:]), device=images.device)
+        result[moved] = affine(images[moved], tables[kind[moved] - len(PIXEL), up[moved].long()])
+    return result
+
+
+def cutout(images: Tensor, share: float, draw: Draw) -> Tensor:
+    """Grey out one square, of a side uniform from 0 to `share` of the image's; its centre lies anywhere (1708.04552).
+
+    Args:
+        images: (N, C, H, W) uint8.
+        share: of the shorter side.
+        draw: gives the random numbers.
+    """
+    height, width = images.shape[2:]
+    side = (draw(Stream.CUTOUT_SIDE) * (int(share * min(height, width)) + 1)).long()
+
+    def inside(stream: Stream, length: int) -> Tensor:
+        first = (draw(stream) * length).long() - side // 2
+        place = torch.arange(length, device=images.device)
+        return (place >= first[:, None]) & (place < (first + side)[:, None])
+
+    rows, columns = inside(Stream.CUTOUT_ROW, height), inside(Stream.CUTOUT_COLUMN, width)
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], FILL)
+
+
+@dataclass(frozen=True)
+class Strong:
+    """What a strong view adds to crop and flip: RandAugment (1909.13719), then cutout.
+
+    Attributes:
+        operations: how many of `OPERATIONS` each sample gets, drawn evenly and with repetition.
+        magnitude: of all of them, from 0 to 30 as in torchvision; a strength that has a sign gets either.
+        cutout: side of the largest square that is greyed out, as a share of the image's; 0 is off.
+    """
+
+    operations: int = 2
+    magnitude: int = 10
+    cutout: float = 0.5
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any] | None) -> Strong | None:
+        """Check the numbers of `data.augment.strong`. Raises UserError for an unknown key or a number out of range."""
+        if numbers is None:
+            return None
+        if not isinstance(numbers, Mapping):
+            raise UserError(f"data.augment.strong holds numbers or is null, not {numbers!r}: data.augment.strong=null")
+        allowed = {"operations": (int, MOST_OPERATIONS), "magnitude": (int | float, LEVELS), "cutout": (int | float, 1)}
+        for key, value in numbers.items():
+            place = f"data.augment.strong.{key}"
+            if key not in allowed:
+                raise UserError(f"data.augment.strong has no {key}; it has {', '.join(allowed)}: ~{place}")
+            kind, highest = allowed[key]
+            if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value <= highest:
+                whole = "whole " if kind is int else ""
+                default = next(field.default for field in fields(cls) if field.name == key)
+                raise UserError(f"{place} is a {whole}number from 0 to {highest}, not {value!r}: {place}={default}")
+        return cls(**numbers)
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        """Change uint8 images (N, C, H, W) by the random numbers of `draw`."""
+        for place in range(self.operations):
+            stream = Stream.OPERATION + 2 * place
+            kind = (draw(stream) * len(OPERATIONS)).long()
+            images = operate(images, kind, self.magnitude / LEVELS, draw(stream + 1) < 0.5)
+        return cutout(images, self.cutout, draw) if self.cutout else images

@@ -1,0 +1,1 @@
+"""The student alone, one file per format."""

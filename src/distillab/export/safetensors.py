@@ -1,0 +1,74 @@
+"""Writes the student alone: its weights, and what someone needs to use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+from distillab.core.files import replacing
+from distillab.models.image_model import ImageModel
+
+
+def save_model(
+    model: ImageModel,
+    path: Path,
+    config: Mapping[str, Any],
+    classes: Sequence[str],
+    deployed: nn.Module | None = None,
+) -> None:
+    """Write a model's weights as safetensors, atomically.
+
+    The file's metadata holds a JSON object under `distillab`: architecture, classes in the order of the outputs,
+    mean, std and input size. As `teacher.checkpoint=` the file needs no other setting.
+
+    Args:
+        model: whose weights are saved.
+        path: of the file.
+        config: the model's.
+        classes: the data's.
+        deployed: what a strategy ships in the model's place: its weights are saved, and its `about` in the metadata.
+    """
+    from safetensors.torch import save_file
+
+    ships = deployed is not None and deployed is not model
+
+    about = {
+        "name": model.spec.name,
+        "model": {k: v for k, v in config.items() if k not in ("recipe", "checkpoint", "samples", "seed")},
+        "classes": list(classes),
+        "mean": model.mean.flatten().tolist() if model.mean is not None else None,
+        "std": model.std.flatten().tolist() if model.std is not None else None,
+        "input_size": model.input_size,
+        "input_shape": list(model.input_shape),
+    }
+    if model.class_order is not None:  # the outputs stand in another order than the data's classes
+        about["classes"] = config.get("classes")
+    if ships:
+        about["shipped"] = deployed.about
+    state = deployed.state_dict() if ships else model.net.state_dict()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
+
+
+def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of an exported student that ships more than itself, and what its `about` said.
+
+    Raises:
+        UserError: no such file, or one that holds a plain student.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("distillab", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about["shipped"]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error})") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}") from error

@@ -1,0 +1,169 @@
+"""Reads a model's inner outputs while it runs, by forward hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+from distillab.models.feature_info import Stage
+from distillab.models.image_model import ImageModel
+
+MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head")
+
+
+class Taps:
+    """Runs a model and returns the outputs that were asked for.
+
+    Hooks stay on the modules (set before any compile) and only keep references for the length of one call.
+
+    Args:
+        model: the model to read.
+        needs: names out of MODEL_OUTPUTS.
+
+    Raises:
+        UserError: a need that the model cannot serve.
+    """
+
+    def __init__(self, model: ImageModel, needs: Iterable[str]) -> None:
+        self.model = self.run = model
+        self.needs = frozenset(needs)
+        self.tried = False
+        self.caught: dict[str, Tensor] = {}
+        self.stages = model.spec.stages
+        modules = dict(model.net.named_modules())
+        self.handles = []
+        if self.needs & {"stages", "last_map", "preactivations"} and not self.stages:
+            raise UserError(
+                f"{model.spec.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]"
+            )
+        if "stages" in self.needs:
+            for stage in self.stages:
+                self._after(modules[stage.name], stage.name)
+        if "last_map" in self.needs:
+            self._after(modules[model.spec.last_map.name], "last_map")
+        if "preactivations" in self.needs:
+            for stage in self.stages:
+                if stage.activation is None:
+                    self._after(modules[stage.name], f"pre:{stage.name}")
+                else:
+                    self._before(modules[stage.activation], f"pre:{stage.name}", within=modules[stage.name])
+            for module in modules.values():  # an in-place ReLU would overwrite what the hook keeps
+                if getattr(module, "inplace", False):
+                    module.inplace = False
+        if "norms" in self.needs:
+            self.norms = [modules[stage.norm] if stage.norm else None for stage in self.stages]
+        if self.needs & {"embedding", "head"}:
+            if model.spec.head is None:
+                raise UserError(f"{model.spec.name} has no linear head to read; name it, e.g. student.head=fc")
+            self.head = modules[model.spec.head]
+            self._before(self.head, "embedding")
+            self.order = model.class_order
+
+    def _after(self, module: nn.Module, key: str) -> None:
+        def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
+            self.caught[key] = output
+
+        self.handles.append(module.register_forward_hook(hook))
+
+    def _before(self, module: nn.Module, key: str, within: nn.Module | None = None) -> None:
+        """Keep a module's input; of several calls (a shared activation) the last one, inside `within` if given."""
+        inside = within is None
+
+        def enter(*_: object) -> None:
+            nonlocal inside
+            inside = True
+
+        def leave(*_: object) -> None:
+            nonlocal inside
+            inside = False
+
+        def hook(_: nn.Module, args: tuple) -> None:
+            if inside:
+                self.caught[key] = args[0]
+
+        if within is not None:
+            self.handles += [within.register_forward_pre_hook(enter), within.register_forward_hook(leave)]
+        self.handles.append(module.register_forward_pre_hook(hook))
+
+    def __call__(self, images: Tensor) -> SimpleNamespace:
+        """Run the model on images (N, C, H, W); the namespace has what `needs` names, and nothing else.
+
+        `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
+        the head (the last stage, where no other is found), `embedding` is (N, d),
+        `logits` (N, classes), `head` what turns the embedding into logits (its `weight` and `bias`), `norms` the BatchNorm before
+        each stage's last activation (None where there is none).
+
+        Raises:
+            UserError: at the first call, pre-activations are asked for and a stage shows only what follows them.
+        """
+        logits = self.run(images)
+        read = SimpleNamespace()
+        if "logits" in self.needs:
+            read.logits = logits
+        if "stages" in self.needs:
+            read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
+        if "last_map" in self.needs:
+            read.last_map = as_map(self.caught["last_map"], self.model.spec.last_map)
+        if "preactivations" in self.needs:
+            read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
+            if not self.tried:
+                self._check_preactivations(read.preactivations)
+        if "embedding" in self.needs:
+            read.embedding = self.caught["embedding"].flatten(1)
+        for name, layer in self.layers().items():
+            setattr(read, name, layer)
+        self.caught.clear()
+        return read
+
+    def _check_preactivations(self, maps: list[Tensor]) -> None:
+        """Once: an activation that is a function, not a module, cannot be tapped; its output has no negative value."""
+        self.tried = True
+        for stage, values in zip(self.stages, maps, strict=True):
+            if stage.activation is None and not (values < 0).any():
+                raise UserError(
+                    f"{self.model.spec.name} shows {stage} only after its activation, and the strategy reads the map "
+                    f"before it; name stages that end in an activation module, e.g. student.stages=[…] or "
+                    f"teacher.stages=[…], or choose strategy=attention"
+                )
+
+    def layers(self) -> dict[str, Any]:
+        """Those of `head` and `norms` that `needs` names: parts of the model, the same at every call."""
+        found: dict[str, Any] = {}
+        if "norms" in self.needs:
+            found["norms"] = self.norms
+        if "head" in self.needs:
+            plain = self.order is None and self.model.held_in is None
+            found["head"] = self.head if plain else _ordered(self.head, self.order)
+        return found
+
+    def compile(self) -> None:
+        """From now on run the model through torch.compile; who calls the model itself does not."""
+        self.run = torch.compile(self.model)
+
+    def remove(self) -> None:
+        """Take all hooks off, and let go of what they kept."""
+        for handle in self.handles:
+            handle.remove()
+        self.caught.clear()
+
+
+def _ordered(head: nn.Module, order: Tensor | None) -> SimpleNamespace:
+    """A head's weight and bias in the data's class order, in float32 at least."""
+    rows = slice(None) if order is None else order
+    dtype = torch.promote_types(head.weight.dtype, torch.float32)
+    bias = None if head.bias is None else head.bias[rows].to(dtype)
+    return SimpleNamespace(weight=head.weight[rows].to(dtype), bias=bias)
+
+
+def as_map(output: Tensor, stage: Stage) -> Tensor:
+    """(N, C, H, W) of a map that may be (N, H, W, C), or of tokens (N, L, C) without their class tokens."""
+    if output.ndim == 4:
+        shape, last = tuple(output.shape[1:]), (*stage.size, stage.channels)
+        return output.movedim(3, 1) if shape == last != (stage.channels, *stage.size) else output
+    patches = output[:, output.shape[1] - stage.height * stage.width :]
+    return patches.transpose(1, 2).unflatten(2, (stage.height, stage.width))

@@ -1,0 +1,220 @@
+"""What a model looks like from outside: its stages, embedding and head, found by a dry run that allocates nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from distillab.commands.composition import did_you_mean
+from distillab.core.errors import UserError
+from distillab.models.trace import IMAGES, Call, trace
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A depth in the network whose output is tapped.
+
+    Attributes:
+        name: module path inside the network.
+        channels, height, width: shape of one sample's map there (tokens are laid out as the square they come from).
+        activation: path of the activation that ends the stage; None where it ends in something else.
+        norm: path of the BatchNorm before that activation; None where there is none.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    activation: str | None = None
+    norm: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.channels}×{self.height}×{self.width})"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a connector needs to know of a model: stages by depth, embedding width, classes, path of the head.
+
+    Attributes:
+        final: the map behind the last stage that is pooled for the head; None where the last stage is that map, or
+            none is found.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    embedding: int | None
+    classes: int
+    head: str | None
+    final: Stage | None = field(default=None, repr=False)
+
+    @property
+    def last_map(self) -> Stage:
+        """The deepest map: `final` where there is one, else the last stage."""
+        return self.final or self.stages[-1]
+
+    def key(self) -> dict[str, Any]:
+        """What a network that learned from the stages owes to them; `final` follows from the network itself."""
+        return {name: value for name, value in asdict(self).items() if name != "final"}
+
+
+def describe(
+    net: nn.Module,
+    input_shape: tuple[int, ...],
+    name: str,
+    stages: list[str] | None = None,
+    head: str | None = None,
+) -> ModelSpec:
+    """The spec of a network, its stages and head guessed where they are not given.
+
+    Raises:
+        UserError: a stage or head that the network does not have, or that is not an image map.
+    """
+    calls = trace(net, input_shape)
+    last = {call.path: call for call in calls}
+    logits = last[""].output if "" in last else ()
+    if len(logits) != 2:
+        raise UserError(
+            f"{name} gives {logits or 'no tensor'} where logits (N, classes) are expected; wrap it so it does"
+        )
+    head = head or _guess_head(calls, logits[1])
+    paths = stages if stages is not None else _guess_stages(calls, input_shape)
+    maps = {call.path: shape for call in calls if (shape := _map_shape(call.output, input_shape))}
+    known = [path for path in maps if path]
+    for path in paths:
+        if path not in known:
+            top = list(dict.fromkeys(p for p in known if p.count(".") == 0)) or known[:12]
+            raise UserError(f'{name} has no stage "{path}"{did_you_mean(path, known)} (its maps: {", ".join(top)})')
+    if head is not None and head not in last:
+        raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
+    found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
+    embedding = math.prod(last[head].input[1:]) if head else None
+    final = _guess_final(calls, found[-1], embedding, input_shape) if found else None
+    return ModelSpec(name, found, embedding, logits[1], head, final and Stage(final, *maps[final]))
+
+
+def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
+    """(channels, height, width) of a map, or of tokens (N, L, C) with any class tokens left out.
+
+    A map is (N, C, H, W), or (N, H, W, C) where only so it has the proportions of the image.
+    """
+    if len(output) == 4:
+        one, two, three = output[1:]
+        _, height, width = input_shape
+        last = one * width == two * height and two * width != three * height
+        return (three, one, two) if last else (one, two, three)
+    if len(output) == 3 and output[1] >= 4:
+        side = math.isqrt(output[1])
+        return output[2], side, side
+    return None
+
+
+def _guess_head(calls: list[Call], classes: int) -> str | None:
+    """The last linear layer that gives as many outputs as there are logits."""
+    heads = [call.path for call in calls if issubclass(call.kind, nn.Linear) and call.output == (2, classes)]
+    return heads[-1] if heads else None
+
+
+def _guess_stages(calls: list[Call], input_shape: tuple[int, int, int]) -> list[str]:
+    """The outermost module that ends each resolution, without the stem; for tokens, four blocks at equal depths."""
+    maps: dict[int, str] = {}
+    for call in calls:
+        if not call.path or len(call.output) != 4 or call.output[0] != IMAGES:  # a transformer's windows are more
+            continue
+        _, height, _ = _map_shape(call.output, input_shape)
+        if 1 < height <= min(maps, default=height):
+            maps[height] = call.path  # modules end from the inside out: the last one is the outermost
+    if len(maps) > 1:
+        return _without_stem(list(maps.values()), calls)
+    blocks = [c.path for c in calls if not c.leaf and len(c.output) == 3 and c.path[-1:].isdigit()]
+    blocks = [path for path in dict.fromkeys(blocks) if path.count(".") == min(p.count(".") for p in blocks)]
+    if len(blocks) >= 4:
+        return [blocks[(len(blocks) * quarter) // 4 - 1] for quarter in (1, 2, 3, 4)]
+    return blocks or list(maps.values())
+
+
+def _guess_final(
+    calls: list[Call], stage: Stage, embedding: int | None, input_shape: tuple[int, int, int]
+) -> str | None:
+    """The outermost module behind the last stage whose map has its size (so it is not pooled) and the head's width."""
+    if stage.channels == embedding:
+        return None
+    end = max(i for i, call in enumerate(calls) if call.path == stage.name)
+    behind = [call for call in calls[end + 1 :] if call.path and len(call.output) == 4]
+    wide = [call.path for call in behind if _map_shape(call.output, input_shape) == (embedding, *stage.size)]
+    return wide[-1] if wide else None
+
+
+def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:
+    """The stages from the first block on: the stem is what a single layer made before several, or a bare module ends.
+
+    A network of single layers has no stem, and two stages are left in any case.
+    """
+    ends = {call.path: i for i, call in enumerate(calls)}
+    while len(paths) > 2:
+        first, second = (ends[path] + 1 for path in paths[:2])
+        made, next_made = (
+            sum(issubclass(call.kind, (nn.Conv2d, nn.Linear)) for call in part)
+            for part in (calls[:first], calls[first:second])
+        )
+        bare = [calls[ends[path]].leaf and "." not in path for path in paths[:2]]
+        if not (made <= 1 < next_made) and bare != [True, False]:
+            break
+        paths = paths[1:]
+    return paths
+
+
+def _last_activation(calls: list[Call], stage: str) -> str | None:
+    """The activation that a stage is or ends with: its last leaf call, where that is one, and of the whole map."""
+    shape = next(call.output for call in calls if call.path == stage)
+    last = [call for call in calls if call.leaf and f"{call.path}.".startswith(f"{stage}.")][-1:]
+    return next((call.path for call in last if issubclass(call.kind, ACTIVATIONS) and call.output == shape), None)
+
+
+def _last_norm(calls: list[Call], stage: str) -> str | None:
+    """The stage's last BatchNorm on its main path: one that a shortcut calls is passed over."""
+    shape = next(call.output for call in calls if call.path == stage)
+    norms = [
+        call.path
+        for call in calls
+        if call.path.startswith(f"{stage}.") and issubclass(call.kind, nn.BatchNorm2d) and call.output == shape
+    ]
+    main = [path for path in norms if "shortcut" not in path and "downsample" not in path]
+    return (main or norms or [None])[-1]
+
+
+def match_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]]:
+    """Pairs of stage numbers: one to one where the counts are equal, else by size, where the last of each size counts.
+
+    A model whose maps never shrink (a transformer) pairs up by depth; so do the sizes of two models that have equally
+    many of them.
+
+    Raises:
+        UserError: no way pairs every size of the model that has fewer; both lists are shown.
+    """
+    counts = (len(student.stages), len(teacher.stages))
+    own, others = ({stage.size: i for i, stage in enumerate(spec.stages)} for spec in (student, teacher))
+    sizes = min(len(own), len(others))
+    if 0 < counts[0] == counts[1]:
+        return [(i, i) for i in range(counts[0])]
+    if sizes == 1 < min(counts):
+        return [tuple(i * n // min(counts) - 1 for n in counts) for i in range(1, min(counts) + 1)]
+    if 0 < sizes == len(own.keys() & others.keys()):
+        return [(own[size], others[size]) for size in own if size in others]
+    if len(own) == len(others) > 1:
+        return list(zip(own.values(), others.values(), strict=True))
+    raise UserError(
+        f"the stages of {student.name} and {teacher.name} do not pair up: "
+        f"{', '.join(map(str, student.stages)) or 'none'} against {', '.join(map(str, teacher.stages)) or 'none'}; "
+        f"name as many on both sides, e.g. student.stages=[…] teacher.stages=[…]"
+    )

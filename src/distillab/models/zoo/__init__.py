@@ -1,0 +1,1 @@
+"""The CIFAR networks of the distillation papers, one file per family."""

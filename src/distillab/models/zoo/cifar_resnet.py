@@ -1,0 +1,78 @@
+"""The ResNets of CIFAR: three stages of basic blocks behind a 3×3 stem."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut, which is a 1×1 convolution where the shape changes."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+        self.relu2 = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, channels, H / stride, W / stride)."""
+        y = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """ResNet for small images (He et al., arXiv 1512.03385, section 4.2), with optional wider stages.
+
+    Args:
+        depth: 6n + 2: 8, 14, 20, 32, 56, 110, ….
+        width: multiplies the stages' 16, 32 and 64 channels (4 gives the `8x4` and `32x4` of the KD literature).
+        stem_channels: channels of the first convolution.
+        num_classes: outputs.
+        in_channels: channels of the images.
+
+    Raises:
+        UserError: a depth that is not 6n + 2, or a width under 1.
+    """
+
+    def __init__(
+        self, depth: int, width: int = 1, stem_channels: int = 16, num_classes: int = 10, in_channels: int = 3
+    ) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise UserError(f"depth must be 6n + 2 (8, 14, 20, 32, …), got {depth}")
+        if width < 1:
+            raise UserError(f"width must be a whole number from 1, got {width}")
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = self._stage(stem_channels, 16 * width, blocks, stride=1)
+        self.layer2 = self._stage(16 * width, 32 * width, blocks, stride=2)
+        self.layer3 = self._stage(32 * width, 64 * width, blocks, stride=2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(64 * width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @staticmethod
+    def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(in_channels, channels, stride)
+        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → logits (N, num_classes)."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(torch.flatten(self.pool(x), 1))

@@ -1,0 +1,62 @@
+"""VGG with BatchNorm and one linear layer, for small images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.core.errors import UserError
+from distillab.models.zoo.layers import convolution, he_normal
+
+CHANNELS = (64, 128, 256, 512, 512)
+CONVOLUTIONS = {  # depth: convolutions of each of the five layers
+    8: (1, 1, 1, 1, 1),
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+
+
+class VGG(nn.Module):
+    """VGG for small images (Simonyan, Zisserman, arXiv 1409.1556), as in the distillation literature.
+
+    Between the layers, maps are max-pooled to half their size; before the last one only where they are larger than
+    4×4, so images of 32 pixels end in 4×4 and images of 64 do too.
+
+    Args:
+        depth: 8, 11, 13, 16 or 19.
+        num_classes: outputs.
+        in_channels: channels of the images.
+
+    Raises:
+        UserError: another depth.
+    """
+
+    def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        if depth not in CONVOLUTIONS:
+            raise UserError(f"depth must be one of {', '.join(map(str, CONVOLUTIONS))}, got {depth}")
+        before = (in_channels, *CHANNELS)
+        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = (
+            self._layer(*shape) for shape in zip(before, CHANNELS, CONVOLUTIONS[depth], strict=False)
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(CHANNELS[-1], num_classes)
+        he_normal(self)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    @staticmethod
+    def _layer(in_channels: int, channels: int, convolutions: int) -> nn.Sequential:
+        blocks = [convolution(c, channels, 3, bias=True) for c in [in_channels] + [channels] * (convolutions - 1)]
+        return nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) with H, W from 8 → logits (N, num_classes)."""
+        x = self.layer0(x)
+        for layer in (self.layer1, self.layer2, self.layer3):
+            x = layer(F.max_pool2d(x, 2))
+        x = self.layer4(F.max_pool2d(x, 2) if x.shape[-1] > 4 else x)
+        return self.fc(torch.flatten(self.pool(x), 1))

@@ -1,0 +1,1 @@
+"""Views of the results: tables, plots, leaderboard, report, loggers."""

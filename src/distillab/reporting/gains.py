@@ -1,0 +1,103 @@
+"""What a method's gains show: the tests of one family, corrected together, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distillab.evaluation.statistics import LEVEL, PairedTest, holm, paired_test, smallest_gain
+from distillab.reporting.table import percent, points
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The differences on the same seeds, tested; all in shares of one. What so many seeds do not give is None.
+
+    Attributes:
+        each: one a seed.
+        mean, low, high, p: of the paired t-test, with the 95 % interval.
+        p_holm: `p` by Holm's correction over the family.
+        smallest: the gain that so many seeds would have shown with a power of 80 %, at the strictest of Holm's steps.
+        tests: how many the family has.
+    """
+
+    each: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    smallest: float | None
+    tests: int
+
+    @property
+    def outcome(self) -> str:
+        """What the test says; empty where there was none."""
+        if self.p_holm is None or self.low is None:
+            return "no difference shown" if self.p == 1 else ""
+        if self.p_holm >= 1 - LEVEL:
+            return "no difference shown"
+        return "shown" if self.mean > 0 else "a loss, shown"
+
+    def words(self, among: str) -> str:
+        """The result of the test in full; `among` is what the family's members are."""
+        size, seeds = f"{points(self.mean, 1)} points", len(self.each)
+        if seeds == 1:
+            return f"{size} with one seed, which says nothing of the methods (seed=0,1,2)"
+        if self.low is None:
+            equal = f"{self.outcome}: none" if self.outcome else size
+            return f"{equal} with each of {seeds} seeds, and without a spread nothing can be tested"
+        if self.outcome != "no difference shown":
+            return f"{size} (95 % interval {percent(self.low, 1)} to {percent(self.high, 1)}), {self.outcome}"
+        corrected = f" among {self.tests} {among} ({corrected_p(self.p, self.p_holm)})"
+        known = corrected if self.p < 1 - LEVEL else ""
+        return f"{self.outcome}{known}; {seeds} seeds could have shown {percent(self.smallest, 1)} points"
+
+    @property
+    def short(self) -> str:
+        """Its size and what the test says, to stand beside another gain's words."""
+        return ", ".join(filter(None, (f"{points(self.mean, 1)} points", self.outcome)))
+
+
+def gains(differences: Sequence[Sequence[float]]) -> list[Gain | None]:
+    """One family's gains; None where there is no difference to test."""
+    tests = [paired_test(each) if each else None for each in differences]
+    adjusted = holm([test and test.p for test in tests])
+    count = sum(p is not None for p in adjusted)
+    made = zip(differences, tests, adjusted, strict=True)
+    return [test and _gain(tuple(each), test, p_holm, count) for each, test, p_holm in made]
+
+
+def _gain(each: tuple[float, ...], test: PairedTest, p_holm: float | None, tests: int) -> Gain:
+    # At this level one of so many tests is shown whatever the others say.
+    least = smallest_gain(test.deviation, len(each), 1 - (1 - LEVEL) / max(tests, 1))
+    return Gain(each, test.mean, test.low, test.high, test.p, p_holm, least, tests)
+
+
+def on_samples(tests: Sequence[Mapping[str, Any] | None]) -> list[str | None]:
+    """What the test samples say of two trained models each, by Holm's correction over all of these pairs.
+
+    Args:
+        tests: as `statistics.paired_samples` gives them, None where there is none.
+
+    Returns:
+        The words; None where there are none.
+    """
+    adjusted = holm([test and test.get("p") for test in tests])
+    count = sum(p is not None for p in adjusted)
+    return [test and _corrected(test, p_holm, count) for test, p_holm in zip(tests, adjusted, strict=True)]
+
+
+def _corrected(test: Mapping[str, Any], p_holm: float | None, count: int) -> str | None:
+    words, p = test.get("words"), test.get("p")
+    if not words or p_holm is None or count < 2 or p >= 1 - LEVEL:
+        return words
+    if p_holm < 1 - LEVEL:
+        return f"{words}; p = {p_holm:.2g} by Holm's correction over {count} tests"
+    return f"no difference shown among {count} tests ({corrected_p(p, p_holm)}); uncorrected: {words}"
+
+
+def corrected_p(p: float, p_holm: float) -> str:
+    """Both p in words."""
+    return f"p = {p:.2g} alone, {p_holm:.2g} by Holm's correction"

@@ -1,0 +1,94 @@
+"""The report's leaderboard: one line a group, for people as a table and for machines as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distillab.core.files import replacing
+from distillab.reporting.groups import Group, by_ranking
+from distillab.reporting.parts import Table, table
+from distillab.reporting.table import NOTHING, count, milliseconds, percent, points
+
+FILTERS = ("data", "protocol", "student", "method")
+
+
+def _plain(key: str) -> Callable[[dict[str, Any]], str]:
+    return lambda record: NOTHING if record[key] in (None, "") else str(record[key])
+
+
+def _top1(record: dict[str, Any]) -> str:
+    spread = "" if record["deviation"] is None else f" ± {percent(record['deviation'])}"
+    return percent(record["top1"]) + spread
+
+
+def _interval(name: str, form: Callable[..., str]) -> Callable[[dict[str, Any]], str]:
+    def shown(record: dict[str, Any]) -> str:
+        low, high = record[f"{name}_low"], record[f"{name}_high"]
+        return NOTHING if low is None or high is None else f"{form(low)} to {form(high)}"
+
+    return shown
+
+
+def p_value(p: float | None) -> str:
+    """A p with three decimals."""
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+# Heading → how a record shows there, and the number to sort by (None: sorted as text).
+COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], str], str | None]] = {
+    "rank": (_plain("rank"), "rank"),
+    "method": (_plain("method"), None),
+    "student": (_plain("student"), None),
+    "teacher": (_plain("teacher"), None),
+    "labels": (_plain("labels"), None),
+    "changed": (_plain("changed"), None),
+    "top-1 %": (_top1, "top1"),
+    "its 95 % interval": (_interval("top1", percent), "top1_low"),
+    "best epoch on test %": (lambda record: percent(record["top1_best"]), "top1_best"),
+    "last epoch %": (lambda record: percent(record["top1_last"]), "top1_last"),
+    "gain": (lambda record: points(record["gain"]), "gain"),
+    "95 % interval": (_interval("gain", points), "gain_low"),
+    "p (Holm)": (lambda record: p_value(record["gain_p_holm"]), "gain_p_holm"),
+    "gap closed %": (lambda record: percent(record["gap_closed"], 0), "gap_closed"),
+    "gain at equal compute": (lambda record: points(record["equal_compute_gain"]), "equal_compute_gain"),
+    "in words": (_plain("words"), None),
+    "parameters": (lambda record: count(record["parameters"]), "parameters"),
+    "multiply-adds": (lambda record: count(record["multiply_adds"]), "multiply_adds"),
+    "latency ms": (lambda record: milliseconds(record["latency_ms"]), "latency_ms"),
+    "measured on": (_plain("measured_on"), None),
+    "size, bytes": (lambda record: count(record["size_bytes"]), "size_bytes"),
+    "seeds": (_plain("seeds"), None),
+    "epochs": (_plain("epochs"), "epochs"),
+    "training images": (_plain("train"), "train"),
+}
+
+
+def leaderboard(groups: list[Group]) -> list[Table]:
+    """One table a ranking, best mean top-1 first; `filters` holds what the drop-downs choose by, one entry a row."""
+    rankings = []
+    for name, members in by_ranking(groups).items():
+        records = [group.record for group in members]
+        used = {
+            heading: (form, key)
+            for heading, (form, key) in COLUMNS.items()
+            if any(form(record) != NOTHING for record in records)
+        }
+        rows = [
+            [form(record) if key is None else [form(record), record[key]] for form, key in used.values()]
+            for record in records
+        ]
+        filters = [{key: record[key] for key in FILTERS} for record in records]
+        rankings.append({"title": name, "filters": filters, **table(used, rows)})
+    return rankings
+
+
+def write_csv(groups: list[Group], path: Path) -> None:
+    """One line a group, raw numbers."""
+    records = [group.record for group in groups]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)

@@ -1,0 +1,159 @@
+"""What the report ranks: the rows of the comparison, each with its rank among the same data and protocol."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from distillab.core.result import gain_and_gap
+from distillab.evaluation.cost_words import machine
+from distillab.reporting.comparison import Row, compare
+from distillab.reporting.front import non_dominated
+from distillab.reporting.gains import Gain
+from distillab.reporting.table import percent, sentence
+from distillab.reporting.timings import pooled
+
+Result = dict[str, Any]
+JUDGED = ("balanced_accuracy", "macro_f1", "top1_best", "top1_last")
+COSTS = ("parameters", "multiply_adds", "latency_ms", "size_bytes")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in the seed alone.
+
+    Attributes:
+        row: what they reached.
+        rank: by mean top-1, within their data and protocol.
+        front: the costs in which no other distilled student (of a student alone, no other one) beats it there.
+    """
+
+    row: Row
+    rank: int
+    front: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Method, what was changed, student, and what else sets it apart: `kd, resnet8, taught by resnet56`."""
+        return ", ".join((self.row.label, self.row.student, *self.row.apart.values()))
+
+    @property
+    def gap_closed(self) -> float | None:
+        """The share of the gap to the teacher that was closed, from the means over the runs with both beside them."""
+        known = [result for result in self.row.results if result.get("baseline") and result.get("teacher")]
+        if self.row.gain is None or not known:
+            return None
+        return gain_and_gap(*(mean([r[role] for r in known], "top1") for role in ("student", "baseline", "teacher")))[1]
+
+    def mean(self, role: str, key: str) -> float | None:
+        """The mean of a number of one role's entry over the runs that have it."""
+        entries = [result[role] for result in self.row.results if result.get(role)]
+        return mean(entries, key)
+
+    @property
+    def measured_on(self) -> str:
+        """Where the student was timed: latencies compare there alone."""
+        return machine(self.row.results[-1]["student"])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The line of the leaderboard: raw numbers, accuracies from 0 to 1."""
+        row = self.row
+        return {
+            "data": row.data,
+            "train": row.train,
+            "protocol": row.protocol,
+            "rank": self.rank,
+            "method": row.method,
+            "student": row.student,
+            "teacher": row.teacher,
+            "epochs": row.epochs,
+            "labels": row.labels,
+            "changed": row.changed,
+            "seeds": " ".join(map(str, row.seeds)),
+            "top1": row.mean,
+            "deviation": row.deviation,
+            "top1_low": row.low,
+            "top1_high": row.high,
+            **{key: self.mean("student", key) for key in JUDGED},
+            **_numbers("gain", row.gain),
+            "gap_closed": self.gap_closed,
+            **_numbers("equal_compute_gain", row.equal_compute),
+            **{key: self.mean("student", key) for key in COSTS},
+            "measured_on": self.measured_on,
+            "front": " ".join(self.front),
+            "words": row.words,
+            "runs": " ".join(result["config_hash"] for result in row.results),
+        }
+
+
+def _numbers(name: str, gain: Gain | None) -> dict[str, float | None]:
+    """A gain's columns; the mean has the gain's name alone."""
+    keys = {"mean": "", "low": "_low", "high": "_high", "p": "_p", "p_holm": "_p_holm", "smallest": "_smallest_shown"}
+    return {name + ending: gain and getattr(gain, key) for key, ending in keys.items()}
+
+
+def mean(entries: list[dict[str, Any]], key: str) -> float | None:
+    """The mean over the entries that have a number there; None where none has."""
+    known = [entry[key] for entry in entries if entry.get(key) is not None]
+    return statistics.fmean(known) if known else None
+
+
+def ranked(results: list[Result]) -> list[Group]:
+    """All groups, ordered by data, protocol and mean top-1; equal means share a rank within their data and protocol."""
+    rows = sorted(compare(pooled(results)), key=lambda row: (row.data, row.protocol, -row.mean, row.student, row.label))
+    groups = []
+    for _, ranking in groupby(rows, lambda row: row.place):
+        rank, previous, members = 0, None, []
+        for position, row in enumerate(ranking, start=1):
+            if row.mean != previous:
+                rank, previous = position, row.mean
+            members.append(Group(row, rank))
+        groups += [replace(member, front=_front(member, members)) for member in members]
+    return groups
+
+
+def _front(group: Group, ranking: list[Group]) -> tuple[str, ...]:
+    found = []
+    for key in COSTS:
+        known = [other for other in ranking if other.row.alone == group.row.alone and other.mean("student", key)]
+        if key == "latency_ms":
+            known = [other for other in known if other.measured_on == group.measured_on]
+        marks = non_dominated([(other.mean("student", key), other.row.mean) for other in known])
+        found += [key for other, mark in zip(known, marks, strict=True) if mark and other is group]
+    return tuple(found)
+
+
+def by_ranking(groups: list[Group]) -> dict[str, list[Group]]:
+    """The groups of each data set and protocol, which alone may be ranked together, under the name to show."""
+    return {name: list(members) for name, members in groupby(groups, lambda group: group.row.place)}
+
+
+def headline(groups: list[Group]) -> list[str]:
+    """One sentence for each family of methods, which one pair, budget and labels make: its best, and how sure it is."""
+    taught: dict[tuple[Any, ...], list[Row]] = {}
+    for group in groups:
+        if not group.row.alone:
+            taught.setdefault(group.row.family, []).append(group.row)
+    lines = []
+    for members in taught.values():
+        best = members[0]
+        which = f"the best of {len(members)} is {best.label}" if len(members) > 1 else best.label
+        teacher = {"teacher": f"taught by {best.teacher}"} if best.teacher else {}
+        where = (f"{best.student} on {best.place}", *(teacher | best.apart).values())
+        lines.append(f"{', '.join(where)}: {which} with {_reached(best)}. {sentence(best.words)}")
+    compared = {(row.ranking, row.labelled) for members in taught.values() for row in members}
+    best_alone: dict[tuple[Any, ...], Row] = {}
+    for group in groups:
+        if group.row.alone and (group.row.ranking, group.row.labelled) not in compared:
+            best_alone.setdefault((group.row.ranking, group.row.labelled), group.row)
+    for row in best_alone.values():
+        where = (f"{row.student} on {row.place}", "trained alone", *row.apart.values())
+        lines.append(f"{', '.join(where)}: {_reached(row)}.")
+    return lines
+
+
+def _reached(row: Row) -> str:
+    return f"{percent(row.mean)} % ({len(row.seeds)} seed{'s' if len(row.seeds) != 1 else ''})"

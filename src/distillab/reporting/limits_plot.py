@@ -1,0 +1,106 @@
+"""What the teacher cannot teach, as a picture: teacher, student alone and distilled, class by class and by difficulty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distillab.core.files import replacing
+from distillab.reporting.plots import COLOURS, GREY, INK, PALE, STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = 20  # classes; more lines than that nobody reads
+NAME = 28  # characters of a class's name
+DISTILLED, HURT = COLOURS[0], COLOURS[1]
+
+
+def limits_picture(limits: dict[str, Any], path: Path) -> Path:
+    """Draw `limits` of a result as one PNG, written atomically: left per class, right per bin of the teacher's margin.
+
+    Args:
+        limits: as `evaluation.limits.limits` gives it.
+        path: where to; its suffix is replaced by `.png`.
+
+    Returns:
+        The file.
+    """
+    import matplotlib
+
+    target = path.with_suffix(".png")
+    with matplotlib.rc_context(STYLE), replacing(target) as temporary:
+        figure(limits).savefig(temporary, format="png", dpi=200, facecolor="white")
+    return target
+
+
+def figure(limits: dict[str, Any]) -> Figure:
+    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    classes, bins = _chosen(limits["classes"]), limits["bins"]
+    drawing = Figure(figsize=(11, 1.9 + 0.3 * max(len(classes), len(bins), 7)), layout="constrained")
+    drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
+    FigureCanvasAgg(drawing)
+    left, right = drawing.subplots(1, 2, width_ratios=(1.25, 1))
+    _panel(left, _title(len(classes), len(limits["classes"])), classes, set(limits["hurt"]))
+    _panel(right, ("By difficulty", "the teacher's least sure answers first"), bins, set())
+    interval, *marks = zip(*left.get_legend_handles_labels(), strict=True)
+    handles, labels = zip(*marks, interval, strict=True)
+    drawing.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, handletextpad=0.4)
+    return drawing
+
+
+def _chosen(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The teacher's weakest first; of many classes its weakest and, of the rest, those that changed most."""
+    weakest = sorted(classes, key=lambda line: line["teacher"])
+    if len(classes) <= SHOWN:
+        return weakest
+    kept, rest = weakest[: SHOWN // 2], weakest[SHOWN // 2 :]
+    changed = sorted(rest, key=lambda line: -abs(line["change"]))[: SHOWN // 2]
+    return sorted([*kept, *changed], key=lambda line: line["teacher"])
+
+
+def _title(shown: int, classes: int) -> tuple[str, str]:
+    if shown == classes:
+        return "By class", "the teacher's weakest first"
+    half = shown // 2
+    return f"{shown} of {classes} classes", f"the teacher's {half} weakest; of the rest, the {half} most changed"
+
+
+def _panel(axes: Axes, title: tuple[str, str], lines: list[dict[str, Any]], hurt: set[str]) -> None:
+    places = range(len(lines))
+    teacher, alone, distilled = ([100 * line[role] for line in lines] for role in ("teacher", "alone", "distilled"))
+    # The interval is one of the change; laid from the student alone it shows where distillation may have brought it.
+    low = [max(100 * (line["alone"] + line["low"]), 0) for line in lines]
+    high = [min(100 * (line["alone"] + line["high"]), 100) for line in lines]
+    axes.hlines(
+        places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label="95 % interval of the change"
+    )
+    look = {"linewidths": 0.8, "edgecolors": "white"}
+    axes.scatter(teacher, places, label="teacher", marker="*", s=110, color=INK, zorder=3, **look)
+    axes.scatter(
+        alone, places, label="student alone", marker="o", s=38, facecolors="white", edgecolors=GREY, linewidths=1.5,
+        zorder=4,
+    )  # fmt: skip
+    axes.scatter(distilled, places, label="student distilled", marker="o", s=46, color=DISTILLED, zorder=5, **look)
+    names = [line["name"] if len(line["name"]) <= NAME else f"{line['name'][: NAME - 1].rstrip()}…" for line in lines]
+    axes.set_yticks(places, names, parse_math=False)
+    for text, line in zip(axes.get_yticklabels(), lines, strict=True):
+        if line["name"] in hurt:
+            text.set(color=HURT, fontweight="bold")
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="x", colors="#555555")
+    axes.grid(color=PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#BBBBBB")
+    axes.set_xlabel("right on test, %" + (" (bold: hurt by distillation)" if hurt else ""), color=INK)
+    heading, explained = title
+    axes.set_title(f"{heading}\n", loc="left", fontweight="bold", fontsize=11, color=INK)
+    below = {"xycoords": "axes fraction", "textcoords": "offset points", "color": "#555555"}
+    # Out of the layout, or a long one would squeeze its panel.
+    axes.annotate(explained, (0, 1), (0, 6), **below).set_in_layout(False)

@@ -1,0 +1,97 @@
+"""Methods against each other: on the same seeds, or where there is one seed alone on the same test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from operator import attrgetter
+from typing import Any
+
+from distillab.evaluation.statistics import paired_samples
+from distillab.reporting.comparison import Row
+from distillab.reporting.gains import Gain, gains, on_samples
+from distillab.reporting.predictions import Answers
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods of one family on the seeds that both have; the difference is first minus second."""
+
+    first: Row
+    second: Row
+    seeds: tuple[int | None, ...]
+    difference: Gain
+    on_samples: str | None  # what the test samples say of the two models, where there is one seed
+
+    @property
+    def words(self) -> str:
+        """What the pair shows."""
+        return self.on_samples or self.difference.words("pairs")
+
+
+def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> list[Pair]:
+    """Every two methods of one family by a paired t-test on the same seeds, the better mean first.
+
+    Holm's correction is over the pairs of the family. A student alone of the same ranking, which learned from as many
+    labels, is among them unless it is the very baseline of the gains, as after tuning; rows without a seed in common
+    have nothing to be paired by. With one seed in common they are compared on the test samples (McNemar), as far as
+    their answers are there.
+
+    Args:
+        rows: as `compare` gives them.
+        answers: as of `read_answers`.
+    """
+    pairs = []
+    alone = [row for row in rows if row.alone]
+    for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
+        taught = [row for row in family if not row.alone]
+        found = _comparable([*taught, *(row for row in alone if taught and _lesson(row) == _lesson(taught[0]))])
+        tested = gains([_differences(*pair) for pair in found])
+        # All of them: to test the best one alone, chosen on these very samples, would find a winner where there is none.
+        samples = on_samples([_on_samples(*pair, answers or {}) for pair in found])
+        for (first, second), difference, words in zip(found, tested, samples, strict=True):
+            pairs.append(Pair(first, second, _common(first, second), difference, words))
+    return pairs
+
+
+def _lesson(row: Row) -> tuple[Any, ...]:
+    return *row.ranking, row.labelled
+
+
+def _comparable(rows: list[Row]) -> list[tuple[Row, Row]]:
+    best_first = sorted(rows, key=lambda row: -row.mean)
+    return [
+        (first, second)
+        for first, second in combinations(best_first, 2)
+        if not (first.alone and second.alone)
+        and not (_is_baseline(first, second) or _is_baseline(second, first))
+        and _common(first, second)
+    ]
+
+
+def _common(first: Row, second: Row) -> tuple[int | None, ...]:
+    """The seeds that both have."""
+    return tuple(seed for seed in first.seeds if seed in second.seeds)
+
+
+def _is_baseline(alone: Row, taught: Row) -> bool:
+    """Whether the one is what the gains of the other are over already."""
+    trained = {(result.get("baseline") or {}).get("checkpoints") for result in taught.results}
+    return alone.alone and any(result["student"].get("checkpoints") in trained for result in alone.results)
+
+
+def _differences(first: Row, second: Row) -> list[float]:
+    """On the seeds that both have."""
+    other = dict(zip(second.seeds, second.top1, strict=True))
+    return [top1 - other[seed] for seed, top1 in zip(first.seeds, first.top1, strict=True) if seed in other]
+
+
+def _on_samples(first: Row, second: Row, answers: Answers) -> dict[str, Any] | None:
+    """The test over test samples of the two students of the only seed in common; None where it cannot be made."""
+    common = _common(first, second)
+    told = [answers.get(row.results[row.seeds.index(common[0])]["config_hash"]) for row in (first, second)]
+    if len(common) > 1 or None in told:
+        return None
+    (labels, one), (same, other) = told
+    return paired_samples(one == labels, other == labels) if labels.tolist() == same.tolist() else None

@@ -1,0 +1,243 @@
+"""Accuracy against cost: what each method made of each student, with the fronts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distillab.core.files import replacing
+from distillab.reporting.chart_points import ALONE, FAMILIES, TEACHER, Point, front, points
+from distillab.reporting.groups import by_ranking, ranked
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
+
+# Okabe and Ito's palette, told apart with every kind of colour vision; yellow is too faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# One more marker than colours, so that the pairs repeat only after 42 strategies.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, GREY, LINE, PALE = "#222222", "#7F7F7F", "#B5B5B5", "#E6E6E6"
+# The costs: the axis' title, and how many of the result's units are one of its own.
+AXES = {
+    "parameters": ("parameters, millions", 1e6),
+    "multiply_adds": ("multiply-adds of one sample, millions", 1e6),
+    "latency_ms": ("latency of one sample, ms", 1.0),
+}
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica Neue", "Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "distillab",
+}
+
+
+def accuracy_plot(results: list[dict[str, Any]], path: Path, cost: str = "parameters") -> list[Path]:
+    """Draw top-1 against a cost, one panel per data set and protocol, as PNG and SVG.
+
+    A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone.
+
+    Args:
+        results: at least one, as `result.load_all` gives them.
+        path: where to; its suffix is replaced by `.png` and `.svg`.
+        cost: a key of `AXES`.
+
+    Returns:
+        The two files, each written atomically; none where no result knows that cost.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        drawing = figure(results, cost)
+        if drawing is None:
+            return []
+        paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+        for target in paths:
+            with replacing(target) as temporary:
+                form = target.suffix[1:]
+                # Without a date an unchanged plot is an unchanged file.
+                metadata = {"Date": None} if form == "svg" else None
+                drawing.savefig(temporary, format=form, dpi=200, facecolor="white", metadata=metadata)
+    return paths
+
+
+def figure(results: list[dict[str, Any]], cost: str = "parameters") -> Figure | None:
+    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed; None without points."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    groups = ranked(results)
+    panels = {place: [point for point in points(of) if point.costs[cost]] for place, of in by_ranking(groups).items()}
+    panels = {place: known for place, known in panels.items() if known}
+    if not panels:
+        return None
+    methods = sorted({group.row.method for group in groups if not group.row.alone})
+    columns = min(2, len(panels))
+    rows = ceil(len(panels) / columns)
+    drawing = Figure(figsize=(1.9 + 5.3 * columns, 4.3 * rows), layout="constrained")
+    drawing.get_layout_engine().set(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
+    FigureCanvasAgg(drawing)
+    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
+    labels = []
+    for place, (title, members) in zip(axes, panels.items(), strict=False):
+        labels.append((place, _panel(place, title.removesuffix(", protocol standard"), members, cost, methods)))
+    for place in axes[len(panels) :]:
+        place.remove()
+    entries = {}
+    for place in drawing.axes:
+        for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    order = [name for name in (TEACHER, *methods, ALONE, *map(_front_name, FRONTS)) if name in entries]
+    drawing.legend(
+        [entries[name] for name in order], order, loc="outside right upper", frameon=False, handletextpad=0.2
+    )
+    # Only a laid-out figure knows where its points lie; placing labels then moves nothing else.
+    drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")
+    for place, wanted in labels:
+        _place_labels(place, wanted)
+    return drawing
+
+
+FRONTS = {"distilled": (INK, "-"), ALONE: (GREY, "--"), TEACHER: (LINE, ":")}
+
+
+def _front_name(family: str) -> str:
+    return f"front: {FAMILIES[family]}"
+
+
+Named = tuple[str, float, float]  # model name, cost in the axis' unit, top-1 in percent
+
+
+def _panel(axes: Axes, title: str, found: list[Point], cost: str, methods: list[str]) -> list[Named]:
+    """Draw one panel; returns the points that want their model's name beside them."""
+    axis, unit = AXES[cost]
+    named = [(point.name, point.costs[cost] / unit, 100 * point.top1) for point in found]
+    ends = [
+        100 * end for point in found for end in (point.top1, point.low, point.high, point.baseline) if end is not None
+    ]
+    _dress(axes, title, axis, [x for _, x, _ in named], ends)
+    for family, (colour, style) in FRONTS.items():
+        steps = [(x / unit, 100 * top1) for x, top1 in front(found, family, cost)]
+        if len(steps) > 1:
+            look = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
+            axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=_front_name(family), **look)
+    beside: dict[str, set[str]] = {}
+    for point in found:
+        if point.family == "distilled":
+            beside.setdefault(point.name, set()).add(point.series)
+    for point, (_, x, y) in zip(found, named, strict=True):
+        moved = _moved(axes, _shift(point, sorted(beside.get(point.name, ()))))
+        if point.baseline is not None:
+            axes.plot([x, x], [100 * point.baseline, y], color=LINE, linewidth=1.2, zorder=2, transform=moved)
+        look = _look(point, methods)
+        if point.low is not None and point.high is not None:
+            ends = [100 * point.low, 100 * point.high]
+            axes.plot([x, x], ends, "_-", color=look["color"], linewidth=1, markersize=5, zorder=3, transform=moved)
+        look |= {"facecolors": "white", "edgecolors": look.pop("color")} if point.series == ALONE else {}
+        axes.scatter([x], [y], label=point.series, transform=moved, zorder=4, **look)
+    highest: dict[tuple[bool, str], Named] = {}
+    for point, name in sorted(zip(found, named, strict=True), key=lambda pair: pair[1][2]):
+        highest[point.series == TEACHER, point.name] = name
+    return list(highest.values())
+
+
+def _look(point: Point, methods: list[str]) -> dict[str, Any]:
+    if point.series == ALONE:
+        return {"color": GREY, "marker": "o", "s": 52, "linewidths": 1.5}
+    if point.series == TEACHER:
+        return {"color": INK, "marker": "*", "s": 190, "edgecolors": "white", "linewidths": 0.8}
+    place = methods.index(point.series)
+    look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    return look | {"s": 58, "edgecolors": "white", "linewidths": 0.8}
+
+
+def _shift(point: Point, beside: list[str]) -> float:
+    """How far to move a method's point sideways on paper, so that those of one student stand side by side."""
+    if point.series not in beside:
+        return 0
+    return min(10.0, 60 / len(beside)) * (beside.index(point.series) - (len(beside) - 1) / 2)
+
+
+def _moved(axes: Axes, shift: float) -> Transform:
+    """Data coordinates moved sideways on paper: what is drawn moves, its data stays true."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
+
+
+def _dress(axes: Axes, title: str, axis: str, xs: list[float], ys: list[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(min(xs) / 1.9, max(xs) * 1.9)
+    margin = max(0.12 * (max(ys) - min(ys)), 0.4)
+    axes.set_ylim(min(ys) - margin, max(ys) + 1.3 * margin)
+    # Within a decade or so, 1-2-5 steps; powers of ten alone would leave a narrow axis with one number or none.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.tick_params(which="both", length=0, colors="#555555")
+    axes.grid(color=PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#BBBBBB")
+    axes.set_xlabel(f"{axis} (log)", color=INK)
+    axes.set_ylabel("top-1 on test, %", color=INK)
+    axes.set_title(title, loc="left", fontweight="bold", color=INK)
+
+
+def _place_labels(axes: Axes, points: list[Named]) -> None:
+    """Write each name at the first place around its point that is free; if none is, at the one that hides least."""
+    from matplotlib.transforms import Bbox
+
+    renderer = axes.figure.canvas.get_renderer()
+    dot = axes.figure.dpi / 72
+    marks = [
+        Bbox.from_bounds(x - 5 * dot, y - 5 * dot, 10 * dot, 10 * dot)
+        for points_drawn in axes.collections
+        for x, y in points_drawn.get_offset_transform().transform(points_drawn.get_offsets())
+    ]
+    for line in axes.lines:  # a front has any number of points
+        marks += [Bbox(ends).padded(dot) for ends in pairwise(line.get_transform().transform(line.get_xydata()))]
+    names: list[Bbox] = []
+    for name, x, y in sorted(points, key=lambda point: -point[2]):
+        choices = []
+        for reach in (8, 19, 31):
+            for right, up in _DIRECTIONS:
+                label = axes.annotate(
+                    name,
+                    (x, y),
+                    (reach * right, reach * up),
+                    textcoords="offset points",
+                    ha=("right", "center", "left")[right + 1],
+                    va=("top", "center", "bottom")[up + 1],
+                    color=INK,
+                    fontsize=9,
+                    zorder=5,
+                )
+                box = label.get_window_extent(renderer)
+                # A name over a name is unreadable; over a stem or a marker it is only ugly.
+                hidden = sum(_overlap(box, mark) for mark in marks) + 10 * sum(_overlap(box, other) for other in names)
+                choices.append((hidden + 10 * (box.width * box.height - _overlap(box, axes.bbox)), label, box))
+        _, label, box = min(choices, key=lambda choice: choice[0])
+        for _, other, _ in choices:
+            if other is not label:
+                other.remove()
+        names.append(box)
+
+
+# Right and up, the best-looking place first.
+_DIRECTIONS = ((0, 1), (1, 0), (-1, 0), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, -1))
+
+
+def _overlap(one: Any, other: Any) -> float:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return width * height if width > 0 and height > 0 else 0.0

@@ -1,0 +1,141 @@
+"""The report: one HTML page over all runs that opens from disk, and the same figures as Markdown, CSV and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distillab.core.errors import UserError
+from distillab.core.files import replacing, writable
+from distillab.core.result_reader import load_all, rankable, usable
+from distillab.reporting.chart_points import COSTS
+from distillab.reporting.group_table import leaderboard, write_csv
+from distillab.reporting.groups import headline, ranked
+from distillab.reporting.predictions import Answers, read_answers
+from distillab.reporting.sections import sections
+
+Result = dict[str, Any]
+Page = dict[str, Any]
+
+
+def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
+    """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
+
+    Args:
+        runs: the folder with the runs, `<name>/<hash>/result.json` below it.
+        out: the page; each file is replaced atomically.
+        results: only these instead of all below `runs`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: no result can be read, or a file cannot be written.
+    """
+    from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
+
+    if out.suffix not in (".html", ".htm"):
+        raise UserError(
+            f"{out} is no name for a page: it must end in .html, as .md and .csv are written beside it (--out)"
+        )
+    if results is None and not runs.is_dir():
+        raise UserError(
+            f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training command)"
+        )
+    left_out: list[str] = []
+    if results is None:
+        results, left_out = load_all(runs)
+        results, trials = rankable(results)
+        left_out += trials
+    results, broken = usable(results, _check)
+    left_out += [f"{runs}/{line}" for line in broken]
+    if not results:
+        why = f" ({left_out[0]})" if left_out else ""
+        raise UserError(
+            f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
+        )
+    answers, unreadable = read_answers(results, runs)
+    page = _page(results, left_out + unreadable, answers)
+    with writable(out.parent, "--out FILE"):
+        for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
+            with replacing(path) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        write_csv(ranked(results), out.with_suffix(".csv"))
+        for cost in COSTS:
+            accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
+    return out
+
+
+def _page(results: list[Result], left_out: list[str], answers: Answers | None = None) -> Page:
+    """Everything that the page shows, as plain data."""
+    groups = ranked(results)
+    many, data = len(results), sorted({group.row.data for group in groups})
+    methods = sorted({group.row.method for group in groups if not group.row.alone})
+    compared = f"{', '.join(methods)} on {', '.join(data)}" if methods else f"students alone on {', '.join(data)}"
+    return {
+        "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
+        "headline": headline(groups),
+        "leaderboard": leaderboard(groups),
+        "sections": sections(groups, answers),
+        "left_out": left_out,
+        "newest": max(result["created"] for result in results)[:10],
+    }
+
+
+def _check(results: list[Result]) -> None:
+    """Raise what a page of these results would."""
+    json.dumps(_page(results, []), allow_nan=False)  # browsers refuse NaN
+
+
+def _html(page: Page) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("distillab.reporting", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment.get_template("report.html.j2").render(page=page, plotlyjs=get_plotlyjs())
+
+
+def markdown(page: Page) -> str:
+    """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
+    parts = ["# Distillation report", page["summary"], _bullets(page["headline"]), "## Leaderboard"]
+    for ranking in page["leaderboard"]:
+        parts += [f"### {ranking['title']}", _table(ranking)]
+    parts += ["Gain: points of top-1 over the same student, seed and schedule trained without a teacher.", PLOT]
+    for section in page["sections"]:
+        told = [view for view in section["views"] if view["text"] or view["tables"]]
+        if told:
+            parts += [f"## {section['title']}", section["text"]]
+        for view in told:
+            parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
+            parts += [_bullets(view["text"])] if view["text"] else []
+            parts += (
+                [_elsewhere(view["tables"])] if section["detail"] and view["tables"] else map(_table, view["tables"])
+            )
+    if page["left_out"]:
+        parts += ["## Left out", _bullets(page["left_out"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _elsewhere(tables: list[dict[str, Any]]) -> str:
+    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in tables)
+    return f"The HTML page has the table{'s' * (len(tables) > 1)}: {sizes}."
+
+
+PLOT = "![Top-1 against deployed parameters](accuracy_vs_parameters.png)"
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(table: dict[str, Any]) -> str:
+    rows = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in table["rows"]]
+    # Aligned by what the first row's cells are; text is what carries no number.
+    numbers = [not isinstance(cell, str) for cell in table["rows"][0]]
+    rule = ["---:" if number else "---" for number in numbers]
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (table["headings"], *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (escaped[0], rule, *escaped[1:]))

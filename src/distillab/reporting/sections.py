@@ -1,0 +1,234 @@
+"""The report's sections as plain data: sentences, tables and charts, and the choices between them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distillab.evaluation.statistics import mean_interval
+from distillab.reporting import chart_points, charts
+from distillab.reporting.deployed import deployed
+from distillab.reporting.gains import Gain
+from distillab.reporting.group_table import p_value
+from distillab.reporting.groups import Group, by_ranking, mean
+from distillab.reporting.pairs import against_each_other
+from distillab.reporting.parts import Section, section, table, view
+from distillab.reporting.predictions import Answers
+from distillab.reporting.provenance import provenance
+from distillab.reporting.table import FIGURES, NOTHING, decimals, percent, points
+
+ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
+AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
+
+
+def sections(groups: list[Group], answers: Answers | None = None) -> list[Section]:
+    """All sections that some run has data for, in the order in which they are read."""
+    methods = sorted({group.row.method for group in groups if not group.row.alone})
+    made = (
+        accuracy(groups, methods),
+        pairs(groups, answers),
+        learning(groups, methods),
+        limits(groups),
+        cost(groups),
+        judgement(groups),
+        deployed(groups),
+        provenance(groups),
+    )
+    return [one for one in made if one["views"]]
+
+
+def accuracy(groups: list[Group], methods: list[str]) -> Section:
+    """Top-1 against each cost, with the fronts."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        models = chart_points.points(members)
+        for key, name in AXES.items():
+            if chart := charts.accuracy(models, key, methods):
+                views.append(view([ranking, name], charts=[chart]))
+    about = (
+        "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
+        "On a front lie the models that no other one beats in both cost and accuracy."
+    )
+    return section("accuracy", "Accuracy against cost", about, ("data", "against"), views)
+
+
+PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm)", "in words")
+
+
+def pairs(groups: list[Group], answers: Answers | None = None) -> Section:
+    """Every two methods on the same seeds, or on the test samples of a single one."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family), answers)
+        rows = [
+            [
+                *(", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second)),
+                pair.first.student,
+                [points(pair.difference.mean), pair.difference.mean],
+                *_tested(pair.difference),
+                pair.words,
+            ]
+            for pair in found
+            if len(pair.seeds) > 1 or pair.on_samples
+        ]
+        if rows:
+            views.append(view([ranking], tables=[table(PAIRS, rows)]))
+    about = (
+        "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher. Where "
+        "that is one seed, the two models on the same test samples, as far as their runs are there."
+    )
+    return section("pairs", "Methods against each other", about, ("data",), views)
+
+
+def _tested(difference: Gain) -> list[list[Any]]:
+    """The interval and the p of a difference, as cells."""
+    if difference.low is None:
+        return [[NOTHING, None], [NOTHING, None]]
+    interval = f"{points(difference.low)} to {points(difference.high)}"
+    return [[interval, difference.low], [p_value(difference.p_holm), difference.p_holm]]
+
+
+def learning(groups: list[Group], methods: list[str]) -> Section:
+    """Every metric of the curves over the epochs, student and baseline, one chart for each pair of networks."""
+    lines: dict[tuple[str, str], dict[tuple[Any, ...], Any]] = {}
+    for group in groups:
+        pair = f"{group.row.student}, {group.row.place}"
+        for result in group.row.results:
+            for role, series in (
+                ("student", chart_points.ALONE if group.row.alone else group.row.method),
+                ("baseline", chart_points.ALONE),
+            ):
+                curve = (result.get(role) or {}).get("curves") or []
+                told = (series, group.row.changed, *group.row.apart.values(), f"seed {result['seeds'].get('seed')}")
+                run = ", ".join(filter(None, told))
+                for metric in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
+                    known = [epoch for epoch in curve if epoch.get(metric) is not None]
+                    epochs, values = ([epoch[key] for epoch in known] for key in ("epoch", metric))
+                    lines.setdefault((pair, metric), {}).setdefault((series, *values), (series, run, epochs, values))
+    order = sorted(lines, key=lambda key: (key[0], key[1] != "val/top1", key[1]))
+    views = [view(key, charts=[charts.curves(lines[key].values(), key[1], methods)]) for key in order]
+    about = "One line a run; dashed is the student alone. Click a name to hide it, twice to see it alone."
+    return section("learning", "Learning curves", about, ("student", "metric"), views)
+
+
+LIMITS = ("class or bin", "samples", "teacher %", "alone %", "distilled %", "change", "95 % interval", "")
+
+
+def limits(groups: list[Group]) -> Section:
+    """What became of each class and difficulty bin, for each run."""
+    views = []
+    for group in groups:
+        for result in group.row.results:
+            found = result.get("limits")
+            if not found:
+                continue
+            run = f"{group.row.place}: {group.label}, seed {result['seeds'].get('seed')}"
+            parts = {"class": found.get("classes") or [], "difficulty": found.get("bins") or []}
+            drawn = [charts.limits(rows, what) for what, rows in parts.items() if rows]
+            tables = [_limits_table(rows, found.get("hurt") or []) for rows in parts.values() if rows]
+            views.append(view([run], found.get("sentences") or [], drawn, tables))
+    about = (
+        "Accuracy of teacher, student alone and distilled student on the same test samples, class by class and by the "
+        "teacher's margin between its two likeliest answers (small is hard)."
+    )
+    return section("limits", "What the teacher cannot teach", about, ("run",), views, detail=True)
+
+
+def _limits_table(rows: list[dict[str, Any]], hurt: list[str]) -> dict[str, Any]:
+    def shown(row: dict[str, Any]) -> list[Any]:
+        shares = [[percent(row[role], 1), row[role]] for role in ("teacher", "alone", "distilled")]
+        interval = f"{points(row['low'], 1)} to {points(row['high'], 1)}"
+        change = [points(row["change"], 1), row["change"]]
+        mark = "hurt" if row["name"] in hurt else ""
+        return [row["name"], [str(row["samples"]), row["samples"]], *shares, change, [interval, row["low"]], mark]
+
+    return table(LIMITS, map(shown, rows))
+
+
+def cost(groups: list[Group]) -> Section:
+    """Where the time went, and what it bought."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        told = [group for group in members if any(result.get("cost") for result in group.row.results)]
+        if not told:
+            continue
+        times = [_mean_times(group) for group in told]
+        parts = list(dict.fromkeys(part for time in times for part in time))
+        drawn = [charts.seconds([group.label for group in told], {p: [t.get(p, 0) for t in times] for p in parts})]
+        tables = [table(("method", *COSTS, "in words, last seed"), map(_cost_row, told))]
+        views.append(view([ranking], charts=drawn if parts else (), tables=tables))
+    about = (
+        "Seconds of the student's training by what they were spent on, and the gain in points of top-1 over the student "
+        "alone: trained for as many steps, or for as much compute as the teacher took. Means over a method's seeds, with "
+        "their 95 % t interval."
+    )
+    return section("cost", "Cost and return", about, ("data",), views)
+
+
+def _mean_times(group: Group) -> dict[str, float]:
+    """Seconds by part, the mean over the group's runs."""
+    found: dict[str, list[float]] = {}
+    for result in group.row.results:
+        for part, spent in ((result.get("cost") or {}).get("time") or {}).items():
+            if isinstance(spent, int | float):
+                found.setdefault(part, []).append(spent)
+    return {part: statistics.fmean(spent) for part, spent in found.items()}
+
+
+COSTS = ("gain at equal steps", "at equal compute, live teacher", "with a warm cache")
+
+
+def _cost_row(group: Group) -> list[Any]:
+    from distillab.evaluation.cost_words import words
+
+    known = [result["cost"] for result in group.row.results if result.get("cost")]
+    gains = [found.get("equal_compute") or {} for found in known]
+    cells = [_gain_cell(gains, key) for key in ("gain_equal_steps", "gain_live", "gain_warm_cache")]
+    return [group.label, *cells, " ".join(words(known[-1]))]
+
+
+AGAINST: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "agreement": ("agrees with teacher %", percent),
+    "kl": ("KL from teacher", decimals),
+    "repeated_errors": ("teacher's errors repeated %", percent),
+    "repeated_by_chance": ("repeated by chance %", percent),
+}
+
+
+def judgement(groups: list[Group]) -> Section:
+    """Calibration of every role, and how far the students follow their teacher."""
+    views = []
+    for ranking, members in by_ranking(groups).items():
+        rows = {}
+        for group in members:
+            for role, named in ROLES.items():
+                entries = [result[role] for result in group.row.results if result.get(role)]
+                if any("calibration_error" in entry for entry in entries):
+                    apart = [fact for key, fact in group.row.apart.items() if role == "baseline" and key != "teacher"]
+                    name = group.label if role == "student" else ", ".join((named, entries[0]["name"], *apart))
+                    against = [entry.get("against_teacher") or {} for entry in entries]
+                    cells = [_mean_cell(entries, key, form) for key, (_, form) in FIGURES.items()]
+                    cells += [_mean_cell(against, key, form) for key, (_, form) in AGAINST.items()]
+                    rows.setdefault((name, str(cells)), [name, *cells])
+        if rows:
+            headings = ["model", *(heading for heading, _ in (*FIGURES.values(), *AGAINST.values()))]
+            views.append(view([ranking], tables=[table(headings, rows.values())]))
+    about = (
+        "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
+        "is the share that its own habits of confusion would give without following the teacher."
+    )
+    return section("judgement", "Calibration and agreement", about, ("data",), views)
+
+
+def _gain_cell(entries: list[dict[str, Any]], key: str) -> list[Any]:
+    known = [entry[key] for entry in entries if entry.get(key) is not None]
+    if len(set(known)) < 2:  # without a spread there is no interval
+        return _mean_cell(entries, key, points)
+    value, _, low, high = mean_interval(known)
+    return [f"{points(value)} ({points(low)} to {points(high)})", value]
+
+
+def _mean_cell(entries: list[dict[str, Any]], key: str, form: Callable[[float | None], str]) -> list[Any]:
+    value = mean(entries, key)
+    return [form(value), value]

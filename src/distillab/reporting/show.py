@@ -1,0 +1,42 @@
+"""What a person sees at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distillab.core import distributed
+from distillab.core.distributed import say
+from distillab.core.files import writable
+from distillab.core.result_reader import load_all, rankable, usable
+from distillab.reporting import leaderboard
+from distillab.reporting.groups import ranked
+from distillab.reporting.table import final_table, further, verdict
+
+
+def refresh(runs: Path) -> None:
+    """Draw the leaderboard and the plot again, over all runs so far."""
+    from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
+
+    with writable(runs, "paths.runs=…"):
+        leaderboard.update(runs)
+        if results := usable(rankable(load_all(runs)[0])[0], ranked)[0]:
+            accuracy_plot(results, runs / "accuracy_vs_parameters.png")
+
+
+def show(result: Mapping[str, Any], directory: Path) -> None:
+    """The table, what it says, and where things are."""
+    if distributed.rank != 0:
+        return
+    from rich.console import Console
+
+    runs = directory.parents[1]
+    console = Console()
+    # A pipe has no width of its own; 80 columns would break every cell.
+    (console if console.is_terminal else Console(width=140)).print(final_table(result))
+    for sentence in (verdict(result), *further(result)):
+        say(sentence)
+    say(
+        f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"
+    )

@@ -1,0 +1,68 @@
+"""Keeps trained networks: each is trained once per key, under a lock, and reused by every later run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from distillab.core import distributed
+from distillab.core.files import locked, write_json
+
+STORE_VERSION = 1  # goes up when the same key would give another network
+
+
+class Store:
+    """A folder of records, each with the files that belong to it.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def once(
+        self, kind: str, name: str, key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
+    ) -> tuple[Path, dict[str, Any], bool]:
+        """The folder and record of a key; made now where they are not there yet.
+
+        A folder counts once its record is written, which is last. Under several processes all of them make it
+        together and process 0 alone writes the record.
+
+        Args:
+            kind: which shelf.
+            name: for people.
+            key: everything that the content depends on.
+            make: fills the folder and returns the record.
+
+        Returns:
+            The folder, the record, and whether it was there before.
+
+        Raises:
+            UserError: the store cannot be written.
+        """
+        digest = hashlib.sha256(json.dumps([STORE_VERSION, key], sort_keys=True, default=str).encode()).hexdigest()[:12]
+        folder = self.root / kind / f"{name}-{digest}"
+        record = folder / "record.json"
+        held = locked(folder / ".lock", f"another run that is making {folder.name}", "paths.store=…")
+        with held if distributed.rank == 0 else nullcontext():
+            found = distributed.from_first(_read(record) if distributed.rank == 0 else None)
+            if found is not None:
+                return folder, found, True
+            made = dict(make(folder))
+            if distributed.rank == 0:
+                write_json(folder / "key.json", dict(key))
+                write_json(record, made)
+            # Only process 0 judges; the others take its record, and wait until it is written.
+            return folder, distributed.from_first(made), False
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(record.read_text())
+    except (OSError, ValueError):
+        return None

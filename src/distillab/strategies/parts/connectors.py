@@ -1,0 +1,66 @@
+"""Small trained modules that bring a student's map to a teacher's shape."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.models.feature_info import Stage
+
+
+class MapConnector(nn.Module):
+    """Convolution, BatchNorm and ReLU from a student's map to the channels and size of a teacher's.
+
+    The convolution follows the ratio of the sizes: 1×1 where they are equal, 3×3 with stride 2 where the
+    student's is twice as large, 4×4 transposed where it is half as large; any other ratio is first brought to the
+    teacher's size by area pooling or bilinear interpolation.
+    """
+
+    def __init__(self, student: Stage, teacher: Stage) -> None:
+        super().__init__()
+        self.size = (teacher.height, teacher.width)
+        channels = (student.channels, teacher.channels)
+        if (student.height, student.width) == (2 * teacher.height, 2 * teacher.width):
+            convolution: nn.Module = nn.Conv2d(*channels, 3, stride=2, padding=1, bias=False)
+        elif (2 * student.height, 2 * student.width) == (teacher.height, teacher.width):
+            convolution = nn.ConvTranspose2d(*channels, 4, stride=2, padding=1, bias=False)
+        else:
+            convolution = nn.Conv2d(*channels, 1, bias=False)
+        self.resize = isinstance(convolution, nn.Conv2d) and convolution.kernel_size == (1, 1)
+        self.connect = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, student channels, H, W) → (N, teacher channels, teacher height, teacher width)."""
+        return self.connect(resized(x, self.size) if self.resize else x)
+
+
+class PreactivationConnector(nn.Module):
+    """1×1 convolution and BatchNorm, without ReLU: negative values matter. Unequal sizes are brought together first."""
+
+    def __init__(self, student: Stage, teacher: Stage) -> None:
+        super().__init__()
+        self.size = (teacher.height, teacher.width)
+        convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
+        self.connect = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, student channels, H, W) → (N, teacher channels, teacher height, teacher width)."""
+        return self.connect(resized(x, self.size))
+
+
+class PointBatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes its running statistics where a channel has one value only: a 1×1 map of one sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → the same."""
+        if self.training and x.numel() == self.num_features:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map (N, C, H, W) of that size, by area pooling or bilinear interpolation."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    larger = x.shape[-1] > size[-1]
+    return F.adaptive_avg_pool2d(x, size) if larger else F.interpolate(x, size, mode="bilinear")

@@ -1,0 +1,132 @@
+"""What the losses over features share: precision, directions, sizes, and what they refuse."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distillab.core.errors import UserError
+from distillab.models.feature_info import ModelSpec, Stage, match_stages
+from distillab.strategies.base import Term
+
+
+def checked(form: str, **tensors: Tensor) -> list[Tensor]:
+    """The tensors in one dtype, float32 or wider, if all have the form and one batch size.
+
+    Args:
+        form: the dimensions, e.g. "N, C, H, W"; "N, …" is any number of them above one.
+        tensors: arguments of a loss, by name.
+
+    Raises:
+        UserError: another number of dimensions, or unequal batches; names the arguments.
+    """
+    found = list(tensors.values())
+    dimensions = len(form.split(","))
+    fits = all(x.ndim == dimensions or (form.endswith("…") and x.ndim > 1) for x in found)
+    if not fits or len({len(x) for x in found}) > 1:
+        shapes = " and ".join(str(tuple(x.shape)) for x in found)
+        raise UserError(f"{' and '.join(tensors)} must be ({form}) of one N, got {shapes}")
+    wide = reduce(torch.promote_types, (x.dtype for x in found), torch.float32)
+    return [x.to(wide) for x in found]
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """All inner products of rows, (…, n, d), (…, m, d) → (…, n, m); autocast would take them in half precision."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.mT
+
+
+def root(squared: Tensor) -> Tensor:
+    """Square root whose gradient at 0 is 0, where that of `sqrt` is infinite."""
+    positive = squared > 0
+    return torch.where(positive, torch.where(positive, squared, 1).sqrt(), 0)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows over their L2 norm; a row of zeros stays so, and its gradient small, where F.normalize gives 1e12."""
+    length = root(x.square().sum(-1, keepdim=True))
+    return x / torch.where(length > 0, length, 1)
+
+
+def pool_to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps (N, C, H, W), the larger average-pooled to the size of the smaller."""
+    size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
+    a, b = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (a, b))
+    return a, b
+
+
+def embedding_widths(student: ModelSpec, teacher: ModelSpec) -> tuple[int, int]:
+    """The widths of both embeddings.
+
+    Raises:
+        UserError: a model without a linear head has none.
+    """
+    for role, spec in (("student", student), ("teacher", teacher)):
+        if spec.embedding is None:
+            raise UserError(f"{spec.name} has no linear head whose input could be read; name it, e.g. {role}.head=fc")
+    return student.embedding, teacher.embedding
+
+
+def equal_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]]:
+    """Pairs of stage numbers, at least two of them, with as many channels on both sides.
+
+    Raises:
+        UserError: there are none such; says what works without.
+    """
+    pairs = match_stages(student, teacher)
+    instead = "choose strategy=attention or strategy=vid, which take any"
+    if len(pairs) < 2:
+        raise UserError(
+            f"it relates neighbouring stages, and only {len(pairs)} of {student.name} has a partner; {instead}"
+        )
+    for i, j in pairs:
+        one, other = student.stages[i], teacher.stages[j]
+        if one.channels != other.channels:
+            raise UserError(
+                f"it needs equal channels at every stage, and {student.name} has {one} where {teacher.name} has "
+                f"{other}; {instead}, or a student as wide as the teacher"
+            )
+    return pairs
+
+
+def head_reads_last_map(spec: ModelSpec) -> Stage:
+    """The deepest map, if its channels are those that the head reads.
+
+    Raises:
+        UserError: they are not; says which override may help.
+    """
+    stage = spec.last_map
+    if stage.channels != spec.embedding:
+        raise refused_head(spec)
+    return stage
+
+
+class ReadByHead(Term):
+    """A term that takes both heads to the places of the last maps, which must be what the heads read.
+
+    Attributes:
+        specs: of student and teacher.
+    """
+
+    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+        """Refuse a model whose head cannot read its last map."""
+        self.specs = (student, teacher)
+        for spec in self.specs:
+            head_reads_last_map(spec)
+
+
+def refused_head(spec: ModelSpec) -> UserError:
+    """The error of a model whose head is no linear function of the mean of its last map."""
+    return UserError(
+        f"the head of {spec.name} does not read the mean of its last map; name the stage right before its pooling, with "
+        f"student.stages=[…] or teacher.stages=[…], or take kd"
+    )
+
+
+def check_same(found: Tensor, expected: Tensor, spec: ModelSpec) -> None:
+    """Refuse a model where what follows from the mean of its last map is not what it gives itself."""
+    if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
+        raise refused_head(spec)

@@ -1,0 +1,1 @@
+"""What is learned: how outputs are judged, and which figure selects the checkpoint."""

@@ -1,0 +1,1 @@
+"""The one LightningModule and the fit through which every network trains."""

@@ -1,0 +1,45 @@
+"""The step through torch.compile: the networks as the step runs them, not as they are validated, saved or exported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from distillab.core.distributed import say
+from distillab.core.errors import UserError
+
+
+class Compiled(Callback):
+    """Compiles what a module's step runs, once the step's hooks are set and its phases are laid out.
+
+    Args:
+        choice: `student` (whatever is trained) or `both` (a live teacher too).
+
+    Raises:
+        UserError: another choice.
+    """
+
+    def __init__(self, choice: str) -> None:
+        self.choice = check(choice)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compile; the first step then takes longer."""
+        torch.compiler.reset()  # after a few networks of one class torch would give up, and run the next as it is
+        taps = list(pl_module.learning)
+        if self.choice == "both" and pl_module.teacher is not None:
+            if hasattr(pl_module.teacher, "taps"):
+                taps.append(pl_module.teacher.taps)
+            else:
+                say("trainer.compile=both: this scheme's teacher runs as it is")
+        for one in taps:
+            one.compile()
+
+
+def check(choice: Any) -> Any:
+    """`trainer.compile`, if it is one of the choices; raises UserError."""
+    if choice is not False and choice not in ("student", "both"):
+        raise UserError(f'trainer.compile must be one of false, student, both, got "{choice}"')
+    return choice

@@ -1,0 +1,104 @@
+"""Distillation-oriented trainer: the task's gradient and the teacher's have a momentum each (Zhao et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+from distillab.core.gather import mean_over_devices
+from distillab.strategies.strategy import Strategy
+
+
+class DOT(torch.optim.Optimizer):
+    """SGD that keeps two momentum buffers: the teacher's lasts longer, so that it decides the direction (ICCV 2023).
+
+    With g the gradient of the task terms and h that of the distil terms: v ← (μ − Δ)·v + g + λθ, w ← (μ + Δ)·w + h,
+    θ ← θ − lr·(v + w); λ is the weight decay. A parameter that only one kind of term reaches learns as under SGD with
+    momentum μ. `split` must have seen the losses before each backward pass.
+
+    Args:
+        parameters: as of any optimiser.
+        lr: learning rate.
+        momentum: μ.
+        delta: Δ.
+        weight_decay: λ.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter] | Iterable[Mapping[str, Any]],
+        lr: float,
+        momentum: float = 0.9,
+        delta: float = 0.075,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "delta": delta, "weight_decay": weight_decay})
+        self.of_task: dict[nn.Parameter, Tensor] = {}
+
+    def split(self, loss: Tensor, tasks: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
+        """Take the task terms' share of the gradient beforehand; the rest of what `loss.backward()` gives is distil's.
+
+        Args:
+            loss: what is to be differentiated, of which the task losses are part.
+            tasks: the losses of the task terms.
+            parameters: those that both kinds of terms reach.
+        """
+        # By what the loss has been multiplied since, for instance by 1 over the batches of a step.
+        factors = torch.autograd.grad(loss, tasks, retain_graph=True)
+        gradients = torch.autograd.grad(tasks, parameters, factors, retain_graph=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            before = self.of_task.get(parameter)
+            self.of_task[parameter] = gradient if before is None else before + gradient
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, the task's too."""
+        super().zero_grad(set_to_none)
+        self.of_task.clear()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        of_task = mean_over_devices(self.of_task)  # as DDP has done with the whole gradient
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, of_task.get(parameter), group)
+        return loss
+
+    def _update(self, parameter: nn.Parameter, of_task: Tensor | None, group: Mapping[str, Any]) -> None:
+        state, momentum, delta = self.state[parameter], group["momentum"], group["delta"]
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        if of_task is None:
+            if "distil_momentum_buffer" in state:  # in an earlier phase both kinds reached it
+                buffer.add_(state.pop("distil_momentum_buffer"))
+            buffer.mul_(momentum).add_(parameter.grad)
+        else:
+            buffer.mul_(momentum - delta).add_(of_task)
+            of_distil = state.setdefault("distil_momentum_buffer", torch.zeros_like(parameter))
+            of_distil.mul_(momentum + delta).add_(parameter.grad - of_task)
+        buffer.add_(parameter, alpha=group["weight_decay"])
+        for velocity in state.values():
+            parameter.sub_(velocity, alpha=group["lr"])
+
+
+def check_kinds(optimizer: str, strategy: Strategy) -> None:
+    """Refuse dot where no phase has terms of both kinds.
+
+    Raises:
+        UserError: there are task terms only, or distil terms only.
+    """
+    phases = [phase.get("terms") or strategy.terms for phase in strategy.phases or [{}]]
+    kinds = [{strategy.terms[name].kind for name in names} for names in phases]
+    if optimizer == "dot" and not any(len(found) == 2 for found in kinds):
+        raise UserError(
+            f"recipe.optimizer=dot gives task and distil terms a momentum each, and {', '.join(strategy.terms)} are "
+            f"never of both kinds at once; set recipe.optimizer=sgd, or choose a strategy with both, e.g. strategy=kd"
+        )

@@ -1,0 +1,94 @@
+"""Which parameters learn in which epoch, and at what rate: what a strategy's phases mean for a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import lightning as L
+from torch import nn
+
+from distillab.strategies.strategy import Phase, Strategy
+from distillab.training.recipe import Recipe, lr_factor
+
+
+class Phased(L.LightningModule):
+    """A module that trains by the phases of its strategy; a subclass lays them out and sets the attributes.
+
+    Attributes:
+        student, strategy, recipe: what trains, and how.
+        phase, phases: the one at work, and all of them over the trainer's epochs.
+    """
+
+    student: nn.Module
+    strategy: Strategy
+    recipe: Recipe
+    phase: Phase
+    phases: Sequence[Phase]
+    _trainable: Sequence[nn.Parameter]
+    _reached: Mapping[Phase, set[nn.Parameter]]
+
+    def _enter(self, phase: Phase) -> None:
+        """Let exactly the phase's parameters learn."""
+        self.phase = phase
+        for parameter in self._trainable:
+            parameter.requires_grad_(parameter in self._reached[phase])
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but a student that a phase does not train keeps its BatchNorm statistics too."""
+        super().train(mode)
+        if self.phase.train == "connectors":
+            self.student.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Take up the phase of the epoch in which training starts or goes on."""
+        self._to_epoch(self.current_epoch)
+        self._announce()
+
+    def on_train_epoch_start(self) -> None:
+        """Enter a new phase where one begins."""
+        before = self.phase
+        self._to_epoch(self.current_epoch)
+        if self.phase is not before:
+            self._announce()
+        if self.phase.start == self.current_epoch > 0 and self.phase.fresh:
+            self.optimizers(use_pl_optimizer=False).state.clear()
+
+    def _to_epoch(self, epoch: int) -> None:
+        for term in self.strategy.terms.values():
+            term.set_epoch(epoch, self.trainer.max_epochs)
+        phase = next(p for p in reversed(self.phases) if p.start <= epoch)
+        if phase is not self.phase:
+            self._enter(phase)
+            wrapper = self.trainer.strategy
+            if isinstance(wrapper.model, nn.parallel.DistributedDataParallel):  # it knows the old phase's parameters
+                wrapper.model = wrapper.model.module
+                wrapper.configure_ddp()
+
+    @property
+    def numbered(self) -> dict[str, float]:
+        """The number of the phase at work, from 1, as `phase`; nothing where there is only one."""
+        return {"phase": float(self.phases.index(self.phase) + 1)} if len(self.phases) > 1 else {}
+
+    def _announce(self) -> None:
+        """Say which phase begins, or goes on, and until when."""
+        if len(self.phases) > 1:
+            self.print(
+                f"phase {self.phases.index(self.phase) + 1} of {len(self.phases)}, epochs {self.phase.start + 1} to "
+                f"{self.phase.start + self.phase.epochs}: {', '.join(self.phase.terms)} → {self.phase.train}"
+            )
+
+    def _set_rate(self, batch_idx: int) -> None:
+        """The learning rate as a function of the place in the schedule, which a phase that starts afresh restarts.
+
+        Not a scheduler: one asks for the number of steps before a checkpoint is restored, and Lightning then sets the
+        loader up too early to give it its place in the epoch back.
+        """
+        starts = [phase.start for phase in self.phases if phase.fresh or phase.start == 0]
+        start = max(epoch for epoch in starts if epoch <= self.current_epoch)
+        end = min((epoch for epoch in starts if epoch > start), default=self.trainer.max_epochs)
+        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches - start
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            group["lr"] = self.recipe.peak_lr * lr_factor(self.recipe, epochs / (end - start))

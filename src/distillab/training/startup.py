@@ -1,0 +1,28 @@
+"""The heavy imports, made once and quietly."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from distillab.core import distributed
+
+
+def import_quietly(trainer: Mapping[str, Any]) -> None:
+    """Bring in torch and lightning, which takes seconds, and meet the other processes of this run."""
+    import lightning.pytorch  # noqa: F401
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (
+        ".*LeafSpec.*",
+        ".*in eval mode at the start.*",
+        ".*does not have many workers.*",
+        ".*litlogger.*",
+        ".*exists and is not empty.*",
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    distributed.start(trainer["accelerator"])

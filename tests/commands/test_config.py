@@ -1,0 +1,196 @@
+"""Every file in conf/ composes and is what its target takes; roles, lists and one-line errors."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from distillab.commands import cli
+from distillab.commands import composition as config
+from distillab.core.errors import UserError
+from distillab.models.build import build_model
+from distillab.schemes.pretrain import ALONE
+from distillab.strategies.strategy import Strategy
+from distillab.training.recipe import Recipe
+
+CONF = config.conf_dir()
+GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in CONF.iterdir() if path.is_dir()}
+CHOICES = [(group, name) for group in sorted(GROUPS) for name in GROUPS[group]]
+NEEDED = {
+    "custom": ["{}._target_=distillab.models.zoo.cifar_resnet.CifarResNet", "+{}.depth=8"],
+    "torchvision": ["{}.architecture=mobilenet_v3_small"],
+    "timm": ["{}.architecture=test_resnet"],
+    "folder": ["data.root=here"],
+    "imagenet": ["data.root=here"],
+    "imagenet_pair": ["data.root=here"],
+}
+
+
+def composed(*overrides):
+    return OmegaConf.to_container(config.compose(list(overrides)), resolve=True)
+
+
+def test_the_groups_are_found():
+    assert set(GROUPS) == {
+        "data",
+        "debug",
+        "experiment",
+        "launcher",
+        "logger",
+        "model",
+        "protocol",
+        "recipe",
+        "scheme",
+        "strategy",
+        "sweep",
+        "trainer",
+    }
+    assert len(CHOICES) > 40
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_file_composes(group, name):
+    roles = config.ROLES if group == "model" else [group]
+    for role in roles:
+        needed = NEEDED.get(name, []) if group in ("model", "data", "experiment") else []
+        cfg = composed(f"{role}={name}", *(text.format(role) for text in needed))
+        assert cfg["strategy"] and cfg["student"]["_target_"]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(g, n) for g, n in CHOICES if g in ("data", "protocol", "scheme", "strategy")]
+)
+def test_every_key_is_an_argument_of_its_target(group, name):
+    node = composed(f"{group}={name}", *NEEDED.get(name, []))[group]
+    nodes = {k: v for k, v in node.items() if k != "phases"}.values() if group == "strategy" else [node]
+    for one in nodes:
+        target = config.locate(one["_target_"], group)
+        classes = inspect.getmro(target) if inspect.isclass(target) else [target]
+        allowed = {n for c in classes for n in inspect.signature(c).parameters}
+        assert set(one) - {"_target_"} <= allowed
+
+
+@pytest.mark.parametrize("name", GROUPS["recipe"])
+def test_every_recipe_is_one(name):
+    assert Recipe.of(composed(f"recipe={name}")["recipe"]).epochs >= 1
+
+
+@pytest.mark.parametrize("name", GROUPS["strategy"])
+def test_every_strategy_instantiates(name):
+    cfg = composed(f"strategy={name}")
+    assert list(Strategy.of(cfg["strategy"]).terms) == [k for k in cfg["strategy"] if k != "phases"]
+
+
+@pytest.mark.parametrize("name", [n for n in GROUPS["model"] if n not in ("resnet32x4", "resnet110")])
+@pytest.mark.parametrize("role", config.ROLES)
+def test_every_model_instantiates_in_both_roles(name, role):
+    if role == "teacher" and name not in ("resnet8", "resnet18"):
+        return  # one small and one large are enough for the role
+    cfg = composed(f"{role}={name}", *(text.format(role) for text in NEEDED.get(name, [])))[role]
+    model = build_model(cfg, role, [str(i) for i in range(7)], (1, 32, 32), [0.5], [0.5], seed=0)
+    assert model.spec.classes == 7 and len(model.spec.stages) >= 2 and model.spec.head
+
+
+def test_none_is_what_is_trained_alone():
+    assert composed("strategy=none")["strategy"] == ALONE
+
+
+def test_a_list_composes_in_order_and_disagreements_are_said():
+    cfg = composed("strategy=[kd,hint]")
+    assert list(cfg["strategy"]) == ["ce", "kd", "hint"] and cfg["strategy"]["ce"]["weight"] == 1.0
+    assert config.strategy_label(cfg["strategy"]) == "kd+hint"
+    assert [line.split(";")[0] for line in config.strategy_conflicts()] == [
+        "strategy.ce.weight: kd says 0.1, hint says 1.0"
+    ]
+
+
+def test_of_two_orders_of_phases_the_last_is_said():
+    composed("strategy=[ft,ab]")
+    assert config.strategy_conflicts() == [
+        "strategy.phases: ft and ab have their own; those of ab it is, and a term that they do not name acts in the last "
+        "(strategy.phases=[…] decides)"
+    ]
+    composed("strategy=[ft,attention]")
+    assert config.strategy_conflicts() == []
+
+
+def test_overrides_reach_terms_roles_and_recipes():
+    cfg = composed(
+        "strategy=kd",
+        "strategy.kd.temperature=2",
+        "~strategy.ce",
+        "student=resnet8",
+        "student.width=2",
+        "recipe.epochs=3",
+    )
+    assert list(cfg["strategy"]) == ["kd"] and cfg["strategy"]["kd"]["temperature"] == 2
+    assert cfg["student"]["width"] == 2 and cfg["recipe"]["epochs"] == 3 and cfg["teacher"]["recipe"]["epochs"] == 8
+    assert composed("recipe=cifar")["teacher"]["recipe"]["epochs"] == 240
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("strategy=hin", 'strategy has no "hin"; did you mean "hint"? (allowed: ab'),
+        ("strategy=[kd,hin]", 'strategy has no "hin"'),
+        ("student=resnet19", 'student has no "resnet19"'),
+        ("data=digit", 'data has no "digit"; did you mean "digits"?'),
+        ("strategy.kd.temprature=2", 'strategy.kd has no "temprature"; did you mean "temperature"?'),
+        ("recipe.epoch=2", 'recipe has no "epoch"; did you mean "epochs"?'),
+    ],
+)
+def test_a_wrong_choice_is_one_line(override, said):
+    with pytest.raises(HydraException) as caught:
+        config.compose([override])
+    line = cli.one_line(caught.value)
+    assert line.startswith(said) and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["strategy.kd.temperature=0"], "strategy.kd: temperature must be a number above 0, got 0"),
+        (["strategy.kd.temperature=abc"], "strategy.kd: temperature must be a number, got 'abc'"),
+        (["strategy.kd.weight={value:1,warm:2}"], "strategy.kd: weight takes a number or"),
+    ],
+)
+def test_a_wrong_number_is_one_line(overrides, said):
+    with pytest.raises(UserError) as caught:
+        Strategy.of(composed(*overrides)["strategy"])
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("key", ["epochs", "batch_size"])
+def test_a_recipe_refuses_zero(key):
+    with pytest.raises(UserError, match=rf"recipe\.{key} must be a whole number from 1, got 0"):
+        Recipe.of({key: 0})
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
+def test_help_and_config_import_no_torch(words):
+    code = (
+        "import sys; sys.argv = ['distillab'] + sys.argv[1:]\n"
+        "from distillab.commands.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as e: assert not e.code\n"
+        "assert 'torch' not in sys.modules and 'lightning' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("kd", "resnet18", "student", "teacher"):
+        assert word in done.stdout
+
+
+def test_a_shadowed_file_is_refused(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "kd.yaml").write_text("ce: 1\n")
+    with pytest.raises(UserError, match="has the name of a shipped file"):
+        cli._refuse_shadowed(["--config-dir", str(tmp_path)])
+
+
+def test_the_entry_is_four_lines():
+    assert len([x for x in Path("train.py").read_text().splitlines() if x]) <= 4

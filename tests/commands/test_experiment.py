@@ -1,0 +1,219 @@
+"""The whole path, small but real: store, result, reuse, teachers from files, and the command itself."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.made_results import made
+from helpers.small_run import run
+from omegaconf import OmegaConf
+
+from distillab.commands import composition as config
+from distillab.commands import experiment
+from distillab.commands.run_dir import home
+from distillab.core import files
+from distillab.core.errors import UserError
+from distillab.core.files import write_json
+from distillab.evaluation.efficiency import parameters
+from distillab.models.image_model import ImageModel
+from distillab.strategies.simkd import ProjectedStudent
+
+ROLE_FIGURES = (
+    "name",
+    "top1",
+    "parameters",
+    "multiply_adds",
+    "latency_ms",
+    "latency_p95_ms",
+    "latency_batch_ms",
+    "size_bytes",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("place")
+
+
+def directory(place, result):
+    return place / "runs" / result["name"] / result["config_hash"]
+
+
+@pytest.fixture(scope="module")
+def hint(place):
+    return run(place, "strategy=hint")
+
+
+def test_a_run_writes_what_it_promises(place, hint):
+    folder = directory(place, hint)
+    written = json.loads((folder / "result.json").read_text())
+    for key in ("schema", "command", "config", "config_hash", "versions", "seeds", "strategy", "gain", "seconds"):
+        assert key in written
+    for role in ("teacher", "baseline", "student"):
+        assert all(written[role][figure] is not None for figure in ROLE_FIGURES), role
+        assert 0 < written[role]["top1"] <= 1
+    assert written["gain"] == pytest.approx(written["student"]["top1"] - written["baseline"]["top1"])
+    assert (folder / "checkpoints" / "last.ckpt").is_file() and (folder / "checkpoints" / "best.ckpt").is_file()
+    assert (folder / "config.yaml").is_file()
+    for name in ("leaderboard.csv", "leaderboard.md", "accuracy_vs_parameters.png"):
+        assert (place / "runs" / name).stat().st_size > 0
+
+
+def test_the_exported_student_is_the_tested_one(place, hint):
+    """Loaded as a teacher from its file alone it scores what the result says."""
+    file = directory(place, hint) / "student.safetensors"
+    result = run(place, f"teacher.checkpoint={file}", "teacher=resnet8", "baseline=false")
+    assert result["teacher"]["top1"] == hint["student"]["top1"]
+    assert result["gain"] is None and result["teacher"]["seen_validation"] == "unknown"
+
+
+def test_what_ships_with_the_student_is_counted_and_exported(place):
+    result = run(place, "strategy=simkd", "baseline=false")
+    from distillab.evaluation.metrics import predict, top1
+    from distillab.models.build import build_model
+
+    cfg = OmegaConf.to_container(config.compose(["student=resnet8", f"data.cache_dir={place}/store"]), resolve=True)
+    data = config.build(cfg["data"], "data")
+    data.prepare()
+    spec = data.spec
+    student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), spec.mean, spec.std, seed=5)
+    file = directory(place, result) / "student.safetensors"
+    loaded = ProjectedStudent.load(file, student)
+    assert top1(*predict(loaded, data, "test", "cpu")) == result["student"]["top1"]
+    assert parameters(loaded) == result["student"]["parameters"] != parameters(student)
+    with pytest.raises(UserError, match="holds no other trained with strategy=simkd"):
+        ProjectedStudent.load(
+            file, ImageModel(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), (1, 8, 8), "other")
+        )
+
+
+def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, capsys):
+    result = run(place, "strategy=attention")
+    assert result["teacher"]["reused"] and result["baseline"]["reused"]
+    assert result["baseline"]["top1"] == hint["baseline"]["top1"]
+    alone = run(place, "strategy=none")
+    assert alone["student"]["reused"] and alone["student"]["top1"] == hint["baseline"]["top1"] and alone["gain"] is None
+    capsys.readouterr()
+    again = run(place, "strategy=hint")
+    assert "rerun=true repeats it" in capsys.readouterr().out and again["created"] == hint["created"]
+
+
+def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint):
+    result = run(place, "strategy=kd", "seed=1")
+    assert result["teacher"]["reused"] and not result["baseline"]["reused"]
+
+
+def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys, tmp_path):
+    store = next((place / "store" / "networks").glob("resnet14-*")) / "model.safetensors"
+    from safetensors.torch import load_file
+
+    weights = load_file(store)
+    order = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    weights["fc.weight"], weights["fc.bias"] = weights["fc.weight"][order], weights["fc.bias"][order]
+    torch.save(weights, tmp_path / "shuffled.pt")
+    wrong = run(place, f"teacher.checkpoint={tmp_path}/shuffled.pt", "baseline=false", "recipe.epochs=1")
+    told = capsys.readouterr().err
+    named = [hint["data"]["class_names"][i] for i in order]
+    assert (
+        f"your class order differs: teacher resnet14 is right on {100 * wrong['teacher']['top1_validation']:.1f} %"
+        in told
+    )
+    assert f"teacher.classes=[{','.join(named)}]" in told
+    right = run(
+        place, f"teacher.checkpoint={tmp_path}/shuffled.pt", f"teacher.classes=[{','.join(named)}]", "baseline=false"
+    )
+    assert right["teacher"]["top1"] == pytest.approx(hint["teacher"]["top1"])
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from distillab.core.files import locked
+with locked(Path(sys.argv[1]), "", ""):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monkeypatch, capsys, tmp_path):
+    """`rerun=true` deletes nothing under a process that is at work; a dead one holds nothing."""
+    cfg = OmegaConf.to_container(config.compose(["logger=none", f"paths.runs={tmp_path}"]), resolve=True)
+    folder = home(cfg)
+    lock = folder.with_name(f".{folder.name}.lock")
+    lock.parent.mkdir(parents=True)
+    holder = [sys.executable, "-c", HOLDER, str(lock)]
+    first = subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n"
+    told = []
+
+    def said(text):
+        told.append(text)
+        if text.startswith("waiting"):  # now the first one ends, and its result is there
+            write_json(folder / "result.json", made(created="2024-01-02T00:00:00+00:00"))
+            first.kill()
+
+    monkeypatch.setattr(files, "say", said)
+    monkeypatch.setattr(experiment, "_made", lambda *_: pytest.fail("it was made again"))
+    result = experiment.run(cfg, "kd", sweep_folder=tmp_path / "study")
+    assert result["created"].startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
+    assert told == [f"waiting for another process that is at {folder}"]
+    first.communicate()
+
+    again = subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert again.stdout.readline() == "held\n"
+    kept = []
+
+    def ends(text):
+        kept.append((folder / "result.json").is_file())
+        again.kill()
+
+    monkeypatch.setattr(files, "say", ends)
+    monkeypatch.setattr(experiment, "_made", lambda *_: {"there": folder.exists()})
+    assert experiment.run(cfg | {"rerun": True}, "kd") == {"there": False} and kept == [True]
+    again.communicate()
+
+
+def test_the_wheel_runs_elsewhere_with_a_method_and_a_network_of_the_users(tmp_path):
+    """The wheel, unpacked outside the checkout; README's method in one file and one YAML; a class beside them."""
+    built = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(built, check=True, capture_output=True, cwd=Path(__file__).parents[2])
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    user = tmp_path / "user"
+    (user / "my_conf" / "strategy").mkdir(parents=True)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name, language in (("my_methods.py", "python"), ("my_conf/strategy/logit_mse.yaml", "yaml")):
+        block = readme.split(f"```{language}\n# {name}\n")[1].split("```")[0]
+        (user / name).write_text(block)
+    (user / "my_package.py").write_text(
+        "from torch import nn\n"
+        "class MyNet(nn.Sequential):\n"
+        "    def __init__(self, num_classes, in_channels):\n"
+        "        super().__init__(nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2),\n"
+        "                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes))\n"
+    )
+    words = ["--config-dir", "my_conf", "strategy=logit_mse", "debug=quick", "teacher=resnet8", "data.samples=64"]
+    words += ["student=custom", "student._target_=my_package.MyNet"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    command = [sys.executable, "-c", "from distillab.commands.cli import main; main()", *words]
+    done = subprocess.run(command, cwd=user, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(next(user.glob("runs/debug/*/result.json")).read_text())
+    assert result["strategy"] == "logit_mse" and result["student"]["name"] == "MyNet"
+
+
+def test_two_processes_train_teacher_baseline_and_both_phases(tmp_path):
+    """Rank 0 judges and writes, both train; the second phase reaches parameters that the first one froze."""
+    words = ["trainer=ddp", "trainer.accelerator=cpu", "debug=small", "strategy=hint_two_phase", "teacher=resnet8"]
+    words += ["teacher.recipe.epochs=2", "student=resnet14"]
+    command = [sys.executable, str(Path(__file__).parents[2] / "train.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(next(tmp_path.glob("runs/debug/*/result.json")).read_text())
+    assert result["student"]["epochs"] == 3 and result["baseline"]["top1"] and result["teacher"]["top1"]
+    assert done.stdout.count("epoch 1/3") == 2  # one line per fit, not per process

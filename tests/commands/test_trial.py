@@ -1,0 +1,110 @@
+"""What cannot work is refused in one line before anything is trained."""
+
+import re
+
+import pytest
+import torch
+from helpers.small_run import composed, run
+
+from distillab.commands import composition as config
+from distillab.commands.members import with_members
+from distillab.commands.preflight import try_out
+from distillab.core.errors import UserError
+from distillab.data.images.sources import Digits
+from distillab.schemes import pretrain as trained
+from distillab.schemes.base import Run
+from distillab.schemes.store import Store
+from distillab.strategies.strategy import Strategy
+from distillab.training.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["strategy=hint", "strategy.hint.stage=layer9"],
+            'strategy.hint: resnet8 has no stage "layer9"; allowed: first, middle, last',
+        ),
+        (["student.stages=[layer1,nothing]"], 'student: resnet8 has no stage "nothing"'),
+        (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: there is no file absent.pt"),
+        (["data=folder", "data.root=absent"], "absent"),
+        (["recipe.batch_size=100000"], "recipe.batch_size"),
+        (["recipe.batch_size=1", "strategy=nd"], "strategy.nd needs batches of at least 2 samples, got 1"),
+        (["protocol=paper", "protocol.validation=0.2"], "paper trains on all images (protocol.validation=0)"),
+        (["protocol=paper", "data.validation=0.2"], "protocol=paper takes 0 of the training images for validation"),
+        (["data.validation=0"], "and the data 0; set data.validation=0.1"),
+        (["recipe.batch_size=0"], "recipe.batch_size must be a whole number from 1, got 0"),
+        (["student=custom"], "student._target_ is missing"),
+        (["student=custom", "student._target_=nowhere.Net"], 'student._target_: cannot import "nowhere.Net"'),
+        (["paths.runs=/proc/runs"], "cannot write to /proc/runs"),
+        (["paths.store=/proc/store"], "/proc/store"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_trained(tmp_path, overrides, said):
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, "name=bad", *overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not list((tmp_path / "runs").glob("bad/*/result.json"))
+
+
+class OneClass(Digits):
+    """Digits that are all zeros, as far as the training labels go."""
+
+    @property
+    def training_labels(self):
+        return super().training_labels * 0
+
+
+class MaxPooled(torch.nn.Module):
+    """A network whose head does not read the mean of its last map."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.layer1 = torch.nn.Sequential(torch.nn.Conv2d(in_channels, 16, 3), torch.nn.ReLU())
+        self.layer2 = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3, 2), torch.nn.ReLU())
+        self.fc = torch.nn.Linear(32, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.layer2(self.layer1(x)).amax((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["strategy=cat", "student=custom", "student._target_=test_trial.MaxPooled"], "does not read the mean"),
+        (["strategy=sdd", "student=custom", "student._target_=test_trial.MaxPooled"], "does not read the mean"),
+        (["strategy=simkd", "teacher=custom", "teacher._target_=test_trial.MaxPooled"], "does not read the mean"),
+        (["strategy=crd", "data._target_=test_trial.OneClass"], "the training data have one"),
+        (["cache.top_k=2.5"], "cache.top_k"),
+    ],
+)
+def test_what_a_term_finds_out_in_a_step_is_said_before_the_teacher_is_trained(tmp_path, monkeypatch, overrides, said):
+    monkeypatch.setattr(trained, "fit", lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(tmp_path, *overrides)
+
+
+def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
+    """Neither in the networks nor in the random numbers nor on the screen; phases, peers and mixtures can be tried."""
+    for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
+                  ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
+        cfg = with_members(composed(tmp_path, *words))
+        data = config.build(cfg["data"], "data")
+        data.prepare()
+        strategy = Strategy.of(cfg["strategy"])
+        setting = trained.Setting(
+            Store(cfg["paths"]["store"]), config.build(cfg["protocol"], "protocol"), cfg["trainer"]
+        )
+        this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
+        scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
+        strategy.connect(student.spec, scheme.prepare(this, student), 0)
+        networks = [student, strategy, *([scheme.model] if scheme.model is not None else [])]
+        state = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
+        generator = torch.get_rng_state()
+        capsys.readouterr()
+        try_out(scheme, this, student)
+        assert capsys.readouterr().out == "" and torch.equal(torch.get_rng_state(), generator)
+        for network, before in zip(networks, state, strict=True):
+            assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), words
+            assert all(parameter.requires_grad for parameter in network.parameters()), words
+            assert not any(module._forward_hooks for module in network.modules()), words

@@ -1,0 +1,218 @@
+"""Tuning: that every method gets the same, and that a cut-off command goes on; cells are stand-ins."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from hydra.utils import instantiate
+
+from distillab.commands import tune
+from distillab.commands.composition import PRIMARY, TUNE, conf_dir
+from distillab.commands.tuning import page as tuning_page
+from distillab.commands.tuning.study import repeated
+from distillab.core.errors import UserError
+
+
+class Cells:
+    """A launcher whose cells are a closed form: the nearer the learning rate is to 0.01, the better."""
+
+    def __init__(self, fails=lambda words: False, stops_at=None):
+        self.fails, self.stops_at, self.ran = fails, stops_at, []
+
+    def launch(self, cells, initial_job_idx):
+        assert initial_job_idx == len(self.ran)
+        jobs = []
+        for words in cells:
+            if len(self.ran) == self.stops_at:
+                raise KeyboardInterrupt
+            self.ran.append(words)
+            jobs.append(SimpleNamespace(return_value=self.answer(words)))
+        return jobs
+
+    def answer(self, words):
+        if self.fails(words):
+            return {"error": "the disk is full"}
+        value = 1 / (1 + abs(rate(words) - 0.01))
+        return {"top1": value - 0.1, "top1_validation": value}
+
+    def of(self, name):
+        return [words for words in self.ran if f"strategy={name}" in words]
+
+
+def rate(words):
+    return float(dict(word.split("=", 1) for word in words).get("recipe.lr", 0.003))
+
+
+@pytest.fixture
+def tuning(tmp_path):
+    """Run a tuning command on stand-in cells; gives the cells."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def run(*words, cells=None, trials=4, **settings):
+            cells = cells or Cells()
+            typed = ["sweep=tune", f"paths.runs={tmp_path}", "student=resnet8", *words]
+            settings = {"trials": trials} | settings
+            numbers = [f"hydra.sweeper.{key}={value}" for key, value in settings.items()]
+            config = loader.load_configuration(PRIMARY, typed + numbers, run_mode=RunMode.MULTIRUN)
+            assert config.hydra.sweeper._target_ == TUNE
+            sweeper = instantiate(config.hydra.sweeper, _target_="distillab.commands.tune.Tune")
+            sweeper.hydra_context, sweeper.launcher = SimpleNamespace(config_loader=loader), cells
+            sweeper.config, cells.folder = config, Path(config.hydra.sweep.dir)
+            sweeper.sweep([*typed])
+            return cells
+
+        yield run
+
+
+def test_every_method_gets_the_same_and_the_student_alone_too(tuning):
+    cells = tuning("strategy=kd,[kd,hint]")
+    assert len(cells.ran) == 12
+    for name in ("none", "kd", "[kd,hint]"):
+        own = cells.of(name)
+        assert len(own) == 4
+        assert not any(word.startswith(("recipe.", "strategy.")) for word in own[0])  # the default numbers
+        assert len({rate(words) for words in own}) == 4 and all(0.0003 <= rate(words) <= 0.03 for words in own)
+    # In turns: whenever it is cut off, each has had about the same.
+    assert [cells.ran.index(cells.of(name)[1]) for name in ("none", "kd", "[kd,hint]")] == [3, 4, 5]
+    assert any(word.startswith("strategy.hint.weight=") for word in cells.of("[kd,hint]")[1])
+    assert not any(word.startswith("strategy.") for words in cells.of("none") for word in words)
+    assert json.loads((cells.folder / "sweep.json").read_text())["cells"] == 12
+    assert [len(one.values) for one in tune.outcomes] == [4, 4, 4]
+
+
+def test_the_best_is_chosen_on_validation_and_can_be_repeated(tuning):
+    cells = tuning("strategy=none,kd", "seed=3")
+    assert len(cells.ran) == 8  # the student alone is not tuned twice
+    for name, one in zip(("none", "kd"), tune.outcomes, strict=True):
+        best = max(cells.of(name), key=lambda words: cells.answer(words)["top1_validation"])
+        assert max(one.values) == cells.answer(best)["top1_validation"] and one.test == max(one.values) - 0.1
+        assert one.default == cells.answer(["recipe.lr=0.003"])["top1_validation"]
+        assert one.method == name and one.words[0] == "sweep=seeds" and "seed=3" not in one.words
+        assert set(one.words) - {"sweep=seeds", "baseline=false"} == set(best) - {"sweep=tune", "seed=3"}
+    page = (cells.folder / "tune.md").read_text()
+    assert "| kd | 4 |" in page and all(one.command in page for one in tune.outcomes)
+
+
+def test_the_same_command_goes_on_where_it_was_cut_off(tuning, tmp_path):
+    words = ["strategy=kd", "data.samples=200"]
+    whole = tuning("data.samples=200", "strategy=kd", "name=other", trials=6)  # another name lies elsewhere
+    for stops_at in (1, 5):
+        with pytest.raises(KeyboardInterrupt):
+            tuning(*words, cells=Cells(stops_at=stops_at), trials=6)
+    rest = tuning(*words, trials=6)
+    assert [len(one.values) for one in tune.outcomes] == [6, 6]
+    for name in ("none", "kd"):  # the very trials of a command that nobody cut off
+        assert [rate(w) for w in whole.of(name)][-3:] == [rate(w) for w in rest.of(name)][-3:]
+    assert not tuning(*words, trials=6).ran  # nothing is left
+    more = tuning(*words, trials=7)
+    assert len(more.ran) == 2
+    assert not tuning(*words, trials=3).ran and [len(one.values) for one in tune.outcomes] == [3, 3]
+    assert len(tuning("strategy=kd", "data.samples=300", trials=1).ran) == 2  # other data is another study
+
+
+def test_a_failing_trial_stops_nothing_and_is_tried_again_by_the_next_command(tuning):
+    cells = tuning("strategy=kd", cells=Cells(fails=lambda words: rate(words) != 0.003 and "strategy=kd" in words))
+    assert len(cells.ran) == 8
+    assert [(len(one.values), one.failed) for one in tune.outcomes] == [(4, 0), (1, 3)]
+    again = tuning("strategy=kd")
+    assert [sorted(words) for words in again.ran] == [sorted(words) for words in cells.of("kd")[1:]]
+    assert [(len(one.values), one.failed) for one in tune.outcomes] == [(4, 0), (4, 0)]
+
+
+def test_trials_at_once_and_a_space_of_ones_own(tuning):
+    space = "{recipe.lr:[0.01,0.02,log],strategy.dkd.weight:null,recipe.weight_decay:null}"
+    cells = tuning("strategy=dkd", at_once=3, space=space)
+    assert [len(cells.of(name)) for name in ("none", "dkd")] == [4, 4]
+    assert all(0.01 <= rate(words) <= 0.02 for words in cells.ran)
+    assert not any("weight" in word for words in cells.ran for word in words)
+    # Three of one method, three of the other, then the last of each.
+    assert ["strategy=dkd" in words for words in cells.ran] == [False] * 3 + [True] * 3 + [False, True]
+
+
+def test_the_student_alone_drops_what_concerns_its_teaching(tuning):
+    cells = tuning("strategy=kd", "strategy.kd.temperature=2", "teacher=resnet20,resnet32", trials=1)
+    assert [[w for w in words if w.startswith(("strategy", "teacher"))] for words in cells.ran] == [
+        ["teacher=resnet20", "strategy=none"],
+        ["strategy=kd", "strategy.kd.temperature=2", "teacher=resnet20"],
+        ["strategy=kd", "strategy.kd.temperature=2", "teacher=resnet32"],
+    ]
+    assert [one.method for one in tune.outcomes] == ["none", "kd teacher=resnet20", "kd teacher=resnet32"]
+    hidden = tuning("strategy=kd", "data.labels=teacher", "data.labelled=0.5", trials=1)
+    assert [[w for w in words if w.startswith(("strategy", "data"))] for words in hidden.ran] == [
+        ["data.labelled=0.5", "strategy=none"],  # it would be refused with labels that only a teacher knows
+        ["strategy=kd", "data.labels=teacher", "data.labelled=0.5"],
+    ]
+    tuning("strategy=kd", "recipe.batch_size=16,32", "seed=1", trials=1)
+    names = [f"{method} recipe.batch_size={size}" for method in ("none", "kd") for size in (16, 32)]
+    assert [one.method for one in tune.outcomes] == names
+
+
+def test_what_cannot_be_tuned_is_refused_before_anything_runs(tuning, monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="protocol=standard"):
+        tuning("strategy=kd", "protocol=paper")
+    with pytest.raises(UserError, match=r"no chosen method has a number recipe\.lrr"):
+        tuning("strategy=kd", space="{recipe.lrr:[1,2]}")
+    with pytest.raises(UserError, match="is no mapping"):
+        tuning("strategy=kd", space="[1,2]")
+    with pytest.raises(UserError, match=r"hydra\.sweeper\.trials=20"):
+        tuning("strategy=kd", trials=0)
+
+    class Nested(Cells):
+        def launch(self, cells, initial_job_idx):
+            with pytest.raises(UserError, match="another command tunes the same"):
+                tuning("strategy=kd", trials=1)
+            return super().launch(cells, initial_job_idx)
+
+    assert len(tuning("strategy=kd", cells=Nested(), trials=1).ran) == 2
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match="uv sync --extra sweeps"):
+        tuning("strategy=kd")
+
+
+def test_the_table_says_how_the_trials_spread():
+    known = tuning_page.Outcome("kd", [0.5, 0.7, 0.6, 0.9, 0.8], 1, 0.5, 0.85, ["sweep=seeds", "strategy=[kd,hint]"])
+    none = tuning_page.Outcome("none", [], 2, None, None, [])
+    assert tuning_page.rows([known, none]) == [
+        ("kd", "5 and 1 failed", "50.00", "90.00", "85.00", "70.00", "60.00 to 80.00", "50.00 to 90.00"),
+        ("none", "0 and 2 failed", *"––––––"),
+    ]
+    assert known.command.endswith("sweep=seeds 'strategy=[kd,hint]'") and len(tuning_page.repeats([known, none])) == 1
+    assert "No trial has ended well." in tuning_page.markdown("typed", [none])
+
+
+def test_a_repeated_command_says_nothing_twice():
+    words = ["sweep=tune", "strategy=kd", "recipe.lr=0.1", "seed=2", "student=resnet8"]
+    assert repeated(words, ["recipe.lr=0.2"]) == [
+        "sweep=seeds", "strategy=kd", "student=resnet8", "recipe.lr=0.2", "baseline=false",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_real_tuning_from_the_command_to_the_page(tmp_path):
+    entry = str(Path(__file__).parents[2] / "train.py")
+    words = [
+        "sweep=tune",
+        "strategy=kd",
+        "hydra.sweeper.trials=2",
+        "debug=quick",
+        "student=resnet8",
+        "teacher=resnet20",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    for cells in (4, 0):
+        command = [sys.executable, entry, *words, "hydra.sweeper.space={recipe.lr:[0.001,0.01,log]}"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        folder = max((tmp_path / "runs" / "sweeps").iterdir())
+        assert len(list(folder.glob("cells/*.json"))) == cells
+        page = (folder / "tune.md").read_text()
+        assert "| none | 2 |" in page and "| kd | 2 |" in page
+        assert page.count("train.py sweep=seeds") == 2 and "best of each" in done.stdout

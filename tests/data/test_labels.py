@@ -1,0 +1,248 @@
+"""Which labels training sees: shares of them, the teacher's answers in their place, and classes made wrong on purpose."""
+
+from types import SimpleNamespace
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers.data_checks import cats_and_dogs, complaint, digits, folder
+from torch.nn import functional as F
+
+from distillab import Distillation
+from distillab.commands import composition as config
+from distillab.data.batch import Batch
+from distillab.data.labels import UNKNOWN, answered, distributions, known, numbers, wrong
+from distillab.schemes import pretrain as trained
+from distillab.schemes.base import Run
+from distillab.schemes.pretrain import ALONE, teacher_data
+from distillab.strategies.strategy import Strategy
+from distillab.training.recipe import Recipe
+
+KD = {"kd": {"_target_": "distillab.strategies.kd.KD"}}
+
+
+def parts(name):
+    return yaml.safe_load((config.conf_dir() / "strategy" / f"{name}.yaml").read_text())
+
+
+# ------------------------------------------------------------------ pure parts
+
+
+def test_a_known_share_is_stratified_nested_and_has_every_class():
+    labels = np.repeat([0, 1, 2], [100, 50, 3])
+    rows = np.arange(153)
+    tenth = known(rows, labels, 0.1, (0, 2))
+    assert np.bincount(labels[tenth]).tolist() == [9, 5, 1]  # one each, the rest in proportion
+    assert set(tenth) < set(known(rows, labels, 0.5, (0, 2)))
+    assert len(known(rows, labels, 0.001, (0, 2))) == 3  # one per class
+    assert set(tenth) != set(known(rows, labels, 0.1, (1, 2))) and known(rows, labels, 1, (0, 2)) is rows
+
+
+def test_answers_fill_gaps_and_nothing_else():
+    logits = torch.tensor([[0.0, 2, 1], [5, 0, 0], [0, 0, 9]])
+    assert answered(torch.tensor([UNKNOWN, 2, UNKNOWN]), logits).tolist() == [1, 2, 2]
+    mixed = 0.7 * distributions(torch.tensor([0, 0, UNKNOWN]), 3) + 0.3 * distributions(torch.tensor([1, -1, 2]), 3)
+    assert answered(mixed, logits).tolist() == [pytest.approx([0.7, 0.3, 0]), [1, 0, 0], [0, 0, 1]]
+
+
+def test_wrong_labels_are_those_of_other_classes_evenly():
+    labels = np.tile(np.arange(5), 2000)
+    changed = wrong(labels, np.arange(8000), [1, 3], 5, (0,))
+    touched = np.isin(labels, [1, 3]) & (np.arange(10_000) < 8000)
+    assert np.array_equal(changed[~touched], labels[~touched])
+    counts = np.bincount(changed[touched], minlength=5)
+    assert counts[[1, 3]].tolist() == [0, 0] and abs(counts[[0, 2, 4]] / 3200 - 1 / 3).max() < 0.03
+
+
+def test_classes_go_by_name_and_by_number():
+    assert numbers(["dog", 0], ["cat", "bird", "dog"], "x") == [0, 2]
+    assert numbers("dog", ["cat", "dog"], "x") == [1]
+    assert numbers([2], ["9", "2", "5"], "x") == [1]  # a name before a number
+    complaint(lambda: numbers(["dgo"], ["cat", "dog"], "teacher.corrupt_classes"), '"dgo"', "dog", "teacher.corrupt_cl")
+    complaint(lambda: numbers([2], ["cat", "dog"], "x"), "from 0 to 1")
+    complaint(lambda: numbers([0, 1], ["cat", "dog"], "x"), "all 2 classes")
+
+
+# ------------------------------------------------------------------ data
+
+
+def told(data, split="train"):
+    batches = [data.on_after_batch_transfer(b) for b in data.configure(8, 0).evaluation_dataloader(split)]
+    return torch.cat([b.labels for b in batches])
+
+
+@pytest.mark.parametrize("where", ["tensors", "files"])
+def test_hidden_labels_reach_no_loader_and_real_ones_judge(tmp_path, where):
+    images = cats_and_dogs(tmp_path)
+
+    def make(**n):
+        if where == "tensors":
+            return digits(tmp_path, **n)
+        return folder(images, memory_budget=0.0, workers=0, validation=0.2, **n)
+
+    full, some, none = make(), make(labelled=0.1), make(labels="teacher")
+    real = told(full)
+    seen = told(some)
+    assert torch.equal(seen[seen != UNKNOWN], real[seen != UNKNOWN])
+    assert some.sizes["labelled"] == (seen != UNKNOWN).sum() == max(2, round(0.1 * len(real)))
+    assert (told(none) == UNKNOWN).all() and none.sizes["labelled"] == 0 and "labelled" not in full.sizes
+    training = none.configure(8, 0).train_dataloader()
+    assert all((batch.labels == UNKNOWN).all() for batch in training) and (none.training_labels == UNKNOWN).all()
+    for split in ("validation", "test"):
+        assert torch.equal(told(none, split), told(full, split)) and (told(some, split) >= 0).all()
+
+
+def test_what_a_teacher_and_a_cache_are_kept_under(tmp_path):
+    """Hidden labels change no fingerprint, so the cache stays; fewer images to learn from, or wrong labels, do."""
+    full, some, none = digits(tmp_path), digits(tmp_path, labelled=0.1), digits(tmp_path, labels="teacher")
+    assert full.fingerprint == some.fingerprint == none.fingerprint
+    assert full.labelled_only().fingerprint == full.fingerprint == none.labelled_only().fingerprint
+    assert some.labelled_only().fingerprint != full.fingerprint != full.with_wrong_labels(["3"]).fingerprint
+    assert some.labelled_only(1.0).fingerprint == full.fingerprint == full.with_wrong_labels([]).fingerprint
+
+
+def test_alone_it_learns_from_the_labelled_images_in_as_many_steps(tmp_path):
+    some = digits(tmp_path, labelled=0.01)
+    alone = some.labelled_only()
+    assert len(alone.configure(64, 0).train_dataloader()) == len(some.configure(64, 0).train_dataloader())
+    kept = np.flatnonzero(some.training_labels != UNKNOWN)
+    assert set(alone._rows["train"]) == set(some._rows["train"][kept]) and len(kept) == 13
+    counts = np.unique(alone._rows["train"], return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1 and not alone.hides_labels
+    assert torch.equal(alone.training_labels, alone._labels[alone._rows["train"]])
+
+
+def test_what_a_teacher_learns_from(tmp_path):
+    some = digits(tmp_path, labelled=0.1)
+    ours = teacher_data(some, {"samples": None, "corrupt_classes": ["3", 5]})
+    labels = ours.training_labels
+    assert not ours.hides_labels and not torch.isin(labels, torch.tensor([3, 5])).any()
+    assert len(set(ours._rows["train"])) == some.sizes["labelled"]
+    assert len(set(teacher_data(some, {"labelled": 1.0})._rows["train"])) == some.sizes["train"]
+    assert torch.bincount(told(ours, "test"))[[3, 5]].min() > 30  # it is still judged by the real ones
+    assert teacher_data(digits(tmp_path), {"labelled": None}).fingerprint == digits(tmp_path).fingerprint
+
+
+def test_mixed_samples_with_a_hidden_part_are_unknown_as_a_whole(tmp_path):
+    data = digits(tmp_path, augment={"mixup": 0.5}, labelled=0.5)
+    batch = next(iter(data.configure(128, 0).train_dataloader()))
+    hidden = (batch.labels == UNKNOWN) | (batch.partners.labels == UNKNOWN)
+    labels = data.on_after_batch_transfer(batch).labels
+    assert 0 < hidden.sum() < 128 and torch.equal(labels.isnan().any(1), hidden)
+    torch.testing.assert_close(labels[~hidden].sum(1), torch.ones(int((~hidden).sum())))
+
+
+# ------------------------------------------------------------------ training
+
+
+@pytest.fixture
+def fitted(network, tmp_path):
+    def fit(name, data, **changes):
+        strategy = parts(name) if isinstance(name, str) else name
+        module = Distillation(network(), network(1, 14), strategy, input_shape=(1, 8, 8), recipe={"epochs": 1})
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+        quiet |= {"enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
+        engine = L.Trainer(max_epochs=1, limit_val_batches=0, **quiet)
+        engine.fit(module, datamodule=data.configure(64, 0, module.strategy.views))
+        return module
+
+    return fit
+
+
+# Labels alone beside maps; labels of all samples beforehand; centres of classes; two views; mixed labels
+@pytest.mark.parametrize("name", ["hint", "crd", "nd", "mlkd", "wsld"])
+def test_a_student_without_labels_reads_none(fitted, tmp_path, name):
+    """Whatever the real labels are, the student's weights come out the same; with labels they do not."""
+    numbers = {"samples": 128, "labels": "teacher", "augment": {"strong": {"operations": 1, "magnitude": 5}}}
+    if name == "wsld":
+        numbers["augment"] = {"mixup": 0.5}
+    data = digits(tmp_path, **numbers)
+    other = data.with_wrong_labels([0, 1, 2, 3])
+    assert other.fingerprint != data.fingerprint
+    one, two = (fitted(name, source).student.state_dict() for source in (data, other))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    with_labels = fitted(name, data.labelled_only()).student.state_dict()
+    assert not all(torch.equal(one[key], with_labels[key]) for key in one)
+
+
+def test_a_step_takes_the_teachers_class_where_the_label_is_hidden(network, digits):
+    module = Distillation(network(), network(1, 14), parts("hint"), input_shape=(1, 8, 8))
+    module.answers = True
+    module.teacher.tap({"logits", "stages"})
+    images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(16) % 10
+    labels[::2] = UNKNOWN
+    module.eval()
+    loss = module.losses(Batch([images], labels, torch.arange(16)), ("ce",))["ce"]
+    with torch.no_grad():
+        target = torch.where(labels < 0, module.teacher.model(images).argmax(1), labels)
+        expected = F.cross_entropy(module.student(images), target)
+    torch.testing.assert_close(loss.detach(), expected)
+    assert (target[::2] != torch.arange(16)[::2] % 10).any()
+
+
+# ------------------------------------------------------------------ refusals and keys
+
+
+def test_what_cannot_be_answered_is_refused(tmp_path):
+    some, none = digits(tmp_path, labelled=0.5), digits(tmp_path, labels="teacher")
+
+    def run(data, strategy):
+        return Run({"strategy": strategy, "teacher": {}}, data, Recipe(), Strategy.of(strategy), None)
+
+    twice = {"twice": {"_target_": "distillab.strategies.ce.CrossEntropy"}}
+    run(some, ALONE), run(some, KD), run(none, KD)
+    complaint(lambda: run(none, ALONE), "no term of the strategy reads one", "strategy=kd")
+    complaint(lambda: run(some, twice), "no term of the strategy reads one", "strategy=kd")
+    from distillab.schemes.ema import EMA
+    from distillab.schemes.ensemble import Ensemble
+    from distillab.schemes.mutual import Mutual
+    from distillab.schemes.self_teaching import SelfTeaching
+
+    student = SimpleNamespace(spec=SimpleNamespace(name="s", classes=10))
+    for scheme in (EMA(), Mutual(), SelfTeaching(), Ensemble([{"name": "x"}], "confidence")):
+        complaint(lambda scheme=scheme: scheme.prepare(run(some, KD), student), "cannot answer", "scheme=offline")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [({"labels": "none"}, "data.labels must be one of all, teacher"), ({"labelled": 0}, "data.labelled is a share"),
+     ({"labelled": 1.5}, "data.labelled=0.1"), ({"labelled": True}, "data.labelled is a share")],
+)  # fmt: skip
+def test_wrong_numbers_are_refused(tmp_path, numbers, words):
+    complaint(lambda: digits(tmp_path, **numbers), words)
+
+
+def test_a_ready_made_teacher_is_not_corrupted(tmp_path):
+    data = digits(tmp_path)
+    complaint(
+        lambda: teacher_data(data, {"corrupt_classes": ["3"], "checkpoint": "a.pt"}), "teacher.corrupt_classes=null"
+    )
+    complaint(lambda: teacher_data(data, {"corrupt_classes": ["x"]}), 'no class "x"', "teacher.corrupt_classes=[0]")
+    complaint(lambda: teacher_data(data, {"labelled": 2}), "teacher.labelled is a share", "teacher.labelled=0.1")
+
+
+def test_store_keys_change_only_where_the_labels_do(tmp_path, network, monkeypatch):
+    keys = []
+
+    def train_once(model, config, teacher, strategy, lesson, data, *rest):
+        kept = {k: v for k, v in config.items() if k not in trained.NOT_THE_MODEL}
+        keys.append((kept, data.fingerprint, lesson.get("labels"), lesson.get("views")))
+
+    monkeypatch.setattr(trained, "_train_once", train_once)
+    from distillab.models.image_model import ImageModel
+
+    model = ImageModel(network(), (1, 8, 8))
+    for choice in ({}, {"labelled": 0.5}, {"labels": "teacher"}):
+        data = digits(tmp_path, **choice)
+        trained.train_taught(model, {"depth": 8, "labelled": 1.0}, model, KD, data, None, 0, "", None)
+    assert keys[0] == ({"depth": 8}, digits(tmp_path).fingerprint, None, None)
+    assert [key[2][:2] if key[2] else None for key in keys] == [None, ["all", 0.5], ["teacher", 1.0]]
+    assert keys[1][2][2] == digits(tmp_path).split_seed, "which labels are known"
+    for operations in (1, 2):
+        data = digits(tmp_path, augment={"crop": 1, "strong": {"operations": operations}})
+        data.prepare()
+        trained.train_taught(model, {"depth": 8}, model, parts("crld"), data, Recipe(), 0, "", None)
+    assert keys[3][1] == keys[4][1] and keys[3][3] != keys[4][3], "a strong view counts for who learns from one"

@@ -1,0 +1,144 @@
+"""Order, and the loader: each epoch's batches, on every rank, also after a resume."""
+
+import lightning
+import pytest
+import torch
+from helpers.data_checks import complaint, digits, indices
+
+from distillab.data.loader import Loader, Order, TensorViews
+
+
+def tensors(count=50, augmented=False):
+    return TensorViews(
+        torch.arange(count).byte().view(-1, 1, 1, 1), torch.arange(count), torch.arange(count), augmented
+    )
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    def epoch_of(seed, epoch):
+        order = Order(50, 8, seed)
+        order.set_epoch(epoch)
+        return torch.cat(list(order.batches())).tolist()
+
+    assert epoch_of(3, 2) == epoch_of(3, 2)
+    assert len({tuple(epoch_of(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    assert sorted(epoch_of(3, 2)) == list(range(50)) != epoch_of(3, 2)
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 17, 18, 19, 20, 33])
+def test_two_ranks_share_each_global_batch_of_one(size):
+    def run(world):
+        orders = [Order(size, 8, 1, rank=rank, world=world) for rank in range(world)]
+        return orders, [list(order.batches()) for order in orders]
+
+    (one,), (whole,) = run(1)
+    orders, shares = run(2)
+    assert sorted(torch.cat([index for share in shares for index in share]).tolist()) == list(range(size))
+    assert all(len(share) == len(order) for share, order in zip(shares, orders, strict=True))
+    for first, second in zip(*shares, strict=True):
+        assert abs(len(first) - len(second)) <= 1 and (size < 4 or len(first) >= 2)
+    joined = [torch.cat(pair) for pair in zip(*shares, strict=True)]
+    assert torch.equal(torch.cat(joined), torch.cat(whole))
+    assert len(one) == len(whole)
+
+
+def test_view_numbers_follow_the_epoch_and_cycle():
+    order = Order(4, 2, 0, cycle=2)
+    numbers = []
+    for epoch in range(4):
+        order.set_epoch(epoch)
+        numbers.append(order.number)
+        assert {number for batch in order for _, number in batch} == {order.number}
+    assert numbers == [0, 1, 0, 1]
+    order.cycle = None
+    assert order.number == 3
+    evaluation = Order(4, 2, None)
+    evaluation.set_epoch(3)
+    assert evaluation.number == 0
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 7])
+def test_resume_goes_on_with_the_next_batch(stop):
+    unbroken = Loader(tensors(), 7, seed=5)
+    unbroken.sampler.set_epoch(2)
+    expected = indices(unbroken)
+    assert len(expected) == len(unbroken) == 7  # 50 = 7 × 7 + 1, and 1 is too few for a batch
+
+    broken = Loader(tensors(), 7, seed=5)
+    broken.sampler.set_epoch(2)
+    iterator = iter(broken)
+    seen = indices(next(iterator) for _ in range(stop))
+    state = broken.state_dict()
+
+    resumed = Loader(tensors(), 7, seed=5)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    iter(resumed)  # Lightning makes an iterator that it never uses
+    iterator = iter(resumed)
+    resumed.sampler.set_epoch(2)
+    assert seen + indices(iterator) == expected and len(resumed) == 7
+    assert indices(resumed) == expected
+    resumed.sampler.set_epoch(3)
+    assert resumed.state_dict() == {"epoch": 3, "batches": 0}
+    assert len(indices(resumed)) == 7
+
+
+class Recorder(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(
+            (self.current_epoch, batch_idx, batch.number, batch.index.tolist(), batch.views[0].sum().item())
+        )
+        return self.weight * batch.views[0].mean()
+
+    def validation_step(self, batch, batch_idx):
+        assert batch.number == 0 and batch.views[0].dtype == torch.float32
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class SaveAt(lightning.Callback):
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(data, tmp_path, *callbacks, checkpoint=None):
+    module = Recorder()
+    lightning.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        callbacks=list(callbacks),
+        default_root_dir=tmp_path,
+    ).fit(module, datamodule=data, ckpt_path=checkpoint)
+    return module
+
+
+@pytest.mark.parametrize("validation", [0, 0.1])
+def test_a_fit_resumed_in_mid_epoch_sees_the_batches_left(tmp_path, validation):
+    data = digits(tmp_path, validation=validation).configure(400, seed=3, views=1)
+    length = len(data.train_dataloader())
+    saves = [SaveAt(step, tmp_path / f"{step}.ckpt") for step in (1, length + 1, 2 * length)]
+    unbroken = fit(data, tmp_path, *saves)
+    assert [epoch for epoch, *_ in unbroken.seen] == [epoch for epoch in range(3) for _ in range(length)]
+    for save in saves:
+        resumed = fit(data, tmp_path, checkpoint=save.path)
+        assert resumed.seen == unbroken.seen[save.step :]
+        assert torch.equal(resumed.weight, unbroken.weight)
+
+
+def test_a_batch_smaller_than_the_devices_is_refused():
+    complaint(lambda: Loader(tensors(), 2, seed=0, world=4), "recipe.batch_size=8")

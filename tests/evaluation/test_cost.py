@@ -1,0 +1,157 @@
+"""What a distillation cost and brought, against answers worked out by hand."""
+
+import math
+from fractions import Fraction
+
+import pytest
+
+from distillab.core.errors import UserError
+from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, with_cost
+from distillab.evaluation.cost_words import words
+
+TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
+BASELINE = {"top1": 0.90, "multiply_adds": 100, "seconds": 60.0}
+# 10 epochs; 1000 of the teacher's outputs took 20 s, 3000 came from the cache, the student's own part 160 s.
+STUDENT = {
+    "top1": 0.93, "multiply_adds": 100, "throughput": 1000.0, "epochs": 10, "seconds": 90.0, "device": "cpu",
+    "threads": 2, "time": {"teacher": 22.0, "data": 8.0, "student": 160.0, "validation": 7.0, "other": 3.0},
+    "teacher_seconds_computed": 20.0, "teacher_samples_computed": 1000, "teacher_samples_replayed": 3000,
+}  # fmt: skip
+LONGER = {"epochs": 30, "top1": 0.92, "teacher_multiply_adds": 600}
+WARM = STUDENT | {
+    "teacher_seconds_computed": 0.0,
+    "teacher_samples_computed": 0,
+    "teacher_samples_replayed": 4000,
+}
+
+
+def test_the_teacher_outputs_and_what_the_cache_saved():
+    found = cost(STUDENT, TEACHER, BASELINE)
+    assert found["time"] == STUDENT["time"]
+    # 20 ms each: 3000 that were not computed are 60 s.
+    assert found["teacher_outputs"] == {"seconds": 20, "samples": 1000, "replayed": 3000, "seconds_saved": 60,
+                                        "estimated": False}  # fmt: skip
+    assert found["teacher_training_seconds"] == 500
+    warm = cost(WARM, TEACHER)["teacher_outputs"]  # 4000 at the 100 a second of the teacher's throughput
+    assert (warm["seconds_saved"], warm["estimated"]) == (40, True)
+    unknown = cost(WARM, TEACHER | {"throughput": None})["teacher_outputs"]
+    assert (unknown["seconds_saved"], unknown["estimated"]) == (None, False)
+    assert cost(STUDENT, TEACHER | {"seconds": 0.0})["teacher_training_seconds"] == 0
+
+
+def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
+    found = equal_compute(STUDENT, TEACHER, BASELINE, LONGER)
+    # A live teacher would have taken 4000 × 20 ms = 80 s, half of the student's own 160 s.
+    assert (found["ratio"], found["measured"], found["epochs"]) == (0.5, True, 15)
+    assert found["training_epochs"] == 30  # 600 multiply-adds over 3 × 100: twice as much again
+    gains = [found[f"gain_{how}"] for how in ("equal_steps", "live", "warm_cache")]
+    assert gains == pytest.approx([0.03, 0.01, 0.03])
+    assert equal_compute(STUDENT, TEACHER, BASELINE, cached=False)["gain_warm_cache"] is None
+    stopped = equal_compute(STUDENT, TEACHER, BASELINE, LONGER | {"epochs": 21})
+    assert stopped["training_epochs"] == 21  # what was trained, not what was planned
+    twice = equal_compute(STUDENT | {"views": 2}, TEACHER, BASELINE)
+    assert (twice["epochs"], twice["gain_warm_cache"]) == (30, None)  # the student's own work is twice that of a step
+    warm = equal_compute(WARM, TEACHER, None)
+    assert (warm["ratio"], warm["measured"], warm["epochs"]) == (2, False, 30)
+    assert (warm["gain_equal_steps"], warm["gain_live"], warm["top1"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "teacher", "student", "expected"),
+    [(10, 300, 100, 20), (10, 0, 100, 10), (10, 301, 100, 21), (1, 1, 10**12, 2), (240, 1085, 14, 6440)],
+)
+def test_equal_compute_epochs(epochs, teacher, student, expected):
+    assert equal_compute_epochs(epochs, teacher, student) == expected
+    assert equal_compute_epochs(epochs, teacher, student, views=2) == equal_compute_epochs(2 * epochs, teacher, student)
+    assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
+
+
+def test_roi_by_hand():
+    # 3.60 an hour is .001 a second: a million predictions take 10,000 s (10.00) or 1,000 s (1.00).
+    found = roi(3.6, 50_000, 100.0, 1000.0, 2.5)
+    assert found["teacher_per_million"] == pytest.approx(10) and found["student_per_million"] == pytest.approx(1)
+    assert found["distillation"] == pytest.approx(9)
+    assert (found["requests"], found["days"]) == (1_000_000, 20)  # 9.00 earned at 9.00 a million
+    assert roi(3.6, None, 100.0, 1000.0, 2.5)["days"] is None
+    slow = roi(3.6, 50_000, 1000.0, 1000.0, 2.5)
+    assert (slow["requests"], slow["days"]) == (None, None)
+    assert roi(0, 50_000, 100.0, 1000.0, 2.5)["requests"] is None  # nothing is saved where nothing costs
+
+
+def test_the_run_pays_for_outputs_that_the_cache_replayed():
+    settings = {"price_per_hour": 3600.0, "requests_per_day": None}
+    # 200 s of the fit (of all its calls), and 60 s that the cache saved; at the price of 1 a second.
+    assert cost(STUDENT, TEACHER, BASELINE, None, settings)["roi"]["distillation"] == pytest.approx(260)
+    # Nothing computed: 4000 outputs at the teacher's measured 100 a second.
+    assert cost(WARM, TEACHER, BASELINE, None, settings)["roi"]["distillation"] == pytest.approx(240)
+    assert cost(STUDENT, TEACHER, BASELINE)["roi"] is None
+    assert cost(STUDENT, {**TEACHER, "throughput": None}, None, None, settings)["roi"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"price_per_hour": -1}, "roi.price_per_hour must be a number from 0 on"),
+        ({"price_per_hour": 1, "requests_per_day": -5}, "roi.requests_per_day must be"),
+        ({"price_per_hour": "cheap"}, "got cheap"),
+        ({"price_per_hour": float("nan")}, "got nan"),
+        ({"price_per_hour": True}, "got True"),
+        ({"requests_per_day": 5}, "set roi.price_per_hour="),
+    ],
+)
+def test_a_wrong_price_is_refused_in_one_line(settings, named):
+    with pytest.raises(UserError, match=named) as error:
+        check_roi(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_words():
+    found = cost(STUDENT, TEACHER, BASELINE, LONGER, {"price_per_hour": 3.6, "requests_per_day": 1000})
+    assert words(found) == [
+        "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
+        "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
+        "Training the teacher took 500.0 s, once for all runs that share it.",
+        "At equal steps distillation brought +3.00 points, and with a warm cache equal steps are equal compute. With a "
+        "live teacher, equal compute is 30 epochs of the student alone by multiply-adds (15.0 by the seconds measured); "
+        "against these it brought +1.00 points.",
+        "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
+        "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
+    ]
+    never = cost(STUDENT, TEACHER | {"throughput": 10_000.0}, None, None, {"price_per_hour": 3.6})
+    assert words(never)[-1].endswith("never pays for itself: the student is not cheaper.")
+    none_come = cost(STUDENT, TEACHER, None, None, {"price_per_hour": 3.6, "requests_per_day": 0})
+    assert words(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
+    untried = words(cost(WARM, TEACHER, BASELINE))
+    saved = "which saved about 40.0 s, by the teacher's throughput."
+    assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"
+    assert untried[3].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
+
+
+def test_what_a_scheme_leaves_uncharged_is_said():
+    chain = [
+        {"name": "large", "parent": None, "seconds": 500.0},
+        {"name": "middle", "parent": "large", "seconds": 70.0},
+    ]
+    lineage = [*chain, {"name": "small", "parent": "middle", "seconds": 30.0}]
+    run = {"student": STUDENT, "teacher": TEACHER, "baseline": BASELINE, "scheme": "assistant", "lineage": lineage}
+    assistant = with_cost(run, None)["cost"]
+    between = "Training the networks in between took 70.0 s, which no comparison charges."
+    assert assistant["between_seconds"] == 70 and between in words(assistant)
+    priced = with_cost(run, {"price_per_hour": 3.6})["cost"]["roi"]["training_hours"]
+    offline = with_cost(run | {"lineage": lineage[-1:]}, {"price_per_hour": 3.6})["cost"]["roi"]["training_hours"]
+    assert priced - offline == pytest.approx(70 / 3600), "who distils through an assistant pays for it"
+    peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
+    mutual = with_cost(run | {"teacher": None, "scheme": "mutual", "lineage": peers}, None)["cost"]
+    told = "The gain at equal compute was not measured for scheme=mutual: it has no fixed teacher to charge."
+    assert mutual["between_seconds"] == 0 and words(mutual)[-1] == told
+    offline = with_cost(run | {"scheme": "offline", "lineage": chain[:1] + lineage[-1:]}, None)["cost"]
+    assert offline["between_seconds"] == 0 and not any("not measured" in sentence for sentence in words(offline))
+
+
+def test_older_results_and_runs_without_a_teacher_have_their_words_too():
+    old = {"top1": 0.9, "epochs": 3, "seconds": 12.0}
+    assert words(cost(old)) == []
+    found = cost(old, {"top1": 0.95}, {"top1": 0.89}, None, {"price_per_hour": 1})
+    assert found["equal_compute"]["training_epochs"] is None and found["roi"] is None
+    (sentence,) = words(found)
+    assert sentence.startswith("At equal steps distillation brought +1.00 points")

@@ -1,0 +1,226 @@
+"""Where the teacher's weakness is passed on: known answers, and studies in which the truth is known."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from distillab.evaluation.limits import limits, paired_interval
+
+NAMES = ["aeroplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def logits_of(answers, classes=10, margin=2.0):
+    """Logits whose largest is the answer; `margin` is one number or one per sample."""
+    return torch.nn.functional.one_hot(answers, classes) * torch.as_tensor(margin).reshape(-1, 1)
+
+
+def answers_of(labels, accuracy, generator):
+    """Right with the probability `accuracy[label]`, else one of the other classes."""
+    other = (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10
+    return torch.where(torch.rand(labels.shape, generator=generator) < torch.tensor(accuracy)[labels], labels, other)
+
+
+def study(bad=(), samples=400, seed=0, follows=0.8):
+    """A teacher that is bad at some classes, a student alone, and one that answers as the teacher does mostly."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(10).repeat_interleave(samples)
+    teacher = answers_of(labels, [0.4 if name in bad else 0.9 for name in NAMES], generator)
+    alone = answers_of(labels, [0.75] * 10, generator)
+    distilled = torch.where(torch.rand(labels.shape, generator=generator) < follows, teacher, alone)
+    return limits(labels, logits_of(teacher), logits_of(alone), logits_of(distilled), NAMES)
+
+
+def named(sentence):
+    return {name for name in NAMES if name in sentence}
+
+
+def counts(both, only_one, only_other, neither):
+    one = torch.tensor([1] * (both + only_one) + [0] * (only_other + neither)).bool()
+    other = torch.tensor([1] * both + [0] * only_one + [1] * only_other + [0] * neither).bool()
+    return one, other
+
+
+@pytest.mark.parametrize(
+    ("table", "interval"),
+    [((36, 12, 2, 0), (0.0569, 0.3404)), ((14, 5, 0, 22), (0.0115, 0.2265)), ((80, 2, 10, 8), (-0.1554, -0.0102))],
+)
+def test_interval_of_published_examples(table, interval):
+    """Newcombe's method 10: the first is his own, the second Altman's, where the answers agree and neither is clamped."""
+    assert paired_interval(*counts(*table)) == pytest.approx(interval, abs=6e-5)
+    one, other = counts(*table)
+    assert paired_interval(other, one) == pytest.approx((-interval[1], -interval[0]), abs=6e-5)
+
+
+def test_interval_where_nothing_differs_is_that_of_wilson():
+    from scipy.stats import binomtest
+
+    right = torch.ones(50, dtype=torch.bool)
+    least = binomtest(50, 50).proportion_ci(0.95, method="wilson").low
+    assert paired_interval(right, right) == pytest.approx((least - 1, 1 - least))
+    assert paired_interval(~right, right, 1e-9)[0] == -1.0
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    """Correlated answers, accuracies .75 and .70: in 2,000 draws of 100 samples the truth .05 lies inside in 95 %."""
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.multinomial(torch.tensor([0.62, 0.13, 0.08, 0.17]), 2000 * 100, True, generator=generator)
+    inside, wide = 0, 0
+    for draw in cells.view(2000, 100):
+        one, other = draw < 2, (draw == 0) | (draw == 2)
+        low, high = paired_interval(one, other)
+        inside += low <= 0.05 <= high
+        low, high = paired_interval(one, other, 0.005)
+        wide += low <= 0.05 <= high
+    assert 0.935 < inside / 2000 < 0.97
+    assert wide / 2000 > 0.99
+
+
+def test_lines_by_hand():
+    labels = torch.tensor([0, 0, 0, 0, 2, 2])
+    teacher = torch.tensor([0, 0, 0, 1, 2, 0])
+    alone = torch.tensor([0, 0, 1, 1, 2, 2])
+    distilled = torch.tensor([0, 0, 0, 2, 2, 1])
+    found = limits(labels, *(logits_of(answers, 3) for answers in (teacher, alone, distilled)), ["a", "b", "c"])
+    first, last = found["classes"]  # class b has no sample
+    assert (first["name"], first["samples"], last["name"], last["samples"]) == ("a", 4, "c", 2)
+    assert (first["teacher"], first["alone"], first["distilled"], first["change"]) == (0.75, 0.5, 0.75, 0.25)
+    assert (last["teacher"], last["alone"], last["distilled"], last["change"]) == (0.5, 1.0, 0.5, -0.5)
+    assert (first["low"], first["high"]) == paired_interval(*counts(2, 1, 0, 1))
+    assert found["hurt"] == []  # two samples show nothing
+
+
+def test_bins_hold_equal_counts_and_their_names_are_true():
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.zeros(1000, dtype=torch.long)
+    height = torch.rand(1000, generator=generator) * 6
+    found = limits(labels, logits_of(labels, margin=height), logits_of(labels), logits_of(labels), NAMES)
+    assert [line["samples"] for line in found["bins"]] == pytest.approx([200] * 5, abs=10)  # edges are rounded
+    edges = [tuple(map(float, line["name"].removeprefix("margin ").split("–"))) for line in found["bins"]]
+    assert edges[0][0] == 0 and edges[-1][1] == 1 and all(one[1] == other[0] for one, other in pairwise(edges))
+    margin = (height.exp() - 1) / (height.exp() + 9)
+    for (low, high), line in zip(edges, found["bins"], strict=True):
+        assert line["samples"] == int(((margin >= low) & (margin < high)).sum())
+
+
+def test_bins_of_a_sure_teacher_keep_distinct_names_and_equal_margins_stay_together():
+    labels = torch.zeros(500, dtype=torch.long)
+    sure = limits(
+        labels, logits_of(labels, margin=torch.linspace(6, 9, 500)), logits_of(labels), logits_of(labels), NAMES
+    )
+    assert len({line["name"] for line in sure["bins"]}) == 5
+    equal = limits(labels, logits_of(labels, margin=100.0), logits_of(labels), logits_of(labels), NAMES)
+    assert [(line["name"], line["samples"]) for line in equal["bins"]] == [("margin 0.00–1.00", 500)]
+
+
+def test_hard_samples_come_first():
+    labels = torch.zeros(100, dtype=torch.long)
+    height = torch.linspace(0.5, 8, 100)
+    alone = (torch.arange(100) < 20).long()  # wrong where the teacher is least sure
+    found = limits(labels, logits_of(labels, margin=height), logits_of(alone), logits_of(labels), NAMES)
+    changes = [line["change"] for line in found["bins"]]
+    assert changes[0] > 0.9 and max(changes[2:]) == 0
+    assert sum(line["samples"] for line in found["bins"]) == 100
+
+
+@pytest.mark.parametrize("bad", [("cat", "dog"), ("bird", "truck")])
+def test_a_teacher_bad_at_two_classes_is_found_and_so_is_the_harm(bad):
+    found = study(bad)
+    first, second = found["sentences"]
+    assert named(first) == named(second) == set(bad) == set(found["hurt"])
+    lines = {line["name"]: line for line in found["classes"]}
+    for name in bad:
+        line = lines[name]
+        shares = [f"{100 * line[role]:.1f} %" for role in ("teacher", "alone", "distilled")]
+        assert f"{name} ({shares[0]} against {shares[1]}; distilled {shares[2]}, " in first
+        low, high = (f"−{abs(100 * line[end]):.1f}" for end in ("low", "high"))
+        assert f"{name} (−{abs(100 * line['change']):.1f} points, 95 % interval {low} to {high})" in second
+        assert line["high"] < 0
+    assert found["hurt"] == sorted(bad, key=lambda name: lines[name]["change"])
+
+
+def test_a_good_teacher_leaves_no_class_hurt():
+    found = study()
+    weakest = min(found["classes"], key=lambda line: line["teacher"])["name"]
+    assert found["hurt"] == [] and named(found["sentences"][0]) == {weakest}
+    assert found["sentences"][0].startswith(
+        f"The teacher was shown to be worse than the student alone at no class; it is weakest at {weakest} ("
+    )
+    assert found["sentences"][1].startswith(
+        "In this run no class was shown to be hurt by distillation: the least change, at "
+    )
+
+
+def test_a_student_that_does_not_follow_is_not_hurt():
+    found = study(("cat", "dog"), follows=0.0)
+    assert named(found["sentences"][0]) == {"cat", "dog"}
+    assert found["hurt"] == [] and "no class was shown to be hurt" in found["sentences"][1]
+
+
+def test_no_class_is_blamed_for_noise():
+    """Two students of equal accuracy, 200 studies: with the correction few name any class; without it many would."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(10).repeat_interleave(60)
+    blamed, uncorrected, said = 0, 0, 0
+    for _ in range(200):
+        teacher, alone, distilled = (logits_of(answers_of(labels, [0.7] * 10, generator)) for _ in range(3))
+        found = limits(labels, teacher, alone, distilled, NAMES)
+        blamed += bool(found["hurt"])
+        uncorrected += any(line["high"] < 0 for line in found["classes"])
+        said += "which is none after correction over 10 classes" in found["sentences"][1]
+    assert blamed <= 12 < 30 < uncorrected and said > 20
+
+
+def test_many_hurt_classes_are_counted_not_listed():
+    found = study(NAMES[:8])
+    assert len(found["hurt"]) == 8
+    for sentence in found["sentences"]:
+        assert len(named(sentence)) == 5 and sentence.endswith(" and 3 more classes.")
+
+
+def test_a_loss_that_is_not_shown_is_named_with_its_interval():
+    labels = torch.arange(10).repeat(4)
+    distilled = torch.where((labels == 3) & (torch.arange(40) < 10), 0, labels)
+    found = limits(labels, logits_of(labels), logits_of(labels), logits_of(distilled), NAMES)
+    assert found["hurt"] == []
+    assert "the largest loss, at cat, is −25.0 points, 95 % interval −" in found["sentences"][1]
+
+
+def test_classes_of_one_name_stay_two():
+    labels = torch.arange(10)
+    found = limits(labels, *[logits_of(labels)] * 3, ["crane"] * 10)
+    assert [(line["name"], line["samples"]) for line in found["classes"]] == [("crane", 1)] * 10
+
+
+def test_limits_are_plain_numbers():
+    import json
+
+    found = study(("cat",), samples=50)
+    assert json.loads(json.dumps(found)) == found
+    assert not any(
+        math.isnan(value) for line in found["classes"] for value in line.values() if isinstance(value, float)
+    )
+
+
+@pytest.mark.slow
+def test_a_teacher_made_bad_at_two_classes_from_the_command_to_the_sentences(tmp_path):
+    words = ["strategy=kd", "student=resnet8", "teacher=resnet14", "teacher.corrupt_classes=[3,5]"]
+    command = [
+        sys.executable,
+        str(Path(__file__).parents[2] / "train.py"),
+        *words,
+        "equal_compute=false",
+        "logger=none",
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(next(tmp_path.glob("runs/digits/*/result.json")).read_text())
+    for sentence in result["limits"]["sentences"]:
+        assert re.findall(r"(\d) \(", sentence) == ["3", "5"], sentence
+        assert sentence in run.stdout.replace("\n", " ")

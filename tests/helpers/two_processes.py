@@ -1,0 +1,192 @@
+"""What each of two processes computes of its part of a batch, and one process of the whole."""
+
+import copy
+import os
+import traceback
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+
+import torch
+from lightning.pytorch.callbacks import LambdaCallback
+from test_module import STRATEGIES, strategy, trainer
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from distillab import Distillation
+from distillab.core.gather import gather
+from distillab.data.images.sources import Digits
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.cached import attach
+from distillab.teachers.frozen import FrozenTeacher
+from distillab.teachers.sharded import ShardedTeacher
+from distillab.training.term_inputs import call, reached
+from helpers.two_networks import BATCH, EQUAL, UNEQUAL, distillation, in_double, models, part, rows, samples, show_data
+
+SHARDED = ("hint", "simkd", "ofd")  # they read maps, the head, which is shipped too, and BatchNorm's parameters
+PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
+COMPARING = {  # strategy → its terms that compare samples
+    name: [key for key, term in Strategy.of(strategy(name)).terms.items() if term.global_batch] for name in STRATEGIES
+}
+COMPARING = {name: terms for name, terms in COMPARING.items() if terms}
+
+
+class Losses(nn.Module):
+    """What DDP can wrap: the losses of some terms."""
+
+    def __init__(self, module, names):
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, batch):
+        return self.module.losses(batch, self.names)
+
+
+def end_to_end(name, split, rank=None, among=None):
+    """Losses, parameters' gradients and buffers of each phase, through student, terms and DDP.
+
+    `among` are the terms that act; all of the phase, unless said.
+    """
+    with distillation(name) as module:
+        show_data(module, rank)
+        phases = module.strategy.plan(1000)
+        acting = [tuple(n for n in phase.terms if n in (among or phase.terms)) for phase in phases]
+        phases = [replace(phase, terms=names) for phase, names in zip(phases, acting, strict=True) if names]
+        trained = [reached(module, phase, module._trainable) for phase in phases]
+        in_double(module)
+        return [step(module, phase, ps, split, rank) for phase, ps in zip(phases, trained, strict=True)]
+
+
+def step(module, phase, trained, split, rank):
+    for parameter in module._trainable:
+        parameter.requires_grad_(parameter in trained)
+        parameter.grad = None
+    torch.manual_seed(5 + (rank or 0))  # what is drawn is the first process's
+    whole = Losses(module, phase.terms)
+    if rank is not None:  # in small buckets: reductions of gradients fall between those of the gathers
+        whole = DistributedDataParallel(whole, bucket_cap_mb=0.01)
+    losses = whole(part(rows(samples(), 3, 3 + BATCH, torch.float64), split, rank))
+    sum(losses.values()).backward()
+    return {
+        "losses": {key: value.detach() for key, value in losses.items()},
+        "gradients": {key: p.grad.clone() for key, p in module.named_parameters() if p in trained},
+        "buffers": {key: x.clone() for key, x in module.strategy.named_buffers()},
+    }
+
+
+def input_gradients(name, rank=None):
+    """For each term that compares samples: its loss, and the gradients with respect to what it reads of the student."""
+    with distillation(name) as module, torch.no_grad():
+        show_data(module, rank)
+        in_double(module)
+        batch = part(rows(samples(), 3, 3 + BATCH, torch.float64), UNEQUAL, rank)
+        student, teacher = [module.taps(images) for images in batch.views], module.teacher.outputs(batch.views)
+        found = {}
+        for key in COMPARING[name]:
+            term = module.strategy.terms[key]
+            inputs = []
+            views = [SimpleNamespace(**{k: leaf(v, inputs) for k, v in vars(view).items()}) for view in student]
+            torch.manual_seed(5)
+            with torch.enable_grad():
+                loss = call(term, views, teacher, SimpleNamespace(labels=batch.labels, index=batch.index))
+            gradients = torch.autograd.grad(loss, inputs, allow_unused=True)
+            found[key] = (loss.detach(), [gradient for gradient in gradients if gradient is not None])
+        return found
+
+
+def leaf(value, inputs):
+    """A copy that takes a gradient, noted among the inputs."""
+    if isinstance(value, list):
+        return [leaf(v, inputs) for v in value]
+    if not isinstance(value, torch.Tensor):
+        return value
+    inputs.append(value.clone().requires_grad_())
+    return inputs[-1]
+
+
+def fitted(optimizer, rank=None):
+    """The student after a fit of two epochs of two steps, two batches to a step."""
+    with distillation("sp", recipe=PLAIN_SGD | {"optimizer": optimizer}) as module:
+        batches = [rows(samples(), first, first + BATCH) for first in (0, 1, 3, 6)]
+        loader = DataLoader([part(batch, EQUAL, rank) for batch in batches], batch_size=None)
+        many = {"devices": 2, "strategy": "ddp"} if rank is not None else {}
+        trainer(2, accumulate_grad_batches=2, **many).fit(module, loader)
+        return {key: value.clone() for key, value in module.student.state_dict().items()}
+
+
+def replayed(rank, folder):
+    """Student and counts of two fits of two epochs with one cache: the first fills it, the second reads it."""
+    data = Digits("digits", folder / f"data{rank}", samples=64)
+    cache = {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1}
+    config = {"cache": cache, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": False}}
+    found = []
+    for _ in range(2):
+        with distillation("kd", recipe=PLAIN_SGD | {"epochs": 2}) as module:
+            ready = data.configure(16, 0)
+            attach(module, ready, config, folder / "cache")
+            trainer(2, devices=2, strategy="ddp").fit(module, datamodule=ready)
+            module.cache.publish()
+            distributed.barrier()
+            weights = {key: value.clone() for key, value in module.student.state_dict().items()}
+            found.append({"student": weights, "read": module.cache.read, "computed": module.cache.computed})
+    return found
+
+
+def taught(name, teacher_of, rank):
+    """A fit of two steps beside such a teacher: what was seen on the way, and what is there afterwards."""
+    student, network = copy.deepcopy(models())
+    before, found = {key: value.clone() for key, value in network.float().state_dict().items()}, {}
+    module = Distillation(student.float(), teacher_of(network), strategy(name), recipe=PLAIN_SGD, channels_last=True)
+
+    def look(_, __):
+        parameters = list(module.teacher.model.parameters())
+        found["share"] = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in parameters)
+        found["losses"], found["deployed"] = module.mean_losses(), module.deployed()(samples().views[0][:2])
+        found["checkpoint"] = list(engine._checkpoint_connector.dump_checkpoint()["state_dict"])
+
+    loader = DataLoader([part(rows(samples(), i, i + BATCH), EQUAL, rank) for i in (0, 3)], batch_size=None)
+    engine = trainer(1, devices=2, strategy="ddp", callbacks=[LambdaCallback(on_train_epoch_end=look)])
+    engine.fit(module, loader)
+    after = module.teacher.model.state_dict()
+    found["whole"] = module.teacher.model is network and all(torch.equal(after[key], before[key]) for key in before)
+    if rank == 0:  # one process may ask alone
+        found["alone"] = module.teacher.outputs(samples().views[:1])[0]
+    return found | {"student": student.state_dict()}
+
+
+def gathers(rank):
+    """Rows of unequal counts, none among them, and of every type that a batch has."""
+    return {
+        "rows": gather(torch.full((2 * rank, 3), float(rank))),
+        "labels": gather(torch.arange(rank + 1)),
+        "flags": gather(torch.tensor([True] * (2 - rank))),
+    }
+
+
+def attempt(function, *arguments):
+    try:
+        return function(*arguments)
+    except Exception:  # one check's; both processes go on to the next
+        return traceback.format_exc()
+
+
+def work(rank, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}  # Lightning wants to see them; nobody listens
+    meeting = {"init_method": f"file://{folder}/meeting", "timeout": timedelta(seconds=20)}
+    distributed.init_process_group("gloo", rank=rank, world_size=2, **meeting)
+    found = {"gather": attempt(gathers, rank)}
+    for name in STRATEGIES:
+        found[name] = {"equal": attempt(end_to_end, name, EQUAL, rank)}
+    for name, terms in COMPARING.items():
+        found[name]["unequal"] = attempt(end_to_end, name, UNEQUAL, rank, terms)
+        found[name]["inputs"] = attempt(input_gradients, name, rank)
+    for optimizer in ("sgd", "dot"):
+        found[optimizer] = attempt(fitted, optimizer, rank)
+    found["replayed"] = attempt(replayed, rank, folder)
+    for name in SHARDED:
+        found[f"sharded {name}"] = [attempt(taught, name, how, rank) for how in (ShardedTeacher, FrozenTeacher)]
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()

@@ -1,0 +1,86 @@
+"""Loading weights: every form that is allowed, every refusal."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from distillab.core.errors import UserError
+from distillab.models.checkpoint import load_weights, read_weights
+from distillab.training.fit import WholeCheckpoints
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "student.net."])
+@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+def test_allowed_forms_load(prefix, container, network, tmp_path):
+    source, target = network(seed=1), network(seed=2)
+    state = {prefix + k: v for k, v in source.state_dict().items()}
+    if prefix == "student.net.":  # another module of a Lightning checkpoint
+        state["strategy.terms.hint.weight"] = torch.zeros(1)
+    torch.save({container: state} if container else state, tmp_path / "a.pt")
+    load_weights(target, read_weights(tmp_path / "a.pt")[0], "resnet8", "a.pt", "teacher.checkpoint")
+    for key, value in source.state_dict().items():
+        assert torch.equal(target.state_dict()[key], value)
+
+
+def test_safetensors_load(network, tmp_path):
+    source, target = network(seed=1), network(seed=2)
+    save_file(source.state_dict(), tmp_path / "a.safetensors")
+    load_weights(target, read_weights(tmp_path / "a.safetensors")[0], "resnet8", "a", "teacher.checkpoint")
+    assert torch.equal(target.fc.weight, source.fc.weight)
+
+
+def test_code_is_refused_and_not_run(network, tmp_path, capsys):
+    torch.save(network(), tmp_path / "whole.pt")
+    (tmp_path / "code.pt").write_bytes(pickle.dumps({"a": Payload()}))
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "x": Payload()}, tmp_path / "mixed.pt")
+    for name in ("whole.pt", "code.pt", "mixed.pt"):
+        with pytest.raises(UserError, match=r"torch.load\(.*weights_only=False\); torch.save\(model.state_dict\(\)"):
+            read_weights(tmp_path / name)
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_broken_files_are_one_line(network, tmp_path):
+    torch.save(network().state_dict(), tmp_path / "whole.pt")
+    content = (tmp_path / "whole.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.pt").write_text("hello, I am text")
+    save_file(network().state_dict(), tmp_path / "a.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:1000])
+    for name, said in {
+        "absent.pt": "there is no file",
+        "cut.pt": "truncated or damaged",
+        "text.pt": "is no checkpoint",
+        "cut.safetensors": "truncated or damaged",
+    }.items():
+        with pytest.raises(UserError, match=said) as caught:
+            read_weights(tmp_path / name)
+        assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+def test_another_architecture_and_class_count_are_told(network):
+    with pytest.raises(UserError, match=r"does not fit resnet8: .* unexpected .*teacher=… chooses the architecture"):
+        load_weights(network(), network(depth=14).state_dict(), "resnet8", "a.pt", "teacher.checkpoint")
+    with pytest.raises(UserError, match=r"fc.weight is \(7, 64\), expected \(10, 64\).*teacher.classes=\[…\]"):
+        load_weights(network(), network(classes=7).state_dict(), "resnet8", "a.pt", "teacher.checkpoint")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    writer, file = WholeCheckpoints(), tmp_path / "last.ckpt"
+    writer.save_checkpoint({"epoch": 1}, file)
+
+    def half(path, content):
+        with path.open("wb") as opened:
+            opened.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", half)
+    with pytest.raises(OSError, match="No space"):
+        writer.save_checkpoint({"epoch": 2}, file)
+    assert torch.load(file, weights_only=True) == {"epoch": 1} and list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,169 @@
+"""The leaderboard over all results in a folder."""
+
+import json
+import threading
+import time
+
+import pytest
+from helpers.made_results import made, put, rows_of
+
+from distillab.core import result_reader as reading
+from distillab.reporting import leaderboard, table
+
+
+def test_leaderboard_orders_each_ranking_with_ties(tmp_path):
+    large = ("resnet20", 272_474)
+    put(
+        tmp_path,
+        made("kd", 0.95, config_hash="b" * 10),
+        made("kd", 0.95, student=large, config_hash="a" * 10),
+        made("hint", 0.96, overrides=["strategy=hint", "seed=3"], seeds={"seed": 3}),
+        made("none", 0.93, None, None),
+        made("kd", 0.99, protocol="paper"),
+        made("kd", 0.70, data={"name": "cifar10"}),
+    )
+    paper = next(tmp_path.glob("*/0000000004/result.json"))
+    content = json.loads(paper.read_text())
+    content["student"] |= {"top1_best": 0.99, "top1_last": 0.98}
+    paper.write_text(json.dumps(content))
+    paths = leaderboard.update(tmp_path)
+    assert [path.name for path in paths] == ["leaderboard.csv", "leaderboard.md"]
+    rows = rows_of(tmp_path)
+    found = [(row["data"], row["protocol"], row["rank"], row["strategy"], row["student"]) for row in rows]
+    assert found == [
+        ("cifar10", "standard", "1", "kd", "resnet8"),
+        ("digits", "paper", "1", "kd", "resnet8"),
+        ("digits", "standard", "1", "hint", "resnet8"),
+        ("digits", "standard", "2", "kd", "resnet8"),
+        ("digits", "standard", "2", "kd", "resnet20"),
+        ("digits", "standard", "4", "none", "resnet8"),
+    ]
+    assert (rows[2]["seed"], rows[2]["changed"]) == ("3", "strategy=hint seed=3")
+    assert float(rows[2]["gain"]) == pytest.approx(0.03) and rows[5]["gain"] == ""
+    assert (rows[1]["top1_best"], rows[1]["top1_last"], rows[2]["top1_best"]) == ("0.99", "0.98", "")
+    lines = paths[1].read_text().splitlines()
+    assert sum("best epoch on test %" in line for line in lines) == 1, "for the paper's protocol alone"
+    assert [line for line in lines if line.startswith("## ")] == [
+        "## cifar10, protocol standard", "## digits, protocol paper", "## digits, protocol standard",
+    ]  # fmt: skip
+    ranking = lines[lines.index("## digits, protocol standard") + 2 :][:6]
+    assert len({len(line) for line in ranking}) == 1, "columns stand under each other"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in ranking]
+    alone = dict(zip(cells[0], cells[5], strict=True))
+    assert (alone["top-1 %"], alone["gain"], alone["parameters"]) == ("93.00", "–", "78.0 k")
+    assert table.percent(-0.5, 0) == "−50"
+    best = dict(zip(cells[0], cells[2], strict=True))
+    assert (best["gain"], best["gap closed %"], best["teacher top-1 %"]) == ("+3.00", "75", "97.00")
+
+
+def test_broken_results_are_named_and_left_out(tmp_path, caplog):
+    put(tmp_path, made())
+    whole = json.dumps(made())
+    broken = {
+        "half": whole[: len(whole) // 2],
+        "foreign": json.dumps(made(schema=99)),
+        "edited": json.dumps(made(student=("resnet8", 78_042), top1=95.0)),
+        "text": json.dumps(made(strategy=3)),
+        "missing": json.dumps({key: value for key, value in made().items() if key != "data"}),
+        "nan": whole.replace("0.95", "NaN"),
+        "list": "[]",
+        "overrides": json.dumps(made(overrides=[1])),
+        "seed": json.dumps(made(seeds={"seed": "1"})),
+        "best": json.dumps(made() | {"student": made()["student"] | {"top1_best": "0.9"}}),
+        "binary": "\udcff",
+    }
+    for name, text in broken.items():
+        path = tmp_path / "x" / name / "result.json"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(text.encode(errors="surrogateescape"))
+    results, left_out = reading.load_all(tmp_path)
+    assert len(results) == 1 and len(left_out) == len(broken)
+    leaderboard.update(tmp_path)
+    shown = (tmp_path / "leaderboard.md").read_text()
+    for name in broken:
+        (line,) = [line for line in left_out if f"/{name}/" in line]
+        assert "\n" not in line and line in caplog.messages and line in shown
+    assert any("schema is 99" in line for line in left_out) and any("95.0" in line for line in left_out)
+    assert len(rows_of(tmp_path)) == 1
+
+
+def test_trials_of_a_tuning_are_counted_but_not_ranked(tmp_path):
+    from distillab.core.errors import UserError
+    from distillab.reporting.report import write_report
+    from distillab.reporting.show import refresh
+
+    trials = [made("kd", 0.99, config_hash=f"{n}" * 10, overrides=["sweep=tune", "strategy=kd"]) for n in range(2)]
+    put(tmp_path, *trials)
+    refresh(tmp_path)  # the first runs of a folder may be trials: there is nothing to draw then
+    assert not (tmp_path / "accuracy_vs_parameters.png").exists()
+    line = "2 trials of a tuning are not ranked here: sweeps/*/tune.md compares them"
+    with pytest.raises(UserError, match="2 trials of a tuning"):
+        write_report(tmp_path, tmp_path / "report.html")
+    put(tmp_path, *trials, made("kd", 0.95, overrides=["sweep=seeds", "strategy=kd"]))
+    refresh(tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    assert [row["top1"] for row in rows_of(tmp_path)] == ["0.95"]
+    for page in ("leaderboard.md", "report.md"):
+        shown = (tmp_path / page).read_text()
+        assert line in shown and "99.00" not in shown, page
+
+
+def test_a_distilled_result_may_lack_the_baseline(tmp_path):
+    from distillab.reporting.show import refresh
+
+    put(tmp_path, {key: value for key, value in made().items() if key != "baseline"}, made("hint"))
+    refresh(tmp_path)
+    assert len(rows_of(tmp_path)) == 2 and (tmp_path / "accuracy_vs_parameters.png").exists()
+
+
+def test_concurrent_updates_leave_whole_files_with_every_result(tmp_path):
+    errors = []
+
+    def work(number):
+        try:
+            for turn in range(5):
+                put(tmp_path, made(name=f"run{number}-{turn}"))
+                leaderboard.update(tmp_path)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert {row["name"] for row in rows_of(tmp_path)} == {f"run{n}-{t}" for n in range(4) for t in range(5)}
+    assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_slow_update_does_not_bring_back_an_older_leaderboard(tmp_path, monkeypatch):
+    put(tmp_path, made(name="first"))
+    load_all, has_read = leaderboard.load_all, threading.Event()
+
+    def slow_at_first(runs):
+        found = load_all(runs)
+        if not has_read.is_set():
+            has_read.set()
+            time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(leaderboard, "load_all", slow_at_first)
+    slow = threading.Thread(target=leaderboard.update, args=(tmp_path,))
+    slow.start()
+    has_read.wait()
+    put(tmp_path, made(name="second"))
+    leaderboard.update(tmp_path)
+    slow.join()
+    assert {row["name"] for row in rows_of(tmp_path)} == {"first", "second"}
+
+
+def test_leaderboard_of_nothing(tmp_path):
+    leaderboard.update(tmp_path / "runs")
+    assert "No results yet" in (tmp_path / "runs" / "leaderboard.md").read_text()
+
+
+def test_a_scheme_stands_beside_its_strategy(tmp_path):
+    put(tmp_path, made("kd"), made("kd", scheme="ema"), made("kd", scheme="offline"))
+    leaderboard.update(tmp_path)
+    assert sorted(row["strategy"] for row in rows_of(tmp_path)) == ["kd", "kd", "kd (ema)"]

@@ -1,0 +1,134 @@
+"""What the report's parts say of the runs: names, pairs, points, where each number comes from."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from helpers.made_results import made
+from helpers.made_study import full
+from scipy import stats
+
+from distillab.core.result import command
+from distillab.reporting import charts
+from distillab.reporting.chart_points import front, points
+from distillab.reporting.groups import headline, ranked
+from distillab.reporting.provenance import provenance
+from distillab.reporting.sections import pairs, sections
+
+
+def test_provenance_tells_what_all_runs_share_beside_what_they_do_not():
+    (view,) = provenance(ranked([full("kd", 0.95, seed) for seed in (0, 1)]))["views"]
+    _, differing, common = view["tables"]
+    assert differing["headings"] == ["run", "seed"]
+    assert common["rows"] == [["strategy.kd.weight", "1.0"], ["student.name", "resnet8"], ["recipe.epochs", "8"]]
+
+
+def test_pairs_say_interval_and_p_and_leave_single_seeds_out():
+    reached = {"kd": (0.95, 0.955, 0.952), "hint": (0.93, 0.94, 0.931), "dkd": (0.96,)}
+    results = [full(name, top1, seed) for name, tops in reached.items() for seed, top1 in enumerate(tops)]
+    (row,) = pairs(ranked(results))["views"][0]["tables"][0]["rows"]
+    known = stats.ttest_rel(reached["kd"], reached["hint"])
+    low, high = known.confidence_interval()
+    assert row[:2] == ["kd", "hint"] and row[4][0] == f"{100 * low:+.2f} to {100 * high:+.2f}"
+    assert row[5] == [f"{known.pvalue:.3f}", pytest.approx(known.pvalue)], "the other two pairs have no p to correct by"
+
+
+def taught_by(teacher, top1, **changes):
+    result = full("kd", top1, 0, baseline=0.93, **changes)
+    result["teacher"] = {**result["teacher"], "name": teacher}
+    result["config"] |= {"teacher": {"name": teacher}}
+    return result
+
+
+def test_two_teachers_are_told_apart_everywhere():
+    groups = ranked([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
+    labels = [f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")]
+    assert [group.label for group in groups] == labels
+    made_of = {section["id"]: section["views"] for section in sections(groups)}
+    assert [view["key"][0].split(": ")[1] for view in made_of["limits"]] == [f"{label}, seed 0" for label in labels]
+    assert made_of["cost"][0]["charts"][0]["data"][0]["y"] == labels
+    assert [row[0] for row in made_of["cost"][0]["tables"][0]["rows"]] == labels
+    assert [line.split(":")[0] for line in headline(groups)] == [
+        f"resnet8 on digits, protocol standard, taught by {name}" for name in ("resnet20", "resnet56")
+    ]
+
+
+def test_each_share_of_labels_has_its_sentence():
+    results = [full("kd", 0.9 + share / 20, 0) for share in (0.01, 0.1, 1.0)]
+    for result, share in zip(results, (0.01, 0.1, 1.0), strict=True):
+        result["config"] |= {"data": {"labelled": share}}
+    said = [line.split(":")[0].split(", ")[-1] for line in headline(ranked(results))]
+    assert said == ["all labels", "data.labelled=0.1", "data.labelled=0.01"]
+
+
+def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
+    short, long = full("none", 0.9, 0), full("kd", 0.95, 0, baseline=0.94)
+    long["config"] |= {"recipe": {"epochs": 16}}
+    long["baseline"] |= {"epochs": 16}
+    alone = [point.top1 for point in points(ranked([short, long])) if point.series == "student alone"]
+    assert sorted(alone) == [0.9, 0.94]
+
+
+def test_chart_without_costs_is_none():
+    assert (
+        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"]) is None
+    )
+
+
+def test_command_of_a_cell_is_the_cell_alone():
+    cell = {"command": "python train.py -m seed=0,1", "overrides": ["strategy=[kd,hint]", "seed=1"]}
+    assert command(cell) == "python train.py 'strategy=[kd,hint]' seed=1"
+    trial = {"command": "", "overrides": ["sweep=tune", "recipe.lr=0.05", "hydra.sweeper.trials=3", "launcher=joblib"]}
+    assert command(trial) == "python train.py sweep=tune recipe.lr=0.05 hydra.mode=RUN"
+    assert command({"command": "python train.py", "overrides": []}) == "python train.py"
+    for flag in ("--config-dir my_conf", "--config-dir=my_conf", "-cd my_conf"):
+        own = {"command": f"python train.py {flag} strategy=mine 'name=it''s'", "overrides": ["strategy=mine"]}
+        assert command(own) == f"python train.py {flag} strategy=mine"
+    assert command({"command": "python train.py name=it's", "overrides": ["seed=1"]}) == "python train.py seed=1"
+
+
+@pytest.mark.parametrize(
+    "study", sorted(path.stem for path in (Path(__file__).parents[2] / "conf/sweep").glob("*.yaml"))
+)
+def test_command_of_a_cell_composes_what_the_cell_was(study):
+    """The file of a study sets numbers for all of its cells: without it, another run would come out."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    def composed(words):
+        with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
+            return OmegaConf.to_container(compose("train", words))
+
+    cell = [f"sweep={study}", "strategy=hint", "seed=1"]
+    again = shlex.split(command({"overrides": cell}))[2:]
+    assert "hydra.mode=RUN" in again and composed(again) == composed(cell)
+
+
+def timed(strategy, latency, top1, **machine):
+    result = made(strategy, top1)
+    for role in ("student", "teacher"):
+        result[role] |= {"device": "cpu", "threads": 1, **machine}
+    result["student"] |= {"latency_ms": latency, "throughput": 1000 / latency}
+    return result
+
+
+def test_one_network_on_one_machine_has_one_latency():
+    """Two methods of one student lie at one latency, and the better one alone is on the front; other machines are apart."""
+    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("dkd", 0.1, 0.9, threads=8)])
+    known = {group.row.method: (group.mean("student", "latency_ms"), "latency_ms" in group.front) for group in groups}
+    assert known == {"kd": (2.0, False), "hint": (2.0, True), "dkd": (0.1, True)}
+    assert [group.measured_on for group in groups] == ["cpu, 1 thread", "cpu, 1 thread", "cpu, 8 threads"]
+    assert front(points(groups), "distilled", "latency_ms") == [], "no front over two machines"
+    assert front(points(groups[:2]), "distilled", "latency_ms") == [(2.0, 0.95)]
+
+
+def test_every_network_has_its_size_and_speed_beside_its_teacher():
+    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9) | {"teacher": None}])
+    (view,) = next(one["views"] for one in sections(groups) if one["id"] == "deployed")
+    (shown,) = view["tables"]
+    rows = [dict(zip(shown["headings"], row, strict=True)) for row in shown["rows"]]
+    assert [(row["network"], row["as"], row["measured on"]) for row in rows] == [
+        ("resnet34", "teacher", "cpu, 1 thread"), ("resnet8", "student", "cpu, 1 thread"),
+    ]  # fmt: skip
+    assert rows[1]["one image, ms"] == ["2.00", 2.0] and rows[1]["parameters"] == ["78.0 k", 78_042]
+    assert rows[1]["against its teacher"].startswith("resnet34: 273× fewer parameters")

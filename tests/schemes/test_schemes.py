@@ -1,0 +1,154 @@
+"""Who teaches whom: every scheme end to end."""
+
+from functools import partial
+
+import pytest
+from helpers import small_run
+
+from distillab.commands import composition as config
+from distillab.commands import experiment
+from distillab.commands.members import with_members
+from distillab.core.errors import UserError
+from distillab.core.result import config_hash
+from distillab.evaluation import efficiency
+
+SMALLER = (*small_run.SMALL, "data.samples=128", "recipe.epochs=1", "teacher.recipe.epochs=1")
+SCHEMES = sorted(path.stem for path in (config.conf_dir() / "scheme").glob("*.yaml"))
+# Overrides, the result's teacher, and the lineage: who, and from whom.
+EXPECTED = {
+    "offline": ([], "resnet14", [("resnet14", None), ("resnet8", "resnet14")]),
+    "ensemble": (
+        ["scheme.teachers=[resnet14,resnet8]", "scheme.weighting=confidence"],
+        "resnet14+resnet14+resnet8",
+        [
+            ("resnet14 (seed 0)", None),
+            ("resnet14 (seed 1)", None),
+            ("resnet8", None),
+            ("resnet8", "resnet14+resnet14+resnet8"),
+        ],
+    ),
+    "ema": ([], None, [("resnet8", "average of resnet8")]),
+    "self": ([], None, [("resnet8", "smoothed labels")]),
+    "born_again": (
+        ["scheme.generations=2"],
+        None,
+        [
+            ("resnet8 generation 0", None),
+            ("resnet8 generation 1", "resnet8 generation 0"),
+            ("resnet8", "resnet8 generation 1"),
+        ],
+    ),
+    "assistant": (
+        ["teacher=resnet20", "scheme.assistants=[resnet14]"],
+        "resnet20",
+        [("resnet20", None), ("resnet14", "resnet20"), ("resnet8", "resnet14")],
+    ),
+    "mutual": (
+        ["scheme.peers=[resnet14,resnet8]"],
+        None,
+        [
+            ("resnet8 (peer 0)", "resnet14 (peer 1), resnet8 (peer 2)"),
+            ("resnet14 (peer 1)", "resnet8 (peer 0), resnet8 (peer 2)"),
+            ("resnet8 (peer 2)", "resnet8 (peer 0), resnet14 (peer 1)"),
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:  # timings and plots take a second each, and are tested elsewhere
+        figures = dict.fromkeys(("latency_ms", "latency_p95_ms", "latency_batch_ms"), 1.0)
+        patch.setattr(efficiency, "latency", lambda *_, **__: figures)
+        patch.setattr(experiment, "show", lambda *_: None)
+        yield tmp_path_factory.mktemp("place")
+
+
+run = partial(small_run.run, base=SMALLER)
+
+
+def test_every_scheme_is_expected():
+    assert set(EXPECTED) == set(SCHEMES)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_scheme_runs(name, place):
+    overrides, teacher, lineage = EXPECTED[name]
+    result = run(place, f"scheme={name}", *overrides)
+    assert result["scheme"] == name
+    assert (result["teacher"] and result["teacher"]["name"]) == teacher
+    assert [(one["name"], one["parent"]) for one in result["lineage"]] == lineage
+    for one in result["lineage"]:
+        assert set(one["top1"]) == {"validation", "test"} and one["seconds"] >= 0
+    own = next(one for one in reversed(result["lineage"]) if name != "mutual" or "peer 0" in one["name"])
+    assert own["top1"]["test"] == result["student"]["top1"]
+    assert result["student"]["name"] == "resnet8" and result["student"]["parameters"] < 80_000
+    assert result["gain"] == pytest.approx(result["student"]["top1"] - result["baseline"]["top1"])
+
+
+def test_the_student_alone_may_teach(place):
+    result = run(place, "scheme=self", "scheme.source=student")
+    assert result["lineage"][0]["name"] == "resnet8 alone"
+    assert result["lineage"][0]["top1"]["test"] == result["baseline"]["top1"] and result["teacher"] is None
+
+
+def test_a_plan_goes_on_from_what_is_kept(place, capsys):
+    words = ["scheme=born_again", "scheme.generations=2"]
+    first = run(place, *words)
+    capsys.readouterr()
+    again = run(place, *words, "name=again")
+    told = capsys.readouterr().out
+    assert "generation 1 from resnet8 generation 0  epoch" not in told and "(reused from the store)" in told
+    assert again["lineage"][1]["reused"] and again["student"]["top1"] == first["student"]["top1"]
+    longer = run(place, "scheme=born_again", "scheme.generations=3")
+    assert [one.get("reused") for one in longer["lineage"]] == [True, True, False, None]
+    other = run(place, *words, "strategy.kd.temperature=2")
+    assert not other["lineage"][1]["reused"], "another strategy is another lesson"
+
+
+def test_the_hash_sees_the_scheme(place):
+    cases = (
+        [],
+        ["scheme=ema"],
+        ["scheme=ema", "scheme.decay=.9"],
+        ["scheme=mutual"],
+        ["scheme=mutual", "scheme.peers=[resnet14]"],
+        ["scheme=mutual", "scheme.peers=[{model: resnet14, seed: 3}]"],
+    )
+    assert len({config_hash(with_members(small_run.composed(place, *words))) for words in cases}) == len(cases)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["scheme=ema", "strategy=none"], "scheme=ema teaches nobody"),
+        (["scheme=ema", "strategy=simkd"], "scheme=ema: strategy.simkd ships a head that nobody trains here"),
+        (["scheme=ema", "strategy=nd"], "scheme=ema: strategy.nd asks a teacher beforehand"),
+        (["scheme=ema", "scheme.decay=1"], "scheme: decay must be a number from 0 to below 1, got 1"),
+        (["scheme=self", "strategy=hint"], "a virtual teacher has logits alone, and the strategy reads teacher.stages"),
+        (["scheme=self", "scheme.correct=0.1"], "correct must be above 1/10"),
+        (["scheme=self", "scheme.source=teacher"], 'scheme.source must be one of labels, student, got "teacher"'),
+        (["scheme=ensemble", "strategy=hint"], "an ensemble has logits alone"),
+        (["scheme=ensemble", "scheme.teachers=[]"], "an ensemble takes more than one teacher"),
+        (["scheme=ensemble", "scheme.weighting=sum"], 'weighting must be one of mean, confidence, got "sum"'),
+        (["scheme=ensemble", "scheme.teachers=[resnet15]"], 'scheme.teachers has no "resnet15"; did you mean "resnet'),
+        (["scheme=ensemble", "scheme.teachers=resnet14"], "scheme.teachers must list models"),
+        (["scheme=ensemble", "scheme.teachers=[{seed: 1}]"], "names no model"),
+        (["scheme=ensemble", "scheme.teachers=[{model: resnet14, checkpoint: no.pt}]"], "there is no file no.pt"),
+        (["scheme=born_again", "scheme.generations=0"], "scheme.generations must be a whole number from 1, got 0"),
+        (["scheme=assistant", "scheme.assistants=[]"], "scheme.assistants is empty"),
+        (["scheme=mutual", "scheme.peers=[]"], "scheme.peers is empty"),
+        (["scheme=mutual", "strategy=hint_two_phase", "recipe.epochs=4"], "scheme=mutual has no phases"),
+        (["scheme=mutual", "strategy=crd"], "scheme=mutual: strategy.crd looks at the data beforehand"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_trained(place, tmp_path, overrides, said):
+    with pytest.raises(UserError) as caught:
+        run(place, f"paths.store={tmp_path}", "name=bad", *overrides)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "networks").exists()
+
+
+def test_an_assistant_larger_than_its_teacher_is_said(place, capsys):
+    run(place, "scheme=assistant", "scheme.assistants=[resnet20]", "name=large")
+    assert "resnet20 (272,186 parameters) is not smaller than resnet14" in capsys.readouterr().err

@@ -1,0 +1,255 @@
+"""Replayed teachers: cold, warm and resumed runs are one run; what is not cacheable runs live."""
+
+import copy
+import errno
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from helpers.data_checks import digits as other_digits
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from distillab import Distillation
+from distillab.commands.composition import conf_dir
+from distillab.core.errors import UserError
+from distillab.teachers import cache, cached
+from distillab.teachers.cached import attach
+from distillab.training.callbacks import Interrupted, StopCleanly
+
+SETTINGS = {
+    "cache": {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1},
+    "recipe": {"precision": "32-true"},
+    "trainer": {"channels_last": False, "accelerator": "cpu"},
+}
+
+
+def settings(**cache):
+    return SETTINGS | {"cache": SETTINGS["cache"] | cache}
+
+
+def parts(name):
+    return yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
+
+
+@pytest.fixture
+def made(network, digits):
+    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
+        student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
+        recipe = {"epochs": epochs}
+        module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
+        ready = data.configure(64, seed, module.strategy.views)
+        attach(module, ready, config, root)
+        return module, ready
+
+    return make
+
+
+def fit(module, data, epochs=2, resume=None, callbacks=()):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    quiet |= {"enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
+    engine = L.Trainer(max_epochs=epochs, callbacks=list(callbacks), **quiet)
+    engine.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    if module.cache is not None:
+        module.cache.publish()
+    return {key: value.clone() for key, value in module.student.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [
+        ("kd", {"dtype": "float32"}),
+        ("kd", {}),
+        ("dist", {"top_k": 3}),
+        ("srrl", {}),  # embedding, head and logits
+        ("pkt", {}),  # the embedding alone
+        ("crld", {}),  # two views
+    ],
+)
+def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, tmp_path):
+    config = settings(**cache)
+    module, data = made(name, tmp_path / "a", config)
+    cold = fit(module, data)
+    assert module.cache.read == 0 and module.cache.computed == 2 * 256 * module.strategy.views
+    module, data = made(name, tmp_path / "a", config)
+    assert same(fit(module, data), cold)
+    assert module.cache.computed == 0 and module.cache.read == 2 * 256 * module.strategy.views
+
+    class Ask(L.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            stop.asked = trainer.global_step == 5
+
+    stop = StopCleanly(tmp_path / "last.ckpt")
+    module, data = made(name, tmp_path / "b", config)
+    with pytest.raises(Interrupted):
+        fit(module, data, callbacks=[Ask(), stop])
+    module, data = made(name, tmp_path / "b", config)
+    assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
+    assert module.cache.computed < 256 * module.strategy.views
+
+
+def test_mixed_samples_are_replayed(made, tmp_path):
+    data = other_digits(tmp_path, samples=256, augment={"crop": 1, "mixup": 0.4, "cutmix": 1.0})
+
+    def weights(mode):
+        return fit(*made("kd", tmp_path, settings(dtype="float32", mode=mode), data=data, epochs=1), epochs=1)
+
+    live, cold, warm = weights("never"), weights("auto"), weights("require")
+    assert same(cold, live) and same(warm, live)
+
+
+def test_methods_of_one_view_and_of_two_share_the_weak_one(made, tmp_path):
+    fit(*made("kd", tmp_path, epochs=1), epochs=1)
+    with pytest.raises(UserError, match=r"lacks 1 of the 2 views that recipe\.epochs=1 reads"):
+        made("crld", tmp_path, settings(mode="require"), epochs=1)
+    module, data = made("crld", tmp_path, epochs=1)
+    fit(module, data, epochs=1)
+    assert module.cache.read == module.cache.computed == 256  # the strong ones are new
+    made("crld", tmp_path, settings(mode="require"), epochs=1)
+    strong = {"operations": 1, "magnitude": 2, "cutout": 0}
+    gentle = other_digits(tmp_path, samples=256, augment={"crop": 1, "strong": strong})
+    with pytest.raises(UserError, match="lacks 1 of the 2 views"):
+        made("crld", tmp_path, settings(mode="require"), data=gentle, epochs=1)
+    made("kd", tmp_path, settings(mode="require"), data=gentle, epochs=1)
+
+
+def test_a_full_disk_stops_the_cache_and_not_the_training(made, tmp_path, capsys, monkeypatch):
+    live = fit(*made("kd", tmp_path, settings(mode="never"), epochs=1), epochs=1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.View, "_write", full)
+    module, data = made("kd", tmp_path, settings(dtype="float32"), epochs=1)
+    assert same(fit(module, data, epochs=1), live) and not list(tmp_path.rglob("*.shard"))
+    assert capsys.readouterr().err.count("No space left on device") == 1
+
+
+def test_what_a_run_takes_beyond_the_limit_is_said_beforehand(made, tmp_path, capsys):
+    size = 256 * 20 + 256 // 8  # ten logits in two bytes each, and a bit
+    for limit, said in ((5.9 * size / 1e9, True), (6.1 * size / 1e9, False), (None, False)):
+        made("crld", tmp_path, settings(limit_gb=limit), epochs=3)
+        assert ("6 views of this run take up to 0.00 GB more" in capsys.readouterr().out) == said
+    cycle = other_digits(tmp_path, samples=256, views=2)
+    made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
+    assert "views of this run" not in capsys.readouterr().out
+    other = tmp_path / "another" / "000000-0" / "000000000.shard"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(bytes(2 * size))
+    made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
+    assert "2 views of this run" in capsys.readouterr().out, "caches of other teachers count"
+
+
+def test_float32_equals_the_live_teacher_and_float16_nearly(made, tmp_path):
+    live = fit(*made("kd", tmp_path / "x", settings(mode="never")))
+    assert not (tmp_path / "x").exists()
+    assert same(fit(*made("kd", tmp_path / "a", settings(dtype="float32"))), live)
+    rounded = fit(*made("kd", tmp_path / "b"))
+    assert not same(rounded, live)
+    assert torch.allclose(rounded["net.fc.weight"], live["net.fc.weight"], atol=0.02)
+
+
+def test_other_seeds_and_methods_share_the_views(made, tmp_path):
+    fit(*made("kd", tmp_path))
+    for name, seed in (("kd", 7), ("dkd", 3)):
+        module, data = made(name, tmp_path, settings(mode="require"), seed=seed)
+        fit(module, data)
+        assert module.cache.computed == 0
+    with pytest.raises(UserError, match=r"cache\.mode=require, and the teacher cache lacks"):
+        fit(*made("kd", tmp_path, settings(mode="require")), epochs=3)
+
+
+def test_require_is_refused_before_a_step_where_a_view_is_not_there(made, digits, tmp_path):
+    with pytest.raises(UserError, match=r"lacks 2 of the 2 views that recipe\.epochs=2 reads"):
+        made("kd", tmp_path, settings(mode="require"))
+    fit(*made("kd", tmp_path))
+    made("kd", tmp_path, settings(mode="require"))
+    with pytest.raises(UserError, match=r"lacks 1 of the 3 views .*; fill it with cache\.mode=auto"):
+        made("kd", tmp_path, settings(mode="require"), epochs=3)
+    again = copy.copy(digits)
+    again.cycle = 1  # every epoch reads view 0; the data, and so the key, are others
+    fit(*made("kd", tmp_path, data=again))
+    made("kd", tmp_path, settings(mode="require"), data=again, epochs=9)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make the host wait for a device: a number, or a tensor, that is read off it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name()
+        on_device = any(isinstance(x, torch.Tensor) and x.device.type == "meta" for x in args)
+        to = str((kwargs or {}).get("device", ""))
+        if on_device and (name in ("aten::_local_scalar_dense", "aten::nonzero") or to == "cpu"):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_warm_step_looks_its_samples_up_without_a_look_at_the_device(made, tmp_path):
+    """A meta tensor has no numbers to read, as little as a GPU's has before the GPU is done."""
+    fit(*made("kd", tmp_path))
+    module, data = made("kd", tmp_path)
+    batch = next(iter(data.train_dataloader()))
+    batch = batch.to("meta")
+    assert batch.index.is_meta and batch.host_index is not None
+    views = [view.float() for view in batch.views]
+    with Waits() as waits:
+        (outputs,) = module.cache.outputs(module.teacher, views, batch)
+    assert outputs.logits.is_meta and outputs.logits.shape == (64, 10) and module.cache.read == 64
+    assert waits.seen == []
+    batch.host_index = None
+    with pytest.raises(NotImplementedError), waits:  # without the host's copy it would have to look
+        module.cache.outputs(module.teacher, views, batch)
+
+
+def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_path, monkeypatch):
+    """The copies of a GPU, made up: none has arrived before somebody waits for it."""
+    waited = []
+
+    class Late:
+        def query(self):
+            return False
+
+        def synchronize(self):
+            waited.append(self)
+
+    expected = fit(*made("kd", tmp_path / "a"))
+    monkeypatch.setattr(cached, "to_host", lambda fields: (dict(fields), Late()))
+    module, data = made("kd", tmp_path / "b")
+    weights = fit(module, data)
+    assert same(weights, expected) and len(waited) == 8  # each batch of both epochs
+    monkeypatch.undo()
+    module, data = made("kd", tmp_path / "b", settings(mode="require"))
+    assert same(fit(module, data), expected)
+
+    # The same view again before anything has arrived: nothing is computed twice.
+    monkeypatch.setattr(cached, "to_host", lambda fields: (dict(fields), Late()))
+    again = copy.copy(data)
+    again.cycle = 1
+    module, ready = made("kd", tmp_path / "c", data=again)
+    fit(module, ready)
+    assert module.cache.computed == module.cache.read == 256
+
+
+@pytest.mark.parametrize("name", ["hint", "attention", "simkd"])
+def test_methods_that_read_maps_run_the_teacher_live_and_say_so(name, made, tmp_path, capsys):
+    module, _ = made(name, tmp_path)
+    assert module.cache is None and "the teacher runs live: strategy." in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"cache\.mode=require, but strategy"):
+        made(name, tmp_path, settings(mode="require"))
+
+
+def test_the_trial_before_the_first_step_leaves_no_trace(made, tmp_path):
+    module, data = made("kd", tmp_path)
+    before = copy.deepcopy(module.cache.record)
+    L.Trainer(max_epochs=1, limit_train_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu").fit(
+        module, datamodule=data
+    )
+    assert module.cache.record == before
