@@ -62,7 +62,7 @@ class PILImages(Dataset):
         return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
-class Clock(L.Callback):
+class Timer(L.Callback):
     """The time at the end of every step."""
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ def ours(
     settings = {"mode": mode, "dtype": "float16", "top_k": None, "limit_gb": 100}
     config = {"cache": settings, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": True}}
     attach(module, ready, config, root)
-    clock, cache = Clock(), module.cache
+    timer, cache = Timer(), module.cache
     opening = _seconds(partial(cache.cache.view, 0)) if cache is not None else 0.0  # what the first step would do
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     engine = L.Trainer(
@@ -176,12 +176,12 @@ def ours(
         enable_model_summary=False,
         use_distributed_sampler=False,
         devices=1,
-        callbacks=[clock, *([Compiled("student")] if compiled else [])],
+        callbacks=[timer, *([Compiled("student")] if compiled else [])],
         **quiet,
     )
     engine.fit(module, datamodule=ready)
     writing = _seconds(cache.publish) if cache is not None else 0.0
-    return Taken(clock.ends, opening + writing)
+    return Taken(timer.ends, opening + writing)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -36,7 +36,7 @@ def page(docs: Path) -> str:
     strategies = _strategy_files()
     published = yaml.safe_load((docs / "published.yaml").read_text())
     cost = stored_cost(docs)
-    teacher, student = (model.spec for model in models())
+    teacher, student = (model.info for model in models())
     rows = []
     for name, text in strategies.items():
         nodes = yaml.safe_load(text)

@@ -12,7 +12,7 @@ import yaml
 from benchmark.loops import BATCH, CLASSES, SHAPE, network
 from torch.utils.data import DataLoader
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.data.batch import Batch
 from distillab.models.image_model import ImageModel
 from distillab.strategies.strategy import Strategy
@@ -99,5 +99,5 @@ def measure(strategies: Mapping[str, str]) -> dict[str, Any]:
     seconds = {}
     for name, text in strategies.items():
         seconds[name] = round(step_seconds(yaml.safe_load(text)), 3)
-        say(f"{name}: {seconds[name]:.2f} s")
+        rank_zero_print(f"{name}: {seconds[name]:.2f} s")
     return {"threads": torch.get_num_threads(), "torch": torch.__version__.partition("+")[0], "seconds": seconds}

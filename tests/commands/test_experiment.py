@@ -80,7 +80,7 @@ def test_what_ships_with_the_student_is_counted_and_exported(place):
     cfg = OmegaConf.to_container(config.compose(["student=resnet8", f"data.cache_dir={place}/store"]), resolve=True)
     data = config.build(cfg["data"], "data")
     data.prepare()
-    spec = data.spec
+    spec = data.info
     student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), spec.mean, spec.std, seed=5)
     file = directory(place, result) / "student.safetensors"
     loaded = ProjectedStudent.load(file, student)

@@ -155,7 +155,7 @@ def test_the_time_left_follows_from_the_cells_that_ran(records, cells, left):
 
 
 def test_a_cell_that_waits_for_a_device_has_not_started(monkeypatch, tmp_path, capsys):
-    """Its clock, and with it every estimate, begins once it holds the device."""
+    """Its timer, and with it every estimate, begins once it holds the device."""
     from contextlib import contextmanager
 
     from distillab.commands import devices, experiment

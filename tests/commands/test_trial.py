@@ -8,7 +8,7 @@ from helpers.small_run import composed, run
 
 from distillab.commands import composition as config
 from distillab.commands.members import with_members
-from distillab.commands.preflight import try_out
+from distillab.commands.preflight import preflight
 from distillab.core.errors import UserError
 from distillab.data.images.sources import Digits
 from distillab.schemes import pretrain as trained
@@ -97,12 +97,12 @@ def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
         )
         this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
         scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
-        strategy.connect(student.spec, scheme.prepare(this, student), 0)
+        strategy.connect(student.info, scheme.prepare(this, student), 0)
         networks = [student, strategy, *([scheme.model] if scheme.model is not None else [])]
         state = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
         generator = torch.get_rng_state()
         capsys.readouterr()
-        try_out(scheme, this, student)
+        preflight(scheme, this, student)
         assert capsys.readouterr().out == "" and torch.equal(torch.get_rng_state(), generator)
         for network, before in zip(networks, state, strict=True):
             assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), words

@@ -54,7 +54,7 @@ def test_batches_become_floats_in_views(tmp_path):
 def test_digits_are_scaled_and_described(tmp_path):
     data = digits(tmp_path)
     assert data.sizes == {"train": 1294, "validation": 144, "test": 359}
-    spec = data.spec
+    spec = data.info
     assert (spec.channels, spec.image_size, spec.classes) == (1, 8, tuple("0123456789"))
     train = torch.cat([data._collection.images[data._rows["train"]]])
     assert train.max() == 255
@@ -95,7 +95,7 @@ def test_samples_limit_training_alone(tmp_path):
     assert rows(digits(tmp_path, **whole))["train"] != rows(digits(tmp_path, **whole, split_seed=1))["train"]
     assert few.fingerprint == digits(tmp_path, samples=100).fingerprint
     assert few.with_samples(None).fingerprint == data.fingerprint
-    assert few._collection is data._collection and few.spec == data.spec
+    assert few._collection is data._collection and few.info == data.info
 
 
 def test_draw_keeps_rare_classes_and_the_exact_total():
@@ -195,7 +195,7 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
     (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     monkeypatch.setattr(source, "_check_integrity", lambda _: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    assert data.sizes == {"train": 90, "validation": 10, "test": 20} and data.spec.classes == tuple("abcdefghij")
+    assert data.sizes == {"train": 90, "validation": 10, "test": 20} and data.info.classes == tuple("abcdefghij")
     images_in_order = torch.cat([batch.views[0] for batch in data.test_dataloader()])
     assert np.array_equal(images_in_order, pixels[5])
     assert data._collection.content == hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()

@@ -60,7 +60,7 @@ def test_decoded_and_read_images_are_the_same(root):
         assert torch.equal(one.views[0], two.views[0]) and torch.equal(one.labels, two.labels)
     original = np.asarray(Image.open(root / "test" / "dog" / "005.png"))
     assert np.array_equal(one.views[0][-1].permute(1, 2, 0), original)
-    assert decoded.spec == read.spec
+    assert decoded.info == read.info
 
 
 def test_the_second_view_of_a_file_is_strong_and_the_first_is_that_of_one_view(root):

@@ -22,7 +22,7 @@ def root(tmp_path):
 def test_a_folder_without_a_test_gets_one_that_no_seed_moves(tmp_path):
     flat = write_images(tmp_path / "flat", {"a": 20, "b": 20})
     one, other = folder(flat), folder(flat, split_seed=7)
-    assert one.sizes == {"train": 29, "validation": 3, "test": 8} and one.spec.name == "folder"
+    assert one.sizes == {"train": 29, "validation": 3, "test": 8} and one.info.name == "folder"
     assert rows(one)["test"] == rows(other)["test"] and rows(one)["validation"] != rows(other)["validation"]
 
 
@@ -36,9 +36,9 @@ def test_val_beside_test_validates_and_alone_is_the_test(root):
 
 def test_grey_stays_grey_only_where_all_are(tmp_path):
     grey = write_images(tmp_path / "grey", {"a": 10, "b": 10}, mode="L")
-    assert folder(grey).spec.channels == 1
+    assert folder(grey).info.channels == 1
     write_images(grey, {"b": 10})
-    assert folder(grey).spec.channels == 3
+    assert folder(grey).info.channels == 3
 
 
 def test_image_size_resizes_the_shorter_side_and_crops(tmp_path):
@@ -47,7 +47,7 @@ def test_image_size_resizes_the_shorter_side_and_crops(tmp_path):
     data.prepare()
     original = np.asarray(Image.open(wide / "a" / "000.png"))[:, 3:9]
     assert np.array_equal(data._collection.images[0].permute(1, 2, 0), original)
-    assert folder(wide, image_size=4, resize=5, augment=None).spec.image_size == 4
+    assert folder(wide, image_size=4, resize=5, augment=None).info.image_size == 4
 
 
 def decoded(root):
@@ -57,13 +57,13 @@ def decoded(root):
 
 def test_images_are_decoded_once(root, monkeypatch, tmp_path):
     first = folder(root)
-    pixels = first.spec and first._collection.images.clone()
+    pixels = first.info and first._collection.images.clone()
     monkeypatch.setattr(images.folder, "read_image", lambda *_: pytest.fail("decoded again"))
     shutil.copytree(root, tmp_path / "moved")
     with monkeypatch.context() as patch:
         patch.setattr(images.folder, "hash_files", lambda *_: pytest.fail("read again"))
         again = folder(root)
-        assert torch.equal(again._collection.images if again.spec else None, pixels)
+        assert torch.equal(again._collection.images if again.info else None, pixels)
     write_cache = root.parent / "store"
     monkeypatch.setattr(images.folder, "_look", lambda _: {"content": None, "channels": 3, "size": [6, 6]})
     moved = folder(tmp_path / "moved", cache_dir=write_cache)

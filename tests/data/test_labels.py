@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from distillab import Distillation
 from distillab.commands import composition as config
 from distillab.data.batch import Batch
-from distillab.data.labels import UNKNOWN, answered, distributions, known, numbers, wrong
+from distillab.data.labels import UNKNOWN, distributions, known, numbers, pseudo_label, wrong
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
 from distillab.schemes.pretrain import ALONE, teacher_data
@@ -42,9 +42,9 @@ def test_a_known_share_is_stratified_nested_and_has_every_class():
 
 def test_answers_fill_gaps_and_nothing_else():
     logits = torch.tensor([[0.0, 2, 1], [5, 0, 0], [0, 0, 9]])
-    assert answered(torch.tensor([UNKNOWN, 2, UNKNOWN]), logits).tolist() == [1, 2, 2]
+    assert pseudo_label(torch.tensor([UNKNOWN, 2, UNKNOWN]), logits).tolist() == [1, 2, 2]
     mixed = 0.7 * distributions(torch.tensor([0, 0, UNKNOWN]), 3) + 0.3 * distributions(torch.tensor([1, -1, 2]), 3)
-    assert answered(mixed, logits).tolist() == [pytest.approx([0.7, 0.3, 0]), [1, 0, 0], [0, 0, 1]]
+    assert pseudo_label(mixed, logits).tolist() == [pytest.approx([0.7, 0.3, 0]), [1, 0, 0], [0, 0, 1]]
 
 
 def test_wrong_labels_are_those_of_other_classes_evenly():
@@ -170,7 +170,7 @@ def test_a_student_without_labels_reads_none(fitted, tmp_path, name):
 def test_a_step_takes_the_teachers_class_where_the_label_is_hidden(network, digits):
     module = Distillation(network(), network(1, 14), parts("hint"), input_shape=(1, 8, 8))
     module.answers = True
-    module.teacher.tap({"logits", "stages"})
+    module.teacher.request({"logits", "stages"})
     images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(16) % 10
     labels[::2] = UNKNOWN

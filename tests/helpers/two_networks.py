@@ -50,7 +50,7 @@ def distillation(name, **arguments):
     finally:
         for owner in (module, module.teacher):
             if owner is not None:
-                owner.taps.remove()
+                owner.extractor.remove()
         student.load_state_dict(first)
 
 

@@ -21,7 +21,7 @@ from distillab.strategies.strategy import Strategy
 from distillab.teachers.cached import attach
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.sharded import ShardedTeacher
-from distillab.training.term_inputs import call, reached
+from distillab.training.term_inputs import call, reachable_parameters
 from helpers.two_networks import BATCH, EQUAL, UNEQUAL, distillation, in_double, models, part, rows, samples, show_data
 
 SHARDED = ("hint", "simkd", "ofd")  # they read maps, the head, which is shipped too, and BatchNorm's parameters
@@ -53,7 +53,7 @@ def end_to_end(name, split, rank=None, among=None):
         phases = module.strategy.plan(1000)
         acting = [tuple(n for n in phase.terms if n in (among or phase.terms)) for phase in phases]
         phases = [replace(phase, terms=names) for phase, names in zip(phases, acting, strict=True) if names]
-        trained = [reached(module, phase, module._trainable) for phase in phases]
+        trained = [reachable_parameters(module, phase, module._trainable) for phase in phases]
         in_double(module)
         return [step(module, phase, ps, split, rank) for phase, ps in zip(phases, trained, strict=True)]
 
@@ -81,7 +81,7 @@ def input_gradients(name, rank=None):
         show_data(module, rank)
         in_double(module)
         batch = part(rows(samples(), 3, 3 + BATCH, torch.float64), UNEQUAL, rank)
-        student, teacher = [module.taps(images) for images in batch.views], module.teacher.outputs(batch.views)
+        student, teacher = [module.extractor(images) for images in batch.views], module.teacher.outputs(batch.views)
         found = {}
         for key in COMPARING[name]:
             term = module.strategy.terms[key]

@@ -7,7 +7,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 from distillab.core.errors import UserError
 from distillab.models.build import build_model
-from distillab.models.feature_extractor import Taps
+from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.feature_info import match_stages
 from distillab.models.image_model import ImageModel
 from distillab.models.timm import timm_classifier
@@ -18,7 +18,7 @@ from distillab.models.zoo.cifar_resnet import CifarResNet
 def test_the_dry_run_touches_nothing():
     net = torchvision_classifier("resnet18", 10, 1, 8).train()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    spec = ImageModel(net, (1, 8, 8), stages=["layer1", "layer4"]).spec
+    spec = ImageModel(net, (1, 8, 8), stages=["layer1", "layer4"]).info
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     assert all(m.training for m in net.modules())
     assert [(s.channels, s.height, s.width) for s in spec.stages] == [(64, 8, 8), (512, 1, 1)]
@@ -27,7 +27,7 @@ def test_the_dry_run_touches_nothing():
 
 @pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "efficientnet_b0", "vgg11_bn", "densenet121"])
 def test_other_torchvision_families_show_stages(architecture):
-    spec = ImageModel(torchvision_classifier(architecture, 5, 3, 32), (3, 32, 32)).spec
+    spec = ImageModel(torchvision_classifier(architecture, 5, 3, 32), (3, 32, 32)).info
     assert len(spec.stages) >= 2 and spec.classes == 5
     assert [s.height for s in spec.stages] == sorted((s.height for s in spec.stages), reverse=True)
 
@@ -49,20 +49,20 @@ def test_the_stem_is_no_stage(library, architecture, first):
     make = {"torchvision": torchvision_classifier, "timm": timm_classifier}[library]
     with torch.device("meta"):
         net = make(architecture, 5, 3, 64)
-    stages = ImageModel(net.to_empty(device="cpu"), (3, 64, 64)).spec.stages
+    stages = ImageModel(net.to_empty(device="cpu"), (3, 64, 64)).info.stages
     assert stages[0].name == first and len(stages) >= 3
 
 
 def test_a_network_of_two_layers_keeps_both():
     layers = [nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), nn.ReLU()) for i, o in ((1, 4), (4, 8))]
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 10))
-    assert [str(stage) for stage in ImageModel(net, (1, 8, 8)).spec.stages] == ["0 (4×4×4)", "1 (8×2×2)"]
+    assert [str(stage) for stage in ImageModel(net, (1, 8, 8)).info.stages] == ["0 (4×4×4)", "1 (8×2×2)"]
 
 
 def test_a_plain_network_of_single_layers_keeps_its_first():
     layers = [nn.Sequential(nn.Conv2d(i, o, 3, s, 1), nn.ReLU()) for i, o, s in ((1, 4, 1), (4, 8, 2), (8, 16, 2))]
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10))
-    shown = [str(stage) for stage in ImageModel(net, (1, 8, 8)).spec.stages]
+    shown = [str(stage) for stage in ImageModel(net, (1, 8, 8)).info.stages]
     assert shown == ["0 (4×8×8)", "1 (8×4×4)", "2 (16×2×2)"]
 
 
@@ -72,9 +72,9 @@ def test_maps_with_channels_last_are_turned(shape):
     model = ImageModel(net, shape).eval()
     height, width = shape[1] // 2, shape[2] // 2
     expected = [(24, height, width), (48, height // 2, width // 2)]
-    assert [(s.channels, *s.size) for s in model.spec.stages] == expected
+    assert [(s.channels, *s.size) for s in model.info.stages] == expected
     images = torch.rand(2, *shape)
-    maps = Taps(model, {"stages"})(images).stages
+    maps = FeatureExtractor(model, {"stages"})(images).stages
     assert [tuple(m.shape[1:]) for m in maps] == expected
     assert torch.equal(maps[0], net.features[:2](images).permute(0, 3, 1, 2))
 
@@ -82,15 +82,15 @@ def test_maps_with_channels_last_are_turned(shape):
 def test_tokens_become_maps():
     net = torchvision_classifier("vit_b_16", 5, image_size=32)
     model = ImageModel(net, (3, 32, 32))
-    assert len(model.spec.stages) == 4 and model.spec.stages[0].channels == 768
-    maps = Taps(model.eval(), {"stages"})(torch.rand(2, 3, 32, 32)).stages
+    assert len(model.info.stages) == 4 and model.info.stages[0].channels == 768
+    maps = FeatureExtractor(model.eval(), {"stages"})(torch.rand(2, 3, 32, 32)).stages
     assert maps[-1].shape == (2, 768, 2, 2)
 
 
 def test_taps_read_what_the_network_computes():
     model = ImageModel(CifarResNet(8, num_classes=10), (3, 32, 32)).eval()
     images = torch.rand(2, 3, 32, 32)
-    read = Taps(model, {"logits", "stages", "preactivations", "embedding", "head"})(images)
+    read = FeatureExtractor(model, {"logits", "stages", "preactivations", "embedding", "head"})(images)
     assert torch.equal(read.head(read.embedding), read.logits)
     assert torch.equal(read.stages[-1].mean((2, 3)), read.embedding)
     for stage, before in zip(read.stages, read.preactivations, strict=True):
@@ -119,42 +119,42 @@ def test_a_map_that_only_shows_what_follows_an_activation_is_no_preactivation():
         )
         for make in (nn.ReLU, lambda: nn.functional.relu)
     )
-    assert all((m < 0).any() for m in Taps(module, {"preactivations"})(images).preactivations)
+    assert all((m < 0).any() for m in FeatureExtractor(module, {"preactivations"})(images).preactivations)
     with pytest.raises(
         UserError, match=r"^net shows 0 \(4×4×4\) only after its activation.*choose strategy=attention$"
     ):
-        Taps(function, {"preactivations"})(images)
-    Taps(function, {"stages"})(images)  # which are what they are called
+        FeatureExtractor(function, {"preactivations"})(images)
+    FeatureExtractor(function, {"stages"})(images)  # which are what they are called
 
 
 def test_a_stage_that_is_an_activation_is_read_before_it():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64, 10))
     model, images = ImageModel(net, (1, 8, 8), stages=["1"]), torch.rand(2, 1, 8, 8)
-    assert torch.equal(Taps(model, {"preactivations"})(images).preactivations[0], net[0](images))
+    assert torch.equal(FeatureExtractor(model, {"preactivations"})(images).preactivations[0], net[0](images))
 
 
 def test_only_what_was_asked_for_is_there():
-    read = Taps(ImageModel(CifarResNet(8), (3, 32, 32)), {"logits"})(torch.rand(1, 3, 32, 32))
+    read = FeatureExtractor(ImageModel(CifarResNet(8), (3, 32, 32)), {"logits"})(torch.rand(1, 3, 32, 32))
     with pytest.raises(AttributeError):
         _ = read.stages
 
 
 def test_stages_pair_by_number_else_by_resolution_else_are_refused():
-    small = ImageModel(CifarResNet(8, in_channels=1), (1, 8, 8), name="small").spec
+    small = ImageModel(CifarResNet(8, in_channels=1), (1, 8, 8), name="small").info
     large = ImageModel(
         torchvision_classifier("resnet18", 10, 1, 8), (1, 8, 8), "large", stages=[f"layer{i}" for i in (1, 2, 3, 4)]
-    ).spec
+    ).info
     assert match_stages(small, small) == [(0, 0), (1, 1), (2, 2)]
     assert match_stages(small, large) == [(0, 0), (1, 1), (2, 2)]
     odd = ImageModel(
         nn.Sequential(nn.Conv2d(1, 4, 4, 4), nn.Flatten(), nn.Linear(16, 10)), (1, 8, 8), "odd", stages=["0"]
-    ).spec
+    ).info
     with pytest.raises(UserError, match=r"layer1 \(16×8×8\).* against"):
         match_stages(
             small,
             ImageModel(
                 nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)), (1, 8, 8), stages=["0"]
-            ).spec,
+            ).info,
         )
     assert match_stages(small, odd) == [(2, 0)]
 

@@ -9,7 +9,7 @@ from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.models.build import build_model
-from distillab.models.feature_info import ModelSpec, Stage, match_stages
+from distillab.models.feature_info import FeatureInfo, Stage, match_stages
 from distillab.models.image_model import ImageModel
 
 SHAPE = (3, 32, 32)
@@ -56,7 +56,7 @@ def test_the_student_learns_from_logits_a_hint_and_attention(pair):
     student, teacher = (model(*chosen) for chosen in (("student", *PAIRS[pair][0], 0), ("teacher", *PAIRS[pair][1], 1)))
     module = Distillation(student, teacher, strategy("kd", "hint", "attention"))
     if pair in EXPECTED:
-        assert match_stages(student.spec, teacher.spec) == EXPECTED[pair]
+        assert match_stages(student.info, teacher.info) == EXPECTED[pair]
     batch = Batch([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
     losses = module.losses(batch, ("kd", "hint", "attention"))
     for term, loss in losses.items():
@@ -76,7 +76,7 @@ def test_a_teacher_sees_images_as_it_is_used_to():
     bare = ImageModel(plain.net, SHAPE).eval()
     larger = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear", antialias=True)
     assert torch.allclose(other(images), bare((larger - 0.1) / 2.0), atol=1e-5)
-    assert [s.height for s in other.spec.stages] == [2 * s.height for s in plain.spec.stages]
+    assert [s.height for s in other.info.stages] == [2 * s.height for s in plain.info.stages]
 
 
 @pytest.mark.parametrize("student", ["mobilenetv2", "shufflenetv2"])
@@ -93,7 +93,7 @@ def test_heads_read_the_map_behind_the_last_stage(student):
 
 
 def spec(*sides):
-    return ModelSpec("made", tuple(Stage(f"layer{i}", 8, side, side) for i, side in enumerate(sides)), 8, 10, "fc")
+    return FeatureInfo("made", tuple(Stage(f"layer{i}", 8, side, side) for i, side in enumerate(sides)), 8, 10, "fc")
 
 
 @pytest.mark.parametrize(

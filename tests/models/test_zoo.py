@@ -10,7 +10,7 @@ from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import multiply_adds, parameters
 from distillab.models.build import build_model
-from distillab.models.feature_extractor import MODEL_OUTPUTS, Taps
+from distillab.models.feature_extractor import MODEL_OUTPUTS, FeatureExtractor
 from distillab.models.zoo.layers import shuffle
 from distillab.models.zoo.vgg import VGG
 from distillab.models.zoo.wide_resnet import WideResNet
@@ -71,13 +71,13 @@ def test_sizes_are_the_published_ones(name):
 @pytest.mark.parametrize("name", MAPS)
 def test_stages_and_head_are_named_and_read(name):
     model = zoo(name).eval()
-    spec = model.spec
+    spec = model.info
     assert [(s.channels, s.height) for s in spec.stages] == MAPS[name] and spec.head == "fc"
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.no_grad():  # as after training: fresh statistics would hide a map from before the BatchNorm
         for norm in norms:
             norm.bias.uniform_(-0.5, 0.5)
-    read = Taps(model, MODEL_OUTPUTS)(torch.rand(2, 3, 32, 32))
+    read = FeatureExtractor(model, MODEL_OUTPUTS)(torch.rand(2, 3, 32, 32))
     assert torch.equal(read.head(read.embedding), read.logits)
     assert spec.last_map.name == ("final" if name in AHEAD else spec.stages[-1].name)
     assert torch.allclose(read.last_map.mean((2, 3)), read.embedding, atol=1e-5)

@@ -8,7 +8,7 @@ from test_comparison import HINT, KD, config, over_seeds
 
 from distillab.reporting.comparison import compare
 from distillab.reporting.pairs import against_each_other
-from distillab.reporting.predictions import read_answers
+from distillab.reporting.predictions import read_predictions
 
 
 def test_methods_against_each_other_on_the_seeds_that_both_have():
@@ -64,7 +64,7 @@ def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
         np.savez(tmp_path / "digits" / name / "predictions.npz", labels=labels, student=student)
 
     def said():
-        answers, left_out = read_answers(results, tmp_path)
+        answers, left_out = read_predictions(results, tmp_path)
         return {
             (p.first.method, p.second.method): p.on_samples for p in against_each_other(compare(results), answers)
         }, left_out
@@ -97,7 +97,7 @@ def test_damaged_answers_are_named_and_the_rest_is_shown(tmp_path, damage):
     else:
         np.savez(path, **DAMAGED[damage])
     results = [made("kd", config_hash="0123456789"), made("hint", config_hash="absent")]
-    answers, left_out = read_answers(results, tmp_path)
+    answers, left_out = read_predictions(results, tmp_path)
     assert answers == {} and len(left_out) == 1 and left_out[0].startswith(str(path))
 
 

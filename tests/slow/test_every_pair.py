@@ -33,7 +33,7 @@ REFUSED[("wkd", "other family")] = "no map of more than one pixel.*choose"
 
 def model(role, name, changes, data, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
-    spec = data.spec
+    spec = data.info
     shape = (spec.channels, spec.image_size, spec.image_size)
     return build_model(config, role, spec.classes, shape, spec.mean, spec.std, seed)
 
@@ -42,7 +42,7 @@ def sure(teacher, data):
     """The same teacher with logits of deviation 10: as one that is trained, it is sure of what it says."""
     images = next(iter(data.configure(64, 0).train_dataloader())).views[0].float() / 255
     with torch.no_grad():
-        teacher.net.get_submodule(teacher.spec.head).weight.data *= 10 / teacher.eval()(images).std()
+        teacher.net.get_submodule(teacher.info.head).weight.data *= 10 / teacher.eval()(images).std()
     return teacher
 
 

@@ -13,7 +13,7 @@ from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.base import Outputs
 from distillab.strategies.crd import CRD
 from distillab.strategies.reviewkd import ReviewKD
@@ -112,7 +112,7 @@ def test_a_positive_that_underflowed_stays_finite():
 
 def spec(*stages, width=6, name="net"):
     stages = tuple(Stage(f"layer{i}", *shape) for i, shape in enumerate(stages))
-    return ModelSpec(name, stages, width, 10, "fc" if width else None)
+    return FeatureInfo(name, stages, width, 10, "fc" if width else None)
 
 
 def outputs(spec, seed, batch=5):

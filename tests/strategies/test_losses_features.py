@@ -15,7 +15,7 @@ from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.ft import FactorTransfer
 from distillab.strategies.ofd import OFD, norm_margin
 from distillab.strategies.strategy import Strategy
@@ -186,7 +186,7 @@ def test_stages_weigh_half_of_the_next(network):
     images = torch.rand(4, *SHAPE)
     module.student.eval()
     losses = module.losses(Batch([images], torch.arange(4), torch.arange(4)), ("ab",))
-    outputs = [source([images])[0] for source in (lambda v: [module.taps(v[0])], module.teacher.outputs)]
+    outputs = [source([images])[0] for source in (lambda v: [module.extractor(v[0])], module.teacher.outputs)]
     each = [
         functional.activation_boundary(connect(s), t)
         for connect, s, t in zip(term.connectors, *(o.preactivations for o in outputs), strict=True)
@@ -229,12 +229,12 @@ def test_a_fit_moves_the_paraphraser_alone_and_then_all_but_it(digits, network):
 
 
 def test_refusals_speak():
-    student = ModelSpec("small", (Stage("layer1", 8, 4, 4),), 8, 10, "fc")
+    student = FeatureInfo("small", (Stage("layer1", 8, 4, 4),), 8, 10, "fc")
     with pytest.raises(UserError, match=r"BatchNorm.*small has none in layer1.*reviewkd"):
         OFD().connect(student, student)
     with pytest.raises(UserError, match=r"strategy\.ft: .*needs a paraphraser.*strategy=ft"):
         Strategy.of({"ft": FactorTransfer()}).connect(student, student, 0)
-    point = ModelSpec("point", (Stage("layer1", 8, 1, 1),), 8, 10, "fc")
+    point = FeatureInfo("point", (Stage("layer1", 8, 1, 1),), 8, 10, "fc")
     for pair in ((student, point), (point, student)):
         with pytest.raises(UserError, match=r"strategy\.ft: a factor of one pixel.*point ends in layer1 \(8×1×1\)"):
             Strategy.of(parts("ft")).connect(*pair, 0)

@@ -15,7 +15,7 @@ from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.evaluation.efficiency import measure, parameters
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.models.zoo.mobilenet_v2 import MobileNetV2
@@ -156,7 +156,7 @@ def test_simkd_ships_projector_and_teachers_head(network):
     projector = module.strategy.terms["simkd"].projector
     with torch.no_grad():
         logits = deployed(images)
-        maps = module.taps(images).stages[-1]
+        maps = module.extractor(images).stages[-1]
         torch.testing.assert_close(logits, teacher.net.fc(projector(maps).mean((2, 3))))
     counted = parameters(student) - parameters(student.net.fc) + parameters(projector) + parameters(teacher.net.fc)
     assert parameters(deployed) == counted == measure(deployed, SHAPE)["parameters"]
@@ -190,7 +190,7 @@ def test_what_simkd_ships_follows_the_student_and_can_be_copied_and_kept(network
         fresh.load_state_dict(deployed.state_dict(), strict=True)
         assert torch.equal(fresh(images), logits)
         module.student(images)  # reading the student goes on as before
-        assert module.taps(images).stages[-1].shape == (8, 64, 2, 2)
+        assert module.extractor(images).stages[-1].shape == (8, 64, 2, 2)
 
 
 def test_a_teachers_class_order_is_followed(network):
@@ -219,8 +219,8 @@ class MaxPooled(nn.Module):
 
 
 def test_refusals_speak(network):
-    narrow = ModelSpec("narrow", (Stage("layer1", 8, 4, 4),), 16, 10, "fc")
-    headless = ModelSpec("headless", (Stage("layer1", 8, 4, 4),), None, 10, None)
+    narrow = FeatureInfo("narrow", (Stage("layer1", 8, 4, 4),), 16, 10, "fc")
+    headless = FeatureInfo("headless", (Stage("layer1", 8, 4, 4),), None, 10, None)
     for term in (SimKD(), ClassAttention()):
         with pytest.raises(UserError, match="the head of narrow does not read the mean of its last map"):
             term.connect(narrow, narrow)
@@ -234,7 +234,7 @@ def test_refusals_speak(network):
     for wrong, make in (("factor", lambda: SimKD(factor=0)), ("resolution", lambda: ClassAttention(resolution=0.5))):
         with pytest.raises(UserError, match=f"{wrong} must be a whole number from 1"):
             make()
-    even = ModelSpec("even", (Stage("layer1", 8, 4, 4),), 8, 10, "fc")
+    even = FeatureInfo("even", (Stage("layer1", 8, 4, 4),), 8, 10, "fc")
     with pytest.raises(UserError, match="factor must leave a channel"):
         SimKD(factor=9).connect(even, even)
     with pytest.raises(UserError, match="scheme=offline"):

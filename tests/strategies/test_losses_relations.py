@@ -13,7 +13,7 @@ from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies import rkd
 from distillab.strategies.cc import CorrelationCongruence
 from distillab.strategies.strategy import Strategy
@@ -185,7 +185,7 @@ def test_the_published_strategy_reaches_the_student_and_not_the_teacher(name, ne
 
 
 def test_only_the_students_projection_trains():
-    specs = ModelSpec("small", (), 6, 10, "fc"), ModelSpec("large", (), 8, 10, "fc")
+    specs = FeatureInfo("small", (), 6, 10, "fc"), FeatureInfo("large", (), 8, 10, "fc")
     term = CorrelationCongruence(width=4)
     term.connect(*specs)
     assert {n for n, p in term.named_parameters() if p.requires_grad} == {
@@ -196,6 +196,6 @@ def test_only_the_students_projection_trains():
 
 
 def test_a_model_without_a_head_is_refused():
-    headless = ModelSpec("headless", (), None, 10, None)
+    headless = FeatureInfo("headless", (), None, 10, None)
     with pytest.raises(UserError, match=r"strategy\.cc: headless has no linear head .* teacher\.head=fc"):
-        Strategy({"cc": CorrelationCongruence()}).connect(ModelSpec("small", (), 6, 10, "fc"), headless, 0)
+        Strategy({"cc": CorrelationCongruence()}).connect(FeatureInfo("small", (), 6, 10, "fc"), headless, 0)

@@ -12,7 +12,7 @@ from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.fsp import FSP
 from distillab.strategies.kdsvd import KDSVD, AlignedVector
 
@@ -119,7 +119,7 @@ def test_the_gradient_of_a_singular_vector_is_torchs_own():
 
 
 def spec(*stages):
-    return ModelSpec("net", tuple(Stage(f"layer{i}", *shape) for i, shape in enumerate(stages)), 6, 3, "fc")
+    return FeatureInfo("net", tuple(Stage(f"layer{i}", *shape) for i, shape in enumerate(stages)), 6, 3, "fc")
 
 
 @pytest.mark.parametrize("term", [FSP, KDSVD])

@@ -14,7 +14,7 @@ from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.nd import NormDirection
 from distillab.strategies.vid import VID
 from distillab.strategies.wkd import WKD
@@ -151,7 +151,7 @@ def test_nd_of_known_vectors():
 
 
 def spec(*stages, embedding=6):
-    return ModelSpec("net", tuple(Stage(f"layer{i}", *shape) for i, shape in enumerate(stages)), embedding, 3, "fc")
+    return FeatureInfo("net", tuple(Stage(f"layer{i}", *shape) for i, shape in enumerate(stages)), embedding, 3, "fc")
 
 
 def test_the_centers_are_the_teachers_class_means_over_all_images():

@@ -14,7 +14,7 @@ from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.base import Outputs
 from distillab.strategies.crld import AcrossViews, WithinViews
 from distillab.strategies.mlkd import BatchAlignment, ClassAlignment, InstanceAlignment
@@ -180,7 +180,7 @@ def test_cells_by_hand():
 
 def test_a_head_that_does_not_read_the_last_map_is_refused():
     stage = Stage("layer3", 4, 4, 4)
-    plain, other = ModelSpec("plain", (stage,), 4, 3, "fc"), ModelSpec("wide", (stage,), 9, 3, "fc")
+    plain, other = FeatureInfo("plain", (stage,), 4, 3, "fc"), FeatureInfo("wide", (stage,), 9, 3, "fc")
     with pytest.raises(UserError, match="the head of wide does not read"):
         ScaleDecoupledKD().connect(plain, other)
     term = ScaleDecoupledKD().eval()

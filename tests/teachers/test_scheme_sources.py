@@ -34,7 +34,7 @@ def test_the_ensemble_is_the_mixture(network):
     weighted = (said * (confidence / confidence.sum(0))[..., None]).sum(0)
     for weighting, expected in (("mean", mean), ("confidence", weighted)):
         teacher = EnsembleTeacher(members, weighting)
-        teacher.tap({"logits"})
+        teacher.request({"logits"})
         views = teacher.outputs([images, images.flip(0)], labels)
         assert np.allclose(views[0].logits.exp().numpy(), expected, atol=1e-6)
         assert not views[0].logits.requires_grad and len(views) == 2

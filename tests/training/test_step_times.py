@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from distillab import Distillation
 from distillab.training import step_timer as step_times
 from distillab.training.callbacks import Curves, Interrupted, StopCleanly
-from distillab.training.step_timer import StepTimes
+from distillab.training.step_timer import StepTimer
 
 SHAPE = (1, 8, 8)
 KD = {
@@ -20,7 +20,7 @@ KD = {
 }
 
 
-class Clock:
+class Timer:
     """A clock that a test moves on."""
 
     now = 0.0
@@ -31,60 +31,60 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(step_times, "perf_counter", clock)
+    timer = Timer()
+    monkeypatch.setattr(step_times, "perf_counter", timer)
     return clock
 
 
-def spend(clock, times, module, cache=None, teacher=1.0, device="cpu", steps=2):
+def spend(timer, times, module, cache=None, teacher=1.0, device="cpu", steps=2):
     """An epoch: 3 s before it, per step .25 s of data, the teacher, 2 s of student; 5 s validation, 7 s at the end."""
     module.device, module.cache = torch.device(device), cache
     times.setup(None, module, "fit")
-    clock.now += 3
+    timer.now += 3
     times.on_train_start(None, module)
     times.on_train_epoch_start(None, module)
     for step in range(steps):
-        clock.now += 0.25
+        timer.now += 0.25
         times.on_train_batch_start(None, module, None, step)
-        with module.teacher_clock(8):
-            clock.now += teacher
+        with module.teacher_timer(8):
+            timer.now += teacher
             if cache is not None:
                 cache.answer()
-        clock.now += 2
+        timer.now += 2
         times.on_train_batch_end(None, module, None, None, step)
     times.on_validation_start(None, module)
-    clock.now += 5
+    timer.now += 5
     times.on_validation_end(None, module)
-    clock.now += 7
+    timer.now += 7
     times.on_train_epoch_end(None, module)
 
 
-def test_every_second_is_counted_once(clock):
-    times = StepTimes()
-    spend(clock, times, SimpleNamespace())
+def test_every_second_is_counted_once(timer):
+    times = StepTimer()
+    spend(timer, times, SimpleNamespace())
     assert times.figures["time"] == {"teacher": 2, "data": 0.5, "student": 4, "validation": 5, "other": 10}
-    assert sum(times.figures["time"].values()) == clock.now
+    assert sum(times.figures["time"].values()) == timer.now
     assert times.figures["teacher_samples_computed"] == 16 and times.figures["teacher_seconds_computed"] == 2
 
 
-def test_a_resume_goes_on_from_the_saved_sums(clock):
-    first, again = StepTimes(), StepTimes()
-    spend(clock, first, SimpleNamespace())
-    clock.now += 1000  # between the two calls
+def test_a_resume_goes_on_from_the_saved_sums(timer):
+    first, again = StepTimer(), StepTimer()
+    spend(timer, first, SimpleNamespace())
+    timer.now += 1000  # between the two calls
     again.setup(None, None, "fit")
     again.load_state_dict(first.state_dict())
-    spend(clock, again, SimpleNamespace())
+    spend(timer, again, SimpleNamespace())
     assert again.figures["time"] == {name: 2 * value for name, value in first.figures["time"].items()}
     assert again.figures["teacher_samples_computed"] == 32
 
 
-def test_what_the_cache_replays_is_no_forward_pass(clock):
+def test_what_the_cache_replays_is_no_forward_pass(timer):
     class Cache(SimpleNamespace):
         def answer(self):
             self.computed += self.left.pop(0)
 
-    times = StepTimes()
-    spend(clock, times, SimpleNamespace(), Cache(computed=100, left=[8, 0]), teacher=1.5)
+    times = StepTimer()
+    spend(timer, times, SimpleNamespace(), Cache(computed=100, left=[8, 0]), teacher=1.5)
     assert times.figures["time"]["teacher"] == 3
     figures = [
         times.figures[f"teacher_{name}"] for name in ("seconds_computed", "samples_computed", "samples_replayed")
@@ -92,11 +92,11 @@ def test_what_the_cache_replays_is_no_forward_pass(clock):
     assert figures == [1.5, 8, 8]
 
 
-def test_on_a_gpu_one_step_of_fifty_stands_for_the_others(clock, monkeypatch):
+def test_on_a_gpu_one_step_of_fifty_stands_for_the_others(timer, monkeypatch):
     waits = []
     monkeypatch.setattr(torch.accelerator, "synchronize", waits.append)
-    times = StepTimes()
-    spend(clock, times, SimpleNamespace(), device="cuda", steps=100)
+    times = StepTimer()
+    spend(timer, times, SimpleNamespace(), device="cuda", steps=100)
     # Every step is alike, so two of a hundred tell what all of them say on the CPU.
     assert times.figures["time"] == {"teacher": 100, "data": 25, "student": 200, "validation": 5, "other": 10}
     assert times.totals["measured_steps"] == 2 and len(waits) == 2 * 4 + 2
@@ -104,7 +104,7 @@ def test_on_a_gpu_one_step_of_fifty_stands_for_the_others(clock, monkeypatch):
 
 
 def test_measured_steps_stand_for_no_more_than_the_loop_took():
-    times = StepTimes()
+    times = StepTimer()
     times.totals |= {"loop": 50.0, "steps": 100, "measured_steps": 2, "step_seconds": 4.0, "teacher_seconds": 1.0}
     assert times.figures["time"] == {"teacher": 12.5, "data": 0, "student": 37.5, "validation": 0, "other": 0}
 
@@ -121,7 +121,7 @@ def module(network):
 
 
 def test_a_slow_teacher_shows_in_a_real_fit(digits, module):
-    slow, times = module(), StepTimes()
+    slow, times = module(), StepTimer()
     outputs = slow.teacher.outputs
     slow.teacher.outputs = lambda *given: (sleep(0.05), outputs(*given))[1]
     ready = digits.configure(64, 0)
@@ -141,7 +141,7 @@ def without_seconds(epochs):
 
 @pytest.mark.parametrize("stop_at", [4, 6])  # steps; an epoch has 4
 def test_a_stopped_and_resumed_run_has_the_unbroken_curves(stop_at, tmp_path, digits, module):
-    whole, times = Curves(), StepTimes()
+    whole, times = Curves(), StepTimer()
     engine([times, whole]).fit(module(), datamodule=digits.configure(64, 0))
 
     class Ask(L.Callback):
@@ -151,10 +151,10 @@ def test_a_stopped_and_resumed_run_has_the_unbroken_curves(stop_at, tmp_path, di
     stop = StopCleanly(tmp_path / "last.ckpt")
     with pytest.raises(Interrupted):
         saved = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        engine([StepTimes(), Curves(), Ask(), stop, saved], enable_checkpointing=True).fit(
+        engine([StepTimer(), Curves(), Ask(), stop, saved], enable_checkpointing=True).fit(
             module(), datamodule=digits.configure(64, 0)
         )
-    resumed, again = Curves(), StepTimes()
+    resumed, again = Curves(), StepTimer()
     end = {"ckpt_path": tmp_path / "last.ckpt", "weights_only": True}
     engine([again, resumed]).fit(module(), datamodule=digits.configure(64, 0), **end)
 

@@ -78,7 +78,7 @@ def _run(
     with devices_of_a_cell(config["trainer"], several=_in_parallel()):
         begin()
         for line in strategy_conflicts():
-            distributed.say(line)
+            distributed.rank_zero_print(line)
         if distributed.world == 1 and devices > 1:
             directory = home(config)
             if config["rerun"] or finished(directory) is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from distillab.core.distributed import say, world
+from distillab.core.distributed import rank_zero_print, world
 from distillab.core.errors import UserError
 from distillab.core.files import writable
 
@@ -138,7 +138,7 @@ def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> di
             lock.release()
         if not told:
             wanted = "a GPU" if count == 1 else f"{count} GPUs"
-            say(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")
+            rank_zero_print(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")
             told = True
         time.sleep(pause)
 

@@ -14,10 +14,10 @@ from distillab.commands.composition import build
 from distillab.commands.members import with_members
 from distillab.commands.run_dir import RUNS, finished, home, write_config
 from distillab.core import distributed
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
 from distillab.core.result import SCHEMA, gain_and_gap, model_entry, versions
-from distillab.core.timer import Clock
+from distillab.core.timer import Timer
 from distillab.evaluation.cost import check_roi, with_cost
 from distillab.reporting import loggers
 from distillab.reporting.model_card import model_card
@@ -48,24 +48,24 @@ def run(
     Raises:
         UserError: anything that the person can mend.
     """
-    clock = Clock()
+    timer = Timer()
     config = with_members(config)
     check_roi(config["roi"])
     directory = home(config)
     if distributed.world == 1 and (earlier := _earlier(config, directory)):  # without the heavy imports
         return _shown_again(earlier, config, directory, sweep_folder)
-    with clock.part("import"):
+    with timer.part("import"):
         import_quietly(config["trainer"])
     # Beside the folder, which a rerun deletes.
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if distributed.rank == 0 else nullcontext():
         # Whoever waited finds it finished; the other processes of this run wait here for the first.
-        if earlier := distributed.from_first(_earlier(config, directory)):
+        if earlier := distributed.broadcast(_earlier(config, directory)):
             return _shown_again(earlier, config, directory, sweep_folder)
         if config["rerun"] and distributed.rank == 0:
             shutil.rmtree(directory, ignore_errors=True)
         distributed.barrier()
-        return _made(config, label, directory, clock, command, overrides or [], sweep_folder)
+        return _made(config, label, directory, timer, command, overrides or [], sweep_folder)
 
 
 def _earlier(config: Mapping[str, Any], directory: Path) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ def _shown_again(
     earlier: dict[str, Any], config: Mapping[str, Any], directory: Path, sweep_folder: Path | None
 ) -> dict[str, Any]:
     """A finished run's result, with the costs at the prices that are given now."""
-    say(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
+    rank_zero_print(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
     if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
         earlier["config"]["roi"] = config["roi"]
         earlier = with_cost(earlier, config["roi"])
@@ -94,7 +94,7 @@ def _made(
     config: dict[str, Any],
     label: str,
     directory: Path,
-    clock: Clock,
+    timer: Timer,
     command: str,
     overrides: list[str],
     sweep_folder: Path | None,
@@ -125,8 +125,8 @@ def _made(
             write_config(directory, config)
             shown = f"{config['name']}/{label}/{directory.name}"
             logger = loggers.build(config["logger"], directory, config, shown, sweep_folder and sweep_folder.name)
-        result = about | _distil(config, label, directory, clock, logger)
-        result |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": clock.all()}
+        result = about | _distil(config, label, directory, timer, logger)
+        result |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
         if distributed.rank == 0:
             with writable(directory, RUNS):
                 write_json(directory / "result.json", result)
@@ -140,14 +140,14 @@ def _made(
         where = loggers.finish(logger, exit_code)
     show(result, directory)
     if where:
-        say(f"W&B: {where}")
+        rank_zero_print(f"W&B: {where}")
     distributed.barrier()
     return result
 
 
-def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, logger: Any) -> dict[str, Any]:
+def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, logger: Any) -> dict[str, Any]:
     """The steps themselves: data, models, teacher, baseline, student, judgement."""
-    from distillab.commands.preflight import try_out
+    from distillab.commands.preflight import preflight
     from distillab.evaluation.efficiency import measure
     from distillab.evaluation.judgement import judgement, write_predictions
     from distillab.export.safetensors import save_model
@@ -171,41 +171,41 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     scheme = build(config["scheme"], "scheme")
     protocol = build(config["protocol"], "protocol")
     protocol.check_data(config["data"].get("validation", protocol.validation))
-    with clock.part("data"):
+    with timer.part("data"):
         data = build(config["data"], "data")
         strategy.check_mixed(data.mixes)
         data.prepare()
-    spec = data.spec
+    spec = data.info
     check_cache(config["cache"], len(spec.classes))
     ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
     setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
-    strategy.connect(student.spec, scheme.prepare(this, student), seed)
+    strategy.connect(student.info, scheme.prepare(this, student), seed)
     alone = config["strategy"] == trained.ALONE
     if not alone:
-        try_out(scheme, this, student)
+        preflight(scheme, this, student)
     teacher = scheme.model
-    say(models_line(student, teacher))
+    rank_zero_print(models_line(student, teacher))
 
     records: dict[str, Any] = {"teacher": None, "baseline": None}
     untaught = longer = None
-    with clock.part("teacher"):
+    with timer.part("teacher"):
         records["teacher"] = scheme.obtain(this)
     if scheme.name != "offline":
-        say(f"{student.spec.name} learns from {scheme.parent} (scheme={scheme.name})")
+        rank_zero_print(f"{student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
     if not alone:  # before anything else is trained: the cache may refuse
         module = scheme.module(this, student)
         attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
     if config["baseline"] and not alone:
-        with clock.part("baseline"):
+        with timer.part("baseline"):
             untaught = this.student()
             records["baseline"] = this.train_student_alone(untaught)
-            warn_if_below(records, student.spec.name)
+            warn_if_below(records, student.info.name)
             if teacher is not None and config["equal_compute"]:
                 longer = this.train_student_longer(scheme.live)
-    with clock.part("fit"):
-        title = f"{student.spec.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
+    with timer.part("fit"):
+        title = f"{student.info.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
         if alone:
             records["student"] = this.train_student_alone(student, logger, title)
         else:
@@ -216,7 +216,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
     if distributed.rank != 0:
         return {"student": records["student"]}
 
-    with clock.part("evaluation"):
+    with timer.part("evaluation"):
         deployed = student if alone else module.deployed()
         networks = {"teacher": teacher, "baseline": untaught, "student": deployed}
         asked = {role: this.answers(networks[role], record) for role, record in records.items() if record}
@@ -231,7 +231,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, clock: Clock, l
             if role != "baseline" or deployed is not student  # or one network would have two latencies
         }
         costs.setdefault("baseline", costs["student"])
-    names = {role: (student if role == "student" else networks[role]).spec.name for role in asked}
+    names = {role: (student if role == "student" else networks[role]).info.name for role in asked}
     models = {
         role: record and model_entry(names[role], record, costs[role] | figures[role], protocol.watches)
         for role, record in records.items()

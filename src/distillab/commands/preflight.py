@@ -16,10 +16,10 @@ from distillab.data.batch import Batch
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import Run, Scheme
 from distillab.strategies.base import Term
-from distillab.training.term_inputs import only, reached
+from distillab.training.term_inputs import only, reachable_parameters
 
 
-def try_out(scheme: Scheme, run: Run, student: ImageModel) -> None:
+def preflight(scheme: Scheme, run: Run, student: ImageModel) -> None:
     """Let every term look at data and run in its phases, between untrained copies of the networks.
 
     Args:
@@ -53,4 +53,4 @@ def try_out(scheme: Scheme, run: Run, student: ImageModel) -> None:
         for term in module.strategy.terms.values():
             term.prepare(labels, lambda term=term: said(term))
         for phase in run.strategy.plan(run.recipe.epochs):
-            reached(module, phase, module._trainable)
+            reachable_parameters(module, phase, module._trainable)

@@ -20,7 +20,7 @@ from filelock import FileLock
 from hydra.experimental.callback import Callback
 
 from distillab.commands.run_dir import finished
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.files import replacing, writable, write_json
 from distillab.reporting.sweep_table import markdown, table
 
@@ -41,7 +41,7 @@ class Sweep(Callback):
         """Write what the cells cannot know: how many they are, and what the person typed; say where they are shown."""
         folder = Path(config.hydra.sweep.dir)
         write_json(folder / "sweep.json", {"cells": number_of_cells(config), "command": command()})
-        say(f"{folder}/sweep.md shows how far the sweep is")
+        rank_zero_print(f"{folder}/sweep.md shows how far the sweep is")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of all cells, and note those that failed."""
@@ -55,7 +55,7 @@ class Sweep(Callback):
         console = Console()
         # A pipe has no width of its own; 80 columns would break every cell.
         (console if console.is_terminal else Console(width=140)).print(table(records))
-        say(f"{folder}/sweep.md")
+        rank_zero_print(f"{folder}/sweep.md")
         try:
             self._report(folder, Path(config.paths.runs))
         finally:  # Hydra turns what is raised here into a warning
@@ -70,19 +70,19 @@ class Sweep(Callback):
 
         if ended := results(folder, runs):
             with writable(folder, "paths.runs=…"):
-                say(f"{write_report(runs, folder / 'report.html', ended)}")
+                rank_zero_print(f"{write_report(runs, folder / 'report.html', ended)}")
             groups = ranked(ended)
             several = {group.row.place for group in groups} != {f"{groups[0].row.data}, protocol standard"}
             for group in groups:
                 if not group.row.alone:
-                    say(f"{group.label}{f', {group.row.place}' if several else ''}: {group.row.words}")
+                    rank_zero_print(f"{group.label}{f', {group.row.place}' if several else ''}: {group.row.words}")
 
 
 class Cell:
     """One cell of a sweep: says where the sweep stands, and records how the cell ended."""
 
     def __init__(self, folder: Path, index: int, strategy: str, student: str, overrides: Sequence[str]) -> None:
-        """Note the cell; `begin` starts its clock.
+        """Note the cell; `begin` starts its timer.
 
         Args:
             folder: the sweep's.
@@ -108,7 +108,7 @@ class Cell:
         self._write(started=time.time())
         total = about(self.folder)["cells"]
         left = seconds_left(recorded(self.folder), total, self.record["started"])
-        say(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
+        rank_zero_print(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
 
     def run(self, work: Callable[[], Mapping[str, Any]], one_line: Callable[[Exception], str]) -> Mapping[str, Any]:
         """Do the cell's work and record its result, or the exception in one line, which then goes on its way."""

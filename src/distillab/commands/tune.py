@@ -14,7 +14,7 @@ from distillab.commands.sweep import Sweep, about, recorded
 from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
 from distillab.commands.tuning.study import Tuned, open_study
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.result import config_hash, method
@@ -135,8 +135,8 @@ class Report(Sweep):
         console = Console()
         (console if console.is_terminal else Console(width=140)).print(table(outcomes))
         if lines := repeats(outcomes):
-            say("\n  ".join(["the best of each, with three seeds:", *lines]))
-        say(f"{folder}/tune.md")
+            rank_zero_print("\n  ".join(["the best of each, with three seeds:", *lines]))
+        rank_zero_print(f"{folder}/tune.md")
 
     def _report(self, folder: Path, runs: Path) -> None:
         """No page: it would rank the trials by test samples, which choose nothing here."""

@@ -47,7 +47,7 @@ def barrier() -> None:
         distributed.barrier()
 
 
-def from_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What process 0 passed in, in every process."""
     if world == 1:
         return value
@@ -72,16 +72,16 @@ def share(batch_size: int, devices: int, title: str) -> None:
             f"a batch of {batch_size} does not divide among {devices} devices; recipe.batch_size={nearest} does "
             f"(a teacher has teacher.recipe.batch_size)"
         )
-    say(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
+    rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
 
 
-def say(text: str) -> None:
+def rank_zero_print(text: str) -> None:
     """Print a line, once."""
     if rank == 0:
         print(text, flush=True)
 
 
-def warn(text: str, own: bool = False) -> None:
+def rank_zero_warn(text: str, own: bool = False) -> None:
     """Print a warning, once, where it does not mix with what is piped on.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 
 
@@ -58,7 +58,7 @@ def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
         try:
             held.acquire(timeout=0.1)
         except TimeoutError:
-            say(f"waiting for {waiting_for}")
+            rank_zero_print(f"waiting for {waiting_for}")
             held.acquire()
     try:
         yield

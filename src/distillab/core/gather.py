@@ -36,7 +36,7 @@ def mean_over_devices(tensors: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
     return {key: part.view_as(x) for (key, x), part in zip(tensors.items(), parts, strict=True)}
 
 
-def from_first(number: int, device: torch.device) -> int:
+def broadcast(number: int, device: torch.device) -> int:
     """The first process's whole number, through this device; where there is one process, nobody waits for a device."""
     return int(gather(torch.tensor([number], device=device))[0]) if _many() else number
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Clock:
+class Timer:
     """Seconds by part of a run."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class DataSpec:
+class DataInfo:
     """What a model must know of its data: square images of `channels`, values in [0, 1], one of `classes`."""
 
     name: str
@@ -56,7 +56,7 @@ class Collection:
 
 
 def fingerprint(
-    collection: Collection, spec: DataSpec, rows: Mapping[str, np.ndarray], numbers: Mapping[str, Any]
+    collection: Collection, spec: DataInfo, rows: Mapping[str, np.ndarray], numbers: Mapping[str, Any]
 ) -> str:
     """Hash content, labels, the rows of each split, normalisation and further numbers, but no place or name."""
     described = asdict(spec) | {"content": collection.content, "on_files": collection.images is None, **numbers}

@@ -93,8 +93,8 @@ class Labels:
         if not classes and classes != 0:
             return self
         clone = self._clone()
-        bad = numbers(classes, self.spec.classes, path)
-        labels = wrong(self._labels.numpy(), self._rows["all"], bad, len(self.spec.classes), (self.split_seed, 3))
+        bad = numbers(classes, self.info.classes, path)
+        labels = wrong(self._labels.numpy(), self._rows["all"], bad, len(self.info.classes), (self.split_seed, 3))
         clone._collection = replace(self._collection, labels=labels)  # so they are in the fingerprint
         clone._labels = torch.from_numpy(labels)
         clone._hide()
@@ -104,7 +104,7 @@ class Labels:
         """The names of classes that are given by name or by number. Raises UserError as `with_wrong_labels`."""
         if not classes and classes != 0:
             return []
-        return [self.spec.classes[number] for number in numbers(classes, self.spec.classes, path)]
+        return [self.info.classes[number] for number in numbers(classes, self.info.classes, path)]
 
 
 def check_source(source: Any) -> str:
@@ -170,7 +170,7 @@ def distributions(labels: Tensor, classes: int) -> Tensor:
     return F.one_hot(labels.clamp(min=0), classes).float().masked_fill(unknown, torch.nan)
 
 
-def answered(labels: Tensor, logits: Tensor) -> Tensor:
+def pseudo_label(labels: Tensor, logits: Tensor) -> Tensor:
     """The labels, and the teacher's answer where they are unknown.
 
     Args:

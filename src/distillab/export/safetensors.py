@@ -38,7 +38,7 @@ def save_model(
     ships = deployed is not None and deployed is not model
 
     about = {
-        "name": model.spec.name,
+        "name": model.info.name,
         "model": {k: v for k, v in config.items() if k not in ("recipe", "checkpoint", "samples", "seed")},
         "classes": list(classes),
         "mean": model.mean.flatten().tolist() if model.mean is not None else None,

@@ -50,12 +50,12 @@ def build_model(
         known = {key: IMAGENET[key] for key in ("mean", "std")}
         known["input_size"] = IMAGENET["input_size"] if max(input_shape[1:]) < IMAGENET["input_size"] else None
 
-    def say(key: str, otherwise: Any = None) -> Any:
+    def choose(key: str, otherwise: Any = None) -> Any:
         """What the config says, else the file or the pretrained weights, else the data."""
         return next((v for v in (config.get(key), known.get(key)) if v is not None), otherwise)
 
-    own_classes = say("classes")
-    side = say("input_size", input_shape[1])
+    own_classes = choose("classes")
+    side = choose("input_size", input_shape[1])
     offered = {
         "num_classes": len(own_classes or classes),
         "in_channels": input_shape[0],
@@ -83,16 +83,16 @@ def build_model(
             net,
             input_shape,
             name=name,
-            mean=_per_channel(say("mean", mean), channels),
-            std=_per_channel(say("std", std), channels),
-            input_size=say("input_size"),
+            mean=_per_channel(choose("mean", mean), channels),
+            std=_per_channel(choose("std", std), channels),
+            input_size=choose("input_size"),
             stages=config.get("stages"),
             head=config.get("head"),
             class_order=_class_order(own_classes, classes, role),
         )
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
-    outputs = model.spec.classes
+    outputs = model.info.classes
     if outputs != len(classes):
         raise UserError(
             f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; "

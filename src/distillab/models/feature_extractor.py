@@ -16,7 +16,7 @@ from distillab.models.image_model import ImageModel
 MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head")
 
 
-class Taps:
+class FeatureExtractor:
     """Runs a model and returns the outputs that were asked for.
 
     Hooks stay on the modules (set before any compile) and only keep references for the length of one call.
@@ -34,18 +34,18 @@ class Taps:
         self.needs = frozenset(needs)
         self.tried = False
         self.caught: dict[str, Tensor] = {}
-        self.stages = model.spec.stages
+        self.stages = model.info.stages
         modules = dict(model.net.named_modules())
         self.handles = []
         if self.needs & {"stages", "last_map", "preactivations"} and not self.stages:
             raise UserError(
-                f"{model.spec.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]"
+                f"{model.info.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]"
             )
         if "stages" in self.needs:
             for stage in self.stages:
                 self._after(modules[stage.name], stage.name)
         if "last_map" in self.needs:
-            self._after(modules[model.spec.last_map.name], "last_map")
+            self._after(modules[model.info.last_map.name], "last_map")
         if "preactivations" in self.needs:
             for stage in self.stages:
                 if stage.activation is None:
@@ -58,9 +58,9 @@ class Taps:
         if "norms" in self.needs:
             self.norms = [modules[stage.norm] if stage.norm else None for stage in self.stages]
         if self.needs & {"embedding", "head"}:
-            if model.spec.head is None:
-                raise UserError(f"{model.spec.name} has no linear head to read; name it, e.g. student.head=fc")
-            self.head = modules[model.spec.head]
+            if model.info.head is None:
+                raise UserError(f"{model.info.name} has no linear head to read; name it, e.g. student.head=fc")
+            self.head = modules[model.info.head]
             self._before(self.head, "embedding")
             self.order = model.class_order
 
@@ -108,7 +108,7 @@ class Taps:
         if "stages" in self.needs:
             read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
         if "last_map" in self.needs:
-            read.last_map = as_map(self.caught["last_map"], self.model.spec.last_map)
+            read.last_map = as_map(self.caught["last_map"], self.model.info.last_map)
         if "preactivations" in self.needs:
             read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
             if not self.tried:
@@ -126,7 +126,7 @@ class Taps:
         for stage, values in zip(self.stages, maps, strict=True):
             if stage.activation is None and not (values < 0).any():
                 raise UserError(
-                    f"{self.model.spec.name} shows {stage} only after its activation, and the strategy reads the map "
+                    f"{self.model.info.name} shows {stage} only after its activation, and the strategy reads the map "
                     f"before it; name stages that end in an activation module, e.g. student.stages=[…] or "
                     f"teacher.stages=[…], or choose strategy=attention"
                 )

@@ -43,7 +43,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class FeatureInfo:
     """What a connector needs to know of a model: stages by depth, embedding width, classes, path of the head.
 
     Attributes:
@@ -74,7 +74,7 @@ def describe(
     name: str,
     stages: list[str] | None = None,
     head: str | None = None,
-) -> ModelSpec:
+) -> FeatureInfo:
     """The spec of a network, its stages and head guessed where they are not given.
 
     Raises:
@@ -100,7 +100,7 @@ def describe(
     found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
     embedding = math.prod(last[head].input[1:]) if head else None
     final = _guess_final(calls, found[-1], embedding, input_shape) if found else None
-    return ModelSpec(name, found, embedding, logits[1], head, final and Stage(final, *maps[final]))
+    return FeatureInfo(name, found, embedding, logits[1], head, final and Stage(final, *maps[final]))
 
 
 def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
@@ -193,7 +193,7 @@ def _last_norm(calls: list[Call], stage: str) -> str | None:
     return (main or norms or [None])[-1]
 
 
-def match_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]]:
+def match_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
     """Pairs of stage numbers: one to one where the counts are equal, else by size, where the last of each size counts.
 
     A model whose maps never shrink (a transformer) pairs up by depth; so do the sizes of two models that have equally

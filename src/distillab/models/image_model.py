@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.models.feature_info import ModelSpec, describe
+from distillab.models.feature_info import FeatureInfo, describe
 
 
 class ImageModel(nn.Module):
@@ -53,7 +53,7 @@ class ImageModel(nn.Module):
         self.register_buffer("class_order", order, persistent=False)
         side = (input_size, input_size) if input_size else self.input_shape[1:]
         self.net_shape = (self.input_shape[0] * self.repeats, *side)  # of what the network sees
-        self.spec: ModelSpec = describe(net, self.net_shape, name or type(net).__name__, stages, head)
+        self.info: FeatureInfo = describe(net, self.net_shape, name or type(net).__name__, stages, head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""

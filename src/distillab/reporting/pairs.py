@@ -40,7 +40,7 @@ def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> l
 
     Args:
         rows: as `compare` gives them.
-        answers: as of `read_answers`.
+        answers: as of `read_predictions`.
     """
     pairs = []
     alone = [row for row in rows if row.alone]

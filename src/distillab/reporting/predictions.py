@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 Answers = Mapping[str, tuple[Any, Any]]
 
 
-def read_answers(results: Sequence[Mapping[str, Any]], runs: Path) -> tuple[Answers, list[str]]:
+def read_predictions(results: Sequence[Mapping[str, Any]], runs: Path) -> tuple[Answers, list[str]]:
     """Config hash → labels and predicted classes (N,) of each run's test samples, and a line for each file left out.
 
     A run without such a file is not among them; one whose file is damaged is named.

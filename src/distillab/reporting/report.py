@@ -12,7 +12,7 @@ from distillab.core.result_reader import load_all, rankable, usable
 from distillab.reporting.chart_points import COSTS
 from distillab.reporting.group_table import leaderboard, write_csv
 from distillab.reporting.groups import headline, ranked
-from distillab.reporting.predictions import Answers, read_answers
+from distillab.reporting.predictions import Answers, read_predictions
 from distillab.reporting.sections import sections
 
 Result = dict[str, Any]
@@ -55,7 +55,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         raise UserError(
             f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
         )
-    answers, unreadable = read_answers(results, runs)
+    answers, unreadable = read_predictions(results, runs)
     page = _page(results, left_out + unreadable, answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distillab.core import distributed
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.files import writable
 from distillab.core.result_reader import load_all, rankable, usable
 from distillab.reporting import leaderboard
@@ -36,7 +36,7 @@ def show(result: Mapping[str, Any], directory: Path) -> None:
     # A pipe has no width of its own; 80 columns would break every cell.
     (console if console.is_terminal else Console(width=140)).print(final_table(result))
     for sentence in (verdict(result), *further(result)):
-        say(sentence)
-    say(
+        rank_zero_print(sentence)
+    rank_zero_print(
         f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"
     )

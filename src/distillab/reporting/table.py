@@ -68,7 +68,7 @@ def models_line(student: Any, teacher: Any) -> str:
 
     def text(role: str, model: Any) -> str:
         numbers = size(model)
-        return f"{role} {model.spec.name}: {count(numbers[0])} parameters, {count(numbers[1])} multiply-adds"
+        return f"{role} {model.info.name}: {count(numbers[0])} parameters, {count(numbers[1])} multiply-adds"
 
     if teacher is None:
         return text("student", student)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from distillab.core.distributed import warn
+from distillab.core.distributed import rank_zero_warn
 from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import parameters
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import Run, refuse_shard
 from distillab.schemes.plan import Plan, Step
@@ -36,15 +36,15 @@ class Assistant(Plan):
             raise UserError("scheme.assistants is empty; name at least one, e.g. scheme.assistants=[resnet14]")
         self.assistants = assistants
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
         """Build all networks; say so where one is not smaller than the one before it."""
         spec = super().prepare(run, student)
         chain = [self.teacher, *(step.model for step in self.steps), student]
         for larger, smaller in pairwise(chain):
             if parameters(larger) <= parameters(smaller):
-                warn(
-                    f"{smaller.spec.name} ({parameters(smaller):,} parameters) is not smaller than "
-                    f"{larger.spec.name} ({parameters(larger):,}), which teaches it; scheme.assistants=[…] names others"
+                rank_zero_warn(
+                    f"{smaller.info.name} ({parameters(smaller):,} parameters) is not smaller than "
+                    f"{larger.info.name} ({parameters(larger):,}), which teaches it; scheme.assistants=[…] names others"
                 )
         return spec
 
@@ -52,7 +52,7 @@ class Assistant(Plan):
         """The config's teacher."""
         refuse_shard(run, self.name)
         self.model = run.teacher()
-        return self.model.spec.name, self.model
+        return self.model.info.name, self.model
 
     def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
         """Train or load it."""
@@ -64,5 +64,5 @@ class Assistant(Plan):
         for i, config in enumerate(self.assistants):
             seed = config.get("seed", run.config["teacher"]["seed"])
             model = run.network(config, f"scheme.assistants.{i}", seed)
-            steps.append(Step(model.spec.name, model, config, seed))
+            steps.append(Step(model.info.name, model, config, seed))
         return steps

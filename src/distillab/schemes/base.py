@@ -14,7 +14,7 @@ from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.cost import equal_compute_epochs
 from distillab.evaluation.efficiency import multiply_adds
 from distillab.models.build import build_model
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.measure import Setting, accuracy, answers
 from distillab.schemes.pretrain import ALONE, obtain_teacher, teacher_data, train_alone, train_taught
@@ -51,7 +51,7 @@ class Run:
 
     def network(self, config: Mapping[str, Any], path: str, seed: int) -> ImageModel:
         """A network for the run's data; `path` is where its config stands."""
-        spec = self.data.spec
+        spec = self.data.info
         shape = (spec.channels, spec.image_size, spec.image_size)
         return build_model(config, path, spec.classes, shape, spec.mean, spec.std, seed=seed)
 
@@ -88,7 +88,7 @@ class Run:
             title: for the lines.
             epochs: other than the recipe's.
         """
-        title = title or f"{model.spec.name} alone"
+        title = title or f"{model.info.name} alone"
         config, recipe = self.config["student"], replace(self.recipe, epochs=epochs or self.recipe.epochs)
         return train_alone(model, config, self.data.labelled_only(), recipe, self.seed, title, self.setting, logger)
 
@@ -101,7 +101,7 @@ class Run:
         student = self.student()
         work = [multiply_adds(network, student.input_shape) for network in (teacher, student)]
         epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.views)
-        record = self.train_student_alone(student, title=f"{student.spec.name} alone, equal compute", epochs=epochs)
+        record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
         return {"epochs": record["epochs"], "top1": record["top1"]["test"], "teacher_multiply_adds": work[0]}
 
     def train_taught(
@@ -140,7 +140,7 @@ class Scheme:
         self.lineage: list[dict[str, Any]] = []
         self.parent: str | None = None
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec | None:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo | None:
         """Build who else is needed and refuse what cannot work; nothing is trained yet.
 
         Returns:
@@ -171,7 +171,7 @@ class Scheme:
 
     def finish(self, run: Run, student: ImageModel, record: Mapping[str, Any]) -> None:
         """Note the trained student."""
-        self.note(student.spec.name, record, self.parent)
+        self.note(student.info.name, record, self.parent)
 
     def note(self, name: str, record: Mapping[str, Any], parent: str | None) -> None:
         """Add a network to the lineage."""

@@ -35,7 +35,7 @@ class BornAgain(Plan):
         """The student, to be trained alone."""
         refuse_dtype(run, self.name)
         model = run.student()
-        return f"{model.spec.name} generation 0", model
+        return f"{model.info.name} generation 0", model
 
     def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
         """It is the paired baseline."""
@@ -47,5 +47,5 @@ class BornAgain(Plan):
         for generation in range(1, self.generations):
             seed = run.seed + SEED_STEP * generation
             model = run.student(seed)
-            steps.append(Step(f"{model.spec.name} generation {generation}", model, run.config["student"], seed))
+            steps.append(Step(f"{model.info.name} generation {generation}", model, run.config["student"], seed))
         return steps

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import Run, Scheme, refuse_dtype, refuse_hidden_labels, refuse_teacherless
 from distillab.strategies.base import Term
@@ -67,7 +67,7 @@ class EMA(Scheme):
         check_decay(decay)
         self.decay = decay
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
         """The teacher is of the student's build."""
         refuse_teacherless(run, self.name)
         refuse_dtype(run, self.name)
@@ -78,8 +78,8 @@ class EMA(Scheme):
                 raise UserError(
                     f"scheme=ema: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline"
                 )
-        self.parent = f"average of {student.spec.name}"
-        return student.spec
+        self.parent = f"average of {student.info.name}"
+        return student.info
 
     def source(self, student: ImageModel) -> nn.Module:
         """The average, which starts as the student."""

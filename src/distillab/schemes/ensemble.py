@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import (
     Run,
@@ -47,11 +47,11 @@ class EnsembleTeacher(nn.Module):
             raise UserError(f'weighting must be one of {", ".join(WEIGHTINGS)}, got "{weighting}"')
         self.members = nn.ModuleList(members)
         self.weighting = weighting
-        specs = [member.spec for member in members]
+        specs = [member.info for member in members]
         if len({spec.classes for spec in specs}) > 1:
             counted = ", ".join(f"{spec.name} {spec.classes}" for spec in specs)
             raise UserError(f"an ensemble's networks must tell the same classes apart: {counted}")
-        self.spec = ModelSpec("+".join(spec.name for spec in specs), (), None, specs[0].classes, None)
+        self.info = FeatureInfo("+".join(spec.name for spec in specs), (), None, specs[0].classes, None)
         self.input_shape = members[0].input_shape
         self.train(False)
 
@@ -59,7 +59,7 @@ class EnsembleTeacher(nn.Module):
         """Stay in eval mode, whatever the parent module does."""
         return super().train(False)
 
-    def tap(self, needs: Iterable[str]) -> None:
+    def request(self, needs: Iterable[str]) -> None:
         """Refuse all but logits, the networks' maps having no mean; freeze them, who were free to learn so far."""
         refuse_beyond_logits(frozenset(needs), "an ensemble")
         self.members.requires_grad_(False)
@@ -103,7 +103,7 @@ class Ensemble(Scheme):
             raise UserError("an ensemble takes more than one teacher; name further ones, scheme.teachers=[resnet20]")
         self.teachers, self.weighting = teachers, weighting
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
         """Build all teachers."""
         refuse_teacherless(run, self.name)
         refuse_shard(run, self.name)
@@ -121,17 +121,17 @@ class Ensemble(Scheme):
         members = [run.teacher()] + [run.network(c, f"scheme.teachers.{i}", c["seed"]) for i, c in further]
         self.model = EnsembleTeacher(members, self.weighting)
         refuse_beyond_logits(run.strategy.needs("teacher"), "an ensemble")
-        return self.model.spec
+        return self.model.info
 
     def obtain(self, run: Run) -> dict[str, Any]:
         """Train or load each, then judge the mixture (every network weighing the same: a test has no labels to see)."""
         seconds = 0.0
-        names = [member.spec.name for member in self.model.members]
+        names = [member.info.name for member in self.model.members]
         for name, member, config in zip(names, self.model.members, self.configs, strict=True):
             record = run.obtain_teacher(member, config)
             self.note(name if names.count(name) == 1 else f"{name} (seed {config['seed']})", record, None)
             seconds += record["seconds"]
-        self.parent = self.model.spec.name
+        self.parent = self.model.info.name
         record = measure_mixture(self.model, self.model.members, run.data, run.setting)
         return record | {"source": f"mixture, weighting {self.weighting}", "seconds": seconds}
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillab.core.distributed import say, warn
+from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
 from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.metrics import best_class_order, predict, top1
@@ -79,7 +79,7 @@ def _said(model: nn.Module, data: ImageData, split: str, setting: Setting) -> tu
         return predict(model, data, split, setting.device)
     except torch.OutOfMemoryError:
         pass  # out here the error no longer holds the tensors that it met
-    say("a network is too large for one device: it is judged on the CPU, which takes longer")
+    rank_zero_print("a network is too large for one device: it is judged on the CPU, which takes longer")
     model.cpu()
     torch.cuda.empty_cache()
     return predict(model, data, split, "cpu")
@@ -105,13 +105,13 @@ def measure_mixture(
         `top1` by split, `reused`, `folder` in the store.
     """
     key = {"members": [(weights_hash(m), structure(m), about(m)) for m in members], "data": data.fingerprint}
-    name = mixture.spec.name
+    name = mixture.info.name
 
     def make(folder: Path) -> dict[str, Any]:
         return {"top1": accuracy(mixture, data, setting, answers(mixture, data, setting, str(folder)))}
 
     folder, record, reused = setting.store.once("measured", name, key, make)
-    say(f"teachers {name} together: {reached(record['top1'])}")
+    rank_zero_print(f"teachers {name} together: {reached(record['top1'])}")
     return record | {"reused": reused, "folder": str(folder)}
 
 
@@ -121,13 +121,13 @@ def measure(model: ImageModel, data: ImageData, setting: Setting, folder: str) -
     `folder`: the teacher's in the store, which keeps what it answers on the test images.
     """
     record: dict[str, Any] = {"top1": accuracy(model, data, setting, answers(model, data, setting, folder))}
-    chance = 1 / len(data.spec.classes)
+    chance = 1 / len(data.info.classes)
     split = next(iter(record["top1"]))
     if record["top1"][split] < 2 * chance:
         order, reached = best_class_order(*_said(model, data, split, setting))
         if reached > max(3 * chance, 2 * record["top1"][split]):
             names: list[str | None] = [None] * len(order)
-            for output, name in zip(order, data.spec.classes, strict=True):
+            for output, name in zip(order, data.info.classes, strict=True):
                 names[output] = name
             record["other_order"] = {"top1": reached, "classes": names}
     return record
@@ -137,12 +137,12 @@ def warn_if_weak(name: str, record: Mapping[str, Any], classes: int) -> None:
     """Say so where a teacher is no better than chance, or reads the classes in another order."""
     split, value = next(iter(record["top1"].items()))
     if other := record.get("other_order"):
-        warn(
+        rank_zero_warn(
             f"your class order differs: teacher {name} is right on {100 * value:.1f} % of {split}, but on "
             f"{100 * other['top1']:.1f} % if its outputs mean teacher.classes=[{','.join(other['classes'])}]"
         )
     elif value < 1.5 / classes:
-        warn(
+        rank_zero_warn(
             f"teacher {name} is no better than chance ({100 * value:.1f} % of {split}, chance {100 / classes:.1f} %); "
             f"check teacher.checkpoint, teacher.mean, teacher.std and teacher.classes"
         )
@@ -155,7 +155,7 @@ def warn_if_below(records: Mapping[str, Any], student: str) -> None:
     split, alone = next(iter(records["baseline"]["top1"].items()))
     above = records["teacher"]["top1"][split]
     if above <= alone:
-        warn(
+        rank_zero_warn(
             f"the teacher ({100 * above:.2f} % on {split}) is no better than {student} alone ({100 * alone:.2f} %): "
             f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
         )

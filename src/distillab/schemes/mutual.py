@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.models.feature_extractor import Taps
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_extractor import FeatureExtractor
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import (
     SEED_STEP,
@@ -38,10 +38,10 @@ class Peer:
 
     frozen = False
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: FeatureInfo) -> None:
+        self.info = spec
 
-    def tap(self, needs: Iterable[str]) -> None:
+    def request(self, needs: Iterable[str]) -> None:
         """Nothing: the module reads all peers."""
 
     def after_step(self, student: nn.Module) -> None:
@@ -69,13 +69,13 @@ class MutualDistillation(Distillation):
         strategy = Strategy.of(strategy)
         check_strategy(strategy)
         further = {pair: copy.deepcopy(strategy) for pair in permutations(range(len(peers)), 2) if pair != (0, 1)}
-        super().__init__(peers[0], Peer(peers[1].spec), strategy, **arguments)
-        self.taps.remove()
+        super().__init__(peers[0], Peer(peers[1].info), strategy, **arguments)
+        self.extractor.remove()
         self.peers = nn.ModuleList(peers[1:])
         needs = strategy.needs("student") | strategy.needs("teacher")
-        self.learning = [Taps(peer, needs) for peer in peers]
+        self.extractors = [FeatureExtractor(peer, needs) for peer in peers]
         for number, ((learner, teacher), own) in enumerate(further.items(), 1):
-            own.connect(peers[learner].spec, peers[teacher].spec, self.seed + SEED_STEP * number)
+            own.connect(peers[learner].info, peers[teacher].info, self.seed + SEED_STEP * number)
         self.further = nn.ModuleList(further.values())
         self._pairs = {(0, 1): strategy, **further}
         self._trainable += [p for p in (*self.peers.parameters(), *self.further.parameters()) if p.requires_grad]
@@ -90,7 +90,7 @@ class MutualDistillation(Distillation):
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term, over all peers."""
         views = wanted_views(batch, {name: self.strategy.terms[name] for name in names}, self.layout)
-        read = [[taps(images) for images in views] for taps in self.learning]
+        read = [[extractor(images) for images in views] for extractor in self.extractors]
         taught = [[detached(view) for view in outputs] for outputs in read]
         seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
         losses: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -147,7 +147,7 @@ class Mutual(Scheme):
             raise UserError("scheme.peers is empty; name models, or null for one more copy of the student")
         self.configs = peers
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
         """Build the peers; each must be able to learn from each."""
         refuse_teacherless(run, self.name)
         refuse_dtype(run, self.name)
@@ -159,10 +159,10 @@ class Mutual(Scheme):
             self.peers.append(run.network(config, f"scheme.peers.{i}", seed))
         everyone = [student, *self.peers]
         for learner, teacher in permutations(everyone, 2):
-            copy.deepcopy(run.strategy).connect(learner.spec, teacher.spec, run.seed)
-        self.names = [f"{peer.spec.name} (peer {i})" for i, peer in enumerate(everyone)]
+            copy.deepcopy(run.strategy).connect(learner.info, teacher.info, run.seed)
+        self.names = [f"{peer.info.name} (peer {i})" for i, peer in enumerate(everyone)]
         self.parent = ", ".join(self.names[1:])
-        return self.peers[0].spec
+        return self.peers[0].info
 
     def module(self, run: Run, student: ImageModel) -> Distillation:
         """All peers."""
@@ -173,5 +173,5 @@ class Mutual(Scheme):
         top1 = [record["top1"], *(run.accuracy(peer) for peer in self.peers)]
         for name, figures in zip(self.names, top1, strict=True):
             others = ", ".join(other for other in self.names if other != name)
-            say(f"{name}: {reached(figures)}")
+            rank_zero_print(f"{name}: {reached(figures)}")
             self.note(name, {"top1": figures, "seconds": record["seconds"]}, others)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from distillab.core import distributed
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import Run, Scheme
 from distillab.teachers.frozen import FrozenTeacher
@@ -19,20 +19,20 @@ class Offline(Scheme):
 
     name = "offline"
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec | None:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo | None:
         """Build the teacher, where any term reads one."""
         if not run.strategy.needs_teacher:
             return None
         self.sharded = check_shard(run.config, distributed.world)
         self.model = run.teacher()
-        return self.model.spec
+        return self.model.info
 
     def obtain(self, run: Run) -> dict[str, Any] | None:
         """Train or load it."""
         if self.model is None:
             return None
         record = run.obtain_teacher(self.model, run.config["teacher"])
-        self.parent = self.model.spec.name
+        self.parent = self.model.info.name
         self.note(self.parent, record, None)
         return record
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import Run, Scheme, refuse_teacherless
 from distillab.schemes.measure import reached
@@ -45,7 +45,7 @@ class Plan(Scheme):
         """Train or load whoever begins; the record."""
         raise NotImplementedError
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
         """Build all networks; each must be able to learn from the one before it."""
         refuse_teacherless(run, self.name)
         for name, term in run.strategy.terms.items():
@@ -56,10 +56,10 @@ class Plan(Scheme):
                 )
         self.parent, self.teacher = self.first(run)
         self.steps = self.between(run)
-        teacher = self.teacher.spec
+        teacher = self.teacher.info
         for step in self.steps:
-            copy.deepcopy(run.strategy).connect(step.model.spec, teacher, step.seed)
-            teacher = step.model.spec
+            copy.deepcopy(run.strategy).connect(step.model.info, teacher, step.seed)
+            teacher = step.model.info
         return teacher
 
     def obtain(self, run: Run) -> dict[str, Any] | None:
@@ -67,13 +67,13 @@ class Plan(Scheme):
         record = self.obtain_first(run, self.teacher)
         self.note(self.parent, record, None)
         if self.model is None:
-            say(f"{self.parent}: {reached(record['top1'])}")
+            rank_zero_print(f"{self.parent}: {reached(record['top1'])}")
         for step in self.steps:
             title = f"{step.name} from {self.parent}"
             made = run.train_taught(step.model, step.config, self.teacher, step.seed, title)
             self.note(step.name, made, self.parent)
             again = " (reused from the store)" if made["reused"] else ""
-            say(f"{step.name} from {self.parent}: {reached(made['top1'])}{again}")
+            rank_zero_print(f"{step.name} from {self.parent}: {reached(made['top1'])}{again}")
             self.parent, self.teacher = step.name, step.model
         return record if self.model is not None else None
 

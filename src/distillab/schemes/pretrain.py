@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillab.core.distributed import rank, say
+from distillab.core.distributed import rank, rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
 from distillab.data.images.datamodule import ImageData
@@ -87,8 +87,8 @@ def train_taught(
     """
     lesson = {
         "strategy": strategy,
-        "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": teacher.spec.key()},
-        "stages": model.spec.key(),
+        "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": teacher.info.key()},
+        "stages": model.info.key(),
     }
     if data.hides_labels:
         lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
@@ -131,14 +131,14 @@ def _train_once(
         module.release()  # the networks live on, as teachers
         record = figures | {"checkpoints": str(folder)}
         if rank == 0:
-            save_model(model, folder / "model.safetensors", config, data.spec.classes)
+            save_model(model, folder / "model.safetensors", config, data.info.classes)
             record["top1"] = accuracy(model, data, setting, answers(model, data, setting, str(folder)))
         return record
 
-    folder, record, reused = setting.store.once("networks", model.spec.name, key, make)
+    folder, record, reused = setting.store.once("networks", model.info.name, key, make)
     if reused:
         file = folder / "model.safetensors"
-        load_weights(model.net, read_weights(file)[0], model.spec.name, str(file), "paths.store")
+        load_weights(model.net, read_weights(file)[0], model.info.name, str(file), "paths.store")
         if logger is not None:
             for figures in record.get("curves") or ():
                 epoch = figures["epoch"] - 1  # Lightning counts from 0
@@ -162,7 +162,7 @@ def obtain_teacher(
     Returns:
         `top1` by split, `source`, `folder` in the store, `reused`, `seconds`.
     """
-    name = model.spec.name
+    name = model.info.name
     own, ready_made = teacher_data(data, config), _is_ready_made(config, data)
     if ready_made:
         source = config.get("checkpoint") or "pretrained weights"
@@ -170,7 +170,7 @@ def obtain_teacher(
         record |= {"source": str(source), "seconds": 0.0, "seen_validation": "unknown"}
     else:
         seed = config["seed"]
-        say(f"teacher {name}: looked up in {setting.store.root}")
+        rank_zero_print(f"teacher {name}: looked up in {setting.store.root}")
         record = train_alone(model, config, own, recipe, seed, f"teacher {name}", setting)
         bad = own.class_names(config.get("corrupt_classes"))
         source = "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else "")
@@ -179,8 +179,8 @@ def obtain_teacher(
             record |= {k: v for k, v in _measured(model, config, data, setting).items() if k in ("top1", "folder")}
     told = "measured before" if ready_made else "reused from the store"
     how = told if record["reused"] else record["source"]
-    say(f"teacher {name}: {reached(record['top1'])} ({how})")
-    warn_if_weak(name, record, len(data.spec.classes))
+    rank_zero_print(f"teacher {name}: {reached(record['top1'])} ({how})")
+    warn_if_weak(name, record, len(data.info.classes))
     return record
 
 
@@ -194,7 +194,7 @@ def _measured(model: ImageModel, config: Mapping[str, Any], data: ImageData, set
         "about": about(model),
         "data": data.fingerprint,
     }
-    name = model.spec.name
+    name = model.info.name
     folder, record, reused = setting.store.once(
         "measured", name, key, lambda folder: measure(model, data, setting, str(folder))
     )
@@ -221,5 +221,5 @@ def teacher_data(data: ImageData, config: Mapping[str, Any]) -> ImageData:
 
 def _is_ready_made(config: Mapping[str, Any], data: ImageData) -> bool:
     """Whether it comes with weights that tell the data's classes apart, so that nothing is left to train."""
-    own_head = config.get("classes") is not None or len(data.spec.classes) == 1000
+    own_head = config.get("classes") is not None or len(data.info.classes) == 1000
     return bool(config.get("checkpoint") or (config.get("pretrained") and own_head))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.schemes.base import (
     Run,
@@ -49,9 +49,9 @@ class LabelTeacher(nn.Module):
                 f"e.g. scheme.correct=0.99"
             )
         self.correct = correct
-        self.spec = ModelSpec("smoothed labels", (), None, classes, None)
+        self.info = FeatureInfo("smoothed labels", (), None, classes, None)
 
-    def tap(self, needs: Iterable[str]) -> None:
+    def request(self, needs: Iterable[str]) -> None:
         """Refuse all but logits."""
         refuse_beyond_logits(frozenset(needs), "a virtual teacher")
 
@@ -59,8 +59,8 @@ class LabelTeacher(nn.Module):
         """The same for each view; labels (N,) int64, or (N, classes) distributions."""
         if labels is None:
             raise UserError("a virtual teacher speaks from labels, and there are none; choose another scheme=…")
-        shares = F.one_hot(labels, self.spec.classes).float() if labels.ndim == 1 else labels.float()
-        logits = torch.log(shares * self.correct + (1 - shares) * (1 - self.correct) / (self.spec.classes - 1))
+        shares = F.one_hot(labels, self.info.classes).float() if labels.ndim == 1 else labels.float()
+        logits = torch.log(shares * self.correct + (1 - shares) * (1 - self.correct) / (self.info.classes - 1))
         return [SimpleNamespace(logits=logits) for _ in views]
 
     def after_step(self, student: nn.Module) -> None:
@@ -87,19 +87,19 @@ class SelfTeaching(Scheme):
             raise UserError(f'scheme.source must be one of {", ".join(SOURCES)}, got "{source}"')
         self.chosen, self.correct = source, correct
 
-    def prepare(self, run: Run, student: ImageModel) -> ModelSpec:
+    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
         """Build the teacher."""
         refuse_teacherless(run, self.name)
         refuse_dtype(run, self.name)
         if self.chosen == "student":
             self.teacher: nn.Module = run.student()
-            self.parent = f"{student.spec.name} alone"
+            self.parent = f"{student.info.name} alone"
         else:
             refuse_hidden_labels(run, "scheme.source=labels: a teacher that speaks from labels")
-            self.teacher = LabelTeacher(student.spec.classes, self.correct)
-            self.teacher.tap(run.strategy.needs("teacher"))
-            self.parent = self.teacher.spec.name
-        return self.teacher.spec
+            self.teacher = LabelTeacher(student.info.classes, self.correct)
+            self.teacher.request(run.strategy.needs("teacher"))
+            self.parent = self.teacher.info.name
+        return self.teacher.info
 
     def obtain(self, run: Run) -> dict[str, Any] | None:
         """Train or load the student alone, where it teaches."""

@@ -50,7 +50,7 @@ class Store:
         record = folder / "record.json"
         held = locked(folder / ".lock", f"another run that is making {folder.name}", "paths.store=…")
         with held if distributed.rank == 0 else nullcontext():
-            found = distributed.from_first(_read(record) if distributed.rank == 0 else None)
+            found = distributed.broadcast(_read(record) if distributed.rank == 0 else None)
             if found is not None:
                 return folder, found, True
             made = dict(make(folder))
@@ -58,7 +58,7 @@ class Store:
                 write_json(folder / "key.json", dict(key))
                 write_json(record, made)
             # Only process 0 judges; the others take its record, and wait until it is written.
-            return folder, distributed.from_first(made), False
+            return folder, distributed.broadcast(made), False
 
 
 def _read(record: Path) -> dict[str, Any] | None:

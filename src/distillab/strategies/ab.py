@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.connectors import PreactivationConnector
 from distillab.strategies.parts.features import checked
@@ -55,7 +55,7 @@ class ActivationBoundary(Term):
         super().__init__(weight)
         self.margin = self.number("margin", margin, above=0)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build a connector for each pair."""
         self.pairs = match_stages(student, teacher)
         self.connectors = nn.ModuleList(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
 from distillab.strategies.parts.features import checked, pool_to_smaller, unit
 
@@ -69,7 +69,7 @@ class AttentionTransfer(Term):
         self.p = self.number("p", p)
         check_power(self.p)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         partner = dict(match_stages(student, teacher))
         chosen = list(partner) if self.stages == "all" else self.stages

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.models.feature_extractor import MODEL_OUTPUTS
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS} | {
     "batch.labels",
@@ -152,7 +152,7 @@ class Term(nn.Module):
         for name, schedule in self.schedules.items():
             setattr(self, name, schedule(epoch, epochs))
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec | None) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo | None) -> None:
         """Build what lies between the two models (connectors), from their specs. Nothing, unless said."""
 
     def join(self, terms: Mapping[str, Term]) -> None:
@@ -181,7 +181,7 @@ class Term(nn.Module):
         return student
 
 
-def choose_stage(stage: str | int, spec: ModelSpec, among: list[int]) -> int:
+def choose_stage(stage: str | int, spec: FeatureInfo, among: list[int]) -> int:
     """The stage number that a word (`first`, `middle`, `last`), a number or a module path means.
 
     Args:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import checked, embedding_widths
 
@@ -55,7 +55,7 @@ class CorrelationCongruence(Term):
         super().__init__(weight)
         self.width = int(self.number("width", width, above=0))
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the projections."""
         of_student, of_teacher = embedding_widths(student, teacher)
         self.student_projection = nn.Linear(of_student, self.width)

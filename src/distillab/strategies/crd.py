@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
-from distillab.core.gather import from_first
-from distillab.models.feature_info import ModelSpec
+from distillab.core.gather import broadcast
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import embedding_widths, unit
 
@@ -87,7 +87,7 @@ class CRD(Term):
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum must be a number from 0 to below 1, got {momentum}")
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the projections; the memory waits for the data."""
         of_student, of_teacher = embedding_widths(student, teacher)
         self.student_projection = nn.Linear(of_student, self.dimensions)
@@ -112,7 +112,7 @@ class CRD(Term):
             raise UserError("crd contrasts samples of different classes, and the training data have one; take rkd")
         self.drawn = min(self.negatives, available)
         if self.drawn < self.negatives:
-            say(f"crd: {self.drawn} negatives instead of {self.negatives}, all that the training data have")
+            rank_zero_print(f"crd: {self.drawn} negatives instead of {self.negatives}, all that the training data have")
         self.by_class = labels.argsort(stable=True).to(device)
         self.count = counts[labels].to(device)
         self.first = (counts.cumsum(0) - counts)[labels].to(device)
@@ -139,7 +139,7 @@ class CRD(Term):
 
     def _draw(self, index: Tensor) -> Tensor:
         """For each sample K others of other classes, (B, K), the same on all devices."""
-        generator = torch.Generator(index.device).manual_seed(from_first(int(torch.randint(2**62, (1,))), index.device))
+        generator = torch.Generator(index.device).manual_seed(broadcast(int(torch.randint(2**62, (1,))), index.device))
         count, first = self.count[index, None], self.first[index, None]
         place = torch.randint(2**62, (len(index), self.drawn), generator=generator, device=index.device)
         place %= len(self.by_class) - count

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Term
 from distillab.strategies.kd import kd_rows
 from distillab.strategies.parts.logits import check, check_classes, kl, log_pair, others, widened
@@ -68,7 +68,7 @@ class DKD(Term):
         self.beta = self.number("beta", beta)
         self.temperature = self.number("temperature", temperature, above=0)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Refuse two classes."""
         check_classes(student)
 

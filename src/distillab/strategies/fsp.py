@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import checked, equal_stages, inner, pool_to_smaller
 
@@ -61,7 +61,7 @@ class FSP(Term):
     def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = equal_stages(student, teacher)
 

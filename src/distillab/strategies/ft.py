@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.hint import hint
 from distillab.strategies.parts.features import checked, pool_to_smaller, root
@@ -80,7 +80,7 @@ class Paraphraser(Term):
         super().__init__(weight)
         self.rate = self.number("rate", rate, above=0)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build encoder and decoder, without BatchNorm."""
         width = teacher.stages[-1].channels
         self.channels = int(width * self.rate)
@@ -113,7 +113,7 @@ class FactorTransfer(Term):
     def __init__(self, weight: float | Mapping[str, float] = 200.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Note the width of the student's last map.
 
         Raises:

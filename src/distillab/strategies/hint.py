@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term, choose_stage
 from distillab.strategies.parts.connectors import MapConnector
 
@@ -50,7 +50,7 @@ class Hint(Term):
         super().__init__(weight)
         self.stage = stage
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Choose the pair of stages and build the connector between their shapes."""
         partner = dict(match_stages(student, teacher))
         self.student_stage = choose_stage(self.stage, student, list(partner))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import checked, equal_stages, inner
 
@@ -123,7 +123,7 @@ class KDSVD(Term):
     def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = equal_stages(student, teacher)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.gather import gather
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import checked, embedding_widths, root, unit
 from distillab.strategies.parts.logits import check_labels
@@ -61,7 +61,7 @@ class NormDirection(Term):
     def __init__(self, weight: float | Mapping[str, float] = 2.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector (BatchNorm, dropout, linear), and make room for the centres."""
         inputs, width = embedding_widths(student, teacher)
         self.connector = nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width))

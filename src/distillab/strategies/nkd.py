@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Term
 from distillab.strategies.parts.logits import check, check_classes, others, widened
 
@@ -68,7 +68,7 @@ class NKD(Term):
         self.gamma = self.number("gamma", gamma)
         self.temperature = self.number("temperature", temperature, above=0)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Refuse two classes."""
         check_classes(student)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import checked, inner, pool_to_smaller, unit
 
@@ -48,7 +48,7 @@ class NST(Term):
     def __init__(self, weight: float | Mapping[str, float] = 50.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = match_stages(student, teacher)
 

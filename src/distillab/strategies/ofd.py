@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.connectors import PreactivationConnector
 from distillab.strategies.parts.features import checked
@@ -86,7 +86,7 @@ class OFD(Term):
     def __init__(self, weight: float | Mapping[str, float] = 0.001) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build a connector for each pair.
 
         Raises:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import checked, embedding_widths
@@ -92,7 +92,7 @@ class ReviewKD(Term):
     def __init__(self, weight: float | Mapping[str, float] = 5.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build their fusions, the deepest first."""
         self.pairs = match_stages(student, teacher)[::-1]
         width, goal_width = embedding_widths(student, teacher)

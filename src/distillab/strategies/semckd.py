@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import inner, pool_to_smaller, unit
@@ -75,7 +75,7 @@ class SemCKD(Term):
             raise UserError(f"batch_size must be a whole number from 4, got {batch_size!r}")
         self.batch_size = batch_size
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build a query for each student stage, a key for each of the teacher's, a projection for each pair."""
         self.queries = nn.ModuleList(SimilarityEmbedding(self.batch_size) for _ in student.stages)
         self.keys = nn.ModuleList(SimilarityEmbedding(self.batch_size) for _ in teacher.stages)

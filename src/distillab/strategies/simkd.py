@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.export.safetensors import read_shipped
-from distillab.models.feature_extractor import Taps, as_map
-from distillab.models.feature_info import ModelSpec, Stage
+from distillab.models.feature_extractor import FeatureExtractor, as_map
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
 from distillab.models.trace import trace
 from distillab.strategies.base import Outputs, Term
@@ -72,7 +72,7 @@ class SimKD(Term):
             raise UserError(f"factor must be a whole number from 1, got {factor!r}")
         self.factor = factor
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the projector.
 
         Raises:
@@ -115,7 +115,7 @@ class ProjectedStudent(nn.Module):
 
     def __init__(self, student: ImageModel, projector: Projector, head: nn.Linear) -> None:
         super().__init__()
-        self.stage = student.spec.stages[-1]
+        self.stage = student.info.stages[-1]
         self.student = up_to(student, self.stage.name)
         self.student.net.get_submodule(self.stage.name).register_forward_hook(self._keep)
         self.projector = projector
@@ -152,13 +152,13 @@ class ProjectedStudent(nn.Module):
         weights, about = read_shipped(file)
         try:
             narrow, (classes, channels) = len(weights["projector.layers.0.weight"]), weights["head.weight"].shape
-            own = student.spec.stages[-1]
+            own = student.info.stages[-1]
             goal = Stage("", channels, *about["size"])
             projector = Projector(own, goal, channels // narrow)
             loaded = cls(student, projector, nn.Linear(channels, classes, bias="head.bias" in weights))
             loaded.load_state_dict(weights)
         except (KeyError, IndexError, RuntimeError) as error:
-            raise UserError(f"{file} holds no {student.spec.name} trained with strategy=simkd") from error
+            raise UserError(f"{file} holds no {student.info.name} trained with strategy=simkd") from error
         return loaded.eval()
 
 
@@ -172,7 +172,9 @@ def up_to(model: ImageModel, stage: str) -> ImageModel:
     model = copy.deepcopy(model, shared)
     for module in model.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if getattr(hook, "__module__", "") == Taps.__module__]:
+            for key in [
+                key for key, hook in hooks.items() if getattr(hook, "__module__", "") == FeatureExtractor.__module__
+            ]:
                 del hooks[key]
     calls = trace(model.net, model.net_shape)
     end = next(place for place, call in enumerate(calls) if call.path == stage)
@@ -185,7 +187,7 @@ def up_to(model: ImageModel, stage: str) -> ImageModel:
 
 def frozen_head(model: ImageModel) -> nn.Linear:
     """A copy of a model's head, its outputs in the data's class order."""
-    head = model.net.get_submodule(model.spec.head)
+    head = model.net.get_submodule(model.info.head)
     order = slice(None) if model.class_order is None else model.class_order
     weight, bias = head.weight.detach()[order], head.bias
     place = {"device": weight.device, "dtype": torch.promote_types(weight.dtype, torch.float32)}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.hint import hint
 from distillab.strategies.parts.connectors import MapConnector
@@ -31,7 +31,7 @@ class SRRL(Term):
         super().__init__(weight)
         self.regression = self.number("regression", regression)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's width.
 
         Raises:

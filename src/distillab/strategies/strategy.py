@@ -11,7 +11,7 @@ from torch import nn
 
 from distillab.commands.composition import build, did_you_mean
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
 TRAIN = ("connectors", "student", "both")
@@ -131,7 +131,7 @@ class Strategy(nn.Module):
             start += length
         return plan
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec | None, seed: int) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo | None, seed: int) -> None:
         """Let every term build its connectors; the same seed gives the same ones, however often it is called.
 
         Raises:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, match_stages
+from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.features import checked, pool_to_smaller
 
@@ -60,7 +60,7 @@ class VID(Term):
         super().__init__(weight)
         self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build a regressor of three 1×1 convolutions and the variances for each pair of stages."""
         self.pairs = match_stages(student, teacher)
         start = math.log(math.expm1(self.variance - LEAST_VARIANCE))  # softplus turned round

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.parts.connectors import MapConnector
 from distillab.strategies.parts.features import checked
@@ -59,7 +59,7 @@ class WKD(Term):
         super().__init__(weight)
         self.mean_weight = self.number("mean_weight", mean_weight)
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's channels."""
         for role, spec in (("student", student), ("teacher", teacher)):
             if not spec.stages or spec.stages[-1].height * spec.stages[-1].width < 2:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillab.core.distributed import warn
+from distillab.core.distributed import rank_zero_warn
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import View, all_there
 
@@ -102,4 +102,4 @@ class TeacherCache:
 
     def _end(self, reason: str) -> None:
         self.filling = False
-        warn(f"the teacher cache takes up nothing more: {reason}", own=True)
+        rank_zero_warn(f"the teacher cache takes up nothing more: {reason}", own=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.data.images.datamodule import ImageData
@@ -63,7 +63,7 @@ class CachedOutputs:
                 outputs = self.cache.layout.decode(view.read(index), images.device)
             else:
                 outputs = self._run(teacher, images, batch, view, index)
-            for name, layer in teacher.taps.layers().items():
+            for name, layer in teacher.extractor.layers().items():
                 setattr(outputs, name, layer)
             found.append(outputs)
         return found
@@ -159,26 +159,26 @@ def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], roo
         UserError: a wrong setting, or `require` where there can be no cache.
     """
     settings, trainer = config["cache"], config["trainer"]
-    needs, spec = module.strategy.needs("teacher"), module.student.spec
+    needs, spec = module.strategy.needs("teacher"), module.student.info
     check_cache(settings, spec.classes)
     if settings["mode"] == "never" or not needs:
         return
-    width = module.teacher.spec.embedding if "embedding" in needs else None
+    width = module.teacher.info.embedding if "embedding" in needs else None
     layout = Layout(spec.classes, width, settings["dtype"], settings["top_k"])
     if live := _reason(module, layout):
         if settings["mode"] == "require":
             raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
-        say(f"the teacher runs live: {live}")
+        rank_zero_print(f"the teacher runs live: {live}")
         return
     if "logits" not in needs:  # they are kept in any case, for other methods on the same embedding
-        module.teacher.taps.remove()
-        module.teacher.tap(needs | {"logits"})
+        module.teacher.extractor.remove()
+        module.teacher.request(needs | {"logits"})
     teacher = module.teacher.model
     key = {
         "weights": weights_hash(teacher),
         "structure": structure(teacher),
         "about": about(teacher),
-        "spec": str(teacher.spec),
+        "spec": str(teacher.info),
         "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
         "files": data.files_stamp,
         "precision": config["recipe"]["precision"],
@@ -214,7 +214,7 @@ def _look_ahead(cache: TeacherCache, module: Distillation, data: ImageData, requ
         return
     needed, taken = lacking * cache.layout.bytes(cache.samples), cache.bytes_taken()
     if taken + needed > cache.limit:
-        say(
+        rank_zero_print(
             f"{lacking} views of this run take up to {needed / 1e9:.2f} GB more in the teacher cache, of whose "
             f"cache.limit_gb={cache.limit / 1e9:g} {taken / 1e9:.2f} are taken: for the others the teacher runs live; "
             f"raise it, delete what is not needed any more in {cache.root}, or set {MEND}"

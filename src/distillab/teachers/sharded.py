@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_extractor import Taps
+from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.image_model import ImageModel
 from distillab.teachers.frozen import FrozenTeacher
 
@@ -47,10 +47,10 @@ class ShardedTeacher(FrozenTeacher):
         from torch.distributed.fsdp import fully_shard  # a second to import, which no other run needs
 
         self._whole = [self._modules.pop("model").cpu()]  # in a list it is no part of the module tree
-        self.taps.remove()
+        self.extractor.remove()
         shares = _alias(self._whole[0])
-        self.taps = Taps(shares, self.taps.needs)
-        kept = {p for layer in _read_by_terms(shares, self.taps) for p in layer.to(device).parameters()}
+        self.extractor = FeatureExtractor(shares, self.extractor.needs)
+        kept = {p for layer in _read_by_terms(shares, self.extractor) for p in layer.to(device).parameters()}
         kept |= {_moved(p, device) for p in shares.parameters() if p.ndim == 0}  # numbers cannot be divided
         how = {
             "mesh": init_device_mesh(device.type, (distributed.get_world_size(),)),
@@ -69,9 +69,9 @@ class ShardedTeacher(FrozenTeacher):
         if "model" in self._modules:
             return
         del vars(self)["model"]
-        self.taps.remove()
+        self.extractor.remove()
         self.model = self._whole.pop()
-        self.tap(self.taps.needs)
+        self.request(self.extractor.needs)
 
 
 def check_shard(config: Mapping[str, Any], processes: int) -> bool:
@@ -108,10 +108,10 @@ def _alias(model: ImageModel) -> ImageModel:
     return copy.deepcopy(model, tensors | {id(b): b.detach() for b in model.buffers()})
 
 
-def _read_by_terms(model: ImageModel, taps: Taps) -> list[nn.Module]:
+def _read_by_terms(model: ImageModel, extractor: FeatureExtractor) -> list[nn.Module]:
     """The layers whose weights terms read, or ship, without running them."""
-    head = [model.net.get_submodule(model.spec.head)] if model.spec.head is not None else []
-    return head + [norm for norm in getattr(taps, "norms", []) if norm is not None]
+    head = [model.net.get_submodule(model.info.head)] if model.info.head is not None else []
+    return head + [norm for norm in getattr(extractor, "norms", []) if norm is not None]
 
 
 def _moved(parameter: nn.Parameter, device: torch.device) -> nn.Parameter:

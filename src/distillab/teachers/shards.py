@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from distillab.core.distributed import warn
+from distillab.core.distributed import rank_zero_warn
 from distillab.core.files import replacing
 from distillab.teachers.layout import Layout
 
@@ -178,4 +178,4 @@ class View:
     def _refuse(self, path: Path, reason: str) -> None:
         if path not in self._refused:  # publishing looks at it again
             self._refused.add(path)
-            warn(f"teacher cache: {path} {reason}")
+            rank_zero_warn(f"teacher cache: {path} {reason}")

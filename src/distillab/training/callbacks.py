@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 
 AGREE = 10  # steps between two questions of several GPUs' processes to each other
 
@@ -31,11 +31,11 @@ class EpochLines(Callback):
         self.title = title
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look at the clock: an epoch that goes on in its middle does not start again."""
+        """Look at the timer: an epoch that goes on in its middle does not start again."""
         self.started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look at the clock."""
+        """Look at the timer."""
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -45,7 +45,7 @@ class EpochLines(Callback):
         parts = [f"{name} {losses[name]:.4g}" for name in losses if len(losses) > 2 or name == "loss"]
         top1 = trainer.callback_metrics.get("val/top1")
         watched = f"  val {100 * float(top1):5.2f} %" if top1 is not None else ""
-        say(
+        rank_zero_print(
             f"  {self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{watched}  {', '.join(parts)}  {seconds:.1f} s"
         )
 
@@ -86,11 +86,11 @@ class Curves(Callback):
         self.epochs, self._before = list(state_dict["epochs"]), state_dict["seconds"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look at the clock: an epoch that goes on does not start."""
+        """Look at the timer: an epoch that goes on does not start."""
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look at the clock."""
+        """Look at the timer."""
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -132,7 +132,7 @@ class StopCleanly(Callback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        say("stopping after this step; press Ctrl-C again to stop at once, without saving")
+        rank_zero_print("stopping after this step; press Ctrl-C again to stop at once, without saving")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save and stop, if asked; after an epoch's last step its validation comes first, or a resume would skip it."""

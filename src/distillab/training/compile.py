@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from distillab.core.distributed import say
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 
 
@@ -28,13 +28,13 @@ class Compiled(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile; the first step then takes longer."""
         torch.compiler.reset()  # after a few networks of one class torch would give up, and run the next as it is
-        taps = list(pl_module.learning)
+        extractor = list(pl_module.extractors)
         if self.choice == "both" and pl_module.teacher is not None:
-            if hasattr(pl_module.teacher, "taps"):
-                taps.append(pl_module.teacher.taps)
+            if hasattr(pl_module.teacher, "extractor"):
+                extractor.append(pl_module.teacher.extractor)
             else:
-                say("trainer.compile=both: this scheme's teacher runs as it is")
-        for one in taps:
+                rank_zero_print("trainer.compile=both: this scheme's teacher runs as it is")
+        for one in extractor:
             one.compile()
 
 

@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
-from distillab.core.distributed import say, share
+from distillab.core.distributed import rank_zero_print, share
 from distillab.core.files import replacing, writable
 from distillab.data.images.datamodule import ImageData
 from distillab.training.callbacks import Curves, EpochLines, StopCleanly, StopEarly
@@ -22,7 +22,7 @@ from distillab.training.compile import Compiled, check
 from distillab.training.module import Distillation
 from distillab.training.protocol import Protocol
 from distillab.training.recipe import Recipe
-from distillab.training.step_timer import StepTimes
+from distillab.training.step_timer import StepTimer
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -60,7 +60,7 @@ def fit(
 
     Returns:
         `seconds` of this call, `epochs` trained in all, `epoch` that was selected, `resumed`; of all calls together
-        `curves` (as of `Curves`) and the figures of `StepTimes`.
+        `curves` (as of `Curves`) and the figures of `StepTimer`.
 
     Raises:
         UserError: the loss is not finite, or the folder cannot be written.
@@ -71,7 +71,7 @@ def fit(
     common = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     lines = EpochLines(title)
     selection = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
-    times, curves = StepTimes(), Curves()  # before the stop, which saves what they know
+    times, curves = StepTimer(), Curves()  # before the stop, which saves what they know
     callbacks = [lines, times, curves, StopCleanly(last), selection, ModelCheckpoint(filename="last", **common)]
     if recipe.patience is not None:
         callbacks.append(StopEarly(monitor, mode=mode, patience=recipe.patience))
@@ -105,7 +105,7 @@ def fit(
     )
     share(recipe.batch_size, engine.world_size, title)
     if resumed:
-        say(f"  {title}  goes on from {last}")
+        rank_zero_print(f"  {title}  goes on from {last}")
     started = time.perf_counter()
     with writable(directory, "paths.runs=… paths.store=…"):
         engine.fit(module, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)

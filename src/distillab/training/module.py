@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.data.labels import answered
-from distillab.models.feature_extractor import Taps
+from distillab.data.labels import pseudo_label
+from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.image_model import ImageModel
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.tasks.image_classification import Classification
@@ -22,7 +22,14 @@ from distillab.teachers.sharded import ShardedTeacher
 from distillab.training.dot import DOT, check_kinds
 from distillab.training.phases import Phased
 from distillab.training.recipe import Recipe, make_optimizer
-from distillab.training.term_inputs import answer_labels, call, reached, reached_by_both, show_data, wanted_views
+from distillab.training.term_inputs import (
+    answer_labels,
+    call,
+    reachable_parameters,
+    shared_parameters,
+    show_data,
+    wanted_views,
+)
 
 if TYPE_CHECKING:
     from distillab.teachers.cached import CachedOutputs
@@ -69,16 +76,16 @@ class Distillation(Phased):
             teacher = FrozenTeacher(_image_model(teacher, input_shape, "teacher"))
         self.teacher = teacher
         check_kinds(self.recipe.optimizer, self.strategy)
-        self.strategy.connect(self.student.spec, teacher.spec if teacher is not None else None, seed)
-        self.taps = Taps(self.student, self.strategy.needs("student"))
-        self.learning = [self.taps]  # how the step runs each network that learns
+        self.strategy.connect(self.student.info, teacher.info if teacher is not None else None, seed)
+        self.extractor = FeatureExtractor(self.student, self.strategy.needs("student"))
+        self.extractors = [self.extractor]  # how the step runs each network that learns
         if teacher is not None:
-            teacher.tap(self.strategy.needs("teacher"))
-        self.task = Classification(self.student.spec.classes)
+            teacher.request(self.strategy.needs("teacher"))
+        self.task = Classification(self.student.info.classes)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
         self.cache: CachedOutputs | None = None
-        self.teacher_clock: Any = nullcontext  # a callback may time the teacher
+        self.teacher_timer: Any = nullcontext  # a callback may time the teacher
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
@@ -98,11 +105,11 @@ class Distillation(Phased):
                 self.to(self.trainer.strategy.root_device)
             show_data(self)
             self.phases = self.strategy.plan(self.trainer.max_epochs)
-            self._reached = {phase: reached(self, phase, self._trainable) for phase in self.phases}
+            self._reachable = {phase: reachable_parameters(self, phase, self._trainable) for phase in self.phases}
             if self.recipe.optimizer == "dot":
                 brought = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
                 Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
-                self._shared = {phase: reached_by_both(self, phase, self._trainable) for phase in self.phases}
+                self._shared = {phase: shared_parameters(self, phase, self._trainable) for phase in self.phases}
             self._enter(self.phases[0])
 
     def teardown(self, stage: str) -> None:
@@ -116,18 +123,18 @@ class Distillation(Phased):
         """The weighted loss of each named term on a prepared batch."""
         terms = {name: self.strategy.terms[name] for name in names}
         views = wanted_views(batch, terms, self.layout)
-        student = [self.taps(images) for images in views]
+        student = [self.extractor(images) for images in views]
         reads = any("teacher." in need for term in terms.values() for need in term.needs)
         asks = self.teacher is not None and (reads or self.answers)
         teacher = self._taught(views, batch) if asks else [SimpleNamespace()] * len(views)
-        labels = answered(batch.labels, teacher[0].logits) if self.answers else batch.labels
+        labels = pseudo_label(batch.labels, teacher[0].logits) if self.answers else batch.labels
         seen = SimpleNamespace(labels=labels, index=batch.index, views=views)
         with torch.autocast(batch.labels.device.type, enabled=False):
             return {name: term.weight * call(term, student, teacher, seen) for name, term in terms.items()}
 
     def _taught(self, views: list[Tensor], batch: Batch) -> list:
         """The teacher's outputs; in training from the cache, if there is one."""
-        with self.teacher_clock(len(views) * len(batch.labels)):
+        with self.teacher_timer(len(views) * len(batch.labels)):
             if self.cache is not None and self.training:
                 return self.cache.outputs(self.teacher, views, batch)
             return self.teacher.outputs(views, None if self.answers else batch.labels)
@@ -207,9 +214,9 @@ class Distillation(Phased):
 
     def release(self) -> None:
         """Take the hooks off all networks, which live on without a training step."""
-        for taps in (*self.learning, getattr(self.teacher, "taps", None)):
-            if taps is not None:
-                taps.remove()
+        for extractor in (*self.extractors, getattr(self.teacher, "extractor", None)):
+            if extractor is not None:
+                extractor.remove()
 
     # ------------------------------------------------------------------ optimiser and checkpoint
 

@@ -26,13 +26,13 @@ class Phased(L.LightningModule):
     phase: Phase
     phases: Sequence[Phase]
     _trainable: Sequence[nn.Parameter]
-    _reached: Mapping[Phase, set[nn.Parameter]]
+    _reachable: Mapping[Phase, set[nn.Parameter]]
 
     def _enter(self, phase: Phase) -> None:
         """Let exactly the phase's parameters learn."""
         self.phase = phase
         for parameter in self._trainable:
-            parameter.requires_grad_(parameter in self._reached[phase])
+            parameter.requires_grad_(parameter in self._reachable[phase])
         self.train()
 
     def train(self, mode: bool = True) -> Self:

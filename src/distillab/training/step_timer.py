@@ -17,7 +17,7 @@ TOTALS = ("loop", "validation", "other", "steps", "computed", "replayed")
 MEASURED = ("measured_steps", "step_seconds", "teacher_seconds", "computing_seconds", "computing_samples")
 
 
-class StepTimes(Callback):
+class StepTimer(Callback):
     """Adds up the seconds of a fit by what they were spent on, also over a stop and a resume.
 
     On the CPU every step is measured. On a GPU the host does not wait for the device, so every 50th step is measured
@@ -69,13 +69,13 @@ class StepTimes(Callback):
         self.totals |= state_dict
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Start the clock."""
+        """Start the timer."""
         self._since = perf_counter()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Ask the module to have its teacher timed."""
         self.device = pl_module.device
-        pl_module.teacher_clock = partial(self._teacher, pl_module)
+        pl_module.teacher_timer = partial(self._teacher, pl_module)
         self._lap("other")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -115,9 +115,9 @@ class StepTimes(Callback):
         self._lap("other")
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._lap("other")
-        pl_module.teacher_clock = nullcontext
+        pl_module.teacher_timer = nullcontext
 
     @contextmanager
     def _teacher(self, pl_module: Any, samples: int) -> Iterator[None]:

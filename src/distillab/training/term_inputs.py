@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.core.gather import gather
 from distillab.data.batch import Batch
-from distillab.data.labels import answered
+from distillab.data.labels import pseudo_label
 from distillab.models.trace import evaluation_mode
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.strategy import Phase
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from distillab.training.module import Distillation
 
 
-def reached(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> set[nn.Parameter]:
+def reachable_parameters(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> set[nn.Parameter]:
     """The trainable parameters that a phase trains and its loss depends on (DDP waits for ever for any other)."""
     device = next(module.student.net.parameters()).device
     images = torch.rand(2, *module.student.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.arange(2, device=device) % module.student.spec.classes
+    labels = torch.arange(2, device=device) % module.student.info.classes
     batch = Batch([images] * module.strategy.views, labels, torch.arange(2, device=device))
     for parameter in trainable:
         parameter.requires_grad_(True)
@@ -42,14 +42,14 @@ def reached(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter
     }
 
 
-def reached_by_both(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+def shared_parameters(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     """The parameters of a phase that its task terms and its distil terms reach."""
     kinds = {
         kind: tuple(n for n in phase.terms if module.strategy.terms[n].kind == kind) for kind in ("task", "distil")
     }
     if not all(kinds.values()):
         return []
-    task, distil = (reached(module, replace(phase, terms=names), trainable) for names in kinds.values())
+    task, distil = (reachable_parameters(module, replace(phase, terms=names), trainable) for names in kinds.values())
     return [parameter for parameter in trainable if parameter in task & distil]
 
 
@@ -66,9 +66,9 @@ def answer_labels(module: Distillation) -> None:
         raise UserError("labels are unknown, and no teacher answers for them: data.labels=all data.labelled=1.0")
     needs = module.strategy.needs("teacher")
     if "logits" not in needs:
-        if taps := getattr(module.teacher, "taps", None):
-            taps.remove()
-        module.teacher.tap(needs | {"logits"})
+        if extractor := getattr(module.teacher, "extractor", None):
+            extractor.remove()
+        module.teacher.request(needs | {"logits"})
 
 
 def show_data(module: Distillation) -> None:
@@ -95,7 +95,7 @@ def show_data(module: Distillation) -> None:
             images = batch.views[0].contiguous(memory_format=module.layout)
             (outputs,) = module.teacher.outputs([images], None if module.answers else batch.labels)
             if module.answers:
-                batch = replace(batch, labels=answered(batch.labels, outputs.logits))
+                batch = replace(batch, labels=pseudo_label(batch.labels, outputs.logits))
             yield outputs, batch
 
     def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, Batch]]:

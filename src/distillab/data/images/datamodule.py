@@ -13,7 +13,7 @@ from lightning import LightningDataModule
 
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.data.collection import Collection, DataSpec, fingerprint
+from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.images import statistics
 from distillab.data.images.augment import Augment
 from distillab.data.images.file_views import FileTransform, FileViews
@@ -101,7 +101,7 @@ class ImageData(Labels, LightningDataModule):
         self._collection, self._labels = collection, torch.from_numpy(collection.labels)
         self._rows = {"all": train, "train": train, "validation": validation, "test": collection.test}
         self.augment.check_images(self.name, collection.image_size, decoded=collection.images is not None)
-        self._spec = DataSpec(
+        self._spec = DataInfo(
             self.name, collection.classes, collection.channels, collection.image_size, *self._statistics()
         )
         self._limit()
@@ -172,7 +172,7 @@ class ImageData(Labels, LightningDataModule):
             )
 
     @property
-    def spec(self) -> DataSpec:
+    def spec(self) -> DataInfo:
         """What a model must know of its data."""
         self.prepare()
         return self._spec
@@ -193,7 +193,7 @@ class ImageData(Labels, LightningDataModule):
     @property
     def fingerprint(self) -> str:
         """Hash of all that a trained teacher owes to its data: pixels, labels, splits, augmentation, normalisation."""
-        spec = self.spec
+        spec = self.info
         rows = {split: self._rows[split] for split in ("train", "validation", "test")}
         numbers = {"augment": self.augment.numbers(self.views), "views": self.cycle}
         return fingerprint(self._collection, spec, rows, numbers)
@@ -251,5 +251,5 @@ class ImageData(Labels, LightningDataModule):
             views = [self.augment(views[0], batch.index, batch.number, view) for view in range(self.views)]
         views = [view.float().div_(255) if view.dtype == torch.uint8 else view for view in views]
         if batch.partners is not None:
-            views, labels = mixed(views, batch, self.augment, len(self.spec.classes))
+            views, labels = mixed(views, batch, self.augment, len(self.info.classes))
         return Batch(views, labels, batch.index, batch.number, augmented=True, host_index=batch.host_index)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from distillab.core.errors import UserError
-from distillab.data.collection import Collection, DataSpec
+from distillab.data.collection import Collection, DataInfo
 from distillab.data.images import folder
 from distillab.data.images.datamodule import ImageData
 from distillab.data.images.decode import DecodedStore
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
 
-__all__ = ["CIFAR10", "CIFAR100", "DataSpec", "Digits", "Folder", "ImageData"]
+__all__ = ["CIFAR10", "CIFAR100", "DataInfo", "Digits", "Folder", "ImageData"]
 
 
 class Digits(ImageData):

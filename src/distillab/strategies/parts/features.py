@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec, Stage, match_stages
+from distillab.models.feature_info import FeatureInfo, Stage, match_stages
 from distillab.strategies.base import Term
 
 
@@ -58,7 +58,7 @@ def pool_to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def embedding_widths(student: ModelSpec, teacher: ModelSpec) -> tuple[int, int]:
+def embedding_widths(student: FeatureInfo, teacher: FeatureInfo) -> tuple[int, int]:
     """The widths of both embeddings.
 
     Raises:
@@ -70,7 +70,7 @@ def embedding_widths(student: ModelSpec, teacher: ModelSpec) -> tuple[int, int]:
     return student.embedding, teacher.embedding
 
 
-def equal_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]]:
+def equal_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
     """Pairs of stage numbers, at least two of them, with as many channels on both sides.
 
     Raises:
@@ -92,7 +92,7 @@ def equal_stages(student: ModelSpec, teacher: ModelSpec) -> list[tuple[int, int]
     return pairs
 
 
-def head_reads_last_map(spec: ModelSpec) -> Stage:
+def head_reads_last_map(spec: FeatureInfo) -> Stage:
     """The deepest map, if its channels are those that the head reads.
 
     Raises:
@@ -111,14 +111,14 @@ class ReadByHead(Term):
         specs: of student and teacher.
     """
 
-    def connect(self, student: ModelSpec, teacher: ModelSpec) -> None:
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Refuse a model whose head cannot read its last map."""
         self.specs = (student, teacher)
         for spec in self.specs:
             head_reads_last_map(spec)
 
 
-def refused_head(spec: ModelSpec) -> UserError:
+def refused_head(spec: FeatureInfo) -> UserError:
     """The error of a model whose head is no linear function of the mean of its last map."""
     return UserError(
         f"the head of {spec.name} does not read the mean of its last map; name the stage right before its pooling, with "
@@ -126,7 +126,7 @@ def refused_head(spec: ModelSpec) -> UserError:
     )
 
 
-def check_same(found: Tensor, expected: Tensor, spec: ModelSpec) -> None:
+def check_same(found: Tensor, expected: Tensor, spec: FeatureInfo) -> None:
     """Refuse a model where what follows from the mean of its last map is not what it gives itself."""
     if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
         raise refused_head(spec)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import ModelSpec
+from distillab.models.feature_info import FeatureInfo
 
 
 def check(s: Tensor, t: Tensor, y: Tensor | None = None, classes: int = 2, **above_zero: float) -> None:
@@ -46,7 +46,7 @@ def check_labels(y: Tensor, classes: int) -> None:
             raise UserError(f"y must hold class numbers from 0 to {classes - 1}, got {label}")
 
 
-def check_classes(spec: ModelSpec) -> None:
+def check_classes(spec: FeatureInfo) -> None:
     """Refuse two classes, of which only one is not the target: there is nothing to compare it with."""
     if spec.classes < 3:
         raise UserError(f"compares the classes other than the target, and {spec.name} has only one; choose strategy=kd")
