@@ -101,7 +101,7 @@ class ImageData(Labels, LightningDataModule):
         self._collection, self._labels = collection, torch.from_numpy(collection.labels)
         self._rows = {"all": train, "train": train, "validation": validation, "test": collection.test}
         self.augment.check_images(self.name, collection.image_size, decoded=collection.images is not None)
-        self._spec = DataInfo(
+        self._info = DataInfo(
             self.name, collection.classes, collection.channels, collection.image_size, *self._statistics()
         )
         self._limit()
@@ -121,7 +121,7 @@ class ImageData(Labels, LightningDataModule):
         rows = self._rows["all"]
         if self.samples is not None:
             seed = (self.split_seed, 1)
-            rows = limit(rows, self._collection.labels, len(self._spec.classes), self.samples, seed, self.name)
+            rows = limit(rows, self._collection.labels, len(self._info.classes), self.samples, seed, self.name)
         self._rows = self._rows | {"train": rows}
         self._hide()
 
@@ -172,10 +172,10 @@ class ImageData(Labels, LightningDataModule):
             )
 
     @property
-    def spec(self) -> DataInfo:
+    def info(self) -> DataInfo:
         """What a model must know of its data."""
         self.prepare()
-        return self._spec
+        return self._info
 
     @property
     def sizes(self) -> dict[str, int]:
