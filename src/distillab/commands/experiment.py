@@ -152,12 +152,12 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     from distillab.evaluation.judgement import judgement, write_predictions
     from distillab.export.safetensors import save_model
     from distillab.reporting.limits_plot import limits_picture
-    from distillab.schemes import pretrain as trained
+    from distillab.schemes import pretrain
     from distillab.schemes.base import Run
+    from distillab.schemes.cache import check_cache, with_cache
     from distillab.schemes.measure import warn_if_below
     from distillab.schemes.store import Store
     from distillab.strategies.strategy import Strategy
-    from distillab.teachers.cached import attach, check_cache
     from distillab.training.dot import check_kinds
     from distillab.training.fit import fit
     from distillab.training.recipe import Recipe
@@ -177,12 +177,13 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         data.prepare()
     spec = data.info
     check_cache(config["cache"], len(spec.classes))
-    ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
-    setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
+    task = build(config["task"], "task", channels_last=config["trainer"]["channels_last"])
+    setting = pretrain.Setting(Store(config["paths"]["store"]), protocol, config["trainer"], task)
+    ready = setting.configured(data, recipe, seed, strategy.views)
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
     strategy.connect(student.info, scheme.prepare(this, student), seed)
-    alone = config["strategy"] == trained.ALONE
+    alone = config["strategy"] == pretrain.ALONE
     if not alone:
         preflight(scheme, this, student)
     teacher = scheme.model
@@ -195,8 +196,8 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     if scheme.name != "offline":
         rank_zero_print(f"{student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
     if not alone:  # before anything else is trained: the cache may refuse
-        module = scheme.module(this, student)
-        attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
+        source = with_cache(scheme.source(student), strategy, ready, config, Path(config["paths"]["store"]) / "cache")
+        module = scheme.module(this, student, source)
     if config["baseline"] and not alone:
         with timer.part("baseline"):
             untaught = this.student()
@@ -226,7 +227,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
             records["student"]["top1"] = this.accuracy(deployed, asked["student"])
         scheme.finish(this, student, records["student"])
         costs = {
-            role: measure(networks[role], student.input_shape, setting.device)
+            role: measure(networks[role], setting.device)
             for role in asked
             if role != "baseline" or deployed is not student  # or one network would have two latencies
         }
@@ -241,7 +242,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     )
     sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
     about |= {"gain": gain, "gap_closed": gap_closed, "data": sizes, "scheme": scheme.name, "lineage": scheme.lineage}
-    about["cache"] = None if alone or module.cache is None else module.cache.record
+    about["cache"] = None if alone else module.teacher.cache_record
     about["longer"] = longer
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
