@@ -40,7 +40,7 @@ def model(role, name, changes, data, seed):
 
 def sure(teacher, data):
     """The same teacher with logits of deviation 10: as one that is trained, it is sure of what it says."""
-    images = next(iter(data.configure(64, 0).train_dataloader())).views[0].float() / 255
+    images = next(iter(data.configure(64, 0).train_dataloader())).pixels[0].float() / 255
     with torch.no_grad():
         teacher.net.get_submodule(teacher.info.head).weight.data *= 10 / teacher.eval()(images).std()
     return teacher

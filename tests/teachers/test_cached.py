@@ -199,7 +199,7 @@ def test_a_warm_step_looks_its_samples_up_without_a_look_at_the_device(made, tmp
     batch = next(iter(data.train_dataloader()))
     batch = batch.to("meta")
     assert batch.index.is_meta and batch.host_index is not None
-    views = [view.float() for view in batch.views]
+    views = [view.float() for view in batch.pixels]
     with Waits() as waits:
         (outputs,) = module.cache.outputs(module.teacher, views, batch)
     assert outputs.logits.is_meta and outputs.logits.shape == (64, 10) and module.cache.read == 64

@@ -55,9 +55,9 @@ def test_terms_read_float32(name, teacher, network):
 
 
 def _batch(images):
-    from distillab.data.batch import Batch
+    from distillab.data.images.image_batch import ImageBatch
 
-    return Batch([images], torch.arange(8), torch.arange(8))
+    return ImageBatch.of([images], torch.arange(8), torch.arange(8))
 
 
 def test_each_dtype_has_a_cache_of_its_own(teacher, network, digits, tmp_path):

@@ -222,11 +222,11 @@ def test_an_undeclared_read_is_an_error(network):
         def forward(self, student, teacher, batch):
             return student.logits.sum() + teacher.logits.sum()
 
-    from distillab.data.batch import Batch
+    from distillab.data.images.image_batch import ImageBatch
 
     module = Distillation(network(), network(), {"kd": strategy("kd")["kd"], "nosy": Nosy()}, input_shape=SHAPE)
     with pytest.raises(AttributeError):
-        module.losses(Batch([torch.rand(2, *SHAPE)], torch.arange(2), torch.arange(2)), ("nosy",))
+        module.losses(ImageBatch.of([torch.rand(2, *SHAPE)], torch.arange(2), torch.arange(2)), ("nosy",))
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_term(digits, network):

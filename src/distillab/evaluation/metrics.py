@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.result_parts import AgainstTeacher
+from distillab.data.batch import sent
+from distillab.models.model import Model
 from distillab.models.trace import evaluation_mode
 
 if TYPE_CHECKING:  # it brings lightning, which costs seconds
-    from distillab.data.images.datamodule import ImageData
+    from lightning import LightningDataModule
 
 CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
-def predict(model: nn.Module, data: ImageData, split: str, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) in float32 and labels (N,) of a whole split, in the data's order, on the CPU."""
+def predict(
+    model: Model,
+    data: LightningDataModule,
+    split: str,
+    device: str | torch.device = "cpu",
+    rows: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda logits, labels: (logits, labels),
+) -> tuple[Tensor, Tensor]:
+    """Logits (R, classes) in float32 and labels (R,) of a whole split, in the data's order, on the CPU.
+
+    `rows` makes rows of a batch's logits and labels.
+    """
     loader = data.evaluation_dataloader(split)
     model.to(device)
     logits, labels = [], []
     with evaluation_mode(model):
         for batch in loader:
             batch = data.on_after_batch_transfer(batch)
-            logits.append(model(batch.views[0].to(device)).float().cpu())
-            labels.append(batch.labels)
+            output, known = rows(model(**sent(batch.inputs[0], torch.device(device))).float().cpu(), batch.labels)
+            logits.append(output)
+            labels.append(known)
     return torch.cat(logits), torch.cat(labels)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from distillab.core.files import plain, replacing
-from distillab.core.result_parts import AgainstTeacher, Entry, Limits, Paired
+from distillab.core.result_parts import AgainstTeacher, Entry, Limits, Paired, Trained
 from distillab.evaluation.limits import limits
-from distillab.evaluation.metrics import against_teacher, classification_metrics
+from distillab.evaluation.metrics import against_teacher
 from distillab.evaluation.statistics import paired_samples
 
 
@@ -20,7 +20,7 @@ class Roles(NamedTuple):
     """What the roles' answers say.
 
     Attributes:
-        metrics: each role's figures, as of `classification_metrics`.
+        metrics: each role's figures, as the task gives them.
         against_teacher: of both students; empty without a teacher.
         limits: needs all three roles, else None.
         paired: needs the baseline, else None.
@@ -32,13 +32,19 @@ class Roles(NamedTuple):
     paired: Paired | None
 
 
-def evaluate_roles(logits: Mapping[str, Tensor], labels: Tensor, class_names: Sequence[str]) -> Roles:
+def evaluate_roles(
+    logits: Mapping[str, Tensor],
+    labels: Tensor,
+    class_names: Sequence[str],
+    figures: Callable[[Tensor, Tensor], dict[str, Any]],
+) -> Roles:
     """Compare the roles' answers.
 
     Args:
         logits: (N, C) of `student` and, where the run had them, `teacher` and `baseline`, on the same samples.
         labels: (N,).
         class_names: C names.
+        figures: of one role's logits and the labels, as of the task.
     """
     teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
     students = {"baseline": alone, "student": student}
@@ -50,7 +56,7 @@ def evaluate_roles(logits: Mapping[str, Tensor], labels: Tensor, class_names: Se
         paired = paired_samples(*((answers.argmax(1) == labels).tolist() for answers in (student, alone)))
         if teacher is not None:
             weak = limits(labels, teacher, alone, student, class_names)
-    metrics = {role: classification_metrics(answers, labels) for role, answers in logits.items()}
+    metrics = {role: figures(answers, labels) for role, answers in logits.items()}
     return Roles(metrics, against, weak, paired)
 
 
@@ -69,7 +75,7 @@ def model_entry(
     Args:
         name: the network's.
         record: of its training: its primary figure by split under that figure's name, and what else is known.
-        metrics: its figures on test, as of `classification_metrics`.
+        metrics: its figures on test, as the task gives them.
         against: its agreement with the teacher.
         efficiency: as of `efficiency.measure`.
         primary: the name of the primary figure.
@@ -92,6 +98,21 @@ def model_entry(
             "training": plain(record),
         }
     )
+
+
+def lineage_entries(noted: Sequence[Mapping[str, Any]], primary: str) -> list[Trained]:
+    """The lineage as a scheme noted it, each network's primary figure by split under that figure's name."""
+    return [
+        Trained(
+            name=made["name"],
+            parent=made["parent"],
+            metrics={primary: made[primary].get("test")},
+            validation={primary: made[primary].get("validation")},
+            seconds=made.get("seconds", 0.0),
+            reused=made.get("reused"),
+        )
+        for made in noted
+    ]
 
 
 def write_predictions(path: Path, logits: Mapping[str, Tensor], labels: Tensor) -> None:

@@ -22,7 +22,7 @@ def models_line(student: Any, teacher: Any) -> str:
     from distillab.evaluation.efficiency import multiply_adds, parameters
 
     def size(model: Any) -> tuple[int, int]:
-        return parameters(model), multiply_adds(model, model.input_shape)
+        return parameters(model), multiply_adds(model)
 
     def text(role: str, model: Any) -> str:
         numbers = size(model)

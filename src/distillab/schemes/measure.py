@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
 from distillab.data.images.datamodule import ImageData
-from distillab.evaluation.metrics import best_class_order, predict, top1
-from distillab.models.image_model import ImageModel
+from distillab.evaluation.metrics import best_class_order
+from distillab.models.model import Model
 from distillab.schemes.store import Store
+from distillab.tasks.base import Task
 from distillab.training.protocol import Protocol
+from distillab.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,17 @@ class Setting:
     store: Store
     protocol: Protocol
     trainer: Mapping[str, Any]
+    task: Task
 
     @property
     def device(self) -> str:
         """Where a trained model is judged."""
         return "cuda" if torch.cuda.is_available() and self.trainer["accelerator"] != "cpu" else "cpu"
+
+    def configured(self, data: ImageData, recipe: Recipe, seed: int, num_views: int = 1) -> ImageData:
+        """The data for one fit."""
+        watch = self.protocol.watches
+        return data.configure(recipe.batch_size, seed, num_views, watch=watch, accumulate=recipe.accumulate)
 
 
 def accuracy(
@@ -46,8 +54,8 @@ def accuracy(
     """
     figures = {}
     if data.sizes["validation"]:
-        figures["validation"] = top1(*_said(model, data, "validation", setting))
-    return figures | {"test": top1(*(test or _said(model, data, "test", setting)))}
+        figures["validation"] = setting.task.score(*_said(model, data, "validation", setting))
+    return figures | {"test": setting.task.score(*(test or _said(model, data, "test", setting)))}
 
 
 def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | None = None) -> tuple[Tensor, Tensor]:
@@ -76,13 +84,13 @@ def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | N
 def _said(model: nn.Module, data: ImageData, split: str, setting: Setting) -> tuple[Tensor, Tensor]:
     """As `predict`; a network that the device cannot hold by itself is asked on the CPU."""
     try:
-        return predict(model, data, split, setting.device)
+        return setting.task.predictions(model, data, split, setting.device)
     except torch.OutOfMemoryError:
         pass  # out here the error no longer holds the tensors that it met
     rank_zero_print("a network is too large for one device: it is judged on the CPU, which takes longer")
     model.cpu()
     torch.cuda.empty_cache()
-    return predict(model, data, split, "cpu")
+    return setting.task.predictions(model, data, split, "cpu")
 
 
 def reached(figures: Mapping[str, float]) -> str:
@@ -90,9 +98,7 @@ def reached(figures: Mapping[str, float]) -> str:
     return "top-1 " + ", ".join(f"{100 * value:.2f} % on {split}" for split, value in figures.items())
 
 
-def measure_mixture(
-    mixture: nn.Module, members: Iterable[ImageModel], data: ImageData, setting: Setting
-) -> dict[str, Any]:
+def measure_mixture(mixture: nn.Module, members: Iterable[Model], data: ImageData, setting: Setting) -> dict[str, Any]:
     """Accuracy of several teachers together, measured once.
 
     Args:
@@ -115,7 +121,7 @@ def measure_mixture(
     return record | {"reused": reused, "folder": str(folder)}
 
 
-def measure(model: ImageModel, data: ImageData, setting: Setting, folder: str) -> dict[str, Any]:
+def measure(model: Model, data: ImageData, setting: Setting, folder: str) -> dict[str, Any]:
     """Accuracy of a ready teacher; where it is near chance, also under the class order that fits best.
 
     `folder`: the teacher's in the store, which keeps what it answers on the test images.
@@ -161,7 +167,7 @@ def warn_if_below(records: Mapping[str, Any], student: str) -> None:
         )
 
 
-def about(model: ImageModel) -> dict[str, Any]:
+def about(model: Model) -> dict[str, Any]:
     """What a model's answers owe to more than its weights."""
     order = model.class_order.tolist() if model.class_order is not None else None
     return {
@@ -173,7 +179,7 @@ def about(model: ImageModel) -> dict[str, Any]:
     }
 
 
-def structure(model: ImageModel) -> str:
+def structure(model: Model) -> str:
     """A hash of what a network does with its weights: its modules as they print themselves, and its class's source."""
     try:
         source = inspect.getsource(type(model.net))
@@ -183,7 +189,7 @@ def structure(model: ImageModel) -> str:
     return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()
 
 
-def weights_hash(model: ImageModel) -> str:
+def weights_hash(model: Model) -> str:
     """A hash of all weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.net.state_dict().items():

@@ -13,7 +13,7 @@ from distillab.core.files import file_hash
 from distillab.data.images.datamodule import ImageData
 from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.measure import (
     Setting,
     about,
@@ -36,7 +36,7 @@ ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.
 
 
 def train_alone(
-    model: ImageModel,
+    model: Model,
     config: Mapping[str, Any],
     data: ImageData,
     recipe: Recipe,
@@ -65,9 +65,9 @@ def train_alone(
 
 
 def train_taught(
-    model: ImageModel,
+    model: Model,
     config: Mapping[str, Any],
-    teacher: ImageModel,
+    teacher: Model,
     strategy: Mapping[str, Any],
     data: ImageData,
     recipe: Recipe,
@@ -98,9 +98,9 @@ def train_taught(
 
 
 def _train_once(
-    model: ImageModel,
+    model: Model,
     config: Mapping[str, Any],
-    teacher: ImageModel | None,
+    teacher: Model | None,
     strategy: Mapping[str, Any],
     lesson: Mapping[str, Any],
     data: ImageData,
@@ -124,9 +124,8 @@ def _train_once(
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        layout = setting.trainer["channels_last"]
-        module = Distillation(model, teacher, strategy, recipe=recipe, seed=seed, channels_last=layout)
-        ready = data.configure(recipe.batch_size, seed, module.strategy.views, watch=setting.protocol.watches)
+        module = Distillation(model, teacher, strategy, setting.task, recipe=recipe, seed=seed)
+        ready = setting.configured(data, recipe, seed, module.strategy.views)
         figures = fit(module, ready, recipe, setting.protocol, setting.trainer, folder, title, logger)
         module.release()  # the networks live on, as teachers
         record = figures | {"checkpoints": str(folder)}
@@ -148,7 +147,7 @@ def _train_once(
 
 
 def obtain_teacher(
-    model: ImageModel, config: Mapping[str, Any], data: ImageData, recipe: Recipe, setting: Setting
+    model: Model, config: Mapping[str, Any], data: ImageData, recipe: Recipe, setting: Setting
 ) -> dict[str, Any]:
     """Give the teacher its weights and its measured accuracy, and say where they come from.
 
@@ -184,7 +183,7 @@ def obtain_teacher(
     return record
 
 
-def _measured(model: ImageModel, config: Mapping[str, Any], data: ImageData, setting: Setting) -> dict[str, Any]:
+def _measured(model: Model, config: Mapping[str, Any], data: ImageData, setting: Setting) -> dict[str, Any]:
     """How good a ready teacher is, in the dtype in which it will teach."""
     if config.get("dtype"):
         model.hold_in(config["dtype"])

@@ -16,7 +16,6 @@ from distillab.models.feature_info import FeatureInfo
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS} | {
     "batch.labels",
     "batch.index",
-    "batch.views",
 }
 
 

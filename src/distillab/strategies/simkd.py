@@ -19,6 +19,7 @@ from distillab.export.safetensors import read_shipped
 from distillab.models.feature_extractor import FeatureExtractor, as_map
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.models.trace import trace
 from distillab.strategies.base import Outputs, Term
 from distillab.strategies.hint import hint
@@ -101,7 +102,7 @@ class SimKD(Term):
         return ProjectedStudent(student, self.projector, frozen_head(teacher.model))
 
 
-class ProjectedStudent(nn.Module):
+class ProjectedStudent(Model):
     """A student whose last map goes through a projector, the mean over places and a copy of the teacher's head.
 
     Takes images and gives logits in the data's class order, as the models it is made of. It shares the tensors of
@@ -120,18 +121,23 @@ class ProjectedStudent(nn.Module):
         self.student.net.get_submodule(self.stage.name).register_forward_hook(self._keep)
         self.projector = projector
         self.head = head
+        self.info = student.info
         self.features: Tensor | None = None
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features = as_map(output, self.stage)
         raise Reached
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """One view of a batch → logits (N, classes of the data)."""
         with suppress(Reached):
-            self.student(images)
+            self.student(**inputs)
         features, self.features = self.features, None
         return self.head(self.projector(features).mean((2, 3)))
+
+    def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
+        """The student's."""
+        return self.student.example_inputs(size)
 
     @property
     def about(self) -> dict[str, Any]:
