@@ -19,20 +19,12 @@ from distillab.commands.run_dir import home
 from distillab.core import files
 from distillab.core.errors import UserError
 from distillab.core.files import write_json
+from distillab.core.result import Result
 from distillab.evaluation.efficiency import parameters
 from distillab.models.image_model import ImageModel
 from distillab.strategies.simkd import ProjectedStudent
 
-ROLE_FIGURES = (
-    "name",
-    "top1",
-    "parameters",
-    "multiply_adds",
-    "latency_ms",
-    "latency_p95_ms",
-    "latency_batch_ms",
-    "size_bytes",
-)
+DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "size_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +33,7 @@ def place(tmp_path_factory):
 
 
 def directory(place, result):
-    return place / "runs" / result["name"] / result["config_hash"]
+    return place / "runs" / result.name / result.config_hash
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +47,11 @@ def test_a_run_writes_what_it_promises(place, hint):
     for key in ("schema", "command", "config", "config_hash", "versions", "seeds", "strategy", "gain", "seconds"):
         assert key in written
     for role in ("teacher", "baseline", "student"):
-        assert all(written[role][figure] is not None for figure in ROLE_FIGURES), role
-        assert 0 < written[role]["top1"] <= 1
-    assert written["gain"] == pytest.approx(written["student"]["top1"] - written["baseline"]["top1"])
+        assert written[role]["name"] and 0 < written[role]["metrics"]["top1"] <= 1
+        assert all(written[role]["efficiency"][figure] is not None for figure in DEPLOYED), role
+    assert written["primary"]["value"] == written["metrics"]["top1"] == written["student"]["metrics"]["top1"]
+    assert written["gain"] == pytest.approx(written["metrics"]["top1"] - written["baseline"]["metrics"]["top1"])
+    assert Result.model_validate(written) == hint
     assert (folder / "checkpoints" / "last.ckpt").is_file() and (folder / "checkpoints" / "best.ckpt").is_file()
     assert (folder / "config.yaml").is_file()
     for name in ("leaderboard.csv", "leaderboard.md", "accuracy_vs_parameters.png"):
@@ -68,8 +62,8 @@ def test_the_exported_student_is_the_tested_one(place, hint):
     """Loaded as a teacher from its file alone it scores what the result says."""
     file = directory(place, hint) / "student.safetensors"
     result = run(place, f"teacher.checkpoint={file}", "teacher=resnet8", "baseline=false")
-    assert result["teacher"]["top1"] == hint["student"]["top1"]
-    assert result["gain"] is None and result["teacher"]["seen_validation"] == "unknown"
+    assert result.score("teacher") == hint.primary.value
+    assert result.gain is None and result.teacher.training.seen_validation == "unknown"
 
 
 def test_what_ships_with_the_student_is_counted_and_exported(place):
@@ -84,8 +78,8 @@ def test_what_ships_with_the_student_is_counted_and_exported(place):
     student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), spec.mean, spec.std, seed=5)
     file = directory(place, result) / "student.safetensors"
     loaded = ProjectedStudent.load(file, student)
-    assert top1(*predict(loaded, data, "test", "cpu")) == result["student"]["top1"]
-    assert parameters(loaded) == result["student"]["parameters"] != parameters(student)
+    assert top1(*predict(loaded, data, "test", "cpu")) == result.primary.value
+    assert parameters(loaded) == result.student.efficiency.parameters != parameters(student)
     with pytest.raises(UserError, match="holds no other trained with strategy=simkd"):
         ProjectedStudent.load(
             file, ImageModel(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), (1, 8, 8), "other")
@@ -94,18 +88,18 @@ def test_what_ships_with_the_student_is_counted_and_exported(place):
 
 def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, capsys):
     result = run(place, "strategy=attention")
-    assert result["teacher"]["reused"] and result["baseline"]["reused"]
-    assert result["baseline"]["top1"] == hint["baseline"]["top1"]
+    assert result.teacher.training.reused and result.baseline.training.reused
+    assert result.score("baseline") == hint.score("baseline")
     alone = run(place, "strategy=none")
-    assert alone["student"]["reused"] and alone["student"]["top1"] == hint["baseline"]["top1"] and alone["gain"] is None
+    assert alone.student.training.reused and alone.primary.value == hint.score("baseline") and alone.gain is None
     capsys.readouterr()
     again = run(place, "strategy=hint")
-    assert "rerun=true repeats it" in capsys.readouterr().out and again["created"] == hint["created"]
+    assert "rerun=true repeats it" in capsys.readouterr().out and again.created == hint.created
 
 
 def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint):
     result = run(place, "strategy=kd", "seed=1")
-    assert result["teacher"]["reused"] and not result["baseline"]["reused"]
+    assert result.teacher.training.reused and not result.baseline.training.reused
 
 
 def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys, tmp_path):
@@ -118,16 +112,15 @@ def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys
     torch.save(weights, tmp_path / "shuffled.pt")
     wrong = run(place, f"teacher.checkpoint={tmp_path}/shuffled.pt", "baseline=false", "recipe.epochs=1")
     told = capsys.readouterr().err
-    named = [hint["data"]["class_names"][i] for i in order]
+    named = [hint.data.class_names[i] for i in order]
     assert (
-        f"your class order differs: teacher resnet14 is right on {100 * wrong['teacher']['top1_validation']:.1f} %"
-        in told
+        f"your class order differs: teacher resnet14 is right on {100 * wrong.teacher.validation['top1']:.1f} %" in told
     )
     assert f"teacher.classes=[{','.join(named)}]" in told
     right = run(
         place, f"teacher.checkpoint={tmp_path}/shuffled.pt", f"teacher.classes=[{','.join(named)}]", "baseline=false"
     )
-    assert right["teacher"]["top1"] == pytest.approx(hint["teacher"]["top1"])
+    assert right.score("teacher") == pytest.approx(hint.score("teacher"))
 
 
 HOLDER = """
@@ -154,13 +147,13 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
     def said(text):
         told.append(text)
         if text.startswith("waiting"):  # now the first one ends, and its result is there
-            write_json(folder / "result.json", made(created="2024-01-02T00:00:00+00:00"))
+            write_json(folder / "result.json", made(created="2024-01-02T00:00:00+00:00").as_json())
             first.kill()
 
     monkeypatch.setattr(files, "say", said)
     monkeypatch.setattr(experiment, "_made", lambda *_: pytest.fail("it was made again"))
     result = experiment.run(cfg, "kd", sweep_folder=tmp_path / "study")
-    assert result["created"].startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
+    assert result.created.startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
     assert told == [f"waiting for another process that is at {folder}"]
     first.communicate()
 
@@ -215,5 +208,7 @@ def test_two_processes_train_teacher_baseline_and_both_phases(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(next(tmp_path.glob("runs/debug/*/result.json")).read_text())
-    assert result["student"]["epochs"] == 3 and result["baseline"]["top1"] and result["teacher"]["top1"]
+    assert (
+        result["student"]["training"]["epochs"] == 3 and result["baseline"]["metrics"] and result["teacher"]["metrics"]
+    )
     assert done.stdout.count("epoch 1/3") == 2  # one line per fit, not per process

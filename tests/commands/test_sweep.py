@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.made_results import made
+from helpers.made_results import made, merged
 from omegaconf import OmegaConf
 
 from distillab.commands import cli, sweep
 from distillab.commands import composition as config
 from distillab.commands.run_dir import home
 from distillab.core.files import write_json
-from distillab.core.result import config_hash
+from distillab.core.run_identity import config_hash
 
 ENTRY = str(Path(__file__).parents[2] / "train.py")
 
@@ -28,8 +28,11 @@ def run(config, label, command, overrides, folder):
     time.sleep(float(config["recipe"]["epochs"]))
     if label == "hint":
         raise OSError("the disk is full")
-    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "student": {"top1": 0.9}, "gain": -0.015,
-            "seconds": {"total": 12.3}, "name": config["name"], "config_hash": "0123456789"}
+    primary = types.SimpleNamespace(name="top1", value=0.9)
+    student = types.SimpleNamespace(validation={"top1": 0.8})
+    return types.SimpleNamespace(
+        created=datetime.now(UTC).isoformat(timespec="seconds"), primary=primary, student=student, gain=-0.015,
+        protocol="standard", seconds={"total": 12.3}, name=config["name"], config_hash="0123456789")
 
 module = types.ModuleType("distillab.commands.experiment")
 module.run = run
@@ -73,7 +76,7 @@ def test_a_failing_cell_stops_no_other_wherever_the_cells_run(command, tmp_path,
     records = records_of(tmp_path)
     assert [record["strategy"] for record in records] == ["kd", "hint", "kd+attention"]
     assert [record.get("error") for record in records] == [None, "the disk is full", None]
-    assert [record.get("top1") for record in records] == [0.9, None, 0.9]
+    assert [record.get("score") for record in records] == [0.9, None, 0.9]
     folder = folder_of(tmp_path)
     page = (folder / "sweep.md").read_text()
     assert f"train.py -m 'strategy=kd,hint,[kd,attention]' {words[0]}" in page
@@ -95,7 +98,9 @@ def test_finished_cells_are_skipped_and_shown_in_one_row(command, tmp_path):
     for seed in (0, 1):
         cfg = OmegaConf.to_container(config.compose([*words, "strategy=kd", f"seed={seed}"]), resolve=True)
         directory = tmp_path / "runs" / "digits" / config_hash(cfg)
-        write_json(directory / "result.json", made(seconds={"total": 77.0}, created="2024-01-01T00:00:00+00:00"))
+        write_json(
+            directory / "result.json", made(seconds={"total": 77.0}, created="2024-01-01T00:00:00+00:00").as_json()
+        )
         # The same cell on other devices is the same run; it starts no processes either.
     done = command("-m", "seed=0,1", "student=resnet8", "trainer=ddp", "trainer.devices=2", stand_in=False)
     assert done.returncode == 0, done.stderr
@@ -116,7 +121,7 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     class Torchrun:
         def __init__(self, words, env):
             started.append((words, env["DISTILLAB_SWEEP"]))
-            write_json(home(cfg) / "result.json", made(top1=0.5))
+            write_json(home(cfg) / "result.json", made(top1=0.5).as_json())
 
         def wait(self):
             return 0
@@ -124,7 +129,7 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     monkeypatch.setattr(cli.subprocess, "Popen", Torchrun)
     monkeypatch.setattr(cli, "strategy_conflicts", list)
     for _ in range(2):
-        assert cli._run(cfg, "kd", "typed", ["strategy=kd"], tmp_path / "study")["student"]["top1"] == 0.5
+        assert cli._run(cfg, "kd", "typed", ["strategy=kd"], tmp_path / "study").primary.value == 0.5
     ((words, folder),) = started
     assert "--nproc-per-node=2" in words and words[-2:] == ["strategy=kd", "hydra.mode=RUN"]
     assert folder == str(tmp_path / "study")
@@ -221,12 +226,14 @@ def test_records_are_json_that_outlives_the_command(tmp_path):
 
 def test_only_whole_results_are_shown_and_failed_cells_are_told_whatever_the_page_says(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "elsewhere"  # as by hydra.sweep.dir
-    runs = {"whole": made(), "edited": made(top1=95.0), "list": []}
+    whole = made().as_json()
+    edited = merged(whole, {"student": {"metrics": {"top1": 95.0}}})
+    runs = {"whole": whole, "edited": edited, "list": []}
     for number, (name, content) in enumerate(runs.items()):
         write_json(tmp_path / "runs" / "digits" / name / "result.json", content)
-        record = {"strategy": "kd", "student": "resnet8", "overrides": [], "top1": 0.95, "run": f"digits/{name}"}
+        record = {"strategy": "kd", "student": "resnet8", "overrides": [], "score": 0.95, "run": f"digits/{name}"}
         write_json(folder / "cells" / f"{number}.json", record | {"ended": 1.0, "earlier": False, "started": 0.0})
-    assert [result["student"]["top1"] for result in sweep.results(folder, tmp_path / "runs")] == [0.95]
+    assert [result.primary.value for result in sweep.results(folder, tmp_path / "runs")] == [0.95]
 
     def broken(self, folder, runs):
         raise ValueError("no page")

@@ -40,7 +40,7 @@ class Cells:
         if self.fails(words):
             return {"error": "the disk is full"}
         value = 1 / (1 + abs(rate(words) - 0.01))
-        return {"top1": value - 0.1, "top1_validation": value}
+        return {"test": value - 0.1, "validation": value}
 
     def of(self, name):
         return [words for words in self.ran if f"strategy={name}" in words]
@@ -92,9 +92,9 @@ def test_the_best_is_chosen_on_validation_and_can_be_repeated(tuning):
     cells = tuning("strategy=none,kd", "seed=3")
     assert len(cells.ran) == 8  # the student alone is not tuned twice
     for name, one in zip(("none", "kd"), tune.outcomes, strict=True):
-        best = max(cells.of(name), key=lambda words: cells.answer(words)["top1_validation"])
-        assert max(one.values) == cells.answer(best)["top1_validation"] and one.test == max(one.values) - 0.1
-        assert one.default == cells.answer(["recipe.lr=0.003"])["top1_validation"]
+        best = max(cells.of(name), key=lambda words: cells.answer(words)["validation"])
+        assert max(one.values) == cells.answer(best)["validation"] and one.test == max(one.values) - 0.1
+        assert one.default == cells.answer(["recipe.lr=0.003"])["validation"]
         assert one.method == name and one.words[0] == "sweep=seeds" and "seed=3" not in one.words
         assert set(one.words) - {"sweep=seeds", "baseline=false"} == set(best) - {"sweep=tune", "seed=3"}
     page = (cells.folder / "tune.md").read_text()

@@ -4,8 +4,10 @@ import math
 from fractions import Fraction
 
 import pytest
+from helpers.made_results import made
 
 from distillab.core.errors import UserError
+from distillab.core.result_parts import Efficiency, TeacherOutputs, Training
 from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, with_cost
 from distillab.evaluation.cost_words import words
 
@@ -17,7 +19,7 @@ STUDENT = {
     "threads": 2, "time": {"teacher": 22.0, "data": 8.0, "student": 160.0, "validation": 7.0, "other": 3.0},
     "teacher_seconds_computed": 20.0, "teacher_samples_computed": 1000, "teacher_samples_replayed": 3000,
 }  # fmt: skip
-LONGER = {"epochs": 30, "top1": 0.92, "teacher_multiply_adds": 600}
+LONGER = {"epochs": 30, "metrics": {"top1": 0.92}, "teacher_multiply_adds": 600}
 WARM = STUDENT | {
     "teacher_seconds_computed": 0.0,
     "teacher_samples_computed": 0,
@@ -25,35 +27,50 @@ WARM = STUDENT | {
 }
 
 
+def entry(flat, name):
+    """A network's part of a result; the figures are spread over where they belong."""
+    if flat is None:
+        return None
+    efficiency = {key: value for key, value in flat.items() if key in Efficiency.model_fields}
+    training = {key: value for key, value in flat.items() if key in Training.model_fields}
+    metrics = {"top1": flat["top1"]}
+    return {"name": name, "metrics": metrics, "efficiency": {"parameters": 1, **efficiency}, "training": training}
+
+
+def result(student=STUDENT, teacher=TEACHER, baseline=BASELINE, **more):
+    entries = {"student": student, "teacher": teacher, "baseline": baseline}
+    entries = {role: entry(flat, role) for role, flat in entries.items()}
+    return made(top1=student["top1"], **{"cache": {"read": 0}, **more}).changed(**entries)
+
+
 def test_the_teacher_outputs_and_what_the_cache_saved():
-    found = cost(STUDENT, TEACHER, BASELINE)
-    assert found["time"] == STUDENT["time"]
+    found = cost(result())
+    assert found.time == STUDENT["time"]
     # 20 ms each: 3000 that were not computed are 60 s.
-    assert found["teacher_outputs"] == {"seconds": 20, "samples": 1000, "replayed": 3000, "seconds_saved": 60,
-                                        "estimated": False}  # fmt: skip
-    assert found["teacher_training_seconds"] == 500
-    warm = cost(WARM, TEACHER)["teacher_outputs"]  # 4000 at the 100 a second of the teacher's throughput
-    assert (warm["seconds_saved"], warm["estimated"]) == (40, True)
-    unknown = cost(WARM, TEACHER | {"throughput": None})["teacher_outputs"]
-    assert (unknown["seconds_saved"], unknown["estimated"]) == (None, False)
-    assert cost(STUDENT, TEACHER | {"seconds": 0.0})["teacher_training_seconds"] == 0
+    assert found.teacher_outputs == TeacherOutputs(seconds=20, samples=1000, replayed=3000, seconds_saved=60)
+    assert found.teacher_training_seconds == 500
+    warm = cost(result(WARM)).teacher_outputs  # 4000 at the 100 a second of the teacher's throughput
+    assert (warm.seconds_saved, warm.estimated) == (40, True)
+    unknown = cost(result(WARM, TEACHER | {"throughput": None})).teacher_outputs
+    assert (unknown.seconds_saved, unknown.estimated) == (None, False)
+    assert cost(result(teacher=TEACHER | {"seconds": 0.0})).teacher_training_seconds == 0
 
 
 def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
-    found = equal_compute(STUDENT, TEACHER, BASELINE, LONGER)
+    found = equal_compute(result(longer=LONGER))
     # A live teacher would have taken 4000 × 20 ms = 80 s, half of the student's own 160 s.
-    assert (found["ratio"], found["measured"], found["epochs"]) == (0.5, True, 15)
-    assert found["training_epochs"] == 30  # 600 multiply-adds over 3 × 100: twice as much again
-    gains = [found[f"gain_{how}"] for how in ("equal_steps", "live", "warm_cache")]
+    assert (found.ratio, found.measured, found.epochs) == (0.5, True, 15)
+    assert found.training_epochs == 30  # 600 multiply-adds over 3 × 100: twice as much again
+    gains = [found.gain_equal_steps, found.gain_live, found.gain_warm_cache]
     assert gains == pytest.approx([0.03, 0.01, 0.03])
-    assert equal_compute(STUDENT, TEACHER, BASELINE, cached=False)["gain_warm_cache"] is None
-    stopped = equal_compute(STUDENT, TEACHER, BASELINE, LONGER | {"epochs": 21})
-    assert stopped["training_epochs"] == 21  # what was trained, not what was planned
-    twice = equal_compute(STUDENT | {"views": 2}, TEACHER, BASELINE)
-    assert (twice["epochs"], twice["gain_warm_cache"]) == (30, None)  # the student's own work is twice that of a step
-    warm = equal_compute(WARM, TEACHER, None)
-    assert (warm["ratio"], warm["measured"], warm["epochs"]) == (2, False, 30)
-    assert (warm["gain_equal_steps"], warm["gain_live"], warm["top1"]) == (None, None, None)
+    assert equal_compute(result(cache=None)).gain_warm_cache is None
+    stopped = equal_compute(result(longer=LONGER | {"epochs": 21}))
+    assert stopped.training_epochs == 21  # what was trained, not what was planned
+    twice = equal_compute(result(STUDENT | {"views": 2}))
+    assert (twice.epochs, twice.gain_warm_cache) == (30, None)  # the student's own work is twice that of a step
+    warm = equal_compute(result(WARM, baseline=None))
+    assert (warm.ratio, warm.measured, warm.epochs) == (2, False, 30)
+    assert (warm.gain_equal_steps, warm.gain_live, warm.score) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -66,26 +83,30 @@ def test_equal_compute_epochs(epochs, teacher, student, expected):
     assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
 
 
+def roi_at(price, requests, teacher, student):
+    return roi(price, requests, teacher_throughput=teacher, student_throughput=student, training_hours=2.5)
+
+
 def test_roi_by_hand():
     # 3.60 an hour is .001 a second: a million predictions take 10,000 s (10.00) or 1,000 s (1.00).
-    found = roi(3.6, 50_000, 100.0, 1000.0, 2.5)
-    assert found["teacher_per_million"] == pytest.approx(10) and found["student_per_million"] == pytest.approx(1)
-    assert found["distillation"] == pytest.approx(9)
-    assert (found["requests"], found["days"]) == (1_000_000, 20)  # 9.00 earned at 9.00 a million
-    assert roi(3.6, None, 100.0, 1000.0, 2.5)["days"] is None
-    slow = roi(3.6, 50_000, 1000.0, 1000.0, 2.5)
-    assert (slow["requests"], slow["days"]) == (None, None)
-    assert roi(0, 50_000, 100.0, 1000.0, 2.5)["requests"] is None  # nothing is saved where nothing costs
+    found = roi_at(3.6, 50_000, 100.0, 1000.0)
+    assert found.teacher_per_million == pytest.approx(10) and found.student_per_million == pytest.approx(1)
+    assert found.distillation == pytest.approx(9)
+    assert (found.requests, found.days) == (1_000_000, 20)  # 9.00 earned at 9.00 a million
+    assert roi_at(3.6, None, 100.0, 1000.0).days is None
+    slow = roi_at(3.6, 50_000, 1000.0, 1000.0)
+    assert (slow.requests, slow.days) == (None, None)
+    assert roi_at(0, 50_000, 100.0, 1000.0).requests is None  # nothing is saved where nothing costs
 
 
 def test_the_run_pays_for_outputs_that_the_cache_replayed():
     settings = {"price_per_hour": 3600.0, "requests_per_day": None}
     # 200 s of the fit (of all its calls), and 60 s that the cache saved; at the price of 1 a second.
-    assert cost(STUDENT, TEACHER, BASELINE, None, settings)["roi"]["distillation"] == pytest.approx(260)
+    assert cost(result(), settings).roi.distillation == pytest.approx(260)
     # Nothing computed: 4000 outputs at the teacher's measured 100 a second.
-    assert cost(WARM, TEACHER, BASELINE, None, settings)["roi"]["distillation"] == pytest.approx(240)
-    assert cost(STUDENT, TEACHER, BASELINE)["roi"] is None
-    assert cost(STUDENT, {**TEACHER, "throughput": None}, None, None, settings)["roi"] is None
+    assert cost(result(WARM), settings).roi.distillation == pytest.approx(240)
+    assert cost(result()).roi is None
+    assert cost(result(teacher=TEACHER | {"throughput": None}), settings).roi is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +127,7 @@ def test_a_wrong_price_is_refused_in_one_line(settings, named):
 
 
 def test_words():
-    found = cost(STUDENT, TEACHER, BASELINE, LONGER, {"price_per_hour": 3.6, "requests_per_day": 1000})
+    found = cost(result(longer=LONGER), {"price_per_hour": 3.6, "requests_per_day": 1000})
     assert words(found) == [
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
@@ -117,11 +138,11 @@ def test_words():
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
         "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
     ]
-    never = cost(STUDENT, TEACHER | {"throughput": 10_000.0}, None, None, {"price_per_hour": 3.6})
+    never = cost(result(teacher=TEACHER | {"throughput": 10_000.0}), {"price_per_hour": 3.6})
     assert words(never)[-1].endswith("never pays for itself: the student is not cheaper.")
-    none_come = cost(STUDENT, TEACHER, None, None, {"price_per_hour": 3.6, "requests_per_day": 0})
+    none_come = cost(result(), {"price_per_hour": 3.6, "requests_per_day": 0})
     assert words(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
-    untried = words(cost(WARM, TEACHER, BASELINE))
+    untried = words(cost(result(WARM)))
     saved = "which saved about 40.0 s, by the teacher's throughput."
     assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"
     assert untried[3].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
@@ -133,25 +154,25 @@ def test_what_a_scheme_leaves_uncharged_is_said():
         {"name": "middle", "parent": "large", "seconds": 70.0},
     ]
     lineage = [*chain, {"name": "small", "parent": "middle", "seconds": 30.0}]
-    run = {"student": STUDENT, "teacher": TEACHER, "baseline": BASELINE, "scheme": "assistant", "lineage": lineage}
-    assistant = with_cost(run, None)["cost"]
+    run = result(scheme="assistant", lineage=lineage)
+    assistant = with_cost(run, None).cost
     between = "Training the networks in between took 70.0 s, which no comparison charges."
-    assert assistant["between_seconds"] == 70 and between in words(assistant)
-    priced = with_cost(run, {"price_per_hour": 3.6})["cost"]["roi"]["training_hours"]
-    offline = with_cost(run | {"lineage": lineage[-1:]}, {"price_per_hour": 3.6})["cost"]["roi"]["training_hours"]
+    assert assistant.between_seconds == 70 and between in words(assistant)
+    priced = with_cost(run, {"price_per_hour": 3.6}).cost.roi.training_hours
+    offline = with_cost(run.changed(lineage=lineage[-1:]), {"price_per_hour": 3.6}).cost.roi.training_hours
     assert priced - offline == pytest.approx(70 / 3600), "who distils through an assistant pays for it"
     peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
-    mutual = with_cost(run | {"teacher": None, "scheme": "mutual", "lineage": peers}, None)["cost"]
+    mutual = with_cost(run.changed(teacher=None, scheme="mutual", lineage=peers), None).cost
     told = "The gain at equal compute was not measured for scheme=mutual: it has no fixed teacher to charge."
-    assert mutual["between_seconds"] == 0 and words(mutual)[-1] == told
-    offline = with_cost(run | {"scheme": "offline", "lineage": chain[:1] + lineage[-1:]}, None)["cost"]
-    assert offline["between_seconds"] == 0 and not any("not measured" in sentence for sentence in words(offline))
+    assert mutual.between_seconds == 0 and words(mutual)[-1] == told
+    offline = with_cost(run.changed(scheme="offline", lineage=chain[:1] + lineage[-1:]), None).cost
+    assert offline.between_seconds == 0 and not any("not measured" in sentence for sentence in words(offline))
 
 
 def test_older_results_and_runs_without_a_teacher_have_their_words_too():
     old = {"top1": 0.9, "epochs": 3, "seconds": 12.0}
-    assert words(cost(old)) == []
-    found = cost(old, {"top1": 0.95}, {"top1": 0.89}, None, {"price_per_hour": 1})
-    assert found["equal_compute"]["training_epochs"] is None and found["roi"] is None
+    assert words(cost(result(old, None, None))) == []
+    found = cost(result(old, {"top1": 0.95}, {"top1": 0.89}), {"price_per_hour": 1})
+    assert found.equal_compute.training_epochs is None and found.roi is None
     (sentence,) = words(found)
     assert sentence.startswith("At equal steps distillation brought +1.00 points")

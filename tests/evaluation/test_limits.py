@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distillab.core.result_parts import Limits
 from distillab.evaluation.limits import limits, paired_interval
 
 NAMES = ["aeroplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -88,12 +89,12 @@ def test_lines_by_hand():
     alone = torch.tensor([0, 0, 1, 1, 2, 2])
     distilled = torch.tensor([0, 0, 0, 2, 2, 1])
     found = limits(labels, *(logits_of(answers, 3) for answers in (teacher, alone, distilled)), ["a", "b", "c"])
-    first, last = found["classes"]  # class b has no sample
-    assert (first["name"], first["samples"], last["name"], last["samples"]) == ("a", 4, "c", 2)
-    assert (first["teacher"], first["alone"], first["distilled"], first["change"]) == (0.75, 0.5, 0.75, 0.25)
-    assert (last["teacher"], last["alone"], last["distilled"], last["change"]) == (0.5, 1.0, 0.5, -0.5)
-    assert (first["low"], first["high"]) == paired_interval(*counts(2, 1, 0, 1))
-    assert found["hurt"] == []  # two samples show nothing
+    first, last = found.classes  # class b has no sample
+    assert (first.name, first.samples, last.name, last.samples) == ("a", 4, "c", 2)
+    assert (first.teacher, first.alone, first.distilled, first.change) == (0.75, 0.5, 0.75, 0.25)
+    assert (last.teacher, last.alone, last.distilled, last.change) == (0.5, 1.0, 0.5, -0.5)
+    assert (first.low, first.high) == paired_interval(*counts(2, 1, 0, 1))
+    assert found.hurt == []  # two samples show nothing
 
 
 def test_bins_hold_equal_counts_and_their_names_are_true():
@@ -101,12 +102,12 @@ def test_bins_hold_equal_counts_and_their_names_are_true():
     labels = torch.zeros(1000, dtype=torch.long)
     height = torch.rand(1000, generator=generator) * 6
     found = limits(labels, logits_of(labels, margin=height), logits_of(labels), logits_of(labels), NAMES)
-    assert [line["samples"] for line in found["bins"]] == pytest.approx([200] * 5, abs=10)  # edges are rounded
-    edges = [tuple(map(float, line["name"].removeprefix("margin ").split("–"))) for line in found["bins"]]
+    assert [line.samples for line in found.bins] == pytest.approx([200] * 5, abs=10)  # edges are rounded
+    edges = [tuple(map(float, line.name.removeprefix("margin ").split("–"))) for line in found.bins]
     assert edges[0][0] == 0 and edges[-1][1] == 1 and all(one[1] == other[0] for one, other in pairwise(edges))
     margin = (height.exp() - 1) / (height.exp() + 9)
-    for (low, high), line in zip(edges, found["bins"], strict=True):
-        assert line["samples"] == int(((margin >= low) & (margin < high)).sum())
+    for (low, high), line in zip(edges, found.bins, strict=True):
+        assert line.samples == int(((margin >= low) & (margin < high)).sum())
 
 
 def test_bins_of_a_sure_teacher_keep_distinct_names_and_equal_margins_stay_together():
@@ -114,9 +115,9 @@ def test_bins_of_a_sure_teacher_keep_distinct_names_and_equal_margins_stay_toget
     sure = limits(
         labels, logits_of(labels, margin=torch.linspace(6, 9, 500)), logits_of(labels), logits_of(labels), NAMES
     )
-    assert len({line["name"] for line in sure["bins"]}) == 5
+    assert len({line.name for line in sure.bins}) == 5
     equal = limits(labels, logits_of(labels, margin=100.0), logits_of(labels), logits_of(labels), NAMES)
-    assert [(line["name"], line["samples"]) for line in equal["bins"]] == [("margin 0.00–1.00", 500)]
+    assert [(line.name, line.samples) for line in equal.bins] == [("margin 0.00–1.00", 500)]
 
 
 def test_hard_samples_come_first():
@@ -124,43 +125,43 @@ def test_hard_samples_come_first():
     height = torch.linspace(0.5, 8, 100)
     alone = (torch.arange(100) < 20).long()  # wrong where the teacher is least sure
     found = limits(labels, logits_of(labels, margin=height), logits_of(alone), logits_of(labels), NAMES)
-    changes = [line["change"] for line in found["bins"]]
+    changes = [line.change for line in found.bins]
     assert changes[0] > 0.9 and max(changes[2:]) == 0
-    assert sum(line["samples"] for line in found["bins"]) == 100
+    assert sum(line.samples for line in found.bins) == 100
 
 
 @pytest.mark.parametrize("bad", [("cat", "dog"), ("bird", "truck")])
 def test_a_teacher_bad_at_two_classes_is_found_and_so_is_the_harm(bad):
     found = study(bad)
-    first, second = found["sentences"]
-    assert named(first) == named(second) == set(bad) == set(found["hurt"])
-    lines = {line["name"]: line for line in found["classes"]}
+    first, second = found.sentences
+    assert named(first) == named(second) == set(bad) == set(found.hurt)
+    lines = {line.name: line for line in found.classes}
     for name in bad:
         line = lines[name]
-        shares = [f"{100 * line[role]:.1f} %" for role in ("teacher", "alone", "distilled")]
+        shares = [f"{100 * share:.1f} %" for share in (line.teacher, line.alone, line.distilled)]
         assert f"{name} ({shares[0]} against {shares[1]}; distilled {shares[2]}, " in first
-        low, high = (f"−{abs(100 * line[end]):.1f}" for end in ("low", "high"))
-        assert f"{name} (−{abs(100 * line['change']):.1f} points, 95 % interval {low} to {high})" in second
-        assert line["high"] < 0
-    assert found["hurt"] == sorted(bad, key=lambda name: lines[name]["change"])
+        low, high = (f"−{abs(100 * end):.1f}" for end in (line.low, line.high))
+        assert f"{name} (−{abs(100 * line.change):.1f} points, 95 % interval {low} to {high})" in second
+        assert line.high < 0
+    assert found.hurt == sorted(bad, key=lambda name: lines[name].change)
 
 
 def test_a_good_teacher_leaves_no_class_hurt():
     found = study()
-    weakest = min(found["classes"], key=lambda line: line["teacher"])["name"]
-    assert found["hurt"] == [] and named(found["sentences"][0]) == {weakest}
-    assert found["sentences"][0].startswith(
+    weakest = min(found.classes, key=lambda line: line.teacher).name
+    assert found.hurt == [] and named(found.sentences[0]) == {weakest}
+    assert found.sentences[0].startswith(
         f"The teacher was shown to be worse than the student alone at no class; it is weakest at {weakest} ("
     )
-    assert found["sentences"][1].startswith(
+    assert found.sentences[1].startswith(
         "In this run no class was shown to be hurt by distillation: the least change, at "
     )
 
 
 def test_a_student_that_does_not_follow_is_not_hurt():
     found = study(("cat", "dog"), follows=0.0)
-    assert named(found["sentences"][0]) == {"cat", "dog"}
-    assert found["hurt"] == [] and "no class was shown to be hurt" in found["sentences"][1]
+    assert named(found.sentences[0]) == {"cat", "dog"}
+    assert found.hurt == [] and "no class was shown to be hurt" in found.sentences[1]
 
 
 def test_no_class_is_blamed_for_noise():
@@ -171,16 +172,16 @@ def test_no_class_is_blamed_for_noise():
     for _ in range(200):
         teacher, alone, distilled = (logits_of(answers_of(labels, [0.7] * 10, generator)) for _ in range(3))
         found = limits(labels, teacher, alone, distilled, NAMES)
-        blamed += bool(found["hurt"])
-        uncorrected += any(line["high"] < 0 for line in found["classes"])
-        said += "which is none after correction over 10 classes" in found["sentences"][1]
+        blamed += bool(found.hurt)
+        uncorrected += any(line.high < 0 for line in found.classes)
+        said += "which is none after correction over 10 classes" in found.sentences[1]
     assert blamed <= 12 < 30 < uncorrected and said > 20
 
 
 def test_many_hurt_classes_are_counted_not_listed():
     found = study(NAMES[:8])
-    assert len(found["hurt"]) == 8
-    for sentence in found["sentences"]:
+    assert len(found.hurt) == 8
+    for sentence in found.sentences:
         assert len(named(sentence)) == 5 and sentence.endswith(" and 3 more classes.")
 
 
@@ -188,23 +189,23 @@ def test_a_loss_that_is_not_shown_is_named_with_its_interval():
     labels = torch.arange(10).repeat(4)
     distilled = torch.where((labels == 3) & (torch.arange(40) < 10), 0, labels)
     found = limits(labels, logits_of(labels), logits_of(labels), logits_of(distilled), NAMES)
-    assert found["hurt"] == []
-    assert "the largest loss, at cat, is −25.0 points, 95 % interval −" in found["sentences"][1]
+    assert found.hurt == []
+    assert "the largest loss, at cat, is −25.0 points, 95 % interval −" in found.sentences[1]
 
 
 def test_classes_of_one_name_stay_two():
     labels = torch.arange(10)
     found = limits(labels, *[logits_of(labels)] * 3, ["crane"] * 10)
-    assert [(line["name"], line["samples"]) for line in found["classes"]] == [("crane", 1)] * 10
+    assert [(line.name, line.samples) for line in found.classes] == [("crane", 1)] * 10
 
 
 def test_limits_are_plain_numbers():
     import json
 
     found = study(("cat",), samples=50)
-    assert json.loads(json.dumps(found)) == found
+    assert Limits.model_validate(json.loads(json.dumps(found.model_dump()))) == found
     assert not any(
-        math.isnan(value) for line in found["classes"] for value in line.values() if isinstance(value, float)
+        math.isnan(value) for line in found.classes for value in line.model_dump().values() if isinstance(value, float)
     )
 
 

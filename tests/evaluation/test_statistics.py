@@ -86,28 +86,26 @@ def samples(both, only_student, only_baseline, neither):
 
 def test_mcnemar_by_hand():
     found = paired_samples(*samples(300, 9, 1, 90))
-    assert (found["only_student_right"], found["only_baseline_right"]) == (9, 1)
-    assert found["p"] == pytest.approx(2 * (1 + 10) / 2**10)
-    assert found["low"] < 0.02 < found["high"] and found["low"] > 0
-    assert (
-        found["words"].startswith("+2.0 points (95 % interval ") and ", shown; one seed says nothing" in found["words"]
-    )
+    assert (found.only_student_right, found.only_baseline_right) == (9, 1)
+    assert found.p == pytest.approx(2 * (1 + 10) / 2**10)
+    assert found.low < 0.02 < found.high and found.low > 0
+    assert found.words.startswith("+2.0 points (95 % interval ") and ", shown; one seed says nothing" in found.words
     mirrored = paired_samples(*samples(300, 1, 9, 90))
-    assert (mirrored["low"], mirrored["high"]) == pytest.approx((-found["high"], -found["low"]))
-    assert mirrored["words"].startswith("−2.0 points")
-    assert {type(value) for value in found.values()} == {int, float, str}
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+    assert mirrored.words.startswith("−2.0 points")
+    assert {type(value) for value in found.model_dump().values()} == {int, float, str}
 
 
 def test_few_differing_samples_show_no_difference():
     found = paired_samples(*samples(380, 5, 3, 12))
-    assert found["p"] == pytest.approx(2 * sum([1, 8, 28, 56]) / 2**8)
-    assert found["words"].startswith("no difference shown between these two trained models") and found["low"] < 0
+    assert found.p == pytest.approx(2 * sum([1, 8, 28, 56]) / 2**8)
+    assert found.words.startswith("no difference shown between these two trained models") and found.low < 0
     never = paired_samples(*samples(350, 0, 0, 50))
     # Closed form: z² / (n + z²).
     end = 1.959964**2 / (400 + 1.959964**2)
-    assert (never["p"], never["low"], never["high"]) == pytest.approx((1.0, -end, end), abs=1e-6)
+    assert (never.p, never.low, never.high) == pytest.approx((1.0, -end, end), abs=1e-6)
     always = paired_samples(*samples(0, 40, 0, 0))
-    assert always["high"] == 1.0 and 0.8 < always["low"] < 1
+    assert always.high == 1.0 and 0.8 < always.low < 1
 
 
 def test_the_score_interval_is_the_bootstraps_on_many_samples_and_keeps_its_promise_on_few():
@@ -115,11 +113,11 @@ def test_the_score_interval_is_the_bootstraps_on_many_samples_and_keeps_its_prom
     found = paired_samples(*samples(8200, 500, 400, 900))
     counts = drawn.multinomial(10_000, [0.82, 0.05, 0.04, 0.09], 20_000)
     bootstrap = np.quantile((counts[:, 1] - counts[:, 2]) / 10_000, [0.025, 0.975])
-    assert (found["low"], found["high"]) == pytest.approx(tuple(bootstrap), abs=3e-4)
+    assert (found.low, found.high) == pytest.approx(tuple(bootstrap), abs=3e-4)
     held = []
     for more, less in drawn.multinomial(60, [0.12, 0.05, 0.83], 1000)[:, :2]:
         interval = paired_samples(*samples(60 - more - less, more, less, 0))
-        held.append(interval["low"] <= 0.07 <= interval["high"])
+        held.append(interval.low <= 0.07 <= interval.high)
     assert 0.93 <= np.mean(held) <= 0.975
 
 

@@ -1,6 +1,6 @@
 """Results with everything that a run writes, for the tests of the report."""
 
-from helpers.made_results import made
+from helpers.made_results import edited, made
 
 SMALL, LARGE = ("resnet8", 78_042), ("resnet20", 272_474)
 
@@ -12,9 +12,10 @@ def curve(top1, epochs=8, **terms):
     ]
 
 
-def judge(entry, **more):
-    entry.update({"top5": 1.0, "nll": 0.2, "brier": 0.1, "calibration_error": 0.031, "balanced_accuracy": 0.9,
-                  "macro_f1": 0.89, "epochs": 8, **more})  # fmt: skip
+def tested(curves=(), **more):
+    metrics = {"top5": 1.0, "nll": 0.2, "brier": 0.1, "calibration_error": 0.031, "balanced_accuracy": 0.9,
+               "macro_f1": 0.89}  # fmt: skip
+    return {"metrics": metrics, "training": {"epochs": 8, "curves": list(curves)}, **more}
 
 
 def line(name, teacher, alone, distilled):
@@ -27,7 +28,7 @@ COST = {
     "time": {"teacher": 4.0, "data": 1.0, "student": 10.0, "validation": 1.0},
     "teacher_outputs": {"seconds": 4.0, "samples": 800, "replayed": 0, "seconds_saved": None},
     "teacher_training_seconds": 20.0,
-    "equal_compute": {"ratio": 0.4, "measured": True, "epochs": 11.2, "training_epochs": 12, "top1": 0.945,
+    "equal_compute": {"ratio": 0.4, "measured": True, "epochs": 11.2, "training_epochs": 12, "score": 0.945,
                       "gain_equal_steps": 0.02, "gain_live": 0.015, "gain_warm_cache": 0.02},
     "roi": None,
 }  # fmt: skip
@@ -43,20 +44,22 @@ def full(strategy, top1, seed, student=SMALL, **changes):
     """A result with everything that a run writes."""
     alone = changes.pop("baseline", top1 - 0.01)
     result = made(strategy, top1, None if strategy == "none" else alone, student=student, **changes)
-    result["seeds"] = {"seed": seed, "teacher": 0, "split": 0}
-    result["overrides"] = [f"strategy={strategy}", f"student={student[0]}", f"seed={seed}"]
-    result["config"] = {"seed": seed, "strategy": {strategy: {"weight": 1.0}}, "student": {"name": student[0]},
-                        "recipe": {"epochs": 8}}  # fmt: skip
-    result["config_hash"] = f"{abs(hash((strategy, seed, student, top1))) % 16**10:010x}"
-    result["versions"] = {"distillab": "0.1", "torch": "2.9"}
     against = {"agreement": 0.93, "kl": 0.12, "teacher_errors": 12, "repeated_errors": 0.5, "repeated_by_chance": 0.25}
-    judge(result["student"], curves=curve(top1, **{f"train/{strategy}": 1.0}), against_teacher=against)
-    if result["teacher"]:
-        judge(result["teacher"])
-    if result["baseline"]:
-        judge(result["baseline"], curves=curve(alone), against_teacher=against)
-        result |= {"limits": LIMITS, "cost": COST}
-    return result
+    more = {"student": tested(curve(top1, **{f"train/{strategy}": 1.0}), against_teacher=against)}
+    if result.teacher:
+        more["teacher"] = tested()
+    if result.baseline:
+        more |= {"baseline": tested(curve(alone), against_teacher=against), "limits": LIMITS, "cost": COST}
+    return edited(
+        result,
+        seeds={"seed": seed, "teacher": 0, "split": 0},
+        overrides=[f"strategy={strategy}", f"student={student[0]}", f"seed={seed}"],
+        config={"seed": seed, "strategy": {strategy: {"weight": 1.0}}, "student": {"name": student[0]},
+                "recipe": {"epochs": 8}},
+        config_hash=f"{abs(hash((strategy, seed, student, top1))) % 16**10:010x}",
+        versions={"distillab": "0.1", "torch": "2.9"},
+        **more,
+    )  # fmt: skip
 
 
 def study():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.made_results import made
+from helpers.made_results import edited, made
 from scipy import stats
 from test_comparison import HINT, KD, config, over_seeds
 
@@ -34,21 +34,23 @@ def test_methods_against_each_other_on_the_seeds_that_both_have():
 def test_a_tuned_student_alone_is_compared_with_the_methods():
     tuned = over_seeds("none", [0.03] * 5, teacher=None, settings={"recipe": {"epochs": 8, "lr": 0.2}})
     hint = over_seeds("hint", HINT)
-    for seed, (alone, taught) in enumerate(zip(tuned, hint, strict=True)):
-        alone["student"]["checkpoints"] = f"tuned {seed}"
-        taught["baseline"]["checkpoints"] = f"as it was {seed}"
-    (pair,) = against_each_other(compare([*hint, *tuned]))
+
+    def kept(results, role, where):
+        places = [{role: {"training": {"checkpoints": f"{where} {seed}"}}} for seed in range(5)]
+        return [edited(result, **place) for result, place in zip(results, places, strict=True)]
+
+    hint = kept(hint, "baseline", "as it was")
+    (pair,) = against_each_other(compare([*hint, *kept(tuned, "student", "tuned")]))
     assert (pair.first.method, pair.second.method) == ("none", "hint")
     assert pair.difference.mean == pytest.approx(0.03 - np.mean(HINT))
-    for seed, alone in enumerate(tuned):
-        alone["student"]["checkpoints"] = f"as it was {seed}"
-    assert against_each_other(compare([*hint, *tuned])) == [], "the gains say it already"
+    same = kept(tuned, "student", "as it was")
+    assert against_each_other(compare([*hint, *same])) == [], "the gains say it already"
 
 
 def test_a_student_alone_with_other_labels_is_no_comparison():
     def alone(share):
         found = over_seeds("none", [0.03] * 5, teacher=None, settings={"data": {"labelled": share}, "lr": 0.2})
-        return [result | {"student": {**result["student"], "checkpoints": "tuned"}} for result in found]
+        return [edited(result, student={"training": {"checkpoints": "tuned"}}) for result in found]
 
     few = over_seeds("hint", HINT, settings={"data": {"labelled": 0.1}})
     assert against_each_other(compare([*few, *alone(1.0)])) == []

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.made_results import made
+from helpers.made_results import edited, made
 from scipy import stats
 
 from distillab.reporting.comparison import compare
@@ -66,9 +66,7 @@ def test_one_seed_says_nothing_of_the_method():
 
 def test_without_a_baseline_the_gain_is_unknown():
     results = over_seeds("kd", KD)
-    for result in results[1:]:
-        result["baseline"] = None
-    row = one_row(results)
+    row = one_row([results[0], *(result.changed(baseline=None) for result in results[1:])])
     assert len(row.seeds) == 5 and row.gain.each == pytest.approx(KD[:1]) and "one seed" in row.words
     alone = one_row([made("kd", baseline=None)])
     assert alone.gain is None and "baseline=true" in alone.words
@@ -99,9 +97,10 @@ def test_only_repeats_over_seeds_are_grouped():
 
 
 def test_rows_say_what_sets_them_apart():
-    two = [made("kd", config=config(0, teacher={"name": name})) for name in ("resnet20", "resnet56")]
-    for result, name in zip(two, ("resnet20", "resnet56"), strict=True):
-        result["teacher"]["name"] = name
+    two = [
+        edited(made("kd", config=config(0, teacher={"name": name})), teacher={"name": name})
+        for name in ("resnet20", "resnet56")
+    ]
     assert [tuple(row.apart.values()) for row in compare(two)] == [("taught by resnet20",), ("taught by resnet56",)]
     other = made(
         "kd", config=config(0, recipe={"epochs": 16}, data={"labelled": 0.1}), data={"name": "digits", "train": 90}
@@ -121,13 +120,13 @@ def test_a_student_alone_is_one_whatever_teacher_stands_beside_it():
 
 def test_the_gain_at_equal_compute_is_tested_beside_the_other():
     results = over_seeds("hint", HINT)
-    for result, gain in zip(results, KD, strict=True):
-        result["cost"] = {"equal_compute": {"gain_live": gain}}
+    costs = [{"equal_compute": {"gain_live": gain}} for gain in KD]
+    results = [result.changed(cost=cost) for result, cost in zip(results, costs, strict=True)]
     row = one_row(results)
     known = stats.ttest_1samp(KD, 0)
     assert (row.equal_compute.mean, row.equal_compute.p_holm) == pytest.approx((np.mean(KD), known.pvalue))
     assert row.words.endswith("), shown; at equal compute +0.0 points, no difference shown")
-    family = compare([*results, *(result | {"strategy": name} for name in ("a", "b") for result in results)])
+    family = compare([*results, *(result.changed(strategy=name) for name in ("a", "b") for result in results)])
     assert all(row.equal_compute.p_holm == pytest.approx(min(1, 3 * known.pvalue)) for row in family)
     assert one_row(results[:1]).words.endswith("; at equal compute +0.4 points")
 
@@ -155,7 +154,7 @@ def test_of_two_results_of_one_seed_the_newest_counts():
     older, newer = (made("kd", top1, created=f"{year}-01-01T00:00:00") for top1, year in ((0.94, 2030), (0.95, 2031)))
     for results in ([older, newer], [newer, older], [newer, older, newer]):
         row = one_row(results)
-        assert row.top1 == (0.95,) and row.results == (newer,)
+        assert row.scores == (0.95,) and row.results == (newer,)
 
 
 def test_holm_is_over_the_methods_of_one_family():
@@ -173,9 +172,8 @@ def test_holm_is_over_the_methods_of_one_family():
 
 
 def test_old_results_that_lack_what_may_be_lacking_are_shown():
-    bare = made("kd", seeds={}, data={"name": "digits"})
-    bare = {key: value for key, value in bare.items() if key not in ("config", "teacher", "baseline", "overrides")}
-    changed = {**bare, "overrides": ["strategy=kd", "recipe.lr=0.1"]}
+    bare = made("kd", seeds={}, data={"name": "digits"}, config={}, teacher=None, baseline=None)
+    changed = bare.changed(overrides=["strategy=kd", "recipe.lr=0.1"])
     rows = compare([bare, changed])
     assert [(row.label, row.seeds, row.train, row.epochs) for row in rows] == [
         ("kd", (None,), None, None), ("kd recipe.lr=0.1", (None,), None, None),

@@ -5,10 +5,10 @@ import socket
 import sys
 
 import pytest
-from helpers.made_results import made
+from helpers.made_results import edited, made
 
 from distillab.core.errors import UserError
-from distillab.reporting import dashboard, loggers
+from distillab.reporting import dashboard, loggers, metric_table
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def inner(spec, key):
 
 def logged():
     """Summary keys and labels of a run that has every figure."""
-    result = made(scheme="offline")
-    result["student"] |= dict.fromkeys(loggers.OF_THE_STUDENT, 0.5) | {"against_teacher": {"agreement": 0.9}}
-    numbers, labels = loggers.summary(result)
+    metrics = dict.fromkeys(metric_table.ON_TEST[1:], 0.5)
+    student = {"metrics": metrics, "efficiency": {"throughput": 0.5}, "against_teacher": {"agreement": 0.9}}
+    numbers, labels = loggers.summary(edited(made(scheme="offline"), student=student))
     return numbers | labels, labels
 
 
@@ -78,9 +78,9 @@ def test_every_key_is_one_that_a_run_logs(no_network, kind):
 
 
 def test_curves_bear_the_names_that_training_logs():
-    from distillab.tasks.image_classification import Classification
+    from distillab.tasks.image_classification import ImageClassification
 
-    assert Classification.monitor == "val/top1"
+    assert ImageClassification().monitor == "val/top1"
 
 
 def test_the_panels_show_what_they_promise(no_network):

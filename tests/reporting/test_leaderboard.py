@@ -5,10 +5,10 @@ import threading
 import time
 
 import pytest
-from helpers.made_results import made, put, rows_of
+from helpers.made_results import edited, made, merged, put, rows_of
 
 from distillab.core import result_reader as reading
-from distillab.reporting import leaderboard, table
+from distillab.reporting import leaderboard, metric_table
 
 
 def test_leaderboard_orders_each_ranking_with_ties(tmp_path):
@@ -19,13 +19,9 @@ def test_leaderboard_orders_each_ranking_with_ties(tmp_path):
         made("kd", 0.95, student=large, config_hash="a" * 10),
         made("hint", 0.96, overrides=["strategy=hint", "seed=3"], seeds={"seed": 3}),
         made("none", 0.93, None, None),
-        made("kd", 0.99, protocol="paper"),
+        edited(made("kd", 0.99, protocol="paper"), student={"metrics": {"top1_best": 0.99, "top1_last": 0.98}}),
         made("kd", 0.70, data={"name": "cifar10"}),
     )
-    paper = next(tmp_path.glob("*/0000000004/result.json"))
-    content = json.loads(paper.read_text())
-    content["student"] |= {"top1_best": 0.99, "top1_last": 0.98}
-    paper.write_text(json.dumps(content))
     paths = leaderboard.update(tmp_path)
     assert [path.name for path in paths] == ["leaderboard.csv", "leaderboard.md"]
     rows = rows_of(tmp_path)
@@ -51,25 +47,26 @@ def test_leaderboard_orders_each_ranking_with_ties(tmp_path):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in ranking]
     alone = dict(zip(cells[0], cells[5], strict=True))
     assert (alone["top-1 %"], alone["gain"], alone["parameters"]) == ("93.00", "–", "78.0 k")
-    assert table.percent(-0.5, 0) == "−50"
+    assert metric_table.percent(-0.5, 0) == "−50"
     best = dict(zip(cells[0], cells[2], strict=True))
     assert (best["gain"], best["gap closed %"], best["teacher top-1 %"]) == ("+3.00", "75", "97.00")
 
 
 def test_broken_results_are_named_and_left_out(tmp_path, caplog):
     put(tmp_path, made())
-    whole = json.dumps(made())
+    content = made().as_json()
+    whole = json.dumps(content)
     broken = {
         "half": whole[: len(whole) // 2],
-        "foreign": json.dumps(made(schema=99)),
-        "edited": json.dumps(made(student=("resnet8", 78_042), top1=95.0)),
-        "text": json.dumps(made(strategy=3)),
-        "missing": json.dumps({key: value for key, value in made().items() if key != "data"}),
+        "foreign": json.dumps(content | {"schema": 99}),
+        "edited": json.dumps(merged(content, {"student": {"metrics": {"top1": 95.0}}})),
+        "text": json.dumps(content | {"strategy": 3}),
+        "missing": json.dumps({key: value for key, value in content.items() if key != "data"}),
         "nan": whole.replace("0.95", "NaN"),
         "list": "[]",
-        "overrides": json.dumps(made(overrides=[1])),
-        "seed": json.dumps(made(seeds={"seed": "1"})),
-        "best": json.dumps(made() | {"student": made()["student"] | {"top1_best": "0.9"}}),
+        "overrides": json.dumps(content | {"overrides": [1]}),
+        "seed": json.dumps(content | {"seeds": {"seed": "1"}}),
+        "best": json.dumps(merged(content, {"student": {"metrics": {"top1_best": "0.9"}}})),
         "binary": "\udcff",
     }
     for name, text in broken.items():
@@ -111,7 +108,7 @@ def test_trials_of_a_tuning_are_counted_but_not_ranked(tmp_path):
 def test_a_distilled_result_may_lack_the_baseline(tmp_path):
     from distillab.reporting.show import refresh
 
-    put(tmp_path, {key: value for key, value in made().items() if key != "baseline"}, made("hint"))
+    put(tmp_path, made().changed(baseline=None), made("hint"))
     refresh(tmp_path)
     assert len(rows_of(tmp_path)) == 2 and (tmp_path / "accuracy_vs_parameters.png").exists()
 

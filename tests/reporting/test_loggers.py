@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.made_results import made
+from helpers.made_results import edited, made
 from helpers.wandb_files import read, wandb_records
 
 from distillab.core.errors import UserError
@@ -31,14 +31,13 @@ def no_account(monkeypatch, tmp_path):
 def judged(strategy="kd", seed=0, **changes):
     """A result with every figure that a run may have."""
     result = made(strategy, seeds={"seed": seed, "teacher": 7, "split": 0}, scheme="offline", **changes)
-    result["config_hash"] = f"{strategy}-{seed}-{result['student']['name']}"
-    result["student"] |= {
-        "top1_best": 0.96, "top1_last": 0.94, "top5": 0.99, "nll": 0.21, "brier": 0.08, "calibration_error": 0.03, "balanced_accuracy": 0.94,
-        "macro_f1": 0.93, "throughput": 800.0, "against_teacher": {"agreement": 0.96, "kl": 0.1},
-        "curves": [{"epoch": 1, "train/loss": 1.5, "val/top1": 0.91}, {"epoch": 2, "train/loss": 1.0, "val/top1": 0.9},
-                   {"epoch": 3, "train/loss": 0.9}],
-    }  # fmt: skip
-    return result
+    metrics = {"top1_best": 0.96, "top1_last": 0.94, "top5": 0.99, "nll": 0.21, "brier": 0.08,
+               "calibration_error": 0.03, "balanced_accuracy": 0.94, "macro_f1": 0.93}  # fmt: skip
+    curves = [{"epoch": 1, "train/loss": 1.5, "val/top1": 0.91}, {"epoch": 2, "train/loss": 1.0, "val/top1": 0.9},
+              {"epoch": 3, "train/loss": 0.9}]  # fmt: skip
+    student = {"metrics": metrics, "efficiency": {"throughput": 800.0}, "training": {"curves": curves}}
+    student["against_teacher"] = {"agreement": 0.96, "kl": 0.1}
+    return edited(result, config_hash=f"{strategy}-{seed}-{result.student.name}", student=student)
 
 
 NUMBERS = {

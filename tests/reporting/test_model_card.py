@@ -4,22 +4,31 @@ import re
 
 import pytest
 import yaml
-from helpers.made_results import made
+from helpers.made_results import edited, made
 
 from distillab.reporting.model_card import model_card
 
 
-def rich(**changes):
+def rich(metrics=None, **changes):
     result = made(scheme="offline", command="python train.py strategy=kd seed=3", **changes)
-    result["data"] = {"name": "digits", "classes": 2, "class_names": ["zero", "one"], "train": 1200, "test": 400}
-    result["versions"] = {"distillab": "0.1", "torch": "2.15", "commit": None}
-    for role, top5, error in (("teacher", 0.999, 0.01), ("baseline", 0.98, 0.05), ("student", 0.99, 0.03)):
-        result[role] |= {"top5": top5, "calibration_error": error, "nll": 0.2, "device": "cpu", "threads": 2}
     against = {"agreement": 0.9612, "kl": 0.1, "teacher_errors": 12, "repeated_errors": 0.25, "repeated_by_chance": 0.1}
-    result["student"] |= {"macro_f1": 0.94, "against_teacher": against}
-    result["limits"] = {"classes": [], "bins": [], "hurt": [], "sentences": ["Weak at zero.", "No class is hurt."]}
-    result["paired"] = {"words": "No difference was shown on these test images."}
-    return result
+    more = {
+        role: {
+            "metrics": {"top5": top5, "calibration_error": error, "nll": 0.2},
+            "efficiency": {"device": "cpu", "threads": 2},
+        }
+        for role, top5, error in (("teacher", 0.999, 0.01), ("baseline", 0.98, 0.05), ("student", 0.99, 0.03))
+    }
+    more["student"]["metrics"] |= {"macro_f1": 0.94, **(metrics or {})}
+    more["student"]["against_teacher"] = against
+    return edited(
+        result,
+        data={"name": "digits", "classes": 2, "class_names": ["zero", "one"], "train": 1200, "test": 400},
+        versions={"distillab": "0.1", "torch": "2.15", "commit": None},
+        limits={"classes": [], "bins": [], "hurt": [], "sentences": ["Weak at zero.", "No class is hurt."]},
+        paired={"words": "No difference was shown on these test images."},
+        **more,
+    )
 
 
 def table(card, heading):
@@ -64,9 +73,7 @@ def test_words_say_how_it_was_made_and_where_it_is_weak():
 
 
 def test_the_protocol_of_papers_is_told_with_both_numbers():
-    result = rich(protocol="paper")
-    result["student"] |= {"top1_best": 0.96, "top1_last": 0.95}
-    card = model_card(result)
+    card = model_card(rich({"top1_best": 0.96, "top1_last": 0.95}, protocol="paper"))
     assert "must not be compared with those of the standard protocol" in card
     assert "Best epoch on test 96.00 %, last epoch 95.00 %." in card and "protocol paper" in card
 

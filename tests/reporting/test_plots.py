@@ -2,7 +2,7 @@
 
 import os
 
-from helpers.made_results import made
+from helpers.made_results import edited, made
 
 from distillab.reporting import plots
 
@@ -68,15 +68,16 @@ def test_plot_shows_means_intervals_and_fronts():
     ends = [(low, high) for low, high in ends if low < high]  # the students alone are equal
     assert sorted(round(float(low), 4) for low, _ in ends) == [round(mean - half, 4) for mean in (94, 94, 96, 96)]
     assert not lines_of(axes, "front: distilled students"), "the larger one is no better: a front of one point"
-    weak = {"name": "resnet14", "top1": 0.9, "parameters": 175_000, "multiply_adds": 26_700_000}
-    runs += [made("dkd", 0.98, 0.9, student=("resnet20", 272_474)), {**runs[0], "strategy": "hint", "teacher": weak}]
+    efficiency = {"parameters": 175_000, "multiply_adds": 26_700_000}
+    weak = {"name": "resnet14", "metrics": {"top1": 0.9}, "efficiency": efficiency}
+    runs += [made("dkd", 0.98, 0.9, student=("resnet20", 272_474)), runs[0].changed(strategy="hint", teacher=weak)]
     (axes,) = plots.figure(runs, "multiply_adds").axes
     fronts = {name: lines_of(axes, f"front: {name}") for name in ("distilled students", "students alone", "teachers")}
     assert {name: [list(line.get_ydata()) for line in lines] for name, lines in fronts.items()} == {
         "distilled students": [[96.0, 98.0]], "students alone": [], "teachers": [[90.0, 97.0]],
     }  # fmt: skip
-    assert plots.figure([{**run, "student": {**run["student"], "latency_ms": None}, "teacher": None, "baseline": None}
-                         for run in runs], "latency_ms") is None  # fmt: skip
+    untimed = [edited(run, student={"efficiency": {"latency_ms": None}}) for run in runs]
+    assert plots.figure([run.changed(teacher=None, baseline=None) for run in untimed], "latency_ms") is None
 
 
 def test_plot_labels_do_not_overlap():

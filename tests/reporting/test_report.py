@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers.made_results import made, put
+from helpers.made_results import made, merged, put
 from helpers.made_study import COST, LIMITS, full, study
 from scipy import stats
 
@@ -156,7 +156,7 @@ def test_markdown_and_csv_carry_the_same_figures(written):
 
 def test_names_cannot_break_out_of_the_page(tmp_path):
     result = full(NASTY, 0.95, 0, student=(NASTY, 10), data={"name": NASTY, "classes": 2, "test": 9})
-    put(tmp_path / "runs", result | {"name": "x"})
+    put(tmp_path / "runs", result.changed(name="x"))
     parsed, page = read(write_report(tmp_path / "runs", tmp_path / "report.html"))
     assert not any(tag == "b" for tag, _ in parsed.tags)
     assert sum(tag == "script" for tag, _ in parsed.tags) == 3
@@ -177,17 +177,17 @@ def test_old_results_leave_out_the_sections_they_have_nothing_for(tmp_path):
     [
         {"limits": {"classes": [{"name": "cat"}]}},
         {"seeds": {"seed": [1]}},
-        {"student": {"name": "a", "top1": 0.9, "parameters": 5, "curves": "long"}},
-        {"student": {"name": "a", "top1": 0.9, "parameters": 5, "calibration_error": float("nan")}},
+        {"student": {"training": {"curves": "long"}}},
+        {"student": {"metrics": {"calibration_error": float("nan")}}},
     ],
 )
 def test_results_edited_by_hand_are_named_and_the_rest_shown(tmp_path, broken):
     put(tmp_path, full("kd", 0.95, 0), full("hint", 0.94, 0))
-    spoilt = full("dkd", 0.9, 0) | {"config_hash": "badbadbad0"} | broken
+    spoilt = merged(full("dkd", 0.9, 0).as_json(), {"config_hash": "badbadbad0"} | broken)
     (tmp_path / "digits" / "badbadbad0").mkdir()
     (tmp_path / "digits" / "badbadbad0" / "result.json").write_text(json.dumps(spoilt))
     (tmp_path / "digits" / "half").mkdir()
-    (tmp_path / "digits" / "half" / "result.json").write_text('{"schema": 1, "na')
+    (tmp_path / "digits" / "half" / "result.json").write_text('{"schema": 2, "na')
     parsed, page = read(write_report(tmp_path, tmp_path / "report.html"))
     assert {row["method"] for row in page["leaderboard"][0]["filters"]} == {"kd", "hint"}
     assert sorted(line.split("/result.json")[0][-10:] for line in page["left_out"]) == ["badbadbad0", "igits/half"]

@@ -4,11 +4,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from helpers.made_results import made
+from helpers.made_results import edited, made
 from helpers.made_study import full
 from scipy import stats
 
-from distillab.core.result import command
+from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts
 from distillab.reporting.chart_points import front, points
 from distillab.reporting.groups import headline, ranked
@@ -35,9 +35,7 @@ def test_pairs_say_interval_and_p_and_leave_single_seeds_out():
 
 def taught_by(teacher, top1, **changes):
     result = full("kd", top1, 0, baseline=0.93, **changes)
-    result["teacher"] = {**result["teacher"], "name": teacher}
-    result["config"] |= {"teacher": {"name": teacher}}
-    return result
+    return edited(result, teacher={"name": teacher}, config={"teacher": {"name": teacher}})
 
 
 def test_two_teachers_are_told_apart_everywhere():
@@ -54,37 +52,35 @@ def test_two_teachers_are_told_apart_everywhere():
 
 
 def test_each_share_of_labels_has_its_sentence():
-    results = [full("kd", 0.9 + share / 20, 0) for share in (0.01, 0.1, 1.0)]
-    for result, share in zip(results, (0.01, 0.1, 1.0), strict=True):
-        result["config"] |= {"data": {"labelled": share}}
+    results = [edited(full("kd", 0.9 + s / 20, 0), config={"data": {"labelled": s}}) for s in (0.01, 0.1, 1.0)]
     said = [line.split(":")[0].split(", ")[-1] for line in headline(ranked(results))]
     assert said == ["all labels", "data.labelled=0.1", "data.labelled=0.01"]
 
 
 def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
     short, long = full("none", 0.9, 0), full("kd", 0.95, 0, baseline=0.94)
-    long["config"] |= {"recipe": {"epochs": 16}}
-    long["baseline"] |= {"epochs": 16}
-    alone = [point.top1 for point in points(ranked([short, long])) if point.series == "student alone"]
+    long = edited(long, config={"recipe": {"epochs": 16}}, baseline={"training": {"epochs": 16}})
+    alone = [point.score for point in points(ranked([short, long])) if point.series == "student alone"]
     assert sorted(alone) == [0.9, 0.94]
 
 
 def test_chart_without_costs_is_none():
     assert (
-        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"]) is None
+        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], "top1")
+        is None
     )
 
 
 def test_command_of_a_cell_is_the_cell_alone():
-    cell = {"command": "python train.py -m seed=0,1", "overrides": ["strategy=[kd,hint]", "seed=1"]}
-    assert command(cell) == "python train.py 'strategy=[kd,hint]' seed=1"
-    trial = {"command": "", "overrides": ["sweep=tune", "recipe.lr=0.05", "hydra.sweeper.trials=3", "launcher=joblib"]}
-    assert command(trial) == "python train.py sweep=tune recipe.lr=0.05 hydra.mode=RUN"
-    assert command({"command": "python train.py", "overrides": []}) == "python train.py"
+    cell = made(command="python train.py -m seed=0,1", overrides=["strategy=[kd,hint]", "seed=1"])
+    assert cell.repeating_command == "python train.py 'strategy=[kd,hint]' seed=1"
+    trial = ["sweep=tune", "recipe.lr=0.05", "hydra.sweeper.trials=3", "launcher=joblib"]
+    assert repeating_command("", trial) == "python train.py sweep=tune recipe.lr=0.05 hydra.mode=RUN"
+    assert repeating_command("python train.py", []) == "python train.py"
     for flag in ("--config-dir my_conf", "--config-dir=my_conf", "-cd my_conf"):
-        own = {"command": f"python train.py {flag} strategy=mine 'name=it''s'", "overrides": ["strategy=mine"]}
-        assert command(own) == f"python train.py {flag} strategy=mine"
-    assert command({"command": "python train.py name=it's", "overrides": ["seed=1"]}) == "python train.py seed=1"
+        own = f"python train.py {flag} strategy=mine 'name=it''s'"
+        assert repeating_command(own, ["strategy=mine"]) == f"python train.py {flag} strategy=mine"
+    assert repeating_command("python train.py name=it's", ["seed=1"]) == "python train.py seed=1"
 
 
 @pytest.mark.parametrize(
@@ -100,16 +96,14 @@ def test_command_of_a_cell_composes_what_the_cell_was(study):
             return OmegaConf.to_container(compose("train", words))
 
     cell = [f"sweep={study}", "strategy=hint", "seed=1"]
-    again = shlex.split(command({"overrides": cell}))[2:]
+    again = shlex.split(repeating_command("", cell))[2:]
     assert "hydra.mode=RUN" in again and composed(again) == composed(cell)
 
 
 def timed(strategy, latency, top1, **machine):
-    result = made(strategy, top1)
-    for role in ("student", "teacher"):
-        result[role] |= {"device": "cpu", "threads": 1, **machine}
-    result["student"] |= {"latency_ms": latency, "throughput": 1000 / latency}
-    return result
+    place = {"device": "cpu", "threads": 1, **machine}
+    student = {"efficiency": {"latency_ms": latency, "throughput": 1000 / latency, **place}}
+    return edited(made(strategy, top1), teacher={"efficiency": place}, student=student)
 
 
 def test_one_network_on_one_machine_has_one_latency():
@@ -123,12 +117,12 @@ def test_one_network_on_one_machine_has_one_latency():
 
 
 def test_every_network_has_its_size_and_speed_beside_its_teacher():
-    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9) | {"teacher": None}])
+    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9).changed(teacher=None)])
     (view,) = next(one["views"] for one in sections(groups) if one["id"] == "deployed")
     (shown,) = view["tables"]
     rows = [dict(zip(shown["headings"], row, strict=True)) for row in shown["rows"]]
     assert [(row["network"], row["as"], row["measured on"]) for row in rows] == [
         ("resnet34", "teacher", "cpu, 1 thread"), ("resnet8", "student", "cpu, 1 thread"),
     ]  # fmt: skip
-    assert rows[1]["one image, ms"] == ["2.00", 2.0] and rows[1]["parameters"] == ["78.0 k", 78_042]
+    assert rows[1]["latency, ms"] == ["2.00", 2.0] and rows[1]["parameters"] == ["78.0 k", 78_042]
     assert rows[1]["against its teacher"].startswith("resnet34: 273× fewer parameters")

@@ -1,9 +1,9 @@
 """The last table of a run, and its sentence."""
 
 import pytest
-from helpers.made_results import made
+from helpers.made_results import edited, made
 
-from distillab.reporting import table
+from distillab.reporting import metric_table, table
 
 OVER, AGAINST = "over the same student alone (resnet8, seed 0)", "against the same student alone (resnet8, seed 0)"
 
@@ -48,8 +48,8 @@ def test_verdict(given, sentence):
 
 
 def test_the_protocol_of_papers_is_told_with_the_best_and_the_last_epoch():
-    paper = made(protocol="paper")
-    paper["student"] |= {"top1_best": 0.96, "top1_last": 0.945, "device": "cpu", "threads": 1}
+    known = {"metrics": {"top1_best": 0.96, "top1_last": 0.945}, "efficiency": {"device": "cpu", "threads": 1}}
+    paper = edited(made(protocol="paper"), student=known)
     assert table.verdict(paper).endswith(" Best epoch on test 96.00 %, last epoch 94.50 %.")
     shown = table.final_table(paper)
     assert shown.title == "digits, protocol paper: accuracy on 400 test samples"
@@ -83,4 +83,4 @@ def test_final_table_compares_with_the_teacher():
     ("number", "text"), [(None, "–"), (5, "5"), (78_042, "78.0 k"), (1_819_066_368, "1.82 G"), (272_474, "272 k")]
 )
 def test_counts_have_three_digits(number, text):
-    assert table.count(number) == text
+    assert metric_table.count(number) == text

@@ -9,7 +9,7 @@ from distillab.commands import composition as config
 from distillab.commands import experiment
 from distillab.commands.members import with_members
 from distillab.core.errors import UserError
-from distillab.core.result import config_hash
+from distillab.core.run_identity import config_hash
 from distillab.evaluation import efficiency
 
 SMALLER = (*small_run.SMALL, "data.samples=128", "recipe.epochs=1", "teacher.recipe.epochs=1")
@@ -75,21 +75,21 @@ def test_every_scheme_is_expected():
 def test_every_scheme_runs(name, place):
     overrides, teacher, lineage = EXPECTED[name]
     result = run(place, f"scheme={name}", *overrides)
-    assert result["scheme"] == name
-    assert (result["teacher"] and result["teacher"]["name"]) == teacher
-    assert [(one["name"], one["parent"]) for one in result["lineage"]] == lineage
-    for one in result["lineage"]:
-        assert set(one["top1"]) == {"validation", "test"} and one["seconds"] >= 0
-    own = next(one for one in reversed(result["lineage"]) if name != "mutual" or "peer 0" in one["name"])
-    assert own["top1"]["test"] == result["student"]["top1"]
-    assert result["student"]["name"] == "resnet8" and result["student"]["parameters"] < 80_000
-    assert result["gain"] == pytest.approx(result["student"]["top1"] - result["baseline"]["top1"])
+    assert result.scheme == name
+    assert (result.teacher and result.teacher.name) == teacher
+    assert [(one.name, one.parent) for one in result.lineage] == lineage
+    for one in result.lineage:
+        assert one.metrics and one.validation and one.seconds >= 0
+    own = next(one for one in reversed(result.lineage) if name != "mutual" or "peer 0" in one.name)
+    assert own.metrics["top1"] == result.primary.value
+    assert result.student.name == "resnet8" and result.student.efficiency.parameters < 80_000
+    assert result.gain == pytest.approx(result.primary.value - result.score("baseline"))
 
 
 def test_the_student_alone_may_teach(place):
     result = run(place, "scheme=self", "scheme.source=student")
-    assert result["lineage"][0]["name"] == "resnet8 alone"
-    assert result["lineage"][0]["top1"]["test"] == result["baseline"]["top1"] and result["teacher"] is None
+    assert result.lineage[0].name == "resnet8 alone"
+    assert result.lineage[0].metrics["top1"] == result.score("baseline") and result.teacher is None
 
 
 def test_a_plan_goes_on_from_what_is_kept(place, capsys):
@@ -99,7 +99,7 @@ def test_a_plan_goes_on_from_what_is_kept(place, capsys):
     again = run(place, *words, "name=again")
     told = capsys.readouterr().out
     assert "generation 1 from resnet8 generation 0  epoch" not in told and "(reused from the store)" in told
-    assert again["lineage"][1]["reused"] and again["student"]["top1"] == first["student"]["top1"]
+    assert again.lineage[1].reused and again.primary.value == first.primary.value
     longer = run(place, "scheme=born_again", "scheme.generations=3")
     assert [one.get("reused") for one in longer["lineage"]] == [True, True, False, None]
     other = run(place, *words, "strategy.kd.temperature=2")

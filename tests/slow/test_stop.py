@@ -53,7 +53,7 @@ def test_a_stopped_command_goes_on(how, tmp_path, unbroken):
     assert again.returncode == 0, errors
     assert "goes on from" in out and "epoch 2/40" not in out
     result, weights = student(tmp_path)
-    assert result["student"]["resumed"] and result["student"]["epochs"] == 40
+    assert result["student"]["training"]["resumed"] and result["student"]["training"]["epochs"] == 40
     assert weights.keys() == unbroken.keys()
     for name, tensor in weights.items():
         assert torch.equal(tensor, unbroken[name]), name
@@ -70,7 +70,7 @@ def test_two_sweeps_started_at_once_share_one_store(tmp_path):
         assert "damaged" not in errors
     results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/digits/*/result.json")]
     assert sorted(result["strategy"] for result in results) == ["dkd", "hint", "kd"]
-    assert len({result["teacher"]["top1"] for result in results}) == 1
+    assert len({result["teacher"]["metrics"]["top1"] for result in results}) == 1
     # A teacher, the student alone, and the student alone for equal compute, each once.
     assert len(list(tmp_path.glob("store/networks/*/record.json"))) == 3
     assert len((tmp_path / "runs" / "leaderboard.csv").read_text().splitlines()) == 4

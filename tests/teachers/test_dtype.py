@@ -73,11 +73,11 @@ def test_each_dtype_has_a_cache_of_its_own(teacher, network, digits, tmp_path):
 def test_a_run_measures_the_teacher_as_it_teaches(tmp_path):
     plain = run(tmp_path, "strategy=kd", "baseline=false")
     held = run(tmp_path, "strategy=kd", "baseline=false", "teacher.dtype=bfloat16")
-    assert held["teacher"]["size_bytes"] < 0.6 * plain["teacher"]["size_bytes"]
+    assert held.teacher.efficiency.size_bytes < 0.6 * plain.teacher.efficiency.size_bytes
     assert len(list((tmp_path / "store" / "networks").glob("resnet14-*"))) == 1  # trained once, in float32
     assert len(list((tmp_path / "store" / "measured").iterdir())) == 1
-    assert abs(held["teacher"]["top1"] - plain["teacher"]["top1"]) < 0.05
-    assert plain["cache"]["key"] != held["cache"]["key"]
+    assert abs(held.score("teacher") - plain.score("teacher")) < 0.05
+    assert plain.cache["key"] != held.cache["key"]
 
 
 @pytest.mark.parametrize("scheme", ["mutual", "ema", "self", "born_again"])

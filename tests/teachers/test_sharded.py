@@ -7,7 +7,7 @@ from helpers.small_run import run
 from torch import nn
 
 from distillab.core.errors import UserError
-from distillab.core.result import config_hash
+from distillab.core.run_identity import config_hash
 from distillab.evaluation.metrics import predict
 from distillab.schemes import measure as measured
 from distillab.teachers.sharded import ShardedTeacher, _blocks, check_shard

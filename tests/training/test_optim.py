@@ -221,7 +221,7 @@ def test_a_run_with_dot_has_the_baseline_of_one_with_sgd(tmp_path):
     short = ["recipe=cifar", "recipe.epochs=1", "teacher.recipe.epochs=1", "data.samples=256", "student=resnet8"]
     with_sgd = run(tmp_path, *short)
     with_dot = run(tmp_path, *short, "recipe.optimizer=dot", "recipe.dot_delta=0.09")
-    assert with_dot["baseline"]["reused"] and with_dot["teacher"]["reused"]
+    assert with_dot.baseline.training.reused and with_dot.teacher.training.reused
     assert with_dot["config_hash"] != with_sgd["config_hash"]
 
 
