@@ -222,7 +222,7 @@ def test_a_run_with_dot_has_the_baseline_of_one_with_sgd(tmp_path):
     with_sgd = run(tmp_path, *short)
     with_dot = run(tmp_path, *short, "recipe.optimizer=dot", "recipe.dot_delta=0.09")
     assert with_dot.baseline.training.reused and with_dot.teacher.training.reused
-    assert with_dot["config_hash"] != with_sgd["config_hash"]
+    assert with_dot.config_hash != with_sgd.config_hash
 
 
 def test_a_run_refuses_what_dot_cannot_do_before_it_trains(tmp_path):

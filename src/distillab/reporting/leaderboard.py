@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from distillab.core.files import replacing
 from distillab.core.result_reader import load_all, rankable
-from distillab.reporting.metric_table import METRICS, NOTHING, metric, percent, points
+from distillab.reporting.metric_table import NOTHING, PLOTTED, metric, percent, points
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+# Heading, value and form of a column; any form but `_text` makes it a column of numbers.
+Column = tuple[str, Callable[["Result"], Any], Callable[[Any], str]]
 
 
 def update(runs: Path) -> list[Path]:
@@ -38,108 +40,77 @@ def update(runs: Path) -> list[Path]:
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
         results, trials = rankable(results)
-        rankings = ranked(results)
-        rows = [row for _, _, ranking in rankings for row in ranking]
+        rows = ranked(results)
         with replacing(paths[0]) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            keys = dict.fromkeys(key for row in rows for key in row)
-            writer = csv.DictWriter(file, list(keys) or ["data", "protocol", "rank"])
+            writer = csv.DictWriter(
+                file, list(dict.fromkeys(["data", "protocol", *(key for row in rows for key in row)]))
+            )
             writer.writeheader()
             writer.writerows(rows)
         with replacing(paths[1]) as temporary:
-            temporary.write_text(markdown(rankings, left_out + trials), encoding="utf-8")
+            temporary.write_text(markdown(rows, left_out + trials), encoding="utf-8")
     for line in left_out:
         log.warning(line)
     return paths
 
 
-def ranked(results: list[Result]) -> list[tuple[str, str, list[Row]]]:
-    """Data and protocol with the primary figure's name and one row a result; equal ones share a rank, the smaller first."""
+def ranked(results: list[Result]) -> list[Row]:
+    """One row per result, ordered by data, protocol and rank; equal scores share a rank, the smaller model first."""
 
     def order(result: Result) -> tuple[Any, ...]:
-        primary = result.primary
-        worth = -primary.value if primary.higher_is_better else primary.value
-        return *_ranking(result), worth, result.student.efficiency.parameters, result.config_hash
+        primary, size = result.primary, result.student.efficiency.parameters
+        worth = primary.gain(0, primary.value)
+        return result.data.name, result.protocol, worth, size, result.config_hash
 
-    rankings = []
-    for (data, protocol), members in groupby(sorted(results, key=order), _ranking):
-        place, previous, rows = 0, None, []
+    rows = []
+    for (data, protocol), members in groupby(sorted(results, key=order), lambda result: order(result)[:2]):
+        rank, previous = 0, None
         for position, result in enumerate(members, start=1):
-            name, value = result.primary.name, result.primary.value
-            if value != previous:
-                place, previous = position, value
-            rows.append(_row(result, place))
-        rankings.append((f"{data}, protocol {protocol}", name, rows))
-    return rankings
-
-
-def _ranking(result: Result) -> tuple[str, str]:
-    return result.data.name, result.protocol
-
-
-def _row(result: Result, rank: int) -> Row:
-    student, name = result.student, result.primary.name
-    return {
-        "data": result.data.name,
-        "protocol": result.protocol,
-        "rank": rank,
-        "name": result.name,
-        "strategy": result.method,
-        "student": student.name,
-        "teacher": result.teacher and result.teacher.name,
-        "seed": result.seeds.get("seed"),
-        name: result.primary.value,
-        f"{name}_best": student.figure(f"{name}_best"),
-        f"{name}_last": student.figure(f"{name}_last"),
-        "gain": result.gain,
-        "gap_closed": result.gap_closed,
-        f"teacher_{name}": result.score("teacher"),
-        f"baseline_{name}": result.score("baseline"),
-        **{key: student.figure(key) for key in COSTS},
-        "changed": " ".join(result.overrides),
-        "run": result.config_hash,
-    }
+            if result.primary.value != previous:
+                rank, previous = position, result.primary.value
+            known = {key: value(result) for key, (_, value, _) in _columns(result.primary.name).items()}
+            rows.append({"data": data, "protocol": protocol, "rank": rank, **known})
+    return rows
 
 
 def _text(value: Any) -> str:
     return NOTHING if value in (None, "") else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-COSTS = ("parameters", "multiply_adds", "latency_ms")
+def _columns(name: str) -> dict[str, Column]:
+    """By the key in the CSV, whose numbers are raw; `name` is the ranking's primary figure."""
+    primary = metric(name)
 
+    def figure(key: str) -> Column:
+        return metric(key).heading, lambda result: result.student.figure(key), metric(key).form
 
-def columns(name: str) -> dict[str, tuple[str, Callable[[Any], str], bool]]:
-    """Column of the CSV (raw numbers) → its heading and form in Markdown, and whether it is a number there.
-
-    Args:
-        name: of the ranking's primary figure.
-    """
-    primary, best, last = metric(name), metric(f"{name}_best"), metric(f"{name}_last")
     return {
-        "rank": ("rank", _text, True),
-        "name": ("name", _text, False),
-        "strategy": ("strategy", _text, False),
-        "student": ("student", _text, False),
-        "teacher": ("teacher", _text, False),
-        "seed": ("seed", _text, True),
-        name: (primary.heading, primary.form, True),
-        f"{name}_best": (best.heading, best.form, True),
-        f"{name}_last": (last.heading, last.form, True),
-        "gain": ("gain", points, True),
-        "gap_closed": ("gap closed %", lambda value: percent(value, 0), True),
-        f"teacher_{name}": (f"teacher {primary.heading}", primary.form, True),
-        f"baseline_{name}": (f"student alone {primary.unit}".rstrip(), primary.form, True),
-        **{key: (METRICS[key].heading, METRICS[key].form, True) for key in COSTS},
-        "changed": ("changed", _text, False),
-        "run": ("run", _text, False),
+        "name": ("name", lambda result: result.name, _text),
+        "strategy": ("strategy", lambda result: result.method, _text),
+        "student": ("student", lambda result: result.student.name, _text),
+        "teacher": ("teacher", lambda result: result.teacher and result.teacher.name, _text),
+        "seed": ("seed", lambda result: result.seeds.get("seed"), lambda seed: _text(seed)),
+        **{key: figure(key) for key in (name, f"{name}_best", f"{name}_last")},
+        "gain": ("gain", lambda result: result.gain, points),
+        "gap_closed": ("gap closed %", lambda result: result.gap_closed, lambda share: percent(share, 0)),
+        f"teacher_{name}": (f"teacher {primary.heading}", lambda result: result.score("teacher"), primary.form),
+        f"baseline_{name}": (
+            f"student alone {primary.unit}".rstrip(),
+            lambda result: result.score("baseline"),
+            primary.form,
+        ),
+        **{key: figure(key) for key in PLOTTED},
+        "changed": ("changed", lambda result: " ".join(result.overrides), _text),
+        "run": ("run", lambda result: result.config_hash, _text),
     }
 
 
-def markdown(rankings: list[tuple[str, str, list[Row]]], left_out: list[str]) -> str:
+def markdown(rows: list[Row], left_out: list[str]) -> str:
     """The rankings as aligned Markdown tables, then the files that were left out."""
     parts = ["# Leaderboard"]
-    for title, name, rows in rankings:
-        parts += [f"## {title}", _aligned(name, rows)]
-    if not rankings:
+    for (data, protocol), ranking in groupby(rows, lambda row: (row["data"], row["protocol"])):
+        parts += [f"## {data}, protocol {protocol}", _aligned(list(ranking))]
+    if not rows:
         parts.append("No results yet.")
     else:
         parts.append("Gain: points of top-1 over the same student, seed and schedule trained without a teacher.")
@@ -148,12 +119,13 @@ def markdown(rankings: list[tuple[str, str, list[Row]]], left_out: list[str]) ->
     return "\n\n".join(parts) + "\n"
 
 
-def _aligned(name: str, rows: list[Row]) -> str:
-    shown = []
-    for key, (heading, form, number) in columns(name).items():
+def _aligned(rows: list[Row]) -> str:
+    primary, shown = next(key for key in rows[0] if f"{key}_best" in rows[0]), []
+    for key, (heading, _, form) in {"rank": ("rank", None, str), **_columns(primary)}.items():
         # Known where every epoch was tested.
-        if key in (f"{name}_best", f"{name}_last") and all(row[key] is None for row in rows):
+        if key in (f"{primary}_best", f"{primary}_last") and all(row[key] is None for row in rows):
             continue
+        number = form is not _text
         cells = [heading, *(form(row[key]) for row in rows)]
         width = max(3, *map(len, cells))
         rule = "-" * (width - 1) + ":" if number else "-" * width
