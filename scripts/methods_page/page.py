@@ -13,7 +13,7 @@ import yaml
 
 from distillab.commands.composition import conf_dir
 from distillab.core.files import replacing, write_json
-from distillab.reporting.table import NOTHING, count
+from distillab.reporting.metric_table import NOTHING, count
 from distillab.strategies.base import Schedule, Term
 from distillab.strategies.strategy import Strategy
 from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, models

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distillab.core import distributed
 from distillab.core.errors import UserError
+from distillab.core.result_parts import Longer
 from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.cost import equal_compute_epochs
 from distillab.evaluation.efficiency import multiply_adds
@@ -90,17 +91,18 @@ class Run:
         config, recipe = self.config["student"], replace(self.recipe, epochs=epochs or self.recipe.epochs)
         return train_alone(model, config, self.data.labelled_only(), recipe, self.seed, title, self.setting, logger)
 
-    def train_student_longer(self, teacher: nn.Module) -> dict[str, Any]:
+    def train_student_longer(self, teacher: nn.Module) -> Longer:
         """The student alone, trained for what its own and the teacher's passes would have cost.
 
         Returns:
-            `epochs`, its `top1` on the test images, and the teacher's `teacher_multiply_adds`.
+            Its epochs and figures on test, and the teacher's multiply-adds.
         """
         student = self.student()
         work = [multiply_adds(network) for network in (teacher, student)]
         epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.views)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
-        return {"epochs": record["epochs"], "top1": record["top1"]["test"], "teacher_multiply_adds": work[0]}
+        figures = {self.setting.task.primary: record["top1"]["test"]}
+        return Longer(epochs=record["epochs"], metrics=figures, teacher_multiply_adds=work[0])
 
     def train_taught(
         self, model: Model, config: Mapping[str, Any], teacher: Model, seed: int, title: str

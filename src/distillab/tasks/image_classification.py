@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch, Inputs
 from distillab.data.images.image_batch import ImageBatch
-from distillab.evaluation.metrics import judge, top1
+from distillab.evaluation.metrics import classification_metrics, top1
 from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
@@ -84,5 +84,5 @@ class ImageClassification(Task):
         return top1(logits, labels)
 
     def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-        """As of `distillab.evaluation.metrics.judge`."""
-        return judge(logits, labels)
+        """As of `distillab.evaluation.metrics.classification_metrics`."""
+        return classification_metrics(logits, labels)
