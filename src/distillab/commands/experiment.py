@@ -177,7 +177,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         data.prepare()
     spec = data.info
     check_cache(config["cache"], len(spec.classes))
-    ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
+    ready = data.configure(recipe.batch_size, seed, strategy.num_views, watch=protocol.watches)
     setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
@@ -211,7 +211,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         else:
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
-            records["student"]["views"] = strategy.views
+            records["student"]["views"] = strategy.num_views
             module.release()
     if distributed.rank != 0:
         return {"student": records["student"]}

@@ -53,7 +53,7 @@ class Run:
         """A network for the run's data; `path` is where its config stands."""
         spec = self.data.info
         shape = (spec.channels, spec.image_size, spec.image_size)
-        return build_model(config, path, spec.classes, shape, spec.mean, spec.std, seed=seed)
+        return build_model(config, path, spec.classes, shape, mean=spec.mean, std=spec.std, seed=seed)
 
     def student(self, seed: int | None = None) -> ImageModel:
         """The student with fresh weights, those of the run's seed unless another is given."""
@@ -100,7 +100,7 @@ class Run:
         """
         student = self.student()
         work = [multiply_adds(network, student.input_shape) for network in (teacher, student)]
-        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.views)
+        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.num_views)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
         return {"epochs": record["epochs"], "top1": record["top1"]["test"], "teacher_multiply_adds": work[0]}
 

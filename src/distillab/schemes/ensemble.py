@@ -48,10 +48,10 @@ class EnsembleTeacher(nn.Module):
         self.members = nn.ModuleList(members)
         self.weighting = weighting
         specs = [member.info for member in members]
-        if len({spec.classes for spec in specs}) > 1:
-            counted = ", ".join(f"{spec.name} {spec.classes}" for spec in specs)
+        if len({spec.outputs for spec in specs}) > 1:
+            counted = ", ".join(f"{spec.name} {spec.outputs}" for spec in specs)
             raise UserError(f"an ensemble's networks must tell the same classes apart: {counted}")
-        self.info = FeatureInfo("+".join(spec.name for spec in specs), (), None, specs[0].classes, None)
+        self.info = FeatureInfo("+".join(spec.name for spec in specs), (), None, specs[0].outputs, None)
         self.input_shape = members[0].input_shape
         self.train(False)
 

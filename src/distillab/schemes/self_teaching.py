@@ -59,8 +59,8 @@ class LabelTeacher(nn.Module):
         """The same for each view; labels (N,) int64, or (N, classes) distributions."""
         if labels is None:
             raise UserError("a virtual teacher speaks from labels, and there are none; choose another scheme=…")
-        shares = F.one_hot(labels, self.info.classes).float() if labels.ndim == 1 else labels.float()
-        logits = torch.log(shares * self.correct + (1 - shares) * (1 - self.correct) / (self.info.classes - 1))
+        shares = F.one_hot(labels, self.info.outputs).float() if labels.ndim == 1 else labels.float()
+        logits = torch.log(shares * self.correct + (1 - shares) * (1 - self.correct) / (self.info.outputs - 1))
         return [SimpleNamespace(logits=logits) for _ in views]
 
     def after_step(self, student: nn.Module) -> None:
@@ -96,7 +96,7 @@ class SelfTeaching(Scheme):
             self.parent = f"{student.info.name} alone"
         else:
             refuse_hidden_labels(run, "scheme.source=labels: a teacher that speaks from labels")
-            self.teacher = LabelTeacher(student.info.classes, self.correct)
+            self.teacher = LabelTeacher(student.info.outputs, self.correct)
             self.teacher.request(run.strategy.needs("teacher"))
             self.parent = self.teacher.info.name
         return self.teacher.info

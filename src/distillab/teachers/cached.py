@@ -17,7 +17,7 @@ from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.data.images.datamodule import ImageData
-from distillab.schemes.measure import about, structure, weights_hash
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.teachers.cache import MEND, TeacherCache, View
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.layout import Layout
@@ -159,12 +159,12 @@ def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], roo
         UserError: a wrong setting, or `require` where there can be no cache.
     """
     settings, trainer = config["cache"], config["trainer"]
-    needs, spec = module.strategy.needs("teacher"), module.student.info
-    check_cache(settings, spec.classes)
+    needs, info = module.strategy.needs("teacher"), module.student.info
+    check_cache(settings, info.outputs)
     if settings["mode"] == "never" or not needs:
         return
     width = module.teacher.info.embedding if "embedding" in needs else None
-    layout = Layout(spec.classes, width, settings["dtype"], settings["top_k"])
+    layout = Layout(info.outputs, width, settings["dtype"], settings["top_k"])
     if live := _reason(module, layout):
         if settings["mode"] == "require":
             raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
@@ -177,7 +177,7 @@ def attach(module: Distillation, data: ImageData, config: Mapping[str, Any], roo
     key = {
         "weights": weights_hash(teacher),
         "structure": structure(teacher),
-        "about": about(teacher),
+        "about": preprocessing(teacher),
         "spec": str(teacher.info),
         "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
         "files": data.files_stamp,
@@ -202,7 +202,7 @@ def _device(accelerator: str) -> str:
 
 def _look_ahead(cache: TeacherCache, module: Distillation, data: ImageData, require: bool) -> None:
     """Say that the views of the fit will not fit the limit; with `require`, raise where one is not there at all."""
-    epochs, kinds = module.recipe.epochs, range(module.strategy.views)
+    epochs, kinds = module.recipe.epochs, range(module.strategy.num_views)
     views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
     lacking = sum(not cache.has(*view) for view in views)
     if require and lacking and not module.strategy.phases:  # in some phases nobody may ask the teacher

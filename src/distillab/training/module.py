@@ -81,7 +81,7 @@ class Distillation(Phased):
         self.extractors = [self.extractor]  # how the step runs each network that learns
         if teacher is not None:
             teacher.request(self.strategy.needs("teacher"))
-        self.task = Classification(self.student.info.classes)
+        self.task = Classification(self.student.info.outputs)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
         self.cache: CachedOutputs | None = None

@@ -26,8 +26,8 @@ def reachable_parameters(module: Distillation, phase: Phase, trainable: Sequence
     """The trainable parameters that a phase trains and its loss depends on (DDP waits for ever for any other)."""
     device = next(module.student.net.parameters()).device
     images = torch.rand(2, *module.student.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.arange(2, device=device) % module.student.info.classes
-    batch = Batch([images] * module.strategy.views, labels, torch.arange(2, device=device))
+    labels = torch.arange(2, device=device) % module.student.info.outputs
+    batch = Batch([images] * module.strategy.num_views, labels, torch.arange(2, device=device))
     for parameter in trainable:
         parameter.requires_grad_(True)
     with evaluation_mode(module), torch.enable_grad():
@@ -114,9 +114,9 @@ def wanted_views(batch: Batch, terms: Mapping[str, Term], layout: torch.memory_f
     Raises:
         UserError: the batch has fewer.
     """
-    wanted = max(term.views for term in terms.values())
+    wanted = max(term.num_views for term in terms.values())
     if len(batch.views) < wanted:
-        demanding = next(name for name, term in terms.items() if term.views == wanted)
+        demanding = next(name for name, term in terms.items() if term.num_views == wanted)
         raise UserError(
             f"strategy.{demanding} learns from {wanted} views of each sample, and the data gives {len(batch.views)}; fit "
             f"with a distillab data module, configure(…, views={wanted}), or choose a method of one view, e.g. strategy=kd"
@@ -128,8 +128,8 @@ def call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Te
     """Run a term on exactly what it declared, in float32 at least."""
 
     return term(
-        Outputs([only(term, "student", view) for view in student[: term.views]]),
-        Outputs([only(term, "teacher", view) for view in teacher[: term.views]]),
+        Outputs([only(term, "student", view) for view in student[: term.num_views]]),
+        Outputs([only(term, "teacher", view) for view in teacher[: term.num_views]]),
         only(term, "batch", batch),
     )
 
