@@ -178,7 +178,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     check_cache(config["cache"], len(spec.classes))
     task = build(config["task"], "task", channels_last=config["trainer"]["channels_last"])
     setting = pretrain.Setting(Store(config["paths"]["store"]), protocol, config["trainer"], task)
-    ready = setting.configured(data, recipe, seed, strategy.views)
+    ready = setting.configured(data, recipe, seed, strategy.num_views)
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
     strategy.connect(student.info, scheme.prepare(this, student), seed)
@@ -211,7 +211,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         else:
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
-            records["student"]["views"] = strategy.views
+            records["student"]["views"] = strategy.num_views
             module.release()
     if distributed.rank != 0:
         return None

@@ -99,7 +99,7 @@ class Run:
         """
         student = self.student()
         work = [multiply_adds(network) for network in (teacher, student)]
-        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.views)
+        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.num_views)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
         figures = {self.setting.task.primary: record["top1"]["test"]}
         return Longer(epochs=record["epochs"], metrics=figures, teacher_multiply_adds=work[0])

@@ -12,7 +12,7 @@ import torch
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.data.images.datamodule import ImageData
-from distillab.schemes.measure import about, structure, weights_hash
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.cache import MEND, TeacherCache
@@ -54,7 +54,7 @@ def with_cache(
     needs = strategy.needs("teacher")
     if settings["mode"] == "never" or not needs or teacher is None:
         return teacher
-    classes = teacher.info.classes
+    classes = teacher.info.outputs
     check_cache(settings, classes)
     require = settings["mode"] == "require"
     if live := _reason(teacher, strategy):
@@ -66,7 +66,7 @@ def with_cache(
     key = {
         "weights": weights_hash(model),
         "structure": structure(model),
-        "about": about(model),
+        "about": preprocessing(model),
         "spec": str(teacher.info),
         "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
         "files": data.files_stamp,
@@ -94,7 +94,7 @@ def _device(accelerator: str) -> str:
 
 def _look_ahead(cache: TeacherCache, strategy: Strategy, data: ImageData, epochs: int, require: bool) -> None:
     """Say that the views of the fit will not fit the limit; with `require`, raise where one is not there at all."""
-    kinds = range(strategy.views)
+    kinds = range(strategy.num_views)
     views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
     lacking = sum(not cache.has(*view) for view in views)
     if require and lacking and not strategy.phases:  # in some phases nobody may ask the teacher

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
 from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.metrics import best_class_order
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
 from distillab.schemes.store import Store
 from distillab.tasks.base import Task
@@ -110,7 +108,7 @@ def measure_mixture(mixture: nn.Module, members: Iterable[Model], data: ImageDat
     Returns:
         `top1` by split, `reused`, `folder` in the store.
     """
-    key = {"members": [(weights_hash(m), structure(m), about(m)) for m in members], "data": data.fingerprint}
+    key = {"members": [(weights_hash(m), structure(m), preprocessing(m)) for m in members], "data": data.fingerprint}
     name = mixture.info.name
 
     def make(folder: Path) -> dict[str, Any]:
@@ -165,41 +163,3 @@ def warn_if_below(records: Mapping[str, Any], student: str) -> None:
             f"the teacher ({100 * above:.2f} % on {split}) is no better than {student} alone ({100 * alone:.2f} %): "
             f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
         )
-
-
-def about(model: Model) -> dict[str, Any]:
-    """What a model's answers owe to more than its weights."""
-    order = model.class_order.tolist() if model.class_order is not None else None
-    return {
-        "mean": _numbers(model.mean),
-        "std": _numbers(model.std),
-        "size": model.input_size,
-        "order": order,
-        **({"dtype": str(model.held_in)} if model.held_in is not None else {}),  # without one the keys stay
-    }
-
-
-def structure(model: Model) -> str:
-    """A hash of what a network does with its weights: its modules as they print themselves, and its class's source."""
-    try:
-        source = inspect.getsource(type(model.net))
-    except (OSError, TypeError):  # of a class that was typed in
-        source = ""
-    printed = re.sub(r" at 0x[0-9a-f]+", "", str(model.net))  # where a function lies is another place in every process
-    return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()
-
-
-def weights_hash(model: Model) -> str:
-    """A hash of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in model.net.state_dict().items():
-        digest.update(name.encode() + _bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16
-
-
-def _numbers(values: torch.Tensor | None) -> list[float] | None:
-    return None if values is None else values.flatten().tolist()

@@ -13,17 +13,15 @@ from distillab.core.files import file_hash
 from distillab.data.images.datamodule import ImageData
 from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
 from distillab.schemes.measure import (
     Setting,
-    about,
     accuracy,
     answers,
     measure,
     reached,
-    structure,
     warn_if_weak,
-    weights_hash,
 )
 from distillab.strategies.strategy import Strategy
 from distillab.training.fit import fit
@@ -87,12 +85,12 @@ def train_taught(
     """
     lesson = {
         "strategy": strategy,
-        "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": teacher.info.key()},
+        "teacher": {"weights": weights_hash(teacher), "about": preprocessing(teacher), "spec": teacher.info.key()},
         "stages": model.info.key(),
     }
     if data.hides_labels:
         lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
-    if (views := Strategy.of(strategy).views) > 1:  # the fingerprint of all data leaves the strong view out
+    if (views := Strategy.of(strategy).num_views) > 1:  # the fingerprint of all data leaves the strong view out
         lesson["views"] = data.configure(recipe.batch_size, seed, views).fingerprint
     return _train_once(model, config, teacher, strategy, lesson, data, recipe, seed, title, setting, None)
 
@@ -125,7 +123,7 @@ def _train_once(
 
     def make(folder: Path) -> dict[str, Any]:
         module = Distillation(model, teacher, strategy, setting.task, recipe=recipe, seed=seed)
-        ready = setting.configured(data, recipe, seed, module.strategy.views)
+        ready = setting.configured(data, recipe, seed, module.strategy.num_views)
         figures = fit(module, ready, recipe, setting.protocol, setting.trainer, folder, title, logger)
         module.release()  # the networks live on, as teachers
         record = figures | {"checkpoints": str(folder)}
@@ -137,7 +135,7 @@ def _train_once(
     folder, record, reused = setting.store.once("networks", model.info.name, key, make)
     if reused:
         file = folder / "model.safetensors"
-        load_weights(model.net, read_weights(file)[0], model.info.name, str(file), "paths.store")
+        load_weights(model.net, read_weights(file)[0], model.info.name, str(file), key="paths.store")
         if logger is not None:
             for figures in record.get("curves") or ():
                 epoch = figures["epoch"] - 1  # Lightning counts from 0
@@ -190,7 +188,7 @@ def _measured(model: Model, config: Mapping[str, Any], data: ImageData, setting:
     key = {
         "weights": weights_hash(model),
         "structure": structure(model),
-        "about": about(model),
+        "about": preprocessing(model),
         "data": data.fingerprint,
     }
     name = model.info.name

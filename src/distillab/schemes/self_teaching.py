@@ -46,7 +46,7 @@ class SelfTeaching(Scheme):
             self.parent = f"{student.info.name} alone"
         else:
             refuse_hidden_labels(run, "scheme.source=labels: a teacher that speaks from labels")
-            self.teacher = LabelTeacher(student.info.classes, self.correct)
+            self.teacher = LabelTeacher(student.info.outputs, self.correct)
             self.teacher.request(run.strategy.needs("teacher"))
             self.parent = self.teacher.info.name
         return self.teacher.info

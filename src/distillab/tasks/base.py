@@ -76,7 +76,7 @@ class Task(ABC):
         """Two samples of the model's kind, with labels that it has."""
         inputs = model.example_inputs(2)
         device = next(iter(inputs.values())).device
-        labels = torch.arange(2, device=device) % model.info.classes
+        labels = torch.arange(2, device=device) % model.info.outputs
         return Batch([inputs] * num_views, {"labels": labels}, torch.arange(2, device=device))
 
     def rows(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

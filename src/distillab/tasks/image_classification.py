@@ -57,7 +57,7 @@ class ImageClassification(Task):
         """A classifier of the data's images, which normalises them as its weights expect."""
         info = data.info
         shape = (info.channels, info.image_size, info.image_size)
-        return build_model(config, role, info.classes, shape, info.mean, info.std, seed=seed)
+        return build_model(config, role, info.classes, shape, mean=info.mean, std=info.std, seed=seed)
 
     def as_batch(self, batch: Any) -> Batch:
         """A Batch as it is, or a pair (images, labels) of a plain loader."""
@@ -76,7 +76,7 @@ class ImageClassification(Task):
 
     def metrics(self, info: FeatureInfo) -> MetricCollection:
         """Top-1 accuracy, and the mean cross-entropy."""
-        accuracy = MulticlassAccuracy(info.classes, average="micro")
+        accuracy = MulticlassAccuracy(info.outputs, average="micro")
         return MetricCollection({"top1": accuracy, "nll": NegativeLogLikelihood()}, compute_groups=False)
 
     def score(self, logits: Tensor, labels: Tensor) -> float:
