@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from distillab.commands import sweep
-from distillab.commands.composition import build
-from distillab.commands.members import with_members
+from distillab.commands.invocation import Invocation
 from distillab.commands.run_dir import RUNS, finished, home, write_config
 from distillab.core import distributed
+from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
+from distillab.core.instantiate import build
 from distillab.core.result import SCHEMA, gain_and_gap, model_entry, versions
 from distillab.core.timer import Timer
-from distillab.evaluation.cost import check_roi, with_cost
+from distillab.evaluation.cost import with_cost
 from distillab.reporting import loggers
 from distillab.reporting.model_card import model_card
 from distillab.reporting.show import refresh, show
@@ -26,114 +27,71 @@ from distillab.reporting.table import models_line
 from distillab.training.startup import import_quietly
 
 
-def run(
-    config: dict[str, Any],
-    label: str,
-    command: str = "",
-    overrides: list[str] | None = None,
-    sweep_folder: Path | None = None,
-) -> dict[str, Any]:
-    """Teacher, baseline and student, from a resolved config to a result that is written and shown.
-
-    Args:
-        config: resolved, plain Python.
-        label: the strategy's name.
-        command: what the person typed.
-        overrides: what differs from the defaults.
-        sweep_folder: that of the sweep which the run belongs to.
+def run(invocation: Invocation) -> dict[str, Any]:
+    """Teacher, baseline and student, from a config to a result that is written and shown.
 
     Returns:
         The result, as in result.json.
 
     Raises:
-        UserError: anything that the person can mend.
+        UserError: bad input, in one line.
     """
-    timer = Timer()
-    config = with_members(config)
-    check_roi(config["roi"])
+    timer, config = Timer(), invocation.config
     directory = home(config)
     if distributed.world == 1 and (earlier := _earlier(config, directory)):  # without the heavy imports
-        return _shown_again(earlier, config, directory, sweep_folder)
+        return _show_again(earlier, invocation, directory)
     with timer.part("import"):
-        import_quietly(config["trainer"])
+        import_quietly(config.trainer.accelerator)
     # Beside the folder, which a rerun deletes.
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if distributed.rank == 0 else nullcontext():
-        # Whoever waited finds it finished; the other processes of this run wait here for the first.
+        # A process that waited finds the run finished; the other processes of this run wait here for the first.
         if earlier := distributed.broadcast(_earlier(config, directory)):
-            return _shown_again(earlier, config, directory, sweep_folder)
-        if config["rerun"] and distributed.rank == 0:
+            return _show_again(earlier, invocation, directory)
+        if config.rerun and distributed.rank == 0:
             shutil.rmtree(directory, ignore_errors=True)
         distributed.barrier()
-        return _made(config, label, directory, timer, command, overrides or [], sweep_folder)
+        return _make(invocation, directory, timer)
 
 
-def _earlier(config: Mapping[str, Any], directory: Path) -> dict[str, Any] | None:
+def _earlier(config: RunConfig, directory: Path) -> dict[str, Any] | None:
     """The run's result, where it is there and not to be made again."""
-    return None if config["rerun"] else finished(directory)
+    return None if config.rerun else finished(directory)
 
 
-def _shown_again(
-    earlier: dict[str, Any], config: Mapping[str, Any], directory: Path, sweep_folder: Path | None
-) -> dict[str, Any]:
+def _show_again(earlier: dict[str, Any], invocation: Invocation, directory: Path) -> dict[str, Any]:
     """A finished run's result, with the costs at the prices that are given now."""
     rank_zero_print(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
-    if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
-        earlier["config"]["roi"] = config["roi"]
-        earlier = with_cost(earlier, config["roi"])
+    roi = invocation.config.roi
+    if roi.price_per_hour is not None:  # a price changes nothing that was trained
+        earlier["config"]["roi"] = asdict(roi)
+        earlier = with_cost(earlier, roi)
         if distributed.rank == 0:
             with writable(directory, RUNS):
                 write_json(directory / "result.json", earlier)
-    if sweep_folder is None and distributed.rank == 0:  # a sweep's own table shows it
+    if invocation.sweep_folder is None and distributed.rank == 0:  # a sweep has a table of its own
         refresh(directory.parents[1])
         show(earlier, directory)
     return earlier
 
 
-def _made(
-    config: dict[str, Any],
-    label: str,
-    directory: Path,
-    timer: Timer,
-    command: str,
-    overrides: list[str],
-    sweep_folder: Path | None,
-) -> dict[str, Any]:
+def _make(invocation: Invocation, directory: Path, timer: Timer) -> dict[str, Any]:
     """The result, after the steps that lead to it; written and shown."""
-    about = {
-        "schema": SCHEMA,
-        "status": "finished",
-        "name": config["name"],
-        "command": command,
-        "overrides": overrides,
-        "config": config,
-        "config_hash": directory.name,
-        "versions": versions(),
-        "seeds": {
-            "seed": config["seed"],
-            "teacher": config["teacher"].get("seed"),
-            "split": config["data"].get("split_seed"),
-            "view": config["data"].get("view_seed"),
-        },
-        "strategy": label,
-        "protocol": config["protocol"]["name"],
-    }
+    config, label, sweep_folder = invocation.config, invocation.label, invocation.sweep_folder
+    about = _about(invocation, directory)
     logger = None
     exit_code = 1
     try:
         if distributed.rank == 0:
             write_config(directory, config)
-            shown = f"{config['name']}/{label}/{directory.name}"
-            logger = loggers.build(config["logger"], directory, config, shown, sweep_folder and sweep_folder.name)
+            shown = f"{config.name}/{label}/{directory.name}"
+            settings = config.plain["logger"]
+            logger = loggers.build(settings, directory, config.plain, shown, sweep_folder and sweep_folder.name)
         result = about | _distil(config, label, directory, timer, logger)
         result |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
         if distributed.rank == 0:
-            with writable(directory, RUNS):
-                write_json(directory / "result.json", result)
-                with replacing(directory / "README.md") as temporary:
-                    temporary.write_text(model_card(result), encoding="utf-8")
-            refresh(directory.parents[1])
-            siblings = sweep.results(sweep_folder, Path(config["paths"]["runs"])) if sweep_folder else []
+            _write(result, directory)
+            siblings = sweep.results(sweep_folder, Path(config.paths.runs)) if sweep_folder else []
             loggers.log_summary(logger, result, siblings)
         exit_code = 0
     finally:
@@ -145,7 +103,35 @@ def _made(
     return result
 
 
-def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, logger: Any) -> dict[str, Any]:
+def _about(invocation: Invocation, directory: Path) -> dict[str, Any]:
+    """What a result says of the run before anything is measured."""
+    config = invocation.config
+    seeds = {"seed": config.seed, "teacher": config.teacher.seed}
+    return {
+        "schema": SCHEMA,
+        "status": "finished",
+        "name": config.plain["name"],
+        "command": invocation.command,
+        "overrides": list(invocation.overrides),
+        "config": config.plain,
+        "config_hash": directory.name,
+        "versions": versions(),
+        "seeds": seeds | {"split": config.data.get("split_seed"), "view": config.data.get("view_seed")},
+        "strategy": invocation.label,
+        "protocol": config.protocol.name,
+    }
+
+
+def _write(result: dict[str, Any], directory: Path) -> None:
+    """Put the result and the student's model card into the run's folder, and renew the pages over all runs."""
+    with writable(directory, RUNS):
+        write_json(directory / "result.json", result)
+        with replacing(directory / "README.md") as temporary:
+            temporary.write_text(model_card(result), encoding="utf-8")
+    refresh(directory.parents[1])
+
+
+def _distil(typed: RunConfig, label: str, directory: Path, timer: Timer, logger: Any) -> dict[str, Any]:
     """The steps themselves: data, models, teacher, baseline, student, judgement."""
     from distillab.commands.preflight import preflight
     from distillab.evaluation.efficiency import measure
@@ -160,25 +146,23 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     from distillab.teachers.cached import attach, check_cache
     from distillab.training.dot import check_kinds
     from distillab.training.fit import fit
-    from distillab.training.recipe import Recipe
 
+    config = typed.plain  # for the schemes and the teachers, which read the plain config
     # What can be refused is refused before anything is trained.
-    recipe, seed = Recipe.of(config["recipe"]), config["seed"]
-    Recipe.of(config["teacher"]["recipe"], "teacher.recipe")
-    strategy = Strategy.of(config.get("strategy"))
+    recipe, protocol, seed = typed.recipe, typed.protocol, typed.seed
+    strategy = Strategy.of(typed.strategy)
     strategy.plan(recipe.epochs)
     check_kinds(recipe.optimizer, strategy)
-    scheme = build(config["scheme"], "scheme")
-    protocol = build(config["protocol"], "protocol")
-    protocol.check_data(config["data"].get("validation", protocol.validation))
+    scheme = build(typed.scheme, "scheme")
+    protocol.check_data(typed.data.get("validation", protocol.validation))
     with timer.part("data"):
-        data = build(config["data"], "data")
+        data = build(typed.data, "data")
         strategy.check_mixed(data.mixes)
         data.prepare()
     spec = data.info
     check_cache(config["cache"], len(spec.classes))
     ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
-    setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
+    setting = trained.Setting(Store(typed.paths.store), protocol, config["trainer"])
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
     strategy.connect(student.info, scheme.prepare(this, student), seed)
@@ -196,21 +180,23 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         rank_zero_print(f"{student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
     if not alone:  # before anything else is trained: the cache may refuse
         module = scheme.module(this, student)
-        attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
-    if config["baseline"] and not alone:
+        attach(module, ready, config, Path(typed.paths.store) / "cache")
+    if typed.baseline and not alone:
         with timer.part("baseline"):
             untaught = this.student()
             records["baseline"] = this.train_student_alone(untaught)
             warn_if_below(records, student.info.name)
-            if teacher is not None and config["equal_compute"]:
+            if teacher is not None and typed.equal_compute:
                 longer = this.train_student_longer(scheme.live)
     with timer.part("fit"):
         title = f"{student.info.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
         if alone:
             records["student"] = this.train_student_alone(student, logger, title)
         else:
-            place = directory / "checkpoints"
-            records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
+            how = {"recipe": recipe, "protocol": protocol, "trainer": typed.trainer}
+            records["student"] = fit(
+                module, ready, **how, directory=directory / "checkpoints", title=title, logger=logger
+            )
             records["student"]["views"] = strategy.views
             module.release()
     if distributed.rank != 0:
@@ -248,4 +234,4 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         write_predictions(directory / "predictions.npz", logits, labels)
         if about["limits"]:
             limits_picture(about["limits"], directory / "limits.png")
-    return with_cost(models | about, config["roi"])
+    return with_cost(models | about, typed.roi)

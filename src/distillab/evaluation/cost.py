@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import ceil, isfinite
+from math import ceil
 from typing import Any
 
-from distillab.core.errors import UserError
+from distillab.core.configuration import Roi
 
 Entry = Mapping[str, Any]
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
@@ -18,7 +18,7 @@ def cost(
     teacher: Entry | None = None,
     baseline: Entry | None = None,
     longer: Mapping[str, Any] | None = None,
-    roi_settings: Mapping[str, Any] | None = None,
+    roi_settings: Roi | Mapping[str, Any] | None = None,
     cached: bool = True,
     scheme: str = "offline",
     lineage: Sequence[Entry] = (),
@@ -44,11 +44,11 @@ def cost(
         fixed teacher): as of `equal_compute`. `roi`: as of `roi`, None without a price.
 
     Raises:
-        UserError: as of `check_roi`.
+        UserError: a price that is not allowed.
     """
-    settings = check_roi(roi_settings)
+    settings = Roi.of(roi_settings)
     outputs, between = _teacher_outputs(student, teacher), _between_seconds(lineage)
-    priced = teacher is not None and settings["price_per_hour"] is not None
+    priced = teacher is not None and settings.price_per_hour is not None
     return {
         "scheme": scheme,
         "time": student.get("time"),
@@ -60,7 +60,7 @@ def cost(
     }
 
 
-def with_cost(result: Entry, roi_settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def with_cost(result: Entry, roi_settings: Roi | Mapping[str, Any] | None) -> dict[str, Any]:
     """The result with its `cost` by these prices; a student alone has none."""
     roles = {role: result.get(role) for role in ("student", "teacher", "baseline")}
     about = {"longer": result.get("longer"), "cached": result.get("cache") is not None}
@@ -122,22 +122,6 @@ def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, view
     return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
 
 
-def check_roi(settings: Mapping[str, Any] | None) -> dict[str, float | None]:
-    """The config's `roi`, fit to be computed with.
-
-    Raises:
-        UserError: a number that is negative or none, or requests without a price.
-    """
-    given = {key: (settings or {}).get(key) for key in ("price_per_hour", "requests_per_day")}
-    for key, value in given.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        if value is not None and not (number and value >= 0):
-            raise UserError(f"roi.{key} must be a number from 0 on, or null, got {value}; set roi.{key}=null")
-    if given["price_per_hour"] is None and given["requests_per_day"] is not None:
-        raise UserError("roi.requests_per_day says nothing without a price of the machine; set roi.price_per_hour=…")
-    return given
-
-
 def roi(
     price_per_hour: float,
     requests_per_day: float | None,
@@ -176,7 +160,7 @@ def roi(
 
 
 def _roi_of(
-    settings: Mapping[str, Any], student: Entry, teacher: Entry, outputs: Mapping[str, Any], between: float
+    settings: Roi, student: Entry, teacher: Entry, outputs: Mapping[str, Any], between: float
 ) -> dict[str, Any] | None:
     """The return of a run, at the throughputs measured in it; None where they were not."""
     rates = teacher.get("throughput"), student.get("throughput")
@@ -185,7 +169,7 @@ def _roi_of(
     # A warm cache replays what an earlier run paid for; whoever starts with nothing pays it too.
     saved = outputs["seconds_saved"] or 0.0
     hours = (_seconds(student) + saved + between) / 3600
-    found = roi(settings["price_per_hour"], settings["requests_per_day"], *rates, hours)
+    found = roi(settings.price_per_hour, settings.requests_per_day, *rates, hours)
     return found | {"device": student.get("device"), "threads": student.get("threads")}
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from distillab.commands.composition import ROLE_KEYS, accepted, build, locate
+from distillab.core.configuration import ROLE_KEYS
 from distillab.core.errors import UserError
+from distillab.core.instantiate import accepted, build, locate
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.image_model import ImageModel
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
+from distillab.core.recipe import Protocol
 from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.metrics import best_class_order, predict, top1
 from distillab.models.image_model import ImageModel
 from distillab.schemes.store import Store
-from distillab.training.protocol import Protocol
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def _train_once(
         layout = setting.trainer["channels_last"]
         module = Distillation(model, teacher, strategy, recipe=recipe, seed=seed, channels_last=layout)
         ready = data.configure(recipe.batch_size, seed, module.strategy.views, watch=setting.protocol.watches)
-        figures = fit(module, ready, recipe, setting.protocol, setting.trainer, folder, title, logger)
+        how = {"recipe": recipe, "protocol": setting.protocol, "trainer": setting.trainer}
+        figures = fit(module, ready, **how, directory=folder, title=title, logger=logger)
         module.release()  # the networks live on, as teachers
         record = figures | {"checkpoints": str(folder)}
         if rank == 0:
