@@ -92,7 +92,10 @@ def test_the_run_pays_for_outputs_that_the_cache_replayed():
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"price_per_hour": -1}, "roi.price_per_hour must be a number from 0, or null, got -1; set roi.price_per_hour=null"),
+        (
+            {"price_per_hour": -1},
+            "roi.price_per_hour must be a number from 0, or null, got -1; set roi.price_per_hour=null",
+        ),
         ({"price_per_hour": 1, "requests_per_day": -5}, "roi.requests_per_day must be"),
         ({"price_per_hour": "cheap"}, "got cheap"),
         ({"price_per_hour": float("nan")}, "got nan"),
