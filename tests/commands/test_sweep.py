@@ -43,7 +43,8 @@ def command(tmp_path):
     def start(*words, stand_in=True):
         if stand_in:
             (tmp_path / "sitecustomize.py").write_text(STAND_IN)
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         environment.pop("HYDRA_FULL_ERROR", None)
         done = [sys.executable, ENTRY, *words, "logger=none"]
         return subprocess.run(done, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
