@@ -94,7 +94,7 @@ def measure(strategies: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         `seconds` by strategy, and what of the machine matters for them: `threads`, `torch`.
     """
-    import_quietly({"accelerator": "cpu"})
+    import_quietly("cpu")
     torch.set_num_threads(1)
     seconds = {}
     for name, text in strategies.items():
