@@ -157,7 +157,7 @@ def ours(
     pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, mode: str, root: Path
 ) -> Taken:
     """(c), (d) and (e): Lightning, seeded views, every check of a real fit; no validation."""
-    import_quietly({"accelerator": "auto"})
+    import_quietly("auto")
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
     recipe |= {"batch_size": BATCH, "epochs": 1}
     teacher, student = network(pair[0], "teacher"), network(pair[1], "student")

@@ -139,7 +139,7 @@ def main() -> None:
     asked = options()
     found: dict[str, Any] = {}
     if "pairs" in asked.only:
-        import_quietly({"accelerator": "auto"})
+        import_quietly("auto")
         found["pairs"] = {}
         steps = WARMUP + asked.steps
         pixels, labels = load_images(asked.data, BATCH * steps)

@@ -6,9 +6,10 @@ from fractions import Fraction
 import pytest
 from helpers.made_results import made
 
+from distillab.core.configuration import Roi
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Efficiency, TeacherOutputs, Training
-from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, with_cost
+from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost
 from distillab.evaluation.cost_words import words
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
@@ -100,34 +101,37 @@ def test_roi_by_hand():
 
 
 def test_the_run_pays_for_outputs_that_the_cache_replayed():
-    settings = {"price_per_hour": 3600.0, "requests_per_day": None}
+    prices = Roi.of({"price_per_hour": 3600.0, "requests_per_day": None})
     # 200 s of the fit (of all its calls), and 60 s that the cache saved; at the price of 1 a second.
-    assert cost(result(), settings).roi.distillation == pytest.approx(260)
+    assert cost(result(), prices).roi.distillation == pytest.approx(260)
     # Nothing computed: 4000 outputs at the teacher's measured 100 a second.
-    assert cost(result(WARM), settings).roi.distillation == pytest.approx(240)
+    assert cost(result(WARM), prices).roi.distillation == pytest.approx(240)
     assert cost(result()).roi is None
-    assert cost(result(teacher=TEACHER | {"throughput": None}), settings).roi is None
+    assert cost(result(teacher=TEACHER | {"throughput": None}), prices).roi is None
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"price_per_hour": -1}, "roi.price_per_hour must be a number from 0 on"),
+        (
+            {"price_per_hour": -1},
+            "roi.price_per_hour must be a number from 0, or null, got -1; set roi.price_per_hour=null",
+        ),
         ({"price_per_hour": 1, "requests_per_day": -5}, "roi.requests_per_day must be"),
         ({"price_per_hour": "cheap"}, "got cheap"),
         ({"price_per_hour": float("nan")}, "got nan"),
-        ({"price_per_hour": True}, "got True"),
+        ({"price_per_hour": True}, "got true"),
         ({"requests_per_day": 5}, "set roi.price_per_hour="),
     ],
 )
 def test_a_wrong_price_is_refused_in_one_line(settings, named):
     with pytest.raises(UserError, match=named) as error:
-        check_roi(settings)
+        Roi.of(settings)
     assert "\n" not in str(error.value)
 
 
 def test_words():
-    found = cost(result(longer=LONGER), {"price_per_hour": 3.6, "requests_per_day": 1000})
+    found = cost(result(longer=LONGER), Roi.of({"price_per_hour": 3.6, "requests_per_day": 1000}))
     assert words(found) == [
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
@@ -138,9 +142,9 @@ def test_words():
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
         "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
     ]
-    never = cost(result(teacher=TEACHER | {"throughput": 10_000.0}), {"price_per_hour": 3.6})
+    never = cost(result(teacher=TEACHER | {"throughput": 10_000.0}), Roi.of({"price_per_hour": 3.6}))
     assert words(never)[-1].endswith("never pays for itself: the student is not cheaper.")
-    none_come = cost(result(), {"price_per_hour": 3.6, "requests_per_day": 0})
+    none_come = cost(result(), Roi.of({"price_per_hour": 3.6, "requests_per_day": 0}))
     assert words(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
     untried = words(cost(result(WARM)))
     saved = "which saved about 40.0 s, by the teacher's throughput."
@@ -158,8 +162,8 @@ def test_what_a_scheme_leaves_uncharged_is_said():
     assistant = with_cost(run, None).cost
     between = "Training the networks in between took 70.0 s, which no comparison charges."
     assert assistant.between_seconds == 70 and between in words(assistant)
-    priced = with_cost(run, {"price_per_hour": 3.6}).cost.roi.training_hours
-    offline = with_cost(run.changed(lineage=lineage[-1:]), {"price_per_hour": 3.6}).cost.roi.training_hours
+    priced = with_cost(run, Roi.of({"price_per_hour": 3.6})).cost.roi.training_hours
+    offline = with_cost(run.changed(lineage=lineage[-1:]), Roi.of({"price_per_hour": 3.6})).cost.roi.training_hours
     assert priced - offline == pytest.approx(70 / 3600), "who distils through an assistant pays for it"
     peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
     mutual = with_cost(run.changed(teacher=None, scheme="mutual", lineage=peers), None).cost
@@ -172,7 +176,7 @@ def test_what_a_scheme_leaves_uncharged_is_said():
 def test_older_results_and_runs_without_a_teacher_have_their_words_too():
     old = {"top1": 0.9, "epochs": 3, "seconds": 12.0}
     assert words(cost(result(old, None, None))) == []
-    found = cost(result(old, {"top1": 0.95}, {"top1": 0.89}), {"price_per_hour": 1})
+    found = cost(result(old, {"top1": 0.95}, {"top1": 0.89}), Roi.of({"price_per_hour": 1}))
     assert found.equal_compute.training_epochs is None and found.roi is None
     (sentence,) = words(found)
     assert sentence.startswith("At equal steps distillation brought +1.00 points")

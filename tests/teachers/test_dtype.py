@@ -10,8 +10,8 @@ from test_cached import SETTINGS, parts
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.models.fingerprint import weights_hash
 from distillab.models.image_model import ImageModel
-from distillab.schemes.measure import weights_hash
 from distillab.teachers.cached import attach
 
 SHAPE = (1, 8, 8)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.commands.composition import did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 from distillab.data.splits import draw_stratified
 
 UNKNOWN = -1

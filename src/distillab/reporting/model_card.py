@@ -137,7 +137,7 @@ with safe_open(path, framework="pt") as file:
     about = json.loads(file.metadata()["distillab"])
 config = about["model"] | {"checkpoint": path}
 shape, mean, std = about["input_shape"], about["mean"], about["std"]
-model = build_model(config, "student", about["classes"], shape, mean, std, seed=0).eval()
+model = build_model(config, "student", about["classes"], shape, mean=mean, std=std, seed=0).eval()
 # logits = model(images), images (N, channels, height, width) from 0 to 1; the model normalises them itself
 ```
 
