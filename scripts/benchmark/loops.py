@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmark import usual
 from benchmark.usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
-from distillab.data.collection import Collection
+from distillab.data.images.collection import ImageCollection
 from distillab.data.images.datamodule import ImageData
 from distillab.teachers.cached import attach
 from distillab.training.compile import Compiled
@@ -40,10 +40,11 @@ class Images(ImageData):
         super().__init__(name="benchmark", augment={"crop": 4, "flip": True}, mean=MEAN, std=STD, **common)
         self.pixels, self.labels = images, labels
 
-    def _collect(self) -> Collection:
+    def _collect(self) -> ImageCollection:
         classes, rows = tuple(str(i) for i in range(CLASSES)), np.arange(len(self.labels))
         images = torch.from_numpy(self.pixels)
-        return Collection("benchmark", classes, 3, SHAPE[1], self.labels, rows, rows[:1], rows[:1], images)
+        size = {"channels": 3, "image_size": SHAPE[1]}
+        return ImageCollection("benchmark", classes, self.labels, rows, rows[:1], rows[:1], images=images, **size)
 
 
 class PILImages(Dataset):

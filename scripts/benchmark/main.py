@@ -92,7 +92,7 @@ def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]
     with tempfile.TemporaryDirectory() as store:
         data = Folder(folder, name="images", cache_dir=store)
         data.prepare()
-        images = data._collection.images
+        images = data.collection.images
         if len(images) < count or tuple(images.shape[1:]) != SHAPE:
             shape = "×".join(map(str, images.shape[1:]))
             raise SystemExit(
