@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from benchmark import child_environment
 from benchmark.usual import CLASSES, SHAPE
 from distillab.models.zoo.cifar_resnet import CifarResNet
 
@@ -60,7 +61,7 @@ def seconds(command: Sequence[str], place: str | Path, expected: str = "") -> fl
     Raises:
         RuntimeError: it failed, or did not print that; with its last lines.
     """
-    environment = os.environ | {"DISTILLAB_STORE": "store"}
+    environment = child_environment() | {"DISTILLAB_STORE": "store"}
     began = time.perf_counter()
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began

@@ -1,6 +1,7 @@
 """The benchmark runs every case and reports ratios; how fast it is no test says."""
 
 import operator
+import os
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmark import child_environment
 from benchmark import loops as benchmark_loops
 from benchmark import main as benchmark
 from benchmark import sweep as benchmark_sweep
@@ -86,6 +88,14 @@ def test_each_peak_is_that_of_one_process_and_its_workers():
     assert first - second == pytest.approx(299, abs=5) and third - second == pytest.approx(200, abs=25)
     same = f"import multiprocessing; assert multiprocessing.get_start_method() == {get_start_method()!r}"
     peak_memory(partial(exec, same))  # a loader's workers start there as they do here
+
+
+def test_a_child_process_finds_the_benchmark_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "src")  # of this folder, not of the child's
+    find = "from importlib.util import find_spec; print(find_spec('benchmark.usual').origin)"
+    benchmark_sweep.seconds([sys.executable, "-c", find], tmp_path, expected=benchmark_usual.__file__)
+    assert child_environment()["PYTHONPATH"].split(os.pathsep)[1:] == [os.path.abspath("src")]
+    peak_memory(partial(exec, "import os; assert 'scripts' in os.environ['PYTHONPATH']"))
 
 
 @pytest.mark.slow  # imports lightning once more
