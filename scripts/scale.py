@@ -98,8 +98,8 @@ def _constants(scale: Scale, measured: Mapping[str, Any]) -> Iterator[tuple[str,
     for work, rate in zip(("teacher's forward pass", "student's training"), scale.rates(), strict=True):
         yield f"the {work} on one GPU", f"{rate:,.0f} images/s"
     yield f"reading and cropping one image, torch {measured['torch']}", f"{1e3 * measured['decode']:.1f} ms of one core"
-    for name, seconds in measured["replay"].items():
-        yield f"reading one sample's outputs, {name}", f"{1e6 * seconds:.1f} µs"
+    for form, seconds in measured["replay"].items():
+        yield f"reading one sample's outputs, {form}", f"{1e6 * seconds:.1f} µs"
 
 
 def _bytes(scale: Scale) -> Iterator[tuple[str, ...]]:
@@ -110,12 +110,9 @@ def _bytes(scale: Scale) -> Iterator[tuple[str, ...]]:
 
 
 def _hours(scale: Scale) -> Iterator[tuple[str, ...]]:
-    for views in (None, *reversed(VIEWS)):
+    for what, views in [("teacher in every step, every run", None), *((f"cache, views: {n}", n) for n in VIEWS[::-1])]:
         hours = scale.hours(views)
-        yield (
-            f"cache, views: {views}" if views else "teacher in every step, every run",
-            *map(_short, (*hours, hours[-1] / scale.gpus)),
-        )
+        yield what, *map(_short, (*hours, hours[-1] / scale.gpus))
 
 
 def _figures(scale: Scale, decode: float) -> Iterator[tuple[str, ...]]:

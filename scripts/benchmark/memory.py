@@ -21,8 +21,8 @@ def peak_memory(work: Callable[[], Any], preload: Sequence[str] = ()) -> float:
     """The most memory in use while a fresh process does `work`, in MB; on a GPU, of the GPU.
 
     Args:
-        work: what pickle takes.
-        preload: modules that it needs; a process that all calls share imports them once.
+        work: a function that pickle takes.
+        preload: modules that it needs; the fork server, which all calls share, imports them once.
 
     Returns:
         The process's own peak, and the peak of what its child processes (a loader's workers) hold beyond what they
