@@ -28,5 +28,5 @@ def network():
 @pytest.fixture
 def plain_loader(digits):
     batches = list(digits.configure(64, 0).train_dataloader())
-    images = torch.cat([batch.views[0] for batch in batches]).float() / 255
+    images = torch.cat([batch.pixels[0] for batch in batches]).float() / 255
     return DataLoader(TensorDataset(images, torch.cat([batch.labels for batch in batches])), batch_size=64)

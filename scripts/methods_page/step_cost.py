@@ -81,7 +81,7 @@ def step_seconds(nodes: Mapping[str, Any]) -> float:
     timer = StepTimer()
     engine = L.Trainer(max_epochs=len(shares), accelerator="cpu", logger=False, callbacks=[timer], **quiet)
     module = Distillation(student, teacher, strategy)
-    engine.fit(module, datamodule=RandomImages(strategy.views))
+    engine.fit(module, datamodule=RandomImages(strategy.num_views))
     return sum(share * min(timer.seconds[epoch][1:]) for epoch, share in enumerate(shares))
 
 

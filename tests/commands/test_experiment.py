@@ -81,7 +81,7 @@ def test_what_ships_with_the_student_is_counted_and_exported(place):
     data = config.build(cfg["data"], "data")
     data.prepare()
     spec = data.info
-    student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), spec.mean, spec.std, seed=5)
+    student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), mean=spec.mean, std=spec.std, seed=5)
     file = directory(place, result) / "student.safetensors"
     loaded = ProjectedStudent.load(file, student)
     assert top1(*predict(loaded, data, "test", "cpu")) == result["student"]["top1"]

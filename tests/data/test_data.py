@@ -36,17 +36,17 @@ def test_batches_become_floats_in_views(tmp_path):
     loader = data.train_dataloader()
     loader.sampler.set_epoch(5)
     stored = next(iter(loader))
-    assert stored.number == 5 and not stored.augmented and stored.views[0].dtype == torch.uint8
+    assert stored.view_number == 5 and not stored.augmented and stored.pixels[0].dtype == torch.uint8
     batch = data.on_after_batch_transfer(stored)
-    assert batch.augmented and len(batch.views) == 2
-    for view, made in enumerate(batch.views):
-        assert torch.equal(made, data.augment(stored.views[0], stored.index, 5, view).float() / 255)
+    assert batch.augmented and len(batch.pixels) == 2
+    for view, made in enumerate(batch.pixels):
+        assert torch.equal(made, data.augment(stored.pixels[0], stored.index, 5, view).float() / 255)
     weak = data.configure(32, 0).on_after_batch_transfer(stored)
-    assert len(weak.views) == 1 and torch.equal(weak.views[0], batch.views[0])
+    assert len(weak.pixels) == 1 and torch.equal(weak.pixels[0], batch.pixels[0])
     test = next(iter(data.test_dataloader()))
     assert test.augmented and test.number == 0
-    assert torch.equal(data.on_after_batch_transfer(test).views[0], test.views[0].float() / 255)
-    assert torch.equal(data.on_after_batch_transfer(batch).views[0], batch.views[0])
+    assert torch.equal(data.on_after_batch_transfer(test).pixels[0], test.pixels[0].float() / 255)
+    assert torch.equal(data.on_after_batch_transfer(batch).pixels[0], batch.pixels[0])
     pair = Batch.of((torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)))
     assert pair.index.tolist() == [-1, -1]
 
@@ -196,7 +196,7 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "_check_integrity", lambda _: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     assert data.sizes == {"train": 90, "validation": 10, "test": 20} and data.info.classes == tuple("abcdefghij")
-    images_in_order = torch.cat([batch.views[0] for batch in data.test_dataloader()])
+    images_in_order = torch.cat([batch.pixels[0] for batch in data.test_dataloader()])
     assert np.array_equal(images_in_order, pixels[5])
     assert data._collection.content == hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
 

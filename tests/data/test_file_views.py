@@ -28,11 +28,11 @@ def test_workers_change_nothing(root, augment):
         runs.append(batches)
     for one, two in zip(*runs, strict=True):
         assert torch.equal(one.index, two.index) and torch.equal(one.labels, two.labels) and one.number == two.number
-        assert len(one.views) == 2 and one.augmented
-        assert all(torch.equal(a, b) for a, b in zip(one.views, two.views, strict=True))
-    assert not torch.equal(runs[0][0].views[0], runs[0][0].views[1])
-    assert runs[0][0].views[0].dtype == torch.uint8 and runs[0][0].views[0].shape == (16, 3, 6, 6)
-    assert {batch.number for batch in runs[0]} == {0, 1}
+        assert len(one.pixels) == 2 and one.augmented
+        assert all(torch.equal(a, b) for a, b in zip(one.pixels, two.pixels, strict=True))
+    assert not torch.equal(runs[0][0].pixels[0], runs[0][0].views[1])
+    assert runs[0][0].pixels[0].dtype == torch.uint8 and runs[0][0].pixels[0].shape == (16, 3, 6, 6)
+    assert {batch.view_number for batch in runs[0]} == {0, 1}
 
 
 def test_a_file_view_does_not_depend_on_the_batch_or_the_runs_generators(root):
@@ -57,9 +57,9 @@ def test_resume_in_mid_epoch_with_files(root):
 def test_decoded_and_read_images_are_the_same(root):
     decoded, read = folder(root), folder(root, memory_budget=0, workers=0)
     for one, two in zip(decoded.test_dataloader(), read.test_dataloader(), strict=True):
-        assert torch.equal(one.views[0], two.views[0]) and torch.equal(one.labels, two.labels)
+        assert torch.equal(one.pixels[0], two.pixels[0]) and torch.equal(one.labels, two.labels)
     original = np.asarray(Image.open(root / "test" / "dog" / "005.png"))
-    assert np.array_equal(one.views[0][-1].permute(1, 2, 0), original)
+    assert np.array_equal(one.pixels[0][-1].permute(1, 2, 0), original)
     assert decoded.info == read.info
 
 

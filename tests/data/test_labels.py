@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from distillab import Distillation
 from distillab.commands import composition as config
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.data.labels import UNKNOWN, distributions, known, numbers, pseudo_label, wrong
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
@@ -145,7 +145,7 @@ def fitted(network, tmp_path):
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
         quiet |= {"enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
         engine = L.Trainer(max_epochs=1, limit_val_batches=0, **quiet)
-        engine.fit(module, datamodule=data.configure(64, 0, module.strategy.views))
+        engine.fit(module, datamodule=data.configure(64, 0, module.strategy.num_views))
         return module
 
     return fit
@@ -175,7 +175,7 @@ def test_a_step_takes_the_teachers_class_where_the_label_is_hidden(network, digi
     labels = torch.arange(16) % 10
     labels[::2] = UNKNOWN
     module.eval()
-    loss = module.losses(Batch([images], labels, torch.arange(16)), ("ce",))["ce"]
+    loss = module.losses(ImageBatch.of([images], labels, torch.arange(16)), ("ce",))["ce"]
     with torch.no_grad():
         target = torch.where(labels < 0, module.teacher.model(images).argmax(1), labels)
         expected = F.cross_entropy(module.student(images), target)
@@ -201,7 +201,7 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
     from distillab.schemes.mutual import Mutual
     from distillab.schemes.self_teaching import SelfTeaching
 
-    student = SimpleNamespace(spec=SimpleNamespace(name="s", classes=10))
+    student = SimpleNamespace(info=SimpleNamespace(name="s", outputs=10))
     for scheme in (EMA(), Mutual(), SelfTeaching(), Ensemble([{"name": "x"}], "confidence")):
         complaint(lambda scheme=scheme: scheme.prepare(run(some, KD), student), "cannot answer", "scheme=offline")
 

@@ -91,12 +91,12 @@ class Recorder(lightning.LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.seen.append(
-            (self.current_epoch, batch_idx, batch.number, batch.index.tolist(), batch.views[0].sum().item())
+            (self.current_epoch, batch_idx, batch.view_number, batch.index.tolist(), batch.pixels[0].sum().item())
         )
-        return self.weight * batch.views[0].mean()
+        return self.weight * batch.pixels[0].mean()
 
     def validation_step(self, batch, batch_idx):
-        assert batch.number == 0 and batch.views[0].dtype == torch.float32
+        assert batch.view_number == 0 and batch.pixels[0].dtype == torch.float32
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)

@@ -8,7 +8,7 @@ from test_module import SHAPE, strategy
 from torch import nn
 
 from distillab import Distillation
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.teachers.frozen import FrozenTeacher
@@ -58,17 +58,19 @@ def samples():
     """Twelve of them, all that the training data have."""
     generator = torch.Generator().manual_seed(1)
     views = [torch.rand(2 * BATCH, *SHAPE, generator=generator) for _ in range(2)]
-    return Batch(views, torch.arange(2 * BATCH) * 7 % 5, torch.arange(2 * BATCH))
+    return ImageBatch.of(views, torch.arange(2 * BATCH) * 7 % 5, torch.arange(2 * BATCH))
 
 
 def rows(batch, first, end, dtype=torch.float32):
-    return Batch([view[first:end].to(dtype) for view in batch.views], batch.labels[first:end], batch.index[first:end])
+    return ImageBatch.of(
+        [view[first:end].to(dtype) for view in batch.pixels], batch.labels[first:end], batch.index[first:end]
+    )
 
 
 def part(batch, split, rank):
     """This process's rows of a batch; all of them where there is one process."""
     first = sum(split[:rank]) if rank is not None else 0
-    return rows(batch, first, first + split[rank] if rank is not None else len(batch), batch.views[0].dtype)
+    return rows(batch, first, first + split[rank] if rank is not None else len(batch), batch.pixels[0].dtype)
 
 
 def show_data(module, rank):
@@ -77,7 +79,7 @@ def show_data(module, rank):
     mine = part(everything, (BATCH, BATCH), rank)
 
     def teacher(term):
-        yield only(term, "teacher", module.teacher.outputs(mine.views[:1])[0]), mine
+        yield only(term, "teacher", module.teacher.outputs(mine.pixels[:1])[0]), mine
 
     for term in module.strategy.terms.values():
         term.prepare(everything.labels, lambda term=term: teacher(term))

@@ -81,7 +81,7 @@ def input_gradients(name, rank=None):
         show_data(module, rank)
         in_double(module)
         batch = part(rows(samples(), 3, 3 + BATCH, torch.float64), UNEQUAL, rank)
-        student, teacher = [module.extractor(images) for images in batch.views], module.teacher.outputs(batch.views)
+        student, teacher = [module.extractor(images) for images in batch.pixels], module.teacher.outputs(batch.pixels)
         found = {}
         for key in COMPARING[name]:
             term = module.strategy.terms[key]
@@ -142,7 +142,7 @@ def taught(name, teacher_of, rank):
     def look(_, __):
         parameters = list(module.teacher.model.parameters())
         found["share"] = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in parameters)
-        found["losses"], found["deployed"] = module.mean_losses(), module.deployed()(samples().views[0][:2])
+        found["losses"], found["deployed"] = module.mean_losses(), module.deployed()(samples().pixels[0][:2])
         found["checkpoint"] = list(engine._checkpoint_connector.dump_checkpoint()["state_dict"])
 
     loader = DataLoader([part(rows(samples(), i, i + BATCH), EQUAL, rank) for i in (0, 3)], batch_size=None)
@@ -151,7 +151,7 @@ def taught(name, teacher_of, rank):
     after = module.teacher.model.state_dict()
     found["whole"] = module.teacher.model is network and all(torch.equal(after[key], before[key]) for key in before)
     if rank == 0:  # one process may ask alone
-        found["alone"] = module.teacher.outputs(samples().views[:1])[0]
+        found["alone"] = module.teacher.outputs(samples().pixels[:1])[0]
     return found | {"student": student.state_dict()}
 
 

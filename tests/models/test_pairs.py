@@ -7,7 +7,7 @@ import yaml
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo, Stage, match_stages
 from distillab.models.image_model import ImageModel
@@ -46,7 +46,7 @@ def strategy(*names):
 
 def model(role, name, changes, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
-    return build_model(config, role, [str(i) for i in range(10)], SHAPE, [0.5] * 3, [0.25] * 3, seed)
+    return build_model(config, role, [str(i) for i in range(10)], SHAPE, mean=[0.5] * 3, std=[0.25] * 3, seed=seed)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -57,7 +57,7 @@ def test_the_student_learns_from_logits_a_hint_and_attention(pair):
     module = Distillation(student, teacher, strategy("kd", "hint", "attention"))
     if pair in EXPECTED:
         assert match_stages(student.info, teacher.info) == EXPECTED[pair]
-    batch = Batch([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
+    batch = ImageBatch.of([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
     losses = module.losses(batch, ("kd", "hint", "attention"))
     for term, loss in losses.items():
         assert torch.isfinite(loss), term
@@ -85,7 +85,7 @@ def test_heads_read_the_map_behind_the_last_stage(student):
     module = Distillation(
         model("student", student, {}, 0), model("teacher", "resnet8x4", {}, 1), strategy("cat", "sdd")
     ).eval()  # so that the heads' logits are compared with those of the maps
-    batch = Batch([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
+    batch = ImageBatch.of([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
     own = list(module.student.net.final.parameters())
     for term, loss in module.losses(batch, ("cat", "sdd")).items():
         gradients = torch.autograd.grad(loss, own, retain_graph=True)

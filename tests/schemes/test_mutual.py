@@ -10,7 +10,7 @@ from test_scheme_sources import SHAPE, models
 from torch.nn import functional as F
 
 from distillab import Distillation
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.functional import kd
 from distillab.schemes.ema import EMATeacher
 from distillab.schemes.mutual import MutualDistillation
@@ -21,14 +21,16 @@ def mutual(network, name="kd", depths=(8, 14)):
 
 
 def batch_of(n=6):
-    return Batch([torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(0))], torch.arange(n), torch.arange(n))
+    return ImageBatch.of(
+        [torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(0))], torch.arange(n), torch.arange(n)
+    )
 
 
 def test_the_loss_is_that_of_each_peer_with_each_other_one(network):
     module = mutual(network, depths=(8, 14, 8)).eval()
     batch = batch_of()
     losses = module.losses(batch, ("ce", "kd"))
-    logits = [peer(batch.views[0]) for peer in (module.student, *module.peers)]
+    logits = [peer(batch.pixels[0]) for peer in (module.student, *module.peers)]
     ce = sum(0.1 * F.cross_entropy(z, batch.labels) for z in logits)
     pairs = sum(0.9 * kd(logits[i], logits[j]) for i in range(3) for j in range(3) if i != j) / 2
     assert torch.allclose(losses["ce"], ce) and torch.allclose(losses["kd"], pairs)

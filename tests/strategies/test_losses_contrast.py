@@ -12,7 +12,7 @@ from helpers.loss_checks import CHECKS, Case, draw
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.base import Outputs
 from distillab.strategies.crd import CRD
@@ -185,7 +185,7 @@ def test_the_strategy_reaches_the_student(name, network):
     module = Distillation(network(), network(seed=1, depth=14), terms, input_shape=(1, 8, 8))
     term = module.strategy.terms[name]
     term.prepare(torch.arange(40) % 10, None)
-    batch = Batch([torch.rand(6, 1, 8, 8)], torch.arange(6), torch.arange(6))
+    batch = ImageBatch.of([torch.rand(6, 1, 8, 8)], torch.arange(6), torch.arange(6))
     module.losses(batch, (name,))[name].backward()
     assert sum(p.grad.abs().sum() for p in module.student.parameters() if p.grad is not None) > 0
     assert any(p.grad.abs().sum() > 0 for p in term.parameters())

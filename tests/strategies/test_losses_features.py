@@ -14,7 +14,7 @@ from helpers.loss_checks import CHECKS, Case, draw
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.ft import FactorTransfer
 from distillab.strategies.ofd import OFD, norm_margin
@@ -169,7 +169,7 @@ def parts(name):
 @pytest.mark.parametrize("name", ["ab", "ofd", "ft"])
 def test_student_and_connectors_learn(name, network):
     module = Distillation(network(), network(seed=1, depth=14), parts(name), input_shape=SHAPE)
-    batch = Batch([torch.rand(8, *SHAPE)], torch.arange(8), torch.arange(8))
+    batch = ImageBatch.of([torch.rand(8, *SHAPE)], torch.arange(8), torch.arange(8))
     loss = module.losses(batch, (name,))[name]
     assert loss > 0
     own = [p for key, p in module.strategy.terms[name].named_parameters() if "connectors" in key or "translator" in key]
@@ -185,7 +185,7 @@ def test_stages_weigh_half_of_the_next(network):
     term = module.strategy.terms["ab"].eval()
     images = torch.rand(4, *SHAPE)
     module.student.eval()
-    losses = module.losses(Batch([images], torch.arange(4), torch.arange(4)), ("ab",))
+    losses = module.losses(ImageBatch.of([images], torch.arange(4), torch.arange(4)), ("ab",))
     outputs = [source([images])[0] for source in (lambda v: [module.extractor(v[0])], module.teacher.outputs)]
     each = [
         functional.activation_boundary(connect(s), t)
@@ -196,7 +196,7 @@ def test_stages_weigh_half_of_the_next(network):
 
 def test_the_paraphraser_learns_first_without_the_student_and_is_saved_once(network):
     module = Distillation(network(), network(seed=1, depth=14), parts("ft"), input_shape=SHAPE)
-    batch = Batch([torch.rand(8, *SHAPE)], torch.arange(8), torch.arange(8))
+    batch = ImageBatch.of([torch.rand(8, *SHAPE)], torch.arange(8), torch.arange(8))
     losses, terms = module.losses(batch, ("paraphraser", "ft")), module.strategy.terms
     inside, student = list(terms["paraphraser"].parameters()), list(module.student.parameters())
     assert all(g.abs().sum() > 0 for g in torch.autograd.grad(losses["paraphraser"], inside, retain_graph=True))

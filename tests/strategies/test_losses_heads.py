@@ -13,7 +13,7 @@ from torch import nn
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.evaluation.efficiency import measure, parameters
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
@@ -106,7 +106,7 @@ def distillation(name, network, teacher=None):
 
 def batch(size=8):
     images = torch.rand(size, *SHAPE, generator=torch.Generator().manual_seed(0))
-    return Batch([images], torch.arange(size), torch.arange(size))
+    return ImageBatch.of([images], torch.arange(size), torch.arange(size))
 
 
 @pytest.mark.parametrize(("name", "part"), [("cat", "head"), ("srrl", "connector"), ("simkd", "projector")])
@@ -124,7 +124,7 @@ def test_what_a_term_trains(name, part, network):
 def test_class_maps_pool_to_the_logits(network):
     """At one cell, unnormalised, class attention is the error of the logits without their biases."""
     module = distillation("cat", network)
-    term, images = module.strategy.terms["cat"], batch().views[0]
+    term, images = module.strategy.terms["cat"], batch().pixels[0]
     term.resolution = 1
     module.eval()
     loss = module.losses(batch(), ("cat",))["cat"]
@@ -135,7 +135,7 @@ def test_class_maps_pool_to_the_logits(network):
 def test_srrl_is_the_error_of_embedding_and_logits(network):
     module = distillation("srrl", network).eval()
     term = module.strategy.terms["srrl"]
-    read, images = {}, batch().views[0]
+    read, images = {}, batch().pixels[0]
     term.connector.register_forward_hook(lambda _, __, output: read.update(map=output))
     loss = module.losses(batch(), ("srrl",))["srrl"]
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_simkd_ships_projector_and_teachers_head(network):
     module = distillation("simkd", network)
     module.losses(batch(), ("simkd",))  # in training, so that running statistics move
     module.eval()
-    images, deployed = batch().views[0], module.deployed().eval()
+    images, deployed = batch().pixels[0], module.deployed().eval()
     student, teacher = module.student, module.teacher.model
     projector = module.strategy.terms["simkd"].projector
     with torch.no_grad():
@@ -171,14 +171,14 @@ def test_simkd_ships_no_layer_behind_the_last_stage(build, stages, network):
     names = [f"layer{number}" for number in range(1, stages + 1)]
     student = ImageModel(build(num_classes=10, in_channels=1), SHAPE, stages=names)
     deployed = Distillation(student, network(seed=1, depth=14), terms, input_shape=SHAPE).deployed().train()
-    deployed(batch().views[0]).sum().backward()
+    deployed(batch().pixels[0]).sum().backward()
     idle = [key for key, p in deployed.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == [] and any(p.grad is not None for p in student.parameters())
 
 
 def test_what_simkd_ships_follows_the_student_and_can_be_copied_and_kept(network):
     module = distillation("simkd", network).eval()
-    images, deployed = batch().views[0], module.deployed().eval()
+    images, deployed = batch().pixels[0], module.deployed().eval()
     with torch.no_grad():
         module.student.net.conv1.weight.mul_(2)
         module.student.net.bn1.running_mean.add_(1)
@@ -203,7 +203,7 @@ def test_a_teachers_class_order_is_followed(network):
         name: [distillation(name, network, copy.deepcopy(t)).eval() for t in (plain, turned)]
         for name in ("simkd", "cat", "srrl")
     }
-    images = batch().views[0]
+    images = batch().pixels[0]
     torch.testing.assert_close(*(module.deployed()(images) for module in modules["simkd"]))
     for name, pair in modules.items():
         torch.testing.assert_close(*(module.losses(batch(), (name,))[name] for module in pair))

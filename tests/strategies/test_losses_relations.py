@@ -12,7 +12,7 @@ from helpers.loss_checks import CHECKS, Case, draw
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies import rkd
 from distillab.strategies.cc import CorrelationCongruence
@@ -175,7 +175,7 @@ def test_the_published_strategy_reaches_the_student_and_not_the_teacher(name, ne
     config = yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
     module = Distillation(network(), network(seed=1, depth=14), config, input_shape=(1, 8, 8))
     terms = [term for term in module.strategy.terms if term != "ce"]
-    batch = Batch([draw(6, 1, 8, 8).float()], torch.arange(6), torch.arange(6))
+    batch = ImageBatch.of([draw(6, 1, 8, 8).float()], torch.arange(6), torch.arange(6))
     for term, loss in module.losses(batch, tuple(terms)).items():
         assert module.strategy.terms[term].global_batch
         learning = [p for p in module.parameters() if p.requires_grad]

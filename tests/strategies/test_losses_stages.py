@@ -11,7 +11,7 @@ from helpers.loss_checks import CHECKS, Case, draw
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.fsp import FSP
 from distillab.strategies.kdsvd import KDSVD, AlignedVector
@@ -134,7 +134,7 @@ def test_unequal_channels_and_a_single_stage_are_refused_with_an_alternative(ter
 def test_the_published_strategy_reaches_the_student(name, network):
     config = yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
     module = Distillation(network(), network(seed=1, depth=14), config, input_shape=(1, 8, 8))
-    loss = module.losses(Batch([draw(6, 1, 8, 8).float()], torch.arange(6) % 3, torch.arange(6)), (name,))[name]
+    loss = module.losses(ImageBatch.of([draw(6, 1, 8, 8).float()], torch.arange(6) % 3, torch.arange(6)), (name,))[name]
     students = list(module.student.parameters())
     gradients = torch.autograd.grad(loss, students, allow_unused=True)
     assert sum(g.abs().sum() for g in gradients if g is not None) > 0

@@ -13,7 +13,7 @@ from helpers.loss_checks import CHECKS, Case, draw
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.nd import NormDirection
 from distillab.strategies.vid import VID
@@ -192,7 +192,7 @@ def test_wkd_refuses_a_single_pixel_and_no_map():
 def test_the_published_strategy_reaches_the_student_and_its_own_parts(name, network):
     config = yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
     module = Distillation(network(), network(seed=1, depth=14), config, input_shape=(1, 8, 8))
-    loss = module.losses(Batch([draw(6, 1, 8, 8).float()], torch.arange(6) % 3, torch.arange(6)), (name,))[name]
+    loss = module.losses(ImageBatch.of([draw(6, 1, 8, 8).float()], torch.arange(6) % 3, torch.arange(6)), (name,))[name]
     own = list(module.strategy.terms[name].parameters())
     students = list(module.student.parameters())
     gradients = torch.autograd.grad(loss, students + own, allow_unused=True)

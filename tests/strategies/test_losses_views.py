@@ -13,7 +13,7 @@ from torch import nn
 from distillab import Distillation, functional
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.base import Outputs
 from distillab.strategies.crld import AcrossViews, WithinViews
@@ -143,13 +143,13 @@ def test_the_strategy_reaches_the_student(name, network):
     teacher = network(seed=1, depth=14)
     teacher.fc.weight.data *= 100  # sure of something
     module = Distillation(network(), teacher, terms, input_shape=(1, 8, 8))
-    batch = Batch([torch.rand(6, 1, 8, 8) for _ in (0, 1)], torch.arange(6), torch.arange(6))
+    batch = ImageBatch.of([torch.rand(6, 1, 8, 8) for _ in (0, 1)], torch.arange(6), torch.arange(6))
     for loss in module.losses(batch, tuple(terms)).values():
         gradients = torch.autograd.grad(loss, list(module.student.parameters()), allow_unused=True, retain_graph=True)
         assert sum(g.abs().sum() for g in gradients if g is not None) > 0
     if name != "sdd":
         with pytest.raises(UserError, match="learns from 2 views"):
-            module.losses(Batch([torch.rand(6, 1, 8, 8)], torch.arange(6), torch.arange(6)), tuple(terms))
+            module.losses(ImageBatch.of([torch.rand(6, 1, 8, 8)], torch.arange(6), torch.arange(6)), tuple(terms))
 
 
 # ------------------------------------------------------------------ parts of the image

@@ -9,8 +9,8 @@ from test_cached import SETTINGS, parts, settings
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.models.fingerprint import structure
 from distillab.models.image_model import ImageModel
-from distillab.schemes.measure import structure
 from distillab.teachers import cache, cached
 from distillab.teachers.cached import attach, check_cache
 
@@ -30,7 +30,7 @@ def keys(network, digits, tmp_path):
 
     def make(config=SETTINGS, seed=0, teacher_seed=1, data=digits, name="kd", **about):
         learns = module(seed, teacher_seed, name, about)
-        attach(learns, data.configure(64, seed, learns.strategy.views), config, tmp_path)
+        attach(learns, data.configure(64, seed, learns.strategy.num_views), config, tmp_path)
         return learns.cache.cache.keys
 
     return make

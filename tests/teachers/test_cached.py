@@ -38,7 +38,7 @@ def made(network, digits):
         student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
         recipe = {"epochs": epochs}
         module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
-        ready = data.configure(64, seed, module.strategy.views)
+        ready = data.configure(64, seed, module.strategy.num_views)
         attach(module, ready, config, root)
         return module, ready
 
@@ -74,10 +74,10 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
     config = settings(**cache)
     module, data = made(name, tmp_path / "a", config)
     cold = fit(module, data)
-    assert module.cache.read == 0 and module.cache.computed == 2 * 256 * module.strategy.views
+    assert module.cache.read == 0 and module.cache.computed == 2 * 256 * module.strategy.num_views
     module, data = made(name, tmp_path / "a", config)
     assert same(fit(module, data), cold)
-    assert module.cache.computed == 0 and module.cache.read == 2 * 256 * module.strategy.views
+    assert module.cache.computed == 0 and module.cache.read == 2 * 256 * module.strategy.num_views
 
     class Ask(L.Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
@@ -89,7 +89,7 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
         fit(module, data, callbacks=[Ask(), stop])
     module, data = made(name, tmp_path / "b", config)
     assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
-    assert module.cache.computed < 256 * module.strategy.views
+    assert module.cache.computed < 256 * module.strategy.num_views
 
 
 def test_mixed_samples_are_replayed(made, tmp_path):
@@ -199,7 +199,7 @@ def test_a_warm_step_looks_its_samples_up_without_a_look_at_the_device(made, tmp
     batch = next(iter(data.train_dataloader()))
     batch = batch.to("meta")
     assert batch.index.is_meta and batch.host_index is not None
-    views = [view.float() for view in batch.views]
+    views = [view.float() for view in batch.pixels]
     with Waits() as waits:
         (outputs,) = module.cache.outputs(module.teacher, views, batch)
     assert outputs.logits.is_meta and outputs.logits.shape == (64, 10) and module.cache.read == 64

@@ -10,8 +10,8 @@ from test_cached import SETTINGS, parts
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.models.fingerprint import weights_hash
 from distillab.models.image_model import ImageModel
-from distillab.schemes.measure import weights_hash
 from distillab.teachers.cached import attach
 
 SHAPE = (1, 8, 8)
@@ -55,9 +55,9 @@ def test_terms_read_float32(name, teacher, network):
 
 
 def _batch(images):
-    from distillab.data.batch import Batch
+    from distillab.data.images.image_batch import ImageBatch
 
-    return Batch([images], torch.arange(8), torch.arange(8))
+    return ImageBatch.of([images], torch.arange(8), torch.arange(8))
 
 
 def test_each_dtype_has_a_cache_of_its_own(teacher, network, digits, tmp_path):

@@ -72,7 +72,7 @@ def test_every_strategy_trains_and_the_teacher_stays(name, digits, network):
     module = Distillation(network(), teacher, strategy(name), input_shape=SHAPE)
     start, watch = weights(module), Watch()
     engine = trainer(2, callbacks=[watch])
-    engine.fit(module, datamodule=digits.configure(64, 0, module.strategy.views))
+    engine.fit(module, datamodule=digits.configure(64, 0, module.strategy.num_views))
     for key, value in before.items():  # bit-identical, buffers too
         assert torch.equal(teacher.state_dict()[key], value), key
     assert not any(watch.modes)
@@ -135,7 +135,7 @@ def assert_every_term_reaches_the_student(module, batch):
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
 def test_every_term_reaches_the_student(name, network, confident, digits):
     module = Distillation(network(), confident, strategy(name), input_shape=SHAPE)
-    batch = seen_batch(digits.configure(64, 0, module.strategy.views), module)
+    batch = seen_batch(digits.configure(64, 0, module.strategy.num_views), module)
     assert_every_term_reaches_the_student(module, batch)
     with torch.autocast("cpu", torch.bfloat16):  # as in a step of trainer.precision=bf16-mixed
         assert_every_term_reaches_the_student(module, batch)
@@ -144,7 +144,7 @@ def test_every_term_reaches_the_student(name, network, confident, digits):
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
 def test_every_strategy_lowers_its_own_loss(name, network, confident, digits):
     module = Distillation(network(), confident, taught(strategy(name)), input_shape=SHAPE)
-    data = digits.configure(64, 0, module.strategy.views)
+    data = digits.configure(64, 0, module.strategy.num_views)
     batch = seen_batch(data, module)
     before = own_loss(module, batch)
     trainer(4).fit(module, datamodule=data)
@@ -198,7 +198,7 @@ def test_every_strategy_resumes(name, tmp_path, digits, network):
     def make():
         return Distillation(network(), network(seed=1, depth=14), strategy(name), input_shape=SHAPE)
 
-    data = lambda module: digits.configure(64, 0, module.strategy.views)  # noqa: E731
+    data = lambda module: digits.configure(64, 0, module.strategy.num_views)  # noqa: E731
     assert_equal(*stop_and_resume(make, data, 6, 3, tmp_path))  # 4 steps an epoch
 
 
@@ -222,11 +222,11 @@ def test_an_undeclared_read_is_an_error(network):
         def forward(self, student, teacher, batch):
             return student.logits.sum() + teacher.logits.sum()
 
-    from distillab.data.batch import Batch
+    from distillab.data.images.image_batch import ImageBatch
 
     module = Distillation(network(), network(), {"kd": strategy("kd")["kd"], "nosy": Nosy()}, input_shape=SHAPE)
     with pytest.raises(AttributeError):
-        module.losses(Batch([torch.rand(2, *SHAPE)], torch.arange(2), torch.arange(2)), ("nosy",))
+        module.losses(ImageBatch.of([torch.rand(2, *SHAPE)], torch.arange(2), torch.arange(2)), ("nosy",))
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_term(digits, network):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +19,10 @@ from distillab.commands.composition import PRIMARY, ROLES, conf_dir, did_you_mea
 from distillab.commands.sweep import TYPED, Cell, about, command, failures
 from distillab.core import distributed
 from distillab.core.errors import UserError
-from distillab.core.result import config_folder, method
+from distillab.core.run_identity import config_folder, method_name
+
+if TYPE_CHECKING:
+    from distillab.core.result import Result
 
 OPTIONAL_GROUPS = ("experiment", "debug", "sweep")
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -43,11 +46,11 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
             _run(config, label, command(), overrides, Path(told) if told else None)
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
-        named = method({"strategy": label, "scheme": chosen["scheme"]})
+        named = method_name(label, chosen["scheme"])
         cell = Cell(folder, settings.job.num, named, str(chosen["student"]), overrides)
         typed = about(folder)["command"]
         result = cell.run(partial(_run, config, label, typed, overrides, folder, cell.begin), one_line)
-        return {key: result["student"].get(key) for key in ("top1", "top1_validation")}
+        return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
@@ -64,7 +67,7 @@ def _run(
     overrides: list[str],
     sweep_folder: Path | None,
     begin: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
+) -> Result | None:
     """The experiment, in this process or in as many as the trainer wants; its result.
 
     `begin` is called once the run has its devices.
@@ -83,7 +86,7 @@ def _run(
             directory = home(config)
             if config["rerun"] or finished(directory) is None:
                 _torchrun(devices, overrides, sweep_folder)
-                return finished(directory) or {}
+                return finished(directory)
         return experiment.run(config, label, typed, overrides, sweep_folder)
 
 

@@ -16,7 +16,9 @@ from distillab.commands.run_dir import RUNS, finished, home, write_config
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
-from distillab.core.result import SCHEMA, gain_and_gap, model_entry, versions
+from distillab.core.result import Result, gain_and_gap
+from distillab.core.result_parts import Primary
+from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
 from distillab.evaluation.cost import check_roi, with_cost
 from distillab.reporting import loggers
@@ -32,7 +34,7 @@ def run(
     command: str = "",
     overrides: list[str] | None = None,
     sweep_folder: Path | None = None,
-) -> dict[str, Any]:
+) -> Result | None:
     """Teacher, baseline and student, from a resolved config to a result that is written and shown.
 
     Args:
@@ -43,7 +45,7 @@ def run(
         sweep_folder: that of the sweep which the run belongs to.
 
     Returns:
-        The result, as in result.json.
+        The result; None in any process but the first.
 
     Raises:
         UserError: anything that the person can mend.
@@ -68,22 +70,19 @@ def run(
         return _made(config, label, directory, timer, command, overrides or [], sweep_folder)
 
 
-def _earlier(config: Mapping[str, Any], directory: Path) -> dict[str, Any] | None:
+def _earlier(config: Mapping[str, Any], directory: Path) -> Result | None:
     """The run's result, where it is there and not to be made again."""
     return None if config["rerun"] else finished(directory)
 
 
-def _shown_again(
-    earlier: dict[str, Any], config: Mapping[str, Any], directory: Path, sweep_folder: Path | None
-) -> dict[str, Any]:
+def _shown_again(earlier: Result, config: Mapping[str, Any], directory: Path, sweep_folder: Path | None) -> Result:
     """A finished run's result, with the costs at the prices that are given now."""
-    rank_zero_print(f"this run was finished on {earlier['created'][:10]}; rerun=true repeats it")
+    rank_zero_print(f"this run was finished on {earlier.created[:10]}; rerun=true repeats it")
     if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
-        earlier["config"]["roi"] = config["roi"]
-        earlier = with_cost(earlier, config["roi"])
+        earlier = with_cost(earlier.changed(config=earlier.config | {"roi": config["roi"]}), config["roi"])
         if distributed.rank == 0:
             with writable(directory, RUNS):
-                write_json(directory / "result.json", earlier)
+                write_json(directory / "result.json", earlier.as_json())
     if sweep_folder is None and distributed.rank == 0:  # a sweep's own table shows it
         refresh(directory.parents[1])
         show(earlier, directory)
@@ -98,11 +97,9 @@ def _made(
     command: str,
     overrides: list[str],
     sweep_folder: Path | None,
-) -> dict[str, Any]:
+) -> Result | None:
     """The result, after the steps that lead to it; written and shown."""
     about = {
-        "schema": SCHEMA,
-        "status": "finished",
         "name": config["name"],
         "command": command,
         "overrides": overrides,
@@ -125,11 +122,12 @@ def _made(
             write_config(directory, config)
             shown = f"{config['name']}/{label}/{directory.name}"
             logger = loggers.build(config["logger"], directory, config, shown, sweep_folder and sweep_folder.name)
-        result = about | _distil(config, label, directory, timer, logger)
-        result |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
-        if distributed.rank == 0:
+        result, made = None, _distil(config, label, directory, timer, logger)
+        if made is not None:
+            about |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
+            result = with_cost(Result.model_validate(about | made), config["roi"])
             with writable(directory, RUNS):
-                write_json(directory / "result.json", result)
+                write_json(directory / "result.json", result.as_json())
                 with replacing(directory / "README.md") as temporary:
                     temporary.write_text(model_card(result), encoding="utf-8")
             refresh(directory.parents[1])
@@ -138,26 +136,27 @@ def _made(
         exit_code = 0
     finally:
         where = loggers.finish(logger, exit_code)
-    show(result, directory)
+    if result is not None:
+        show(result, directory)
     if where:
         rank_zero_print(f"W&B: {where}")
     distributed.barrier()
     return result
 
 
-def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, logger: Any) -> dict[str, Any]:
-    """The steps themselves: data, models, teacher, baseline, student, judgement."""
+def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, logger: Any) -> dict[str, Any] | None:
+    """The steps themselves: data, models, teacher, baseline, student, evaluation; fields of the result, on rank 0."""
     from distillab.commands.preflight import preflight
     from distillab.evaluation.efficiency import measure
-    from distillab.evaluation.judgement import judgement, write_predictions
+    from distillab.evaluation.roles import evaluate_roles, lineage_entries, model_entry, write_predictions
     from distillab.export.safetensors import save_model
     from distillab.reporting.limits_plot import limits_picture
-    from distillab.schemes import pretrain as trained
+    from distillab.schemes import pretrain
     from distillab.schemes.base import Run
+    from distillab.schemes.cache import check_cache, with_cache
     from distillab.schemes.measure import warn_if_below
     from distillab.schemes.store import Store
     from distillab.strategies.strategy import Strategy
-    from distillab.teachers.cached import attach, check_cache
     from distillab.training.dot import check_kinds
     from distillab.training.fit import fit
     from distillab.training.recipe import Recipe
@@ -177,12 +176,13 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         data.prepare()
     spec = data.info
     check_cache(config["cache"], len(spec.classes))
-    ready = data.configure(recipe.batch_size, seed, strategy.views, watch=protocol.watches)
-    setting = trained.Setting(Store(config["paths"]["store"]), protocol, config["trainer"])
+    task = build(config["task"], "task", channels_last=config["trainer"]["channels_last"])
+    setting = pretrain.Setting(Store(config["paths"]["store"]), protocol, config["trainer"], task)
+    ready = setting.configured(data, recipe, seed, strategy.num_views)
     this = Run(config, data, recipe, strategy, setting)
     student = this.student()
     strategy.connect(student.info, scheme.prepare(this, student), seed)
-    alone = config["strategy"] == trained.ALONE
+    alone = config["strategy"] == pretrain.ALONE
     if not alone:
         preflight(scheme, this, student)
     teacher = scheme.model
@@ -195,8 +195,8 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     if scheme.name != "offline":
         rank_zero_print(f"{student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
     if not alone:  # before anything else is trained: the cache may refuse
-        module = scheme.module(this, student)
-        attach(module, ready, config, Path(config["paths"]["store"]) / "cache")
+        source = with_cache(scheme.source(student), strategy, ready, config, Path(config["paths"]["store"]) / "cache")
+        module = scheme.module(this, student, source)
     if config["baseline"] and not alone:
         with timer.part("baseline"):
             untaught = this.student()
@@ -211,41 +211,54 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
         else:
             place = directory / "checkpoints"
             records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
-            records["student"]["views"] = strategy.views
+            records["student"]["views"] = strategy.num_views
             module.release()
     if distributed.rank != 0:
-        return {"student": records["student"]}
+        return None
 
     with timer.part("evaluation"):
         deployed = student if alone else module.deployed()
         networks = {"teacher": teacher, "baseline": untaught, "student": deployed}
         asked = {role: this.answers(networks[role], record) for role, record in records.items() if record}
         logits, labels = {role: answers[0] for role, answers in asked.items()}, asked["student"][1]
-        figures, about = judgement(logits, labels, spec.classes)
+        found = evaluate_roles(logits, labels, spec.classes, task.figures)
         if not alone:
             records["student"]["top1"] = this.accuracy(deployed, asked["student"])
         scheme.finish(this, student, records["student"])
         costs = {
-            role: measure(networks[role], student.input_shape, setting.device)
+            role: measure(networks[role], setting.device)
             for role in asked
             if role != "baseline" or deployed is not student  # or one network would have two latencies
         }
         costs.setdefault("baseline", costs["student"])
     names = {role: (student if role == "student" else networks[role]).info.name for role in asked}
-    models = {
-        role: record and model_entry(names[role], record, costs[role] | figures[role], protocol.watches)
-        for role, record in records.items()
+    about = {"primary": task.primary, "watched": protocol.watches}
+    entries = {
+        role: model_entry(
+            *(names[role], records[role], found.metrics[role], found.against_teacher.get(role)),
+            efficiency=costs[role],
+            **about,
+        )
+        for role in asked
     }
-    gain, gap_closed = gain_and_gap(
-        *(models[role] and models[role]["top1"] for role in ("student", "baseline", "teacher"))
-    )
-    sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
-    about |= {"gain": gain, "gap_closed": gap_closed, "data": sizes, "scheme": scheme.name, "lineage": scheme.lineage}
-    about["cache"] = None if alone or module.cache is None else module.cache.record
-    about["longer"] = longer
+    scores = {role: entry.metrics[task.primary] for role, entry in entries.items()}
+    primary = Primary(name=task.primary, value=scores["student"], higher_is_better=task.higher_is_better)
+    gain, gap_closed = gain_and_gap(scores["student"], scores.get("baseline"), scores.get("teacher"), primary)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
         write_predictions(directory / "predictions.npz", logits, labels)
-        if about["limits"]:
-            limits_picture(about["limits"], directory / "limits.png")
-    return with_cost(models | about, config["roi"])
+        if found.limits:
+            limits_picture(found.limits, directory / "limits.png")
+    return entries | {
+        "task": task.name,
+        "scheme": scheme.name,
+        "primary": primary,
+        "gain": gain,
+        "gap_closed": gap_closed,
+        "data": {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes},
+        "lineage": lineage_entries(scheme.lineage, task.primary),
+        "cache": None if alone else module.teacher.cache_record,
+        "longer": longer,
+        "limits": found.limits,
+        "paired": found.paired,
+    }

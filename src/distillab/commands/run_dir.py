@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillab.commands.members import LISTS, with_members
 from distillab.core.files import file_hash, replacing, writable
-from distillab.core.result import config_hash
-from distillab.core.result_reader import read
+from distillab.core.run_identity import config_hash
+
+if TYPE_CHECKING:
+    from distillab.core.result import Result
 
 RUNS = "paths.runs=…"
 
@@ -19,8 +21,10 @@ def home(config: Mapping[str, Any]) -> Path:
     return Path(config["paths"]["runs"]) / str(config["name"]) / config_hash(_with_contents(with_members(config)))
 
 
-def finished(directory: Path) -> dict[str, Any] | None:
+def finished(directory: Path) -> Result | None:
     """The result of a run that has ended there, or None."""
+    from distillab.core.result_reader import read  # pydantic takes its time
+
     return read(directory / "result.json")[0]
 
 

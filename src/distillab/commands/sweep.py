@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from distillab.reporting.sweep_table import markdown, table
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from distillab.core.result import Result
 
 Record = dict[str, Any]
 
@@ -50,7 +52,7 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         total, records = about(folder)["cells"], recorded(folder)
         missing = (total or len(records)) - len(records)
-        failures.extend(record.get("error", "it ended without a word") for record in records if "top1" not in record)
+        failures.extend(record.get("error", "it ended without a word") for record in records if "score" not in record)
         failures.extend(["it never began"] * missing)
         console = Console()
         # A pipe has no width of its own; 80 columns would break every cell.
@@ -110,7 +112,7 @@ class Cell:
         left = seconds_left(recorded(self.folder), total, self.record["started"])
         rank_zero_print(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
 
-    def run(self, work: Callable[[], Mapping[str, Any]], one_line: Callable[[Exception], str]) -> Mapping[str, Any]:
+    def run(self, work: Callable[[], Result], one_line: Callable[[Exception], str]) -> Result:
         """Do the cell's work and record its result, or the exception in one line, which then goes on its way."""
         try:
             result = work()
@@ -118,15 +120,16 @@ class Cell:
             self._write(error=one_line(error), ended=time.time())
             raise
         # `created` has no fractions of a second.
-        earlier = datetime.fromisoformat(result["created"]).timestamp() + 1 < self.record["started"]
+        earlier = datetime.fromisoformat(result.created).timestamp() + 1 < self.record["started"]
         self._write(
-            top1=result["student"]["top1"],
-            gain=result.get("gain"),
-            protocol=result.get("protocol"),
-            seconds=result["seconds"].get("total"),
+            primary=result.primary.name,
+            score=result.primary.value,
+            gain=result.gain,
+            protocol=result.protocol,
+            seconds=result.seconds.get("total"),
             earlier=earlier,
             ended=time.time(),
-            run=f"{result['name']}/{result['config_hash']}",
+            run=f"{result.name}/{result.config_hash}",
         )
         return result
 
@@ -177,7 +180,7 @@ def recorded(folder: Path) -> list[Record]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
 
 
-def results(folder: Path, runs: Path) -> list[Record]:
+def results(folder: Path, runs: Path) -> list[Result]:
     """The results, below `runs`, of the cells of the sweep in `folder` that have ended well so far, in its order."""
     found = [finished(runs / record["run"]) for record in recorded(folder) if "run" in record]
     return [result for result in found if result is not None]

@@ -17,7 +17,7 @@ from distillab.commands.tuning.study import Tuned, open_study
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
-from distillab.core.result import config_hash, method
+from distillab.core.run_identity import config_hash, method_name
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -105,7 +105,7 @@ class Tune(Sweeper):
         config = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[assignment]
         if not config["protocol"]["validation"]:
             raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
-        label = method({"strategy": strategy_label(config.get("strategy") or {}), "scheme": scheme})
+        label = method_name(strategy_label(config.get("strategy") or {}), scheme)
         numbers = search_space(config, self.space)
         described = {key: asdict(number) for key, number in numbers.items()}
         name = config_hash(config | {"space": described})

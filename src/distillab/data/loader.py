@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.batch import AS_STORED, Batch
 from distillab.data.images.file_views import FileViews, collate
+from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.views import Stream, random_bits
 
 
@@ -47,9 +50,9 @@ class Order:
 
     @property
     def number(self) -> int:
-        """The number of the epoch's views, which is the epoch; 0 where nothing is shuffled, which is evaluation."""
+        """The number of the epoch's views, which is the epoch; where nothing is shuffled the samples are as stored."""
         if self.seed is None:
-            return 0
+            return AS_STORED
         return self.epoch % self.cycle if self.cycle else self.epoch
 
     def __len__(self) -> int:
@@ -94,10 +97,12 @@ class TensorViews:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, index: Tensor, number: int) -> Batch:
+    def batch(self, index: Tensor, number: int) -> ImageBatch:
         """The samples `index` (n,) as they are stored, in one view."""
         rows = self.rows[index]
-        return Batch([self.images[rows]], self.labels[rows], index, number, self.augmented)
+        batch = ImageBatch.of([self.images[rows]], self.labels[rows], index, number)
+        batch.augmented = self.augmented
+        return batch
 
 
 class Loader:
@@ -110,6 +115,7 @@ class Loader:
         source: `TensorViews`, or `FileViews` for the path with workers.
         batch_size, seed, cycle, rank, world: see `Order`.
         workers: processes that read files.
+        accumulate: batches of an optimiser step; each tells how many labels all of them have.
 
     Raises:
         UserError: the global batch has fewer samples than there are ranks.
@@ -124,13 +130,14 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         workers: int = 0,
+        accumulate: int = 1,
     ) -> None:
         if seed is not None and batch_size < world:
             raise UserError(
                 f"a global batch of {batch_size} leaves some of {world} devices without a sample: "
                 f"recipe.batch_size={2 * world}"
             )
-        self.source = source
+        self.source, self.accumulate = source, accumulate
         self.sampler = Order(len(source), batch_size, seed, cycle, rank, world)
         self.batch_sampler = None  # Lightning asks whatever has a sampler for it
         self._handed_out = (0, 0)  # epoch, batches
@@ -154,9 +161,19 @@ class Loader:
         epoch, start = order.epoch, order.start
         batches = self._read_files() if self._files is not None else self._index_tensors()
         order.start = 0
-        for count, batch in enumerate(batches, start + 1):
+        for count, batch in enumerate(self._counted(batches, start), start + 1):
             self._handed_out = (epoch, count)
             yield batch
+
+    def _counted(self, batches: Iterator[Batch], start: int) -> Iterator[Batch]:
+        """The batches, each with the number of labels in the optimiser step that it is part of."""
+        if self.accumulate == 1:
+            yield from batches
+            return
+        while step := list(islice(batches, self.accumulate - start % self.accumulate)):
+            start += len(step)
+            rows = sum(batch.rows for batch in step)
+            yield from (replace(batch, step_rows=rows) for batch in step)
 
     def _index_tensors(self) -> Iterator[Batch]:
         number = self.sampler.number

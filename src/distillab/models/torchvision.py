@@ -18,6 +18,7 @@ def torchvision_classifier(
     num_classes: int = 1000,
     in_channels: int = 3,
     image_size: int = 224,
+    *,
     pretrained: bool = False,
     stem: str = "auto",
     **arguments: Any,

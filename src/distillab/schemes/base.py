@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from distillab.core import distributed
 from distillab.core.errors import UserError
+from distillab.core.result_parts import Longer
 from distillab.data.images.datamodule import ImageData
 from distillab.evaluation.cost import equal_compute_epochs
 from distillab.evaluation.efficiency import multiply_adds
-from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.measure import Setting, accuracy, answers
 from distillab.schemes.pretrain import ALONE, obtain_teacher, teacher_data, train_alone, train_taught
 from distillab.strategies.strategy import Strategy
+from distillab.teachers.base import TeacherSource
 from distillab.training.module import Distillation
 from distillab.training.recipe import Recipe
 
@@ -49,17 +50,15 @@ class Run:
         """The student's."""
         return self.config["seed"]
 
-    def network(self, config: Mapping[str, Any], path: str, seed: int) -> ImageModel:
+    def network(self, config: Mapping[str, Any], path: str, seed: int) -> Model:
         """A network for the run's data; `path` is where its config stands."""
-        spec = self.data.info
-        shape = (spec.channels, spec.image_size, spec.image_size)
-        return build_model(config, path, spec.classes, shape, spec.mean, spec.std, seed=seed)
+        return self.setting.task.build_model(config, path, self.data, seed)
 
-    def student(self, seed: int | None = None) -> ImageModel:
+    def student(self, seed: int | None = None) -> Model:
         """The student with fresh weights, those of the run's seed unless another is given."""
         return self.network(self.config["student"], "student", self.seed if seed is None else seed)
 
-    def teacher(self) -> ImageModel:
+    def teacher(self) -> Model:
         """The config's teacher, not trained yet.
 
         Raises:
@@ -70,13 +69,13 @@ class Run:
         teacher_data(self.data, config).configure(recipe.batch_size, 0)
         return self.network(config, "teacher", config["seed"])
 
-    def obtain_teacher(self, model: ImageModel, config: Mapping[str, Any]) -> dict[str, Any]:
+    def obtain_teacher(self, model: Model, config: Mapping[str, Any]) -> dict[str, Any]:
         """Train or load a teacher; its record."""
         recipe = Recipe.of(config["recipe"], "teacher.recipe")
         return obtain_teacher(model, config, self.data, recipe, self.setting)
 
     def train_student_alone(
-        self, model: ImageModel, logger: Any = None, title: str | None = None, epochs: int | None = None
+        self, model: Model, logger: Any = None, title: str | None = None, epochs: int | None = None
     ) -> dict[str, Any]:
         """Train or load the student without a teacher; its record. It is every comparison's baseline.
 
@@ -92,20 +91,21 @@ class Run:
         config, recipe = self.config["student"], replace(self.recipe, epochs=epochs or self.recipe.epochs)
         return train_alone(model, config, self.data.labelled_only(), recipe, self.seed, title, self.setting, logger)
 
-    def train_student_longer(self, teacher: nn.Module) -> dict[str, Any]:
+    def train_student_longer(self, teacher: nn.Module) -> Longer:
         """The student alone, trained for what its own and the teacher's passes would have cost.
 
         Returns:
-            `epochs`, its `top1` on the test images, and the teacher's `teacher_multiply_adds`.
+            Its epochs and figures on test, and the teacher's multiply-adds.
         """
         student = self.student()
-        work = [multiply_adds(network, student.input_shape) for network in (teacher, student)]
-        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.views)
+        work = [multiply_adds(network) for network in (teacher, student)]
+        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.num_views)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
-        return {"epochs": record["epochs"], "top1": record["top1"]["test"], "teacher_multiply_adds": work[0]}
+        figures = {self.setting.task.primary: record["top1"]["test"]}
+        return Longer(epochs=record["epochs"], metrics=figures, teacher_multiply_adds=work[0])
 
     def train_taught(
-        self, model: ImageModel, config: Mapping[str, Any], teacher: ImageModel, seed: int, title: str
+        self, model: Model, config: Mapping[str, Any], teacher: Model, seed: int, title: str
     ) -> dict[str, Any]:
         """Train or load a network that learns as the student does, from another teacher; its record."""
         lesson = (teacher, self.config["strategy"])
@@ -140,7 +140,7 @@ class Scheme:
         self.lineage: list[dict[str, Any]] = []
         self.parent: str | None = None
 
-    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo | None:
+    def prepare(self, run: Run, student: Model) -> FeatureInfo | None:
         """Build who else is needed and refuse what cannot work; nothing is trained yet.
 
         Returns:
@@ -161,15 +161,15 @@ class Scheme:
         """The network that runs beside the student in every step; None where `model` is None."""
         return self.model
 
-    def source(self, student: ImageModel) -> nn.Module | None:
-        """The student's source of teacher outputs."""
-        raise NotImplementedError
+    def source(self, student: Model) -> TeacherSource | None:
+        """The student's source of teacher outputs; None where the networks that learn teach each other."""
+        return None
 
-    def module(self, run: Run, student: ImageModel) -> Distillation:
-        """What is fitted in the end."""
-        return Distillation(student, self.source(student), run.strategy, **fit_arguments(run))
+    def module(self, run: Run, student: Model, teacher: TeacherSource | None) -> Distillation:
+        """What is fitted in the end; `teacher` is the source, or what stands before it."""
+        return Distillation(student, teacher, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
 
-    def finish(self, run: Run, student: ImageModel, record: Mapping[str, Any]) -> None:
+    def finish(self, run: Run, student: Model, record: Mapping[str, Any]) -> None:
         """Note the trained student."""
         self.note(student.info.name, record, self.parent)
 
@@ -177,11 +177,6 @@ class Scheme:
         """Add a network to the lineage."""
         figures = {key: record[key] for key in ("top1", "seconds", "reused") if key in record}
         self.lineage.append({"name": name, "parent": parent, **figures})
-
-
-def fit_arguments(run: Run) -> dict[str, Any]:
-    """What a Distillation takes beside its networks."""
-    return {"recipe": run.recipe, "seed": run.seed, "channels_last": run.setting.trainer["channels_last"]}
 
 
 def refuse_teacherless(run: Run, scheme: str) -> None:
@@ -217,13 +212,4 @@ def refuse_hidden_labels(run: Run, who: str) -> None:
     if run.data.hides_labels:
         raise UserError(
             f"{who} cannot answer for unknown labels; choose scheme=offline, or data.labels=all data.labelled=1.0"
-        )
-
-
-def refuse_beyond_logits(needs: frozenset[str] | set[str], who: str) -> None:
-    """Raise where terms read more of a teacher than its logits."""
-    if beyond := sorted(set(needs) - {"logits"}):
-        raise UserError(
-            f"{who} has logits alone, and the strategy reads teacher.{', teacher.'.join(beyond)}; choose one that "
-            f"reads logits, e.g. strategy=kd, or scheme=offline"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distillab.core.errors import UserError
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.base import SEED_STEP, Run, refuse_dtype
 from distillab.schemes.plan import Plan, Step
 
@@ -31,13 +31,13 @@ class BornAgain(Plan):
             raise UserError(f"scheme.generations must be a whole number from 1, got {generations!r}")
         self.generations = generations
 
-    def first(self, run: Run) -> tuple[str, ImageModel]:
+    def first(self, run: Run) -> tuple[str, Model]:
         """The student, to be trained alone."""
         refuse_dtype(run, self.name)
         model = run.student()
         return f"{model.info.name} generation 0", model
 
-    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
+    def obtain_first(self, run: Run, model: Model) -> dict[str, Any]:
         """It is the paired baseline."""
         return run.train_student_alone(model)
 

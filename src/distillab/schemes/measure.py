@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +14,13 @@ from torch import Tensor, nn
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
 from distillab.data.images.datamodule import ImageData
-from distillab.evaluation.metrics import best_class_order, predict, top1
-from distillab.models.image_model import ImageModel
+from distillab.evaluation.metrics import best_class_order
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
+from distillab.models.model import Model
 from distillab.schemes.store import Store
+from distillab.tasks.base import Task
 from distillab.training.protocol import Protocol
+from distillab.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,17 @@ class Setting:
     store: Store
     protocol: Protocol
     trainer: Mapping[str, Any]
+    task: Task
 
     @property
     def device(self) -> str:
         """Where a trained model is judged."""
         return "cuda" if torch.cuda.is_available() and self.trainer["accelerator"] != "cpu" else "cpu"
+
+    def configured(self, data: ImageData, recipe: Recipe, seed: int, num_views: int = 1) -> ImageData:
+        """The data for one fit."""
+        watch = self.protocol.watches
+        return data.configure(recipe.batch_size, seed, num_views, watch=watch, accumulate=recipe.accumulate)
 
 
 def accuracy(
@@ -46,8 +52,8 @@ def accuracy(
     """
     figures = {}
     if data.sizes["validation"]:
-        figures["validation"] = top1(*_said(model, data, "validation", setting))
-    return figures | {"test": top1(*(test or _said(model, data, "test", setting)))}
+        figures["validation"] = setting.task.score(*_said(model, data, "validation", setting))
+    return figures | {"test": setting.task.score(*(test or _said(model, data, "test", setting)))}
 
 
 def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | None = None) -> tuple[Tensor, Tensor]:
@@ -76,13 +82,13 @@ def answers(model: nn.Module, data: ImageData, setting: Setting, folder: str | N
 def _said(model: nn.Module, data: ImageData, split: str, setting: Setting) -> tuple[Tensor, Tensor]:
     """As `predict`; a network that the device cannot hold by itself is asked on the CPU."""
     try:
-        return predict(model, data, split, setting.device)
+        return setting.task.predictions(model, data, split, setting.device)
     except torch.OutOfMemoryError:
         pass  # out here the error no longer holds the tensors that it met
     rank_zero_print("a network is too large for one device: it is judged on the CPU, which takes longer")
     model.cpu()
     torch.cuda.empty_cache()
-    return predict(model, data, split, "cpu")
+    return setting.task.predictions(model, data, split, "cpu")
 
 
 def reached(figures: Mapping[str, float]) -> str:
@@ -90,9 +96,7 @@ def reached(figures: Mapping[str, float]) -> str:
     return "top-1 " + ", ".join(f"{100 * value:.2f} % on {split}" for split, value in figures.items())
 
 
-def measure_mixture(
-    mixture: nn.Module, members: Iterable[ImageModel], data: ImageData, setting: Setting
-) -> dict[str, Any]:
+def measure_mixture(mixture: nn.Module, members: Iterable[Model], data: ImageData, setting: Setting) -> dict[str, Any]:
     """Accuracy of several teachers together, measured once.
 
     Args:
@@ -104,7 +108,7 @@ def measure_mixture(
     Returns:
         `top1` by split, `reused`, `folder` in the store.
     """
-    key = {"members": [(weights_hash(m), structure(m), about(m)) for m in members], "data": data.fingerprint}
+    key = {"members": [(weights_hash(m), structure(m), preprocessing(m)) for m in members], "data": data.fingerprint}
     name = mixture.info.name
 
     def make(folder: Path) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def measure_mixture(
     return record | {"reused": reused, "folder": str(folder)}
 
 
-def measure(model: ImageModel, data: ImageData, setting: Setting, folder: str) -> dict[str, Any]:
+def measure(model: Model, data: ImageData, setting: Setting, folder: str) -> dict[str, Any]:
     """Accuracy of a ready teacher; where it is near chance, also under the class order that fits best.
 
     `folder`: the teacher's in the store, which keeps what it answers on the test images.
@@ -159,41 +163,3 @@ def warn_if_below(records: Mapping[str, Any], student: str) -> None:
             f"the teacher ({100 * above:.2f} % on {split}) is no better than {student} alone ({100 * alone:.2f} %): "
             f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
         )
-
-
-def about(model: ImageModel) -> dict[str, Any]:
-    """What a model's answers owe to more than its weights."""
-    order = model.class_order.tolist() if model.class_order is not None else None
-    return {
-        "mean": _numbers(model.mean),
-        "std": _numbers(model.std),
-        "size": model.input_size,
-        "order": order,
-        **({"dtype": str(model.held_in)} if model.held_in is not None else {}),  # without one the keys stay
-    }
-
-
-def structure(model: ImageModel) -> str:
-    """A hash of what a network does with its weights: its modules as they print themselves, and its class's source."""
-    try:
-        source = inspect.getsource(type(model.net))
-    except (OSError, TypeError):  # of a class that was typed in
-        source = ""
-    printed = re.sub(r" at 0x[0-9a-f]+", "", str(model.net))  # where a function lies is another place in every process
-    return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()
-
-
-def weights_hash(model: ImageModel) -> str:
-    """A hash of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in model.net.state_dict().items():
-        digest.update(name.encode() + _bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16
-
-
-def _numbers(values: torch.Tensor | None) -> list[float] | None:
-    return None if values is None else values.flatten().tolist()

@@ -11,10 +11,11 @@ from torch import nn
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme, refuse_teacherless
 from distillab.schemes.measure import reached
 from distillab.strategies.base import Term
+from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 
 
@@ -22,7 +23,7 @@ class Step(NamedTuple):
     """One network on the way from the first teacher to the student."""
 
     name: str
-    model: ImageModel
+    model: Model
     config: Mapping[str, Any]
     seed: int
 
@@ -33,7 +34,7 @@ class Plan(Scheme):
     A subclass says who begins (`first`) and who follows (`between`).
     """
 
-    def first(self, run: Run) -> tuple[str, ImageModel]:
+    def first(self, run: Run) -> tuple[str, Model]:
         """Name and network of whoever begins."""
         raise NotImplementedError
 
@@ -41,11 +42,11 @@ class Plan(Scheme):
         """The networks between the first and the student."""
         raise NotImplementedError
 
-    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
+    def obtain_first(self, run: Run, model: Model) -> dict[str, Any]:
         """Train or load whoever begins; the record."""
         raise NotImplementedError
 
-    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
+    def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build all networks; each must be able to learn from the one before it."""
         refuse_teacherless(run, self.name)
         for name, term in run.strategy.terms.items():
@@ -82,6 +83,6 @@ class Plan(Scheme):
         """The last of them."""
         return self.model and self.teacher
 
-    def source(self, student: ImageModel) -> nn.Module:
+    def source(self, student: Model) -> TeacherSource:
         """The last of them, frozen."""
         return FrozenTeacher(self.teacher)

@@ -13,17 +13,15 @@ from distillab.core.files import file_hash
 from distillab.data.images.datamodule import ImageData
 from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
-from distillab.models.image_model import ImageModel
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
+from distillab.models.model import Model
 from distillab.schemes.measure import (
     Setting,
-    about,
     accuracy,
     answers,
     measure,
     reached,
-    structure,
     warn_if_weak,
-    weights_hash,
 )
 from distillab.strategies.strategy import Strategy
 from distillab.training.fit import fit
@@ -36,7 +34,7 @@ ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.
 
 
 def train_alone(
-    model: ImageModel,
+    model: Model,
     config: Mapping[str, Any],
     data: ImageData,
     recipe: Recipe,
@@ -65,9 +63,9 @@ def train_alone(
 
 
 def train_taught(
-    model: ImageModel,
+    model: Model,
     config: Mapping[str, Any],
-    teacher: ImageModel,
+    teacher: Model,
     strategy: Mapping[str, Any],
     data: ImageData,
     recipe: Recipe,
@@ -87,20 +85,20 @@ def train_taught(
     """
     lesson = {
         "strategy": strategy,
-        "teacher": {"weights": weights_hash(teacher), "about": about(teacher), "spec": teacher.info.key()},
+        "teacher": {"weights": weights_hash(teacher), "about": preprocessing(teacher), "spec": teacher.info.key()},
         "stages": model.info.key(),
     }
     if data.hides_labels:
         lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
-    if (views := Strategy.of(strategy).views) > 1:  # the fingerprint of all data leaves the strong view out
+    if (views := Strategy.of(strategy).num_views) > 1:  # the fingerprint of all data leaves the strong view out
         lesson["views"] = data.configure(recipe.batch_size, seed, views).fingerprint
     return _train_once(model, config, teacher, strategy, lesson, data, recipe, seed, title, setting, None)
 
 
 def _train_once(
-    model: ImageModel,
+    model: Model,
     config: Mapping[str, Any],
-    teacher: ImageModel | None,
+    teacher: Model | None,
     strategy: Mapping[str, Any],
     lesson: Mapping[str, Any],
     data: ImageData,
@@ -124,9 +122,8 @@ def _train_once(
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        layout = setting.trainer["channels_last"]
-        module = Distillation(model, teacher, strategy, recipe=recipe, seed=seed, channels_last=layout)
-        ready = data.configure(recipe.batch_size, seed, module.strategy.views, watch=setting.protocol.watches)
+        module = Distillation(model, teacher, strategy, setting.task, recipe=recipe, seed=seed)
+        ready = setting.configured(data, recipe, seed, module.strategy.num_views)
         figures = fit(module, ready, recipe, setting.protocol, setting.trainer, folder, title, logger)
         module.release()  # the networks live on, as teachers
         record = figures | {"checkpoints": str(folder)}
@@ -138,7 +135,7 @@ def _train_once(
     folder, record, reused = setting.store.once("networks", model.info.name, key, make)
     if reused:
         file = folder / "model.safetensors"
-        load_weights(model.net, read_weights(file)[0], model.info.name, str(file), "paths.store")
+        load_weights(model.net, read_weights(file)[0], model.info.name, str(file), key="paths.store")
         if logger is not None:
             for figures in record.get("curves") or ():
                 epoch = figures["epoch"] - 1  # Lightning counts from 0
@@ -148,7 +145,7 @@ def _train_once(
 
 
 def obtain_teacher(
-    model: ImageModel, config: Mapping[str, Any], data: ImageData, recipe: Recipe, setting: Setting
+    model: Model, config: Mapping[str, Any], data: ImageData, recipe: Recipe, setting: Setting
 ) -> dict[str, Any]:
     """Give the teacher its weights and its measured accuracy, and say where they come from.
 
@@ -184,14 +181,14 @@ def obtain_teacher(
     return record
 
 
-def _measured(model: ImageModel, config: Mapping[str, Any], data: ImageData, setting: Setting) -> dict[str, Any]:
+def _measured(model: Model, config: Mapping[str, Any], data: ImageData, setting: Setting) -> dict[str, Any]:
     """How good a ready teacher is, in the dtype in which it will teach."""
     if config.get("dtype"):
         model.hold_in(config["dtype"])
     key = {
         "weights": weights_hash(model),
         "structure": structure(model),
-        "about": about(model),
+        "about": preprocessing(model),
         "data": data.fingerprint,
     }
     name = model.info.name

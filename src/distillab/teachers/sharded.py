@@ -25,7 +25,7 @@ LARGE = 1 / 8  # of all weights: what is larger is gathered in pieces, if it has
 class ShardedTeacher(FrozenTeacher):
     """One fixed teacher, during a fit shared out among all processes by torch's `fully_shard` (arXiv 2304.11277).
 
-    Between `share_out` and `make_whole` each device holds its part of every weight and gathers one block of the network
+    Between `setup` and `teardown` each device holds its part of every weight and gathers one block of the network
     at a time; buffers, and the layers that terms read themselves, are whole on each. The network it was made from stays
     in the host's memory meanwhile, whole and untouched, and outside the module tree, so that DDP, checkpoints and moves
     between devices pass it by. Every process must ask it equally often. Tested on two CPU processes (gloo); it was
@@ -35,8 +35,8 @@ class ShardedTeacher(FrozenTeacher):
         model: the teacher, with its weights.
     """
 
-    def share_out(self, device: torch.device) -> None:
-        """Give this process its part of the weights, on `device`.
+    def setup(self, device: torch.device) -> bool:
+        """Give this process its part of the weights, on `device`, before anything asks it.
 
         Raises:
             UserError: there is no other process.
@@ -63,8 +63,9 @@ class ShardedTeacher(FrozenTeacher):
                 fully_shard(block, **how)
         fully_shard(shares, **how)
         vars(self)["model"] = shares  # likewise
+        return True
 
-    def make_whole(self) -> None:
+    def teardown(self) -> None:
         """Drop this process's part and take the whole network up again; nothing where it is whole."""
         if "model" in self._modules:
             return

@@ -28,14 +28,10 @@ class Compiled(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile; the first step then takes longer."""
         torch.compiler.reset()  # after a few networks of one class torch would give up, and run the next as it is
-        extractor = list(pl_module.extractors)
-        if self.choice == "both" and pl_module.teacher is not None:
-            if hasattr(pl_module.teacher, "extractor"):
-                extractor.append(pl_module.teacher.extractor)
-            else:
-                rank_zero_print("trainer.compile=both: this scheme's teacher runs as it is")
-        for one in extractor:
-            one.compile()
+        for extractor in pl_module.extractors:
+            extractor.compile()
+        if self.choice == "both" and pl_module.teacher is not None and not pl_module.teacher.compile_network():
+            rank_zero_print("trainer.compile=both: this scheme's teacher runs as it is")
 
 
 def check(choice: Any) -> Any:

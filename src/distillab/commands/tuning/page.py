@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distillab.commands.sweep import program
-from distillab.reporting.table import NOTHING, percent
+from distillab.reporting.metric_table import NOTHING, percent
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -84,15 +84,15 @@ class Tuned:
         return [word(key, value) for key, value in params.items() if value != self.numbers[key].default]
 
     def tell(self, trial: Trial, answer: Mapping[str, Any]) -> None:
-        """Give optuna the accuracy on validation samples, or tell it that the trial failed."""
+        """Give optuna the primary figure on validation samples, or tell it that the trial failed."""
         from optuna.trial import TrialState
 
-        value = answer.get("top1_validation")
+        value = answer.get("validation")
         if value is None:
             trial.set_user_attr("error", answer.get("error", "it ended without a word"))
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            trial.set_user_attr("test", answer["top1"])
+            trial.set_user_attr("test", answer["test"])
             self.study.tell(trial, value)
 
     def outcome(self) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.images import statistics
 from distillab.data.images.augment import Augment
 from distillab.data.images.file_views import FileTransform, FileViews
+from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.mix import MixedViews, mixed
 from distillab.data.labels import Labels, check_share, check_source
 from distillab.data.loader import Loader, TensorViews
@@ -70,7 +72,7 @@ class ImageData(Labels, LightningDataModule):
         self.augment = Augment.of(augment, view_seed)
         self.mixes = self.augment.mixes
         self.mean, self.std = mean, std
-        self.batch_size, self.seed, self.views, self.watch = None, 0, 1, "validation"
+        self.batch_size, self.seed, self.num_views, self.watch, self.accumulate = None, 0, 1, "validation", 1
         self._collection: Collection | None = None
         check_split(validation, split_seed)
         if not 0 <= view_seed < 2**63:
@@ -125,27 +127,31 @@ class ImageData(Labels, LightningDataModule):
         self._rows = self._rows | {"train": rows}
         self._hide()
 
-    def configure(self, batch_size: int, seed: int, views: int = 1, watch: str = "validation") -> Self:
+    def configure(
+        self, batch_size: int, seed: int, num_views: int = 1, watch: str = "validation", accumulate: int = 1
+    ) -> Self:
         """The same data for one fit; tensors are shared.
 
         Args:
             batch_size: of the global batch.
             seed: of the order of the training images.
-            views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one.
+            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one.
             watch: the split that is looked at after every epoch.
+            accumulate: batches of an optimiser step.
 
         Raises:
             UserError: the batch size is not between 1 and the number of training images, or there is no such view.
         """
-        if views not in (1, 2):
-            raise UserError(f"there are a weak and a strong view of each sample, and {views} are asked for")
-        if views == 2 and self.augment.strong is None:
+        if num_views not in (1, 2):
+            raise UserError(f"there are a weak and a strong view of each sample, and {num_views} are asked for")
+        if num_views == 2 and self.augment.strong is None:
             raise UserError(
                 f"the strategy needs a strong view, and data={self.name} has it switched off: "
                 "'data.augment.strong={operations:2,magnitude:10,cutout:0.5}'"
             )
         clone = self._clone()
-        clone.batch_size, clone.seed, clone.views, clone.watch = batch_size, seed, views, watch
+        clone.batch_size, clone.seed, clone.accumulate = batch_size, seed, accumulate
+        clone.num_views, clone.watch = num_views, watch
         clone._check_batch_size()
         return clone
 
@@ -195,7 +201,7 @@ class ImageData(Labels, LightningDataModule):
         """Hash of all that a trained teacher owes to its data: pixels, labels, splits, augmentation, normalisation."""
         spec = self.info
         rows = {split: self._rows[split] for split in ("train", "validation", "test")}
-        numbers = {"augment": self.augment.numbers(self.views), "views": self.cycle}
+        numbers = {"augment": self.augment.numbers(self.num_views), "views": self.cycle}
         return fingerprint(self._collection, spec, rows, numbers)
 
     @property
@@ -213,7 +219,7 @@ class ImageData(Labels, LightningDataModule):
             return TensorViews(*stored, augmented=augment is None)
         transform = FileTransform(augment, collection.image_size, self._resize())
         files = [collection.files[row] for row in rows]
-        strengthen = augment.strengthen if augment is not None and self.views == 2 else None
+        strengthen = augment.strengthen if augment is not None and self.num_views == 2 else None
         return FileViews(files, labels[rows], collection.channels, transform, self.view_seed, strengthen)
 
     def _resize(self) -> int | None:
@@ -230,7 +236,7 @@ class ImageData(Labels, LightningDataModule):
         """Shuffled batches of the fit that `configure` described."""
         if self.batch_size is None:
             raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
-        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle)
+        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, accumulate=self.accumulate)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The watched images in order, or [] where there are none."""
@@ -244,12 +250,13 @@ class ImageData(Labels, LightningDataModule):
         """The images of a split in order, as they are."""
         return self._loader(split, EVALUATION_BATCH)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:
         """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""
-        views, labels = batch.views, batch.labels
+        views, labels, number = batch.pixels, batch.labels, batch.view_number
         if not batch.augmented:
-            views = [self.augment(views[0], batch.index, batch.number, view) for view in range(self.views)]
+            views = [self.augment(views[0], batch.index, number, view) for view in range(self.num_views)]
         views = [view.float().div_(255) if view.dtype == torch.uint8 else view for view in views]
         if batch.partners is not None:
             views, labels = mixed(views, batch, self.augment, len(self.info.classes))
-        return Batch(views, labels, batch.index, batch.number, augmented=True, host_index=batch.host_index)
+        inputs = [{"pixels": view} for view in views]
+        return replace(batch, inputs=inputs, targets={"labels": labels}, augmented=True, partners=None)

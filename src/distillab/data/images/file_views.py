@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from distillab.data.batch import Batch
 from distillab.data.images.augment import Augment
 from distillab.data.images.decode import fit_square, read_image
+from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.views import Stream, random_bits
 
 
@@ -102,9 +102,8 @@ class FileViews(Dataset):
         return self.transform(image, self.files[index])
 
 
-def collate(samples: list[tuple[list[Tensor], Tensor, int, int]]) -> Batch:
+def collate(samples: list[tuple[list[Tensor], Tensor, int, int]]) -> ImageBatch:
     """Stack samples of `FileViews` into one batch."""
     views, labels, index, numbers = zip(*samples, strict=True)
-    return Batch(
-        [torch.stack(view) for view in zip(*views, strict=True)], torch.stack(labels), torch.tensor(index), numbers[0]
-    )
+    stacked = [torch.stack(view) for view in zip(*views, strict=True)]
+    return ImageBatch.of(stacked, torch.stack(labels), torch.tensor(index), numbers[0])

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.data.batch import Batch
 from distillab.data.images.augment import Augment
+from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.views import Stream, random_bits, uniform
 from distillab.data.labels import distributions
 from distillab.data.loader import TensorViews
@@ -33,7 +33,7 @@ class MixedViews(TensorViews):
         super().__init__(images, labels, rows, augmented=False)
         self.view_seed = view_seed
 
-    def batch(self, index: Tensor, number: int) -> Batch:
+    def batch(self, index: Tensor, number: int) -> ImageBatch:
         """The samples `index` (n,) and their partners, as they are stored."""
         batch = super().batch(index, number)
         batch.partners = super().batch(partners(self.view_seed, number, index, len(self)), number)
@@ -46,7 +46,7 @@ def partners(view_seed: int, number: int, index: Tensor, size: int) -> Tensor:
     return (bits & (2**63 - 1)) % size
 
 
-def mixed(views: list[Tensor], batch: Batch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
+def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
     """Mix a batch with its partners' weak views, of which all views of a sample get the same part.
 
     Args:
@@ -59,8 +59,8 @@ def mixed(views: list[Tensor], batch: Batch, augment: Augment, classes: int) -> 
         The mixed views, and their labels (N, classes) float32, which sum to 1.
     """
     partners = batch.partners
-    weak = augment(partners.views[0], partners.index, partners.number).float().div_(255)
-    own, share = shares(augment, batch.index, batch.number, weak.shape[-1])
+    weak = augment(partners.pixels[0], partners.index, partners.view_number).float().div_(255)
+    own, share = shares(augment, batch.index, batch.view_number, weak.shape[-1])
     labels, others = (distributions(y, classes) for y in (batch.labels, partners.labels))
     return [mix(view, weak, own) for view in views], mix(labels, others, share)
 
