@@ -20,7 +20,10 @@ from benchmark import usual
 from benchmark.usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
 from distillab.data.collection import Collection
 from distillab.data.images.datamodule import ImageData
-from distillab.teachers.cached import attach
+from distillab.schemes.cache import with_cache
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.cached import CachedTeacher
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.compile import Compiled
 from distillab.training.module import Distillation
 from distillab.training.recipe import Recipe
@@ -160,14 +163,15 @@ def ours(
     import_quietly({"accelerator": "auto"})
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
     recipe |= {"batch_size": BATCH, "epochs": 1}
-    teacher, student = network(pair[0], "teacher"), network(pair[1], "student")
-    module = Distillation(student, teacher, STRATEGY, recipe=Recipe.of(recipe), channels_last=True)
+    teacher, student, strategy = network(pair[0], "teacher"), network(pair[1], "student"), Strategy.of(STRATEGY)
     ready = Images(pixels, labels, cache_dir=root, validation=0.0).configure(BATCH, 0)
     settings = {"mode": mode, "dtype": "float16", "top_k": None, "limit_gb": 100}
-    config = {"cache": settings, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": True}}
-    attach(module, ready, config, root)
-    timer, cache = Timer(), module.cache
-    opening = _seconds(partial(cache.cache.view, 0)) if cache is not None else 0.0  # what the first step would do
+    layout = {"channels_last": True}
+    config = {"cache": settings, "recipe": {"precision": "32-true", "epochs": 1}, "trainer": layout}
+    source = with_cache(FrozenTeacher(teacher), strategy, ready, config, root)
+    module = Distillation(student, source, strategy, recipe=Recipe.of(recipe), **layout)
+    timer, cached = Timer(), isinstance(source, CachedTeacher)
+    opening = _seconds(partial(source.cache.view, 0)) if cached else 0.0  # what the first step would do
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     engine = L.Trainer(
         max_epochs=1,
@@ -180,7 +184,7 @@ def ours(
         **quiet,
     )
     engine.fit(module, datamodule=ready)
-    writing = _seconds(cache.publish) if cache is not None else 0.0
+    writing = _seconds(source.flush) if cached else 0.0
     return Taken(timer.ends, opening + writing)
 
 
