@@ -97,3 +97,23 @@ def test_the_average_follows_optimiser_steps_not_batches(network, digits):
     engine = trainer(1, accumulate_grad_batches=2)
     engine.fit(module, datamodule=digits.configure(64, 0))
     assert module.teacher.average.n_averaged - 1 == engine.global_step == 2
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_the_average_takes_its_step_and_goes_on_from_a_state(network, decay):
+    """a ← d·a + (1 − d)·s with d = min(decay, n / (n + 1)), also where another one takes up its state in between."""
+    (student,) = models(network, 8)
+    teacher, generator = EMATeacher(student, decay), torch.Generator().manual_seed(0)
+    for step in range(1, 5):
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator))
+        before, d = copy.deepcopy(teacher.model.state_dict()), min(decay, step / (step + 1))
+        teacher.after_step(student)
+        for key, value in student.state_dict().items():
+            expected = d * before[key] + (1 - d) * value if value.is_floating_point() else value
+            torch.testing.assert_close(teacher.model.state_dict()[key], expected, rtol=1e-6, atol=1e-6)
+        if step == 2:
+            state, teacher = copy.deepcopy(teacher.state_dict()), EMATeacher(student, decay)
+            teacher.load_state_dict(state, strict=True)
+    assert teacher.average.n_averaged == 5 and not any(p.requires_grad for p in teacher.parameters())
