@@ -92,9 +92,8 @@ def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
         data = config.build(cfg["data"], "data")
         data.prepare()
         strategy = Strategy.of(cfg["strategy"])
-        setting = trained.Setting(
-            Store(cfg["paths"]["store"]), config.build(cfg["protocol"], "protocol"), cfg["trainer"]
-        )
+        protocol, task = config.build(cfg["protocol"], "protocol"), config.build(cfg["task"], "task")
+        setting = trained.Setting(Store(cfg["paths"]["store"]), protocol, cfg["trainer"], task)
         this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
         scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
         strategy.connect(student.info, scheme.prepare(this, student), 0)
