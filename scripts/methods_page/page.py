@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from page_tables import table
 
 from distillab.commands.composition import conf_dir
 from distillab.core.files import replacing, write_json
@@ -209,7 +210,6 @@ def _comparison(docs: Path) -> str:
 
 def _table(columns: Iterable[str], rows: list[Mapping[str, str]], right: Iterable[str]) -> str:
     columns, right = list(columns), set(right)
-    head = [column.replace("_", " ") for column in columns]
     body = [[row[column].replace("|", "\\|") for column in columns] for row in rows]
-    rule = ["---:" if column in right else "---" for column in columns]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *body])
+    left = [place for place, column in enumerate(columns) if column not in right]
+    return table([column.replace("_", " ") for column in columns], body, left)

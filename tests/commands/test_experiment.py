@@ -152,7 +152,7 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
             write_json(folder / "result.json", made(created="2024-01-02T00:00:00+00:00").as_json())
             first.kill()
 
-    monkeypatch.setattr(files, "say", said)
+    monkeypatch.setattr(files, "rank_zero_print", said)
     monkeypatch.setattr(experiment, "_make", lambda *_: pytest.fail("it was made again"))
     result = experiment.run(Invocation(parse(cfg), "kd", sweep_folder=tmp_path / "study"))
     assert result.created.startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
@@ -167,7 +167,7 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
         kept.append((folder / "result.json").is_file())
         again.kill()
 
-    monkeypatch.setattr(files, "say", ends)
+    monkeypatch.setattr(files, "rank_zero_print", ends)
     monkeypatch.setattr(experiment, "_make", lambda *_: {"there": folder.exists()})
     assert experiment.run(Invocation(parse(cfg | {"rerun": True}), "kd")) == {"there": False} and kept == [True]
     again.communicate()

@@ -90,10 +90,11 @@ def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
         typed = parse(composed(tmp_path, *words))
         cfg, data = typed.plain, build(typed.data, "data")
         data.prepare()
-        strategy = Strategy.of(typed.strategy)
-        setting = trained.Setting(Store(typed.paths.store), typed.protocol, cfg["trainer"])
-        this = Run(cfg, data, typed.recipe, strategy, setting)
-        scheme, student = build(typed.scheme, "scheme"), this.student()
+        strategy = Strategy.of(cfg["strategy"])
+        protocol, task = config.build(cfg["protocol"], "protocol"), config.build(cfg["task"], "task")
+        setting = trained.Setting(Store(cfg["paths"]["store"]), protocol, cfg["trainer"], task)
+        this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
+        scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
         strategy.connect(student.info, scheme.prepare(this, student), 0)
         networks = [student, strategy, *([scheme.model] if scheme.model is not None else [])]
         state = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]

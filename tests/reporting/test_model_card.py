@@ -89,12 +89,14 @@ def test_an_older_result_and_a_student_alone_still_have_a_card():
 def test_the_loading_code_gives_the_model_back(tmp_path, monkeypatch):
     import torch
 
+    from distillab.core.configuration import ModelConfig
     from distillab.export.safetensors import save_model
     from distillab.models.build import build_model
 
     config = {"_target_": "distillab.models.zoo.cifar_resnet.CifarResNet", "name": "resnet8", "depth": 8,
               "stages": ["layer1", "layer2", "layer3"], "head": "fc"}  # fmt: skip
-    model = build_model(config, "student", ["zero", "one"], (1, 8, 8), mean=[0.5], std=[0.25], seed=4).eval()
+    own = ModelConfig.of(config, "student")
+    model = build_model(own, "student", ["zero", "one"], (1, 8, 8), mean=[0.5], std=[0.25], seed=4).eval()
     save_model(model, tmp_path / "student.safetensors", config, ["zero", "one"])
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", model_card(made()), re.DOTALL)

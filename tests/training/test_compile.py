@@ -40,9 +40,9 @@ def test_the_choice_says_what_runs_compiled(network, digits, tmp_path, monkeypat
     calls = []
 
     def counted(model):
-        def run(images):
+        def run(**inputs):
             calls.append((model, model.training))
-            return model(images)
+            return model(**inputs)
 
         return run
 

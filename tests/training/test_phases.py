@@ -126,7 +126,7 @@ def test_patience_counts_from_the_last_phase(name, trained, tmp_path, digits):
 
 def test_one_view_where_two_are_needed_is_refused_with_what_to_choose(digits, network, plain_loader):
     """From a plain loader, and from data that were configured for one."""
-    for data in ({"train_dataloaders": plain_loader}, {"datamodule": digits.configure(64, 0, views=1)}):
+    for data in ({"train_dataloaders": plain_loader}, {"datamodule": digits.configure(64, 0, num_views=1)}):
         module = Distillation(network(), network(seed=1), strategy("crld"), input_shape=SHAPE)
         with pytest.raises(UserError, match=r"strategy\.ce learns from 2 views .* gives 1; fit .*, e\.g\. strategy=kd"):
             trainer(1, []).fit(module, **data)

@@ -129,13 +129,14 @@ they belong to, the classes in the order of the outputs, and the normalisation a
 ```python
 import json
 
+from distillab.core.configuration import ModelConfig
 from distillab.models.build import build_model
 from safetensors import safe_open
 
 path = "student.safetensors"
 with safe_open(path, framework="pt") as file:
     about = json.loads(file.metadata()["distillab"])
-config = about["model"] | {"checkpoint": path}
+config = ModelConfig.of(about["model"] | {"checkpoint": path}, "student")
 shape, mean, std = about["input_shape"], about["mean"], about["std"]
 model = build_model(config, "student", about["classes"], shape, mean=mean, std=std, seed=0).eval()
 # logits = model(images), images (N, channels, height, width) from 0 to 1; the model normalises them itself

@@ -52,9 +52,7 @@ def fit(
     Args:
         module: what is trained.
         data: configured for this fit (batch size, seed, views).
-        recipe: how it is trained.
-        protocol: which epoch is selected.
-        trainer: the group `trainer` of the config.
+        recipe, protocol, trainer: how it is trained, which epoch is selected, and on which devices.
         directory: keeps best.ckpt and last.ckpt.
         title: names the network in the printed lines.
         logger: a Lightning logger, or None.
@@ -66,7 +64,7 @@ def fit(
     Raises:
         UserError: the loss is not finite, or the folder cannot be written.
     """
-    last, best = directory / "last.ckpt", directory / "best.ckpt"
+    last = directory / "last.ckpt"
     resumed = last.is_file()
     times, curves = StepTimer(), Curves()
     # Those that know something come before the stop, which saves it.
@@ -79,7 +77,7 @@ def fit(
     with writable(directory, "paths.runs=… paths.store=…"):
         engine.fit(module, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)
     seconds = time.perf_counter() - started
-    epoch = _load(module, best if protocol.select == "best" else last)
+    epoch = _load(module, directory / f"{protocol.select}.ckpt")
     figures = plain({"curves": curves.epochs, **times.figures})
     return Training(seconds=seconds, epochs=engine.current_epoch, epoch=epoch, resumed=resumed, **figures)
 
