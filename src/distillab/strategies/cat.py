@@ -7,15 +7,10 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled
+from distillab.strategies.parts.arguments import check_whole
 from distillab.strategies.parts.features import ReadByHead, check_same, checked, unit
 
 __all__ = ["class_attention"]
-
-
-def check_resolution(resolution: int) -> None:
-    """Refuse what is no number of cells."""
-    if not isinstance(resolution, int) or resolution < 1:
-        raise UserError(f"resolution must be a whole number from 1, got {resolution!r}")
 
 
 def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bool = True) -> Tensor:
@@ -30,7 +25,7 @@ def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bo
     Raises:
         UserError: not two maps of one batch size and as many classes, or no such resolution.
     """
-    check_resolution(resolution)
+    check_whole(resolution=resolution)
     A_s, A_t = checked("N, C, H, W", A_s=A_s, A_t=A_t.detach())
     if A_s.shape[1] != A_t.shape[1]:
         raise UserError(f"A_s and A_t must have a map for each class, got {A_s.shape[1]} and {A_t.shape[1]}")
@@ -53,11 +48,11 @@ class ClassAttention(ReadByHead):
 
     def __init__(self, weight: Scheduled = 15.0, resolution: int = 2, normalize: bool = False) -> None:
         super().__init__(weight)
-        check_resolution(resolution)
+        check_whole(resolution=resolution)
         self.resolution, self.normalize = resolution, normalize
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`class_attention` of the class activation maps: each head at every place of its last map."""
         if not self.training:  # as in the trial before the first step, where no dropout comes between
             for info, outputs in zip(self.infos, (student, teacher), strict=True):
                 logits = F.linear(outputs.last_map.mean((2, 3)), outputs.head.weight, outputs.head.bias)

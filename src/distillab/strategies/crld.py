@@ -23,12 +23,7 @@ class SureKD(Term):
     needs = ("student.logits", "teacher.logits")
     num_views = 2
 
-    def __init__(
-        self,
-        weight: Scheduled,
-        temperature: Scheduled,
-        confidence: Scheduled,
-    ) -> None:
+    def __init__(self, weight: Scheduled, temperature: Scheduled, confidence: Scheduled) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
         self.confidence = self.number("confidence", confidence)
@@ -45,12 +40,7 @@ class SureKD(Term):
 class WithinViews(SureKD):
     """Each view learns from the teacher's of the same view where the teacher is sure of the weak one."""
 
-    def __init__(
-        self,
-        weight: Scheduled = 2.0,
-        temperature: Scheduled = 4.0,
-        confidence: Scheduled = 0.9,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 2.0, temperature: Scheduled = 4.0, confidence: Scheduled = 0.9) -> None:
         super().__init__(weight, temperature, confidence)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
@@ -62,12 +52,7 @@ class WithinViews(SureKD):
 class AcrossViews(SureKD):
     """Each view learns from the teacher's of the other view where the teacher is sure of the strong one."""
 
-    def __init__(
-        self,
-        weight: Scheduled = 0.5,
-        temperature: Scheduled = 4.0,
-        confidence: Scheduled = 0.2,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 0.5, temperature: Scheduled = 4.0, confidence: Scheduled = 0.2) -> None:
         super().__init__(weight, temperature, confidence)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:

@@ -33,6 +33,7 @@ class CurriculumKD(Term):
     def __init__(
         self,
         weight: Scheduled = 0.9,
+        *,
         lowest: float = 1.0,
         highest: float = 21.0,
         reversal: Scheduled = 1.0,

@@ -10,15 +10,16 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.kd import kd
+from distillab.strategies.parts.arguments import widened
 from distillab.strategies.parts.features import inner
-from distillab.strategies.parts.logits import check, widened
+from distillab.strategies.parts.logits import check_logits
 
 __all__ = ["batch_gram", "class_gram"]
 
 
 def probabilities(s: Tensor, t: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Softened probabilities of both sides, checked, in float32 or wider; none of the teacher's carry gradient."""
-    check(s, t, temperature=temperature)
+    check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)
     return (s / temperature).softmax(-1), (t / temperature).softmax(-1)
 

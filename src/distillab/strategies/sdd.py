@@ -38,12 +38,7 @@ class ScaleDecoupledKD(ReadByHead):
     needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "last_map", "head"))
     needs += ("batch.labels",)
 
-    def __init__(
-        self,
-        weight: Scheduled = 0.9,
-        temperature: Scheduled = 4.0,
-        grids: Sequence[int] = (1, 2),
-    ) -> None:
+    def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0, grids: Sequence[int] = (1, 2)) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
         self.grids = list(grids)

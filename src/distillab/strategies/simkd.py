@@ -20,6 +20,7 @@ from distillab.models.image_model import ImageModel
 from distillab.models.trace import trace
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
+from distillab.strategies.parts.arguments import check_whole
 from distillab.strategies.parts.features import check_same, head_reads_last_map, pool_to_smaller
 
 
@@ -65,8 +66,7 @@ class SimKD(Term):
 
     def __init__(self, weight: Scheduled = 1.0, factor: int = 2) -> None:
         super().__init__(weight)
-        if not isinstance(factor, int) or factor < 1:
-            raise UserError(f"factor must be a whole number from 1, got {factor!r}")
+        check_whole(factor=factor)
         self.factor = factor
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -82,7 +82,7 @@ class SimKD(Term):
         self.projector = Projector(student.stages[-1], goal, self.factor)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`hint` of the projected student map, at the smaller of the two sizes."""
         if not self.training:  # as in the trial before the first step
             check_same(teacher.last_map.mean((2, 3)), teacher.embedding, self.teacher_info)
         return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.kd import kd_rows
+from distillab.strategies.parts.arguments import at_least_float32
 
 __all__ = ["standardize"]
 
@@ -26,7 +26,7 @@ def standardize(z: Tensor) -> Tensor:
     """
     if z.ndim != 2 or z.shape[1] < 2:
         raise UserError(f"z must be logits (N, C) of 2 classes or more, got {tuple(z.shape)}")
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    z = at_least_float32(z)
     return (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_channels
 from distillab.strategies.parts.connectors import MapConnector
 from distillab.strategies.parts.features import checked
 
@@ -31,8 +32,7 @@ def wkd(F_s: Tensor, F_t: Tensor, mean_weight: float = 4.0, eps: float = 1e-5) -
         UserError: not two maps of one batch size and as many channels, or a single pixel.
     """
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
-    if F_s.shape[1] != F_t.shape[1]:
-        raise UserError(f"F_s and F_t must have equal channels, got {F_s.shape[1]} and {F_t.shape[1]}")
+    check_same_channels(F_s=F_s, F_t=F_t)
     if min(F_s[0, 0].numel(), F_t[0, 0].numel()) < 2:
         raise UserError("F_s and F_t must have more than one pixel: a single one has no deviation")
     mean = F_s.mean((2, 3)) - F_t.mean((2, 3))
@@ -66,5 +66,5 @@ class WKD(Term):
         self.connector = MapConnector(last, replace(teacher.stages[-1], height=last.height, width=last.width))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`wkd` of the connected student map."""
         return wkd(self.connector(student.stages[-1]), teacher.stages[-1], self.mean_weight)
