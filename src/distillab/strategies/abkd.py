@@ -49,12 +49,7 @@ def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
 
 
 class ABKD(Term):
-    """The term of `abkd`.
-
-    Args:
-        alpha: power of the teacher's probabilities, or a schedule of it.
-        beta: power of the student's probabilities, or a schedule of it.
-    """
+    """The term of `abkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
@@ -65,5 +60,5 @@ class ABKD(Term):
         self.beta = self.number("beta", beta)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
+        """Logits (R, C) on both sides → (R,)."""
         return abkd.rows(student_logits, teacher_logits, self.alpha, self.beta)

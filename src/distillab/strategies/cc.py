@@ -19,9 +19,6 @@ def correlation_congruence(e_s: Tensor, e_t: Tensor) -> Tensor:
     Args:
         e_s: student embeddings (N, d), N > 1.
         e_t: teacher embeddings (N, d); receive no gradient.
-
-    Raises:
-        UserError: shapes that differ, or a batch of one.
     """
     check_same_shape(e_s=e_s, e_t=e_t)
     if len(e_s) < 2:

@@ -26,11 +26,8 @@ def crd_nce(scores: Tensor, n_data: int) -> Tensor:
     With c = K / n_data: −log(x₀ / (x₀ + c + 1e-7)) − Σ_k log(c / (x_k + c + 1e-7)), mean over the batch.
 
     Args:
-        scores: exp(similarity / temperature) / Z, (B, K + 1), column 0 the positive, the rest the K negatives.
+        scores: exp(similarity / temperature) / Z, (B, K + 1), K > 0, column 0 the positive, the rest the K negatives.
         n_data: samples from which the negatives are drawn.
-
-    Raises:
-        UserError: scores without a negative, or no data.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise UserError(f"scores must be (B, K + 1) with at least one negative, got {tuple(scores.shape)}")
@@ -56,9 +53,6 @@ class CRD(Term):
         negatives: K; fewer, with a notice, where the data have fewer samples of other classes.
         temperature: by which similarities are divided.
         momentum: share of the old embedding that stays in the memory, from 0 to below 1.
-
-    Raises:
-        UserError: a number out of its range.
     """
 
     needs = ("student.embedding", "teacher.embedding", "batch.index", "batch.labels")  # the labels in `prepare`

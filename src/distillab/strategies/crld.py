@@ -15,9 +15,6 @@ class SureKD(Term):
     Args:
         temperature: T > 0, or a schedule of it.
         confidence: the teacher's highest probability (at temperature 1) from which it counts as sure, at most 1.
-
-    Raises:
-        UserError: a number out of its range.
     """
 
     needs = ("student.logits", "teacher.logits")
@@ -44,7 +41,7 @@ class WithinViews(SureKD):
         super().__init__(weight, temperature, confidence)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`kd` of each view with the teacher's same one."""
         (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
         return self.of_sure(t_weak, (weak, t_weak), (strong, t_strong))
 
@@ -56,6 +53,6 @@ class AcrossViews(SureKD):
         super().__init__(weight, temperature, confidence)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`kd` of each view with the teacher's other one."""
         (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
         return self.of_sure(t_strong, (strong, t_weak), (weak, t_strong))

@@ -26,14 +26,11 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
     The rows and columns are those of softmax(s / T) and softmax(t / T).
 
     Args:
-        s: student logits (N, C).
+        s: student logits (N, C), N > 1 unless gamma is 0.
         t: teacher logits (N, C); receives no gradient.
         beta: weight of the correlation of each sample's classes.
         gamma: weight of the correlation of each class's samples.
         temperature: T > 0.
-
-    Raises:
-        UserError: shapes that differ, one row (unless gamma is 0), or a temperature that is not above 0.
     """
     check_logits(s, t, temperature=temperature)
     if len(s) < 2 and gamma:
@@ -45,13 +42,7 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
 
 
 class DIST(Term):
-    """The term of `dist`.
-
-    Args:
-        beta: weight of the correlation of each sample's classes.
-        gamma: weight of the correlation of each class's samples.
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `dist`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True

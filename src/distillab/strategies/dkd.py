@@ -30,13 +30,7 @@ def dkd(s: Tensor, t: Tensor, y: Tensor, alpha: float = 1.0, beta: float = 8.0, 
 
 
 class DKD(Term):
-    """The term of `dkd`.
-
-    Args:
-        alpha: weight of the target part.
-        beta: weight of the other classes' part.
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `dkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True

@@ -33,11 +33,7 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class KD(Term):
-    """The term of `kd`.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `kd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True

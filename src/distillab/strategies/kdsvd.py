@@ -80,9 +80,6 @@ def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
     Args:
         stages_s: student maps (N, C, H, W), at least two, by depth.
         stages_t: teacher maps (N, C, H', W'), as many, of the same channels; receive no gradient.
-
-    Raises:
-        UserError: fewer than two maps, unequal numbers of maps, of channels, or batch sizes.
     """
     if len(stages_s) != len(stages_t) or len(stages_s) < 2:
         raise UserError(

@@ -21,14 +21,12 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
     """KL of standardised logits at T, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
 
     Each side is standardised class by class, over the batch; the student's means and variances carry gradient.
+    0 for a batch of one.
 
     Args:
         s: student logits (N, C).
         t: teacher logits (N, C); receives no gradient.
         temperature: T > 0.
-
-    Returns:
-        A scalar, in float32 or wider; 0 for a batch of one.
     """
     check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)
@@ -37,11 +35,7 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class LumiNet(Term):
-    """The term of `luminet`.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `luminet`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True

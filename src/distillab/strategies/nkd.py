@@ -35,12 +35,7 @@ def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float 
 
 
 class NKD(Term):
-    """The term of `nkd`.
-
-    Args:
-        gamma: weight of the other classes' part.
-        temperature: T > 0 of the other classes' part, or a schedule of it.
-    """
+    """The term of `nkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True

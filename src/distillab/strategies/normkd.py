@@ -33,11 +33,7 @@ def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
 
 
 class NormKD(Term):
-    """The term of `normkd`.
-
-    Args:
-        scale: temperature of logits with a standard deviation of 1, > 0, or a schedule of it.
-    """
+    """The term of `normkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True

@@ -47,14 +47,7 @@ def rld(
 
 
 class RLD(Term):
-    """The term of `rld`.
-
-    Args:
-        alpha: weight of the confidences.
-        beta: weight of the classes below the true one.
-        temperature: T > 0 of the classes below, or a schedule of it.
-        alpha_temperature: Tα > 0 of the confidences, or a schedule of it.
-    """
+    """The term of `rld`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True

@@ -55,11 +55,8 @@ class SemCKD(Term):
     theirs; the attention over them sums to 1. The stages need not be as many on both sides.
 
     Args:
-        batch_size: similarities that the attention reads of each sample. With batches of this size it is the
+        batch_size: similarities, from 4, that the attention reads of each sample. With batches of this size it is the
             published one; any other size, an incomplete last batch too, is pooled or repeated to it.
-
-    Raises:
-        UserError: a batch_size that is no whole number from 4.
     """
 
     needs = ("student.stages", "teacher.stages")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.export.safetensors import read_shipped
+from distillab.models.checkpoint import read_shipped
 from distillab.models.feature_extractor import FeatureExtractor, as_map
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
@@ -57,9 +57,6 @@ class SimKD(Term):
 
     Args:
         factor: by how much the projector is narrower than the teacher's last map, a whole number from 1.
-
-    Raises:
-        UserError: a factor out of its range, or a teacher whose head does not read the mean of its last map.
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
@@ -132,7 +129,7 @@ class ProjectedStudent(nn.Module):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What `load` must know beside the weights."""
+        """The arguments of `load` beside the weights."""
         return {"size": list(self.projector.size)}
 
     @classmethod
@@ -160,7 +157,7 @@ class ProjectedStudent(nn.Module):
 
 
 class Reached(Exception):
-    """The last stage has run, and nothing behind it is wanted."""
+    """Ends the student's forward pass once its last stage has run."""
 
 
 def up_to(model: ImageModel, stage: str) -> ImageModel:
@@ -169,9 +166,8 @@ def up_to(model: ImageModel, stage: str) -> ImageModel:
     model = copy.deepcopy(model, shared)
     for module in model.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [
-                key for key, hook in hooks.items() if getattr(hook, "__module__", "") == FeatureExtractor.__module__
-            ]:
+            reading = [k for k, hook in hooks.items() if getattr(hook, "__module__", "") == FeatureExtractor.__module__]
+            for key in reading:
                 del hooks[key]
     calls = trace(model.net, model.net_shape)
     end = next(place for place, call in enumerate(calls) if call.path == stage)

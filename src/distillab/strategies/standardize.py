@@ -16,13 +16,8 @@ def standardize(z: Tensor) -> Tensor:
     """Each row less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
 
     Args:
-        z: logits (N, C); used as `kd(standardize(s), standardize(t), 2.0)`.
-
-    Returns:
-        (N, C), in float32 or wider; not differentiable twice at a row of equal logits.
-
-    Raises:
-        UserError: not (N, C), or fewer than 2 classes.
+        z: logits (N, C), C > 1; used as `kd(standardize(s), standardize(t), 2.0)`. At a row of equal logits there is no
+            second derivative.
     """
     if z.ndim != 2 or z.shape[1] < 2:
         raise UserError(f"z must be logits (N, C) of 2 classes or more, got {tuple(z.shape)}")
@@ -31,11 +26,7 @@ def standardize(z: Tensor) -> Tensor:
 
 
 class StandardizedKD(Term):
-    """The term of `kd` on standardised logits.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `kd` on standardised logits; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
@@ -45,5 +36,5 @@ class StandardizedKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
+        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

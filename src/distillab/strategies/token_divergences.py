@@ -89,9 +89,6 @@ def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: fl
         t: teacher logits (N, V), p = softmax(t / T); receives no gradient.
         mask: bool (N,), True for the tokens that count; None for all.
         temperature: T > 0.
-
-    Raises:
-        UserError: shapes that differ, a mask that is not bool (N,), or a temperature that is not above 0.
     """
     return mean_of_kept(kd_rows, s, t, mask, temperature=temperature)
 
@@ -99,7 +96,7 @@ def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: fl
 def reverse_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · KL(q ‖ p), summed over the vocabulary, mean over the kept tokens (MiniLLM, arXiv 2306.08543).
 
-    Arguments and errors are those of `forward_kl`.
+    Arguments are those of `forward_kl`.
     """
     return mean_of_kept(reverse_kl_rows, s, t, mask, temperature=temperature)
 
@@ -107,14 +104,11 @@ def reverse_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: fl
 def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, beta: float = 0.5) -> Tensor:
     """T² · (β · KL(p ‖ m) + (1 − β) · KL(q ‖ m)), m = β · p + (1 − β) · q, mean over the kept tokens (arXiv 2306.13649).
 
-    Arguments and errors are those of `forward_kl`, and:
+    Arguments are those of `forward_kl`, and:
 
     Args:
         beta: the teacher's share, from 0 to 1. The formula is 0 at both ends, so 0 stands for `forward_kl` and 1 for
             `reverse_kl`, as in the literature.
-
-    Raises:
-        UserError: a share outside.
     """
     if not 0 <= beta <= 1:
         raise UserError(f"beta must lie from 0 to 1, got {beta}")
@@ -124,13 +118,10 @@ def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1
 def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, alpha: float = 0.1) -> Tensor:
     """T² · KL(p ‖ α · p + (1 − α) · q), mean over the kept tokens (DistiLLM, arXiv 2402.03898).
 
-    Arguments and errors are those of `forward_kl`, and:
+    Arguments are those of `forward_kl`, and:
 
     Args:
         alpha: the teacher's share of the mixture, from 0 (`forward_kl`) to below 1.
-
-    Raises:
-        UserError: a share outside.
     """
     if not 0 <= alpha < 1:
         raise UserError(f"alpha must lie from 0 to below 1, got {alpha}")
@@ -140,6 +131,6 @@ def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float
 def tvd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · ½ · Σ |p − q| over the vocabulary, mean over the kept tokens (f-DISTILL, arXiv 2307.15190).
 
-    Arguments and errors are those of `forward_kl`. Where p = q its gradient is 0, and it has a kink.
+    Arguments are those of `forward_kl`. Where p = q its gradient is 0, and it has a kink.
     """
     return mean_of_kept(tvd_rows, s, t, mask, temperature=temperature)

@@ -25,10 +25,7 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     Args:
         mean: prediction from the student (N, C, …).
         target: teacher features (N, C, …); receive no gradient.
-        variance: of each channel (C,), above 0; it learns too.
-
-    Raises:
-        UserError: also (on a CPU; elsewhere to look would make every step wait) for a variance that is not above 0.
+        variance: of each channel (C,), above 0 (which is checked on a CPU only: on a GPU every step would wait); it learns.
     """
     check_same_shape(mean=mean, target=target)
     mean, target = checked("N, …", mean=mean, target=target.detach())
@@ -60,15 +57,8 @@ class VID(Term):
         self.regressors, self.variances = nn.ModuleList(), nn.ParameterList()
         for i, j in self.pairs:
             inputs, channels = student.stages[i].channels, teacher.stages[j].channels
-            self.regressors.append(
-                nn.Sequential(
-                    nn.Conv2d(inputs, channels, 1, bias=False),
-                    nn.ReLU(),
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                    nn.ReLU(),
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                )
-            )
+            first, second, third = (nn.Conv2d(n, channels, 1, bias=False) for n in (inputs, channels, channels))
+            self.regressors.append(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third))
             self.variances.append(torch.full((channels,), start))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:

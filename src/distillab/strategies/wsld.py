@@ -33,11 +33,7 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
 
 
 class WSLD(Term):
-    """The term of `wsld`.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `wsld`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True

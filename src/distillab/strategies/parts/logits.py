@@ -52,9 +52,6 @@ def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int 
         y: labels (N,), int64.
         classes: fewest classes that the loss is defined for.
         above_zero: numbers that must be above 0, by the name of their argument.
-
-    Raises:
-        UserError: names the argument.
     """
     if s.ndim != 2 or s.shape != t.shape:
         raise UserError(f"s and t must be logits (N, C) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
