@@ -40,11 +40,7 @@ def build_model(
     Raises:
         UserError: the config does not give such a model, or the checkpoint does not fit it.
     """
-    if config.get("dtype") not in DTYPES:
-        raise UserError(
-            f'{role}.dtype must be one of {", ".join(map(str, DTYPES[1:]))} or null, got "{config["dtype"]}"; '
-            f"{role}.dtype=bfloat16 halves a teacher's memory"
-        )
+    _check_dtype(config.get("dtype"), role)
     of_data = {"mean": mean, "std": std}
     weights, of_weights = _read_weights(config, role, input_shape)
     settings = _settings(config, of_weights, of_data)
@@ -62,6 +58,14 @@ def build_model(
             f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         )
     return model
+
+
+def _check_dtype(dtype: str | None, role: str) -> None:
+    if dtype not in DTYPES:
+        raise UserError(
+            f'{role}.dtype must be one of {", ".join(map(str, DTYPES[1:]))} or null, got "{dtype}"; '
+            f"{role}.dtype=bfloat16 halves a teacher's memory"
+        )
 
 
 def _read_weights(
