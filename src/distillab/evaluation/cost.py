@@ -8,7 +8,7 @@ from math import ceil
 
 from distillab.core import configuration
 from distillab.core.result import Result
-from distillab.core.result_parts import Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 

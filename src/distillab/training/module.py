@@ -179,7 +179,7 @@ class Distillation(Phased):
         """What the terms may read of a batch, gaps in the labels filled."""
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
-        return Seen(labels, batch.index, step)
+        return Seen(labels, batch.index, batch.inputs, step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
