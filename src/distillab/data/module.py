@@ -140,14 +140,11 @@ class DataModule(LightningDataModule):
         """The same data for one fit; tensors are shared.
 
         Args:
-            batch_size: of the global batch.
+            batch_size: of the global batch, from 1 to the number of training samples. Raises UserError.
             seed: of the order of the training samples.
-            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one.
+            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one, if there is.
             watch: the split that is looked at after every epoch.
             accumulate: batches of an optimiser step.
-
-        Raises:
-            UserError: the batch size is not between 1 and the number of training samples, or there is no such view.
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
@@ -174,12 +171,7 @@ class DataModule(LightningDataModule):
         The labelled ones are repeated until there are as many as before, each copy with an augmentation of its own, so
         an epoch has as many steps as that of a student who learns from all samples.
 
-        Args:
-            labelled: another share of the samples whose label is known; None keeps the data's.
-            path: where that share stands in the config.
-
-        Raises:
-            UserError: no such share.
+        Another share of labelled ones may be given, which stands at `path` in the config. Raises UserError.
         """
         share = self.labelled if labelled is None else check_share(labelled, path)
         clone = self._clone(label_source="all", labelled=1.0)
@@ -191,12 +183,8 @@ class DataModule(LightningDataModule):
 
         Who learns from it never hears of these classes. Validation and test samples keep their labels.
 
-        Args:
-            classes: names or numbers; None or none leaves the data as they are.
-            path: where they stand in the config.
-
-        Raises:
-            UserError: no such class, or no other one.
+        Classes go by name or number and stand at `path` in the config; None or none leaves the data as they are.
+        Raises UserError where there is no such class, or no other one.
         """
         bad, data = numbers(classes, self.info.classes, path), self._collection
         if not bad:

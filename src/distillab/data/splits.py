@@ -66,13 +66,7 @@ def limit(
 
 
 def carve(
-    rows: np.ndarray,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    fraction: float,
-    *,
-    seed: tuple[int, ...],
-    mend: str,
+    rows: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], fraction: float, *, seed: tuple[int, ...], mend: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split `rows` into what stays and a stratified `fraction`, both with every class.
 

@@ -52,8 +52,6 @@ def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int
     Args:
         views: (N, C, H, W) float32 in [0, 1] each, augmented.
         batch: which it is, with partners as stored.
-        augment: of both.
-        classes: how many there are.
 
     Returns:
         The mixed views, and their labels (N, classes) float32, which sum to 1.

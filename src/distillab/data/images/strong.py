@@ -162,12 +162,9 @@ def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, share: float, draw: Draw) -> Tensor:
-    """Grey out one square, of a side uniform from 0 to `share` of the image's; its centre lies anywhere (1708.04552).
+    """Grey out one square of images (N, C, H, W) uint8; its centre lies anywhere (arXiv 1708.04552).
 
-    Args:
-        images: (N, C, H, W) uint8.
-        share: of the shorter side.
-        draw: gives the random numbers.
+    Its side is uniform from 0 to `share` of the image's shorter one.
     """
     height, width = images.shape[2:]
     side = (draw(Stream.CUTOUT_SIDE) * (int(share * min(height, width)) + 1)).long()
