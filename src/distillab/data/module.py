@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from distillab.core.errors import UserError
 from distillab.data.checks import is_number, require
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, check_share, check_source, hide, known, numbers, wrong
-from distillab.data.loader import Loader, ReadSource, Source
+from distillab.data.loader import Loader, Source
 from distillab.data.splits import check_split, divide, limit
 
 SPLITS = ("train", "validation", "test")
@@ -45,7 +46,7 @@ class DataModule(LightningDataModule):
     """
 
     mixes: bool = False  # whether training samples are mixed with each other
-    workers: int = 0  # processes that read the samples of a `ReadSource`
+    workers: int = 0  # processes that read the samples where the source is a `Dataset`
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class DataModule(LightningDataModule):
         """What a model must know; called once, when the samples are collected and split."""
         raise NotImplementedError
 
-    def _source(self, split: str, training: bool) -> Source | ReadSource:
+    def _source(self, split: str, training: bool) -> Source | Dataset:
         """The samples of a split, augmented (by themselves or by `on_after_batch_transfer`) where `training`."""
         raise NotImplementedError
 

@@ -58,8 +58,7 @@ class FileViews(Dataset):
         channels: 1 or 3.
         transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
         view_seed: see `distillab.data.seeded.uniform`.
-        strengthen: makes a second, strong view, from images as `transform` gives them, sample indices (N,) and view
-            number; None leaves one view.
+        strengthen: makes the strong view, as `Augment.strengthen` does; None leaves one view.
     """
 
     def __init__(

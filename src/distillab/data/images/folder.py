@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -76,17 +77,13 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
 
 
-def _images(folder: str | Path) -> list[os.DirEntry[str]]:
-    found = []
+def _images(folder: str | Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
+        for entry in (entry for entry in entries if not entry.name.startswith(".")):
             if entry.is_dir():
-                found += _images(entry.path)
+                yield from _images(entry.path)
             elif entry.name.lower().endswith(EXTENSIONS):
-                found.append(entry)
-    return found
+                yield entry
 
 
 def _list(root: str | os.PathLike[str]) -> _Listing:

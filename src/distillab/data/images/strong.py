@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2
 
 from distillab.core.errors import UserError
 from distillab.data.checks import is_number, require, require_keys
@@ -38,14 +39,7 @@ def auto_contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
 
 def equalize(images: Tensor, level: float, up: Tensor) -> Tensor:
     """Make each channel's histogram even; a channel whose rarer values fill fewer than 255 pixels stays as it is."""
-    count, channels, height, width = images.shape
-    pixels = images.reshape(count * channels, -1).long()
-    histogram = pixels.new_zeros(len(pixels), 256).scatter_add_(1, pixels, torch.ones_like(pixels))
-    brightest = histogram.gather(1, pixels.amax(1, keepdim=True))
-    step = (height * width - brightest) // 255
-    below = histogram.cumsum(1) - histogram
-    table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
-    return torch.where(step > 0, table.gather(1, pixels), pixels).byte().view_as(images)
+    return v2.functional.equalize(images)
 
 
 def solarize(images: Tensor, level: float, up: Tensor) -> Tensor:
@@ -137,16 +131,13 @@ OPERATIONS = (*(operation.__name__ for operation in PIXEL), *AFFINE)
 
 
 def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
-    """Apply one operation to each image, those that are alike together.
+    """Apply to each image (N, C, H, W) uint8 its operation, those that are alike together.
 
     Args:
-        images: (N, C, H, W) uint8, C 1 or 3.
+        images: of 1 or 3 channels.
         kind: (N,) int64, places in `OPERATIONS`.
         level: share of the highest magnitude.
         up: (N,) bool, the sign of the strength where the operation has one.
-
-    Returns:
-        (N, C, H, W) uint8.
     """
     # One look at the device for all operations.
     groups = kind.argsort(stable=True).split(torch.bincount(kind, minlength=len(OPERATIONS)).tolist())
