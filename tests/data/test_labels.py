@@ -145,7 +145,7 @@ def fitted(network, tmp_path):
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
         quiet |= {"enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
         engine = L.Trainer(max_epochs=1, limit_val_batches=0, **quiet)
-        engine.fit(module, datamodule=data.configure(64, 0, module.strategy.views))
+        engine.fit(module, datamodule=data.configure(64, 0, module.strategy.num_views))
         return module
 
     return fit
@@ -201,7 +201,7 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
     from distillab.schemes.mutual import Mutual
     from distillab.schemes.self_teaching import SelfTeaching
 
-    student = SimpleNamespace(spec=SimpleNamespace(name="s", classes=10))
+    student = SimpleNamespace(info=SimpleNamespace(name="s", outputs=10))
     for scheme in (EMA(), Mutual(), SelfTeaching(), Ensemble([{"name": "x"}], "confidence")):
         complaint(lambda scheme=scheme: scheme.prepare(run(some, KD), student), "cannot answer", "scheme=offline")
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.commands.composition import did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 from distillab.data.checks import is_number, require
 from distillab.data.splits import draw_stratified
 
