@@ -24,14 +24,14 @@ def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
 
     Args:
         result: of the run.
-        prices: without one there is no `roi`.
+        prices: the config's `roi`; without a price there is no `roi`.
 
     Returns:
         `time`: seconds of the student's fit by part. `teacher_training_seconds`: 0 for a teacher that was given.
         `between_seconds`: of training the networks between the first and the student. `equal_compute`: None without a
         fixed teacher.
     """
-    teacher, priced = result.teacher, prices is not None and prices.price_per_hour is not None
+    prices, teacher = prices or configuration.Roi(), result.teacher
     outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
     between = _between_seconds(result.lineage)
     return Cost(
@@ -41,7 +41,7 @@ def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
         equal_compute=equal_compute(result) if teacher else None,
-        roi=_roi_of(result, prices, outputs, between) if teacher and priced else None,
+        roi=_roi_of(result, prices, outputs, between) if teacher and prices.price_per_hour is not None else None,
     )
 
 
