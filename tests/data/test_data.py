@@ -15,7 +15,7 @@ import yaml
 from helpers.data_checks import AUGMENT, STRONG, cats_and_dogs, complaint, digits, folder, rows, write_images
 
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.batch import AS_STORED, Batch
 from distillab.data.images import sources as images
 from distillab.data.images.augment import Augment
 from distillab.data.images.sources import CIFAR10
@@ -32,7 +32,7 @@ def root(tmp_path):
 
 
 def test_batches_become_floats_in_views(tmp_path):
-    data = digits(tmp_path, augment={"crop": 1, "strong": STRONG}).configure(32, 0, views=2)
+    data = digits(tmp_path, augment={"crop": 1, "strong": STRONG}).configure(32, 0, num_views=2)
     loader = data.train_dataloader()
     loader.sampler.set_epoch(5)
     stored = next(iter(loader))
@@ -44,7 +44,7 @@ def test_batches_become_floats_in_views(tmp_path):
     weak = data.configure(32, 0).on_after_batch_transfer(stored)
     assert len(weak.pixels) == 1 and torch.equal(weak.pixels[0], batch.pixels[0])
     test = next(iter(data.test_dataloader()))
-    assert test.augmented and test.number == 0
+    assert test.augmented and test.view_number == AS_STORED
     assert torch.equal(data.on_after_batch_transfer(test).pixels[0], test.pixels[0].float() / 255)
     assert torch.equal(data.on_after_batch_transfer(batch).pixels[0], batch.pixels[0])
     pair = Batch.of((torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)))
@@ -129,7 +129,7 @@ def test_fingerprint_knows_every_part_but_not_the_place(root, tmp_path):
     strong = folder(root, augment=AUGMENT | {"strong": STRONG})
     assert strong.fingerprint == strong.configure(8, 0).fingerprint == one  # one view knows nothing of the strong one
     gentler = folder(root, augment=AUGMENT | {"strong": STRONG | {"magnitude": 5}})
-    others += [data.configure(8, 0, views=2).fingerprint for data in (strong, gentler)]
+    others += [data.configure(8, 0, num_views=2).fingerprint for data in (strong, gentler)]
     write_images(root / "train", {"cat": 1}, seed=8)
     others.append(fingerprint())
     others.append(fingerprint(samples=20))
@@ -172,8 +172,8 @@ def test_bad_numbers(tmp_path, root):
     for batch_size in (0, -1, 1295):
         complaint(lambda batch_size=batch_size: data.configure(batch_size, 0), "recipe.batch_size=64")
     complaint(lambda: data.configure(1000, 0).with_samples(100), "recipe.batch_size=64")
-    complaint(lambda: data.configure(8, 0, views=2), "data=digits", "data.augment.strong={operations:2")
-    complaint(lambda: data.configure(8, 0, views=3), "weak", "strong")
+    complaint(lambda: data.configure(8, 0, num_views=2), "data=digits", "data.augment.strong={operations:2")
+    complaint(lambda: data.configure(8, 0, num_views=3), "weak", "strong")
 
 
 def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ def test_workers_change_nothing(root, augment):
     runs = []
     for workers in (0, 2):
         numbers = {"augment": augment | {"strong": STRONG}, "image_size": 6}
-        data = folder(root, memory_budget=0, workers=workers, **numbers).configure(16, 1, views=2)
+        data = folder(root, memory_budget=0, workers=workers, **numbers).configure(16, 1, num_views=2)
         loader = data.train_dataloader()
         batches = []
         for epoch in range(2):
@@ -27,10 +27,11 @@ def test_workers_change_nothing(root, augment):
             batches += list(loader)
         runs.append(batches)
     for one, two in zip(*runs, strict=True):
-        assert torch.equal(one.index, two.index) and torch.equal(one.labels, two.labels) and one.number == two.number
+        assert torch.equal(one.index, two.index) and torch.equal(one.labels, two.labels)
+        assert one.view_number == two.view_number
         assert len(one.pixels) == 2 and one.augmented
         assert all(torch.equal(a, b) for a, b in zip(one.pixels, two.pixels, strict=True))
-    assert not torch.equal(runs[0][0].pixels[0], runs[0][0].views[1])
+    assert not torch.equal(runs[0][0].pixels[0], runs[0][0].pixels[1])
     assert runs[0][0].pixels[0].dtype == torch.uint8 and runs[0][0].pixels[0].shape == (16, 3, 6, 6)
     assert {batch.view_number for batch in runs[0]} == {0, 1}
 

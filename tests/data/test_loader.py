@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers.data_checks import complaint, digits, indices
 
+from distillab.data.batch import AS_STORED, IGNORED, Batch
 from distillab.data.loader import Loader, Order, TensorViews
 
 
@@ -54,7 +55,7 @@ def test_view_numbers_follow_the_epoch_and_cycle():
     assert order.number == 3
     evaluation = Order(4, 2, None)
     evaluation.set_epoch(3)
-    assert evaluation.number == 0
+    assert evaluation.number == AS_STORED
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 7])
@@ -96,7 +97,7 @@ class Recorder(lightning.LightningModule):
         return self.weight * batch.pixels[0].mean()
 
     def validation_step(self, batch, batch_idx):
-        assert batch.view_number == 0 and batch.pixels[0].dtype == torch.float32
+        assert batch.view_number == AS_STORED and batch.pixels[0].dtype == torch.float32
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -129,7 +130,7 @@ def fit(data, tmp_path, *callbacks, checkpoint=None):
 
 @pytest.mark.parametrize("validation", [0, 0.1])
 def test_a_fit_resumed_in_mid_epoch_sees_the_batches_left(tmp_path, validation):
-    data = digits(tmp_path, validation=validation).configure(400, seed=3, views=1)
+    data = digits(tmp_path, validation=validation).configure(400, seed=3, num_views=1)
     length = len(data.train_dataloader())
     saves = [SaveAt(step, tmp_path / f"{step}.ckpt") for step in (1, length + 1, 2 * length)]
     unbroken = fit(data, tmp_path, *saves)
@@ -142,3 +143,28 @@ def test_a_fit_resumed_in_mid_epoch_sees_the_batches_left(tmp_path, validation):
 
 def test_a_batch_smaller_than_the_devices_is_refused():
     complaint(lambda: Loader(tensors(), 2, seed=0, world=4), "recipe.batch_size=8")
+
+
+def test_a_batch_knows_the_labels_of_its_optimiser_step(tmp_path):
+    """256 samples in three batches, two of them to a step; after a resume only the batches that are left count."""
+    data = digits(tmp_path, samples=256)
+    loader = data.configure(96, 0, accumulate=2).train_dataloader()
+    assert [(len(batch), batch.step_rows) for batch in loader] == [(96, 192), (96, 192), (64, 64)]
+    loader.load_state_dict({"epoch": 0, "batches": 1})
+    assert [(len(batch), batch.step_rows) for batch in loader] == [(96, 96), (64, 64)]
+    loader.load_state_dict({"epoch": 0, "batches": 2})
+    assert [batch.step_rows for batch in loader] == [64]
+    parts = [
+        Loader(loader.source, 95, seed=0, rank=rank, world=2, accumulate=3).__iter__() for rank in (0, 1)
+    ]  # 95, 95 and 66 samples, shared out unevenly
+    assert [[batch.step_rows for batch in part] for part in parts] == [[127] * 3, [129] * 3]
+    assert all(batch.step_rows is None for batch in data.configure(96, 0).train_dataloader())
+    assert all(batch.step_rows is None for batch in data.evaluation_dataloader("train"))
+
+
+def test_labels_that_no_loss_counts_are_no_rows():
+    index = torch.arange(2)
+    tokens = torch.tensor([[1, IGNORED, 2], [IGNORED, IGNORED, 0]])
+    assert Batch([], {"labels": tokens}, index).rows == 3
+    assert Batch([], {"labels": torch.full((2, 5), 0.2)}, index).rows == 2  # of mixed samples
+    assert Batch([], {"labels": torch.tensor([-1, 4])}, index).rows == 2  # a label that a teacher fills

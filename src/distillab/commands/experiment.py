@@ -242,7 +242,7 @@ def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, l
     )
     sizes = {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes}
     about |= {"gain": gain, "gap_closed": gap_closed, "data": sizes, "scheme": scheme.name, "lineage": scheme.lineage}
-    about["cache"] = None if alone else module.teacher.cache_record
+    about["cache"] = None if alone or module.teacher is None else module.teacher.cache_record
     about["longer"] = longer
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
