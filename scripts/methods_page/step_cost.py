@@ -81,7 +81,7 @@ def step_seconds(nodes: Mapping[str, Any]) -> float:
     timer = StepTimer()
     engine = L.Trainer(max_epochs=len(shares), accelerator="cpu", logger=False, callbacks=[timer], **quiet)
     module = Distillation(student, teacher, strategy)
-    engine.fit(module, datamodule=RandomImages(strategy.views))
+    engine.fit(module, datamodule=RandomImages(strategy.num_views))
     return sum(share * min(timer.seconds[epoch][1:]) for epoch, share in enumerate(shares))
 
 
@@ -94,7 +94,7 @@ def measure(strategies: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         `seconds` by strategy, and what of the machine matters for them: `threads`, `torch`.
     """
-    import_quietly({"accelerator": "cpu"})
+    import_quietly("cpu")
     torch.set_num_threads(1)
     seconds = {}
     for name, text in strategies.items():

@@ -6,7 +6,8 @@ import torch
 from helpers.data_checks import complaint, digits, indices
 
 from distillab.data.batch import AS_STORED, IGNORED, Batch
-from distillab.data.loader import Loader, Order, TensorViews
+from distillab.data.images.tensor_views import TensorViews
+from distillab.data.loader import Loader, Order
 
 
 def tensors(count=50, augmented=False):
@@ -48,14 +49,14 @@ def test_view_numbers_follow_the_epoch_and_cycle():
     numbers = []
     for epoch in range(4):
         order.set_epoch(epoch)
-        numbers.append(order.number)
-        assert {number for batch in order for _, number in batch} == {order.number}
+        numbers.append(order.view_number)
+        assert {number for batch in order for _, number in batch} == {order.view_number}
     assert numbers == [0, 1, 0, 1]
     order.cycle = None
-    assert order.number == 3
+    assert order.view_number == 3
     evaluation = Order(4, 2, None)
     evaluation.set_epoch(3)
-    assert evaluation.number == AS_STORED
+    assert evaluation.view_number == AS_STORED
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 7])

@@ -35,7 +35,7 @@ def model(role, name, changes, data, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
     spec = data.info
     shape = (spec.channels, spec.image_size, spec.image_size)
-    return build_model(config, role, spec.classes, shape, spec.mean, spec.std, seed)
+    return build_model(config, role, spec.classes, shape, mean=spec.mean, std=spec.std, seed=seed)
 
 
 def sure(teacher, data):
@@ -49,7 +49,7 @@ def sure(teacher, data):
 def fit(module, data, epochs):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     engine = L.Trainer(max_epochs=epochs, use_distributed_sampler=False, enable_model_summary=False, **quiet)
-    engine.fit(module, datamodule=data.configure(64, 0, module.strategy.views))
+    engine.fit(module, datamodule=data.configure(64, 0, module.strategy.num_views))
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_every_term_reaches_the_student_who_learns(name, pair, digits):
             fit(Distillation(student, teacher, parts), digits, 1)
         return
     module = Distillation(student, sure(teacher, digits), taught(parts))
-    batch = seen_batch(digits.configure(64, 0, module.strategy.views), module)
+    batch = seen_batch(digits.configure(64, 0, module.strategy.num_views), module)
     assert_every_term_reaches_the_student(module, batch)
     start, before = own_loss(module, batch), weights(module)
     fit(module, digits, EPOCHS)

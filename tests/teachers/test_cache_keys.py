@@ -8,6 +8,7 @@ from helpers.data_checks import digits as other_digits
 from test_cached import SETTINGS, parts, settings
 
 from distillab.core.errors import UserError
+from distillab.models.fingerprint import structure
 from distillab.models.image_model import ImageModel
 from distillab.schemes import cache as chosen
 from distillab.schemes.cache import check_cache, with_cache

@@ -10,6 +10,7 @@ from test_cached import SETTINGS, parts
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.models.fingerprint import weights_hash
 from distillab.models.image_model import ImageModel
 from distillab.schemes.cache import with_cache
 from distillab.schemes.measure import weights_hash

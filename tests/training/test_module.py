@@ -71,7 +71,7 @@ def test_every_strategy_trains_and_the_teacher_stays(name, digits, network):
     module = Distillation(network(), teacher, strategy(name), input_shape=SHAPE)
     start, watch = weights(module), Watch()
     engine = trainer(2, callbacks=[watch])
-    engine.fit(module, datamodule=digits.configure(64, 0, module.strategy.views))
+    engine.fit(module, datamodule=digits.configure(64, 0, module.strategy.num_views))
     for key, value in before.items():  # bit-identical, buffers too
         assert torch.equal(teacher.state_dict()[key], value), key
     assert not any(watch.modes)
@@ -134,7 +134,7 @@ def assert_every_term_reaches_the_student(module, batch):
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
 def test_every_term_reaches_the_student(name, network, confident, digits):
     module = Distillation(network(), confident, strategy(name), input_shape=SHAPE)
-    batch = seen_batch(digits.configure(64, 0, module.strategy.views), module)
+    batch = seen_batch(digits.configure(64, 0, module.strategy.num_views), module)
     assert_every_term_reaches_the_student(module, batch)
     with torch.autocast("cpu", torch.bfloat16):  # as in a step of trainer.precision=bf16-mixed
         assert_every_term_reaches_the_student(module, batch)
@@ -143,7 +143,7 @@ def test_every_term_reaches_the_student(name, network, confident, digits):
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "none"])
 def test_every_strategy_lowers_its_own_loss(name, network, confident, digits):
     module = Distillation(network(), confident, taught(strategy(name)), input_shape=SHAPE)
-    data = digits.configure(64, 0, module.strategy.views)
+    data = digits.configure(64, 0, module.strategy.num_views)
     batch = seen_batch(data, module)
     before = own_loss(module, batch)
     trainer(4).fit(module, datamodule=data)
@@ -197,7 +197,7 @@ def test_every_strategy_resumes(name, tmp_path, digits, network):
     def make():
         return Distillation(network(), network(seed=1, depth=14), strategy(name), input_shape=SHAPE)
 
-    data = lambda module: digits.configure(64, 0, module.strategy.views)  # noqa: E731
+    data = lambda module: digits.configure(64, 0, module.strategy.num_views)  # noqa: E731
     assert_equal(*stop_and_resume(make, data, 6, 3, tmp_path))  # 4 steps an epoch
 
 

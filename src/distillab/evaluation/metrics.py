@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distillab.core.result_parts import AgainstTeacher
 from distillab.data.batch import sent
 from distillab.models.model import Model
 from distillab.models.trace import evaluation_mode
@@ -48,7 +50,7 @@ def top1(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
-def judge(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
+def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
     """Every number that one model's answers give, in float64.
 
     Args:
@@ -93,7 +95,7 @@ def judge(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None
     }
 
 
-def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> dict[str, float | int | None]:
+def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> AgainstTeacher:
     """How far a student answers what its teacher answers, and how many of the teacher's errors it makes too.
 
     A student errs by itself, so it repeats some of the teacher's errors without having learned them. What it would
@@ -106,7 +108,7 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> d
 
     Returns:
         agreement: share of samples with the same answer.
-        kl: mean of KL(teacher || student) at temperature 1, in nats.
+        kl: mean of KL(teacher || student) at temperature 1, in nats; None where it is not finite.
         teacher_errors: how many samples the teacher gets wrong.
         repeated_errors: share of these where the student gives the same wrong answer; None without any.
         repeated_by_chance: the share expected by the formula above; None without any.
@@ -120,13 +122,14 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> d
     habit = confusion / confusion.sum(1, keepdim=True)
     wrong = theirs != labels
     errors = int(wrong.sum())
-    return {
-        "agreement": (ours == theirs).double().mean().item(),
-        "kl": divergence.mean().item(),
-        "teacher_errors": errors,
-        "repeated_errors": (ours == theirs)[wrong].double().mean().item() if errors else None,
-        "repeated_by_chance": habit[labels[wrong], theirs[wrong]].mean().item() if errors else None,
-    }
+    kl = divergence.mean().item()
+    return AgainstTeacher(
+        agreement=(ours == theirs).double().mean().item(),
+        kl=kl if isfinite(kl) else None,
+        teacher_errors=errors,
+        repeated_errors=(ours == theirs)[wrong].double().mean().item() if errors else None,
+        repeated_by_chance=habit[labels[wrong], theirs[wrong]].mean().item() if errors else None,
+    )
 
 
 def confusion_matrix(answers: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network together with what it expects of images: normalisation, size, channels, class order."""
+"""A network with its preprocessing: normalisation, size and channels of images, order of the classes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class ImageModel(Model):
         net: nn.Module,
         input_shape: tuple[int, int, int],
         name: str | None = None,
+        *,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         input_size: int | None = None,
@@ -53,7 +54,7 @@ class ImageModel(Model):
         self.register_buffer("class_order", order, persistent=False)
         side = (input_size, input_size) if input_size else self.input_shape[1:]
         self.net_shape = (self.input_shape[0] * self.repeats, *side)  # of what the network sees
-        self.info: FeatureInfo = describe(net, self.net_shape, name or type(net).__name__, stages, head)
+        self.info: FeatureInfo = describe(net, self.net_shape, name or type(net).__name__, stages=stages, head=head)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""

@@ -36,10 +36,10 @@ class Mixture(Model):
         self.members = nn.ModuleList(members)
         self.weighting = weighting
         infos = [member.info for member in members]
-        if len({info.classes for info in infos}) > 1:
-            counted = ", ".join(f"{info.name} {info.classes}" for info in infos)
+        if len({info.outputs for info in infos}) > 1:
+            counted = ", ".join(f"{info.name} {info.outputs}" for info in infos)
             raise UserError(f"an ensemble's networks must tell the same classes apart: {counted}")
-        self.info = FeatureInfo("+".join(info.name for info in infos), (), None, infos[0].classes, None)
+        self.info = FeatureInfo("+".join(info.name for info in infos), (), None, infos[0].outputs, None)
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """One view → log-probabilities (N, classes); without labels each network weighs the same."""

@@ -46,6 +46,6 @@ class LabelTeacher(TeacherSource):
         labels = batch.targets.get("labels")
         if labels is None:
             raise UserError("a virtual teacher needs labels, and there are none; choose another scheme=…")
-        shares = F.one_hot(labels, self.info.classes).float() if labels.ndim == 1 else labels.float()
-        logits = torch.log(shares * self.correct + (1 - shares) * (1 - self.correct) / (self.info.classes - 1))
+        shares = F.one_hot(labels, self.info.outputs).float() if labels.ndim == 1 else labels.float()
+        logits = torch.log(shares * self.correct + (1 - shares) * (1 - self.correct) / (self.info.outputs - 1))
         return [SimpleNamespace(logits=logits) for _ in batch.inputs]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def reachable_parameters(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> set[nn.Parameter]:
     """The trainable parameters that a phase trains and its loss depends on."""
-    batch = module.task.example_batch(module.student, module.strategy.views)
+    batch = module.task.example_batch(module.student, module.strategy.num_views)
     for parameter in trainable:
         parameter.requires_grad_(True)
     with evaluation_mode(module), torch.enable_grad():

@@ -68,9 +68,9 @@ def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[In
     Raises:
         UserError: the batch has fewer.
     """
-    wanted = max(term.views for term in terms.values())
+    wanted = max(term.num_views for term in terms.values())
     if len(batch.inputs) < wanted:
-        demanding = next(name for name, term in terms.items() if term.views == wanted)
+        demanding = next(name for name, term in terms.items() if term.num_views == wanted)
         raise UserError(
             f"strategy.{demanding} learns from {wanted} views of each sample, and the data gives {len(batch.inputs)}; fit "
             f"with a distillab data module, configure(…, num_views={wanted}), or choose a method of one view, e.g. "
@@ -98,7 +98,7 @@ def term_losses(
             losses[name] = term.weight * (sum_of_rows(term, rows) / rows.denominator)
             continue
         outputs = [
-            Outputs([only(term, owner, view) for view in views[: term.views]])
+            Outputs([only(term, owner, view) for view in views[: term.num_views]])
             for owner, views in (("student", student), ("teacher", teacher))
         ]
         losses[name] = term.weight * term(*outputs, only(term, "batch", seen))
