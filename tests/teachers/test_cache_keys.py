@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.data_checks import digits as other_digits
-from test_cached import SETTINGS, parts, settings
+from test_cached import SETTINGS, parts, settings, typed
 
 from distillab.core.errors import UserError
 from distillab.models.fingerprint import structure
 from distillab.models.image_model import ImageModel
 from distillab.schemes import cache as chosen
-from distillab.schemes.cache import check_cache, with_cache
+from distillab.schemes.cache import cache_layout, with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers import cache
 from distillab.teachers.frozen import FrozenTeacher
@@ -30,8 +30,8 @@ def keys(network, digits, tmp_path):
 
     def make(config=SETTINGS, seed=0, teacher_seed=1, data=digits, name="kd", **about):
         strategy = Strategy.of(parts(name))
-        ready = data.configure(64, seed, strategy.views)
-        return with_cache(teacher(teacher_seed, about), strategy, ready, config, tmp_path).cache.keys
+        ready = data.configure(64, seed, strategy.num_views)
+        return with_cache(teacher(teacher_seed, about), strategy, ready, typed(config, tmp_path)).cache.keys
 
     return make
 
@@ -103,6 +103,11 @@ def test_the_strong_views_numbers_count_for_it_alone(keys, tmp_path):
     assert one[0] == other[0] == keys()[0]
 
 
+def layout(config):
+    """Of ten classes."""
+    return cache_layout(typed(config, ""), SimpleNamespace(outputs=10), ())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -117,11 +122,11 @@ def test_the_strong_views_numbers_count_for_it_alone(keys, tmp_path):
     ],
 )
 def test_a_wrong_setting_is_one_line(wrong, keys):
-    for refuses in (lambda config: check_cache(config["cache"], 10), keys):
+    for refuses in (layout, keys):
         with pytest.raises(UserError, match=rf"^cache\.{next(iter(wrong))} must [^\n]*$"):
             refuses(settings(**wrong))
 
 
 def test_settings_that_are_allowed():
     for right in ({}, {"mode": "never"}, {"dtype": "float32", "top_k": 9}, {"limit_gb": None}, {"limit_gb": 0.5}):
-        check_cache(settings(**right)["cache"], 10)
+        layout(settings(**right))

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -12,7 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
+from distillab.core.configuration import CacheConfig, Paths, TrainerConfig
 from distillab.core.errors import UserError
+from distillab.core.recipe import Recipe
 from distillab.data.batch import AS_STORED
 from distillab.models.image_model import ImageModel
 from distillab.schemes.cache import with_cache
@@ -33,6 +36,16 @@ def settings(**cache):
     return SETTINGS | {"cache": SETTINGS["cache"] | cache}
 
 
+def typed(config, root):
+    """The parts of a run's config that the cache reads."""
+    return SimpleNamespace(
+        cache=CacheConfig.of(config["cache"]),
+        paths=Paths(store=str(root)),
+        recipe=Recipe.of(config["recipe"]),
+        trainer=TrainerConfig.of(config["trainer"]),
+    )
+
+
 def parts(name):
     return yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
 
@@ -42,9 +55,9 @@ def made(network, digits):
     def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
         student, teacher = (ImageModel(net, SHAPE) for net in (network(seed), network(teacher_seed, depth=14)))
         strategy, recipe = Strategy.of(parts(name)), {"epochs": epochs}
-        ready = data.configure(64, seed, strategy.views)
+        ready = data.configure(64, seed, strategy.num_views)
         config = config | {"recipe": config["recipe"] | recipe}
-        source = with_cache(FrozenTeacher(teacher), strategy, ready, config, root)
+        source = with_cache(FrozenTeacher(teacher), strategy, ready, typed(config, root))
         return Distillation(student, source, strategy, seed=seed, recipe=recipe), ready
 
     return make
@@ -78,10 +91,10 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
     config = settings(**cache)
     module, data = made(name, tmp_path / "a", config)
     cold = fit(module, data)
-    assert module.teacher.replayed == 0 and module.teacher.computed == 2 * 256 * module.strategy.views
+    assert module.teacher.replayed == 0 and module.teacher.computed == 2 * 256 * module.strategy.num_views
     module, data = made(name, tmp_path / "a", config)
     assert same(fit(module, data), cold)
-    assert module.teacher.computed == 0 and module.teacher.replayed == 2 * 256 * module.strategy.views
+    assert module.teacher.computed == 0 and module.teacher.replayed == 2 * 256 * module.strategy.num_views
 
     class Ask(L.Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
@@ -93,7 +106,7 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
         fit(module, data, callbacks=[Ask(), stop])
     module, data = made(name, tmp_path / "b", config)
     assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
-    assert module.teacher.computed < 256 * module.strategy.views
+    assert module.teacher.computed < 256 * module.strategy.num_views
 
 
 def test_mixed_samples_are_replayed(made, tmp_path):
@@ -141,7 +154,7 @@ def test_what_a_run_takes_beyond_the_limit_is_said_beforehand(made, tmp_path, ca
     cycle = other_digits(tmp_path, samples=256, views=2)
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
     assert "views of this run" not in capsys.readouterr().out
-    other = tmp_path / "another" / "000000-0" / "000000000.shard"
+    other = tmp_path / "cache" / "another" / "000000-0" / "000000000.shard"
     other.parent.mkdir(parents=True)
     other.write_bytes(bytes(2 * size))
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)

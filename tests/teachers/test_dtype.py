@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 from helpers.small_run import run
-from test_cached import SETTINGS, parts
+from test_cached import SETTINGS, parts, typed
 
 from distillab import Distillation
 from distillab.core.errors import UserError
@@ -66,7 +66,7 @@ def test_each_dtype_has_a_cache_of_its_own(teacher, digits, tmp_path):
     keys = set()
     for dtype in (None, "float32", "bfloat16", "float16"):
         source, data = FrozenTeacher(teacher(dtype)), digits.configure(64, 0)
-        keys.add(with_cache(source, Strategy.of(parts("kd")), data, SETTINGS, tmp_path).cache.key)
+        keys.add(with_cache(source, Strategy.of(parts("kd")), data, typed(SETTINGS, tmp_path)).cache.key)
     assert len(keys) == 4
     assert weights_hash(teacher("float32")) == weights_hash(teacher(None))
 
