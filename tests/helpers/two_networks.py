@@ -4,15 +4,14 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
-from test_module import SHAPE, strategy
 from torch import nn
 
 from distillab import Distillation
 from distillab.data.batch import Batch
 from distillab.models.image_model import ImageModel
-from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.term_inputs import only
+from helpers.fits import SHAPE, small, strategy
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
 
@@ -35,7 +34,7 @@ class PlainNet(nn.Module):
 def models():
     """Student and teacher, once: to describe them takes longer than to train them a step."""
     torch.manual_seed(0)
-    return ImageModel(PlainNet(), SHAPE), ImageModel(CifarResNet(8, num_classes=10, in_channels=1), SHAPE)
+    return ImageModel(PlainNet(), SHAPE), ImageModel(small(1), SHAPE)
 
 
 @contextmanager
