@@ -37,6 +37,11 @@ def small(seed: int = 0, depth: int = 8, classes: int = 10) -> CifarResNet:
     return CifarResNet(depth, num_classes=classes, in_channels=1)
 
 
+def models(network, *depths: int) -> list[ImageModel]:
+    """Image models of these depths, each with its own seed."""
+    return [ImageModel(network(seed, depth), SHAPE, f"resnet{depth}") for seed, depth in enumerate(depths)]
+
+
 def confident(seed: int = 1, depth: int = 14) -> CifarResNet:
     """A teacher that is sure of what it says, as a trained one: some terms pass over doubtful samples."""
     teacher = small(seed, depth)

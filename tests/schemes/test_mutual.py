@@ -5,12 +5,10 @@ import copy
 import lightning as L
 import pytest
 import torch
-from test_module import stop_and_resume, strategy, trainer
-from test_scheme_sources import SHAPE, models
+from helpers.fits import make_batch, make_images, models, stop_and_resume, strategy, trainer
 from torch.nn import functional as F
 
 from distillab import Distillation
-from distillab.data.batch import Batch
 from distillab.functional import kd
 from distillab.schemes.ema import EMATeacher
 from distillab.schemes.mutual import MutualDistillation
@@ -21,7 +19,7 @@ def mutual(network, name="kd", depths=(8, 14)):
 
 
 def batch_of(n=6):
-    return Batch([torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(0))], torch.arange(n), torch.arange(n))
+    return make_batch(make_images(n))
 
 
 def test_the_loss_is_that_of_each_peer_with_each_other_one(network):

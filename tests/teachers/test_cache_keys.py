@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.cache_settings import SETTINGS, settings
 from helpers.data_checks import digits as other_digits
-from test_cached import SETTINGS, parts, settings
+from helpers.fits import strategy
 
 from distillab import Distillation
 from distillab.core.errors import UserError
@@ -25,7 +26,7 @@ def keys(network, digits, tmp_path):
         if (which := str((seed, teacher_seed, name, about))) not in modules:
             teacher = ImageModel(network(seed=teacher_seed, depth=14), (1, 8, 8), **about)
             student = network(seed=seed)
-            modules[which] = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed)
+            modules[which] = Distillation(student, teacher, strategy(name), input_shape=(1, 8, 8), seed=seed)
         return modules[which]
 
     def make(config=SETTINGS, seed=0, teacher_seed=1, data=digits, name="kd", **about):

@@ -6,30 +6,16 @@ import errno
 import lightning as L
 import pytest
 import torch
-import yaml
+from helpers.cache_settings import SETTINGS, settings
 from helpers.data_checks import digits as other_digits
+from helpers.fits import strategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distillab import Distillation
-from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.teachers import cache, cached
 from distillab.teachers.cached import attach
 from distillab.training.callbacks import Interrupted, StopCleanly
-
-SETTINGS = {
-    "cache": {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1},
-    "recipe": {"precision": "32-true"},
-    "trainer": {"channels_last": False, "accelerator": "cpu"},
-}
-
-
-def settings(**cache):
-    return SETTINGS | {"cache": SETTINGS["cache"] | cache}
-
-
-def parts(name):
-    return yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
 
 
 @pytest.fixture
@@ -37,7 +23,7 @@ def made(network, digits):
     def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
         student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
         recipe = {"epochs": epochs}
-        module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
+        module = Distillation(student, teacher, strategy(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
         ready = data.configure(64, seed, module.strategy.views)
         attach(module, ready, config, root)
         return module, ready

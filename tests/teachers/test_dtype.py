@@ -5,16 +5,15 @@ import copy
 
 import pytest
 import torch
+from helpers.cache_settings import SETTINGS
+from helpers.fits import SHAPE, make_batch, strategy
 from helpers.small_run import run
-from test_cached import SETTINGS, parts
 
 from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.models.image_model import ImageModel
 from distillab.schemes.measure import weights_hash
 from distillab.teachers.cached import attach
-
-SHAPE = (1, 8, 8)
 
 
 @pytest.fixture
@@ -47,23 +46,17 @@ def test_a_held_teacher_says_nearly_the_same_in_float32(dtype, teacher):
 @pytest.mark.parametrize("name", ["kd", "hint", "srrl", "simkd", "ofd"])
 def test_terms_read_float32(name, teacher, network):
     """Logits, maps, an embedding with its head, a head that is shipped, BatchNorm's parameters."""
-    module = Distillation(network(), teacher("bfloat16"), parts(name), input_shape=SHAPE)
+    module = Distillation(network(), teacher("bfloat16"), strategy(name), input_shape=SHAPE)
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(0))
-    loss = sum(module.losses(_batch(images), tuple(module.strategy.terms)).values())
+    loss = sum(module.losses(make_batch(images), tuple(module.strategy.terms)).values())
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
     assert module.deployed()(images).dtype == torch.float32
-
-
-def _batch(images):
-    from distillab.data.batch import Batch
-
-    return Batch([images], torch.arange(8), torch.arange(8))
 
 
 def test_each_dtype_has_a_cache_of_its_own(teacher, network, digits, tmp_path):
     keys = set()
     for dtype in (None, "float32", "bfloat16", "float16"):
-        module = Distillation(network(), teacher(dtype), parts("kd"), input_shape=SHAPE)
+        module = Distillation(network(), teacher(dtype), strategy("kd"), input_shape=SHAPE)
         attach(module, digits.configure(64, 0), SETTINGS, tmp_path)
         keys.add(module.cache.cache.key)
     assert len(keys) == 4

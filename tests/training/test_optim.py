@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.fits import SHAPE, DropoutNet, assert_equal, stop_and_resume, strategy, trainer, weights
+from helpers.method_tester import MethodTester
 from helpers.small_run import run
-from test_module import SHAPE, DropoutNet, assert_equal, stop_and_resume, strategy, trainer, weights
 from torch import nn
 
 from distillab import Distillation
@@ -13,19 +14,22 @@ from distillab.core.errors import UserError
 from distillab.training.dot import DOT
 from distillab.training.recipe import Recipe, make_optimizer
 
-TERMS = {"DOT": lambda: test_two_steps_by_hand(2)}
-TERM_MUTATIONS = [
-    (
-        "DOT",
-        "momentum - delta).add_(of_task)",
-        "momentum + delta).add_(of_task)",
-        "the task's momentum lasts longer too",
-    ),
-    ("DOT", "parameter.grad - of_task", "parameter.grad", "the task's gradient twice"),
-    ("DOT", "gradient if before is None else before + gradient", "gradient", "the last of several batches alone"),
-    ("DOT", 'alpha=group["weight_decay"]', "alpha=0", "no weight decay"),
-]
 DOT_RECIPE = {"optimizer": "dot", "lr": 0.05, "weight_decay": 1e-2}
+
+
+class TestDOT(MethodTester):
+    by_hand = {"DOT": lambda: test_two_steps_by_hand(2)}
+    hand_mutations = [
+        (
+            "DOT",
+            "momentum - delta).add_(of_task)",
+            "momentum + delta).add_(of_task)",
+            "the task's momentum lasts longer too",
+        ),
+        ("DOT", "parameter.grad - of_task", "parameter.grad", "the task's gradient twice"),
+        ("DOT", "gradient if before is None else before + gradient", "gradient", "the last of several batches alone"),
+        ("DOT", 'alpha=group["weight_decay"]', "alpha=0", "no weight decay"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import lightning as L
 import pytest
 import yaml
+from helpers.fits import SHAPE, strategy
 from torch import nn
 
 from distillab import Distillation
@@ -12,13 +13,6 @@ from distillab.training.callbacks import Curves
 from distillab.training.fit import fit
 from distillab.training.protocol import Protocol
 from distillab.training.recipe import Recipe
-
-SHAPE = (1, 8, 8)
-
-
-def strategy(*names):
-    files = [yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text()) for name in names]
-    return {name: node for file in files for name, node in file.items()}
 
 
 def trainer(epochs, callbacks):
