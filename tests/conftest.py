@@ -37,6 +37,15 @@ def network():
     return small
 
 
+@pytest.fixture
+def unmeasured():
+    """Whole runs without timings, tables and plots."""
+    from helpers import small_run
+
+    with small_run.unmeasured():
+        yield
+
+
 @pytest.fixture(scope="class")
 def unbroken(config, few_digits):
     """A fit of three epochs of a strategy, which several tests look at."""

@@ -17,10 +17,12 @@ from distillab.teachers import cache, cached
 from distillab.teachers.cached import attach
 from distillab.training.callbacks import Interrupted, StopCleanly
 
+SAMPLES = 128  # of `few_digits`: two batches of 64 to an epoch
+
 
 @pytest.fixture
-def made(network, digits):
-    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
+def made(network, few_digits):
+    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=few_digits, epochs=2):
         student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
         recipe = {"epochs": epochs}
         module = Distillation(student, teacher, strategy(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
@@ -60,14 +62,14 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
     config = settings(**cache)
     module, data = made(name, tmp_path / "a", config)
     cold = fit(module, data)
-    assert module.cache.read == 0 and module.cache.computed == 2 * 256 * module.strategy.views
+    assert module.cache.read == 0 and module.cache.computed == 2 * SAMPLES * module.strategy.views
     module, data = made(name, tmp_path / "a", config)
     assert same(fit(module, data), cold)
-    assert module.cache.computed == 0 and module.cache.read == 2 * 256 * module.strategy.views
+    assert module.cache.computed == 0 and module.cache.read == 2 * SAMPLES * module.strategy.views
 
     class Ask(L.Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            stop.asked = trainer.global_step == 5
+            stop.asked = trainer.global_step == 2
 
     stop = StopCleanly(tmp_path / "last.ckpt")
     module, data = made(name, tmp_path / "b", config)
@@ -75,11 +77,11 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
         fit(module, data, callbacks=[Ask(), stop])
     module, data = made(name, tmp_path / "b", config)
     assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
-    assert module.cache.computed < 256 * module.strategy.views
+    assert module.cache.computed < SAMPLES * module.strategy.views
 
 
 def test_mixed_samples_are_replayed(made, tmp_path):
-    data = other_digits(tmp_path, samples=256, augment={"crop": 1, "mixup": 0.4, "cutmix": 1.0})
+    data = other_digits(tmp_path, samples=SAMPLES, augment={"crop": 1, "mixup": 0.4, "cutmix": 1.0})
 
     def weights(mode):
         return fit(*made("kd", tmp_path, settings(dtype="float32", mode=mode), data=data, epochs=1), epochs=1)
@@ -94,10 +96,10 @@ def test_methods_of_one_view_and_of_two_share_the_weak_one(made, tmp_path):
         made("crld", tmp_path, settings(mode="require"), epochs=1)
     module, data = made("crld", tmp_path, epochs=1)
     fit(module, data, epochs=1)
-    assert module.cache.read == module.cache.computed == 256  # the strong ones are new
+    assert module.cache.read == module.cache.computed == SAMPLES  # the strong ones are new
     made("crld", tmp_path, settings(mode="require"), epochs=1)
     strong = {"operations": 1, "magnitude": 2, "cutout": 0}
-    gentle = other_digits(tmp_path, samples=256, augment={"crop": 1, "strong": strong})
+    gentle = other_digits(tmp_path, samples=SAMPLES, augment={"crop": 1, "strong": strong})
     with pytest.raises(UserError, match="lacks 1 of the 2 views"):
         made("crld", tmp_path, settings(mode="require"), data=gentle, epochs=1)
     made("kd", tmp_path, settings(mode="require"), data=gentle, epochs=1)
@@ -116,11 +118,11 @@ def test_a_full_disk_stops_the_cache_and_not_the_training(made, tmp_path, capsys
 
 
 def test_what_a_run_takes_beyond_the_limit_is_said_beforehand(made, tmp_path, capsys):
-    size = 256 * 20 + 256 // 8  # ten logits in two bytes each, and a bit
+    size = SAMPLES * 20 + SAMPLES // 8  # ten logits in two bytes each, and a bit
     for limit, said in ((5.9 * size / 1e9, True), (6.1 * size / 1e9, False), (None, False)):
         made("crld", tmp_path, settings(limit_gb=limit), epochs=3)
         assert ("6 views of this run take up to 0.00 GB more" in capsys.readouterr().out) == said
-    cycle = other_digits(tmp_path, samples=256, views=2)
+    cycle = other_digits(tmp_path, samples=SAMPLES, views=2)
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
     assert "views of this run" not in capsys.readouterr().out
     other = tmp_path / "another" / "000000-0" / "000000000.shard"
@@ -149,14 +151,14 @@ def test_other_seeds_and_methods_share_the_views(made, tmp_path):
         fit(*made("kd", tmp_path, settings(mode="require")), epochs=3)
 
 
-def test_require_is_refused_before_a_step_where_a_view_is_not_there(made, digits, tmp_path):
+def test_require_is_refused_before_a_step_where_a_view_is_not_there(made, few_digits, tmp_path):
     with pytest.raises(UserError, match=r"lacks 2 of the 2 views that recipe\.epochs=2 reads"):
         made("kd", tmp_path, settings(mode="require"))
     fit(*made("kd", tmp_path))
     made("kd", tmp_path, settings(mode="require"))
     with pytest.raises(UserError, match=r"lacks 1 of the 3 views .*; fill it with cache\.mode=auto"):
         made("kd", tmp_path, settings(mode="require"), epochs=3)
-    again = copy.copy(digits)
+    again = copy.copy(few_digits)
     again.cycle = 1  # every epoch reads view 0; the data, and so the key, are others
     fit(*made("kd", tmp_path, data=again))
     made("kd", tmp_path, settings(mode="require"), data=again, epochs=9)
@@ -210,7 +212,7 @@ def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_p
     monkeypatch.setattr(cached, "to_host", lambda fields: (dict(fields), Late()))
     module, data = made("kd", tmp_path / "b")
     weights = fit(module, data)
-    assert same(weights, expected) and len(waited) == 8  # each batch of both epochs
+    assert same(weights, expected) and len(waited) == 4  # each batch of both epochs
     monkeypatch.undo()
     module, data = made("kd", tmp_path / "b", settings(mode="require"))
     assert same(fit(module, data), expected)
@@ -221,7 +223,7 @@ def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_p
     again.cycle = 1
     module, ready = made("kd", tmp_path / "c", data=again)
     fit(module, ready)
-    assert module.cache.computed == module.cache.read == 256
+    assert module.cache.computed == module.cache.read == SAMPLES
 
 
 @pytest.mark.parametrize("name", ["hint", "attention", "simkd"])

@@ -63,7 +63,7 @@ def test_each_dtype_has_a_cache_of_its_own(teacher, network, digits, tmp_path):
     assert weights_hash(teacher("float32")) == weights_hash(teacher(None))
 
 
-def test_a_run_measures_the_teacher_as_it_teaches(tmp_path):
+def test_a_run_measures_the_teacher_as_it_teaches(tmp_path, unmeasured):
     plain = run(tmp_path, "strategy=kd", "baseline=false")
     held = run(tmp_path, "strategy=kd", "baseline=false", "teacher.dtype=bfloat16")
     assert held["teacher"]["size_bytes"] < 0.6 * plain["teacher"]["size_bytes"]
