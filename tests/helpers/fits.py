@@ -207,3 +207,26 @@ def ordered_teachers() -> tuple[ImageModel, ImageModel]:
     turned = copy.deepcopy(plain)
     turned.fc.weight.data, turned.fc.bias.data = plain.fc.weight.data[order], plain.fc.bias.data[order]
     return ImageModel(plain, SHAPE), ImageModel(turned, SHAPE, class_order=order)
+
+
+def assert_learns(name: str, part) -> Distillation:
+    """A strategy's term of its own name trains the student's first stage and a part: module → parameters."""
+    module = distillation(name)
+    loss = module.losses(make_batch(make_images()), (name,))[name]
+    assert loss > 0
+    for parameters in (list(module.student.net.layer1.parameters()), list(part(module))):
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+        assert all(torch.isfinite(g).all() for g in gradients) and sum(g.abs().sum() for g in gradients) > 0
+    assert not any(p.requires_grad for p in module.teacher.parameters())
+    return module
+
+
+def assert_every_parameter_learns(name: str) -> None:
+    """A strategy's term of its own name reaches the student and every parameter of its own."""
+    module = distillation(name)
+    loss = module.losses(make_batch(make_images(6), labels=torch.arange(6) % 3), (name,))[name]
+    own = list(module.strategy.terms[name].parameters())
+    students = list(module.student.parameters())
+    gradients = torch.autograd.grad(loss, students + own, allow_unused=True)
+    assert sum(g.abs().sum() for g in gradients[: len(students)] if g is not None) > 0
+    assert all(g is not None and g.abs().sum() > 0 for g in gradients[len(students) :])

@@ -114,6 +114,8 @@ class MethodTester:
     def test_every_slip_has_its_place_and_every_function_enough(self, tester):
         """That each is caught takes minutes: tests/slow/test_mutations.py."""
         assert not misplaced(mutations_of(tester), tester.cases)
+        for check in tester.by_hand.values():
+            check()
 
     # ------------------------------------------------------------------ the strategy
 

@@ -11,7 +11,7 @@ from distillab.data.batch import Batch
 from distillab.models.image_model import ImageModel
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.term_inputs import only
-from helpers.fits import SHAPE, small, strategy
+from helpers.fits import SHAPE, make_batch, small, strategy
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
 
@@ -57,7 +57,7 @@ def samples():
     """Twelve of them, all that the training data have."""
     generator = torch.Generator().manual_seed(1)
     views = [torch.rand(2 * BATCH, *SHAPE, generator=generator) for _ in range(2)]
-    return Batch(views, torch.arange(2 * BATCH) * 7 % 5, torch.arange(2 * BATCH))
+    return make_batch(*views, labels=torch.arange(2 * BATCH) * 7 % 5)
 
 
 def rows(batch, first, end, dtype=torch.float32):

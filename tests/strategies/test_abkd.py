@@ -5,15 +5,8 @@ import math
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LOGITS,
-    NO_DETACH,
-    MethodTester,
-)
-from helpers.numbers import (
-    draw,
-    softmax,
-)
+from helpers.method_tester import LOGITS, NO_DETACH, MethodTester
+from helpers.numbers import draw, softmax
 
 from distillab import functional
 from distillab.core.errors import UserError

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-    check_second_derivatives_of_dead_maps,
-)
+from helpers.method_tester import MethodTester, check_second_derivatives_of_dead_maps
 from helpers.numbers import draw, second_derivatives
 from torch.nn import functional as F
 

@@ -4,9 +4,7 @@ from itertools import product
 
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    RelationsTester,
-)
+from helpers.method_tester import RelationsTester
 from helpers.model_outputs import info
 from helpers.numbers import draw
 

@@ -6,15 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-)
-from helpers.model_outputs import (
-    LARGE,
-    SMALL,
-    info,
-    outputs,
-)
+from helpers.method_tester import MethodTester
+from helpers.model_outputs import LARGE, SMALL, info, outputs
 from helpers.numbers import draw
 
 from distillab import functional

@@ -2,14 +2,8 @@
 
 import pytest
 from helpers.fits import distillation, make_batch, make_images
-from helpers.method_tester import (
-    MethodTester,
-)
-from helpers.model_outputs import (
-    STUDENT,
-    TEACHER,
-    kd_of_row,
-)
+from helpers.method_tester import MethodTester
+from helpers.model_outputs import STUDENT, TEACHER, kd_of_row
 from helpers.numbers import softmax
 
 from distillab.core.errors import UserError

@@ -4,12 +4,8 @@ import math
 
 import pytest
 import torch
-from helpers.method_tester import (
-    MethodTester,
-)
-from helpers.numbers import (
-    draw,
-)
+from helpers.method_tester import MethodTester
+from helpers.numbers import draw
 
 from distillab import functional
 from distillab.core.errors import UserError

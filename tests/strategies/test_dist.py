@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LABELS,
-    LOGITS,
-    NO_DETACH,
-    LogitsTester,
-)
-from helpers.numbers import (
-    draw,
-    second_derivatives,
-    softmax,
-)
+from helpers.method_tester import LABELS, LOGITS, NO_DETACH, LogitsTester
+from helpers.numbers import draw, second_derivatives, softmax
 
 from distillab import functional
 from distillab.strategies.dist import DIST

@@ -5,12 +5,7 @@ import pytest
 import torch
 from helpers.fits import distillation, small
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LABELS,
-    LOGITS,
-    NO_DETACH,
-    LogitsTester,
-)
+from helpers.method_tester import LABELS, LOGITS, NO_DETACH, LogitsTester
 from helpers.numbers import draw, kl, mean_of_rows, softmax, target_and_rest
 
 from distillab import functional

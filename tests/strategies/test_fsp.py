@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-    check_dead_channels,
-)
+from helpers.method_tester import MethodTester, check_dead_channels
 from helpers.numbers import draw, pooled
 
 from distillab import functional

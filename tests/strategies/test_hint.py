@@ -2,9 +2,7 @@
 
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-)
+from helpers.method_tester import MethodTester
 from helpers.numbers import draw
 
 from distillab import functional

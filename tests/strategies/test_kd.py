@@ -4,14 +4,8 @@ import math
 
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LOGITS,
-    MethodTester,
-)
-from helpers.numbers import (
-    draw,
-    softmax,
-)
+from helpers.method_tester import LOGITS, MethodTester
+from helpers.numbers import draw, softmax
 
 from distillab import functional
 from distillab.core.errors import UserError

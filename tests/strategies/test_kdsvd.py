@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-    check_dead_channels,
-)
+from helpers.method_tester import MethodTester, check_dead_channels
 from helpers.numbers import draw
 
 from distillab import functional

@@ -5,17 +5,8 @@ import math
 import numpy as np
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LOGITS,
-    NO_DETACH,
-    MethodTester,
-)
-from helpers.numbers import (
-    deviation,
-    draw,
-    kl,
-    softmax,
-)
+from helpers.method_tester import LOGITS, NO_DETACH, MethodTester
+from helpers.numbers import deviation, draw, kl, softmax
 
 from distillab import functional
 from distillab.core.errors import UserError

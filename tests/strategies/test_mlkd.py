@@ -3,14 +3,8 @@
 import pytest
 from helpers.fits import distillation, make_batch, make_images
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LOGITS,
-    MethodTester,
-)
-from helpers.model_outputs import (
-    STUDENT,
-    TEACHER,
-)
+from helpers.method_tester import LOGITS, MethodTester
+from helpers.model_outputs import STUDENT, TEACHER
 from helpers.numbers import draw, softmax
 
 from distillab import functional

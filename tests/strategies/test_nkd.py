@@ -4,21 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers.fits import (
-    distillation,
-    small,
-)
+from helpers.fits import distillation, small
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LABELS,
-    LOGITS,
-    NO_DETACH,
-    LogitsTester,
-)
-from helpers.numbers import (
-    mean_of_rows,
-    softmax,
-)
+from helpers.method_tester import LABELS, LOGITS, NO_DETACH, LogitsTester
+from helpers.numbers import mean_of_rows, softmax
 
 from distillab.core.errors import UserError
 

@@ -2,12 +2,7 @@
 
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LOGITS,
-    NO_DETACH,
-    MethodTester,
-    check_row_of_equal_logits,
-)
+from helpers.method_tester import LOGITS, NO_DETACH, MethodTester, check_row_of_equal_logits
 from helpers.numbers import deviation, draw, kl, softmax
 
 from distillab import functional

@@ -5,21 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers.fits import (
-    SHAPE,
-    distillation,
-    make_batch,
-)
+from helpers.fits import assert_every_parameter_learns
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-    check_dead_channels,
-    check_second_derivatives_of_dead_maps,
-)
-from helpers.numbers import (
-    draw,
-    pooled,
-)
+from helpers.method_tester import MethodTester, check_dead_channels, check_second_derivatives_of_dead_maps
+from helpers.numbers import draw, pooled
 
 from distillab import functional
 from distillab.core.errors import UserError
@@ -60,14 +49,8 @@ def test_dead_channels_and_flat_maps_stay_finite():
     check_dead_channels(functional.nst)
 
 
-def test_all_own_parameters_learn():
-    module = distillation("nst")
-    loss = module.losses(make_batch(draw(6, *SHAPE).float(), labels=torch.arange(6) % 3), ("nst",))["nst"]
-    own = list(module.strategy.terms["nst"].parameters())
-    students = list(module.student.parameters())
-    gradients = torch.autograd.grad(loss, students + own, allow_unused=True)
-    assert sum(g.abs().sum() for g in gradients[: len(students)] if g is not None) > 0
-    assert all(g is not None and g.abs().sum() > 0 for g in gradients[len(students) :])
+def test_every_parameter_learns():
+    assert_every_parameter_learns("nst")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -3,14 +3,8 @@
 import math
 
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    RelationsTester,
-    check_equal_rows,
-)
-from helpers.numbers import (
-    draw,
-    norm,
-)
+from helpers.method_tester import RelationsTester, check_equal_rows
+from helpers.numbers import draw, norm
 
 EMBEDDINGS = {"student": {"e_s": draw(5, 3)}, "teacher": {"e_t": draw(5, 4, seed=1)}}
 

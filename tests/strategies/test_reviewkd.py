@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-)
-from helpers.model_outputs import (
-    LARGE,
-    SMALL,
-    check_connectors_train,
-    info,
-    outputs,
-)
+from helpers.method_tester import MethodTester
+from helpers.model_outputs import LARGE, SMALL, check_connectors_train, info, outputs
 from helpers.numbers import draw
 
 from distillab import functional

@@ -5,10 +5,7 @@ from itertools import product
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    RelationsTester,
-    check_equal_rows,
-)
+from helpers.method_tester import RelationsTester, check_equal_rows
 from helpers.numbers import draw, norm
 
 from distillab import functional

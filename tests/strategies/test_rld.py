@@ -2,12 +2,7 @@
 
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LABELS,
-    LOGITS,
-    NO_DETACH,
-    LogitsTester,
-)
+from helpers.method_tester import LABELS, LOGITS, NO_DETACH, LogitsTester
 from helpers.numbers import kl, mean_of_rows, softmax, target_and_rest
 
 from distillab import functional

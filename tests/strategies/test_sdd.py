@@ -5,13 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.method_tester import (
-    MethodTester,
-)
-from helpers.model_outputs import (
-    info,
-    kd_of_row,
-)
+from helpers.method_tester import MethodTester
+from helpers.model_outputs import info, kd_of_row
 from helpers.numbers import draw
 from torch import nn
 

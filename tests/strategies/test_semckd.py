@@ -2,15 +2,8 @@
 
 import pytest
 import torch
-from helpers.method_tester import (
-    MethodTester,
-)
-from helpers.model_outputs import (
-    LARGE,
-    SMALL,
-    check_connectors_train,
-    outputs,
-)
+from helpers.method_tester import MethodTester
+from helpers.model_outputs import LARGE, SMALL, check_connectors_train, outputs
 
 from distillab.core.errors import UserError
 from distillab.strategies.semckd import SemCKD

@@ -3,10 +3,7 @@
 from itertools import product
 
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    RelationsTester,
-    check_equal_rows,
-)
+from helpers.method_tester import RelationsTester, check_equal_rows
 from helpers.numbers import draw, norm
 
 

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LOGITS,
-    MethodTester,
-    check_row_of_equal_logits,
-)
+from helpers.method_tester import LOGITS, MethodTester, check_row_of_equal_logits
 from helpers.numbers import deviation, draw, kl, softmax
 
 from distillab import functional

@@ -3,9 +3,7 @@
 import pytest
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-)
+from helpers.method_tester import MethodTester
 from helpers.numbers import draw, kl, softmax
 
 from distillab import functional

@@ -4,16 +4,10 @@ import math
 from itertools import product
 
 import pytest
-import torch
-from helpers.fits import SHAPE, distillation, make_batch
+from helpers.fits import assert_every_parameter_learns
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    MethodTester,
-    check_dead_channels,
-)
-from helpers.model_outputs import (
-    info,
-)
+from helpers.method_tester import MethodTester, check_dead_channels
+from helpers.model_outputs import info
 from helpers.numbers import draw
 
 from distillab import functional
@@ -73,11 +67,5 @@ def test_wkd_refuses_a_single_pixel_and_no_map():
             WKD().connect(info((4, 2, 2)), info(*last))
 
 
-def test_all_own_parameters_learn():
-    module = distillation("wkd")
-    loss = module.losses(make_batch(draw(6, *SHAPE).float(), labels=torch.arange(6) % 3), ("wkd",))["wkd"]
-    own = list(module.strategy.terms["wkd"].parameters())
-    students = list(module.student.parameters())
-    gradients = torch.autograd.grad(loss, students + own, allow_unused=True)
-    assert sum(g.abs().sum() for g in gradients[: len(students)] if g is not None) > 0
-    assert all(g is not None and g.abs().sum() > 0 for g in gradients[len(students) :])
+def test_every_parameter_learns():
+    assert_every_parameter_learns("wkd")

@@ -5,17 +5,8 @@ import math
 import numpy as np
 import torch
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LABELS,
-    LOGITS,
-    NO_DETACH,
-    LogitsTester,
-)
-from helpers.numbers import (
-    draw,
-    mean_of_rows,
-    softmax,
-)
+from helpers.method_tester import LABELS, LOGITS, NO_DETACH, LogitsTester
+from helpers.numbers import draw, mean_of_rows, softmax
 
 from distillab import functional
 

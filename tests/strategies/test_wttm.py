@@ -1,12 +1,7 @@
 """Transformed teacher matching, weighted or not (ttm, wttm)."""
 
 from helpers.method_checks import Case
-from helpers.method_tester import (
-    LABELS,
-    LOGITS,
-    NO_DETACH,
-    LogitsTester,
-)
+from helpers.method_tester import LABELS, LOGITS, NO_DETACH, LogitsTester
 from helpers.numbers import kl, mean_of_rows, softmax
 
 
