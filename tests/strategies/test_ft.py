@@ -110,7 +110,7 @@ def test_refusals_speak():
     with pytest.raises(UserError, match=r"strategy\.ft: .*needs a paraphraser.*strategy=ft"):
         Strategy.of({"ft": FactorTransfer()}).connect(student, student, 0)
     for pair in ((student, point), (point, student)):
-        with pytest.raises(UserError, match=r"strategy\.ft: a factor of one pixel.*point ends in layer1 \(8×1×1\)"):
+        with pytest.raises(UserError, match=r"strategy\.ft: a factor of one pixel.*point ends in layer0 \(8×1×1\)"):
             Strategy.of(strategy("ft")).connect(*pair, 0)
     parts = strategy("ft")
     with pytest.raises(UserError, match="rate must leave a channel"):

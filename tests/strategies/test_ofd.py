@@ -98,5 +98,5 @@ def test_student_and_connectors_learn():
 
 def test_a_teacher_without_batchnorm_is_refused():
     student = info((8, 4, 4), name="small")
-    with pytest.raises(UserError, match=r"BatchNorm.*small has none in layer1.*reviewkd"):
+    with pytest.raises(UserError, match=r"BatchNorm.*small has none in layer0.*reviewkd"):
         OFD().connect(student, student)
