@@ -51,7 +51,7 @@ def unbroken(config, few_digits):
     """A fit of three epochs of a strategy, which several tests look at."""
     from helpers.fits import distillation, watched_fit
 
-    data = lambda module: few_digits.configure(64, 0, module.strategy.views)  # noqa: E731
+    data = lambda module: few_digits.configure(64, 0, module.strategy.num_views)  # noqa: E731
     return watched_fit(lambda teacher: distillation(config, teacher=teacher), data, 3)
 
 
@@ -62,12 +62,13 @@ def ranks(request, tmp_path_factory):
 
     asking = [item for item in request.session.items if "ranks" in getattr(item, "fixturenames", ())]
     given = [item.callspec.params if hasattr(item, "callspec") else {} for item in asking]
-    names = {params.get("config", params.get("comparing")) for params in given}
+    kinds = ("config", "comparing", "averaging")
+    names = {next((params[kind] for kind in kinds if kind in params), None) for params in given}
     return two_processes.start(tmp_path_factory.mktemp("ranks"), sorted(names - {None}), None in names)
 
 
 @pytest.fixture
 def plain_loader(digits):
     batches = list(digits.configure(64, 0).train_dataloader())
-    images = torch.cat([batch.views[0] for batch in batches]).float() / 255
+    images = torch.cat([batch.pixels[0] for batch in batches]).float() / 255
     return DataLoader(TensorDataset(images, torch.cat([batch.labels for batch in batches])), batch_size=64)

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice, repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -18,14 +20,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmark import usual
 from benchmark.usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
-from distillab.data.collection import Collection
+from distillab.core.configuration import CacheConfig, Paths, TrainerConfig
+from distillab.core.recipe import Recipe
+from distillab.data.images.collection import ImageCollection
 from distillab.data.images.datamodule import ImageData
-from distillab.teachers.cached import attach
+from distillab.schemes.cache import with_cache
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.cached import CachedTeacher
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.compile import Compiled
 from distillab.training.module import Distillation
-from distillab.training.recipe import Recipe
 from distillab.training.startup import import_quietly
 
+ROLES = ("teacher", "student")
 WARMUP = 3  # steps that are not counted
 STRATEGY = {
     "ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 0.1},
@@ -40,10 +47,11 @@ class Images(ImageData):
         super().__init__(name="benchmark", augment={"crop": 4, "flip": True}, mean=MEAN, std=STD, **common)
         self.pixels, self.labels = images, labels
 
-    def _collect(self) -> Collection:
+    def _collect(self) -> ImageCollection:
         classes, rows = tuple(str(i) for i in range(CLASSES)), np.arange(len(self.labels))
         images = torch.from_numpy(self.pixels)
-        return Collection("benchmark", classes, 3, SHAPE[1], self.labels, rows, rows[:1], rows[:1], images)
+        size = {"channels": 3, "image_size": SHAPE[1]}
+        return ImageCollection("benchmark", classes, self.labels, rows, rows[:1], rows[:1], images=images, **size)
 
 
 class PILImages(Dataset):
@@ -63,30 +71,48 @@ class PILImages(Dataset):
 
 
 class Timer(L.Callback):
-    """The time at the end of every step."""
+    """Keeps the time at the end of every step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Look at it; on a GPU wait for the work first."""
+        """Note the time."""
         tick(self.ends)
 
 
 def tick(ends: list[float]) -> None:
-    """Note the time, after the device has done what it was given."""
+    """Note the time, on a GPU after waiting for its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     ends.append(time.perf_counter())
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a case took.
+class Workload:
+    """What every case trains.
+
+    Attributes:
+        pair: teacher and student.
+        pixels, labels: of as many images as the steps take.
+        steps: of each case, the warm-up among them.
+        compiled: whether the student of (b) to (e) is compiled.
+    """
+
+    pair: tuple[str, str]
+    pixels: np.ndarray
+    labels: np.ndarray
+    steps: int
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a case's steps ended.
 
     Attributes:
         ends: the time at the end of every step.
-        cache: seconds of opening (with its checksums) and writing the teacher's answers to the images of all steps.
+        cache: seconds of opening the cache (with its checksums) and of writing the teacher's outputs of all steps.
     """
 
     ends: Sequence[float]
@@ -94,54 +120,44 @@ class Taken:
 
     @property
     def images_per_second(self) -> float:
-        """From the median distance of two steps (what else the machine did now and then is not in it), and each
-        step's share of the cache's seconds."""
+        """From the median time between two steps, which other work on the machine hardly changes, and each step's
+        share of the cache's seconds."""
         counted = zip(self.ends[WARMUP:-1], self.ends[WARMUP + 1 :], strict=True)
         return BATCH / (statistics.median(b - a for a, b in counted) + self.cache / len(self.ends))
 
 
-def cases(
-    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, root: Path
-) -> dict[str, Callable[[], Taken]]:
-    """What is compared, by name and in this order: (d) fills the cache below `root`, which (e) reads.
-
-    Args:
-        pair: teacher and student.
-        pixels, labels: of as many images as the steps take.
-        steps: of each case, the warm-up among them.
-        compiled: whether the student of (b) to (e) is.
-        root: of the cache.
-    """
-    given = (pair, pixels, labels, steps)
+def cases(load: Workload, root: Path) -> dict[str, Callable[[], Timing]]:
+    """The cases by name, in the order they must run in: (d) fills the cache below `root`, which (e) reads."""
     return {
-        "usual_loop": partial(usual_loop, *given),
-        "bare_student": partial(bare_student, *given, compiled),
-        "live_teacher": partial(ours, *given, compiled, "never", root),
-        "cold_cache": partial(ours, *given, compiled, "auto", root),
-        "warm_cache": partial(ours, *given, compiled, "require", root),
+        "usual_loop": partial(usual_loop, load),
+        "bare_student": partial(bare_student, load),
+        "live_teacher": partial(ours, load, "never", root),
+        "cold_cache": partial(ours, load, "auto", root),
+        "warm_cache": partial(ours, load, "require", root),
     }
 
 
-def usual_loop(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int) -> Taken:
-    """(a)"""
-    teacher, student = network(pair[0], "teacher").net.to(device()).eval(), network(pair[1], "student").net.to(device())
+def usual_loop(load: Workload) -> Timing:
+    """(a) PIL images from worker processes, and the teacher run in every step."""
+    teacher, student = (network(name, role).net.to(device()) for name, role in zip(load.pair, ROLES, strict=True))
     optimizer = usual.sgd(student)
     ends: list[float] = []
+    teacher.eval()
     student.train()
-    for images, target in _first(usual.loader(PILImages(pixels, labels), shuffle=True), steps):
+    for images, target in _first(usual.loader(PILImages(load.pixels, load.labels), shuffle=True), load.steps):
         usual.step(student, teacher, images, target, optimizer)
         tick(ends)
-    return Taken(ends)
+    return Timing(ends)
 
 
-def bare_student(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool) -> Taken:
-    """(b): layout, optimiser and compilation as in (e)."""
-    student = network(pair[1], "student").to(device(), memory_format=torch.channels_last)
-    run = torch.compile(student) if compiled else student
+def bare_student(load: Workload) -> Timing:
+    """(b) The student alone over ready tensors; layout, optimiser and compilation as in (e)."""
+    student = network(load.pair[1], "student").to(device(), memory_format=torch.channels_last)
+    run = torch.compile(student) if load.compiled else student
     optimizer = torch.optim.SGD(student.parameters(), 0.05, 0.9, weight_decay=5e-4, fused=True)
-    images = torch.from_numpy(pixels[: BATCH * steps]).to(device()).float().div_(255)
+    images = torch.from_numpy(load.pixels[: BATCH * load.steps]).to(device()).float().div_(255)
     images = images.contiguous(memory_format=torch.channels_last)
-    target = torch.from_numpy(labels[: BATCH * steps]).to(device())
+    target = torch.from_numpy(load.labels[: BATCH * load.steps]).to(device())
     ends: list[float] = []
     student.train()
     for x, y in zip(images.split(BATCH), target.split(BATCH), strict=True):
@@ -150,38 +166,42 @@ def bare_student(pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, 
         loss.backward()
         optimizer.step()
         tick(ends)
-    return Taken(ends)
+    return Timing(ends)
 
 
-def ours(
-    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, mode: str, root: Path
-) -> Taken:
-    """(c), (d) and (e): Lightning, seeded views, every check of a real fit; no validation."""
-    import_quietly({"accelerator": "auto"})
+def ours(load: Workload, mode: str, root: Path) -> Timing:
+    """(c), (d) and (e), by the cache's `mode`: Lightning, seeded views, every check of a real fit; no validation."""
+    import_quietly("auto")
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
     recipe |= {"batch_size": BATCH, "epochs": 1}
-    teacher, student = network(pair[0], "teacher"), network(pair[1], "student")
-    module = Distillation(student, teacher, STRATEGY, recipe=Recipe.of(recipe), channels_last=True)
-    ready = Images(pixels, labels, cache_dir=root, validation=0.0).configure(BATCH, 0)
-    settings = {"mode": mode, "dtype": "float16", "top_k": None, "limit_gb": 100}
-    config = {"cache": settings, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": True}}
-    attach(module, ready, config, root)
-    timer, cache = Timer(), module.cache
-    opening = _seconds(partial(cache.cache.view, 0)) if cache is not None else 0.0  # what the first step would do
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    teacher, student = (network(name, role) for name, role in zip(load.pair, ROLES, strict=True))
+    strategy = Strategy.of(STRATEGY)
+    ready = Images(load.pixels, load.labels, cache_dir=root, validation=0.0).configure(BATCH, 0)
+    config = SimpleNamespace(
+        cache=CacheConfig(mode=mode, limit_gb=100),
+        paths=Paths(store=str(root)),
+        recipe=Recipe.of(recipe),
+        trainer=TrainerConfig(),
+    )
+    source = with_cache(FrozenTeacher(teacher), strategy, ready, config)
+    module = Distillation(student, source, strategy, recipe=config.recipe, channels_last=True)
+    timer, cached = Timer(), isinstance(source, CachedTeacher)
+    opening = _seconds(partial(source.cache.view, 0)) if cached else 0.0  # what the first step would do
     engine = L.Trainer(
         max_epochs=1,
-        limit_train_batches=steps,
+        limit_train_batches=load.steps,
         limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         devices=1,
-        callbacks=[timer, *([Compiled("student")] if compiled else [])],
-        **quiet,
+        callbacks=[timer, *([Compiled("student")] if load.compiled else [])],
     )
     engine.fit(module, datamodule=ready)
-    writing = _seconds(cache.publish) if cache is not None else 0.0
-    return Taken(timer.ends, opening + writing)
+    writing = _seconds(source.flush) if cached else 0.0
+    return Timing(timer.ends, opening + writing)
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -191,10 +211,5 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _first(loader: DataLoader, steps: int) -> Iterator:
-    count = 0
-    while True:
-        for batch in loader:
-            yield batch
-            count += 1
-            if count == steps:
-                return
+    """So many batches, from as many passes over the loader as they take."""
+    return islice(chain.from_iterable(repeat(loader)), steps)

@@ -7,15 +7,17 @@ import statistics
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from page_tables import table
 
-from benchmark.loops import WARMUP, cases
+from benchmark.loops import WARMUP, Workload, cases
 from benchmark.memory import peak_memory
 from benchmark.sweep import startup, startup_table, sweep, sweep_table, with_held_out
 from benchmark.usual import BATCH, CLASSES, SHAPE
@@ -35,52 +37,34 @@ CASES = {
 }
 
 
-def measure_speed(
-    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, steps: int, compiled: bool, repeats: int = 1
-) -> dict[str, float]:
-    """Images per second of every case, in this process; the median of repeats that take turns.
+def measure_speed(load: Workload, repeats: int = 1) -> dict[str, float]:
+    """Images per second of every case, in this process; the median of repeats.
 
-    Args:
-        pair: teacher and student.
-        pixels, labels: of as many images as the steps take.
-        steps: of each case in each repeat, the warm-up among them.
-        compiled: whether the student of (b) to (e) is.
-        repeats: how often each case is measured; what slows the machine for a while then slows every case.
+    The cases take turns: whatever slows the machine for a while slows each of them.
     """
     taken: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:  # another cache each time, which (d) fills and (e) reads
-            for name, work in cases(pair, pixels, labels, steps, compiled, Path(folder)).items():
+            for name, work in cases(load, Path(folder)).items():
                 taken[name].append(work().images_per_second)
     return {name: statistics.median(speeds) for name, speeds in taken.items()}
 
 
-def measure_memory(
-    pair: tuple[str, str], pixels: np.ndarray, labels: np.ndarray, compiled: bool, steps: int = 2
-) -> dict[str, float]:
-    """Peak memory of every case in MB, each in a process of its own; the second step has all that later ones have."""
-    some = slice(BATCH * steps)
+def measure_memory(load: Workload) -> dict[str, float]:
+    """Peak memory of every case in MB, each in a process of its own, over two steps: later ones take no more."""
+    load = replace(load, pixels=load.pixels[: 2 * BATCH], labels=load.labels[: 2 * BATCH], steps=2)
     with tempfile.TemporaryDirectory() as folder:
-        works = cases(pair, pixels[some], labels[some], steps, compiled, Path(folder))
+        works = cases(load, Path(folder))
         return {name: peak_memory(work, preload=["benchmark.loops"]) for name, work in works.items()}
 
 
-def table(pairs: dict[str, Any]) -> str:
-    """Markdown: one table a pair."""
-    lines = []
-    for pair, found in pairs.items():
-        speed, memory = found["images_per_second"], found["peak_memory_mb"]
-        lines += [
-            f"### {pair}",
-            "",
-            "| | images/s | against (a) | time against (b) | peak MB |",
-            "| --- | ---: | ---: | ---: | ---: |",
-        ]
-        for name, words in CASES.items():
-            ratios = f"{speed[name] / speed['usual_loop']:.2f} × | {speed['bare_student'] / speed[name]:.2f} ×"
-            lines.append(f"| {words} | {speed[name]:.0f} | {ratios} | {memory[name]:.0f} |")
-        lines.append("")
-    return "\n".join(lines)
+def pair_table(speed: Mapping[str, float], memory: Mapping[str, float]) -> str:
+    """Markdown, a line for every case."""
+    rows = []
+    for name, words in CASES.items():
+        ratios = f"{speed[name] / speed['usual_loop']:.2f} ×", f"{speed['bare_student'] / speed[name]:.2f} ×"
+        rows.append((words, f"{speed[name]:.0f}", *ratios, f"{memory[name]:.0f}"))
+    return table(("", "images/s", "against (a)", "time against (b)", "peak MB"), rows)
 
 
 def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +76,7 @@ def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]
     with tempfile.TemporaryDirectory() as store:
         data = Folder(folder, name="images", cache_dir=store)
         data.prepare()
-        images = data._collection.images
+        images = data.collection.images
         if len(images) < count or tuple(images.shape[1:]) != SHAPE:
             shape = "×".join(map(str, images.shape[1:]))
             raise SystemExit(
@@ -103,14 +87,14 @@ def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]
 
 @contextmanager
 def timed(part: str) -> Iterator[None]:
-    """Say how long a block took."""
+    """Print how long a block took."""
     began = time.perf_counter()
     yield
     print(f"({part}: {time.perf_counter() - began:.0f} s)\n", flush=True)
 
 
 def options() -> Namespace:
-    """What the person asked for; numbers that were not given are small with --quick."""
+    """The command line's options; numbers that were not given are small with --quick."""
     parser = ArgumentParser(description=__doc__)
     names = ["-".join(pair) for pair in PAIRS]
     parser.add_argument("--quick", action="store_true", help="the pairs alone, few steps: a minute or two")
@@ -139,19 +123,18 @@ def main() -> None:
     asked = options()
     found: dict[str, Any] = {}
     if "pairs" in asked.only:
-        import_quietly({"accelerator": "auto"})
+        import_quietly("auto")
         found["pairs"] = {}
         steps = WARMUP + asked.steps
         pixels, labels = load_images(asked.data, BATCH * steps)
         for pair in PAIRS:
             name = "-".join(pair)
             if name in asked.pair:
+                load = Workload(pair, pixels, labels, steps, asked.compiled)
                 with timed(name):
-                    found["pairs"][name] = {
-                        "images_per_second": measure_speed(pair, pixels, labels, steps, asked.compiled, asked.repeats),
-                        "peak_memory_mb": measure_memory(pair, pixels, labels, asked.compiled),
-                    }
-                    print(table({name: found["pairs"][name]}), flush=True)
+                    speed, memory = measure_speed(load, asked.repeats), measure_memory(load)
+                    print(f"### {name}\n\n{pair_table(speed, memory)}\n", flush=True)
+                found["pairs"][name] = {"images_per_second": speed, "peak_memory_mb": memory}
     if "startup" in asked.only:
         with timed("startup"):
             found["startup"] = startup(asked.repeats, asked.data, 6_000 if asked.quick else 60_000)

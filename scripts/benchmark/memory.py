@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from benchmark import child_environment
+
 EVERY = 0.02  # seconds between two looks at the workers
 
 
@@ -18,13 +21,14 @@ def peak_memory(work: Callable[[], Any], preload: Sequence[str] = ()) -> float:
     """The most memory in use while a fresh process does `work`, in MB; on a GPU, of the GPU.
 
     Args:
-        work: what pickle takes.
-        preload: modules that it needs; a process that all calls share imports them once.
+        work: a function that pickle takes.
+        preload: modules that it needs; the fork server, which all calls share, imports them once.
 
     Returns:
         The process's own peak, and the peak of what its child processes (a loader's workers) hold beyond what they
         share with it; where there is no /proc, its own alone.
     """
+    os.environ.update(child_environment())  # the fork server starts with nothing else to find the preloaded modules by
     context = get_context("forkserver")  # no copy of this process: neither its memory nor its threads
     context.set_forkserver_preload(["benchmark.memory", *preload])
     with ProcessPoolExecutor(1, mp_context=context) as pool:  # the processes of a Pool may not have workers

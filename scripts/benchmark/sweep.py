@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from page_tables import table
 from torch import Tensor, nn
 
+from benchmark import child_environment
 from benchmark.usual import CLASSES, SHAPE
 from distillab.models.zoo.cifar_resnet import CifarResNet
 
@@ -60,7 +62,7 @@ def seconds(command: Sequence[str], place: str | Path, expected: str = "") -> fl
     Raises:
         RuntimeError: it failed, or did not print that; with its last lines.
     """
-    environment = os.environ | {"DISTILLAB_STORE": "store"}
+    environment = child_environment() | {"DISTILLAB_STORE": "store"}
     began = time.perf_counter()
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began
@@ -194,7 +196,7 @@ def write_images(folder: Path, pixels: np.ndarray) -> int:
 
 
 def startup_table(found: Mapping[str, float]) -> str:
-    """Markdown."""
+    """What `startup` found, in Markdown."""
     images = f"{found['data_images']:,} images ready, second start"
     rows = [
         ("`import lightning, torchvision` alone", "imports", None),
@@ -203,23 +205,23 @@ def startup_table(found: Mapping[str, float]) -> str:
         ("`--help`", "help", "hydra"),
         (images, "data_ready", None),
     ]
-    lines = ["| start-up | seconds | more than the imports | to reach |", "| --- | ---: | ---: | ---: |"]
+    lines = []
     for words, key, base in rows:
         more = f"{found[key] - found[base]:+.2f}" if base else ""
         most = f"at most {TO_REACH[key]:{'+' if base else ''}.2f}" if key in TO_REACH else ""
-        lines.append(f"| {words} | {found[key]:.2f} | {more} | {most} |")
-    return "\n".join(lines) + "\n"
+        lines.append((words, f"{found[key]:.2f}", more, most))
+    return table(("start-up", "seconds", "more than the imports", "to reach"), lines) + "\n"
 
 
 def sweep_table(found: Mapping[str, Any]) -> str:
-    """Markdown."""
+    """What `sweep` found, in Markdown."""
     about = f"{found['pair']}, {found['images']:,} images × {found['epochs']} epochs"
-    lines = [f"| {about} | seconds | of which the teacher | | to reach |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = []
     sides = (
         ("usual", "five runs of the usual loop", ""),
         ("ours", f"distillab, strategy={','.join(METHODS)}", f"at least {TO_REACH['sweep']:.2f} ×"),
     )
     for key, words, least in sides:
         ratio = f"{found['usual'] / found[key]:.2f} ×"
-        lines.append(f"| {words} | {found[key]:.0f} | {found[f'{key}_teacher']:.0f} | {ratio} | {least} |")
-    return "\n".join(lines) + "\n"
+        lines.append((words, f"{found[key]:.0f}", f"{found[f'{key}_teacher']:.0f}", ratio, least))
+    return table((about, "seconds", "of which the teacher", "", "to reach"), lines) + "\n"

@@ -35,7 +35,7 @@ def device() -> torch.device:
 def network(name: str, role: str, seed: int = 0) -> ImageModel:
     """A model of the zoo with fresh weights."""
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
-    return build_model(config, role, [str(i) for i in range(CLASSES)], SHAPE, MEAN, STD, seed=seed)
+    return build_model(config, role, [str(i) for i in range(CLASSES)], SHAPE, mean=MEAN, std=STD, seed=seed)
 
 
 def transform(augmented: bool) -> Any:

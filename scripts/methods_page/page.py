@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from page_tables import table
 
 from distillab.commands.composition import conf_dir
 from distillab.core.files import replacing, write_json
-from distillab.reporting.table import NOTHING, count
+from distillab.reporting.metric_table import NOTHING, count
 from distillab.strategies.base import Schedule, Term
 from distillab.strategies.strategy import Strategy
 from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, models
@@ -107,7 +108,7 @@ def _distilling(strategy: Strategy) -> list[Term]:
 def _family(strategy: Strategy) -> str:
     def of(term: Term) -> str:
         reads = {need.partition(".")[2] for need in term.needs} - {"logits", "labels", "head"}
-        if term.views > 1:
+        if term.num_views > 1:
             return "two views"
         if "index" in reads:
             return "contrastive"
@@ -125,7 +126,7 @@ def _needs(strategy: Strategy) -> str:
     }
     both = [name for name in dict.fromkeys(of["student"]) if name in of["teacher"]]
     single = [f"{owner}'s {n}" for owner in ("student", "teacher") for n in dict.fromkeys(of[owner]) if n not in both]
-    views = ["two views"] if any(term.views > 1 for term in terms) else []
+    views = ["two views"] if any(term.num_views > 1 for term in terms) else []
     whole = ["whole batch"] if any(term.global_batch for term in terms) else []
     named = [name.replace("_", " ") for name in [*both, *single, *dict.fromkeys(of["batch"])]]
     return ", ".join([*named, *views, *whole]) or NOTHING
@@ -209,7 +210,6 @@ def _comparison(docs: Path) -> str:
 
 def _table(columns: Iterable[str], rows: list[Mapping[str, str]], right: Iterable[str]) -> str:
     columns, right = list(columns), set(right)
-    head = [column.replace("_", " ") for column in columns]
     body = [[row[column].replace("|", "\\|") for column in columns] for row in rows]
-    rule = ["---:" if column in right else "---" for column in columns]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *body])
+    left = [place for place, column in enumerate(columns) if column not in right]
+    return table([column.replace("_", " ") for column in columns], body, left)

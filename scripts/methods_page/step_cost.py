@@ -13,7 +13,7 @@ from benchmark.loops import BATCH, CLASSES, SHAPE, network
 from torch.utils.data import DataLoader
 
 from distillab.core.distributed import rank_zero_print
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.strategies.strategy import Strategy
 from distillab.training.module import Distillation
@@ -43,14 +43,14 @@ class RandomImages(L.LightningDataModule):
         draw = torch.Generator().manual_seed(0)
         rows = torch.arange(STEPS * BATCH).split(BATCH)
         views = [[torch.rand(BATCH, *SHAPE, generator=draw) for _ in range(self.views)] for _ in rows]
-        batches = [Batch(view, self.training_labels[row], row) for view, row in zip(views, rows, strict=True)]
+        batches = [ImageBatch.of(view, self.training_labels[row], row) for view, row in zip(views, rows, strict=True)]
         return DataLoader(batches, batch_size=None)
 
     def evaluation_dataloader(self, split: str) -> DataLoader:
         """The same."""
         return self.train_dataloader()
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> ImageBatch:
         """Nothing is augmented."""
         return batch
 
@@ -81,7 +81,7 @@ def step_seconds(nodes: Mapping[str, Any]) -> float:
     timer = StepTimer()
     engine = L.Trainer(max_epochs=len(shares), accelerator="cpu", logger=False, callbacks=[timer], **quiet)
     module = Distillation(student, teacher, strategy)
-    engine.fit(module, datamodule=RandomImages(strategy.views))
+    engine.fit(module, datamodule=RandomImages(strategy.num_views))
     return sum(share * min(timer.seconds[epoch][1:]) for epoch, share in enumerate(shares))
 
 
@@ -94,7 +94,7 @@ def measure(strategies: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         `seconds` by strategy, and what of the machine matters for them: `threads`, `torch`.
     """
-    import_quietly({"accelerator": "cpu"})
+    import_quietly("cpu")
     torch.set_num_threads(1)
     seconds = {}
     for name, text in strategies.items():

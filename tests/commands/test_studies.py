@@ -70,7 +70,7 @@ def test_every_method_of_a_study_takes_every_pair_of_it(hydra):
 
     def spec(node, role):
         if node["name"] not in specs:
-            model = build_model(node, role, "0123456789", (3, 32, 32), [0.5] * 3, [0.25] * 3, seed=0)
+            model = build_model(node, role, "0123456789", (3, 32, 32), mean=[0.5] * 3, std=[0.25] * 3, seed=0)
             specs[node["name"]] = model.info
         return specs[node["name"]]
 

@@ -10,8 +10,8 @@ from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.data.images.augment import Augment
 from distillab.data.images.mix import beta, outside_box, partners, shares
-from distillab.data.images.views import uniform
-from distillab.data.loader import TensorViews
+from distillab.data.images.tensor_views import TensorViews
+from distillab.data.seeded import uniform
 from distillab.strategies.base import Term
 
 CHANCE = torch.arange(1000) / 1000
@@ -69,9 +69,9 @@ def test_a_batch_equals_its_samples_one_by_one(tmp_path, augment):
     whole = prepared(data, index, views=2)
     for place, sample in enumerate(index):
         alone = prepared(data, [sample], views=2)
-        assert all(torch.equal(one[0], many[place]) for one, many in zip(alone.views, whole.views, strict=True))
+        assert all(torch.equal(one[0], many[place]) for one, many in zip(alone.pixels, whole.pixels, strict=True))
         assert torch.equal(alone.labels[0], whole.labels[place])
-    assert torch.equal(prepared(data, index).views[0], whole.views[0])
+    assert torch.equal(prepared(data, index).pixels[0], whole.pixels[0])
     assert not torch.equal(prepared(data, index, number=4).labels, whole.labels)
     other = mixed(tmp_path, augment, view_seed=1)
     assert not torch.equal(prepared(other, index).labels, whole.labels)
@@ -86,7 +86,7 @@ def test_mixed_views_are_the_weak_views_of_both(tmp_path):
     for augment in MIXED:
         batch = prepared(mixed(tmp_path, {"crop": 1} | augment), index)
         own, share = shares(Augment.of({"crop": 1} | augment, 0), index, 3, 8)
-        torch.testing.assert_close(batch.views[0], own * weak.views[0] + (1 - own) * other.views[0])
+        torch.testing.assert_close(batch.pixels[0], own * weak.pixels[0] + (1 - own) * other.pixels[0])
         torch.testing.assert_close(own.mean((1, 2, 3)), share[:, 0])  # labels are shared as the pixels are
         torch.testing.assert_close(batch.labels.sum(1), torch.ones(256))
         expected = torch.zeros(256, 10)
@@ -113,7 +113,7 @@ def test_off_is_as_if_it_were_not_there(tmp_path):
     assert off.fingerprint == without.fingerprint
     assert type(off.configure(64, 0).train_dataloader().source) is TensorViews
     batch = prepared(off, torch.arange(64))
-    assert torch.equal(batch.views[0], prepared(without, torch.arange(64)).views[0])
+    assert torch.equal(batch.pixels[0], prepared(without, torch.arange(64)).pixels[0])
     assert batch.labels.dtype == torch.int64
     prints = [mixed(tmp_path, {"crop": 1} | more).fingerprint for more in ({"mixup": 1}, {"mixup": 0.2}, {"cutmix": 1})]
     assert len({without.fingerprint, *prints}) == 4
@@ -125,7 +125,7 @@ def test_evaluation_is_never_mixed(tmp_path):
     for split in ("train", "validation", "test"):
         for one, other in zip(data.evaluation_dataloader(split), plain.evaluation_dataloader(split), strict=True):
             one, other = data.on_after_batch_transfer(one), plain.on_after_batch_transfer(other)
-            assert torch.equal(one.views[0], other.views[0]) and torch.equal(one.labels, other.labels)
+            assert torch.equal(one.pixels[0], other.pixels[0]) and torch.equal(one.labels, other.labels)
 
 
 def test_bad_numbers_and_files_are_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 SETTINGS = {
     "cache": {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1},
-    "recipe": {"precision": "32-true"},
+    "recipe": {"precision": "32-true", "epochs": 2},
     "trainer": {"channels_last": False, "accelerator": "cpu"},
 }
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
 from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.strategies.strategy import Strategy
 from distillab.training.callbacks import Interrupted, StopCleanly
-from distillab.training.term_inputs import show_data
 
 SHAPE = (1, 8, 8)
 CONFIGS = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -52,7 +52,7 @@ def confident(seed: int = 1, depth: int = 14) -> CifarResNet:
 def make_batch(*views: Tensor, labels: Tensor | None = None) -> Batch:
     """A batch of these views of its images; without labels sample i is of class i."""
     index = torch.arange(len(views[0]))
-    return Batch(list(views), index if labels is None else labels, index)
+    return ImageBatch.of(list(views), index if labels is None else labels, index)
 
 
 def make_images(size: int = 8, seed: int = 0) -> Tensor:
@@ -167,7 +167,7 @@ def seen_batch(data, module) -> Batch:
     """A batch as a step sees it, and the module after it has looked at the data."""
     module.trainer = trainer(1, callbacks=[])
     module.trainer.datamodule = data
-    show_data(module)
+    module._show_data()
     batch = next(iter(data.train_dataloader()))
     return data.on_after_batch_transfer(batch)
 

@@ -37,8 +37,9 @@ from helpers.fits import (
 from helpers.method_checks import Case, check_gradient, check_small_batches, check_value, check_widths
 from helpers.mutations import misplaced, mutations_of
 from helpers.numbers import draw, second_derivatives
-from helpers.two_processes import EQUAL, UNEQUAL, assert_same_phases, compared, end_to_end, input_gradients, of_both
+from helpers.two_networks import EQUAL, UNEQUAL, terms_that
 from helpers.two_processes import assert_close as close
+from helpers.two_processes import assert_same_phases, end_to_end, input_gradients, of_both
 
 NO_DETACH = "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher"
 LOGITS = {"student": {"s": draw(5, 7)}, "teacher": {"t": draw(5, 7, seed=1)}}
@@ -77,7 +78,8 @@ class MethodTester:
             ],
             "config": list(cls.configs),
             "distilling": distilling,
-            "comparing": [name for name in cls.configs if compared(name)],
+            "comparing": [name for name in cls.configs if terms_that(name, "global_batch")],
+            "averaging": [name for name in cls.configs if terms_that(name, "rowwise")],
             "tester": [cls] if cls.mutations or cls.hand_mutations else [],
         }
         for name in dir(cls):
@@ -135,13 +137,13 @@ class MethodTester:
     def test_a_stopped_and_resumed_fit_ends_in_the_unbroken_weights(self, config, unbroken, few_digits, tmp_path):
         """Stopped in the second of three epochs."""
         resumed = stopped_and_resumed(
-            lambda: distillation(config), lambda m: few_digits.configure(64, 0, m.strategy.views), 3, 3, tmp_path
+            lambda: distillation(config), lambda m: few_digits.configure(64, 0, m.strategy.num_views), 3, 3, tmp_path
         )
         assert_equal(unbroken.after, resumed)
 
     def test_every_term_reaches_the_student(self, distilling, digits):
         module = distillation(distilling, teacher=confident())
-        batch = seen_batch(digits.configure(64, 0, module.strategy.views), module)
+        batch = seen_batch(digits.configure(64, 0, module.strategy.num_views), module)
         assert_every_term_reaches_the_student(module, batch)
         with torch.autocast("cpu", torch.bfloat16):  # as in a step of trainer.precision=bf16-mixed
             assert_every_term_reaches_the_student(module, batch)
@@ -149,7 +151,7 @@ class MethodTester:
 
     def test_a_fit_lowers_the_strategys_own_loss(self, distilling, digits):
         module = distillation(taught(strategy(distilling)), teacher=confident())
-        data = digits.configure(64, 0, module.strategy.views)
+        data = digits.configure(64, 0, module.strategy.num_views)
         batch = seen_batch(data, module)
         before = own_loss(module, batch)
         trainer(4, limit_val_batches=0).fit(module, datamodule=data)
@@ -164,9 +166,16 @@ class MethodTester:
 
     def test_unequal_parts_give_it_where_samples_are_compared(self, comparing, ranks):
         """Each process has the loss of the whole batch."""
-        found, whole = of_both(ranks, comparing, "unequal"), end_to_end(comparing, UNEQUAL, among=compared(comparing))
+        found = of_both(ranks, comparing, "unequal")
+        whole = end_to_end(comparing, UNEQUAL, among=terms_that(comparing, "global_batch"))
         for rank in (0, 1):
             assert_same_phases(found, whole, lambda losses, rank=rank: losses[rank])
+
+    def test_unequal_parts_give_it_where_rows_are_averaged(self, averaging, ranks):
+        """Every row of the whole batch weighs the same; loss and gradient are means over the processes."""
+        found = of_both(ranks, averaging, "rows")
+        whole = end_to_end(averaging, UNEQUAL, among=terms_that(averaging, "rowwise"))
+        assert_same_phases(found, whole, lambda losses: sum(losses) / 2)
 
     def test_unequal_parts_give_the_gradient_of_what_a_term_reads(self, comparing, ranks):
         both = of_both(ranks, comparing, "inputs")

@@ -1,19 +1,29 @@
 """The student and the teacher that two processes share, and what each of them sees of a batch."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
+import lightning as L
 import torch
 from torch import nn
 
 from distillab import Distillation
-from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
+from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.term_inputs import only
 from helpers.fits import SHAPE, make_batch, small, strategy
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
+PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
+
+
+@cache
+def terms_that(name, attribute):
+    """The terms of a strategy that have it: `global_batch` compare samples, `rowwise` are means over them."""
+    return tuple(key for key, term in Strategy.of(strategy(name)).terms.items() if getattr(term, attribute))
 
 
 class PlainNet(nn.Module):
@@ -38,19 +48,27 @@ def models():
 
 
 @contextmanager
-def distillation(name, **arguments):
-    """A module in float32 of the two models, which the next one finds as they were."""
+def distillation(name, source=lambda teacher: teacher, **arguments):
+    """A module in float32 of the two models, which the next one finds as they were; `source` may wrap the teacher."""
     student, teacher = models()
     student.float().requires_grad_(True).zero_grad()
     first = {key: value.clone() for key, value in student.state_dict().items()}
-    module = Distillation(student, FrozenTeacher(teacher.float()), strategy(name), **arguments)
+    module = Distillation(student, source(FrozenTeacher(teacher.float())), strategy(name), **arguments)
     try:
         yield module
     finally:
-        for owner in (module, module.teacher):
-            if owner is not None:
-                owner.extractor.remove()
+        module.release()
         student.load_state_dict(first)
+
+
+class StepGradients(L.Callback):
+    """Notes the student's gradient at every optimiser step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.seen.append({key: p.grad.clone() for key, p in module.student.named_parameters()})
 
 
 def samples():
@@ -61,13 +79,15 @@ def samples():
 
 
 def rows(batch, first, end, dtype=torch.float32):
-    return Batch([view[first:end].to(dtype) for view in batch.views], batch.labels[first:end], batch.index[first:end])
+    return ImageBatch.of(
+        [view[first:end].to(dtype) for view in batch.pixels], batch.labels[first:end], batch.index[first:end]
+    )
 
 
 def part(batch, split, rank):
     """This process's rows of a batch; all of them where there is one process."""
     first = sum(split[:rank]) if rank is not None else 0
-    return rows(batch, first, first + split[rank] if rank is not None else len(batch), batch.views[0].dtype)
+    return rows(batch, first, first + split[rank] if rank is not None else len(batch), batch.pixels[0].dtype)
 
 
 def show_data(module, rank):
@@ -76,7 +96,7 @@ def show_data(module, rank):
     mine = part(everything, (BATCH, BATCH), rank)
 
     def teacher(term):
-        yield only(term, "teacher", module.teacher.outputs(mine.views[:1])[0]), mine
+        yield only(term, "teacher", module.teacher(replace(mine, inputs=mine.inputs[:1]))[0]), mine
 
     for term in module.strategy.terms.values():
         term.prepare(everything.labels, lambda term=term: teacher(term))

@@ -24,7 +24,7 @@ def test_allowed_forms_load(prefix, container, network, tmp_path):
     if prefix == "student.net.":  # another module of a Lightning checkpoint
         state["strategy.terms.hint.weight"] = torch.zeros(1)
     torch.save({container: state} if container else state, tmp_path / "a.pt")
-    load_weights(target, read_weights(tmp_path / "a.pt")[0], "resnet8", "a.pt", "teacher.checkpoint")
+    load_weights(target, read_weights(tmp_path / "a.pt")[0], "resnet8", "a.pt", key="teacher.checkpoint")
     for key, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[key], value)
 
@@ -32,7 +32,7 @@ def test_allowed_forms_load(prefix, container, network, tmp_path):
 def test_safetensors_load(network, tmp_path):
     source, target = network(seed=1), network(seed=2)
     save_file(source.state_dict(), tmp_path / "a.safetensors")
-    load_weights(target, read_weights(tmp_path / "a.safetensors")[0], "resnet8", "a", "teacher.checkpoint")
+    load_weights(target, read_weights(tmp_path / "a.safetensors")[0], "resnet8", "a", key="teacher.checkpoint")
     assert torch.equal(target.fc.weight, source.fc.weight)
 
 
@@ -66,9 +66,9 @@ def test_broken_files_are_one_line(network, tmp_path):
 
 def test_another_architecture_and_class_count_are_told(network):
     with pytest.raises(UserError, match=r"does not fit resnet8: .* unexpected .*teacher=… chooses the architecture"):
-        load_weights(network(), network(depth=14).state_dict(), "resnet8", "a.pt", "teacher.checkpoint")
+        load_weights(network(), network(depth=14).state_dict(), "resnet8", "a.pt", key="teacher.checkpoint")
     with pytest.raises(UserError, match=r"fc.weight is \(7, 64\), expected \(10, 64\).*teacher.classes=\[…\]"):
-        load_weights(network(), network(classes=7).state_dict(), "resnet8", "a.pt", "teacher.checkpoint")
+        load_weights(network(), network(classes=7).state_dict(), "resnet8", "a.pt", key="teacher.checkpoint")
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):

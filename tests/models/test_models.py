@@ -22,13 +22,13 @@ def test_the_dry_run_touches_nothing():
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     assert all(m.training for m in net.modules())
     assert [(s.channels, s.height, s.width) for s in spec.stages] == [(64, 8, 8), (512, 1, 1)]
-    assert (spec.embedding, spec.classes, spec.head) == (512, 10, "fc")
+    assert (spec.embedding, spec.outputs, spec.head) == (512, 10, "fc")
 
 
 @pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "efficientnet_b0", "vgg11_bn", "densenet121"])
 def test_other_torchvision_families_show_stages(architecture):
     spec = ImageModel(torchvision_classifier(architecture, 5, 3, 32), (3, 32, 32)).info
-    assert len(spec.stages) >= 2 and spec.classes == 5
+    assert len(spec.stages) >= 2 and spec.outputs == 5
     assert [s.height for s in spec.stages] == sorted((s.height for s in spec.stages), reverse=True)
 
 
@@ -197,11 +197,12 @@ def test_timm_weights_come_from_a_local_file_with_their_normalisation(tmp_path, 
 
     name = "vit_tiny_patch16_224"
     config = {"_target_": "distillab.models.timm.timm_classifier", "architecture": name, "pretrained": True}
-    arguments = (config, "teacher", list("abcdefg"), (3, 32, 32), [0.1], [0.2], 0)
+    arguments = (config, "teacher", list("abcdefg"), (3, 32, 32))
+    of_data = {"mean": [0.1], "std": [0.2], "seed": 0}
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=f"timm cannot make {name}"):
-        build_model(*arguments)
+        build_model(*arguments, **of_data)
     own = timm.get_pretrained_cfg(name)
     snapshot = tmp_path / f"models--{own.hf_hub_id.replace('/', '--')}" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
@@ -209,7 +210,7 @@ def test_timm_weights_come_from_a_local_file_with_their_normalisation(tmp_path, 
     (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
     source = timm.create_model(name)
     save_file(source.state_dict(), snapshot / "model.safetensors")
-    model = build_model(*arguments)
+    model = build_model(*arguments, **of_data)
     assert torch.equal(model.net.patch_embed.proj.weight, source.patch_embed.proj.weight)
     assert model.net.head.out_features == 7 and model.input_size == 224
     assert model.mean.flatten().tolist() == list(own.mean) == [0.5] * 3

@@ -46,7 +46,7 @@ def strategy(*names):
 
 def model(role, name, changes, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
-    return build_model(config, role, [str(i) for i in range(10)], SHAPE, [0.5] * 3, [0.25] * 3, seed)
+    return build_model(config, role, [str(i) for i in range(10)], SHAPE, mean=[0.5] * 3, std=[0.25] * 3, seed=seed)
 
 
 @pytest.mark.parametrize("pair", PAIRS)

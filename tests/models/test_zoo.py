@@ -58,7 +58,7 @@ AHEAD = {"mobilenetv2", "shufflenetv2"}  # a 1×1 convolution between the last s
 def zoo(name, shape=(3, 32, 32), classes=100):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
     half = [0.5] * shape[0]
-    return build_model(config, "student", [str(i) for i in range(classes)], shape, half, half, seed=0)
+    return build_model(config, "student", [str(i) for i in range(classes)], shape, mean=half, std=half, seed=0)
 
 
 @pytest.mark.parametrize("name", SIZES)

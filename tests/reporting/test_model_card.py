@@ -87,7 +87,7 @@ def test_the_loading_code_gives_the_model_back(tmp_path, monkeypatch):
 
     config = {"_target_": "distillab.models.zoo.cifar_resnet.CifarResNet", "name": "resnet8", "depth": 8,
               "stages": ["layer1", "layer2", "layer3"], "head": "fc"}  # fmt: skip
-    model = build_model(config, "student", ["zero", "one"], (1, 8, 8), [0.5], [0.25], seed=4).eval()
+    model = build_model(config, "student", ["zero", "one"], (1, 8, 8), mean=[0.5], std=[0.25], seed=4).eval()
     save_model(model, tmp_path / "student.safetensors", config, ["zero", "one"])
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", model_card(made()), re.DOTALL)

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from distillab import Distillation
 from distillab.functional import kd
-from distillab.schemes.ema import EMATeacher
 from distillab.schemes.mutual import MutualDistillation
+from distillab.teachers.ema import EMATeacher
 
 
 def mutual(network, name="kd", depths=(8, 14)):
@@ -26,7 +26,7 @@ def test_the_loss_is_that_of_each_peer_with_each_other_one(network):
     module = mutual(network, depths=(8, 14, 8)).eval()
     batch = batch_of()
     losses = module.losses(batch, ("ce", "kd"))
-    logits = [peer(batch.views[0]) for peer in (module.student, *module.peers)]
+    logits = [peer(batch.pixels[0]) for peer in (module.student, *module.peers)]
     ce = sum(0.1 * F.cross_entropy(z, batch.labels) for z in logits)
     pairs = sum(0.9 * kd(logits[i], logits[j]) for i in range(3) for j in range(3) if i != j) / 2
     assert torch.allclose(losses["ce"], ce) and torch.allclose(losses["kd"], pairs)

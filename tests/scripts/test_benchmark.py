@@ -1,6 +1,7 @@
 """The benchmark runs every case and reports ratios; how fast it is no test says."""
 
 import operator
+import os
 import subprocess
 import sys
 from functools import partial
@@ -10,11 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmark import child_environment
 from benchmark import loops as benchmark_loops
 from benchmark import main as benchmark
 from benchmark import sweep as benchmark_sweep
 from benchmark import usual as benchmark_usual
-from benchmark.loops import BATCH, CLASSES, SHAPE, WARMUP, Taken
+from benchmark.loops import BATCH, CLASSES, SHAPE, WARMUP, Timing, Workload
 from benchmark.memory import peak_memory
 from torchvision.datasets import ImageFolder
 
@@ -27,21 +29,23 @@ def noise(count):
     return np.random.default_rng(0).integers(256, size=(count, *SHAPE), dtype=np.uint8)
 
 
+def workload(pixels, steps, compiled=False):
+    return Workload(("resnet8", "resnet8"), pixels, np.zeros(len(pixels), int), steps, compiled)
+
+
 def test_every_case_runs_and_stands_in_the_table():
     steps, draw = WARMUP + 2, np.random.default_rng(0)
     pixels = noise(BATCH * steps)
-    speed = benchmark.measure_speed(
-        ("resnet8", "resnet8"), pixels, draw.integers(CLASSES, size=len(pixels)), steps, False
-    )
+    labels = draw.integers(CLASSES, size=len(pixels))
+    speed = benchmark.measure_speed(Workload(("resnet8", "resnet8"), pixels, labels, steps))
     assert list(speed) == list(benchmark.CASES) and all(value > 0 for value in speed.values())
-    found = {"images_per_second": speed, "peak_memory_mb": speed}
-    assert benchmark.table({"resnet8-resnet8": found}).count("×") == 2 * len(benchmark.CASES)
+    assert benchmark.pair_table(speed, speed).count("×") == 2 * len(benchmark.CASES)
 
 
 def test_the_median_step_counts_and_the_warm_up_does_not():
     ends = [0, 9, 18, 27, 28, 29, 60, 61]  # slow at first, and once disturbed
-    assert Taken(ends).images_per_second == pytest.approx(BATCH)
-    assert Taken(ends, cache=8).images_per_second == pytest.approx(BATCH / 2)  # a second for each of the eight
+    assert Timing(ends).images_per_second == pytest.approx(BATCH)
+    assert Timing(ends, cache=8).images_per_second == pytest.approx(BATCH / 2)  # a second for each of the eight
 
 
 def test_what_the_cache_takes_outside_the_steps_is_counted(tmp_path, monkeypatch):
@@ -60,7 +64,7 @@ def test_what_the_cache_takes_outside_the_steps_is_counted(tmp_path, monkeypatch
     monkeypatch.setattr(TeacherCache, "publish", publish)
     monkeypatch.setattr(benchmark_loops, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     pixels = noise(2 * BATCH)
-    works = benchmark_loops.cases(("resnet8", "resnet8"), pixels, np.zeros(len(pixels), int), 2, False, tmp_path)
+    works = benchmark_loops.cases(workload(pixels, 2), tmp_path)
     taken = {name: works[name]() for name in ("live_teacher", "cold_cache", "warm_cache")}
     assert {name: one.cache for name, one in taken.items()} == {"live_teacher": 0, "cold_cache": 110, "warm_cache": 10}
     assert all(one.ends[0] == one.ends[1] for one in taken.values())
@@ -72,7 +76,7 @@ def test_the_student_is_compiled_as_a_fit_compiles_it(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_loops, "Compiled", lambda choice: compiled.append(choice) or Compiled(choice))
     pixels = noise(BATCH)
     for fit in (True, False):
-        works = benchmark_loops.cases(("resnet8", "resnet8"), pixels, np.zeros(BATCH, int), 1, fit, tmp_path)
+        works = benchmark_loops.cases(workload(pixels, 1, compiled=fit), tmp_path)
         works["live_teacher"](), works["bare_student"]()
         assert len(compiled) == 3 and compiled[0] == "student"
 
@@ -88,10 +92,18 @@ def test_each_peak_is_that_of_one_process_and_its_workers():
     peak_memory(partial(exec, same))  # a loader's workers start there as they do here
 
 
+def test_a_child_process_finds_the_benchmark_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "src")  # of this folder, not of the child's
+    find = "from importlib.util import find_spec; print(find_spec('benchmark.usual').origin)"
+    benchmark_sweep.seconds([sys.executable, "-c", find], tmp_path, expected=benchmark_usual.__file__)
+    assert child_environment()["PYTHONPATH"].split(os.pathsep)[1:] == [os.path.abspath("src")]
+    peak_memory(partial(exec, "import os; assert 'scripts' in os.environ['PYTHONPATH']"))
+
+
 def test_repeats_take_turns_with_a_new_cache_each_and_their_median_counts(monkeypatch):
     turns, roots, speeds = [], [], iter([8, 1, 2, 3, 4, 2, 9, 5, 8, 9, 4, 5, 6, 7, 5])
 
-    def cases(pair, pixels, labels, steps, compiled, root):
+    def cases(load, root):
         def work(name):
             turns.append(name)
             return SimpleNamespace(images_per_second=next(speeds))
@@ -100,7 +112,7 @@ def test_repeats_take_turns_with_a_new_cache_each_and_their_median_counts(monkey
         return {name: partial(work, name) for name in benchmark.CASES}
 
     monkeypatch.setattr(benchmark, "cases", cases)
-    found = benchmark.measure_speed(("a", "b"), noise(2), np.zeros(2, int), 5, False, repeats=3)
+    found = benchmark.measure_speed(workload(noise(2), 5), repeats=3)
     assert turns == list(benchmark.CASES) * 3 and len(set(roots)) == 3
     assert list(found.values()) == [4, 5, 5, 7, 5]
 

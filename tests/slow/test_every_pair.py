@@ -35,12 +35,12 @@ def model(role, name, changes, data, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
     spec = data.info
     shape = (spec.channels, spec.image_size, spec.image_size)
-    return build_model(config, role, spec.classes, shape, spec.mean, spec.std, seed)
+    return build_model(config, role, spec.classes, shape, mean=spec.mean, std=spec.std, seed=seed)
 
 
 def sure(teacher, data):
     """The same teacher with logits of deviation 10: as one that is trained, it is sure of what it says."""
-    images = next(iter(data.configure(64, 0).train_dataloader())).views[0].float() / 255
+    images = next(iter(data.configure(64, 0).train_dataloader())).pixels[0].float() / 255
     with torch.no_grad():
         teacher.net.get_submodule(teacher.info.head).weight.data *= 10 / teacher.eval()(images).std()
     return teacher
@@ -49,7 +49,7 @@ def sure(teacher, data):
 def fit(module, data, epochs):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     engine = L.Trainer(max_epochs=epochs, use_distributed_sampler=False, enable_model_summary=False, **quiet)
-    engine.fit(module, datamodule=data.configure(64, 0, module.strategy.views))
+    engine.fit(module, datamodule=data.configure(64, 0, module.strategy.num_views))
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_every_term_reaches_the_student_who_learns(name, pair, digits):
             fit(Distillation(student, teacher, parts), digits, 1)
         return
     module = Distillation(student, sure(teacher, digits), taught(parts))
-    batch = seen_batch(digits.configure(64, 0, module.strategy.views), module)
+    batch = seen_batch(digits.configure(64, 0, module.strategy.num_views), module)
     assert_every_term_reaches_the_student(module, batch)
     start, before = own_loss(module, batch), weights(module)
     fit(module, digits, EPOCHS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers import mutations
 from helpers.fits import CONFIGS, strategy
-from helpers.two_processes import compared
+from helpers.two_networks import terms_that
 
 from distillab import functional, strategies
 from distillab.core.errors import UserError
@@ -28,10 +28,11 @@ def test_every_config_and_every_function_is_proven():
 
 
 def test_the_strategies_that_compare_samples_are_found():
-    comparing = {name for name in CONFIGS if compared(name)}
+    found = {name: terms_that(name, "global_batch") for name in CONFIGS}
+    comparing = {name for name, terms in found.items() if terms}
     assert {"sp", "cc", "pkt", "rkd", "crd", "dist", "mlkd", "luminet", "semckd"} <= comparing
-    assert compared("mlkd") and "kd" not in comparing
-    assert all(compared(name) == tuple(n for n in strategy(name) if n != "ce") for name in ("sp", "cc", "pkt", "rkd"))
+    assert found["mlkd"] and "kd" not in comparing
+    assert all(found[name] == tuple(n for n in strategy(name) if n != "ce") for name in ("sp", "cc", "pkt", "rkd"))
 
 
 @pytest.mark.parametrize(

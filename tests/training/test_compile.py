@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.core.recipe import Protocol
 from distillab.training.fit import fit
-from distillab.training.protocol import Protocol
 from distillab.training.recipe import Recipe
 
 
@@ -27,9 +27,9 @@ def test_the_choice_says_what_runs_compiled(digits, tmp_path, monkeypatch):
     calls = []
 
     def counted(model):
-        def run(images):
+        def run(**inputs):
             calls.append((model, model.training))
-            return model(images)
+            return model(**inputs)
 
         return run
 
@@ -81,7 +81,8 @@ def test_losses_are_logged_every_so_many_steps(network, digits, tmp_path):
     module = Seen(network(), network(seed=1), strategy("kd"), input_shape=SHAPE, recipe=RECIPE)
     logger = CSVLogger(tmp_path)
     trainer = settings(log_every_n_steps=3, limit_train_batches=4)
-    fit(module, digits.configure(64, 0), RECIPE, Protocol("standard", 0.1), trainer, tmp_path, "student", logger)
+    how = {"recipe": RECIPE, "protocol": Protocol("standard", 0.1), "trainer": trainer, "logger": logger}
+    fit(module, digits.configure(64, 0), **how, directory=tmp_path, title="student")
     logger.save()
     rows = list(csv.DictReader(open(f"{logger.log_dir}/metrics.csv")))  # noqa: SIM115
     steps = {int(row["step"]): row for row in rows if row["step/loss"]}

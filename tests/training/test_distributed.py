@@ -5,11 +5,19 @@ That two processes learn of every strategy what one does: helpers.method_tester.
 import pytest
 import torch
 from helpers.two_networks import models
-from helpers.two_processes import SHARDED, assert_close, fitted, of_both
+from helpers.two_processes import SHARDED, accumulated, assert_close, fitted, of_both
 
 from distillab.core import distributed
 from distillab.core.distributed import share
 from distillab.core.errors import UserError
+
+
+def test_unequal_parts_of_unequal_batches_make_one_step(ranks, tmp_path):
+    """64 samples in three batches on two processes, 12, 12 and 7 beside 13, 13 and 7, and at once on one."""
+    (expected,) = accumulated(tmp_path, 64, 1)
+    for (found,) in of_both(ranks, "accumulated"):
+        for key, gradient in expected.items():
+            assert_close(found[key], gradient, key, rtol=1e-4, atol=1e-6)
 
 
 def test_a_gather_takes_any_rows_and_types(ranks):

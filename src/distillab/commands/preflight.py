@@ -1,4 +1,4 @@
-"""A run's fit tried on two images before anything is trained: what would refuse hours later refuses now."""
+"""A run's fit tried on two images before anything is trained, so that it fails now and not hours later."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from types import SimpleNamespace
 import torch
 
 from distillab.core import distributed
-from distillab.data.batch import Batch
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme
 from distillab.strategies.base import Term
-from distillab.training.term_inputs import only, reachable_parameters
+from distillab.training.reachable import reachable_parameters
+from distillab.training.term_inputs import Seen, only
 
 
-def preflight(scheme: Scheme, run: Run, student: ImageModel) -> None:
+def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     """Let every term look at data and run in its phases, between untrained copies of the networks.
 
     Args:
-        scheme: prepared; nobody is trained yet.
+        scheme: prepared; nothing is trained yet.
         run: its strategy is left as it is.
         student: likewise.
 
@@ -34,23 +34,21 @@ def preflight(scheme: Scheme, run: Run, student: ImageModel) -> None:
         return
     run = replace(run, strategy=copy.deepcopy(run.strategy))
     with torch.random.fork_rng(), redirect_stdout(StringIO()):  # the fit says it again
-        module = copy.deepcopy(scheme).module(run, copy.deepcopy(student))
-        module.to(
-            run.setting.device if distributed.world > 1 else "cpu"
-        )  # several GPUs exchange only what lies on them
-        device = next(module.student.parameters()).device
+        scheme, student = copy.deepcopy((scheme, student))
+        module = scheme.module(run, student, scheme.source(student))
+        if distributed.world > 1:  # several GPUs exchange only what lies on them
+            module.to(run.setting.device)
+        batch = module.task.example_batch(module.student)
         known = run.data.training_labels
         known = known[known >= 0].unique()
-        labels = known[[0, min(1, len(known) - 1)]] if len(known) and not run.data.hides_labels else torch.arange(2)
-        batch = Batch(
-            [torch.rand(2, *student.input_shape, device=device)], labels.to(device), torch.arange(2, device=device)
-        )
+        if len(known) and not run.data.hides_labels:
+            batch.targets = {"labels": known[[0, min(1, len(known) - 1)]].to(batch.index.device)}
 
-        def said(term: Term) -> Iterator[tuple[SimpleNamespace, Batch]]:
-            (outputs,) = module.teacher.outputs(batch.views, batch.labels)
-            yield only(term, "teacher", outputs), batch
+        def shown(term: Term) -> Iterator[tuple[SimpleNamespace, Seen]]:
+            (outputs,) = module.teacher(batch)
+            yield only(term, "teacher", outputs), Seen(batch.labels, batch.index)
 
         for term in module.strategy.terms.values():
-            term.prepare(labels, lambda term=term: said(term))
+            term.prepare(batch.labels.cpu(), lambda term=term: shown(term))
         for phase in run.strategy.plan(run.recipe.epochs):
             reachable_parameters(module, phase, module._trainable)

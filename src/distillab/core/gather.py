@@ -41,6 +41,15 @@ def broadcast(number: int, device: torch.device) -> int:
     return int(gather(torch.tensor([number], device=device))[0]) if _many() else number
 
 
+def mean_number(number: float, device: torch.device) -> float | Tensor:
+    """A number's mean over all processes, on this device; the number itself where there is one process."""
+    if not _many():
+        return number
+    total = torch.tensor(float(number), device=device)
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
 def _many() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 

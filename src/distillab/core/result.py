@@ -2,155 +2,125 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-import shlex
-import subprocess
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-import distillab
+from pydantic import model_validator
 
-SCHEMA = 1
-
-# What says where and how loudly a run happens, not what it computes. Dotted: inside a group.
-NOT_HASHED = (
-    "name",
-    "logger",
-    "paths",
-    "cache.limit_gb",
-    "data.cache_dir",
-    "launcher",
-    "rerun",
-    "roi",
-    "teacher.shard",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.progress_bar",
+from distillab.core.result_parts import (
+    Cost,
+    Data,
+    Entry,
+    Limits,
+    Longer,
+    Number,
+    Paired,
+    Part,
+    Primary,
+    Trained,
 )
+from distillab.core.run_identity import method_name, repeating_command
 
-PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits that name what a resolved config computes, whatever the order of its keys."""
-    kept = without(config, NOT_HASHED)
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
+SCHEMA = 2
+Role = Literal["teacher", "baseline", "student"]
+ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
 
 
-def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The config without these keys; dotted ones are inside a group."""
-    kept = {}
-    for key, value in config.items():
-        if key in names:
-            continue
-        inner = tuple(name.removeprefix(f"{key}.") for name in names if name.startswith(f"{key}."))
-        kept[key] = without(value, inner) if inner and isinstance(value, Mapping) else value
-    return kept
+class Result(Part):
+    """All that a run came to; a role that it did not have is None."""
 
+    status: str = "finished"
+    name: str
+    task: str
+    command: str = ""
+    overrides: list[str] = []
+    config: dict[str, Any] = {}
+    config_hash: str
+    versions: dict[str, str | None] = {}
+    seeds: dict[str, int | None]
+    strategy: str
+    scheme: str = "offline"
+    protocol: str
+    primary: Primary
+    gain: Number | None = None
+    gap_closed: Number | None = None
+    teacher: Entry | None = None
+    baseline: Entry | None = None
+    student: Entry
+    data: Data
+    lineage: list[Trained] = []
+    cache: dict[str, Any] | None = None
+    longer: Longer | None = None
+    cost: Cost | None = None
+    limits: Limits | None = None
+    paired: Paired | None = None
+    created: str
+    seconds: dict[str, Number] = {}
 
-def versions() -> dict[str, str | None]:
-    """Versions of distillab, Python and the packages that decide a number; None for what is not installed.
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        name, value = self.primary.name, self.student.metrics.get(self.primary.name)
+        if value != self.primary.value:
+            raise ValueError(f"`primary.value` is {self.primary.value!r}, and `student.metrics.{name}` {value!r}")
+        for role, entry in self.entries.items():
+            if name not in entry.metrics:
+                raise ValueError(f"`{role}.metrics.{name}` is missing")
+        return self
 
-    `commit` is the checkout's git commit ("-dirty" where files were changed), None outside a checkout.
-    """
-    found: dict[str, str | None] = {"distillab": distillab.__version__, "commit": _commit()}
-    found["python"] = platform.python_version()
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+    def as_json(self) -> dict[str, Any]:
+        """What result.json holds: the schema, and the student's metrics at the top too."""
+        fields = self.model_dump()
+        return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
+    def changed(self, **fields: Any) -> Result:
+        """The same with other fields, which are checked."""
+        return Result.model_validate({**dict(self), **fields})
 
-def _commit() -> str | None:
-    root = Path(__file__).resolve().parents[3]
-    # An installed wheel may lie inside somebody else's repository, whose commit says nothing about this code.
-    if not (root / ".git").exists() or not (root / "src" / "distillab").is_dir():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
+    @property
+    def entries(self) -> dict[Role, Entry]:
+        """The networks by role, as far as the run had them."""
+        return {role: entry for role in ROLES if (entry := getattr(self, role)) is not None}
 
+    def score(self, role: Role) -> float | None:
+        """The primary figure of a role on test."""
+        entry = getattr(self, role)
+        return entry and entry.metrics[self.primary.name]
 
-def method(result: Mapping[str, Any]) -> str:
-    """The strategy and, unless one teacher was fixed beforehand, the scheme: `kd`, `kd (ema)`."""
-    scheme = result.get("scheme", "offline")
-    return result["strategy"] if scheme == "offline" else f"{result['strategy']} ({scheme})"
+    @property
+    def alone(self) -> bool:
+        """Whether the student learned without a teacher."""
+        return self.strategy == "none"
 
+    @property
+    def method(self) -> str:
+        """Strategy and scheme."""
+        return method_name(self.strategy, self.scheme)
 
-def command(result: Mapping[str, Any]) -> str:
-    """What makes this run again: of a sweep's cell the cell alone, by the numbers that the sweep's file sets for all."""
-    about_the_sweep = ("launcher=", "hydra")
-    words = [word for word in result.get("overrides") or [] if not word.startswith(about_the_sweep)]
-    if not words:
-        return result.get("command") or "python train.py"
-    if any(word.lstrip("+").startswith("sweep=") for word in words):
-        words.append("hydra.mode=RUN")  # or the file would make the whole sweep of it
-    return shlex.join(["python", "train.py", *config_folder(_split(result.get("command") or "")), *words])
+    @property
+    def seed(self) -> int | None:
+        """The student's."""
+        return self.seeds.get("seed", self.config.get("seed"))
 
-
-def config_folder(typed: Sequence[str]) -> list[str]:
-    """Those words of a command that name the person's own folder of configs."""
-    found = []
-    for place, word in enumerate(typed):
-        if word in ("--config-dir", "-cd"):
-            found += typed[place : place + 2]
-        elif word.startswith(("--config-dir=", "-cd=")):
-            found.append(word)
-    return found
-
-
-def _split(typed: str) -> list[str]:
-    try:
-        return shlex.split(typed)
-    except ValueError:  # an older version did not quote what it wrote down
-        return typed.split()
-
-
-def model_entry(name: str, record: Mapping[str, Any], figures: Mapping[str, Any], watched: str) -> dict[str, Any]:
-    """A model's part of the result: `top1` is on the test images, `top1_validation` beside it.
-
-    Args:
-        name: the network's.
-        record: of its training: `top1` by split, and what else is known.
-        figures: of the trained network.
-        watched: the split that was looked at after every epoch; where it was the test images, the best epoch's and the
-            last one's top-1 stand beside that of the epoch that was selected.
-    """
-    top1 = record["top1"]
-    entry = {"name": name, "top1": top1["test"], "top1_validation": top1.get("validation"), **figures}
-    if watched == "test" and record.get("curves"):
-        by_epoch = [epoch["val/top1"] for epoch in record["curves"]]
-        entry |= {"top1_best": max(by_epoch), "top1_last": by_epoch[-1]}
-    return entry | {key: value for key, value in record.items() if key not in ("top1", "folder")}
+    @property
+    def repeating_command(self) -> str:
+        """What to type to make this run again."""
+        return repeating_command(self.command, self.overrides)
 
 
 def gain_and_gap(
-    student_top1: float, baseline_top1: float | None, teacher_top1: float | None
+    student: float, baseline: float | None, teacher: float | None, primary: Primary
 ) -> tuple[float | None, float | None]:
     """What distillation brought over the same student alone, and the share of the gap to the teacher that it closed.
 
     Args:
-        student_top1: accuracy of the distilled student, from 0 to 1 like the others.
-        baseline_top1: accuracy of the same student trained alone, None where there is none.
-        teacher_top1: accuracy of the teacher, None where there is none.
+        student, baseline, teacher: their primary figures; None where a run had no such network.
+        primary: says which direction is better.
 
     Returns:
         The gain (positive is better) and the share (1 reaches the teacher); None without a baseline, the share also
         where the teacher is not above the baseline.
     """
-    if baseline_top1 is None:
+    if baseline is None:
         return None, None
-    gain = student_top1 - baseline_top1
-    if teacher_top1 is None or teacher_top1 <= baseline_top1:
-        return gain, None
-    return gain, gain / (teacher_top1 - baseline_top1)
+    gain = primary.gain(student, baseline)
+    gap = None if teacher is None else primary.gain(teacher, baseline)
+    return gain, gain / gap if gap is not None and gap > 0 else None

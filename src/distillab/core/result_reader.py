@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distillab.core.result import SCHEMA
+from pydantic import ValidationError
 
-Result = dict[str, Any]
-
-_REQUIRED = {
-    "config_hash": str,
-    "created": str,
-    "data": dict,
-    "name": str,
-    "protocol": str,
-    "seeds": dict,
-    "strategy": str,
-    "student": dict,
-}
+from distillab.core.result import ROLES, SCHEMA, Result
+from distillab.core.result_parts import Efficiency, Training
 
 
 def load_all(runs: Path) -> tuple[list[Result], list[str]]:
@@ -43,11 +32,19 @@ def load_all(runs: Path) -> tuple[list[Result], list[str]]:
 def read(path: Path) -> tuple[Result | None, str | None]:
     """The result that a file holds and None, or None and what keeps the file from being one."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError) as error:
         return None, f"it cannot be read ({error})"
-    complaint = _complaint(result)
-    return (None, complaint) if complaint else (result, None)
+    if not isinstance(content, dict) or "schema" not in content:
+        return None, "it is not a result (no schema)"
+    if content["schema"] not in (1, SCHEMA):
+        return None, f"its schema is {content['schema']!r}, this version reads 1 and {SCHEMA}"
+    try:
+        return Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content), None
+    except ValidationError as error:
+        return None, _complaint(error)
+    except ValueError as error:
+        return None, str(error)
 
 
 def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
@@ -55,7 +52,7 @@ def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
 
     The best of many trials would win by their number.
     """
-    kept = [result for result in results if "sweep=tune" not in (result.get("overrides") or [])]
+    kept = [result for result in results if "sweep=tune" not in result.overrides]
     trials = len(results) - len(kept)
     if not trials:
         return kept, []
@@ -63,70 +60,63 @@ def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
     return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"]
 
 
-# What wrong types, missing keys and non-finite numbers raise; anything else is a fault of the reader's own.
-MALFORMED = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError)
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
-def usable(results: list[Result], use: Callable[[list[Result]], Any]) -> tuple[list[Result], list[str]]:
-    """The results that can be used together, and a line for each other one: edited by hand, or of another version."""
-    try:
-        use(results)
-        return results, []
-    except MALFORMED:
-        kept, broken = [], []
-        for result in results:
-            try:
-                use([*kept, result])
-                kept.append(result)
-            except MALFORMED as error:
-                what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                where = f"{result['name']}/{result['config_hash']}/result.json"
-                broken.append(f"{where} is left out: its contents have not the form that this version reads ({what})")
-        return kept, broken
+def _complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"`{where}` is missing"
+    what = " ".join(f"{first['input']!r}".split())[:200]
+    return f"`{where}` is {what}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
 
 
-def _complaint(result: Any) -> str | None:
-    """What keeps a parsed file from being a result, or None."""
-    if not isinstance(result, dict) or "schema" not in result:
-        return "it is not a result (no schema)"
-    if result["schema"] != SCHEMA:
-        return f"its schema is {result['schema']!r}, this version reads {SCHEMA}"
-    for key, kind in _REQUIRED.items():
-        if not isinstance(result.get(key), kind):
-            return f"`{key}` is missing or not a {kind.__name__}"
-    if not isinstance(result["data"].get("name"), str):
-        return "`data.name` is missing or not a str"
-    for name, seed in result["seeds"].items():
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            return f"`seeds.{name}` is {seed!r}, not a whole number"
-    if not _is_list_of_words(result.get("overrides") or []):
-        return f"`overrides` is {result['overrides']!r}, not a list of words"
-    for role in ("teacher", "baseline", "student"):
-        if result.get(role) is not None and (complaint := _model_complaint(role, result[role])):
-            return complaint
-    for key in ("gain", "gap_closed"):
-        if result.get(key) is not None and not _is_number(result[key]):
-            return f"`{key}` is {result[key]!r}, not a number"
-    return None
+# Schema 1 knew image classification alone, and kept all that it knew of a network in one flat object.
+_FIGURES = ("top1", "top5", "nll", "brier", "calibration_error", "balanced_accuracy", "macro_f1")
+_FIGURES += ("top1_best", "top1_last")
 
 
-def _model_complaint(role: str, model: Any) -> str | None:
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        return f"`{role}.name` is missing or not a str"
-    top1, count = model.get("top1"), model.get("parameters")
-    if not _is_number(top1) or not 0 <= top1 <= 1:
-        return f"`{role}.top1` is {top1!r}, not a number from 0 to 1"
-    if not _is_number(count) or count <= 0:
-        return f"`{role}.parameters` is {count!r}, not a positive number"
-    for key in ("multiply_adds", "latency_ms", "size_bytes", "top1_validation", "top1_best", "top1_last"):
-        if model.get(key) is not None and not _is_number(model[key]):
-            return f"`{role}.{key}` is {model[key]!r}, not a number"
-    return None
+def from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a file of schema 1 in the form of this one; what is malformed there stays so, and is refused.
+
+    Raises:
+        ValueError: an accuracy is none.
+    """
+    result = {key: value for key, value in old.items() if value is not None}  # what is absent has a default
+    result |= {role: _entry(role, result[role]) for role in ROLES if isinstance(result.get(role), dict)}
+    student = result.get("student")
+    top1 = student["metrics"].get("top1") if isinstance(student, dict) else None
+    result |= {"task": "image_classification", "primary": {"name": "top1", "value": top1}}
+    if isinstance(result.get("lineage"), list):
+        result["lineage"] = [_trained(made) if isinstance(made, dict) else made for made in result["lineage"]]
+    if isinstance(longer := result.get("longer"), dict):
+        result["longer"] = longer | {"metrics": {"top1": longer.get("top1")}}
+    cost = result.get("cost")
+    if isinstance(cost, dict) and isinstance(equal := cost.get("equal_compute"), dict):
+        result["cost"] = cost | {"equal_compute": equal | {"score": equal.get("top1")}}
+    return result
 
 
-def _is_list_of_words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+def _entry(role: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    top1 = flat.get("top1")
+    if not isinstance(top1, int | float) or not 0 <= top1 <= 1:
+        raise ValueError(f"`{role}.top1` is {top1!r}, not a number from 0 to 1")
+    known = {key: value for key, value in flat.items() if value is not None}
+    entry = {key: known[key] for key in ("name", "per_class", "against_teacher") if key in known}
+    for part, keys in (
+        ("metrics", _FIGURES),
+        ("efficiency", Efficiency.model_fields),
+        ("training", Training.model_fields),
+    ):
+        entry[part] = {key: known[key] for key in keys if key in known}
+    return entry | {"validation": {"top1": flat.get("top1_validation")}}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _trained(made: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in made.items() if value is not None and key != "top1"}
+    top1 = made.get("top1")
+    by_split = top1 if isinstance(top1, dict) else {}
+    return known | {"metrics": {"top1": by_split.get("test")}, "validation": {"top1": by_split.get("validation")}}

@@ -1,13 +1,18 @@
-"""What a loader yields and a step reads."""
+"""What a loader yields and a step reads, whatever a sample is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+AS_STORED = -1  # the view number of samples that no augmentation has changed
+IGNORED = -100  # the label of a position that no loss counts
+
+Inputs = dict[str, Tensor]
 
 
 @dataclass
@@ -15,47 +20,52 @@ class Batch:
     """One batch of N samples, seen in one or more views.
 
     Attributes:
-        views: one image tensor (N, C, H, W) per view, the weak one first; uint8 as stored, or float in [0, 1] once
-            prepared.
-        labels: (N,) int64; (N, classes) float32 shares of the classes once samples are mixed.
+        inputs: per view the keyword arguments of a model, the weak view first.
+        targets: by name; `labels` are (N, …) int64, or shares of the classes (N, classes) once samples are mixed.
         index: (N,) int64, each sample's place in its split; -1 where the loader does not know it.
-        number: the view number of all of them (0 in evaluation).
-        augmented: True once the views carry their augmentation.
-        partners: the N samples that are still to be mixed in, as stored; None where none are.
-        host_index: (N,) `index` in the host's memory, wherever the batch goes: to read it off a GPU means to wait for
-            all that the GPU still has to do. None where the batch was made on one.
+        view_number: of all of them; `AS_STORED` in evaluation.
+        step_rows: labels to be learned from in the whole optimiser step on this device; None counts this batch alone.
+        host_index: (N,) `index` in the host's memory: to read it off a GPU is to wait for all the GPU's work.
     """
 
-    views: list[Tensor]
-    labels: Tensor
+    inputs: list[Inputs]
+    targets: Inputs
     index: Tensor
-    number: int = 0
-    augmented: bool = True
-    partners: Batch | None = None
-    host_index: np.ndarray | None = None
+    view_number: int = AS_STORED
+    step_rows: int | None = None
+    host_index: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        if self.host_index is None and self.index.device.type == "cpu":
-            self.host_index = self.index.numpy()
+    @property
+    def labels(self) -> Tensor:
+        """The labels, (N, …)."""
+        return self.targets["labels"]
 
-    @classmethod
-    def of(cls, batch: Any) -> Batch:
-        """Accept a Batch or what a plain DataLoader yields: a pair (images, labels)."""
-        if isinstance(batch, cls):
-            return batch
-        images, labels = batch
-        return cls([images], labels, torch.full_like(labels, -1))
+    @property
+    def rows(self) -> int:
+        """How many labels there are to learn from."""
+        labels = self.targets.get("labels", self.index)
+        return len(labels) if labels.is_floating_point() else int((labels != IGNORED).sum())
 
-    def to(self, device: torch.device | str) -> Batch:
+    @property
+    def places(self) -> np.ndarray:
+        """(N,) `index` for the host."""
+        return (self.index.cpu() if self.host_index is None else self.host_index).numpy()
+
+    def to(self, device: torch.device | str) -> Self:
         """The same on a device; the host does not wait until it is there."""
-
-        def sent(values: Tensor) -> Tensor:
-            if torch.device(device).type != "cuda" or values.is_cuda:
-                return values.to(device)
-            return values.pin_memory().to(device, non_blocking=True)  # out of other memory CUDA makes the host wait
-
-        views, partners = [sent(view) for view in self.views], self.partners and self.partners.to(device)
-        return replace(self, views=views, labels=sent(self.labels), index=sent(self.index), partners=partners)
+        device = torch.device(device)
+        moved: dict[str, Any] = {name: sent(getattr(self, name), device) for name in ("inputs", "targets", "index")}
+        return replace(self, **moved, host_index=self.index if self.index.device.type == "cpu" else self.host_index)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.index)
+
+
+def sent(value: Any, device: torch.device) -> Any:
+    """A tensor, or a list or dict of tensors, on a device; out of pinned memory, or CUDA makes the host wait."""
+    if isinstance(value, Tensor):
+        pinned = device.type == "cuda" and not value.is_cuda
+        return value.pin_memory().to(device, non_blocking=True) if pinned else value.to(device)
+    if isinstance(value, dict):
+        return {name: sent(inner, device) for name, inner in value.items()}
+    return [sent(inner, device) for inner in value]

@@ -2,80 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs
 
 
-def words(found: Mapping[str, Any]) -> list[str]:
+def words(found: Cost) -> list[str]:
     """What `cost` found, in sentences; those of which nothing is known are left out."""
-    parts = {
-        "time": _time_words,
-        "teacher_outputs": _output_words,
-        "teacher_training_seconds": "Training the teacher took {:,.1f} s, once for all runs that share it.".format,
-        "between_seconds": "Training the networks in between took {:,.1f} s, which no comparison charges.".format,
-        "equal_compute": _gain_words,
-        "roi": _roi_words,
-    }
-    said = [in_words(found[part]) for part, in_words in parts.items() if found.get(part)]
-    if not found["equal_compute"] and (scheme := found.get("scheme", "offline")) != "offline":
+    said = [found.time and _time_words(found.time), _output_words(found.teacher_outputs)]
+    if found.teacher_training_seconds:
         said.append(
-            f"The gain at equal compute was not measured for scheme={scheme}: it has no fixed teacher to charge."
+            f"Training the teacher took {found.teacher_training_seconds:,.1f} s, once for all runs that share it."
+        )
+    if found.between_seconds:
+        took = f"{found.between_seconds:,.1f} s"
+        said.append(f"Training the networks in between took {took}, which no comparison charges.")
+    said.append(found.equal_compute and _gain_words(found.equal_compute))
+    said.append(found.roi and _roi_words(found.roi))
+    if not found.equal_compute and found.scheme != "offline":
+        said.append(
+            f"The gain at equal compute was not measured for scheme={found.scheme}: it has no fixed teacher to charge."
         )
     return [sentence for sentence in said if sentence]
 
 
-def machine(entry: Mapping[str, Any]) -> str:
+def machine(measured: Efficiency | Roi) -> str:
     """Where a model was measured: `cpu, 2 threads`, `cuda`; empty where it is not known."""
-    threads = entry.get("threads") if entry.get("device") == "cpu" else None
-    return (entry.get("device") or "") + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
+    threads = measured.threads if measured.device == "cpu" else None
+    return (measured.device or "") + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
-def _time_words(time: Mapping[str, float]) -> str:
+def _time_words(time: dict[str, float]) -> str:
     total = sum(time.values()) or 1.0
     shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in time.items())
     return f"The student's training took {total:,.1f} s: {shares}."
 
 
-def _output_words(outputs: Mapping[str, Any]) -> str:
+def _output_words(outputs: TeacherOutputs) -> str:
     parts = []
-    if outputs["samples"]:
-        parts.append(f"{outputs['samples']:,} teacher outputs were computed in {outputs['seconds']:,.1f} s")
-    if outputs["replayed"]:
-        saved, what = outputs["seconds_saved"], "" if parts else " teacher outputs"
-        how = (
-            f"about {saved:,.1f} s, by the teacher's throughput" if outputs.get("estimated") else f"{saved or 0:,.1f} s"
-        )
+    if outputs.samples:
+        parts.append(f"{outputs.samples:,} teacher outputs were computed in {outputs.seconds:,.1f} s")
+    if outputs.replayed:
+        saved, what = outputs.seconds_saved, "" if parts else " teacher outputs"
+        how = f"about {saved:,.1f} s, by the teacher's throughput" if outputs.estimated else f"{saved or 0:,.1f} s"
         which = f", which saved {how}" if saved else ""
-        parts.append(f"{outputs['replayed']:,}{what} came from the cache{which}")
+        parts.append(f"{outputs.replayed:,}{what} came from the cache{which}")
     return "; ".join(parts) + "." if parts else ""
 
 
-def _gain_words(equal: Mapping[str, Any]) -> str:
-    if equal["gain_equal_steps"] is None:
+def _gain_words(equal: EqualCompute) -> str:
+    if equal.gain_equal_steps is None:
         return ""
-    said = f"At equal steps distillation brought {100 * equal['gain_equal_steps']:+.2f} points"
-    said += ", and with a warm cache equal steps are equal compute." if equal["gain_warm_cache"] is not None else "."
-    if equal["gain_live"] is not None:
-        seconds = f" ({equal['epochs']:.1f} by the seconds measured)" if equal["measured"] else ""
-        said += f" With a live teacher, equal compute is {equal['training_epochs']} epochs of the student alone by "
+    said = f"At equal steps distillation brought {100 * equal.gain_equal_steps:+.2f} points"
+    said += ", and with a warm cache equal steps are equal compute." if equal.gain_warm_cache is not None else "."
+    if equal.gain_live is not None:
+        seconds = f" ({equal.epochs:.1f} by the seconds measured)" if equal.measured else ""
+        said += f" With a live teacher, equal compute is {equal.training_epochs} epochs of the student alone by "
         said += f"multiply-adds{seconds}; "
-        said += f"against these it brought {100 * equal['gain_live']:+.2f} points."
-    elif equal["epochs"] is not None:
-        said += f" With a live teacher, the student alone could have trained {equal['epochs']:.1f} epochs for the same "
+        said += f"against these it brought {100 * equal.gain_live:+.2f} points."
+    elif equal.epochs is not None:
+        said += f" With a live teacher, the student alone could have trained {equal.epochs:.1f} epochs for the same "
         said += "compute; this was not tried."
     return said
 
 
-def _roi_words(found: Mapping[str, Any]) -> str:
+def _roi_words(found: Roi) -> str:
     teacher, student, price = (
-        f"{found[key]:,.3g}" if found[key] < 1000 else f"{found[key]:,.0f}"
-        for key in ("teacher_per_million", "student_per_million", "distillation")
+        f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+        for value in (found.teacher_per_million, found.student_per_million, found.distillation)
     )
     where = f" (measured in batches on {machine(found)})" if machine(found) else ""
     said = f"A million predictions cost {teacher} with the teacher and {student} with the student{where}. "
-    if found["requests"] is None:
+    if found.requests is None:
         return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
-    days = f", {found['days']:,.1f} days" if found["days"] is not None else ""
-    if found["requests_per_day"] == 0:
+    days = f", {found.days:,.1f} days" if found.days is not None else ""
+    if found.requests_per_day == 0:
         days = ", which never come at 0 a day"
-    return said + f"The distillation cost {price} and has paid for itself after {found['requests']:,} requests{days}."
+    return said + f"The distillation cost {price} and has paid for itself after {found.requests:,} requests{days}."

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from distillab.models.model import Model, placed
 from distillab.models.trace import evaluation_mode
 
 WARMUP, FEWEST = 3, 3  # calls before the timed ones at most, and timed ones in any case
@@ -32,34 +33,30 @@ def size_bytes(model: nn.Module) -> int:
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
-def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+def multiply_adds(model: Model) -> int:
     """Multiply-adds of one sample's forward pass: convolutions, matrix products and attention.
 
     Elementwise work (normalisation, activations, pooling, biases) is not counted, as is usual in the literature.
 
     Args:
         model: left as found, its training flags and BatchNorm statistics too.
-        input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
     """
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), evaluation_mode(model), FlopCounterMode(display=False) as counter:
-            model(_sample(model, 1, input_shape))
+            model(**model.example_inputs(1))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
     return counter.get_total_flops() // 2
 
 
-def latency(
-    model: nn.Module, input_shape: tuple[int, ...], *, runs: int = 100, batch_size: int = BATCH, seconds: float = 2.0
-) -> dict[str, float | None]:
+def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: float = 2.0) -> dict[str, float | None]:
     """Milliseconds of a forward pass on the device where the model lies, after a warm-up.
 
     Args:
         model: left as found.
-        input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
         runs: calls timed for one image, fewer where time runs out; a batch gets a fifth of them.
         batch_size: images in the batch.
         seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
@@ -70,9 +67,10 @@ def latency(
         percentile of fewer than `TAIL` calls is None.
     """
     with torch.no_grad(), evaluation_mode(model):
-        image, batch = (_sample(model, size, input_shape) for size in (1, batch_size))
-        single = _timings(lambda: model(image), image.device, runs, seconds / 2)
-        whole = _timings(lambda: model(batch), image.device, runs // 5, seconds / 2)
+        one, batch = (model.example_inputs(size) for size in (1, batch_size))
+        device, _ = placed(model)
+        single = _timings(lambda: model(**one), device, runs, seconds / 2)
+        whole = _timings(lambda: model(**batch), device, runs // 5, seconds / 2)
     return {
         "latency_ms": 1e3 * float(np.median(single)),
         "latency_p95_ms": _tail(single),
@@ -82,7 +80,7 @@ def latency(
     }
 
 
-def peak_memory_bytes(model: nn.Module, input_shape: tuple[int, ...], batch_size: int = BATCH) -> int:
+def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
     """Bytes that a forward pass of a batch needs at its worst moment: weights, buffers, and all tensors alive then.
 
     The batch counts as one of them. On the CPU the live tensors are counted after every operation, so what a kernel
@@ -90,20 +88,19 @@ def peak_memory_bytes(model: nn.Module, input_shape: tuple[int, ...], batch_size
 
     Args:
         model: left as found; measured on the device where it lies.
-        input_shape: one sample's shape without the batch axis, (C, H, W) for an image.
         batch_size: images in the batch.
     """
-    device, _ = _home(model)
+    device, _ = placed(model)
     held = {_storage(tensor): _bytes(tensor) for tensor in (*model.parameters(), *model.buffers())}
     weights = sum(held.values())
     with torch.no_grad(), evaluation_mode(model):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)
-            model(_sample(model, batch_size, input_shape))
+            model(**model.example_inputs(batch_size))
             return weights + torch.cuda.max_memory_allocated(device) - before
         with _LiveTensors(set(held)) as live:
-            model(_sample(model, batch_size, input_shape))
+            model(**model.example_inputs(batch_size))
     return weights + live.peak
 
 
@@ -129,21 +126,21 @@ class _LiveTensors(TorchDispatchMode):
         return result
 
 
-def measure(model: nn.Module, input_shape: tuple[int, ...], device: str | torch.device = "cpu") -> dict[str, Any]:
+def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
     """All of the above on `device`, with the conditions they hold under; the model goes back to where it was.
 
     Returns:
         `parameters`, `multiply_adds`, what `latency` gives, `peak_memory_bytes`, `size_bytes`, `threads` (CPU threads
         torch may use), `device` (the GPU's name, or "cpu").
     """
-    home, device = _home(model)[0], torch.device(device)
+    home, device = placed(model)[0], torch.device(device)
     model.to(device)
     try:
         return {
             "parameters": parameters(model),
-            "multiply_adds": multiply_adds(model, input_shape),
-            **latency(model, input_shape),
-            "peak_memory_bytes": peak_memory_bytes(model, input_shape),
+            "multiply_adds": multiply_adds(model),
+            **latency(model),
+            "peak_memory_bytes": peak_memory_bytes(model),
             "size_bytes": size_bytes(model),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -158,18 +155,6 @@ def _storage(tensor: Tensor) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.untyped_storage().nbytes()
-
-
-def _home(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    floating = (parameter for parameter in model.parameters() if parameter.is_floating_point())
-    reference = next(floating, torch.empty(0))
-    return reference.device, reference.dtype
-
-
-def _sample(model: nn.Module, size: int, input_shape: tuple[int, ...]) -> Tensor:
-    device, dtype = _home(model)
-    # Zeros, not noise: the random state of the run stays as it is.
-    return torch.zeros(size, *input_shape, device=device, dtype=dtype)
 
 
 def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: float) -> list[float]:

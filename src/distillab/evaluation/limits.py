@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt
 from statistics import NormalDist
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from distillab.core.result_parts import Limits, LimitsLine
 
 LEVEL = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
 BINS = 5
 NAMED = 5  # classes in one sentence; more than that nobody reads
 
 
-def limits(
-    labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, class_names: Sequence[str]
-) -> dict[str, Any]:
+def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, class_names: Sequence[str]) -> Limits:
     """Accuracy of teacher, student alone and distilled student per class and per bin of the teacher's margin.
 
     Each line has name, samples, the three accuracies (0 to 1), `change` (distilled minus alone) and its 95 % interval
@@ -55,14 +54,14 @@ def limits(
             worse.append(line)
         if paired_interval(own["distilled"], own["alone"], each)[1] < 0:
             hurt.append(line)
-    worse.sort(key=lambda line: line["teacher"] - line["alone"])
-    hurt.sort(key=lambda line: line["change"])
-    return {
-        "classes": classes,
-        "bins": [_line(name, members, right) for name, members in _margin_bins(teacher)],
-        "hurt": [line["name"] for line in hurt],
-        "sentences": [_where_the_teacher_is_weak(classes, worse), _where_it_hurts(classes, hurt)],
-    }
+    worse.sort(key=lambda line: line.teacher - line.alone)
+    hurt.sort(key=lambda line: line.change)
+    return Limits(
+        classes=classes,
+        bins=[_line(name, members, right) for name, members in _margin_bins(teacher)],
+        hurt=[line.name for line in hurt],
+        sentences=[_where_the_teacher_is_weak(classes, worse), _where_it_hurts(classes, hurt)],
+    )
 
 
 def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[float, float]:
@@ -102,12 +101,12 @@ def _wilson(count: int, n: int, level: float) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def _line(name: str, members: Tensor, right: dict[str, Tensor]) -> dict[str, Any]:
+def _line(name: str, members: Tensor, right: dict[str, Tensor]) -> LimitsLine:
     own = {role: mask[members] for role, mask in right.items()}
     low, high = paired_interval(own["distilled"], own["alone"])
     shares = {role: mask.double().mean().item() for role, mask in own.items()}
     change = shares["distilled"] - shares["alone"]
-    return {"name": name, "samples": int(members.sum()), **shares, "change": change, "low": low, "high": high}
+    return LimitsLine(name=name, samples=int(members.sum()), change=change, low=low, high=high, **shares)
 
 
 def _margin_bins(teacher: Tensor) -> list[tuple[str, Tensor]]:
@@ -125,30 +124,30 @@ def _margin_bins(teacher: Tensor) -> list[tuple[str, Tensor]]:
     return [(name, place == number) for number, name in enumerate(names) if (place == number).any()]
 
 
-def _where_the_teacher_is_weak(classes: list[dict[str, Any]], worse: list[dict[str, Any]]) -> str:
+def _where_the_teacher_is_weak(classes: list[LimitsLine], worse: list[LimitsLine]) -> str:
     if worse:
         told = [
-            f"{line['name']} ({_percent(line['teacher'])} against {_percent(line['alone'])}; "
-            f"distilled {_percent(line['distilled'])}, {_change(line)})"
+            f"{line.name} ({_percent(line.teacher)} against {_percent(line.alone)}; "
+            f"distilled {_percent(line.distilled)}, {_change(line)})"
             for line in worse
         ]
         return f"The teacher is worse than the student alone at {_joined(told)}."
-    line = min(classes, key=lambda line: line["teacher"])
+    line = min(classes, key=lambda line: line.teacher)
     return (
-        f"The teacher was shown to be worse than the student alone at no class; it is weakest at {line['name']} "
-        f"({_percent(line['teacher'])} against {_percent(line['alone'])}; distilled {_percent(line['distilled'])}, "
+        f"The teacher was shown to be worse than the student alone at no class; it is weakest at {line.name} "
+        f"({_percent(line.teacher)} against {_percent(line.alone)}; distilled {_percent(line.distilled)}, "
         f"{_change(line)})."
     )
 
 
-def _where_it_hurts(classes: list[dict[str, Any]], hurt: list[dict[str, Any]]) -> str:
+def _where_it_hurts(classes: list[LimitsLine], hurt: list[LimitsLine]) -> str:
     if hurt:
-        told = [f"{line['name']} ({_change(line)})" for line in hurt]
+        told = [f"{line.name} ({_change(line)})" for line in hurt]
         return f"In this run distillation hurts at {_joined(told)}."
-    line = min(classes, key=lambda line: line["change"])
-    what = "the least change" if line["change"] >= 0 else "the largest loss"
-    corrected = f", which is none after correction over {len(classes)} classes" if line["high"] < 0 else ""
-    said = f"{what}, at {line['name']}, is {_change(line)}{corrected}"
+    line = min(classes, key=lambda line: line.change)
+    what = "the least change" if line.change >= 0 else "the largest loss"
+    corrected = f", which is none after correction over {len(classes)} classes" if line.high < 0 else ""
+    said = f"{what}, at {line.name}, is {_change(line)}{corrected}"
     return f"In this run no class was shown to be hurt by distillation: {said}."
 
 
@@ -163,6 +162,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _change(line: dict[str, Any]) -> str:
-    change, low, high = (f"{100 * line[key]:+.1f}".replace("-", "−") for key in ("change", "low", "high"))
+def _change(line: LimitsLine) -> str:
+    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (line.change, line.low, line.high))
     return f"{change} points, 95 % interval {low} to {high}"

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from distillab.core.result_parts import AgainstTeacher
+from distillab.data.batch import sent
+from distillab.models.model import Model
 from distillab.models.trace import evaluation_mode
 
 if TYPE_CHECKING:  # it brings lightning, which costs seconds
-    from distillab.data.images.datamodule import ImageData
+    from lightning import LightningDataModule
 
 CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
-def predict(model: nn.Module, data: ImageData, split: str, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) in float32 and labels (N,) of a whole split, in the data's order, on the CPU."""
+def predict(
+    model: Model,
+    data: LightningDataModule,
+    split: str,
+    device: str | torch.device = "cpu",
+    rows: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda logits, labels: (logits, labels),
+) -> tuple[Tensor, Tensor]:
+    """Logits (R, classes) in float32 and labels (R,) of a whole split, in the data's order, on the CPU.
+
+    `rows` makes rows of a batch's logits and labels.
+    """
     loader = data.evaluation_dataloader(split)
     model.to(device)
     logits, labels = [], []
     with evaluation_mode(model):
         for batch in loader:
             batch = data.on_after_batch_transfer(batch)
-            logits.append(model(batch.views[0].to(device)).float().cpu())
-            labels.append(batch.labels)
+            output, known = rows(model(**sent(batch.inputs[0], torch.device(device))).float().cpu(), batch.labels)
+            logits.append(output)
+            labels.append(known)
     return torch.cat(logits), torch.cat(labels)
 
 
@@ -35,7 +50,7 @@ def top1(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
-def judge(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
+def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
     """Every number that one model's answers give, in float64.
 
     Args:
@@ -80,7 +95,7 @@ def judge(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None
     }
 
 
-def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> dict[str, float | int | None]:
+def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> AgainstTeacher:
     """How far a student answers what its teacher answers, and how many of the teacher's errors it makes too.
 
     A student errs by itself, so it repeats some of the teacher's errors without having learned them. What it would
@@ -93,7 +108,7 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> d
 
     Returns:
         agreement: share of samples with the same answer.
-        kl: mean of KL(teacher || student) at temperature 1, in nats.
+        kl: mean of KL(teacher || student) at temperature 1, in nats; None where it is not finite.
         teacher_errors: how many samples the teacher gets wrong.
         repeated_errors: share of these where the student gives the same wrong answer; None without any.
         repeated_by_chance: the share expected by the formula above; None without any.
@@ -107,13 +122,14 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> d
     habit = confusion / confusion.sum(1, keepdim=True)
     wrong = theirs != labels
     errors = int(wrong.sum())
-    return {
-        "agreement": (ours == theirs).double().mean().item(),
-        "kl": divergence.mean().item(),
-        "teacher_errors": errors,
-        "repeated_errors": (ours == theirs)[wrong].double().mean().item() if errors else None,
-        "repeated_by_chance": habit[labels[wrong], theirs[wrong]].mean().item() if errors else None,
-    }
+    kl = divergence.mean().item()
+    return AgainstTeacher(
+        agreement=(ours == theirs).double().mean().item(),
+        kl=kl if isfinite(kl) else None,
+        teacher_errors=errors,
+        repeated_errors=(ours == theirs)[wrong].double().mean().item() if errors else None,
+        repeated_by_chance=habit[labels[wrong], theirs[wrong]].mean().item() if errors else None,
+    )
 
 
 def confusion_matrix(answers: Tensor, labels: Tensor, classes: int) -> Tensor:

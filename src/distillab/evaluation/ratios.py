@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-# What a teacher has more of than its student: the result's key, the word where it is more, the word where it is less.
+if TYPE_CHECKING:
+    from distillab.core.result_parts import Efficiency
+
+# What a teacher has more of than its student: the figure's key, the word where it is more, the word where it is less.
 RATIOS = {
     "parameters": ("fewer parameters", "more parameters"),
     "multiply_adds": ("fewer multiply-adds", "more multiply-adds"),
@@ -16,30 +18,27 @@ RATIOS = {
 }
 
 
-def ratios(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> dict[str, float | None]:
-    """How many times more of each thing the teacher takes than the student.
+def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:
+    """How many times more of each thing the teacher takes than the student, by the keys of `RATIOS`.
 
-    Args:
-        teacher, student: as of `efficiency.measure`.
-
-    Returns:
-        Teacher over student by the keys of `RATIOS`; None where one of them was not measured, for a latency and the
-        peak memory also where the two were measured on different devices or threads.
+    What was not measured for both of them is left out, as are latencies and the peak memory that were measured on
+    different devices or threads.
     """
-    elsewhere = any(teacher.get(key) != student.get(key) for key in ("device", "threads"))
-    found: dict[str, float | None] = {}
+    elsewhere = (teacher.device, teacher.threads) != (student.device, student.threads)
+    found = {}
     for key in RATIOS:
-        above, below = teacher.get(key), student.get(key)
-        measured = key.startswith(("latency", "peak"))
-        found[key] = None if above is None or not below or (measured and elsewhere) else above / below
+        above, below = getattr(teacher, key), getattr(student, key)
+        if above is not None and below and not (elsewhere and key.startswith(("latency", "peak"))):
+            found[key] = above / below
     return found
 
 
-def in_words(found: Mapping[str, float | None]) -> str:
+def in_words(found: dict[str, float]) -> str:
     """The ratios for people, e.g. "272× fewer parameters, 12× faster on one image"."""
     parts = []
-    for key, (less, more) in RATIOS.items():
-        if ratio := found.get(key):
+    for key, ratio in found.items():
+        if ratio:
+            less, more = RATIOS[key]
             times = max(ratio, 1 / ratio)
             number = f"{times:.3g}" if times < 1000 else f"{times:,.0f}"
             parts.append(f"{number}× {less if ratio >= 1 else more}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
+
+from distillab.core.result_parts import Paired
 
 LEVEL = 0.95
 # Accuracies are shares of one: what differs by less than this differs by rounding only.
@@ -101,7 +103,7 @@ def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, pow
     return float(special.nctdtrinc(count - 1, 1 - power, critical)) * deviation / sqrt(count)
 
 
-def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> dict[str, Any]:
+def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> Paired:
     """Two trained models on the same test samples: McNemar's exact test (1947), Tango's score interval (1998).
 
     It says whether these two models differ on images like the tested ones; about the methods that made them it says
@@ -128,14 +130,10 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     p = float(binomtest(only_student, discordant).pvalue) if discordant else 1.0
     low, high = _score_interval(only_student, only_baseline, len(student))
     gain = (only_student - only_baseline) / len(student)
-    return {
-        "only_student_right": only_student,
-        "only_baseline_right": only_baseline,
-        "p": p,
-        "low": low,
-        "high": high,
-        "words": _words(gain, low, high, p),
-    }
+    words = _words(gain, low, high, p)
+    return Paired(
+        only_student_right=only_student, only_baseline_right=only_baseline, p=p, low=low, high=high, words=words
+    )
 
 
 def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:

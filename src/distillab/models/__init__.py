@@ -1,1 +1,1 @@
-"""Networks, and what they look like from outside."""
+"""Networks: how they are built, loaded and fingerprinted, and the features that can be read of them."""

@@ -1,4 +1,4 @@
-"""Reads weights from files without running what is in them, and fits them to a network."""
+"""Reads weights from files without running code in them, and puts them into a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
 
 
 def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a checkpoint by name, and what distillab's own export says of them.
+    """The tensors of a checkpoint by name, and the metadata of a file that distillab exported (else empty).
 
     Takes safetensors, a plain state dict, a Lightning checkpoint, or a dict that holds one under `state_dict` or
     `model`. Code in a file is never run.
@@ -38,6 +38,10 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
         return _read_safetensors(path, key)
     if start[:2] != b"PK" and start[:1] != b"\x80":
         raise UserError(f"{key}: {path} is no checkpoint (expected .safetensors, or a file written by torch.save)")
+    return _read_pickled(path, key), {}
+
+
+def _read_pickled(path: Path, key: str) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -57,7 +61,7 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
         raise UserError(
             f"{key}: {path} holds no weights (expected a state dict, alone or under {', '.join(CONTAINERS)})"
         )
-    return weights, {}
+    return weights
 
 
 def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,8 +79,8 @@ def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str
         return weights, {}
 
 
-def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, key: str) -> None:
-    """Put weights into a network; every one of its tensors must be there, in its shape.
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
+    """Put weights into a network; each of its tensors must be among them, in its shape.
 
     Args:
         net: the network.

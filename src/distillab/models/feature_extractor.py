@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import Stage
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 
 MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head")
 
@@ -29,7 +29,7 @@ class FeatureExtractor:
         UserError: a need that the model cannot serve.
     """
 
-    def __init__(self, model: ImageModel, needs: Iterable[str]) -> None:
+    def __init__(self, model: Model, needs: Iterable[str]) -> None:
         self.model = self.run = model
         self.needs = frozenset(needs)
         self.tried = False
@@ -90,8 +90,8 @@ class FeatureExtractor:
             self.handles += [within.register_forward_pre_hook(enter), within.register_forward_hook(leave)]
         self.handles.append(module.register_forward_pre_hook(hook))
 
-    def __call__(self, images: Tensor) -> SimpleNamespace:
-        """Run the model on images (N, C, H, W); the namespace has what `needs` names, and nothing else.
+    def __call__(self, **inputs: Tensor) -> SimpleNamespace:
+        """Run the model on one view; the namespace has what `needs` names, and nothing else.
 
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
         the head (the last stage, where no other is found), `embedding` is (N, d),
@@ -101,7 +101,7 @@ class FeatureExtractor:
         Raises:
             UserError: at the first call, pre-activations are asked for and a stage shows only what follows them.
         """
-        logits = self.run(images)
+        logits = self.run(**inputs)
         read = SimpleNamespace()
         if "logits" in self.needs:
             read.logits = logits

@@ -1,4 +1,4 @@
-"""What a model looks like from outside: its stages, embedding and head, found by a dry run that allocates nothing."""
+"""The stages, embedding and head of a network, found by a dry run that allocates nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from distillab.commands.composition import did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 from distillab.models.trace import IMAGES, Call, trace
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU)
@@ -17,7 +17,7 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, 
 
 @dataclass(frozen=True)
 class Stage:
-    """A depth in the network whose output is tapped.
+    """A depth in the network whose output is read.
 
     Attributes:
         name: module path inside the network.
@@ -44,9 +44,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """What a connector needs to know of a model: stages by depth, embedding width, classes, path of the head.
+    """The sizes of a model that a connector is built from.
 
     Attributes:
+        name: for tables and messages.
+        stages: by depth.
+        embedding: width of the head's input; None without a head.
+        outputs: number of logits.
+        head: module path of the last linear layer; None where there is none.
         final: the map behind the last stage that is pooled for the head; None where the last stage is that map, or
             none is found.
     """
@@ -54,7 +59,7 @@ class FeatureInfo:
     name: str
     stages: tuple[Stage, ...]
     embedding: int | None
-    classes: int
+    outputs: int
     head: str | None
     final: Stage | None = field(default=None, repr=False)
 
@@ -64,18 +69,20 @@ class FeatureInfo:
         return self.final or self.stages[-1]
 
     def key(self) -> dict[str, Any]:
-        """What a network that learned from the stages owes to them; `final` follows from the network itself."""
-        return {name: value for name, value in asdict(self).items() if name != "final"}
+        """The part of a store's key that a network owes to the stages; `final` follows from the network itself."""
+        values = {name: value for name, value in asdict(self).items() if name != "final"}
+        return {"classes" if name == "outputs" else name: value for name, value in values.items()}  # keys in use stay
 
 
 def describe(
     net: nn.Module,
     input_shape: tuple[int, ...],
     name: str,
+    *,
     stages: list[str] | None = None,
     head: str | None = None,
 ) -> FeatureInfo:
-    """The spec of a network, its stages and head guessed where they are not given.
+    """The feature info of a network, its stages and head guessed where they are not given.
 
     Raises:
         UserError: a stage or head that the network does not have, or that is not an image map.
@@ -119,9 +126,9 @@ def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tu
     return None
 
 
-def _guess_head(calls: list[Call], classes: int) -> str | None:
+def _guess_head(calls: list[Call], outputs: int) -> str | None:
     """The last linear layer that gives as many outputs as there are logits."""
-    heads = [call.path for call in calls if issubclass(call.kind, nn.Linear) and call.output == (2, classes)]
+    heads = [call.path for call in calls if issubclass(call.kind, nn.Linear) and call.output == (2, outputs)]
     return heads[-1] if heads else None
 
 
@@ -194,16 +201,16 @@ def _last_norm(calls: list[Call], stage: str) -> str | None:
 
 
 def match_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
-    """Pairs of stage numbers: one to one where the counts are equal, else by size, where the last of each size counts.
+    """Pairs of stage numbers: one to one where the counts are equal, else by size, with the last stage of each size.
 
-    A model whose maps never shrink (a transformer) pairs up by depth; so do the sizes of two models that have equally
+    A model whose maps never shrink (a transformer) is paired by depth; so are the sizes of two models that have equally
     many of them.
 
     Raises:
         UserError: no way pairs every size of the model that has fewer; both lists are shown.
     """
     counts = (len(student.stages), len(teacher.stages))
-    own, others = ({stage.size: i for i, stage in enumerate(spec.stages)} for spec in (student, teacher))
+    own, others = ({stage.size: i for i, stage in enumerate(info.stages)} for info in (student, teacher))
     sizes = min(len(own), len(others))
     if 0 < counts[0] == counts[1]:
         return [(i, i) for i in range(counts[0])]

@@ -1,4 +1,4 @@
-"""A network together with what it expects of images: normalisation, size, channels, class order."""
+"""A network with its preprocessing: normalisation, size and channels of images, order of the classes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo, describe
+from distillab.models.model import Model, placed
 
 
-class ImageModel(nn.Module):
+class ImageModel(Model):
     """Takes images in [0, 1] and gives logits in the data's class order.
 
     Args:
@@ -30,6 +31,7 @@ class ImageModel(nn.Module):
         net: nn.Module,
         input_shape: tuple[int, int, int],
         name: str | None = None,
+        *,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         input_size: int | None = None,
@@ -41,7 +43,6 @@ class ImageModel(nn.Module):
         self.net = net
         self.input_shape = tuple(input_shape)
         self.input_size = input_size
-        self.held_in: torch.dtype | None = None
         first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
         expected = first.in_channels if first is not None else self.input_shape[0]
         self.repeats = 3 if expected == 3 and self.input_shape[0] == 1 else 1
@@ -53,10 +54,11 @@ class ImageModel(nn.Module):
         self.register_buffer("class_order", order, persistent=False)
         side = (input_size, input_size) if input_size else self.input_shape[1:]
         self.net_shape = (self.input_shape[0] * self.repeats, *side)  # of what the network sees
-        self.info: FeatureInfo = describe(net, self.net_shape, name or type(net).__name__, stages, head)
+        self.info: FeatureInfo = describe(net, self.net_shape, name or type(net).__name__, stages=stages, head=head)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor:
         """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
+        images = pixels
         if self.repeats > 1:
             images = images.expand(-1, self.repeats, -1, -1)
         if self.input_size is not None and images.shape[-1] != self.input_size:
@@ -69,6 +71,12 @@ class ImageModel(nn.Module):
             with torch.autocast(images.device.type, enabled=False):  # in this dtype, whatever the student learns in
                 logits = self.net(images.to(self.held_in)).float()
         return logits if self.class_order is None else logits[:, self.class_order]
+
+    def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
+        """Noise of the data's shape, on the model's device and in its dtype, with no draw from the run's generators."""
+        device, dtype = placed(self)
+        noise = torch.rand(size, *self.input_shape, generator=torch.Generator().manual_seed(0))
+        return {"pixels": noise.to(device, dtype)}
 
     def hold_in(self, dtype: str) -> None:
         """Keep and run the network in bfloat16, float16 or float32; its logits are float32 in any case."""

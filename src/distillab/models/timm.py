@@ -15,6 +15,7 @@ def timm_classifier(
     num_classes: int = 1000,
     in_channels: int = 3,
     image_size: int = 224,
+    *,
     pretrained: bool = False,
     **arguments: Any,
 ) -> nn.Module:

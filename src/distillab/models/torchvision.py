@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from distillab.commands.composition import did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 
 SMALL = 64  # images with a shorter side lose too much in a stem that divides them by four
 
@@ -18,6 +18,7 @@ def torchvision_classifier(
     num_classes: int = 1000,
     in_channels: int = 3,
     image_size: int = 224,
+    *,
     pretrained: bool = False,
     stem: str = "auto",
     **arguments: Any,

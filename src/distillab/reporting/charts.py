@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillab.reporting.chart_points import ALONE, FAMILIES, TEACHER, Point, front
+from distillab.reporting.metric_table import METRICS, Metric, metric
 from distillab.reporting.plots import COLOURS, GREY, INK, LINE, PALE
-from distillab.reporting.table import count, milliseconds
+
+if TYPE_CHECKING:
+    from distillab.core.result_parts import LimitsLine
 
 Chart = dict[str, Any]
 Trace = dict[str, Any]
 
-# The costs to plot accuracy against: key of a model's entry → the axis' title and how to write a value.
+# The axis of each cost that a score is plotted against.
 COSTS = {
-    "parameters": ("parameters", count),
-    "multiply_adds": ("multiply-adds of one sample", count),
-    "latency_ms": ("latency of one sample, ms", milliseconds),
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds of one sample",
+    "latency_ms": "latency of one sample, ms",
 }
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 FRONTS = {"distilled": (INK, "solid"), ALONE: (GREY, "dash"), TEACHER: (LINE, "dot")}
@@ -38,13 +41,14 @@ def look(series: str, methods: list[str]) -> tuple[str, str]:
     return COLOURS[place % len(COLOURS)], SYMBOLS[place % len(SYMBOLS)]
 
 
-def accuracy(points: list[Point], cost: str, methods: list[str]) -> Chart | None:
-    """Top-1 against one cost, on a logarithmic axis, with the fronts of distilled students, students alone and teachers.
+def accuracy(points: list[Point], cost: str, methods: list[str], primary: str) -> Chart | None:
+    """The primary figure against one cost, on a logarithmic axis, with the fronts of distilled students, students alone and teachers.
 
     Args:
         points: of one data set and protocol.
         cost: a key of `COSTS`.
         methods: all methods of the report, which fixes their colours.
+        primary: the figure's name.
 
     Returns:
         The chart; None where no point has that cost.
@@ -52,28 +56,27 @@ def accuracy(points: list[Point], cost: str, methods: list[str]) -> Chart | None
     known = [point for point in points if point.costs.get(cost)]
     if not known:
         return None
-    title, form = COSTS[cost]
-    traces = []
+    shown, traces = metric(primary), []
     for family, (colour, dash) in FRONTS.items():
-        steps = [(x, 100 * top1) for x, top1 in front(known, family, cost)]
+        steps = [(x, shown.scale * score) for x, score in front(known, family, cost)]
         if len(steps) > 1:
             line = {"color": colour, "dash": dash, "width": 1.5, "shape": "hv"}
             traces.append(_lines(f"front: {FAMILIES[family]}", steps, line, hoverinfo="skip"))
     for series in (*methods, ALONE, TEACHER):
         members = [point for point in known if point.series == series]
         if members:
-            traces.append(_markers(series, members, cost, form, methods))
+            traces.append(_markers(series, members, cost, methods, shown))
     layout = {
-        "xaxis": {"type": "log", "dtick": "D2", "title": {"text": f"{title} (log)"}},
-        "yaxis": {"title": {"text": "top-1, %"}},
+        "xaxis": {"type": "log", "dtick": "D2", "title": {"text": f"{COSTS[cost]} (log)"}},
+        "yaxis": {"title": {"text": shown.axis}},
     }
     return _chart(traces, layout, height=480)
 
 
-def _markers(series: str, points: list[Point], cost: str, form: Any, methods: list[str]) -> Trace:
+def _markers(series: str, points: list[Point], cost: str, methods: list[str], shown: Metric) -> Trace:
     colour, symbol = look(series, methods)
-    tops = [100 * point.top1 for point in points]
-    bounds = [None if None in (p.low, p.high) else (100 * p.low, 100 * p.high) for p in points]
+    tops, form = [shown.scale * point.score for point in points], METRICS[cost].form
+    bounds = [None if None in (p.low, p.high) else (shown.scale * p.low, shown.scale * p.high) for p in points]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -81,7 +84,7 @@ def _markers(series: str, points: list[Point], cost: str, form: Any, methods: li
         "x": [point.costs[cost] for point in points],
         "y": tops,
         "text": [
-            f"<b>{text(point.name)}</b>, {text(series)}<br>{100 * point.top1:.2f} %, {form(point.costs[cost])}"
+            f"<b>{text(point.name)}</b>, {text(series)}<br>{shown.form(point.score)} {shown.unit}, {form(point.costs[cost])}"
             f"<br>{text(point.note)}"
             for point in points
         ],
@@ -98,43 +101,43 @@ def _markers(series: str, points: list[Point], cost: str, form: Any, methods: li
     }
 
 
-def curves(lines: Iterable[tuple[str, str, list[float], list[float]]], metric: str, methods: list[str]) -> Chart | None:
+def curves(lines: Iterable[tuple[str, str, list[float], list[float]]], name: str, methods: list[str]) -> Chart | None:
     """One metric over the epochs, one line a run.
 
     Args:
-        lines: series (a method or `ALONE`), what to call the run, epochs, values (accuracies from 0 to 1).
-        metric: its name in the curves; those of accuracies are drawn in percent.
+        lines: series (a method or `ALONE`), what to call the run, epochs, values.
+        name: of the metric in the curves, as `val/nll`.
         methods: all methods of the report, which fixes their colours.
 
     Returns:
         The chart; None without a line.
     """
-    share, traces, seen = "top1" in metric or "top5" in metric, [], set()
-    for series, name, epochs, values in lines:
+    shown, traces, seen = metric(name.rpartition("/")[2]), [], set()
+    for series, run, epochs, values in lines:
         colour, _ = look(series, methods)
-        scaled = [None if value is None else value * (100 if share else 1) for value in values]
+        scaled = [None if value is None else value * shown.scale for value in values]
         line = {"color": colour, "width": 1.6, "dash": "dash" if series == ALONE else "solid"}
         trace = _lines(
             series, zip(epochs, scaled, strict=True), line, legendgroup=series, showlegend=series not in seen
         )
-        traces.append(trace | {"hovertemplate": f"{text(name)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"})
+        traces.append(trace | {"hovertemplate": f"{text(run)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"})
         seen.add(series)
-    title = f"{metric}, %" if share else metric
+    title = f"{name}, %" if shown.scale == 100 else name
     layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": title}}}
     return _chart(traces, layout, height=400) if traces else None
 
 
-def limits(rows: list[dict[str, Any]], what: str) -> Chart:
+def limits(rows: list[LimitsLine], what: str) -> Chart:
     """Accuracy of teacher, student alone and distilled student for each class or difficulty bin.
 
     Args:
         rows: as `limits` of a result holds them, accuracies from 0 to 1.
         what: the axis' title.
     """
-    names = [text(row["name"]) for row in rows]
+    names = [text(row.name) for row in rows]
     traces = []
     for role, colour in ROLES.items():
-        values = [None if row.get(role) is None else 100 * row[role] for row in rows]
+        values = [100 * getattr(row, role) for row in rows]
         symbol = {"teacher": "star", "alone": "circle-open", "distilled": "circle"}[role]
         trace = {"type": "scatter", "mode": "markers", "name": role if role == "teacher" else f"student {role}"}
         traces.append(trace | {"x": names, "y": values, "marker": {"color": colour, "symbol": symbol, "size": 10}})

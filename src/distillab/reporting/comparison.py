@@ -6,29 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distillab.core.result import config_hash, method, without
+from distillab.core.run_identity import config_hash, without
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.gains import Gain, gains, on_samples
 
-Result = Mapping[str, Any]
+if TYPE_CHECKING:
+    from distillab.core.result import Result
+    from distillab.core.result_parts import Paired, Primary
 
 # What a row says in columns of its own, and what changes nothing that it compares.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
 NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")  # with every value the same weights come out
-TOLD = (
-    "strategy",
-    "student",
-    "teacher",
-    "data",
-    "protocol",
-    "scheme",
-    "recipe.epochs",
-    "data.samples",
-    *NOT_THE_METHOD,
-)
-TOLD += tuple(f"{role}.{key}" for role, key in LABELS)
+TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
+TOLD += NOT_THE_METHOD + tuple(f"{role}.{key}" for role, key in LABELS)
 NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
 
@@ -37,7 +29,7 @@ UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer",
 class Row:
     """One method on one pair, data set, protocol and budget: all runs that differ in the seed alone.
 
-    Accuracies and gains are shares of one; what so many seeds do not give is None.
+    What so many seeds do not give is None.
 
     Attributes:
         data, train: the data set's name and its number of training images, None where a result does not say it.
@@ -45,8 +37,8 @@ class Row:
         epochs: the budget, from the recipe.
         method: strategy and scheme; `none` is the student alone, whose row has no gain.
         results: one of each seed, in the order of `seeds`.
-        seeds, top1: of the student, one each.
-        mean, deviation, low, high: of `top1`, with the 95 % t interval of the mean.
+        seeds, scores: of the student, one each; a score is the primary figure.
+        mean, deviation, low, high: of `scores`, with the 95 % t interval of the mean.
         changed: the further overrides of the newest run, without those that all rows of one `place` share.
         gain: over the result's own baseline, for the seeds whose result has one, corrected over the rows of the same
             `family`; None where no result has one.
@@ -65,7 +57,7 @@ class Row:
     method: str
     results: tuple[Result, ...] = field(repr=False, compare=False)
     seeds: tuple[int | None, ...]
-    top1: tuple[float, ...]
+    scores: tuple[float, ...]
     mean: float
     deviation: float | None
     low: float | None
@@ -75,6 +67,16 @@ class Row:
     equal_compute: Gain | None = None
     on_samples: str | None = None
     apart: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def primary(self) -> Primary:
+        """What the scores are."""
+        return self.results[0].primary
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, else -1."""
+        return 1 if self.primary.higher_is_better else -1
 
     @property
     def alone(self) -> bool:
@@ -112,7 +114,7 @@ class Row:
         return 1.0 if known is None else known
 
     def _configured(self, role: str, key: str) -> Any:
-        return ((self.results[0].get("config") or {}).get(role) or {}).get(key)
+        return (self.results[0].config.get(role) or {}).get(key)
 
     @property
     def label(self) -> str:
@@ -146,41 +148,37 @@ def compare(results: Sequence[Result]) -> list[Row]:
     then the newest.
 
     Args:
-        results: as `result.load_all` gives them; older ones may lack what is not required of a result.
+        results: as `result_reader.load_all` gives them; older ones may lack what is not required of a result.
     """
     groups: dict[tuple[Any, ...], dict[int | None, Result]] = {}
     for result in sorted(results, key=_says_more):
-        groups.setdefault(_identity(result), {})[_seed(result)] = result
+        groups.setdefault(_identity(result), {})[result.seed] = result
     rows = _set_apart(_with_changes([_row(identity[:-1], by_seed) for identity, by_seed in groups.items()]))
     # By family alone at first: a stable sort keeps the rest of the order.
-    rows = sorted(sorted(rows, key=lambda row: (-row.mean, row.label)), key=attrgetter("family"))
+    rows = sorted(sorted(rows, key=lambda row: (-row.sign * row.mean, row.label)), key=attrgetter("family"))
     return [row for _, family in groupby(rows, attrgetter("family")) for row in _tested(list(family))]
 
 
 def _says_more(result: Result) -> tuple[bool, bool, str]:
-    return bool(result.get("baseline")), bool(result.get("longer")), result["created"]
+    return result.baseline is not None, result.longer is not None, result.created
 
 
 def _identity(result: Result) -> tuple[Any, ...]:
     """What all runs of a row have in common; the last part, the hash of the config without its seed, has no column."""
-    config, data, alone = result.get("config") or {}, result["data"], method(result) == "none"
-    rest = without(config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
-    recipe = config.get("recipe")
-    epochs = recipe.get("epochs") if isinstance(recipe, Mapping) else result["student"].get("epochs")
-    teacher = None if alone else (result.get("teacher") or {}).get("name")
-    shown = (data["name"], data.get("train"), result["protocol"], teacher, result["student"]["name"], epochs)
+    data, alone = result.data, result.method == "none"
+    rest = without(result.config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
+    recipe = result.config.get("recipe")
+    epochs = recipe.get("epochs") if isinstance(recipe, Mapping) else result.student.training.epochs
+    teacher = None if alone or not result.teacher else result.teacher.name
+    shown = (data.name, data.train, result.protocol, teacher, result.student.name, epochs)
     # A result without a config is known by what its command changed.
-    return *shown, method(result), config_hash(rest) if rest else " ".join(_changed(result))
-
-
-def _seed(result: Result) -> int | None:
-    return result["seeds"].get("seed", (result.get("config") or {}).get("seed"))
+    return *shown, result.method, config_hash(rest) if rest else " ".join(_changed(result))
 
 
 def _changed(result: Result) -> list[str]:
     """The overrides that no column tells, in a fixed order."""
     words = []
-    for word in result.get("overrides") or []:
+    for word in result.overrides:
         key = word.lstrip("+~").partition("=")[0].partition("@")[0]
         if key not in TOLD and key.partition(".")[0].partition("/")[0] not in UNTOLD:
             words.append(word)
@@ -190,13 +188,13 @@ def _changed(result: Result) -> list[str]:
 def _row(shown: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
     seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
     results = tuple(by_seed[seed] for seed in seeds)
-    top1 = tuple(result["student"]["top1"] for result in results)
-    return Row(*shown, results, seeds, top1, *mean_interval(top1))
+    scores = tuple(result.primary.value for result in results)
+    return Row(*shown, results, seeds, scores, *mean_interval(scores))
 
 
 def _with_changes(rows: list[Row]) -> list[Row]:
     """The rows with what was changed, but for what all rows of one data set and protocol share: it tells none apart."""
-    told = [_changed(max(row.results, key=lambda result: result["created"])) for row in rows]
+    told = [_changed(max(row.results, key=attrgetter("created"))) for row in rows]
     places: dict[str, list[set[str]]] = {}
     for row, words in zip(rows, told, strict=True):
         places.setdefault(row.place, []).append(set(words))
@@ -233,17 +231,16 @@ def _tested(family: list[Row]) -> list[Row]:
 
 
 def _over_baseline(result: Result) -> float | None:
-    if result["strategy"] == "none" or not result.get("baseline"):
+    if result.alone or not result.baseline:
         return None
-    return result["student"]["top1"] - result["baseline"]["top1"]
+    return result.primary.gain(result.primary.value, result.score("baseline"))
 
 
 def _over_equal_compute(result: Result) -> float | None:
-    if _over_baseline(result) is None:
-        return None
-    return ((result.get("cost") or {}).get("equal_compute") or {}).get("gain_live")
+    equal = result.cost and result.cost.equal_compute
+    return None if _over_baseline(result) is None or not equal else equal.gain_live
 
 
-def _paired(row: Row) -> Mapping[str, Any] | None:
+def _paired(row: Row) -> Paired | None:
     """The test over test samples of the two models of a single seed."""
-    return next(result for result in row.results if result.get("baseline")).get("paired")
+    return next(result for result in row.results if result.baseline).paired

@@ -9,10 +9,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from distillab.core.errors import UserError
+from distillab.reporting.metric_table import PRIMARY
 from distillab.reporting.wandb_run import MODES, has_key
 
-TOP1, TOP1_ALONE = "top1", "baseline_top1"
-COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, "teacher_top1", "gain", "gap_closed")
+TOP1 = PRIMARY["image_classification"]
+TOP1_ALONE = f"baseline_{TOP1}"
+COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, f"teacher_{TOP1}")
+COLUMNS += ("gain", "gap_closed")
 COLUMNS += ("agreement", "calibration_error", "parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
 BY_METHOD, BY_STUDENT = "labels.strategy", "labels.student"  # in the config; the seeds of a pair fall together
 ROLLED = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
@@ -126,7 +129,7 @@ def panels(wr: Any) -> dict[str, tuple[str, list[Any]]]:
         ),
         "Learning curves": (
             "Validation accuracy (or, under the protocol of papers, test accuracy) and training loss of each method.",
-            [curve("Accuracy by epoch", "val/top1", left), curve("Training loss by epoch", "train/loss", right)],
+            [curve("Accuracy by epoch", f"val/{TOP1}", left), curve("Training loss by epoch", "train/loss", right)],
         ),
         "Pictures": (
             "Where the teacher's weakness is passed on, and the plot over all runs as it stood when each run ended.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distillab.evaluation.statistics import LEVEL, PairedTest, holm, paired_test, smallest_gain
-from distillab.reporting.table import percent, points
+from distillab.reporting.metric_table import percent, points
+
+if TYPE_CHECKING:
+    from distillab.core.result_parts import Paired
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _gain(each: tuple[float, ...], test: PairedTest, p_holm: float | None, tests
     return Gain(each, test.mean, test.low, test.high, test.p, p_holm, least, tests)
 
 
-def on_samples(tests: Sequence[Mapping[str, Any] | None]) -> list[str | None]:
+def on_samples(tests: Sequence[Paired | None]) -> list[str | None]:
     """What the test samples say of two trained models each, by Holm's correction over all of these pairs.
 
     Args:
@@ -84,13 +87,13 @@ def on_samples(tests: Sequence[Mapping[str, Any] | None]) -> list[str | None]:
     Returns:
         The words; None where there are none.
     """
-    adjusted = holm([test and test.get("p") for test in tests])
+    adjusted = holm([test and test.p for test in tests])
     count = sum(p is not None for p in adjusted)
     return [test and _corrected(test, p_holm, count) for test, p_holm in zip(tests, adjusted, strict=True)]
 
 
-def _corrected(test: Mapping[str, Any], p_holm: float | None, count: int) -> str | None:
-    words, p = test.get("words"), test.get("p")
+def _corrected(test: Paired, p_holm: float | None, count: int) -> str | None:
+    words, p = test.words, test.p
     if not words or p_holm is None or count < 2 or p >= 1 - LEVEL:
         return words
     if p_holm < 1 - LEVEL:

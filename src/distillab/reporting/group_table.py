@@ -9,19 +9,25 @@ from typing import Any
 
 from distillab.core.files import replacing
 from distillab.reporting.groups import Group, by_ranking
+from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, metric, percent, points
 from distillab.reporting.parts import Table, table
-from distillab.reporting.table import NOTHING, count, milliseconds, percent, points
 
 FILTERS = ("data", "protocol", "student", "method")
+# Heading → how a record shows there, and the number to sort by (None: sorted as text).
+Columns = dict[str, tuple[Callable[[dict[str, Any]], str], str | None]]
 
 
 def _plain(key: str) -> Callable[[dict[str, Any]], str]:
     return lambda record: NOTHING if record[key] in (None, "") else str(record[key])
 
 
-def _top1(record: dict[str, Any]) -> str:
-    spread = "" if record["deviation"] is None else f" ± {percent(record['deviation'])}"
-    return percent(record["top1"]) + spread
+def _figure(key: str) -> tuple[Callable[[dict[str, Any]], str], str]:
+    return lambda record: metric(key).form(record[key]), key
+
+
+def _score(key: str) -> Callable[[dict[str, Any]], str]:
+    form = metric(key).form
+    return lambda record: form(record[key]) + ("" if record["deviation"] is None else f" ± {form(record['deviation'])}")
 
 
 def _interval(name: str, form: Callable[..., str]) -> Callable[[dict[str, Any]], str]:
@@ -37,43 +43,43 @@ def p_value(p: float | None) -> str:
     return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-# Heading → how a record shows there, and the number to sort by (None: sorted as text).
-COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], str], str | None]] = {
-    "rank": (_plain("rank"), "rank"),
-    "method": (_plain("method"), None),
-    "student": (_plain("student"), None),
-    "teacher": (_plain("teacher"), None),
-    "labels": (_plain("labels"), None),
-    "changed": (_plain("changed"), None),
-    "top-1 %": (_top1, "top1"),
-    "its 95 % interval": (_interval("top1", percent), "top1_low"),
-    "best epoch on test %": (lambda record: percent(record["top1_best"]), "top1_best"),
-    "last epoch %": (lambda record: percent(record["top1_last"]), "top1_last"),
-    "gain": (lambda record: points(record["gain"]), "gain"),
-    "95 % interval": (_interval("gain", points), "gain_low"),
-    "p (Holm)": (lambda record: p_value(record["gain_p_holm"]), "gain_p_holm"),
-    "gap closed %": (lambda record: percent(record["gap_closed"], 0), "gap_closed"),
-    "gain at equal compute": (lambda record: points(record["equal_compute_gain"]), "equal_compute_gain"),
-    "in words": (_plain("words"), None),
-    "parameters": (lambda record: count(record["parameters"]), "parameters"),
-    "multiply-adds": (lambda record: count(record["multiply_adds"]), "multiply_adds"),
-    "latency ms": (lambda record: milliseconds(record["latency_ms"]), "latency_ms"),
-    "measured on": (_plain("measured_on"), None),
-    "size, bytes": (lambda record: count(record["size_bytes"]), "size_bytes"),
-    "seeds": (_plain("seeds"), None),
-    "epochs": (_plain("epochs"), "epochs"),
-    "training images": (_plain("train"), "train"),
-}
+def _columns(primary: str) -> Columns:
+    """The columns of a ranking by that figure."""
+    best, last = f"{primary}_best", f"{primary}_last"
+    return {
+        "rank": (_plain("rank"), "rank"),
+        "method": (_plain("method"), None),
+        "student": (_plain("student"), None),
+        "teacher": (_plain("teacher"), None),
+        "labels": (_plain("labels"), None),
+        "changed": (_plain("changed"), None),
+        metric(primary).heading: (_score(primary), primary),
+        "its 95 % interval": (_interval(primary, metric(primary).form), f"{primary}_low"),
+        metric(best).heading: _figure(best),
+        metric(last).heading: _figure(last),
+        "gain": (lambda record: points(record["gain"]), "gain"),
+        "95 % interval": (_interval("gain", points), "gain_low"),
+        "p (Holm)": (lambda record: p_value(record["gain_p_holm"]), "gain_p_holm"),
+        "gap closed %": (lambda record: percent(record["gap_closed"], 0), "gap_closed"),
+        "gain at equal compute": (lambda record: points(record["equal_compute_gain"]), "equal_compute_gain"),
+        "in words": (_plain("words"), None),
+        **{METRICS[key].heading: _figure(key) for key in RANKED[:3]},
+        "measured on": (_plain("measured_on"), None),
+        **{METRICS[key].heading: _figure(key) for key in RANKED[3:]},
+        "seeds": (_plain("seeds"), None),
+        "epochs": (_plain("epochs"), "epochs"),
+        "training images": (_plain("train"), "train"),
+    }
 
 
 def leaderboard(groups: list[Group]) -> list[Table]:
-    """One table a ranking, best mean top-1 first; `filters` holds what the drop-downs choose by, one entry a row."""
+    """One table a ranking, best mean first; `filters` holds what the drop-downs choose by, one entry a row."""
     rankings = []
     for name, members in by_ranking(groups).items():
         records = [group.record for group in members]
         used = {
             heading: (form, key)
-            for heading, (form, key) in COLUMNS.items()
+            for heading, (form, key) in _columns(members[0].row.primary.name).items()
             if any(form(record) != NOTHING for record in records)
         }
         rows = [
@@ -89,6 +95,6 @@ def write_csv(groups: list[Group], path: Path) -> None:
     """One line a group, raw numbers."""
     records = [group.record for group in groups]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(records[0]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
         writer.writeheader()
         writer.writerows(records)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillab.core.result import gain_and_gap
 from distillab.evaluation.cost_words import machine
 from distillab.reporting.comparison import Row, compare
 from distillab.reporting.front import non_dominated
 from distillab.reporting.gains import Gain
-from distillab.reporting.table import percent, sentence
+from distillab.reporting.metric_table import RANKED, percent
+from distillab.reporting.table import sentence
 from distillab.reporting.timings import pooled
 
-Result = dict[str, Any]
-JUDGED = ("balanced_accuracy", "macro_f1", "top1_best", "top1_last")
-COSTS = ("parameters", "multiply_adds", "latency_ms", "size_bytes")
+if TYPE_CHECKING:
+    from distillab.core.result import Result, Role
+    from distillab.core.result_parts import Entry
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Group:
 
     Attributes:
         row: what they reached.
-        rank: by mean top-1, within their data and protocol.
+        rank: by mean score, within their data and protocol.
         front: the costs in which no other distilled student (of a student alone, no other one) beats it there.
     """
 
@@ -42,25 +43,27 @@ class Group:
     @property
     def gap_closed(self) -> float | None:
         """The share of the gap to the teacher that was closed, from the means over the runs with both beside them."""
-        known = [result for result in self.row.results if result.get("baseline") and result.get("teacher")]
+        known = [result for result in self.row.results if result.baseline and result.teacher]
         if self.row.gain is None or not known:
             return None
-        return gain_and_gap(*(mean([r[role] for r in known], "top1") for role in ("student", "baseline", "teacher")))[1]
+        roles = ("student", "baseline", "teacher")
+        scores = (statistics.fmean(result.score(role) for result in known) for role in roles)
+        return gain_and_gap(*scores, self.row.primary)[1]
 
-    def mean(self, role: str, key: str) -> float | None:
-        """The mean of a number of one role's entry over the runs that have it."""
-        entries = [result[role] for result in self.row.results if result.get(role)]
-        return mean(entries, key)
+    def mean(self, role: Role, key: str) -> float | None:
+        """The mean of a figure of one role over the runs that have it."""
+        return mean([result.entries[role] for result in self.row.results if role in result.entries], key)
 
     @property
     def measured_on(self) -> str:
         """Where the student was timed: latencies compare there alone."""
-        return machine(self.row.results[-1]["student"])
+        return machine(self.row.results[-1].student.efficiency)
 
     @property
     def record(self) -> dict[str, Any]:
-        """The line of the leaderboard: raw numbers, accuracies from 0 to 1."""
-        row = self.row
+        """The line of the leaderboard: raw numbers."""
+        row, name = self.row, self.row.primary.name
+        beside = ("balanced_accuracy", "macro_f1", f"{name}_best", f"{name}_last")
         return {
             "data": row.data,
             "train": row.train,
@@ -73,19 +76,19 @@ class Group:
             "labels": row.labels,
             "changed": row.changed,
             "seeds": " ".join(map(str, row.seeds)),
-            "top1": row.mean,
+            name: row.mean,
             "deviation": row.deviation,
-            "top1_low": row.low,
-            "top1_high": row.high,
-            **{key: self.mean("student", key) for key in JUDGED},
+            f"{name}_low": row.low,
+            f"{name}_high": row.high,
+            **{key: self.mean("student", key) for key in beside},
             **_numbers("gain", row.gain),
             "gap_closed": self.gap_closed,
             **_numbers("equal_compute_gain", row.equal_compute),
-            **{key: self.mean("student", key) for key in COSTS},
+            **{key: self.mean("student", key) for key in RANKED},
             "measured_on": self.measured_on,
             "front": " ".join(self.front),
             "words": row.words,
-            "runs": " ".join(result["config_hash"] for result in row.results),
+            "runs": " ".join(result.config_hash for result in row.results),
         }
 
 
@@ -95,15 +98,16 @@ def _numbers(name: str, gain: Gain | None) -> dict[str, float | None]:
     return {name + ending: gain and getattr(gain, key) for key, ending in keys.items()}
 
 
-def mean(entries: list[dict[str, Any]], key: str) -> float | None:
-    """The mean over the entries that have a number there; None where none has."""
-    known = [entry[key] for entry in entries if entry.get(key) is not None]
+def mean(entries: list[Entry], key: str) -> float | None:
+    """The mean of a figure over the entries that have it; None where none has."""
+    known = [figure for entry in entries if (figure := entry.figure(key)) is not None]
     return statistics.fmean(known) if known else None
 
 
 def ranked(results: list[Result]) -> list[Group]:
-    """All groups, ordered by data, protocol and mean top-1; equal means share a rank within their data and protocol."""
-    rows = sorted(compare(pooled(results)), key=lambda row: (row.data, row.protocol, -row.mean, row.student, row.label))
+    """All groups, ordered by data, protocol and mean score; equal means share a rank within their data and protocol."""
+    rows = compare(pooled(results))
+    rows.sort(key=lambda row: (row.data, row.protocol, -row.sign * row.mean, row.student, row.label))
     groups = []
     for _, ranking in groupby(rows, lambda row: row.place):
         rank, previous, members = 0, None, []
@@ -117,11 +121,11 @@ def ranked(results: list[Result]) -> list[Group]:
 
 def _front(group: Group, ranking: list[Group]) -> tuple[str, ...]:
     found = []
-    for key in COSTS:
+    for key in RANKED:
         known = [other for other in ranking if other.row.alone == group.row.alone and other.mean("student", key)]
         if key == "latency_ms":
             known = [other for other in known if other.measured_on == group.measured_on]
-        marks = non_dominated([(other.mean("student", key), other.row.mean) for other in known])
+        marks = non_dominated([(other.mean("student", key), other.row.sign * other.row.mean) for other in known])
         found += [key for other, mark in zip(known, marks, strict=True) if mark and other is group]
     return tuple(found)
 

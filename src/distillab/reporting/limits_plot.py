@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distillab.core.files import replacing
 from distillab.reporting.plots import COLOURS, GREY, INK, PALE, STYLE
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from distillab.core.result_parts import Limits, LimitsLine
+
 SHOWN = 20  # classes; more lines than that nobody reads
 NAME = 28  # characters of a class's name
 DISTILLED, HURT = COLOURS[0], COLOURS[1]
 
 
-def limits_picture(limits: dict[str, Any], path: Path) -> Path:
+def limits_picture(limits: Limits, path: Path) -> Path:
     """Draw `limits` of a result as one PNG, written atomically: left per class, right per bin of the teacher's margin.
 
     Args:
@@ -35,17 +37,17 @@ def limits_picture(limits: dict[str, Any], path: Path) -> Path:
     return target
 
 
-def figure(limits: dict[str, Any]) -> Figure:
+def figure(limits: Limits) -> Figure:
     """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    classes, bins = _chosen(limits["classes"]), limits["bins"]
+    classes, bins = _chosen(limits.classes), limits.bins
     drawing = Figure(figsize=(11, 1.9 + 0.3 * max(len(classes), len(bins), 7)), layout="constrained")
     drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
     FigureCanvasAgg(drawing)
     left, right = drawing.subplots(1, 2, width_ratios=(1.25, 1))
-    _panel(left, _title(len(classes), len(limits["classes"])), classes, set(limits["hurt"]))
+    _panel(left, _title(len(classes), len(limits.classes)), classes, set(limits.hurt))
     _panel(right, ("By difficulty", "the teacher's least sure answers first"), bins, set())
     interval, *marks = zip(*left.get_legend_handles_labels(), strict=True)
     handles, labels = zip(*marks, interval, strict=True)
@@ -53,14 +55,14 @@ def figure(limits: dict[str, Any]) -> Figure:
     return drawing
 
 
-def _chosen(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _chosen(classes: list[LimitsLine]) -> list[LimitsLine]:
     """The teacher's weakest first; of many classes its weakest and, of the rest, those that changed most."""
-    weakest = sorted(classes, key=lambda line: line["teacher"])
+    weakest = sorted(classes, key=lambda line: line.teacher)
     if len(classes) <= SHOWN:
         return weakest
     kept, rest = weakest[: SHOWN // 2], weakest[SHOWN // 2 :]
-    changed = sorted(rest, key=lambda line: -abs(line["change"]))[: SHOWN // 2]
-    return sorted([*kept, *changed], key=lambda line: line["teacher"])
+    changed = sorted(rest, key=lambda line: -abs(line.change))[: SHOWN // 2]
+    return sorted([*kept, *changed], key=lambda line: line.teacher)
 
 
 def _title(shown: int, classes: int) -> tuple[str, str]:
@@ -70,12 +72,14 @@ def _title(shown: int, classes: int) -> tuple[str, str]:
     return f"{shown} of {classes} classes", f"the teacher's {half} weakest; of the rest, the {half} most changed"
 
 
-def _panel(axes: Axes, title: tuple[str, str], lines: list[dict[str, Any]], hurt: set[str]) -> None:
+def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: set[str]) -> None:
     places = range(len(lines))
-    teacher, alone, distilled = ([100 * line[role] for line in lines] for role in ("teacher", "alone", "distilled"))
+    teacher, alone, distilled = (
+        [100 * getattr(line, role) for line in lines] for role in ("teacher", "alone", "distilled")
+    )
     # The interval is one of the change; laid from the student alone it shows where distillation may have brought it.
-    low = [max(100 * (line["alone"] + line["low"]), 0) for line in lines]
-    high = [min(100 * (line["alone"] + line["high"]), 100) for line in lines]
+    low = [max(100 * (line.alone + line.low), 0) for line in lines]
+    high = [min(100 * (line.alone + line.high), 100) for line in lines]
     axes.hlines(
         places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label="95 % interval of the change"
     )
@@ -86,10 +90,10 @@ def _panel(axes: Axes, title: tuple[str, str], lines: list[dict[str, Any]], hurt
         zorder=4,
     )  # fmt: skip
     axes.scatter(distilled, places, label="student distilled", marker="o", s=46, color=DISTILLED, zorder=5, **look)
-    names = [line["name"] if len(line["name"]) <= NAME else f"{line['name'][: NAME - 1].rstrip()}…" for line in lines]
+    names = [line.name if len(line.name) <= NAME else f"{line.name[: NAME - 1].rstrip()}…" for line in lines]
     axes.set_yticks(places, names, parse_math=False)
     for text, line in zip(axes.get_yticklabels(), lines, strict=True):
-        if line["name"] in hurt:
+        if line.name in hurt:
             text.set(color=HURT, fontweight="bold")
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(length=0)

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
-from distillab.core.result import method
 from distillab.reporting import wandb_run
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
+    from distillab.core.result import Result
+
 KINDS = ("wandb", "csv", "tensorboard", "none")
-OF_THE_STUDENT = (
-    *("top1", "top1_best", "top1_last", "top5", "nll", "brier", "calibration_error", "balanced_accuracy", "macro_f1"),
-    *("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput"),
-)
+DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
 
 
 def build(
@@ -50,12 +48,12 @@ def build(
     raise UserError(f"logger.kind is {kind!r}, allowed are {', '.join(KINDS)}: choose one with logger=<kind>")
 
 
-def log_summary(logger: Logger | None, result: dict[str, Any], siblings: Sequence[dict[str, Any]] = ()) -> None:
+def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result] = ()) -> None:
     """Put the result's main figures flat into the run's summary; W&B also gets pictures, a scatter and the student.
 
     Args:
         logger: from `build`; call this on rank 0, when the run's files are written.
-        result: as `result.json` holds it. What W&B gets of the run's folder, where it is there: `student.safetensors`,
+        result: of the run. What W&B gets of the run's folder, where it is there: `student.safetensors`,
             `result.json`, `README.md`, `limits.png`, and the plot over all runs two folders up.
         siblings: the results of the same sweep so far, for the scatter; those of other data or another protocol are
             left out of it.
@@ -68,7 +66,7 @@ def log_summary(logger: Logger | None, result: dict[str, Any], siblings: Sequenc
     if isinstance(logger, WandbLogger):
         wandb_run.log(logger, result, siblings, numbers, labels)
         return
-    hyperparameters = result["config"] | {"labels": labels}
+    hyperparameters = result.config | {"labels": labels}
     if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(hyperparameters, numbers)
     else:
@@ -96,30 +94,32 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     return where
 
 
-def summary(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
     """The figures of a result by flat key, and the labels that say what was run; what it does not have is left out.
 
     Returns:
         Figures, accuracies from 0 to 1; labels, the seed among them.
     """
-    student, teacher, baseline = (result.get(role) or {} for role in ("student", "teacher", "baseline"))
-    validation = [row["val/top1"] for row in student.get("curves") or [] if row.get("val/top1") is not None]
-    numbers = {key: student.get(key) for key in OF_THE_STUDENT} | {
-        "gain": result.get("gain"),
-        "gap_closed": result.get("gap_closed"),
-        "agreement": (student.get("against_teacher") or {}).get("agreement"),
-        "teacher_top1": teacher.get("top1"),
-        "baseline_top1": baseline.get("top1"),
-        "val/top1_best": max(validation, default=student.get("top1_validation")),
+    student, primary = result.student, result.primary
+    watched, best = f"val/{primary.name}", max if primary.higher_is_better else min
+    validation = [epoch[watched] for epoch in student.training.curves if epoch.get(watched) is not None]
+    numbers = student.metrics | {key: student.figure(key) for key in DEPLOYED}
+    numbers |= {
+        "gain": result.gain,
+        "gap_closed": result.gap_closed,
+        "agreement": student.figure("agreement"),
+        f"teacher_{primary.name}": result.score("teacher"),
+        f"baseline_{primary.name}": result.score("baseline"),
+        f"{watched}_best": best(validation, default=student.validation.get(primary.name)),
     }
     labels = {
-        "strategy": method(result),
-        "student": student["name"],
-        "teacher": teacher.get("name"),
-        "scheme": result.get("scheme", "offline"),
-        "data": result["data"]["name"],
-        "protocol": result["protocol"],
-        "seed": result["seeds"].get("seed"),
+        "strategy": result.method,
+        "student": student.name,
+        "teacher": result.teacher and result.teacher.name,
+        "scheme": result.scheme,
+        "data": result.data.name,
+        "protocol": result.protocol,
+        "seed": result.seeds.get("seed"),
     }
     return _known(numbers), _known(labels)
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillab.evaluation.statistics import paired_samples
 from distillab.reporting.comparison import Row
 from distillab.reporting.gains import Gain, gains, on_samples
 from distillab.reporting.predictions import Answers
+
+if TYPE_CHECKING:
+    from distillab.core.result_parts import Paired
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _lesson(row: Row) -> tuple[Any, ...]:
 
 
 def _comparable(rows: list[Row]) -> list[tuple[Row, Row]]:
-    best_first = sorted(rows, key=lambda row: -row.mean)
+    best_first = sorted(rows, key=lambda row: -row.sign * row.mean)
     return [
         (first, second)
         for first, second in combinations(best_first, 2)
@@ -77,20 +80,21 @@ def _common(first: Row, second: Row) -> tuple[int | None, ...]:
 
 def _is_baseline(alone: Row, taught: Row) -> bool:
     """Whether the one is what the gains of the other are over already."""
-    trained = {(result.get("baseline") or {}).get("checkpoints") for result in taught.results}
-    return alone.alone and any(result["student"].get("checkpoints") in trained for result in alone.results)
+    trained = {result.baseline and result.baseline.training.checkpoints for result in taught.results}
+    return alone.alone and any(result.student.training.checkpoints in trained for result in alone.results)
 
 
 def _differences(first: Row, second: Row) -> list[float]:
     """On the seeds that both have."""
-    other = dict(zip(second.seeds, second.top1, strict=True))
-    return [top1 - other[seed] for seed, top1 in zip(first.seeds, first.top1, strict=True) if seed in other]
+    other, primary = dict(zip(second.seeds, second.scores, strict=True)), first.primary
+    own = zip(first.seeds, first.scores, strict=True)
+    return [primary.gain(score, other[seed]) for seed, score in own if seed in other]
 
 
-def _on_samples(first: Row, second: Row, answers: Answers) -> dict[str, Any] | None:
+def _on_samples(first: Row, second: Row, answers: Answers) -> Paired | None:
     """The test over test samples of the two students of the only seed in common; None where it cannot be made."""
     common = _common(first, second)
-    told = [answers.get(row.results[row.seeds.index(common[0])]["config_hash"]) for row in (first, second)]
+    told = [answers.get(row.results[row.seeds.index(common[0])].config_hash) for row in (first, second)]
     if len(common) > 1 or None in told:
         return None
     (labels, one), (same, other) = told

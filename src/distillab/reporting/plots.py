@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from distillab.core.files import replacing
 from distillab.reporting.chart_points import ALONE, FAMILIES, TEACHER, Point, front, points
 from distillab.reporting.groups import by_ranking, ranked
+from distillab.reporting.metric_table import Metric, metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
+
+    from distillab.core.result import Result
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; yellow is too faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -37,13 +40,13 @@ STYLE = {
 }
 
 
-def accuracy_plot(results: list[dict[str, Any]], path: Path, cost: str = "parameters") -> list[Path]:
-    """Draw top-1 against a cost, one panel per data set and protocol, as PNG and SVG.
+def accuracy_plot(results: list[Result], path: Path, cost: str = "parameters") -> list[Path]:
+    """Draw the primary figure against a cost, one panel per data set and protocol, as PNG and SVG.
 
     A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone.
 
     Args:
-        results: at least one, as `result.load_all` gives them.
+        results: at least one, as `result_reader.load_all` gives them.
         path: where to; its suffix is replaced by `.png` and `.svg`.
         cost: a key of `AXES`.
 
@@ -66,7 +69,7 @@ def accuracy_plot(results: list[dict[str, Any]], path: Path, cost: str = "parame
     return paths
 
 
-def figure(results: list[dict[str, Any]], cost: str = "parameters") -> Figure | None:
+def figure(results: list[Result], cost: str = "parameters") -> Figure | None:
     """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed; None without points."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -84,8 +87,10 @@ def figure(results: list[dict[str, Any]], cost: str = "parameters") -> Figure | 
     FigureCanvasAgg(drawing)
     axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
     labels = []
+    shown = {place: metric(of[0].row.primary.name) for place, of in by_ranking(groups).items()}
     for place, (title, members) in zip(axes, panels.items(), strict=False):
-        labels.append((place, _panel(place, title.removesuffix(", protocol standard"), members, cost, methods)))
+        _dress(place, title.removesuffix(", protocol standard"), members, cost, shown[title])
+        labels.append((place, _panel(place, members, cost, methods, scale=shown[title].scale)))
     for place in axes[len(panels) :]:
         place.remove()
     entries = {}
@@ -111,19 +116,15 @@ def _front_name(family: str) -> str:
     return f"front: {FAMILIES[family]}"
 
 
-Named = tuple[str, float, float]  # model name, cost in the axis' unit, top-1 in percent
+Named = tuple[str, float, float]  # model name, cost and score in the axes' units
 
 
-def _panel(axes: Axes, title: str, found: list[Point], cost: str, methods: list[str]) -> list[Named]:
+def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, scale: int) -> list[Named]:
     """Draw one panel; returns the points that want their model's name beside them."""
-    axis, unit = AXES[cost]
-    named = [(point.name, point.costs[cost] / unit, 100 * point.top1) for point in found]
-    ends = [
-        100 * end for point in found for end in (point.top1, point.low, point.high, point.baseline) if end is not None
-    ]
-    _dress(axes, title, axis, [x for _, x, _ in named], ends)
+    _, unit = AXES[cost]
+    named = [(point.name, point.costs[cost] / unit, scale * point.score) for point in found]
     for family, (colour, style) in FRONTS.items():
-        steps = [(x / unit, 100 * top1) for x, top1 in front(found, family, cost)]
+        steps = [(x / unit, scale * score) for x, score in front(found, family, cost)]
         if len(steps) > 1:
             look = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
             axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=_front_name(family), **look)
@@ -134,10 +135,10 @@ def _panel(axes: Axes, title: str, found: list[Point], cost: str, methods: list[
     for point, (_, x, y) in zip(found, named, strict=True):
         moved = _moved(axes, _shift(point, sorted(beside.get(point.name, ()))))
         if point.baseline is not None:
-            axes.plot([x, x], [100 * point.baseline, y], color=LINE, linewidth=1.2, zorder=2, transform=moved)
+            axes.plot([x, x], [scale * point.baseline, y], color=LINE, linewidth=1.2, zorder=2, transform=moved)
         look = _look(point, methods)
         if point.low is not None and point.high is not None:
-            ends = [100 * point.low, 100 * point.high]
+            ends = [scale * point.low, scale * point.high]
             axes.plot([x, x], ends, "_-", color=look["color"], linewidth=1, markersize=5, zorder=3, transform=moved)
         look |= {"facecolors": "white", "edgecolors": look.pop("color")} if point.series == ALONE else {}
         axes.scatter([x], [y], label=point.series, transform=moved, zorder=4, **look)
@@ -171,9 +172,14 @@ def _moved(axes: Axes, shift: float) -> Transform:
     return axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def _dress(axes: Axes, title: str, axis: str, xs: list[float], ys: list[float]) -> None:
+def _dress(axes: Axes, title: str, found: list[Point], cost: str, shown: Metric) -> None:
+    """Scales, limits and titles of a panel that holds these points."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+    axis, unit = AXES[cost]
+    xs = [point.costs[cost] / unit for point in found]
+    ends = (end for point in found for end in (point.score, point.low, point.high, point.baseline))
+    ys = [shown.scale * end for end in ends if end is not None]
     axes.set_xscale("log")
     axes.set_xlim(min(xs) / 1.9, max(xs) * 1.9)
     margin = max(0.12 * (max(ys) - min(ys)), 0.4)
@@ -189,7 +195,7 @@ def _dress(axes: Axes, title: str, axis: str, xs: list[float], ys: list[float]) 
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#BBBBBB")
     axes.set_xlabel(f"{axis} (log)", color=INK)
-    axes.set_ylabel("top-1 on test, %", color=INK)
+    axes.set_ylabel(", ".join(filter(None, (f"{shown.label} on test", shown.unit))), color=INK)
     axes.set_title(title, loc="left", fontweight="bold", color=INK)
 
 

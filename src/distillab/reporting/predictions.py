@@ -5,30 +5,33 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
+
+if TYPE_CHECKING:
+    from distillab.core.result import Result
 
 Answers = Mapping[str, tuple[Any, Any]]
 
 
-def read_predictions(results: Sequence[Mapping[str, Any]], runs: Path) -> tuple[Answers, list[str]]:
+def read_predictions(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
     """Config hash → labels and predicted classes (N,) of each run's test samples, and a line for each file left out.
 
     A run without such a file is not among them; one whose file is damaged is named.
 
     Args:
-        results: as `reading.load_all` gives them.
+        results: as `result_reader.load_all` gives them.
         runs: the folder that holds their runs.
     """
     found, left_out = {}, []
     for result in results:
-        place = Path(str(result["name"]), result["config_hash"], "predictions.npz")
+        place = Path(result.name, result.config_hash, "predictions.npz")
         if (runs / place).is_file():
             answers = _read(runs / place)
             if answers is None:
                 left_out.append(f"{runs / place}: no labels and answers of as many test samples")
             else:
-                found[result["config_hash"]] = answers
+                found[result.config_hash] = answers
     return found, left_out
 
 

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from distillab.core.result import command, method
 from distillab.reporting.groups import Group
+from distillab.reporting.metric_table import NOTHING
 from distillab.reporting.parts import Section, section, table, view
-from distillab.reporting.table import NOTHING
 
 
 def provenance(groups: list[Group]) -> Section:
     """For each run where it came from and how to make it again; below, in what the configs differ and what they share."""
     results = [result for group in groups for result in group.row.results]
-    packages = list(dict.fromkeys(name for result in results for name in result.get("versions") or {}))
+    packages = list(dict.fromkeys(name for result in results for name in result.versions))
     headings = ["run", "method", "student", "seeds", "made", "command to make it again", *packages]
     rows = [
         [
-            f"{result['name']}/{result['config_hash']}",
-            method(result),
-            result["student"]["name"],
-            ", ".join(f"{name} {value}" for name, value in result["seeds"].items() if value is not None),
-            result["created"][:16].replace("T", " "),
-            command(result),
-            *(str((result.get("versions") or {}).get(name) or NOTHING) for name in packages),
+            f"{result.name}/{result.config_hash}",
+            result.method,
+            result.student.name,
+            ", ".join(f"{name} {value}" for name, value in result.seeds.items() if value is not None),
+            result.created[:16].replace("T", " "),
+            result.repeating_command,
+            *(str(result.versions.get(name) or NOTHING) for name in packages),
         ]
         for result in results
     ]
     tables = [table(headings, rows)]
-    configs = [_flat(result.get("config") or {}) for result in results]
+    configs = [_flat(result.config) for result in results]
     keys = list(dict.fromkeys(key for config in configs for key in config))
     differing = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     if differing:

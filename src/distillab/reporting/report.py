@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
-from distillab.core.result_reader import load_all, rankable, usable
-from distillab.reporting.chart_points import COSTS
+from distillab.core.result_reader import load_all, rankable
 from distillab.reporting.group_table import leaderboard, write_csv
 from distillab.reporting.groups import headline, ranked
+from distillab.reporting.metric_table import PLOTTED
 from distillab.reporting.predictions import Answers, read_predictions
 from distillab.reporting.sections import sections
 
-Result = dict[str, Any]
+if TYPE_CHECKING:
+    from distillab.core.result import Result
+
 Page = dict[str, Any]
 
 
@@ -48,8 +49,6 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         results, left_out = load_all(runs)
         results, trials = rankable(results)
         left_out += trials
-    results, broken = usable(results, _check)
-    left_out += [f"{runs}/{line}" for line in broken]
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(
@@ -62,7 +61,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
         write_csv(ranked(results), out.with_suffix(".csv"))
-        for cost in COSTS:
+        for cost in PLOTTED:
             accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out
 
@@ -79,13 +78,8 @@ def _page(results: list[Result], left_out: list[str], answers: Answers | None = 
         "leaderboard": leaderboard(groups),
         "sections": sections(groups, answers),
         "left_out": left_out,
-        "newest": max(result["created"] for result in results)[:10],
+        "newest": max(result.created for result in results)[:10],
     }
-
-
-def _check(results: list[Result]) -> None:
-    """Raise what a page of these results would."""
-    json.dumps(_page(results, []), allow_nan=False)  # browsers refuse NaN
 
 
 def _html(page: Page) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+from distillab.evaluation.cost_words import words
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import chart_points, charts
 from distillab.reporting.deployed import deployed
 from distillab.reporting.gains import Gain
 from distillab.reporting.group_table import p_value
 from distillab.reporting.groups import Group, by_ranking, mean
+from distillab.reporting.metric_table import AGAINST_TEACHER, METRICS, NOTHING, ON_TEST, percent, points
 from distillab.reporting.pairs import against_each_other
 from distillab.reporting.parts import Section, section, table, view
 from distillab.reporting.predictions import Answers
 from distillab.reporting.provenance import provenance
-from distillab.reporting.table import FIGURES, NOTHING, decimals, percent, points
+
+if TYPE_CHECKING:
+    from distillab.core.result_parts import LimitsLine
 
 ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
@@ -31,7 +35,7 @@ def sections(groups: list[Group], answers: Answers | None = None) -> list[Sectio
         learning(groups, methods),
         limits(groups),
         cost(groups),
-        judgement(groups),
+        agreement(groups),
         deployed(groups),
         provenance(groups),
     )
@@ -39,12 +43,12 @@ def sections(groups: list[Group], answers: Answers | None = None) -> list[Sectio
 
 
 def accuracy(groups: list[Group], methods: list[str]) -> Section:
-    """Top-1 against each cost, with the fronts."""
+    """The primary figure against each cost, with the fronts."""
     views = []
     for ranking, members in by_ranking(groups).items():
         models = chart_points.points(members)
         for key, name in AXES.items():
-            if chart := charts.accuracy(models, key, methods):
+            if chart := charts.accuracy(models, key, methods, members[0].row.primary.name):
                 views.append(view([ranking, name], charts=[chart]))
     about = (
         "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
@@ -95,18 +99,17 @@ def learning(groups: list[Group], methods: list[str]) -> Section:
     for group in groups:
         pair = f"{group.row.student}, {group.row.place}"
         for result in group.row.results:
-            for role, series in (
-                ("student", chart_points.ALONE if group.row.alone else group.row.method),
-                ("baseline", chart_points.ALONE),
-            ):
-                curve = (result.get(role) or {}).get("curves") or []
-                told = (series, group.row.changed, *group.row.apart.values(), f"seed {result['seeds'].get('seed')}")
+            taught = chart_points.ALONE if group.row.alone else group.row.method
+            for entry, series in ((result.student, taught), (result.baseline, chart_points.ALONE)):
+                curve = entry.training.curves if entry else []
+                told = (series, group.row.changed, *group.row.apart.values(), f"seed {result.seeds.get('seed')}")
                 run = ", ".join(filter(None, told))
                 for metric in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
                     known = [epoch for epoch in curve if epoch.get(metric) is not None]
                     epochs, values = ([epoch[key] for epoch in known] for key in ("epoch", metric))
                     lines.setdefault((pair, metric), {}).setdefault((series, *values), (series, run, epochs, values))
-    order = sorted(lines, key=lambda key: (key[0], key[1] != "val/top1", key[1]))
+    first = {f"val/{group.row.primary.name}" for group in groups}
+    order = sorted(lines, key=lambda key: (key[0], key[1] not in first, key[1]))
     views = [view(key, charts=[charts.curves(lines[key].values(), key[1], methods)]) for key in order]
     about = "One line a run; dashed is the student alone. Click a name to hide it, twice to see it alone."
     return section("learning", "Learning curves", about, ("student", "metric"), views)
@@ -120,14 +123,14 @@ def limits(groups: list[Group]) -> Section:
     views = []
     for group in groups:
         for result in group.row.results:
-            found = result.get("limits")
+            found = result.limits
             if not found:
                 continue
-            run = f"{group.row.place}: {group.label}, seed {result['seeds'].get('seed')}"
-            parts = {"class": found.get("classes") or [], "difficulty": found.get("bins") or []}
+            run = f"{group.row.place}: {group.label}, seed {result.seeds.get('seed')}"
+            parts = {"class": found.classes, "difficulty": found.bins}
             drawn = [charts.limits(rows, what) for what, rows in parts.items() if rows]
-            tables = [_limits_table(rows, found.get("hurt") or []) for rows in parts.values() if rows]
-            views.append(view([run], found.get("sentences") or [], drawn, tables))
+            tables = [_limits_table(rows, found.hurt) for rows in parts.values() if rows]
+            views.append(view([run], found.sentences, drawn, tables))
     about = (
         "Accuracy of teacher, student alone and distilled student on the same test samples, class by class and by the "
         "teacher's margin between its two likeliest answers (small is hard)."
@@ -135,13 +138,13 @@ def limits(groups: list[Group]) -> Section:
     return section("limits", "What the teacher cannot teach", about, ("run",), views, detail=True)
 
 
-def _limits_table(rows: list[dict[str, Any]], hurt: list[str]) -> dict[str, Any]:
-    def shown(row: dict[str, Any]) -> list[Any]:
-        shares = [[percent(row[role], 1), row[role]] for role in ("teacher", "alone", "distilled")]
-        interval = f"{points(row['low'], 1)} to {points(row['high'], 1)}"
-        change = [points(row["change"], 1), row["change"]]
-        mark = "hurt" if row["name"] in hurt else ""
-        return [row["name"], [str(row["samples"]), row["samples"]], *shares, change, [interval, row["low"]], mark]
+def _limits_table(rows: list[LimitsLine], hurt: list[str]) -> dict[str, Any]:
+    def shown(row: LimitsLine) -> list[Any]:
+        shares = [[percent(share, 1), share] for share in (row.teacher, row.alone, row.distilled)]
+        interval = f"{points(row.low, 1)} to {points(row.high, 1)}"
+        change = [points(row.change, 1), row.change]
+        mark = "hurt" if row.name in hurt else ""
+        return [row.name, [str(row.samples), row.samples], *shares, change, [interval, row.low], mark]
 
     return table(LIMITS, map(shown, rows))
 
@@ -150,7 +153,7 @@ def cost(groups: list[Group]) -> Section:
     """Where the time went, and what it bought."""
     views = []
     for ranking, members in by_ranking(groups).items():
-        told = [group for group in members if any(result.get("cost") for result in group.row.results)]
+        told = [group for group in members if any(result.cost for result in group.row.results)]
         if not told:
             continue
         times = [_mean_times(group) for group in told]
@@ -170,9 +173,8 @@ def _mean_times(group: Group) -> dict[str, float]:
     """Seconds by part, the mean over the group's runs."""
     found: dict[str, list[float]] = {}
     for result in group.row.results:
-        for part, spent in ((result.get("cost") or {}).get("time") or {}).items():
-            if isinstance(spent, int | float):
-                found.setdefault(part, []).append(spent)
+        for part, spent in ((result.cost and result.cost.time) or {}).items():
+            found.setdefault(part, []).append(spent)
     return {part: statistics.fmean(spent) for part, spent in found.items()}
 
 
@@ -180,39 +182,29 @@ COSTS = ("gain at equal steps", "at equal compute, live teacher", "with a warm c
 
 
 def _cost_row(group: Group) -> list[Any]:
-    from distillab.evaluation.cost_words import words
-
-    known = [result["cost"] for result in group.row.results if result.get("cost")]
-    gains = [found.get("equal_compute") or {} for found in known]
-    cells = [_gain_cell(gains, key) for key in ("gain_equal_steps", "gain_live", "gain_warm_cache")]
+    known = [result.cost for result in group.row.results if result.cost]
+    gains = [found.equal_compute for found in known if found.equal_compute]
+    keys = ("gain_equal_steps", "gain_live", "gain_warm_cache")
+    cells = [_gain_cell([getattr(gain, key) for gain in gains]) for key in keys]
     return [group.label, *cells, " ".join(words(known[-1]))]
 
 
-AGAINST: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
-    "agreement": ("agrees with teacher %", percent),
-    "kl": ("KL from teacher", decimals),
-    "repeated_errors": ("teacher's errors repeated %", percent),
-    "repeated_by_chance": ("repeated by chance %", percent),
-}
-
-
-def judgement(groups: list[Group]) -> Section:
+def agreement(groups: list[Group]) -> Section:
     """Calibration of every role, and how far the students follow their teacher."""
-    views = []
+    views, keys = [], (*ON_TEST, *AGAINST_TEACHER)
     for ranking, members in by_ranking(groups).items():
         rows = {}
         for group in members:
             for role, named in ROLES.items():
-                entries = [result[role] for result in group.row.results if result.get(role)]
-                if any("calibration_error" in entry for entry in entries):
+                entries = [result.entries[role] for result in group.row.results if role in result.entries]
+                if any("calibration_error" in entry.metrics for entry in entries):
                     apart = [fact for key, fact in group.row.apart.items() if role == "baseline" and key != "teacher"]
-                    name = group.label if role == "student" else ", ".join((named, entries[0]["name"], *apart))
-                    against = [entry.get("against_teacher") or {} for entry in entries]
-                    cells = [_mean_cell(entries, key, form) for key, (_, form) in FIGURES.items()]
-                    cells += [_mean_cell(against, key, form) for key, (_, form) in AGAINST.items()]
+                    name = group.label if role == "student" else ", ".join((named, entries[0].name, *apart))
+                    values = [mean(entries, key) for key in keys]
+                    cells = [[METRICS[key].form(value), value] for key, value in zip(keys, values, strict=True)]
                     rows.setdefault((name, str(cells)), [name, *cells])
         if rows:
-            headings = ["model", *(heading for heading, _ in (*FIGURES.values(), *AGAINST.values()))]
+            headings = ["model", *(METRICS[key].heading for key in keys)]
             views.append(view([ranking], tables=[table(headings, rows.values())]))
     about = (
         "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
@@ -221,14 +213,10 @@ def judgement(groups: list[Group]) -> Section:
     return section("judgement", "Calibration and agreement", about, ("data",), views)
 
 
-def _gain_cell(entries: list[dict[str, Any]], key: str) -> list[Any]:
-    known = [entry[key] for entry in entries if entry.get(key) is not None]
+def _gain_cell(gains: Iterable[float | None]) -> list[Any]:
+    known = [gain for gain in gains if gain is not None]
     if len(set(known)) < 2:  # without a spread there is no interval
-        return _mean_cell(entries, key, points)
+        value = statistics.fmean(known) if known else None
+        return [points(value), value]
     value, _, low, high = mean_interval(known)
     return [f"{points(value)} ({points(low)} to {points(high)})", value]
-
-
-def _mean_cell(entries: list[dict[str, Any]], key: str, form: Callable[[float | None], str]) -> list[Any]:
-    value = mean(entries, key)
-    return [form(value), value]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import writable
-from distillab.core.result_reader import load_all, rankable, usable
+from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import leaderboard
-from distillab.reporting.groups import ranked
 from distillab.reporting.table import final_table, further, verdict
+
+if TYPE_CHECKING:
+    from distillab.core.result import Result
 
 
 def refresh(runs: Path) -> None:
@@ -21,11 +22,11 @@ def refresh(runs: Path) -> None:
 
     with writable(runs, "paths.runs=…"):
         leaderboard.update(runs)
-        if results := usable(rankable(load_all(runs)[0])[0], ranked)[0]:
+        if results := rankable(load_all(runs)[0])[0]:
             accuracy_plot(results, runs / "accuracy_vs_parameters.png")
 
 
-def show(result: Mapping[str, Any], directory: Path) -> None:
+def show(result: Result, directory: Path) -> None:
     """The table, what it says, and where things are."""
     if distributed.rank != 0:
         return

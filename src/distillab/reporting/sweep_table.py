@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distillab.reporting.table import NOTHING, percent, points
+from distillab.reporting.metric_table import NOTHING, metric, points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Record = Mapping[str, Any]
 
-HEADINGS = ("cell", "strategy", "student", "changed", "top-1 %", "gain", "seconds", "note")
-NUMBERS = ("cell", "top-1 %", "gain", "seconds")
+TEXTS = ("strategy", "student", "changed", "note")  # the other columns are numbers
+
+
+def headings(records: Sequence[Record]) -> list[str]:
+    """Of the columns; the primary figure has the name that the cells which have ended well give it."""
+    primary = next((record["primary"] for record in records if record.get("primary")), None)
+    score = metric(primary).heading if primary else "score"
+    return ["cell", "strategy", "student", "changed", score, "gain", "seconds", "note"]
 
 
 def rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
-    """The cells as text, under `HEADINGS`; `changed` is what the cells do not have in common."""
+    """The cells as text, under `headings`; `changed` is what the cells do not have in common."""
     common = set.intersection(*(set(record["overrides"]) for record in records)) if records else set()
     lines = []
     for place, record in enumerate(records, start=1):
@@ -30,7 +36,7 @@ def rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
                 record["strategy"],
                 record["student"],
                 " ".join(told) or NOTHING,
-                percent(record.get("top1")),
+                metric(record["primary"]).form(record["score"]) if record.get("primary") else NOTHING,
                 points(record.get("gain")),
                 NOTHING if seconds is None else f"{seconds:.0f}",
                 _state(record),
@@ -59,8 +65,8 @@ def table(records: Sequence[Record]) -> Table:
     from rich.table import Table
 
     shown = Table(title=title(records), caption="Gain: points of top-1 over the same student trained alone.")
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
+    for heading in headings(records):
+        shown.add_column(heading, justify="left" if heading in TEXTS else "right", overflow="fold")
     for row in rows(records):
         shown.add_row(*map(escape, row))
     return shown
@@ -69,8 +75,9 @@ def table(records: Sequence[Record]) -> Table:
 def markdown(sweep: Record, records: Sequence[Record]) -> str:
     """All cells that have begun, as a Markdown page."""
     done = sum("ended" in record for record in records)
-    rule = [("-" * 3 + ":") if heading in NUMBERS else "---" for heading in HEADINGS]
-    lines = [list(HEADINGS), rule, *([cell.replace("|", "\\|") for cell in row] for row in rows(records))]
+    columns = headings(records)
+    rule = ["---" if heading in TEXTS else "---:" for heading in columns]
+    lines = [columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows(records))]
     page = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
     gain = "Gain: points of top-1 over the same student, seed and schedule trained without a teacher."

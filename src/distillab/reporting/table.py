@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from distillab.core.result import method
 from distillab.evaluation import ratios
 from distillab.evaluation.cost_words import machine, words
+from distillab.reporting.metric_table import METRICS, NOTHING, count, metric, percent, points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-NOTHING = "–"
+    from distillab.core.result import Result, Role
 
-
-def percent(share: float | None, digits: int = 2) -> str:
-    """A share of one as a percentage, without the sign."""
-    return NOTHING if share is None else f"{100 * share:.{digits}f}".replace("-", "−")
-
-
-def points(difference: float | None, digits: int = 2) -> str:
-    """A difference of two shares in percentage points, signed."""
-    return NOTHING if difference is None else f"{100 * difference:+.{digits}f}".replace("-", "−")
-
-
-def count(number: float | None) -> str:
-    """A large count with three significant digits and its unit: 78.0 k, 11.2 M, 1.82 G."""
-    if number is None:
-        return NOTHING
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            scaled = number / size
-            return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f} {unit}"
-    return f"{number:.0f}"
-
-
-def milliseconds(time: float | None) -> str:
-    """Milliseconds with enough digits to compare."""
-    return NOTHING if time is None else f"{time:.{2 if time < 10 else 1}f}"
-
-
-def decimals(value: float | None) -> str:
-    """A loss with three decimals."""
-    return NOTHING if value is None else f"{value:.3f}"
-
-
-# What a role's answers are judged by: key of its entry → heading and form for a person.
-FIGURES: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
-    "top1": ("top-1 %", percent),
-    "top5": ("top-5 %", percent),
-    "balanced_accuracy": ("balanced accuracy %", percent),
-    "macro_f1": ("macro F1 %", percent),
-    "nll": ("negative log-likelihood", decimals),
-    "brier": ("Brier score", decimals),
-    "calibration_error": ("calibration error, points", percent),
-}
+UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 
 
 def models_line(student: Any, teacher: Any) -> str:
@@ -64,7 +22,7 @@ def models_line(student: Any, teacher: Any) -> str:
     from distillab.evaluation.efficiency import multiply_adds, parameters
 
     def size(model: Any) -> tuple[int, int]:
-        return parameters(model), multiply_adds(model, model.input_shape)
+        return parameters(model), multiply_adds(model)
 
     def text(role: str, model: Any) -> str:
         numbers = size(model)
@@ -76,112 +34,100 @@ def models_line(student: Any, teacher: Any) -> str:
     return f"{text('teacher', teacher)}; {text('student', student)} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
 
 
-def final_table(result: dict[str, Any]) -> Table:
+def final_table(result: Result) -> Table:
     """Teacher, student alone and student distilled, one row each, as far as the run had them."""
     from rich.table import Table
 
-    data, teacher = result["data"], result.get("teacher")
-    where = f"{data['name']}, protocol {result['protocol']}"
-    table = Table(title=f"{where}: accuracy on {data.get('test', 'the')} test samples")
-    table.caption = " ".join(
-        filter(None, ("In brackets: share of the teacher's." * bool(teacher), measured_on(result)))
-    )
+    shown = metric(result.primary.name)
+    where = f"{result.data.name}, protocol {result.protocol}"
+    table = Table(title=f"{where}: accuracy on {result.data.test or 'the'} test samples")
+    brackets = "In brackets: share of the teacher's." if result.teacher else ""
+    table.caption = " ".join(filter(None, (brackets, measured_on(result))))
     table.add_column("model")
-    headings = ("top-1 %", "gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size")
-    for heading in headings:
+    for heading in (shown.heading, "gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size"):
         table.add_column(heading, justify="right")
-    for role, label in _rows(result):
-        model = result[role]
-        distilled = role == "student" and result.get("gain") is not None
+    student = "student alone" if result.alone else f"student, {result.method}"
+    labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
+    for role, entry in result.entries.items():
+        distilled = role == "student" and result.gain is not None
+        closed = distilled and result.gap_closed is not None
         table.add_row(
-            f"{label}: {model['name']}",
-            percent(model["top1"]),
-            points(result["gain"]) if distilled else NOTHING,
-            _with_unit(percent(result.get("gap_closed"), 0), "%") if distilled else NOTHING,
-            _compared(count, "parameters", role, model, teacher),
-            _compared(count, "multiply_adds", role, model, teacher),
-            _compared(lambda time: _with_unit(milliseconds(time), "ms"), "latency_ms", role, model, teacher),
-            _compared(lambda size: _with_unit(count(size), "B", ""), "size_bytes", role, model, teacher),
+            f"{labels[role]}: {entry.name}",
+            shown.form(result.score(role)),
+            points(result.gain) if distilled else NOTHING,
+            f"{percent(result.gap_closed, 0)} %" if closed else NOTHING,
+            *(_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes")),
             style="bold" if role == "student" else None,
         )
     return table
 
 
-def measured_on(result: Mapping[str, Any]) -> str:
+def measured_on(result: Result) -> str:
     """Where the latencies were measured, in a sentence; empty where it is not known."""
-    where = machine(result["student"])
+    where = machine(result.student.efficiency)
     return f"Measured on {where}." if where else ""
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    student = "student alone" if result["strategy"] == "none" else f"student, {method(result)}"
-    labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
-    return [(role, label) for role, label in labels.items() if result.get(role)]
-
-
-def _with_unit(text: str, unit: str, space: str = " ") -> str:
-    return text if text == NOTHING else f"{text}{space}{unit}"
-
-
-def _compared(form: Any, key: str, role: str, model: dict[str, Any], teacher: dict[str, Any] | None) -> str:
-    text = form(model.get(key))
-    if role == "teacher" or not teacher or not teacher.get(key) or model.get(key) is None:
+def _compared(result: Result, role: Role, key: str) -> str:
+    """A figure with its share of the teacher's."""
+    value, of_teacher = (entry and entry.figure(key) for entry in (result.entries[role], result.teacher))
+    if value is None:
+        return NOTHING
+    text = METRICS[key].form(value) + UNITS.get(key, "")
+    if role == "teacher" or not of_teacher:
         return text
-    share = 100 * model[key] / teacher[key]
+    share = 100 * value / of_teacher
     return f"{text} ({share:.{0 if share >= 9.95 else 1}f} %)"
 
 
-def verdict(result: dict[str, Any]) -> str:
+def verdict(result: Result) -> str:
     """What the run shows, in plain words: gain, share of the gap closed, and how far one seed can be trusted.
 
     Where every epoch was tested, also the best epoch's and the last one's accuracy, which papers report.
     """
-    student = result["student"]
-    if student.get("top1_best") is None or student.get("top1_last") is None:
+    best, last = (result.student.figure(f"{result.primary.name}_{which}") for which in ("best", "last"))
+    if best is None or last is None:
         return _outcome_in_words(result)
-    best, last = percent(student["top1_best"]), percent(student["top1_last"])
-    return f"{_outcome_in_words(result)} Best epoch on test {best} %, last epoch {last} %."
+    return f"{_outcome_in_words(result)} Best epoch on test {percent(best)} %, last epoch {percent(last)} %."
 
 
-def _outcome_in_words(result: dict[str, Any]) -> str:
-    student, baseline, teacher, gain = (result.get(key) for key in ("student", "baseline", "teacher", "gain"))
-    samples = result["data"].get("test")
-    error = standard_error(student["top1"], samples)
+def _outcome_in_words(result: Result) -> str:
+    student, score, samples = result.student, result.primary.value, result.data.test
+    error = standard_error(score, samples)
     known = f" ± {100 * error:.1f} (binomial standard error, {samples} test samples)" if error else ""
-    reached = f"{percent(student['top1'], 1)} %{known}"
-    if result["strategy"] == "none":
-        return f"{student['name']} alone, without a teacher, reaches {reached}."
-    if gain is None or not baseline:
-        beside = f", the teacher {percent(teacher['top1'], 1)} %" if teacher else ""
+    reached = f"{percent(score, 1)} %{known}"
+    if result.alone:
+        return f"{student.name} alone, without a teacher, reaches {reached}."
+    if result.gain is None or not result.baseline:
+        beside = f", the teacher {percent(result.score('teacher'), 1)} %" if result.teacher else ""
         return (
-            f"{student['name']} reaches {reached}{beside}; what distillation itself brought is unknown without "
+            f"{student.name} reaches {reached}{beside}; what distillation itself brought is unknown without "
             "the same student trained alone (baseline=true)."
         )
-    pair = f"the same student alone ({student['name']}, seed {result['seeds'].get('seed')})"
-    trust = sentence((result.get("paired") or {}).get("words")) or _trust(
-        gain, *(m["top1"] for m in (student, baseline)), samples
-    )
-    return f"{_outcome(gain, pair)}{_gap(result)}. {trust}"
+    pair = f"the same student alone ({student.name}, seed {result.seeds.get('seed')})"
+    trust = sentence(result.paired and result.paired.words) or _trust(result)
+    return f"{_outcome(result.gain, pair)}{_gap(result)}. {trust}"
 
 
-def further(result: dict[str, Any]) -> list[str]:
+def further(result: Result) -> list[str]:
     """What else a run shows, a sentence each: the limits of the teacher, what is saved, what it cost, when it pays."""
-    told = [*(result.get("limits") or {}).get("sentences", [])]
-    against, alone = (((result.get(role) or {}).get("against_teacher") or {}) for role in ("student", "baseline"))
-    if against.get("repeated_errors") is not None and alone:
+    told = list(result.limits.sentences) if result.limits else []
+    against, alone = (entry and entry.against_teacher for entry in (result.student, result.baseline))
+    if against and alone and against.repeated_errors is not None:
         told.append(
-            f"Of the teacher's {against['teacher_errors']} errors the student repeats {percent(against['repeated_errors'], 0)} % "
-            f"({percent(against['repeated_by_chance'], 0)} % by chance; alone {percent(alone['repeated_errors'], 0)} %)."
+            f"Of the teacher's {against.teacher_errors} errors the student repeats {percent(against.repeated_errors, 0)} % "
+            f"({percent(against.repeated_by_chance, 0)} % by chance; alone {percent(alone.repeated_errors, 0)} %)."
         )
     if saved := savings(result):
         told.append(saved)
-    return [*told, *(words(result["cost"]) if result.get("cost") else [])]
+    return [*told, *(words(result.cost) if result.cost else [])]
 
 
-def savings(result: Mapping[str, Any]) -> str:
+def savings(result: Result) -> str:
     """What the student takes less than its teacher, in a sentence; empty where there is none."""
-    found = ratios.in_words(ratios.ratios(result["teacher"], result["student"])) if result.get("teacher") else ""
-    return found and f"Against its teacher, {result['student']['name']} is or has: {found}."
+    student, teacher = result.student, result.teacher
+    found = ratios.in_words(ratios.ratios(teacher.efficiency, student.efficiency)) if teacher else ""
+    return found and f"Against its teacher, {student.name} is or has: {found}."
 
 
 def sentence(words: str | None) -> str | None:
@@ -189,9 +135,9 @@ def sentence(words: str | None) -> str | None:
     return words and f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
-def standard_error(top1: float, samples: int | None) -> float | None:
+def standard_error(share: float, samples: int | None) -> float | None:
     """Binomial standard error of an accuracy over that many test samples, from 0 to 1; None if they are unknown."""
-    return sqrt(top1 * (1 - top1) / samples) if samples else None
+    return sqrt(share * (1 - share) / samples) if samples else None
 
 
 def _outcome(gain: float, pair: str) -> str:
@@ -203,24 +149,25 @@ def _outcome(gain: float, pair: str) -> str:
     return f"Distillation brought +{size} points over {pair}"
 
 
-def _gap(result: dict[str, Any]) -> str:
-    teacher, baseline, share = result.get("teacher"), result["baseline"], result.get("gap_closed")
-    if not teacher:
+def _gap(result: Result) -> str:
+    if not result.teacher:
         return ""
+    share = result.gap_closed
     if share is None:
-        scores = f"{percent(teacher['top1'], 1)} % against {percent(baseline['top1'], 1)} %"
+        scores = f"{percent(result.score('teacher'), 1)} % against {percent(result.score('baseline'), 1)} %"
         return f"; the teacher is not above the student alone ({scores}), so there was no gap to close"
     if share >= 1:
         return f" and closed the whole gap to the teacher ({100 * share:.0f} %)"
     return f" and closed {100 * share:.0f} % of the gap to the teacher" if round(share, 2) > 0 else ""
 
 
-def _trust(gain: float, student_top1: float, baseline_top1: float, samples: int | None) -> str:
-    error, other = standard_error(student_top1, samples), standard_error(baseline_top1, samples)
+def _trust(result: Result) -> str:
+    samples = result.data.test
+    error, other = (standard_error(result.score(role), samples) for role in ("student", "baseline"))
     if error is None or other is None:
         return "One seed: another may say otherwise."
     known = f"One seed, and {samples} test samples give each accuracy a standard error of {100 * error:.1f} points"
     # As if the two were tested on different samples: wider than the truth, so that nothing is called sure too early.
-    if abs(gain) < 2 * sqrt(error**2 + other**2):
+    if abs(result.gain) < 2 * sqrt(error**2 + other**2):
         return f"{known}: a difference this small can be chance."
     return f"{known}: more than the test samples explain, but another seed may differ."

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
-from distillab.core.result import method
+from distillab.reporting.metric_table import metric
 from distillab.reporting.plots import ALONE, TEACHER
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
+    from distillab.core.result import Result
+
 MODES = ("auto", "online", "offline", "disabled")
 SCATTER = "accuracy_against_parameters"
-COLUMNS = ("strategy", "model", "parameters", "top1_percent", "seed")  # of the scatter's table
 
 
 def start(settings: Mapping[str, Any], run_dir: Path, config: dict[str, Any], name: str, group: str | None) -> Logger:
@@ -82,8 +83,8 @@ def _line(error: Exception) -> str:
 
 def log(
     logger: Logger,
-    result: dict[str, Any],
-    siblings: Sequence[dict[str, Any]],
+    result: Result,
+    siblings: Sequence[Result],
     numbers: Mapping[str, float],
     labels: Mapping[str, Any],
 ) -> None:
@@ -91,12 +92,12 @@ def log(
 
     Args:
         logger: from `start`; its folder is the run's.
-        result: as `result.json` holds it.
+        result: of the run.
         siblings: the results of the same sweep so far.
         numbers, labels: from `loggers.summary`.
     """
     run, folder = logger.experiment, Path(logger.save_dir)
-    # One row of history holds both axes, so that a chart of top1 over parameters needs no other source.
+    # One row of history holds both axes, so that a chart of the primary figure over parameters needs no other source.
     run.log({**numbers, **_pictures(folder), SCATTER: _scatter(result, siblings)})
     run.summary.update({**numbers, **labels})
     # Charts group runs by the config only, and there `strategy` and `student` are whole groups.
@@ -112,35 +113,36 @@ def _pictures(folder: Path) -> dict[str, Any]:
     return {f"plots/{path.stem}": wandb.Image(str(path)) for path in paths if path.is_file()}
 
 
-def _scatter(result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -> Any:
-    """A chart of top-1 in percent against parameters: the students of the sweep so far, alone too, and the teachers."""
+def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
+    """A chart of the primary figure against parameters: the students of the sweep so far, alone too, and the teachers."""
     import wandb
 
-    kept = {other["config_hash"]: other for other in (*siblings, result) if _ranking(other) == _ranking(result)}
+    shown = metric(result.primary.name)
+    column = f"{result.primary.name}_{'percent' if shown.unit == '%' else shown.unit}".rstrip("_")
+    kept = {other.config_hash: other for other in (*siblings, result) if _ranking(other) == _ranking(result)}
     rows = {}  # runs share teachers and baselines: each is one point
     for other in kept.values():
-        taught = ALONE if other["strategy"] == "none" else method(other)
-        for role, what in (("teacher", TEACHER), ("baseline", ALONE), ("student", taught)):
-            if model := other.get(role):
-                seed = other["seeds"].get("teacher" if role == "teacher" else "seed")
-                rows[what, model["name"], model["parameters"], round(100 * model["top1"], 4), seed] = None
-    table = wandb.Table(columns=list(COLUMNS), data=[list(row) for row in rows])
+        series = {"teacher": TEACHER, "baseline": ALONE, "student": ALONE if other.alone else other.method}
+        for role, entry in other.entries.items():
+            seed, score = other.seeds.get("teacher" if role == "teacher" else "seed"), shown.scale * other.score(role)
+            rows[series[role], entry.name, entry.efficiency.parameters, round(score, 4), seed] = None
+    table = wandb.Table(columns=["strategy", "model", "parameters", column, "seed"], data=[list(row) for row in rows])
     data, protocol = _ranking(result)
-    title = f"{data}, protocol {protocol}: top-1 % against parameters"
-    return wandb.plot.scatter(table, "parameters", "top1_percent", title=title)
+    title = f"{data}, protocol {protocol}: {shown.heading} against parameters"
+    return wandb.plot.scatter(table, "parameters", column, title=title)
 
 
-def _ranking(result: Mapping[str, Any]) -> tuple[str, str]:
-    return result["data"]["name"], result["protocol"]
+def _ranking(result: Result) -> tuple[str, str]:
+    return result.data.name, result.protocol
 
 
-def _log_student(run: Any, folder: Path, result: dict[str, Any], metadata: dict[str, Any]) -> None:
+def _log_student(run: Any, folder: Path, result: Result, metadata: dict[str, Any]) -> None:
     """The student as a model artifact: its weights, its result and its model card."""
     import wandb
 
     if not (folder / "student.safetensors").is_file():
         return
-    name = re.sub(r"[^\w.-]", "-", f"{result['student']['name']}-{result['config_hash']}")
+    name = re.sub(r"[^\w.-]", "-", f"{result.student.name}-{result.config_hash}")
     artifact = wandb.Artifact(name, type="model", metadata=metadata)
     for path in (folder / file for file in ("student.safetensors", "result.json", "README.md")):
         if path.is_file():

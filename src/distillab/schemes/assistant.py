@@ -10,9 +10,10 @@ from distillab.core.distributed import rank_zero_warn
 from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import parameters
 from distillab.models.feature_info import FeatureInfo
-from distillab.models.image_model import ImageModel
-from distillab.schemes.base import Run, refuse_shard
+from distillab.models.model import Model
+from distillab.schemes.base import Run, networks, refuse_shard
 from distillab.schemes.plan import Plan, Step
+from distillab.schemes.record import Record
 
 
 class Assistant(Plan):
@@ -36,7 +37,7 @@ class Assistant(Plan):
             raise UserError("scheme.assistants is empty; name at least one, e.g. scheme.assistants=[resnet14]")
         self.assistants = assistants
 
-    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
+    def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build all networks; say so where one is not smaller than the one before it."""
         spec = super().prepare(run, student)
         chain = [self.teacher, *(step.model for step in self.steps), student]
@@ -48,21 +49,21 @@ class Assistant(Plan):
                 )
         return spec
 
-    def first(self, run: Run) -> tuple[str, ImageModel]:
+    def first(self, run: Run) -> tuple[str, Model]:
         """The config's teacher."""
         refuse_shard(run, self.name)
         self.model = run.teacher()
         return self.model.info.name, self.model
 
-    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
+    def obtain_first(self, run: Run, model: Model) -> Record:
         """Train or load it."""
-        return run.obtain_teacher(model, run.config["teacher"])
+        return run.obtain_teacher(model, run.config.teacher)
 
     def between(self, run: Run) -> list[Step]:
         """The assistants."""
         steps = []
-        for i, config in enumerate(self.assistants):
-            seed = config.get("seed", run.config["teacher"]["seed"])
+        for i, config in enumerate(networks(self.assistants, "scheme.assistants")):
+            seed = run.config.teacher.seed if config.seed is None else config.seed
             model = run.network(config, f"scheme.assistants.{i}", seed)
             steps.append(Step(model.info.name, model, config, seed))
         return steps

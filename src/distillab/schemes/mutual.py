@@ -16,36 +16,36 @@ from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.feature_info import FeatureInfo
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.base import (
     SEED_STEP,
     Run,
     Scheme,
-    fit_arguments,
+    networks,
     refuse_dtype,
     refuse_hidden_labels,
     refuse_teacherless,
 )
-from distillab.schemes.measure import reached
+from distillab.schemes.record import Record
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
+from distillab.tasks.base import Task
+from distillab.teachers.base import TeacherSource
 from distillab.training.module import Distillation
-from distillab.training.term_inputs import call, wanted_views
+from distillab.training.term_inputs import term_losses, wanted_views
 
 
-class Peer:
+class Peer(TeacherSource):
     """What the strategy sees of a peer that teaches; its outputs come from the module, which runs each peer once."""
 
     frozen = False
 
-    def __init__(self, spec: FeatureInfo) -> None:
-        self.info = spec
+    def __init__(self, info: FeatureInfo) -> None:
+        super().__init__()
+        self.info = info
 
     def request(self, needs: Iterable[str]) -> None:
         """Nothing: the module reads all peers."""
-
-    def after_step(self, student: nn.Module) -> None:
-        """Nothing: the optimiser trains the peer."""
 
 
 class MutualDistillation(Distillation):
@@ -63,14 +63,20 @@ class MutualDistillation(Distillation):
         UserError: one peer only, or a strategy that cannot do with teachers that still learn.
     """
 
-    def __init__(self, peers: Sequence[ImageModel], strategy: Strategy | Mapping[str, Any], **arguments: Any) -> None:
+    def __init__(
+        self,
+        peers: Sequence[nn.Module],
+        strategy: Strategy | Mapping[str, Any],
+        task: Task | None = None,
+        **arguments: Any,
+    ) -> None:
         if len(peers) < 2:
             raise UserError("mutual learning takes two peers at least; scheme.peers=null adds a copy of the student")
         strategy = Strategy.of(strategy)
         check_strategy(strategy)
         further = {pair: copy.deepcopy(strategy) for pair in permutations(range(len(peers)), 2) if pair != (0, 1)}
-        super().__init__(peers[0], Peer(peers[1].info), strategy, **arguments)
-        self.extractor.remove()
+        super().__init__(peers[0], Peer(peers[1].info), strategy, task, **arguments)
+        self.extractors.pop().remove()
         self.peers = nn.ModuleList(peers[1:])
         needs = strategy.needs("student") | strategy.needs("teacher")
         self.extractors = [FeatureExtractor(peer, needs) for peer in peers]
@@ -79,7 +85,7 @@ class MutualDistillation(Distillation):
         self.further = nn.ModuleList(further.values())
         self._pairs = {(0, 1): strategy, **further}
         self._trainable += [p for p in (*self.peers.parameters(), *self.further.parameters()) if p.requires_grad]
-        self.to(memory_format=self.layout)
+        self.task.place(self)
 
     def _to_epoch(self, epoch: int) -> None:
         super()._to_epoch(epoch)
@@ -89,16 +95,17 @@ class MutualDistillation(Distillation):
 
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term, over all peers."""
-        views = wanted_views(batch, {name: self.strategy.terms[name] for name in names}, self.layout)
-        read = [[extractor(images) for images in views] for extractor in self.extractors]
+        terms = {name: self.strategy.terms[name] for name in names}
+        views = wanted_views(batch, terms, self.task)
+        read = [[extractor(**view) for view in views] for extractor in self.extractors]
         taught = [[detached(view) for view in outputs] for outputs in read]
-        seen = SimpleNamespace(labels=batch.labels, index=batch.index, views=views)
+        seen = self._seen(batch, taught[0])
         losses: dict[str, list[Tensor]] = {name: [] for name in names}
-        with torch.autocast(batch.labels.device.type, enabled=False):
+        with torch.autocast(batch.index.device.type, enabled=False):
             for (learner, teacher), strategy in self._pairs.items():
-                for name in names:
-                    term = strategy.terms[name]
-                    losses[name].append(term.weight * call(term, read[learner], taught[teacher], seen))
+                own = {name: strategy.terms[name] for name in names}
+                for name, loss in term_losses(own, read[learner], taught[teacher], seen, task=self.task).items():
+                    losses[name].append(loss)
         return {name: torch.stack(parts).sum() / len(self.peers) for name, parts in losses.items()}
 
 
@@ -147,15 +154,15 @@ class Mutual(Scheme):
             raise UserError("scheme.peers is empty; name models, or null for one more copy of the student")
         self.configs = peers
 
-    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
+    def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build the peers; each must be able to learn from each."""
         refuse_teacherless(run, self.name)
         refuse_dtype(run, self.name)
         refuse_hidden_labels(run, "scheme=mutual: a peer that still learns")
         check_strategy(run.strategy)
         self.peers = []
-        for i, config in enumerate(self.configs or [run.config["student"]]):
-            seed = config.get("seed", run.seed + SEED_STEP * (i + 1))
+        for i, config in enumerate(networks(self.configs, "scheme.peers") or [run.config.student]):
+            seed = run.seed + SEED_STEP * (i + 1) if config.seed is None else config.seed
             self.peers.append(run.network(config, f"scheme.peers.{i}", seed))
         everyone = [student, *self.peers]
         for learner, teacher in permutations(everyone, 2):
@@ -164,14 +171,15 @@ class Mutual(Scheme):
         self.parent = ", ".join(self.names[1:])
         return self.peers[0].info
 
-    def module(self, run: Run, student: ImageModel) -> Distillation:
+    def module(self, run: Run, student: Model, teacher: TeacherSource | None) -> Distillation:
         """All peers."""
-        return MutualDistillation([student, *self.peers], run.strategy, **fit_arguments(run))
+        peers = [student, *self.peers]
+        return MutualDistillation(peers, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
 
-    def finish(self, run: Run, student: ImageModel, record: Mapping[str, Any]) -> None:
-        """Judge the peers too; all have learned from each other in the same seconds."""
-        top1 = [record["top1"], *(run.accuracy(peer) for peer in self.peers)]
-        for name, figures in zip(self.names, top1, strict=True):
+    def finish(self, run: Run, student: Model, record: Record) -> None:
+        """Score the peers too; all have learned from each other in the same seconds."""
+        reached = [record.scores, *(run.scores(peer) for peer in self.peers)]
+        for name, scores in zip(self.names, reached, strict=True):
             others = ", ".join(other for other in self.names if other != name)
-            rank_zero_print(f"{name}: {reached(figures)}")
-            self.note(name, {"top1": figures, "seconds": record["seconds"]}, others)
+            rank_zero_print(f"{name}: {run.setting.words(scores)}")
+            self.note(run, name, Record(scores=scores).changed(seconds=record.training.seconds), others)

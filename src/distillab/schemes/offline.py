@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
 from distillab.core import distributed
 from distillab.models.feature_info import FeatureInfo
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme
+from distillab.schemes.record import Record
+from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.sharded import ShardedTeacher, check_shard
 
@@ -19,7 +17,7 @@ class Offline(Scheme):
 
     name = "offline"
 
-    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo | None:
+    def prepare(self, run: Run, student: Model) -> FeatureInfo | None:
         """Build the teacher, where any term reads one."""
         if not run.strategy.needs_teacher:
             return None
@@ -27,16 +25,16 @@ class Offline(Scheme):
         self.model = run.teacher()
         return self.model.info
 
-    def obtain(self, run: Run) -> dict[str, Any] | None:
+    def obtain(self, run: Run) -> Record | None:
         """Train or load it."""
         if self.model is None:
             return None
-        record = run.obtain_teacher(self.model, run.config["teacher"])
+        record = run.obtain_teacher(self.model, run.config.teacher)
         self.parent = self.model.info.name
-        self.note(self.parent, record, None)
+        self.note(run, self.parent, record, None)
         return record
 
-    def source(self, student: ImageModel) -> nn.Module | None:
+    def source(self, student: Model) -> TeacherSource | None:
         """The teacher, frozen; shared out among the devices where `teacher.shard` says so."""
         if self.model is None:
             return None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from torch import nn
-
+from distillab.core.configuration import ModelConfig
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme, refuse_teacherless
-from distillab.schemes.measure import reached
+from distillab.schemes.record import Record
 from distillab.strategies.base import Term
+from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 
 
@@ -22,30 +21,30 @@ class Step(NamedTuple):
     """One network on the way from the first teacher to the student."""
 
     name: str
-    model: ImageModel
-    config: Mapping[str, Any]
+    model: Model
+    config: ModelConfig
     seed: int
 
 
 class Plan(Scheme):
     """A chain of fits with the student's strategy and recipe; each network on the way is kept in the store.
 
-    A subclass says who begins (`first`) and who follows (`between`).
+    A subclass gives the first teacher (`first`) and the networks after it (`between`).
     """
 
-    def first(self, run: Run) -> tuple[str, ImageModel]:
-        """Name and network of whoever begins."""
+    def first(self, run: Run) -> tuple[str, Model]:
+        """Name and network of the first teacher."""
         raise NotImplementedError
 
     def between(self, run: Run) -> list[Step]:
         """The networks between the first and the student."""
         raise NotImplementedError
 
-    def obtain_first(self, run: Run, model: ImageModel) -> dict[str, Any]:
-        """Train or load whoever begins; the record."""
+    def obtain_first(self, run: Run, model: Model) -> Record:
+        """Train or load the first teacher."""
         raise NotImplementedError
 
-    def prepare(self, run: Run, student: ImageModel) -> FeatureInfo:
+    def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build all networks; each must be able to learn from the one before it."""
         refuse_teacherless(run, self.name)
         for name, term in run.strategy.terms.items():
@@ -62,26 +61,26 @@ class Plan(Scheme):
             teacher = step.model.info
         return teacher
 
-    def obtain(self, run: Run) -> dict[str, Any] | None:
+    def obtain(self, run: Run) -> Record | None:
         """Train or load one after the other."""
         record = self.obtain_first(run, self.teacher)
-        self.note(self.parent, record, None)
+        self.note(run, self.parent, record, None)
         if self.model is None:
-            rank_zero_print(f"{self.parent}: {reached(record['top1'])}")
+            rank_zero_print(f"{self.parent}: {run.setting.words(record.scores)}")
         for step in self.steps:
             title = f"{step.name} from {self.parent}"
-            made = run.train_taught(step.model, step.config, self.teacher, step.seed, title)
-            self.note(step.name, made, self.parent)
-            again = " (reused from the store)" if made["reused"] else ""
-            rank_zero_print(f"{step.name} from {self.parent}: {reached(made['top1'])}{again}")
+            made = run.train_taught(step.model, step.config, self.teacher, seed=step.seed, title=title)
+            self.note(run, step.name, made, self.parent)
+            again = " (reused from the store)" if made.training.reused else ""
+            rank_zero_print(f"{step.name} from {self.parent}: {run.setting.words(made.scores)}{again}")
             self.parent, self.teacher = step.name, step.model
         return record if self.model is not None else None
 
     @property
-    def live(self) -> nn.Module | None:
+    def live(self) -> Model | None:
         """The last of them."""
         return self.model and self.teacher
 
-    def source(self, student: ImageModel) -> nn.Module:
+    def source(self, student: Model) -> TeacherSource:
         """The last of them, frozen."""
         return FrozenTeacher(self.teacher)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.connectors import PreactivationConnector
 from distillab.strategies.parts.features import checked
 
@@ -27,12 +24,6 @@ def activation_boundary(F_s: Tensor, F_t: Tensor, margin: float = 1.0) -> Tensor
         F_s: student pre-activations (N, …), already brought to the teacher's shape by a connector.
         F_t: teacher pre-activations (N, …); receive no gradient.
         margin: how far on the right side is far enough.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that differ.
     """
     F_s, F_t = checked("N, …", F_s=F_s, F_t=F_t.detach())
     if F_s.shape != F_t.shape:
@@ -45,13 +36,12 @@ class ActivationBoundary(Term):
     """The term of `activation_boundary`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down.
 
     Args:
-        weight: factor in the loss.
         margin: how far on the right side is far enough, above 0.
     """
 
     needs = ("student.preactivations", "teacher.preactivations")
 
-    def __init__(self, weight: float | Mapping[str, float] = 0.003, margin: float = 1.0) -> None:
+    def __init__(self, weight: Scheduled = 0.003, margin: float = 1.0) -> None:
         super().__init__(weight)
         self.margin = self.number("margin", margin, above=0)
 
@@ -62,7 +52,7 @@ class ActivationBoundary(Term):
             PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
         )
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         losses = [
             activation_boundary(connector(student.preactivations[i]), teacher.preactivations[j], self.margin)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.logits import check, widened
 
 __all__ = ["abkd"]
@@ -53,9 +51,6 @@ def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
 
     Returns:
         A scalar, in float32 or wider; where a power is negative it may be infinite for logits that lie far apart.
-
-    Raises:
-        UserError: shapes that differ.
     """
     check(s, t)
     return abkd_rows(s, t, alpha, beta).mean()
@@ -65,7 +60,6 @@ class ABKD(Term):
     """The term of `abkd`.
 
     Args:
-        weight: factor in the loss.
         alpha: power of the teacher's probabilities, or a schedule of it.
         beta: power of the student's probabilities, or a schedule of it.
     """
@@ -75,9 +69,9 @@ class ABKD(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 32.0,
-        alpha: float | Mapping[str, float] = 0.8,
-        beta: float | Mapping[str, float] = 0.3,
+        weight: Scheduled = 32.0,
+        alpha: Scheduled = 0.8,
+        beta: Scheduled = 0.3,
     ) -> None:
         super().__init__(weight)
         self.alpha = self.number("alpha", alpha)

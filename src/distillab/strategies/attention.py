@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term, choose_stage
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term, choose_stage
 from distillab.strategies.parts.features import checked, pool_to_smaller, unit
 
 __all__ = ["attention_transfer"]
@@ -35,12 +32,6 @@ def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
         F_s: student map (N, C_s, H_s, W_s).
         F_t: teacher map (N, C_t, H_t, W_t); receives no gradient. Channels may differ.
         p: power of the activations, from 1.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: not two maps of one batch size, or p below 1.
     """
     check_power(p)
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
@@ -51,7 +42,6 @@ class AttentionTransfer(Term):
     """The term of `attention_transfer`, summed over stages.
 
     Args:
-        weight: factor in the loss.
         stages: `all`, or a list of stages (first, middle, last, a number, a module path of the student).
         p: power of the activations, from 1.
 
@@ -61,9 +51,7 @@ class AttentionTransfer(Term):
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 1000.0, stages: str | list[str | int] = "all", p: float = 2
-    ) -> None:
+    def __init__(self, weight: Scheduled = 1000.0, stages: str | list[str | int] = "all", p: float = 2) -> None:
         super().__init__(weight)
         self.stages = stages
         self.p = self.number("p", p)
@@ -78,7 +66,7 @@ class AttentionTransfer(Term):
             chosen = [choose_stage(stage, student, list(partner)) for stage in chosen]
         self.pairs = [(stage, partner[stage]) for stage in chosen]
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         losses = [attention_transfer(student.stages[i], teacher.stages[j], self.p) for i, j in self.pairs]
         return torch.stack(losses).sum()

@@ -1,4 +1,4 @@
-"""What every loss term is: a module with a weight, numbers that may follow a schedule, and declared needs."""
+"""The interface of a loss term: a module with a weight, numbers that may follow a schedule, and declared needs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from distillab.models.feature_info import FeatureInfo
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS} | {
     "batch.labels",
     "batch.index",
-    "batch.views",
 }
 
 
-class Outputs:
-    """What one model gave for each view of a batch: `outputs[1].logits`; `outputs.logits` is view 0."""
+Fields = SimpleNamespace  # of a model's outputs or of a batch, those that a term's `needs` name, and no others
+Scheduled = float | Mapping[str, float]  # a number, or the arguments of a `Schedule`
+TeacherPass = Callable[[], Iterator[tuple[Fields, Fields]]]  # runs the teacher over the data; see `Term.prepare`
 
-    def __init__(self, views: list[SimpleNamespace]) -> None:
+
+class Outputs:
+    """The outputs of one model for each view of a batch: `outputs[1].logits`; `outputs.logits` is view 0."""
+
+    def __init__(self, views: list[Fields]) -> None:
         self._views = views
 
-    def __getitem__(self, view: int) -> SimpleNamespace:
+    def __getitem__(self, view: int) -> Fields:
         return self._views[view]
 
     def __len__(self) -> int:
@@ -40,12 +44,12 @@ class Schedule:
     """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs.
 
     Args:
-        value: what it is at its fullest.
-        warmup: over this time it rises linearly from value / warmup.
-        start: before it is 0; the other numbers count from there.
-        until: from here on it is 0 again.
-        hold: so long it is at its fullest, after any warm-up, before it falls.
-        cosine: over this time it then falls to 0 along a half cosine.
+        value: the highest value.
+        warmup: time over which it rises linearly from value / warmup.
+        start: time before which it is 0; the other times count from there.
+        until: time from which it is 0 again.
+        hold: time at the highest value, after the warm-up and before it falls.
+        cosine: time over which it then falls to 0 along a half cosine.
     """
 
     KEYS = ("value", "warmup", "start", "until", "hold", "cosine")
@@ -63,7 +67,7 @@ class Schedule:
         self.hold, self.cosine = hold, cosine
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """The number in an epoch, counted from 0, of so many."""
+        """The number in one epoch, counted from 0, of all `epochs`."""
         times = (self.warmup, self.start, self.hold, self.cosine)
         warmup, start, hold, cosine = (whole_epochs(time, epochs) for time in times)
         if epoch < start or (self.until is not None and epoch >= whole_epochs(self.until, epochs)):
@@ -85,26 +89,27 @@ def whole_epochs(time: float, epochs: int) -> int:
 class Term(nn.Module):
     """One named loss of a strategy.
 
-    A subclass sets the class attributes and writes `forward`, or `rows` where the loss is a mean over samples.
-    Its parameters (connectors) are trained and saved with the student.
+    A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`),
+    or else `forward`. Its parameters (connectors) are trained and saved with the student.
+
+    Args:
+        weight: factor of the term in the loss; the first argument of every subclass, too.
 
     Attributes:
-        needs: the dotted names that `forward` or `prepare` reads, out of `READABLE`; nothing else is handed over.
+        needs: dotted names that the term reads, out of `READABLE`; it is handed nothing else.
         kind: `task` (learns from labels) or `distil` (learns from the teacher).
-        views: how many views of each sample it wants: 2 are a weak and a strong one.
-        global_batch: True where samples are compared with each other: under many devices it is handed the tensors of
-            all of them.
-        smallest_batch: how many samples it must see at once, on each device.
-        rowwise: True where `rows` gives one value per sample.
-        ready_teacher: True where `prepare` asks the teacher, who must know something by then.
-        soft_labels: True where samples may be mixed, and `batch.labels` be distributions; unless said, True of a term
+        num_views: views of each sample that it reads; 2 are a weak and a strong one.
+        global_batch: True where it compares samples with each other: it is then handed the tensors of all devices.
+        smallest_batch: fewest samples that it can learn from at once, on each device.
+        rowwise: True where it writes `rows` and no `forward`.
+        ready_teacher: True where `prepare` runs the teacher, which must be trained by then.
+        soft_labels: True where `batch.labels` may be distributions (of mixed samples); the default is True for a term
             that reads neither labels nor index.
-        weight: factor of the term in the loss.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[Literal["task", "distil"]] = "distil"
-    views: ClassVar[int] = 1
+    num_views: ClassVar[int] = 1
     global_batch: ClassVar[bool] = False
     smallest_batch: ClassVar[int] = 1
     rowwise: ClassVar[bool] = False
@@ -116,21 +121,16 @@ class Term(nn.Module):
         if "needs" in vars(cls) and "soft_labels" not in vars(cls):
             cls.soft_labels = not {"batch.labels", "batch.index"} & set(cls.needs)
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
+    def __init__(self, weight: Scheduled = 1.0) -> None:
         super().__init__()
         self.schedules: dict[str, Schedule] = {}
         self.weight = self.number("weight", weight)
 
     def number(self, name: str, value: Any, above: float | None = None) -> float:
-        """Check a number, which may be a mapping for a `Schedule`, and give its value in epoch 0.
-
-        Args:
-            name: the attribute under which the term keeps it.
-            value: a number, or {value, warmup, start, until, hold, cosine}.
-            above: the number must be larger than this.
+        """Check a number or a schedule, which then sets the attribute `name` in every epoch; its value in epoch 0.
 
         Raises:
-            UserError: not a number, not finite, too small, or an unknown key.
+            UserError: not a number, not finite, not larger than `above`, or an unknown key of a schedule.
         """
         if isinstance(value, Mapping):
             unknown = set(value) - set(Schedule.KEYS)
@@ -148,52 +148,54 @@ class Term(nn.Module):
         return float(value)
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
-        """Move every scheduled number to its value in this epoch, counted from 0, of so many."""
+        """Set every scheduled number to its value in this epoch, counted from 0, of all `epochs`."""
         for name, schedule in self.schedules.items():
             setattr(self, name, schedule(epoch, epochs))
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None) -> None:
-        """Build what lies between the two models (connectors), from their specs. Nothing, unless said."""
+        """Build the connectors between the two models. Does nothing by default."""
 
     def join(self, terms: Mapping[str, Term]) -> None:
-        """Meet the strategy's other terms by name, after all of them are connected. Nothing, unless said."""
+        """Find the strategy's other terms by name, after all of them are connected. Does nothing by default."""
 
-    def prepare(self, labels: Tensor, teacher: Callable[[], Iterator[tuple[SimpleNamespace, SimpleNamespace]]]) -> None:
-        """Look at the training data once, before the first epoch (and before a checkpoint is restored).
+    def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
+        """Read the training data once, before the first epoch (and before a checkpoint is restored).
 
         Args:
             labels: (n,) int64 of every training sample, by its index.
-            teacher: call it to run the teacher over the training images as they are; yields, batch by batch, what the
-                term needs of the teacher, and `labels` and `index` of the batch.
+            teacher: call it to run the teacher over the training samples without augmentation; yields, batch by batch,
+                the teacher's outputs that the term needs, and `labels` and `index` of the batch.
         """
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
-        """The unweighted loss, a scalar."""
-        rows = self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None))
-        return rows.mean()
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """The unweighted loss, a scalar; the mean of `rows` by default."""
+        return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
 
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor) -> Tensor:
-        """The unweighted loss of each sample, (N,)."""
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
+        """The unweighted loss of each row: logits (R, C) on both sides, labels (R,) → (R,), for any R.
+
+        Logits or labels that `needs` does not name are None.
+        """
         raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
 
     def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
-        """What is validated, counted and exported in the end: the student, unless said."""
+        """The model to validate, count and export; the student by default."""
         return student
 
 
-def choose_stage(stage: str | int, spec: FeatureInfo, among: list[int]) -> int:
-    """The stage number that a word (`first`, `middle`, `last`), a number or a module path means.
+def choose_stage(stage: str | int, info: FeatureInfo, among: list[int]) -> int:
+    """The number of the stage that a word (`first`, `middle`, `last`), a number or a module path names.
 
     Args:
         stage: the word, number or path.
-        spec: the model whose stages are meant.
-        among: the stage numbers that have a partner in the other model.
+        info: the model whose stages are meant.
+        among: numbers of the stages that have a partner in the other model.
 
     Raises:
         UserError: no such stage; the model's stages are shown.
     """
     words = {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
-    names = {spec.stages[i].name: i for i in among}
+    names = {info.stages[i].name: i for i in among}
     if stage in words:
         return words[stage]
     if stage in names:
@@ -201,6 +203,6 @@ def choose_stage(stage: str | int, spec: FeatureInfo, among: list[int]) -> int:
     if isinstance(stage, int) and not isinstance(stage, bool) and 0 <= stage < len(among):
         return among[stage]
     raise UserError(
-        f'{spec.name} has no stage "{stage}"; allowed: first, middle, last, a number from 0 to {len(among) - 1}, '
+        f'{info.name} has no stage "{stage}"; allowed: first, middle, last, a number from 0 to {len(among) - 1}, '
         f"or one of {', '.join(names)}"
     )

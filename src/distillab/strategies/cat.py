@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Outputs
+from distillab.strategies.base import Fields, Outputs, Scheduled
 from distillab.strategies.parts.features import ReadByHead, check_same, checked, unit
 
 __all__ = ["class_attention"]
@@ -30,9 +27,6 @@ def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bo
         resolution: cells of a side after the pooling, a whole number from 1.
         normalize: divide each map by its L2 norm, after the pooling.
 
-    Returns:
-        A scalar, in float32 or wider.
-
     Raises:
         UserError: not two maps of one batch size and as many classes, or no such resolution.
     """
@@ -48,7 +42,6 @@ class ClassAttention(ReadByHead):
     """The term of `class_attention` on the last maps.
 
     Args:
-        weight: factor in the loss.
         resolution: cells of a side after the pooling, a whole number from 1.
         normalize: divide each map by its L2 norm, after the pooling.
 
@@ -58,19 +51,17 @@ class ClassAttention(ReadByHead):
 
     needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "last_map", "head"))
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 15.0, resolution: int = 2, normalize: bool = False
-    ) -> None:
+    def __init__(self, weight: Scheduled = 15.0, resolution: int = 2, normalize: bool = False) -> None:
         super().__init__(weight)
         check_resolution(resolution)
         self.resolution, self.normalize = resolution, normalize
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         if not self.training:  # as in the trial before the first step, where no dropout comes between
-            for spec, outputs in zip(self.specs, (student, teacher), strict=True):
+            for info, outputs in zip(self.infos, (student, teacher), strict=True):
                 logits = F.linear(outputs.last_map.mean((2, 3)), outputs.head.weight, outputs.head.bias)
-                check_same(logits, outputs.logits, spec)
+                check_same(logits, outputs.logits, info)
         # The head's weights at every place; its bias is the same at all of them.
         maps = (F.conv2d(outputs.last_map, outputs.head.weight[:, :, None, None]) for outputs in (student, teacher))
         return class_attention(*maps, self.resolution, self.normalize)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, embedding_widths
 
 __all__ = ["correlation_congruence"]
@@ -21,9 +18,6 @@ def correlation_congruence(e_s: Tensor, e_t: Tensor) -> Tensor:
     Args:
         e_s: student embeddings (N, d), N > 1.
         e_t: teacher embeddings (N, d); receive no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
 
     Raises:
         UserError: shapes that differ, or a batch of one.
@@ -43,7 +37,6 @@ class CorrelationCongruence(Term):
     The teacher's projection keeps its first, random weights: trained with the student's, both could shrink to nothing.
 
     Args:
-        weight: factor in the loss.
         width: of the projections.
     """
 
@@ -51,7 +44,7 @@ class CorrelationCongruence(Term):
     global_batch = True
     smallest_batch = 2
 
-    def __init__(self, weight: float | Mapping[str, float] = 0.02, width: int = 128) -> None:
+    def __init__(self, weight: Scheduled = 0.02, width: int = 128) -> None:
         super().__init__(weight)
         self.width = int(self.number("width", width, above=0))
 
@@ -61,7 +54,7 @@ class CorrelationCongruence(Term):
         self.student_projection = nn.Linear(of_student, self.width)
         self.teacher_projection = nn.Linear(of_teacher, self.width).requires_grad_(False)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return correlation_congruence(
             self.student_projection(student.embedding), self.teacher_projection(teacher.embedding)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.gather import broadcast
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, TeacherPass, Term
 from distillab.strategies.parts.features import embedding_widths, unit
 
 __all__ = ["crd_nce"]
@@ -29,9 +27,6 @@ def crd_nce(scores: Tensor, n_data: int) -> Tensor:
     Args:
         scores: exp(similarity / temperature) / Z, (B, K + 1), column 0 the positive, the rest the K negatives.
         n_data: samples from which the negatives are drawn.
-
-    Returns:
-        A scalar, in float32 or wider.
 
     Raises:
         UserError: scores without a negative, or no data.
@@ -56,7 +51,6 @@ class CRD(Term):
     the other side; they are drawn with replacement, as noise-contrastive estimation supposes.
 
     Args:
-        weight: factor in the loss.
         dimensions: width of the common space.
         negatives: K; fewer, with a notice, where the data have fewer samples of other classes.
         temperature: by which similarities are divided.
@@ -71,10 +65,10 @@ class CRD(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 0.8,
+        weight: Scheduled = 0.8,
         dimensions: int = 128,
         negatives: int = 16384,
-        temperature: float | Mapping[str, float] = 0.07,
+        temperature: Scheduled = 0.07,
         momentum: float = 0.5,
     ) -> None:
         super().__init__(weight)
@@ -99,7 +93,7 @@ class CRD(Term):
         for name in ("by_class", "first", "count"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
 
-    def prepare(self, labels: Tensor, teacher: Callable[[], Iterator[tuple[SimpleNamespace, SimpleNamespace]]]) -> None:
+    def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
         """Lay out the memory, and for each sample where its class stands among all samples sorted by class.
 
         Raises:
@@ -122,7 +116,7 @@ class CRD(Term):
             drawn = torch.rand(len(labels), self.dimensions, generator=generator)
             setattr(self, f"memory_{side}", ((2 * drawn - 1) * bound).to(device))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         if not len(self.by_class):
             raise UserError("crd has not seen the training data; fit with a distillab data module")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.kd import kd_rows
 
 
@@ -16,7 +13,6 @@ class SureKD(Term):
     """KD of two views, only for samples of which the teacher is sure, summed over views and divided by all samples.
 
     Args:
-        weight: factor in the loss.
         temperature: T > 0, or a schedule of it.
         confidence: the teacher's highest probability (at temperature 1) from which it counts as sure, at most 1.
 
@@ -25,13 +21,13 @@ class SureKD(Term):
     """
 
     needs = ("student.logits", "teacher.logits")
-    views = 2
+    num_views = 2
 
     def __init__(
         self,
-        weight: float | Mapping[str, float],
-        temperature: float | Mapping[str, float],
-        confidence: float | Mapping[str, float],
+        weight: Scheduled,
+        temperature: Scheduled,
+        confidence: Scheduled,
     ) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
@@ -51,13 +47,13 @@ class WithinViews(SureKD):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 2.0,
-        temperature: float | Mapping[str, float] = 4.0,
-        confidence: float | Mapping[str, float] = 0.9,
+        weight: Scheduled = 2.0,
+        temperature: Scheduled = 4.0,
+        confidence: Scheduled = 0.9,
     ) -> None:
         super().__init__(weight, temperature, confidence)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
         return self.of_sure(t_weak, (weak, t_weak), (strong, t_strong))
@@ -68,13 +64,13 @@ class AcrossViews(SureKD):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 0.5,
-        temperature: float | Mapping[str, float] = 4.0,
-        confidence: float | Mapping[str, float] = 0.2,
+        weight: Scheduled = 0.5,
+        temperature: Scheduled = 4.0,
+        confidence: Scheduled = 0.2,
     ) -> None:
         super().__init__(weight, temperature, confidence)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
         return self.of_sure(t_strong, (strong, t_weak), (weak, t_strong))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Term, whole_epochs
+from distillab.strategies.base import Scheduled, Term, whole_epochs
 from distillab.strategies.kd import kd_rows
 
 
@@ -20,7 +19,6 @@ class CurriculumKD(Term):
     cosine.
 
     Args:
-        weight: factor in the loss.
         lowest, highest: what T lies between; 0 < lowest < highest.
         reversal: strength of the reversed gradient at its fullest, or a schedule of it.
         ramp: epochs over which the strength rises to it, below 1 a share of all; 0 starts at the fullest.
@@ -34,10 +32,10 @@ class CurriculumKD(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 0.9,
+        weight: Scheduled = 0.9,
         lowest: float = 1.0,
         highest: float = 21.0,
-        reversal: float | Mapping[str, float] = 1.0,
+        reversal: Scheduled = 1.0,
         ramp: float = 1 / 24,
     ) -> None:
         super().__init__(weight)

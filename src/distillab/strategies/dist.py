@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import root
 from distillab.strategies.parts.logits import check, widened
 
@@ -34,9 +31,6 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
         gamma: weight of the correlation of each class's samples.
         temperature: T > 0.
 
-    Returns:
-        A scalar, in float32 or wider.
-
     Raises:
         UserError: shapes that differ, one row (unless gamma is 0), or a temperature that is not above 0.
     """
@@ -53,7 +47,6 @@ class DIST(Term):
     """The term of `dist`.
 
     Args:
-        weight: factor in the loss.
         beta: weight of the correlation of each sample's classes.
         gamma: weight of the correlation of each class's samples.
         temperature: T > 0, or a schedule of it.
@@ -64,17 +57,17 @@ class DIST(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 2.0,
-        beta: float | Mapping[str, float] = 1.0,
-        gamma: float | Mapping[str, float] = 1.0,
-        temperature: float | Mapping[str, float] = 4.0,
+        weight: Scheduled = 2.0,
+        beta: Scheduled = 1.0,
+        gamma: Scheduled = 1.0,
+        temperature: Scheduled = 4.0,
     ) -> None:
         super().__init__(weight)
         self.beta = self.number("beta", beta)
         self.gamma = self.number("gamma", gamma)
         self.temperature = self.number("temperature", temperature, above=0)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         # A last batch of one sample must not end a run.
         gamma = self.gamma if len(student.logits) > 1 else 0.0

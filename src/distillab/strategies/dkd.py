@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.kd import kd_rows
 from distillab.strategies.parts.logits import check, check_classes, kl, log_pair, others, widened
 
@@ -33,9 +31,6 @@ def dkd(s: Tensor, t: Tensor, y: Tensor, alpha: float = 1.0, beta: float = 8.0, 
         alpha, beta: weights of the target part and of the other classes' part.
         temperature: T > 0.
 
-    Returns:
-        A scalar, in float32 or wider.
-
     Raises:
         UserError: shapes that do not go together, fewer than 3 classes, or a temperature that is not above 0.
     """
@@ -47,7 +42,6 @@ class DKD(Term):
     """The term of `dkd`.
 
     Args:
-        weight: factor in the loss.
         alpha: weight of the target part.
         beta: weight of the other classes' part.
         temperature: T > 0, or a schedule of it.
@@ -58,10 +52,10 @@ class DKD(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 1.0,
-        alpha: float | Mapping[str, float] = 1.0,
-        beta: float | Mapping[str, float] = 8.0,
-        temperature: float | Mapping[str, float] = 4.0,
+        weight: Scheduled = 1.0,
+        alpha: Scheduled = 1.0,
+        beta: Scheduled = 8.0,
+        temperature: Scheduled = 4.0,
     ) -> None:
         super().__init__(weight)
         self.alpha = self.number("alpha", alpha)

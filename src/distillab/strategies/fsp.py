@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, equal_stages, inner, pool_to_smaller
 
 __all__ = ["fsp"]
@@ -34,12 +32,6 @@ def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Ten
         top_s: a later student map (N, C', H', W').
         bottom_t: teacher map of as many channels as `bottom_s`; receives no gradient.
         top_t: teacher map of as many channels as `top_s`; receives no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: no maps of one batch size, or channels that differ.
     """
     maps = {"bottom_s": bottom_s, "top_s": top_s, "bottom_t": bottom_t.detach(), "top_t": top_t.detach()}
     bottom_s, top_s, bottom_t, top_t = checked("N, C, H, W", **maps)
@@ -50,22 +42,18 @@ def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Ten
 
 
 class FSP(Term):
-    """The term of `fsp`, summed over neighbouring stages.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `fsp`, summed over neighbouring stages."""
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
+    def __init__(self, weight: Scheduled = 1.0) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = equal_stages(student, teacher)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         losses = [
             fsp(student.stages[i], student.stages[k], teacher.stages[j], teacher.stages[m])

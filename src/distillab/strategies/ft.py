@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
 from distillab.strategies.parts.features import checked, pool_to_smaller, root
 
@@ -29,9 +28,6 @@ def ft_factor(F: Tensor) -> Tensor:
 
     Returns:
         (N, H·W), in float32 or wider; a map of zeros gives zeros.
-
-    Raises:
-        UserError: no map.
     """
     [F] = checked("N, C, H, W", F=F)
     squares = F.square().mean(1).flatten(1)
@@ -44,12 +40,6 @@ def factor_transfer(F_s: Tensor, F_t: Tensor) -> Tensor:
     Args:
         F_s: student factor map (N, C_s, H_s, W_s), from its translator.
         F_t: teacher factor map (N, C_t, H_t, W_t), from its paraphraser; receives no gradient. Channels may differ.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: not two maps of one batch size.
     """
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     return (ft_factor(F_s) - ft_factor(F_t)).abs().mean()
@@ -67,7 +57,6 @@ class Paraphraser(Term):
     """An autoencoder of the teacher's last map, learned by mean squared error before the student learns its code.
 
     Args:
-        weight: factor in the loss.
         rate: channels of the code for each channel of the map.
 
     Raises:
@@ -76,7 +65,7 @@ class Paraphraser(Term):
 
     needs = ("teacher.stages",)
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0, rate: float = 0.5) -> None:
+    def __init__(self, weight: Scheduled = 1.0, rate: float = 0.5) -> None:
         super().__init__(weight)
         self.rate = self.number("rate", rate, above=0)
 
@@ -94,7 +83,7 @@ class Paraphraser(Term):
         """The teacher's last map (N, C, H, W) in its code (N, rate·C, H, W); teaches the paraphraser nothing."""
         return self.encoder(teacher.stages[-1])
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         features = teacher.stages[-1]
         return hint(self.decoder(self.encoder(features)), features)
@@ -103,14 +92,11 @@ class Paraphraser(Term):
 class FactorTransfer(Term):
     """The term of `factor_transfer` between the student's translated last map and what a `Paraphraser` makes of the
     teacher's.
-
-    Args:
-        weight: factor in the loss.
     """
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 200.0) -> None:
+    def __init__(self, weight: Scheduled = 200.0) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -119,11 +105,11 @@ class FactorTransfer(Term):
         Raises:
             UserError: a last map of one pixel, whose normalised factor is the same for every image.
         """
-        for role, spec in (("student", student), ("teacher", teacher)):
-            last = spec.stages[-1]
+        for role, info in (("student", student), ("teacher", teacher)):
+            last = info.stages[-1]
             if last.height * last.width < 2:
                 raise UserError(
-                    f"a factor of one pixel says nothing, and {spec.name} ends in {last}; name other stages with "
+                    f"a factor of one pixel says nothing, and {info.name} ends in {last}; name other stages with "
                     f"{role}.stages=[…], or choose strategy=pkt, which reads the embedding"
                 )
         self.width = student.stages[-1].channels
@@ -141,6 +127,6 @@ class FactorTransfer(Term):
         channels = paraphrasers[0].channels
         self.translator = layers(nn.Conv2d, [self.width, self.width, channels, channels], norm=True)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return factor_transfer(self.translator(student.stages[-1]), self.paraphrasers[0].factor(teacher))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term, choose_stage
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term, choose_stage
 from distillab.strategies.parts.connectors import MapConnector
 
 __all__ = ["hint"]
@@ -23,12 +20,6 @@ def hint(f_s: Tensor, f_t: Tensor) -> Tensor:
     Args:
         f_s: student features, any shape, already brought to the teacher's by a connector.
         f_t: teacher features; receive no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that differ.
     """
     if f_s.shape != f_t.shape:
         raise UserError(f"f_s and f_t must have one shape, got {tuple(f_s.shape)} and {tuple(f_t.shape)}")
@@ -40,13 +31,12 @@ class Hint(Term):
     """The term of `hint`, with its connector.
 
     Args:
-        weight: factor in the loss.
         stage: first, middle, last, a number, or a module path of the student.
     """
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 100.0, stage: str | int = "middle") -> None:
+    def __init__(self, weight: Scheduled = 100.0, stage: str | int = "middle") -> None:
         super().__init__(weight)
         self.stage = stage
 
@@ -57,6 +47,6 @@ class Hint(Term):
         self.teacher_stage = partner[self.student_stage]
         self.connector = MapConnector(student.stages[self.student_stage], teacher.stages[self.teacher_stage])
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return hint(self.connector(student.stages[self.student_stage]), teacher.stages[self.teacher_stage])

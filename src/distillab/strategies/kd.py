@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 
 __all__ = ["kd"]
 
@@ -30,12 +28,6 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
         s: student logits (N, C).
         t: teacher logits (N, C); receives no gradient.
         temperature: T > 0.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that differ, or a temperature that is not above 0.
     """
     if s.shape != t.shape:
         raise UserError(f"s and t must have one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
@@ -48,16 +40,13 @@ class KD(Term):
     """The term of `kd`.
 
     Args:
-        weight: factor in the loss.
         temperature: T > 0, or a schedule of it.
     """
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 0.9, temperature: float | Mapping[str, float] = 4.0
-    ) -> None:
+    def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, equal_stages, inner
 
 __all__ = ["kdsvd"]
@@ -81,9 +80,6 @@ def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
         stages_s: student maps (N, C, H, W), at least two, by depth.
         stages_t: teacher maps (N, C, H', W'), as many, of the same channels; receive no gradient.
 
-    Returns:
-        A scalar, in float32 or wider.
-
     Raises:
         UserError: fewer than two maps, unequal numbers of maps, of channels, or batch sizes.
     """
@@ -112,21 +108,17 @@ def relation(above: Tensor, below: Tensor) -> Tensor:
 
 
 class KDSVD(Term):
-    """The term of `kdsvd`.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `kdsvd`."""
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0) -> None:
+    def __init__(self, weight: Scheduled = 1.0) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = equal_stages(student, teacher)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.logits import check, kl, widened
 
 __all__ = ["luminet"]
@@ -31,9 +28,6 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
     Returns:
         A scalar, in float32 or wider; 0 for a batch of one.
-
-    Raises:
-        UserError: shapes that differ, or a temperature that is not above 0.
     """
     check(s, t, temperature=temperature)
     s, t = widened(s, t)
@@ -45,19 +39,16 @@ class LumiNet(Term):
     """The term of `luminet`.
 
     Args:
-        weight: factor in the loss.
         temperature: T > 0, or a schedule of it.
     """
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 1089.0, temperature: float | Mapping[str, float] = 4.0
-    ) -> None:
+    def __init__(self, weight: Scheduled = 1089.0, temperature: Scheduled = 4.0) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return luminet(student.logits, teacher.logits, self.temperature)

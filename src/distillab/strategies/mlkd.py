@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.kd import kd
 from distillab.strategies.parts.features import inner
 from distillab.strategies.parts.logits import check, widened
@@ -36,12 +35,6 @@ def batch_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
         s: student logits (B, C).
         t: teacher logits (B, C); receives no gradient.
         temperature: T > 0; the value is not multiplied by T².
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that differ, or a temperature that is not above 0.
     """
     q, p = probabilities(s, t, temperature)
     return gram_distance(q, p) / len(s)
@@ -57,9 +50,6 @@ def class_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
     Returns:
         A scalar, in float32 or wider; it grows as B².
-
-    Raises:
-        UserError: shapes that differ, or a temperature that is not above 0.
     """
     q, p = probabilities(s, t, temperature)
     return gram_distance(q.T, p.T) / s.shape[1]
@@ -69,7 +59,6 @@ class MultiTemperature(Term):
     """A loss of logits, summed over the weak and the strong view and over temperatures.
 
     Args:
-        weight: factor in the loss.
         temperatures: each T > 0.
 
     Raises:
@@ -77,11 +66,9 @@ class MultiTemperature(Term):
     """
 
     needs = ("student.logits", "teacher.logits")
-    views = 2
+    num_views = 2
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 0.9, temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0)
-    ) -> None:
+    def __init__(self, weight: Scheduled = 0.9, temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0)) -> None:
         super().__init__(weight)
         self.temperatures = [self.number("temperatures", t, above=0) for t in temperatures]
         if not self.temperatures:
@@ -91,7 +78,7 @@ class MultiTemperature(Term):
         """Of one view at one temperature, a scalar."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         pairs = [(student[view].logits, teacher[view].logits) for view in (0, 1)]
         return torch.stack([self.loss(s, t, temperature) for s, t in pairs for temperature in self.temperatures]).sum()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.gather import gather
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, TeacherPass, Term
 from distillab.strategies.parts.features import checked, embedding_widths, root, unit
 from distillab.strategies.parts.logits import check_labels
 
@@ -48,26 +45,22 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
 
 
 class NormDirection(Term):
-    """The term of `nd`, with its connector.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `nd`, with its connector."""
 
     needs = ("student.embedding", "teacher.embedding", "batch.labels")
     smallest_batch = 2  # its BatchNorm has one value of each channel for a sample
     ready_teacher = True
 
-    def __init__(self, weight: float | Mapping[str, float] = 2.0) -> None:
+    def __init__(self, weight: Scheduled = 2.0) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector (BatchNorm, dropout, linear), and make room for the centres."""
         inputs, width = embedding_widths(student, teacher)
         self.connector = nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width))
-        self.register_buffer("centers", torch.zeros(teacher.classes, width))
+        self.register_buffer("centers", torch.zeros(teacher.outputs, width))
 
-    def prepare(self, labels: Tensor, teacher: Callable[[], Iterator[tuple[SimpleNamespace, SimpleNamespace]]]) -> None:
+    def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
         """The teacher's mean embedding of each class over all training images."""
         sums = sum(self._sums(outputs.embedding, batch.labels) for outputs, batch in teacher())
         sums = gather(sums[None]).sum(0)  # each device has seen its part of the images
@@ -78,7 +71,7 @@ class NormDirection(Term):
         counted = torch.cat([embedding.detach(), torch.ones_like(embedding[:, :1])], 1).to(self.centers)
         return counted.new_zeros(len(self.centers), counted.shape[1]).index_add_(0, labels, counted)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar; a class whose centre is not known yet has that of the batch."""
         of_batch = self._sums(teacher.embedding, batch.labels)[:, :-1]
         centers = torch.where(self.centers.any(1, keepdim=True), self.centers, of_batch)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.logits import check, check_classes, others, widened
 
 __all__ = ["nkd"]
@@ -35,12 +33,6 @@ def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float 
         y: labels (N,).
         gamma: weight of the other classes' part.
         temperature: T > 0 of the other classes' part.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that do not go together, or a temperature that is not above 0.
     """
     check(s, t, y, temperature=temperature)
     return nkd_rows(s, t, y, gamma, temperature).mean()
@@ -50,7 +42,6 @@ class NKD(Term):
     """The term of `nkd`.
 
     Args:
-        weight: factor in the loss.
         gamma: weight of the other classes' part.
         temperature: T > 0 of the other classes' part, or a schedule of it.
     """
@@ -60,9 +51,9 @@ class NKD(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 1.0,
-        gamma: float | Mapping[str, float] = 3.5,
-        temperature: float | Mapping[str, float] = 3.0,
+        weight: Scheduled = 1.0,
+        gamma: Scheduled = 3.5,
+        temperature: Scheduled = 3.0,
     ) -> None:
         super().__init__(weight)
         self.gamma = self.number("gamma", gamma)

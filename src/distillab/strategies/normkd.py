@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.logits import check, kl, widened
 
 __all__ = ["normkd"]
@@ -47,14 +45,13 @@ class NormKD(Term):
     """The term of `normkd`.
 
     Args:
-        weight: factor in the loss.
         scale: temperature of logits with a standard deviation of 1, > 0, or a schedule of it.
     """
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
 
-    def __init__(self, weight: float | Mapping[str, float] = 0.9, scale: float | Mapping[str, float] = 2.0) -> None:
+    def __init__(self, weight: Scheduled = 0.9, scale: Scheduled = 2.0) -> None:
         super().__init__(weight)
         self.scale = self.number("scale", scale, above=0)
 

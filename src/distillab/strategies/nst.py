@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
@@ -23,12 +20,6 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     Args:
         F_s: student map (N, C, H, W).
         F_t: teacher map (N, C', H', W'); receives no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: not two maps of one batch size.
     """
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     F_s, F_t = unit(F_s.flatten(2)), unit(F_t.flatten(2))
@@ -37,21 +28,17 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
 
 
 class NST(Term):
-    """The term of `nst`, summed over all stages.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `nst`, summed over all stages."""
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 50.0) -> None:
+    def __init__(self, weight: Scheduled = 50.0) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = match_stages(student, teacher)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

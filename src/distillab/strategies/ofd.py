@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.connectors import PreactivationConnector
 from distillab.strategies.parts.features import checked
 
@@ -30,12 +28,6 @@ def ofd(F_s: Tensor, F_t: Tensor, margin: Tensor) -> Tensor:
         F_s: student map (N, C, H, W), already brought to the teacher's shape by a connector.
         F_t: teacher map (N, C, H, W); receives no gradient.
         margin: (C,), see `ofd_margin`; receives no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that do not go together.
     """
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
     if F_s.shape != F_t.shape:
@@ -59,9 +51,6 @@ def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
 
     Returns:
         (C,), at most 0, in float32 or wider.
-
-    Raises:
-        UserError: not two vectors of one length.
     """
     if weight.ndim != 1 or weight.shape != bias.shape:
         raise UserError(f"weight and bias must be (C,) of one C, got {tuple(weight.shape)} and {tuple(bias.shape)}")
@@ -75,15 +64,11 @@ def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class OFD(Term):
-    """The term of `ofd`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `ofd`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
 
     needs = ("student.preactivations", "teacher.preactivations", "teacher.norms")
 
-    def __init__(self, weight: float | Mapping[str, float] = 0.001) -> None:
+    def __init__(self, weight: Scheduled = 0.001) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -103,7 +88,7 @@ class OFD(Term):
             PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
         )
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         losses = [
             ofd(connector(student.preactivations[i]), teacher.preactivations[j], norm_margin(teacher.norms[j]))

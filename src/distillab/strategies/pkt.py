@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, inner
 
 __all__ = ["pkt"]
@@ -31,12 +28,6 @@ def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
         e_s: student embeddings (N, d).
         e_t: teacher embeddings (N, d'); receive no gradient.
         eps: added to both probabilities and to the norms.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: no embeddings of one batch size.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     P_s, P_t = similarities(e_s, eps), similarities(e_t, eps)
@@ -44,18 +35,14 @@ def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
 
 
 class PKT(Term):
-    """The term of `pkt`.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `pkt`."""
 
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
 
-    def __init__(self, weight: float | Mapping[str, float] = 30000.0) -> None:
+    def __init__(self, weight: Scheduled = 30000.0) -> None:
         super().__init__(weight)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return pkt(student.embedding, teacher.embedding)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import checked, embedding_widths
 
@@ -29,12 +26,6 @@ def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
     Args:
         F_s: student map (N, C, H, W).
         F_t: teacher map (N, C, H, W); receives no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that differ, or no maps.
     """
     if F_s.ndim != 4 or F_s.shape != F_t.shape:
         raise UserError(f"F_s and F_t must be maps of one shape, got {tuple(F_s.shape)} and {tuple(F_t.shape)}")
@@ -81,15 +72,11 @@ class Fusion(nn.Module):
 
 
 class ReviewKD(Term):
-    """The term of `hcl`, summed over the stages before their activations and the embedding as a 1×1 map.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `hcl`, summed over the stages before their activations and the embedding as a 1×1 map."""
 
     needs = ("student.preactivations", "student.embedding", "teacher.preactivations", "teacher.embedding")
 
-    def __init__(self, weight: float | Mapping[str, float] = 5.0) -> None:
+    def __init__(self, weight: Scheduled = 5.0) -> None:
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -103,7 +90,7 @@ class ReviewKD(Term):
             fusions.append(Fusion(stage.channels, middle, goal.channels, (goal.height, goal.width), deepest=False))
         self.fusions = nn.ModuleList(fusions)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         maps = [student.embedding[..., None, None], *(student.preactivations[i] for i, _ in self.pairs)]
         goals = [teacher.embedding[..., None, None], *(teacher.preactivations[j] for _, j in self.pairs)]

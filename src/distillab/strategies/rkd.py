@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, inner, root, unit
 
 __all__ = ["rkd_angle", "rkd_distance"]
@@ -53,9 +52,6 @@ def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
         e_s: student embeddings (N, d), N > 1.
         e_t: teacher embeddings (N, d'); receive no gradient.
 
-    Returns:
-        A scalar, in float32 or wider.
-
     Raises:
         UserError: no embeddings of one batch size, or a batch of one.
     """
@@ -73,12 +69,6 @@ def rkd_angle(e_s: Tensor, e_t: Tensor) -> Tensor:
     Args:
         e_s: student embeddings (N, d); fewer than three rows have no angle, and give 0.
         e_t: teacher embeddings (N, d'); receive no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: no embeddings of one batch size.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
 
@@ -89,37 +79,29 @@ def rkd_angle(e_s: Tensor, e_t: Tensor) -> Tensor:
 
 
 class RKDDistance(Term):
-    """The term of `rkd_distance`.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `rkd_distance`."""
 
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
     smallest_batch = 2
 
-    def __init__(self, weight: float | Mapping[str, float] = 25.0) -> None:
+    def __init__(self, weight: Scheduled = 25.0) -> None:
         super().__init__(weight)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return rkd_distance(student.embedding, teacher.embedding)
 
 
 class RKDAngle(Term):
-    """The term of `rkd_angle`.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `rkd_angle`."""
 
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
 
-    def __init__(self, weight: float | Mapping[str, float] = 50.0) -> None:
+    def __init__(self, weight: Scheduled = 50.0) -> None:
         super().__init__(weight)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return rkd_angle(student.embedding, teacher.embedding)

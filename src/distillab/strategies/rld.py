@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.kd import kd_rows
 from distillab.strategies.parts.logits import check, kl, log_pair, widened
 
@@ -55,12 +53,6 @@ def rld(
         alpha, beta: weights of the two parts.
         temperature: T > 0 of the classes below.
         alpha_temperature: Tα > 0 of the confidences.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that do not go together, or a temperature that is not above 0.
     """
     check(s, t, y, temperature=temperature, alpha_temperature=alpha_temperature)
     return rld_rows(s, t, y, alpha, beta, temperature, alpha_temperature).mean()
@@ -70,7 +62,6 @@ class RLD(Term):
     """The term of `rld`.
 
     Args:
-        weight: factor in the loss.
         alpha: weight of the confidences.
         beta: weight of the classes below the true one.
         temperature: T > 0 of the classes below, or a schedule of it.
@@ -82,11 +73,11 @@ class RLD(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 1.0,
-        alpha: float | Mapping[str, float] = 1.0,
-        beta: float | Mapping[str, float] = 8.0,
-        temperature: float | Mapping[str, float] = 4.0,
-        alpha_temperature: float | Mapping[str, float] = 4.0,
+        weight: Scheduled = 1.0,
+        alpha: Scheduled = 1.0,
+        beta: Scheduled = 8.0,
+        temperature: Scheduled = 4.0,
+        alpha_temperature: Scheduled = 4.0,
     ) -> None:
         super().__init__(weight)
         self.alpha = self.number("alpha", alpha)

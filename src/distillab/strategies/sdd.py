@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Outputs
+from distillab.strategies.base import Fields, Outputs, Scheduled
 from distillab.strategies.kd import kd_rows
 from distillab.strategies.parts.features import ReadByHead, check_same
 
 
-def cell_logits(outputs: SimpleNamespace | Outputs, grids: Sequence[int]) -> Tensor:
+def cell_logits(outputs: Fields | Outputs, grids: Sequence[int]) -> Tensor:
     """A model's own head on the mean of each cell of its last map: (N, cells, classes)."""
     cells = [F.adaptive_avg_pool2d(outputs.last_map, grid).flatten(2) for grid in grids]
     # Not `head(…)`: a call would run the hooks that read the model.
@@ -29,7 +28,6 @@ class ScaleDecoupledKD(ReadByHead):
     round. A grid that is finer than the map repeats its cells.
 
     Args:
-        weight: factor in the loss.
         temperature: T > 0, or a schedule of it.
         grids: into how many cells a side of the map is cut; 1 is the whole map.
 
@@ -42,8 +40,8 @@ class ScaleDecoupledKD(ReadByHead):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 0.9,
-        temperature: float | Mapping[str, float] = 4.0,
+        weight: Scheduled = 0.9,
+        temperature: Scheduled = 4.0,
         grids: Sequence[int] = (1, 2),
     ) -> None:
         super().__init__(weight)
@@ -52,11 +50,11 @@ class ScaleDecoupledKD(ReadByHead):
         if not self.grids or not all(isinstance(grid, int) and grid >= 1 for grid in self.grids):
             raise UserError(f"grids must be whole numbers from 1, e.g. [1, 2], got {self.grids}")
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         if not self.training:  # as in the trial before the first step, where no dropout comes between
-            for spec, outputs in zip(self.specs, (student, teacher), strict=True):
-                check_same(cell_logits(outputs, [1])[:, 0], outputs.logits, spec)
+            for info, outputs in zip(self.infos, (student, teacher), strict=True):
+                check_same(cell_logits(outputs, [1])[:, 0], outputs.logits, info)
         s, t = cell_logits(student, self.grids), cell_logits(teacher, self.grids)
         cell_right = t.argmax(-1) == batch.labels[:, None]
         whole_right = teacher.logits.argmax(-1) == batch.labels

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import inner, pool_to_smaller, unit
 
@@ -58,7 +55,6 @@ class SemCKD(Term):
     theirs; the attention over them sums to 1. The stages need not be as many on both sides.
 
     Args:
-        weight: factor in the loss.
         batch_size: similarities that the attention reads of each sample. With batches of this size it is the
             published one; any other size, an incomplete last batch too, is pooled or repeated to it.
 
@@ -69,7 +65,7 @@ class SemCKD(Term):
     needs = ("student.stages", "teacher.stages")
     global_batch = True
 
-    def __init__(self, weight: float | Mapping[str, float] = 400.0, batch_size: int = 64) -> None:
+    def __init__(self, weight: Scheduled = 400.0, batch_size: int = 64) -> None:
         super().__init__(weight)
         if not isinstance(batch_size, int) or batch_size < 4:
             raise UserError(f"batch_size must be a whole number from 4, got {batch_size!r}")
@@ -84,7 +80,7 @@ class SemCKD(Term):
             for stage in student.stages
         )
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         goals = [y.detach() for y in teacher.stages]
         queries = torch.stack([query(x) for query, x in zip(self.queries, student.stages, strict=True)], 1)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
@@ -19,8 +17,9 @@ from distillab.export.safetensors import read_shipped
 from distillab.models.feature_extractor import FeatureExtractor, as_map
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.models.trace import trace
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
 from distillab.strategies.parts.features import check_same, head_reads_last_map, pool_to_smaller
 
@@ -57,7 +56,6 @@ class SimKD(Term):
     The student's own head learns nothing: projector and teacher's head ship instead of it.
 
     Args:
-        weight: factor in the loss.
         factor: by how much the projector is narrower than the teacher's last map, a whole number from 1.
 
     Raises:
@@ -66,7 +64,7 @@ class SimKD(Term):
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0, factor: int = 2) -> None:
+    def __init__(self, weight: Scheduled = 1.0, factor: int = 2) -> None:
         super().__init__(weight)
         if not isinstance(factor, int) or factor < 1:
             raise UserError(f"factor must be a whole number from 1, got {factor!r}")
@@ -81,13 +79,13 @@ class SimKD(Term):
         goal = head_reads_last_map(teacher)
         if self.factor > goal.channels:
             raise UserError(f"factor must leave a channel of {goal} of {teacher.name}, got {self.factor}")
-        self.teacher_spec = teacher
+        self.teacher_info = teacher
         self.projector = Projector(student.stages[-1], goal, self.factor)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         if not self.training:  # as in the trial before the first step
-            check_same(teacher.last_map.mean((2, 3)), teacher.embedding, self.teacher_spec)
+            check_same(teacher.last_map.mean((2, 3)), teacher.embedding, self.teacher_info)
         return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))
 
     def deploy(self, student: ImageModel, teacher: nn.Module) -> nn.Module:
@@ -101,7 +99,7 @@ class SimKD(Term):
         return ProjectedStudent(student, self.projector, frozen_head(teacher.model))
 
 
-class ProjectedStudent(nn.Module):
+class ProjectedStudent(Model):
     """A student whose last map goes through a projector, the mean over places and a copy of the teacher's head.
 
     Takes images and gives logits in the data's class order, as the models it is made of. It shares the tensors of
@@ -120,18 +118,23 @@ class ProjectedStudent(nn.Module):
         self.student.net.get_submodule(self.stage.name).register_forward_hook(self._keep)
         self.projector = projector
         self.head = head
+        self.info = student.info
         self.features: Tensor | None = None
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.features = as_map(output, self.stage)
         raise Reached
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """One view of a batch → logits (N, classes of the data)."""
         with suppress(Reached):
-            self.student(images)
+            self.student(**inputs)
         features, self.features = self.features, None
         return self.head(self.projector(features).mean((2, 3)))
+
+    def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
+        """The student's."""
+        return self.student.example_inputs(size)
 
     @property
     def about(self) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-
 from torch import Tensor
 
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, inner, unit
 
 __all__ = ["similarity_preserving"]
@@ -19,30 +16,20 @@ def similarity_preserving(F_s: Tensor, F_t: Tensor) -> Tensor:
     Args:
         F_s: student features (N, …), flattened here.
         F_t: teacher features (N, …), of any other shape; receive no gradient.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: no features of one batch size.
     """
     F_s, F_t = (x.flatten(1) for x in checked("N, …", F_s=F_s, F_t=F_t.detach()))
     return (unit(inner(F_s, F_s)) - unit(inner(F_t, F_t))).square().sum() / len(F_s) ** 2
 
 
 class SimilarityPreserving(Term):
-    """The term of `similarity_preserving`, on the last stage's map.
-
-    Args:
-        weight: factor in the loss.
-    """
+    """The term of `similarity_preserving`, on the last stage's map."""
 
     needs = ("student.stages", "teacher.stages")
     global_batch = True
 
-    def __init__(self, weight: float | Mapping[str, float] = 3000.0) -> None:
+    def __init__(self, weight: Scheduled = 3000.0) -> None:
         super().__init__(weight)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return similarity_preserving(student.stages[-1], teacher.stages[-1])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
 from distillab.strategies.parts.connectors import MapConnector
 
@@ -21,13 +19,12 @@ class SRRL(Term):
     head makes of it to the teacher's logits.
 
     Args:
-        weight: factor in the loss.
         regression: factor of the second error before that.
     """
 
     needs = ("student.stages", "teacher.logits", "teacher.embedding", "teacher.head")
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0, regression: float = 1.0) -> None:
+    def __init__(self, weight: Scheduled = 1.0, regression: float = 1.0) -> None:
         super().__init__(weight)
         self.regression = self.number("regression", regression)
 
@@ -44,7 +41,7 @@ class SRRL(Term):
         last = student.stages[-1]
         self.connector = MapConnector(last, replace(last, channels=teacher.embedding))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         embedding = self.connector(student.stages[-1]).mean((2, 3))
         logits = F.linear(embedding, teacher.head.weight, teacher.head.bias)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.kd import kd_rows
 
 __all__ = ["standardize"]
@@ -36,16 +34,13 @@ class StandardizedKD(Term):
     """The term of `kd` on standardised logits.
 
     Args:
-        weight: factor in the loss.
         temperature: T > 0, or a schedule of it.
     """
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 9.0, temperature: float | Mapping[str, float] = 2.0
-    ) -> None:
+    def __init__(self, weight: Scheduled = 9.0, temperature: Scheduled = 2.0) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 

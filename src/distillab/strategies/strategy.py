@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from distillab.commands.composition import build, did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import build, did_you_mean
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
@@ -140,17 +140,17 @@ class Strategy(nn.Module):
         if teacher is None and self.needs_teacher:
             wanting = next(name for name, term in self.terms.items() if any("teacher." in need for need in term.needs))
             raise UserError(f"strategy.{wanting} reads a teacher, and there is none; choose one with teacher=…")
-        if teacher is not None and student.classes != teacher.classes:
+        if teacher is not None and student.outputs != teacher.outputs:
             raise UserError(
-                f"{student.name} tells {student.classes} classes apart and {teacher.name} {teacher.classes}; "
+                f"{student.name} tells {student.outputs} classes apart and {teacher.name} {teacher.outputs}; "
                 f"teacher.classes=[…] names the teacher's outputs"
             )
-        for role, spec in (("student", student), ("teacher", teacher)):
+        for role, info in (("student", student), ("teacher", teacher)):
             maps = {f"{role}.{name}" for name in MAPS}
             for name, term in self.terms.items():
-                if maps & set(term.needs) and not spec.stages:
+                if maps & set(term.needs) and not info.stages:
                     raise UserError(
-                        f"strategy.{name} reads feature maps, and {spec.name} shows no maps; choose a method on logits, "
+                        f"strategy.{name} reads feature maps, and {info.name} shows no maps; choose a method on logits, "
                         f"e.g. strategy=kd, or name the modules that give some with {role}.stages=[…]"
                     )
         with torch.random.fork_rng():
@@ -187,9 +187,9 @@ class Strategy(nn.Module):
         return frozenset(name for owner, name in dotted if owner == role)
 
     @property
-    def views(self) -> int:
-        """How many views of each sample the most demanding term wants."""
-        return max(term.views for term in self.terms.values())
+    def num_views(self) -> int:
+        """Views of each sample that the most demanding term reads."""
+        return max(term.num_views for term in self.terms.values())
 
     @property
     def needs_teacher(self) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +10,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.features import checked, pool_to_smaller
 
 __all__ = ["vid"]
@@ -27,9 +25,6 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
         mean: prediction from the student (N, C, …).
         target: teacher features (N, C, …); receive no gradient.
         variance: of each channel (C,), above 0; it learns too.
-
-    Returns:
-        A scalar, in float32 or wider.
 
     Raises:
         UserError: shapes that differ, another number of variances than channels, or (on a CPU; elsewhere to look
@@ -50,13 +45,12 @@ class VID(Term):
     """The term of `vid`, summed over all stages, with a regressor and a variance per channel for each.
 
     Args:
-        weight: factor in the loss.
         variance: with which every channel starts.
     """
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 1.0, variance: float = 5.0) -> None:
+    def __init__(self, weight: Scheduled = 1.0, variance: float = 5.0) -> None:
         super().__init__(weight)
         self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
 
@@ -78,7 +72,7 @@ class VID(Term):
             )
             self.variances.append(torch.full((channels,), start))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         losses = []
         for (i, j), regressor, variance in zip(self.pairs, self.regressors, self.variances, strict=True):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 
 from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.connectors import MapConnector
 from distillab.strategies.parts.features import checked
 
@@ -29,9 +27,6 @@ def wkd(F_s: Tensor, F_t: Tensor, mean_weight: float = 4.0, eps: float = 1e-5) -
         mean_weight: factor of the means.
         eps: added to the variance.
 
-    Returns:
-        A scalar, in float32 or wider.
-
     Raises:
         UserError: not two maps of one batch size and as many channels, or a single pixel.
     """
@@ -49,28 +44,27 @@ class WKD(Term):
     """The term of `wkd`, on the last stage's map, with its connector.
 
     Args:
-        weight: factor in the loss.
         mean_weight: factor of the means.
     """
 
     needs = ("student.stages", "teacher.stages")
 
-    def __init__(self, weight: float | Mapping[str, float] = 0.08, mean_weight: float = 4.0) -> None:
+    def __init__(self, weight: Scheduled = 0.08, mean_weight: float = 4.0) -> None:
         super().__init__(weight)
         self.mean_weight = self.number("mean_weight", mean_weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's channels."""
-        for role, spec in (("student", student), ("teacher", teacher)):
-            if not spec.stages or spec.stages[-1].height * spec.stages[-1].width < 2:
-                shown = ", ".join(map(str, spec.stages)) or "none"
+        for role, info in (("student", student), ("teacher", teacher)):
+            if not info.stages or info.stages[-1].height * info.stages[-1].width < 2:
+                shown = ", ".join(map(str, info.stages)) or "none"
                 raise UserError(
-                    f"{spec.name} ends in no map of more than one pixel ({shown}); name others with {role}.stages=[…], "
+                    f"{info.name} ends in no map of more than one pixel ({shown}); name others with {role}.stages=[…], "
                     f"or choose strategy=pkt, which reads the embedding"
                 )
         last = student.stages[-1]
         self.connector = MapConnector(last, replace(teacher.stages[-1], height=last.height, width=last.width))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return wkd(self.connector(student.stages[-1]), teacher.stages[-1], self.mean_weight)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.logits import check, widened
 
 __all__ = ["wsld"]
@@ -33,12 +31,6 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
         t: teacher logits (N, C); receives no gradient.
         y: labels (N,).
         temperature: T > 0.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that do not go together, or a temperature that is not above 0.
     """
     check(s, t, y, temperature=temperature)
     return wsld_rows(s, t, y, temperature).mean()
@@ -48,7 +40,6 @@ class WSLD(Term):
     """The term of `wsld`.
 
     Args:
-        weight: factor in the loss.
         temperature: T > 0, or a schedule of it.
     """
 
@@ -56,9 +47,7 @@ class WSLD(Term):
     rowwise = True
     soft_labels = True
 
-    def __init__(
-        self, weight: float | Mapping[str, float] = 2.25, temperature: float | Mapping[str, float] = 4.0
-    ) -> None:
+    def __init__(self, weight: Scheduled = 2.25, temperature: Scheduled = 4.0) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 

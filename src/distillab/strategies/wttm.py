@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.logits import check, kl, widened
 
 __all__ = ["ttm", "wttm"]
@@ -28,12 +26,6 @@ def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
         s: student logits (N, C).
         t: teacher logits (N, C); receives no gradient.
         gamma: γ > 0, an inverse temperature of the teacher alone.
-
-    Returns:
-        A scalar, in float32 or wider.
-
-    Raises:
-        UserError: shapes that differ, or a gamma that is not above 0.
     """
     check(s, t, gamma=gamma)
     return ttm_rows(s, t, gamma).mean()
@@ -49,9 +41,6 @@ def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
 
     Returns:
         A scalar, in float32 or wider; a mean over rows, not divided by the sum of their weights.
-
-    Raises:
-        UserError: shapes that differ, or a gamma that is not above 0.
     """
     check(s, t, gamma=gamma)
     return ttm_rows(s, t, gamma, weighted=True).mean()
@@ -61,7 +50,6 @@ class TTM(Term):
     """The term of `wttm`, or of `ttm`.
 
     Args:
-        weight: factor in the loss.
         gamma: γ > 0, or a schedule of it.
         weighted: weight each sample by Σ softmax(t)^γ.
     """
@@ -71,8 +59,8 @@ class TTM(Term):
 
     def __init__(
         self,
-        weight: float | Mapping[str, float] = 4.0,
-        gamma: float | Mapping[str, float] = 0.2,
+        weight: Scheduled = 4.0,
+        gamma: Scheduled = 0.2,
         weighted: bool = True,
     ) -> None:
         super().__init__(weight)

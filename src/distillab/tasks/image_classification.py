@@ -1,33 +1,110 @@
-"""What is learned: how a batch is judged, and which figure selects the checkpoint."""
+"""Images with one label each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
+from distillab.data.batch import Batch, Inputs
+from distillab.data.images.image_batch import ImageBatch
+from distillab.evaluation.metrics import best_class_order, classification_metrics, top1
+from distillab.models.build import build_model
+from distillab.models.feature_info import FeatureInfo
+from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
+from distillab.tasks.base import Task
 
-class Classification(nn.Module):
+
+class NegativeLogLikelihood(MeanMetric):
+    """The mean cross-entropy of logits (N, C) with labels (N,), in nats."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:  # type: ignore[override]
+        """Take in one batch."""
+        super().update(F.cross_entropy(preds.float(), target), weight=len(target))
+
+
+class ImageClassification(Task):
     """Images with one label each: top-1 accuracy, and the mean cross-entropy beside it.
 
     Args:
-        classes: how many there are.
+        input_shape: (C, H, W) of the images; needed to wrap plain networks.
+        channels_last: lay images out by pixel, which CPUs and GPUs run faster.
     """
 
-    monitor = "val/top1"
-    mode = "max"
+    name = "image_classification"
+    primary = "top1"
+    label = "top-1"
 
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.top1 = MulticlassAccuracy(classes, average="micro")
-        self.nll = MeanMetric()
+    def __init__(self, input_shape: tuple[int, int, int] | None = None, channels_last: bool = False) -> None:
+        self.input_shape = input_shape
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in one batch: logits (N, classes), labels (N,)."""
-        self.top1.update(logits, labels)
-        self.nll.update(F.cross_entropy(logits.float(), labels), weight=len(labels))
+    def wrap(self, network: nn.Module, role: str) -> Model:
+        """A plain network with the task's image shape; a model as it is."""
+        if isinstance(network, Model):
+            return network
+        if self.input_shape is None:
+            raise UserError(f"the {role} is a plain network; say input_shape=(channels, height, width) of its images")
+        return ImageModel(network, self.input_shape)
 
-    def metrics(self, split: str) -> dict[str, nn.Module]:
-        """The figures by the name under which they are logged."""
-        return {f"{split}/top1": self.top1, f"{split}/nll": self.nll}
+    def build_model(self, config: ModelConfig, role: str, data: Any, seed: int) -> ImageModel:
+        """A classifier of the data's images, which normalises them as its weights expect."""
+        info = data.info
+        shape = (info.channels, info.image_size, info.image_size)
+        return build_model(config, role, info.classes, shape, mean=info.mean, std=info.std, seed=seed)
+
+    def as_batch(self, batch: Any) -> Batch:
+        """A Batch as it is, or a pair (images, labels) of a plain loader."""
+        if isinstance(batch, Batch):
+            return batch
+        images, labels = batch
+        return ImageBatch.of([images], labels)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Lay out the weights of convolutions as the images are."""
+        return module.to(memory_format=self.memory_format)
+
+    def arrange(self, inputs: Inputs) -> Inputs:
+        """Lay out the images."""
+        return {name: images.contiguous(memory_format=self.memory_format) for name, images in inputs.items()}
+
+    def metrics(self, info: FeatureInfo) -> MetricCollection:
+        """Top-1 accuracy, and the mean cross-entropy."""
+        accuracy = MulticlassAccuracy(info.outputs, average="micro")
+        return MetricCollection({"top1": accuracy, "nll": NegativeLogLikelihood()}, compute_groups=False)
+
+    def score(self, logits: Tensor, labels: Tensor) -> float:
+        """Top-1 accuracy, from 0 to 1."""
+        return top1(logits, labels)
+
+    def text(self, score: float) -> str:
+        """As a percentage."""
+        return f"{100 * score:.2f} %"
+
+    def chance(self, outputs: int) -> float:
+        """One in so many classes."""
+        return 1 / outputs
+
+    def other_order(
+        self, logits: Tensor, labels: Tensor, classes: Sequence[str], score: float
+    ) -> dict[str, Any] | None:
+        """The class order that fits best, where it is far better than chance and than the order at hand."""
+        order, found = best_class_order(logits, labels)
+        if found <= max(3 * self.chance(len(classes)), 2 * score):
+            return None
+        names: list[str | None] = [None] * len(order)
+        for output, name in zip(order, classes, strict=True):
+            names[output] = name
+        return {"score": found, "classes": names}
+
+    def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+        """As of `distillab.evaluation.metrics.classification_metrics`."""
+        return classification_metrics(logits, labels)

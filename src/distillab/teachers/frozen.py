@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
+from distillab.teachers.base import TeacherSource
 
 
-class FrozenTeacher(nn.Module):
+class FrozenTeacher(TeacherSource):
     """One fixed teacher: always in eval mode, without gradients, left out of checkpoints.
-
-    Any source of teacher outputs has this interface: `frozen`, `spec`, `tap`, `outputs`, `after_step`.
 
     Args:
         model: the teacher.
     """
 
-    frozen = True
+    extractor: FeatureExtractor | None = None
 
-    def __init__(self, model: ImageModel) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
         self.info = model.info
         self.train(False)  # a new module stands in train mode
 
-    def train(self, mode: bool = True) -> FrozenTeacher:
-        """Stay in eval mode, whatever the parent module does."""
-        return super().train(False)
-
     def request(self, needs: Iterable[str]) -> None:
         """Prepare to read these outputs."""
+        self.release()
         self.extractor = FeatureExtractor(self.model, needs)
 
     @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
-    def outputs(self, views: list[Tensor], labels: Tensor | None = None) -> list:
-        """What the teacher says of each view, a namespace per view; some sources look at the labels too."""
-        return [self.extractor(images) for images in views]
+    def forward(self, batch: Batch) -> list[SimpleNamespace]:
+        """The requested outputs for each view, a namespace per view."""
+        return [self.extractor(**inputs) for inputs in batch.inputs]
 
-    def after_step(self, student: nn.Module) -> None:
-        """Nothing: a fixed teacher does not follow the student."""
+    def layers(self) -> dict[str, Any]:
+        """The requested parts of the network itself, which need no run of it."""
+        return self.extractor.layers()
+
+    def compile_network(self) -> bool:
+        """Run the network through torch.compile from now on."""
+        self.extractor.compile()
+        return True
+
+    def release(self) -> None:
+        """Take the hooks off the network."""
+        if self.extractor is not None:
+            self.extractor.remove()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import distributed, nn
 
+from distillab.core.configuration import RunConfig
 from distillab.core.errors import UserError
 from distillab.models.feature_extractor import FeatureExtractor
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.teachers.frozen import FrozenTeacher
 
 NOBODY = (
@@ -25,7 +26,7 @@ LARGE = 1 / 8  # of all weights: what is larger is gathered in pieces, if it has
 class ShardedTeacher(FrozenTeacher):
     """One fixed teacher, during a fit shared out among all processes by torch's `fully_shard` (arXiv 2304.11277).
 
-    Between `share_out` and `make_whole` each device holds its part of every weight and gathers one block of the network
+    Between `setup` and `teardown` each device holds its part of every weight and gathers one block of the network
     at a time; buffers, and the layers that terms read themselves, are whole on each. The network it was made from stays
     in the host's memory meanwhile, whole and untouched, and outside the module tree, so that DDP, checkpoints and moves
     between devices pass it by. Every process must ask it equally often. Tested on two CPU processes (gloo); it was
@@ -35,8 +36,8 @@ class ShardedTeacher(FrozenTeacher):
         model: the teacher, with its weights.
     """
 
-    def share_out(self, device: torch.device) -> None:
-        """Give this process its part of the weights, on `device`.
+    def setup(self, device: torch.device) -> bool:
+        """Give this process its part of the weights, on `device`, before anything asks it.
 
         Raises:
             UserError: there is no other process.
@@ -63,8 +64,9 @@ class ShardedTeacher(FrozenTeacher):
                 fully_shard(block, **how)
         fully_shard(shares, **how)
         vars(self)["model"] = shares  # likewise
+        return True
 
-    def make_whole(self) -> None:
+    def teardown(self) -> None:
         """Drop this process's part and take the whole network up again; nothing where it is whole."""
         if "model" in self._modules:
             return
@@ -74,7 +76,7 @@ class ShardedTeacher(FrozenTeacher):
         self.request(self.extractor.needs)
 
 
-def check_shard(config: Mapping[str, Any], processes: int) -> bool:
+def check_shard(config: RunConfig, processes: int) -> bool:
     """`teacher.shard`, if the run can have it.
 
     Args:
@@ -84,23 +86,20 @@ def check_shard(config: Mapping[str, Any], processes: int) -> bool:
     Raises:
         UserError: it cannot.
     """
-    shard = config["teacher"].get("shard") or False
-    if shard is False:
+    if not config.teacher.shard:
         return False
-    if shard is not True:
-        raise UserError(f'teacher.shard must be true or false, got "{shard}"; teacher.shard=true shares it out')
     if processes == 1:
         raise UserError(NOBODY)
-    if config["cache"]["mode"] != "never":  # one process would ask the teacher while another reads what it said
+    if config.cache.mode != "never":  # one process would ask the teacher while another reads the cache
         raise UserError(
             "teacher.shard=true runs the teacher in every process at once, without a cache: cache.mode=never"
         )
-    if config["trainer"].get("compile") == "both":
+    if config.trainer.compile == "both":
         raise UserError("teacher.shard=true runs the teacher as it is: trainer.compile=student, or false")
     return True
 
 
-def _alias(model: ImageModel) -> ImageModel:
+def _alias(model: Model) -> Model:
     """A second network on the tensors of the first: what is put in a tensor's place there changes nothing here."""
     tensors: dict[int, Any] = {
         id(p): nn.Parameter(p.detach().contiguous(), requires_grad=False) for p in model.parameters()
@@ -108,7 +107,7 @@ def _alias(model: ImageModel) -> ImageModel:
     return copy.deepcopy(model, tensors | {id(b): b.detach() for b in model.buffers()})
 
 
-def _read_by_terms(model: ImageModel, extractor: FeatureExtractor) -> list[nn.Module]:
+def _read_by_terms(model: Model, extractor: FeatureExtractor) -> list[nn.Module]:
     """The layers whose weights terms read, or ship, without running them."""
     head = [model.net.get_submodule(model.info.head)] if model.info.head is not None else []
     return head + [norm for norm in getattr(extractor, "norms", []) if norm is not None]

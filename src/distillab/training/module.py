@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
+from distillab.core.gather import gather
 from distillab.data.batch import Batch
 from distillab.data.labels import pseudo_label
 from distillab.models.feature_extractor import FeatureExtractor
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
+from distillab.strategies.base import Term
 from distillab.strategies.strategy import Phase, Strategy
-from distillab.tasks.image_classification import Classification
+from distillab.tasks.base import Task
+from distillab.tasks.image_classification import ImageClassification
+from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
-from distillab.teachers.sharded import ShardedTeacher
 from distillab.training.dot import DOT, check_kinds
 from distillab.training.phases import Phased
+from distillab.training.reachable import reachable_parameters, shared_parameters
 from distillab.training.recipe import Recipe, make_optimizer
-from distillab.training.term_inputs import (
-    answer_labels,
-    call,
-    reachable_parameters,
-    shared_parameters,
-    show_data,
-    wanted_views,
-)
-
-if TYPE_CHECKING:
-    from distillab.teachers.cached import CachedOutputs
+from distillab.training.term_inputs import Seen, only, term_losses, wanted_views
 
 CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
 
@@ -41,13 +36,14 @@ class Distillation(Phased):
     """Trains a student with a strategy; works under `train.py` and under any plain `lightning.Trainer`.
 
     Args:
-        student: an ImageModel, or any network from images to logits.
-        teacher: likewise, or a source of teacher outputs; None where no term reads a teacher. It is frozen.
+        student: a Model, or any network that the task can wrap.
+        teacher: likewise, or a TeacherSource; None where no term reads a teacher. A network is frozen.
         strategy: terms by name, their config, or a Strategy.
-        input_shape: (C, H, W) of the images; needed for networks that are no ImageModel.
+        task: what is learned; None is image classification with `task_options`.
         recipe: optimiser and schedule; None takes the default's, for the trainer's epochs.
         seed: of dropout and other randomness in a step.
-        channels_last: lay images out by pixel, which CPUs and GPUs run faster.
+        task_options: of image classification: `input_shape`, (C, H, W) of the images, which plain networks need, and
+            `channels_last`.
 
     Raises:
         UserError: the strategy and the two models do not go together.
@@ -58,86 +54,131 @@ class Distillation(Phased):
         student: nn.Module,
         teacher: nn.Module | None = None,
         strategy: Strategy | Mapping[str, Any] | None = None,
+        task: Task | None = None,
         *,
-        input_shape: tuple[int, int, int] | None = None,
         recipe: Recipe | Mapping[str, Any] | None = None,
         seed: int = 0,
-        channels_last: bool = False,
+        **task_options: Any,
     ) -> None:
         super().__init__()
-        self.recipe = Recipe.of(recipe)
-        self.seed = seed
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.student = _image_model(student, input_shape, "student")
+        self.recipe, self.seed = Recipe.of(recipe), seed
+        self.task = task or ImageClassification(**task_options)
+        self.student = self.task.wrap(student, "student")
         self.strategy = Strategy.of(strategy or {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy"}})
         if not self.strategy.needs_teacher:
             teacher = None
-        elif teacher is not None and not hasattr(teacher, "after_step"):
-            teacher = FrozenTeacher(_image_model(teacher, input_shape, "teacher"))
+        elif teacher is not None and not isinstance(teacher, TeacherSource):
+            teacher = FrozenTeacher(self.task.wrap(teacher, "teacher"))
         self.teacher = teacher
         check_kinds(self.recipe.optimizer, self.strategy)
         self.strategy.connect(self.student.info, teacher.info if teacher is not None else None, seed)
-        self.extractor = FeatureExtractor(self.student, self.strategy.needs("student"))
-        self.extractors = [self.extractor]  # how the step runs each network that learns
+        self.extractors = [
+            FeatureExtractor(self.student, self.strategy.needs("student"))
+        ]  # one per network that learns
         if teacher is not None:
             teacher.request(self.strategy.needs("teacher"))
-        self.task = Classification(self.student.info.classes)
+        self.metrics = self.task.metrics(self.student.info)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
-        self.cache: CachedOutputs | None = None
-        self.teacher_timer: Any = nullcontext  # a callback may time the teacher
+        self.teacher_timer: Callable[[int], AbstractContextManager] = lambda samples: nullcontext()
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
-        self.answers = False  # whether the teacher stands in for labels that are unknown
-        self.to(memory_format=self.layout)
+        self.pseudo_labels = False  # whether the teacher's answer stands in for labels that are unknown
+        self.task.place(self)
 
     # ------------------------------------------------------------------ phases
 
     def setup(self, stage: str) -> None:
         """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
-        if stage == "fit":
-            self.strategy.check_mixed(getattr(self.trainer.datamodule, "mixes", False))
-            answer_labels(self)
-            if isinstance(self.teacher, ShardedTeacher):  # before anything is moved to the device or asks it
-                self.teacher.share_out(self.trainer.strategy.root_device)
-                self.to(self.trainer.strategy.root_device)
-            show_data(self)
-            self.phases = self.strategy.plan(self.trainer.max_epochs)
-            self._reachable = {phase: reachable_parameters(self, phase, self._trainable) for phase in self.phases}
-            if self.recipe.optimizer == "dot":
-                brought = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
-                Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
-                self._shared = {phase: shared_parameters(self, phase, self._trainable) for phase in self.phases}
-            self._enter(self.phases[0])
+        if stage != "fit":
+            return
+        data = self.trainer.datamodule
+        self.strategy.check_mixed(getattr(data, "mixes", False))
+        self._fill_labels(getattr(data, "hides_labels", False))
+        device = self.trainer.strategy.root_device
+        if self.teacher is not None and self.teacher.setup(device):
+            self.to(device)
+        self._show_data()
+        self.phases = self.strategy.plan(self.trainer.max_epochs)
+        self._reachable = {phase: reachable_parameters(self, phase, self._trainable) for phase in self.phases}
+        if self.recipe.optimizer == "dot":
+            brought = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
+            Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
+            self._shared = {phase: shared_parameters(self, phase, self._trainable) for phase in self.phases}
+        self._enter(self.phases[0])
+
+    def _fill_labels(self, hidden: bool) -> None:
+        """Let the teacher's answers stand in for the labels that the data hide; raises UserError without a teacher."""
+        self.pseudo_labels = hidden
+        if hidden and self.teacher is None:
+            raise UserError("labels are unknown, and no teacher answers for them: data.labels=all data.labelled=1.0")
+        needs = self.strategy.needs("teacher")
+        if hidden and "logits" not in needs:
+            self.teacher.request(needs | {"logits"})
+
+    def _show_data(self) -> None:
+        """Let the terms that ask for it look at the training data.
+
+        Raises:
+            UserError: a term asks, and the data come from a plain loader.
+        """
+        asking = {name: t for name, t in self.strategy.terms.items() if type(t).prepare is not Term.prepare}
+        if not asking:
+            return
+        data, device = self.trainer.datamodule, self.trainer.strategy.root_device
+        if data is None:
+            raise UserError(
+                f"strategy.{next(iter(asking))} must know each sample's index and see the training images beforehand: "
+                f"fit with a distillab data module"
+            )
+        self.to(device)
+
+        def shown() -> Iterator[tuple[SimpleNamespace, Seen]]:
+            for batch in data.evaluation_dataloader("train"):
+                batch = data.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch, device))
+                batch = replace(batch, inputs=[self.task.arrange(view) for view in batch.inputs])
+                (outputs,) = self.teacher(self._for_teacher(batch))
+                yield outputs, self._seen(batch, [outputs])
+
+        labels = data.training_labels
+        if self.pseudo_labels:
+            labels = torch.cat([gather(seen.labels) for _, seen in shown()]).cpu()
+        for term in asking.values():
+            term.prepare(labels, lambda term=term: ((only(term, "teacher", o), seen) for o, seen in shown()))
 
     def teardown(self, stage: str) -> None:
-        """Let one process alone ask the teacher again."""
-        if isinstance(self.teacher, ShardedTeacher):
-            self.teacher.make_whole()
+        """End the teacher's part in the fit."""
+        if self.teacher is not None:
+            self.teacher.teardown()
 
     # ------------------------------------------------------------------ steps
 
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term on a prepared batch."""
         terms = {name: self.strategy.terms[name] for name in names}
-        views = wanted_views(batch, terms, self.layout)
-        student = [self.extractor(images) for images in views]
+        batch = replace(batch, inputs=wanted_views(batch, terms, self.task))
+        student = [self.extractors[0](**view) for view in batch.inputs]
         reads = any("teacher." in need for term in terms.values() for need in term.needs)
-        asks = self.teacher is not None and (reads or self.answers)
-        teacher = self._taught(views, batch) if asks else [SimpleNamespace()] * len(views)
-        labels = pseudo_label(batch.labels, teacher[0].logits) if self.answers else batch.labels
-        seen = SimpleNamespace(labels=labels, index=batch.index, views=views)
-        with torch.autocast(batch.labels.device.type, enabled=False):
-            return {name: term.weight * call(term, student, teacher, seen) for name, term in terms.items()}
+        asks = self.teacher is not None and (reads or self.pseudo_labels)
+        teacher = self._teacher_outputs(batch) if asks else [SimpleNamespace()] * len(student)
+        with torch.autocast(batch.index.device.type, enabled=False):
+            return term_losses(terms, student, teacher, self._seen(batch, teacher), task=self.task)
 
-    def _taught(self, views: list[Tensor], batch: Batch) -> list:
-        """The teacher's outputs; in training from the cache, if there is one."""
-        with self.teacher_timer(len(views) * len(batch.labels)):
-            if self.cache is not None and self.training:
-                return self.cache.outputs(self.teacher, views, batch)
-            return self.teacher.outputs(views, None if self.answers else batch.labels)
+    def _teacher_outputs(self, batch: Batch) -> list[SimpleNamespace]:
+        with self.teacher_timer(len(batch.inputs) * len(batch)):
+            return self.teacher(self._for_teacher(batch))
+
+    def _for_teacher(self, batch: Batch) -> Batch:
+        """The batch as a teacher may see it: without labels, where it answers for them."""
+        return replace(batch, targets={}) if self.pseudo_labels else batch
+
+    def _seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> Seen:
+        """What the terms may read of a batch, gaps in the labels filled."""
+        labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
+        step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
+        return Seen(labels, batch.index, step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
@@ -147,7 +188,7 @@ class Distillation(Phased):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        losses = self.losses(Batch.of(batch), self.phase.terms)
+        losses = self.losses(self.task.as_batch(batch), self.phase.terms)
         total = torch.stack(list(losses.values())).sum()
         now = {name: value.detach() for name, value in ({"loss": total} | losses).items()}
         for name, value in now.items():
@@ -200,23 +241,25 @@ class Distillation(Phased):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Judge what would be deployed."""
-        batch = Batch.of(batch)
-        images = batch.views[0].contiguous(memory_format=self.layout)
-        self.task.update(self._judged[0](images), batch.labels)
-        self.log_dict(self.task.metrics("val"), on_epoch=True, batch_size=len(batch), prog_bar=True)
+        batch = self.task.as_batch(batch)
+        logits = self._judged[0](**self.task.arrange(batch.inputs[0]))
+        self.metrics.update(*self.task.rows(logits, batch.labels))
+        figures = {f"val/{name}": metric for name, metric in self.metrics.items()}
+        self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
 
-    def deployed(self) -> nn.Module:
+    def deployed(self) -> Model:
         """What is validated, counted and exported: the student, with whatever a term ships with it."""
-        model: nn.Module = self.student
+        model = self.student
         for term in self.strategy.terms.values():
             model = term.deploy(model, self.teacher)
         return model
 
     def release(self) -> None:
         """Take the hooks off all networks, which live on without a training step."""
-        for extractor in (*self.extractors, getattr(self.teacher, "extractor", None)):
-            if extractor is not None:
-                extractor.remove()
+        for extractor in self.extractors:
+            extractor.remove()
+        if self.teacher is not None:
+            self.teacher.release()
 
     # ------------------------------------------------------------------ optimiser and checkpoint
 
@@ -225,10 +268,10 @@ class Distillation(Phased):
         return make_optimizer(self.recipe, self._trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave a frozen teacher out: it has its own file. What it said so far is published with the state."""
+        """Leave a frozen teacher out: it has its own file. Its outputs so far are published with the state."""
         checkpoint["losses"] = (self._sums, self._steps)
-        if self.cache is not None:
-            self.cache.publish()
+        if self.teacher is not None:
+            self.teacher.flush()
         if self.teacher is not None and self.teacher.frozen:
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("teacher.")}
@@ -239,11 +282,3 @@ class Distillation(Phased):
         if self.teacher is not None and self.teacher.frozen:
             live = {f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}
             checkpoint["state_dict"] = live | checkpoint["state_dict"]
-
-
-def _image_model(model: nn.Module, input_shape: tuple[int, int, int] | None, role: str) -> ImageModel:
-    if isinstance(model, ImageModel):
-        return model
-    if input_shape is None:
-        raise UserError(f"the {role} is a plain network; say input_shape=(channels, height, width) of its images")
-    return ImageModel(model, input_shape)

@@ -117,12 +117,12 @@ class StepTimer(Callback):
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stop the timer."""
         self._lap("other")
-        pl_module.teacher_timer = nullcontext
+        pl_module.teacher_timer = lambda samples: nullcontext()
 
     @contextmanager
     def _teacher(self, pl_module: Any, samples: int) -> Iterator[None]:
         """Time one call for the teacher's outputs, and count how many were computed."""
-        before = pl_module.cache.computed if pl_module.cache is not None else 0
+        before = pl_module.teacher.replayed
         if self.measuring:
             self._synchronize()
         started = perf_counter()
@@ -130,7 +130,7 @@ class StepTimer(Callback):
         if self.measuring:
             self._synchronize()
         seconds = perf_counter() - started
-        computed = pl_module.cache.computed - before if pl_module.cache is not None else samples
+        computed = samples - (pl_module.teacher.replayed - before)
         self.totals["computed"] += computed
         self.totals["replayed"] += samples - computed
         if self.measuring:

@@ -1,137 +1,127 @@
-"""What each term is handed, and which parameters a phase reaches."""
+"""What each term is handed of a step, and the loss it makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from distillab.core.errors import UserError
-from distillab.core.gather import gather
-from distillab.data.batch import Batch
-from distillab.data.labels import pseudo_label
-from distillab.models.trace import evaluation_mode
+from distillab.core.gather import gather, mean_number
+from distillab.data.batch import Batch, Inputs
 from distillab.strategies.base import Outputs, Term
-from distillab.strategies.strategy import Phase
+from distillab.tasks.base import Task
 
-if TYPE_CHECKING:
-    from distillab.training.module import Distillation
-
-
-def reachable_parameters(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> set[nn.Parameter]:
-    """The trainable parameters that a phase trains and its loss depends on (DDP waits for ever for any other)."""
-    device = next(module.student.net.parameters()).device
-    images = torch.rand(2, *module.student.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.arange(2, device=device) % module.student.info.classes
-    batch = Batch([images] * module.strategy.views, labels, torch.arange(2, device=device))
-    for parameter in trainable:
-        parameter.requires_grad_(True)
-    with evaluation_mode(module), torch.enable_grad():
-        loss = sum(module.losses(batch, phase.terms).values())
-    gradients = torch.autograd.grad(loss, trainable, allow_unused=True)
-    students = set(module.student.parameters())
-    allowed = {"both": (True, True), "student": (True, False), "connectors": (False, True)}[phase.train]
-    return {
-        parameter
-        for parameter, gradient in zip(trainable, gradients, strict=True)
-        if gradient is not None and allowed[0 if parameter in students else 1]
-    }
+CHUNK = 2**26  # logits that a term sees at once; of more, rows are taken in turns and recomputed in the backward pass
 
 
-def shared_parameters(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> list[nn.Parameter]:
-    """The parameters of a phase that its task terms and its distil terms reach."""
-    kinds = {
-        kind: tuple(n for n in phase.terms if module.strategy.terms[n].kind == kind) for kind in ("task", "distil")
-    }
-    if not all(kinds.values()):
-        return []
-    task, distil = (reachable_parameters(module, replace(phase, terms=names), trainable) for names in kinds.values())
-    return [parameter for parameter in trainable if parameter in task & distil]
+@dataclass(frozen=True)
+class Seen:
+    """What a batch holds for the terms.
 
-
-def answer_labels(module: Distillation) -> None:
-    """Let the teacher stand in for the training labels that the data hide.
-
-    Raises:
-        UserError: there is no teacher.
+    Attributes:
+        labels: (N, …), without gaps.
+        index: (N,), each sample's place in its split.
+        batch_rows: labels of a batch, on average over the optimiser step it is part of; None counts each batch alone.
     """
-    module.answers = getattr(module.trainer.datamodule, "hides_labels", False)
-    if not module.answers:
-        return
-    if module.teacher is None:
-        raise UserError("labels are unknown, and no teacher answers for them: data.labels=all data.labelled=1.0")
-    needs = module.strategy.needs("teacher")
-    if "logits" not in needs:
-        if extractor := getattr(module.teacher, "extractor", None):
-            extractor.remove()
-        module.teacher.request(needs | {"logits"})
+
+    labels: Tensor
+    index: Tensor
+    batch_rows: float | None = None
 
 
-def show_data(module: Distillation) -> None:
-    """Let the terms that ask for it look at the training data.
+@dataclass(frozen=True)
+class Rows:
+    """What a batch holds for the row-wise terms, ignored positions left out.
 
-    Raises:
-        UserError: a term asks, and the data come from a plain loader.
+    Attributes:
+        student, teacher: logits (R, C) in float32 at least; None where no term reads the teacher's.
+        labels: (R,), or (R, C) of mixed samples.
+        denominator: by what the sum over these rows is divided: the rows of a batch on average over the optimiser step
+            and over all devices, so that every row of the step weighs the same.
     """
-    asking = {name: t for name, t in module.strategy.terms.items() if type(t).prepare is not Term.prepare}
-    if not asking:
-        return
-    data = module.trainer.datamodule
-    if data is None:
-        raise UserError(
-            f"strategy.{next(iter(asking))} must know each sample's index and see the training images beforehand: "
-            f"fit with a distillab data module"
-        )
-    device = module.trainer.strategy.root_device
-    module.to(device)
 
-    def seen() -> Iterator[tuple[SimpleNamespace, Batch]]:
-        for batch in data.evaluation_dataloader("train"):
-            batch = data.on_after_batch_transfer(module.trainer.strategy.batch_to_device(batch, device))
-            images = batch.views[0].contiguous(memory_format=module.layout)
-            (outputs,) = module.teacher.outputs([images], None if module.answers else batch.labels)
-            if module.answers:
-                batch = replace(batch, labels=pseudo_label(batch.labels, outputs.logits))
-            yield outputs, batch
+    student: Tensor
+    teacher: Tensor | None
+    labels: Tensor
+    denominator: float | Tensor
 
-    def teacher(term: Term) -> Iterator[tuple[SimpleNamespace, Batch]]:
-        return ((only(term, "teacher", outputs), batch) for outputs, batch in seen())
-
-    labels = data.training_labels
-    if module.answers:
-        labels = torch.cat([gather(batch.labels) for _, batch in seen()]).cpu()
-    for term in asking.values():
-        term.prepare(labels, lambda term=term: teacher(term))
+    @classmethod
+    def of(cls, student: SimpleNamespace, teacher: SimpleNamespace, seen: Seen, task: Task) -> Rows | None:
+        """From what both gave for the first view; None where no term reads the student's logits."""
+        if not hasattr(student, "logits"):
+            return None
+        logits, labels = task.rows(_handed(student.logits), seen.labels)
+        taught = task.rows(_handed(teacher.logits), seen.labels)[0] if hasattr(teacher, "logits") else None
+        rows = len(logits) if seen.batch_rows is None else seen.batch_rows
+        return cls(logits, taught, labels, mean_number(rows, logits.device))
 
 
-def wanted_views(batch: Batch, terms: Mapping[str, Term], layout: torch.memory_format) -> list[Tensor]:
+def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
     """As many views of a batch as the most demanding term reads.
 
     Raises:
         UserError: the batch has fewer.
     """
-    wanted = max(term.views for term in terms.values())
-    if len(batch.views) < wanted:
-        demanding = next(name for name, term in terms.items() if term.views == wanted)
+    wanted = max(term.num_views for term in terms.values())
+    if len(batch.inputs) < wanted:
+        demanding = next(name for name, term in terms.items() if term.num_views == wanted)
         raise UserError(
-            f"strategy.{demanding} learns from {wanted} views of each sample, and the data gives {len(batch.views)}; fit "
-            f"with a distillab data module, configure(…, views={wanted}), or choose a method of one view, e.g. strategy=kd"
+            f"strategy.{demanding} learns from {wanted} views of each sample, and the data gives {len(batch.inputs)}; fit "
+            f"with a distillab data module, configure(…, num_views={wanted}), or choose a method of one view, e.g. "
+            f"strategy=kd"
         )
-    return [images.contiguous(memory_format=layout) for images in batch.views[:wanted]]
+    return [task.arrange(view) for view in batch.inputs[:wanted]]
 
 
-def call(term: Term, student: list, teacher: list, batch: SimpleNamespace) -> Tensor:
-    """Run a term on exactly what it declared, in float32 at least."""
+def term_losses(
+    terms: Mapping[str, Term], student: list[SimpleNamespace], teacher: list[SimpleNamespace], seen: Seen, *, task: Task
+) -> dict[str, Tensor]:
+    """The weighted loss of each term, a scalar: it reads exactly what it declared, in float32 at least.
 
-    return term(
-        Outputs([only(term, "student", view) for view in student[: term.views]]),
-        Outputs([only(term, "teacher", view) for view in teacher[: term.views]]),
-        only(term, "batch", batch),
-    )
+    Args:
+        terms: by name.
+        student, teacher: what each gave, per view.
+        seen: the batch.
+        task: makes rows of logits and labels.
+    """
+    rowwise = [term for term in terms.values() if _is_rowwise(term)]
+    rows = Rows.of(student[0], teacher[0], seen, task) if rowwise else None
+    losses = {}
+    for name, term in terms.items():
+        if _is_rowwise(term):
+            losses[name] = term.weight * (sum_of_rows(term, rows) / rows.denominator)
+            continue
+        outputs = [
+            Outputs([only(term, owner, view) for view in views[: term.num_views]])
+            for owner, views in (("student", student), ("teacher", teacher))
+        ]
+        losses[name] = term.weight * term(*outputs, only(term, "batch", seen))
+    return losses
+
+
+def _is_rowwise(term: Term) -> bool:
+    return term.rowwise and type(term).forward is Term.forward
+
+
+def sum_of_rows(term: Term, rows: Rows) -> Tensor:
+    """The sum of a row-wise term, a scalar; it is handed what it declared, many rows in turns."""
+    teacher = rows.teacher if "teacher.logits" in term.needs else None
+    labels = rows.labels if "batch.labels" in term.needs else None
+    at_once = max(1, CHUNK // rows.student.shape[-1])
+    if len(rows.student) <= at_once:
+        return term.rows(rows.student, teacher, labels).sum()
+
+    def part(first: int) -> Tensor:
+        chosen = (None if all_ is None else all_[first : first + at_once] for all_ in (rows.student, teacher, labels))
+        return checkpoint(lambda *some: term.rows(*some).sum(), *chosen, use_reentrant=False)
+
+    return torch.stack([part(first) for first in range(0, len(rows.student), at_once)]).sum()
 
 
 def only(term: Term, owner: str, source: Any) -> SimpleNamespace:
@@ -140,7 +130,7 @@ def only(term: Term, owner: str, source: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: _handed(getattr(source, name), term.global_batch) for name in names})
 
 
-def _handed(value: Any, everywhere: bool) -> Any:
+def _handed(value: Any, everywhere: bool = False) -> Any:
     """Half-precision tensors as float32, and those of all devices where a term compares samples; also in a list."""
     if isinstance(value, list):
         return [_handed(v, everywhere) for v in value]

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.data.batch import Batch
 from distillab.data.images.augment import Augment
-from distillab.data.images.views import Stream, random_bits, uniform
+from distillab.data.images.image_batch import ImageBatch
+from distillab.data.images.tensor_views import TensorViews
 from distillab.data.labels import distributions
-from distillab.data.loader import TensorViews
+from distillab.data.seeded import Stream, random_bits, uniform
 
 CELLS = 2**13  # of the table of quantiles; a power of two keeps the place in it exact
 
@@ -33,7 +33,7 @@ class MixedViews(TensorViews):
         super().__init__(images, labels, rows, augmented=False)
         self.view_seed = view_seed
 
-    def batch(self, index: Tensor, number: int) -> Batch:
+    def batch(self, index: Tensor, number: int) -> ImageBatch:
         """The samples `index` (n,) and their partners, as they are stored."""
         batch = super().batch(index, number)
         batch.partners = super().batch(partners(self.view_seed, number, index, len(self)), number)
@@ -46,7 +46,7 @@ def partners(view_seed: int, number: int, index: Tensor, size: int) -> Tensor:
     return (bits & (2**63 - 1)) % size
 
 
-def mixed(views: list[Tensor], batch: Batch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
+def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
     """Mix a batch with its partners' weak views, of which all views of a sample get the same part.
 
     Args:
@@ -59,8 +59,8 @@ def mixed(views: list[Tensor], batch: Batch, augment: Augment, classes: int) -> 
         The mixed views, and their labels (N, classes) float32, which sum to 1.
     """
     partners = batch.partners
-    weak = augment(partners.views[0], partners.index, partners.number).float().div_(255)
-    own, share = shares(augment, batch.index, batch.number, weak.shape[-1])
+    weak = augment(partners.pixels[0], partners.index, partners.view_number).float().div_(255)
+    own, share = shares(augment, batch.index, batch.view_number, weak.shape[-1])
     labels, others = (distributions(y, classes) for y in (batch.labels, partners.labels))
     return [mix(view, weak, own) for view in views], mix(labels, others, share)
 
@@ -133,15 +133,8 @@ def beta(chance: Tensor, alpha: float) -> Tensor:
 
 @lru_cache
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
-    """The quantiles at 0, 1 / CELLS, …, 1, by integrating the density from 0 to its middle, which has half the mass."""
-    # In w = (2x) ** power the density has no pole at 0: for alpha <= 1, x ** (alpha - 1) dx is dw but for a factor.
-    power = min(alpha, 1.0)
-    w = np.linspace(0, 1, 8 * CELLS + 1)
-    x = w ** (1 / power) / 2
-    with np.errstate(divide="ignore"):  # log 0 at the end that alpha > 1 leaves without mass
-        rest = 0.0 if alpha <= 1 else (alpha - 1) * np.log(w)
-    density = np.exp(rest + (alpha - 1) * np.log(2 * (1 - x)))
-    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    half = np.interp(np.linspace(0, 1, CELLS // 2 + 1), mass / mass[-1], w) ** (1 / power) / 2
-    quantiles = np.concatenate([half, 1 - half[-2::-1]])
+    """The quantiles at 0, 1 / CELLS, …, 1: computed in float64, then rounded."""
+    from scipy.special import betaincinv  # late: only who mixes pays for it
+
+    quantiles = betaincinv(alpha, alpha, np.linspace(0, 1, CELLS + 1))
     return torch.from_numpy(quantiles).to(device, torch.float32)

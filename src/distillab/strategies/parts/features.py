@@ -64,9 +64,9 @@ def embedding_widths(student: FeatureInfo, teacher: FeatureInfo) -> tuple[int, i
     Raises:
         UserError: a model without a linear head has none.
     """
-    for role, spec in (("student", student), ("teacher", teacher)):
-        if spec.embedding is None:
-            raise UserError(f"{spec.name} has no linear head whose input could be read; name it, e.g. {role}.head=fc")
+    for role, info in (("student", student), ("teacher", teacher)):
+        if info.embedding is None:
+            raise UserError(f"{info.name} has no linear head whose input could be read; name it, e.g. {role}.head=fc")
     return student.embedding, teacher.embedding
 
 
@@ -92,15 +92,15 @@ def equal_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, 
     return pairs
 
 
-def head_reads_last_map(spec: FeatureInfo) -> Stage:
+def head_reads_last_map(info: FeatureInfo) -> Stage:
     """The deepest map, if its channels are those that the head reads.
 
     Raises:
         UserError: they are not; says which override may help.
     """
-    stage = spec.last_map
-    if stage.channels != spec.embedding:
-        raise refused_head(spec)
+    stage = info.last_map
+    if stage.channels != info.embedding:
+        raise refused_head(info)
     return stage
 
 
@@ -108,25 +108,25 @@ class ReadByHead(Term):
     """A term that takes both heads to the places of the last maps, which must be what the heads read.
 
     Attributes:
-        specs: of student and teacher.
+        infos: of student and teacher.
     """
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Refuse a model whose head cannot read its last map."""
-        self.specs = (student, teacher)
-        for spec in self.specs:
-            head_reads_last_map(spec)
+        self.infos = (student, teacher)
+        for info in self.infos:
+            head_reads_last_map(info)
 
 
-def refused_head(spec: FeatureInfo) -> UserError:
+def refused_head(info: FeatureInfo) -> UserError:
     """The error of a model whose head is no linear function of the mean of its last map."""
     return UserError(
-        f"the head of {spec.name} does not read the mean of its last map; name the stage right before its pooling, with "
+        f"the head of {info.name} does not read the mean of its last map; name the stage right before its pooling, with "
         f"student.stages=[…] or teacher.stages=[…], or take kd"
     )
 
 
-def check_same(found: Tensor, expected: Tensor, spec: FeatureInfo) -> None:
+def check_same(found: Tensor, expected: Tensor, info: FeatureInfo) -> None:
     """Refuse a model where what follows from the mean of its last map is not what it gives itself."""
     if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
-        raise refused_head(spec)
+        raise refused_head(info)

@@ -46,10 +46,10 @@ def check_labels(y: Tensor, classes: int) -> None:
             raise UserError(f"y must hold class numbers from 0 to {classes - 1}, got {label}")
 
 
-def check_classes(spec: FeatureInfo) -> None:
+def check_classes(info: FeatureInfo) -> None:
     """Refuse two classes, of which only one is not the target: there is nothing to compare it with."""
-    if spec.classes < 3:
-        raise UserError(f"compares the classes other than the target, and {spec.name} has only one; choose strategy=kd")
+    if info.outputs < 3:
+        raise UserError(f"compares the classes other than the target, and {info.name} has only one; choose strategy=kd")
 
 
 def widened(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Term
 
 
 class TwoViewCrossEntropy(Term):
@@ -16,9 +14,9 @@ class TwoViewCrossEntropy(Term):
 
     needs = ("student.logits", "batch.labels")
     kind = "task"
-    views = 2
+    num_views = 2
     soft_labels = True
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: SimpleNamespace) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """A scalar."""
         return torch.stack([F.cross_entropy(student[view].logits, batch.labels) for view in (0, 1)]).sum()

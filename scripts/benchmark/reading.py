@@ -1,4 +1,4 @@
-"""What docs/scale.md needs measured: how long a core takes for an image, and for the teacher's answers."""
+"""CPU time of reading: one image from its JPEG, and one sample's teacher outputs from the cache (docs/scale.json)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 
+from distillab.data.images.augment import Augment
+from distillab.data.images.file_views import FileTransform, FileViews
 from distillab.teachers.cache import View
 from distillab.teachers.layout import Layout
 
@@ -22,14 +26,9 @@ def measure(layouts: Mapping[str, Layout], images: int = 200) -> dict[str, Any]:
         images: how many are read.
 
     Returns:
-        `decode` (of one image: a 500×375 JPEG read, cropped and resized to 224), `replay` (by layout: one sample's
-        answers read from a written shard), `torch`.
+        `decode` (one image: a 500×375 JPEG is read, cropped and resized to 224), `replay` (by layout: one sample's
+        outputs are read from a written shard), `torch`.
     """
-    import torch
-
-    from distillab.data.images.augment import Augment
-    from distillab.data.images.file_views import FileTransform, FileViews
-
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         file = _photograph(Path(place) / "photograph.jpg")
@@ -46,8 +45,6 @@ def measure(layouts: Mapping[str, Layout], images: int = 200) -> dict[str, Any]:
 
 def _photograph(path: Path) -> Path:
     """A JPEG of about ImageNet's mean size in pixels and bytes: broad shapes, and some noise."""
-    from PIL import Image
-
     draw = np.random.default_rng(0)
     shapes = Image.fromarray(draw.integers(256, size=(12, 16, 3), dtype=np.uint8)).resize((500, 375), Image.BICUBIC)
     noisy = np.asarray(shapes, float) + draw.normal(scale=12, size=(375, 500, 3))

@@ -1,0 +1,225 @@
+"""What a result is made of; every figure is finite, and what a run did not measure is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+
+
+def _known(figures: Any) -> Any:
+    """The figures that are there: a loss that has diverged is left out, as null stands for it in a file."""
+    if not isinstance(figures, Mapping):
+        return figures
+    return {
+        key: value
+        for key, value in figures.items()
+        if value is not None and not (isinstance(value, float) and not isfinite(value))
+    }
+
+
+Number = int | FiniteFloat
+Figures = Annotated[dict[str, Number], BeforeValidator(_known)]
+
+
+class Part(BaseModel):
+    """A part of a result; keys of later versions are passed over."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Primary(Part):
+    """The figure by which runs are ranked, paired and tested: the student's, on test."""
+
+    name: str
+    value: Number
+    higher_is_better: bool = True
+
+    def gain(self, value: float, over: float) -> float:
+        """How much better a value is than another one."""
+        return value - over if self.higher_is_better else over - value
+
+
+class Efficiency(Part):
+    """What a network costs to deploy, and where that was measured; as of `efficiency.measure`."""
+
+    parameters: int = Field(gt=0)
+    multiply_adds: int | None = None
+    latency_ms: Number | None = None
+    latency_p95_ms: Number | None = None
+    latency_batch_ms: Number | None = None
+    latency_batch_p95_ms: Number | None = None
+    throughput: Number | None = None
+    peak_memory_bytes: int | None = None
+    size_bytes: int | None = None
+    threads: int | None = None
+    device: str | None = None
+
+
+class Training(Part):
+    """How a network came by its weights: its fit, or where they are from."""
+
+    seconds: Number = 0.0
+    epochs: int | None = None
+    epoch: int | None = None
+    resumed: bool | None = None
+    reused: bool | None = None
+    curves: list[dict[str, Number | None]] = []
+    time: dict[str, Number] | None = None
+    teacher_seconds_computed: Number = 0
+    teacher_samples_computed: Number = 0
+    teacher_samples_replayed: Number = 0
+    views: int = 1
+    checkpoints: str | None = None
+    source: str | None = None
+    seen_validation: str | None = None
+    other_order: dict[str, Any] | None = None
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of the fit, all its calls together; 0 where there was none."""
+        return sum(self.time.values()) if self.time else self.seconds
+
+
+class AgainstTeacher(Part):
+    """How far a student answers what its teacher answers; as of `metrics.against_teacher`."""
+
+    agreement: Number | None = None
+    kl: Number | None = None
+    teacher_errors: int | None = None
+    repeated_errors: Number | None = None
+    repeated_by_chance: Number | None = None
+
+
+class Entry(Part):
+    """One role's network: `metrics` on test, `validation` on the validation samples, both by the metric's name."""
+
+    name: str
+    metrics: Figures
+    validation: Figures = {}
+    per_class: list[Number | None] | None = None
+    against_teacher: AgainstTeacher | None = None
+    efficiency: Efficiency
+    training: Training = Training()
+
+    def figure(self, key: str) -> float | None:
+        """A figure of its test, its deployment or its agreement with the teacher, by its key."""
+        if key in self.metrics:
+            return self.metrics[key]
+        value = getattr(self.efficiency, key, None)
+        return getattr(self.against_teacher, key, None) if value is None else value
+
+
+class Data(Part):
+    """The data set, and how many samples each split has."""
+
+    name: str
+    classes: int | None = None
+    class_names: list[str] = []
+    train: int | None = None
+    validation: int | None = None
+    test: int | None = None
+
+
+class Trained(Part):
+    """One network of the run's lineage; without a `parent` it learned from the labels alone."""
+
+    name: str
+    parent: str | None = None
+    metrics: Figures = {}
+    validation: Figures = {}
+    seconds: Number = 0.0
+    reused: bool | None = None
+
+
+class Longer(Part):
+    """The student alone, trained for equal compute."""
+
+    epochs: int
+    metrics: Figures = {}
+    teacher_multiply_adds: int | None = None
+
+
+class TeacherOutputs(Part):
+    """Outputs computed and replayed; `estimated` where nothing was computed, so that the throughput must tell."""
+
+    seconds: Number = 0.0
+    samples: Number = 0
+    replayed: Number = 0
+    seconds_saved: Number | None = None
+    estimated: bool = False
+
+
+class EqualCompute(Part):
+    """The gain for the same number of steps, and for the same compute; as of `cost.equal_compute`."""
+
+    ratio: Number | None = None
+    measured: bool = False
+    epochs: Number | None = None
+    training_epochs: int | None = None
+    score: Number | None = None
+    gain_equal_steps: Number | None = None
+    gain_live: Number | None = None
+    gain_warm_cache: Number | None = None
+
+
+class Roi(Part):
+    """Return on the distillation; as of `cost.roi`."""
+
+    price_per_hour: Number
+    requests_per_day: Number | None = None
+    training_hours: Number
+    teacher_per_million: Number
+    student_per_million: Number
+    distillation: Number
+    requests: int | None = None
+    days: Number | None = None
+    device: str | None = None
+    threads: int | None = None
+
+
+class Cost(Part):
+    """Where the time went, and what it brought; as of `cost.cost`."""
+
+    scheme: str = "offline"
+    time: dict[str, Number] | None = None
+    teacher_outputs: TeacherOutputs = TeacherOutputs()
+    teacher_training_seconds: Number | None = None
+    between_seconds: Number = 0.0
+    equal_compute: EqualCompute | None = None
+    roi: Roi | None = None
+
+
+class LimitsLine(Part):
+    """Accuracies on one class or bin; `change` is distilled minus alone, with its 95 % interval."""
+
+    name: str
+    samples: int
+    teacher: Number
+    alone: Number
+    distilled: Number
+    change: Number
+    low: Number
+    high: Number
+
+
+class Limits(Part):
+    """What the teacher cannot teach; as of `limits.limits`."""
+
+    classes: list[LimitsLine] = []
+    bins: list[LimitsLine] = []
+    hurt: list[str] = []
+    sentences: list[str] = []
+
+
+class Paired(Part):
+    """Student and baseline on the same test samples; as of `statistics.paired_samples`."""
+
+    only_student_right: int | None = None
+    only_baseline_right: int | None = None
+    p: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    words: str | None = None

@@ -1,0 +1,118 @@
+"""What names a run: the hash of its config, the versions of the code, its method, and the command that repeats it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import distillab
+
+# What says where and how loudly a run happens, not what it computes. Dotted: inside a group.
+NOT_HASHED = (
+    "name",
+    "logger",
+    "paths",
+    "cache.limit_gb",
+    "data.cache_dir",
+    "launcher",
+    "rerun",
+    "roi",
+    "teacher.shard",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.progress_bar",
+)
+
+PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits that name what a resolved config computes, whatever the order of its keys."""
+    kept = without(config, NOT_HASHED)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The config without these keys; dotted ones are inside a group."""
+    kept = {}
+    for key, value in config.items():
+        if key in names:
+            continue
+        inner = tuple(name.removeprefix(f"{key}.") for name in names if name.startswith(f"{key}."))
+        kept[key] = without(value, inner) if inner and isinstance(value, Mapping) else value
+    return kept
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of distillab, Python and the packages that decide a number; None for what is not installed.
+
+    `commit` is the checkout's git commit ("-dirty" where files were changed), None outside a checkout.
+    """
+    found: dict[str, str | None] = {"distillab": distillab.__version__, "commit": _commit()}
+    found["python"] = platform.python_version()
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _commit() -> str | None:
+    root = Path(__file__).resolve().parents[3]
+    # An installed wheel may lie inside somebody else's repository, whose commit says nothing about this code.
+    if not (root / ".git").exists() or not (root / "src" / "distillab").is_dir():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def method_name(strategy: str, scheme: str) -> str:
+    """The strategy and, unless one teacher was fixed beforehand, the scheme: `kd`, `kd (ema)`."""
+    return strategy if scheme == "offline" else f"{strategy} ({scheme})"
+
+
+def repeating_command(typed: str, overrides: Sequence[str]) -> str:
+    """The command that repeats a run: of a sweep's cell the cell alone, by the numbers that the sweep's file sets for all.
+
+    Args:
+        typed: the command that made it; empty where it is not known.
+        overrides: the run's own.
+    """
+    about_the_sweep = ("launcher=", "hydra")
+    words = [word for word in overrides if not word.startswith(about_the_sweep)]
+    if not words:
+        return typed or "python train.py"
+    if any(word.lstrip("+").startswith("sweep=") for word in words):
+        words.append("hydra.mode=RUN")  # or the file would make the whole sweep of it
+    return shlex.join(["python", "train.py", *config_folder(_split(typed)), *words])
+
+
+def config_folder(typed: Sequence[str]) -> list[str]:
+    """Those words of a command that name the person's own folder of configs."""
+    found = []
+    for place, word in enumerate(typed):
+        if word in ("--config-dir", "-cd"):
+            found += typed[place : place + 2]
+        elif word.startswith(("--config-dir=", "-cd=")):
+            found.append(word)
+    return found
+
+
+def _split(typed: str) -> list[str]:
+    try:
+        return shlex.split(typed)
+    except ValueError:  # an older version did not quote what it wrote down
+        return typed.split()

@@ -1,0 +1,73 @@
+"""All that the answers on test say of teacher, student alone and distilled student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from distillab.core.files import replacing
+from distillab.core.result_parts import AgainstTeacher, Limits, Paired
+from distillab.evaluation.limits import limits
+from distillab.evaluation.metrics import against_teacher
+from distillab.evaluation.statistics import paired_samples
+
+
+class Roles(NamedTuple):
+    """What the roles' answers say.
+
+    Attributes:
+        metrics: each role's figures, as the task gives them.
+        against_teacher: of both students; empty without a teacher.
+        limits: needs all three roles, else None.
+        paired: needs the baseline, else None.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    against_teacher: dict[str, AgainstTeacher]
+    limits: Limits | None
+    paired: Paired | None
+
+
+def evaluate_roles(
+    logits: Mapping[str, Tensor],
+    labels: Tensor,
+    class_names: Sequence[str],
+    figures: Callable[[Tensor, Tensor], dict[str, Any]],
+) -> Roles:
+    """Compare the roles' answers.
+
+    Args:
+        logits: (N, C) of `student` and, where the run had them, `teacher` and `baseline`, on the same samples.
+        labels: (N,).
+        class_names: C names.
+        figures: of one role's logits and the labels, as of the task.
+    """
+    teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
+    students = {"baseline": alone, "student": student}
+    against, weak, paired = {}, None, None
+    if teacher is not None:
+        known = {role: answers for role, answers in students.items() if answers is not None}
+        against = {role: against_teacher(answers, teacher, labels) for role, answers in known.items()}
+    if alone is not None:
+        paired = paired_samples(*((answers.argmax(1) == labels).tolist() for answers in (student, alone)))
+        if teacher is not None:
+            weak = limits(labels, teacher, alone, student, class_names)
+    metrics = {role: figures(answers, labels) for role, answers in logits.items()}
+    return Roles(metrics, against, weak, paired)
+
+
+def with_extremes(metrics: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], primary: str) -> dict[str, Any]:
+    """A network's metrics, and the primary figure of the best and of the last epoch, where every epoch was tested."""
+    by_epoch = [epoch[f"val/{primary}"] for epoch in curves]
+    return {**metrics, f"{primary}_best": max(by_epoch), f"{primary}_last": by_epoch[-1]} if by_epoch else {**metrics}
+
+
+def write_predictions(path: Path, logits: Mapping[str, Tensor], labels: Tensor) -> None:
+    """Keep what every role answered: `labels` and, by role, the predicted class of each test sample, (N,) int32."""
+    answers = {role: values.argmax(1).numpy().astype(np.int32) for role, values in logits.items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, labels=labels.numpy().astype(np.int32), **answers)

@@ -1,0 +1,44 @@
+"""What every network is from outside, whatever it takes in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distillab.models.feature_info import FeatureInfo
+
+
+def placed(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype of a model's first floating-point parameter."""
+    floating = (parameter for parameter in model.parameters() if parameter.is_floating_point())
+    reference = next(floating, torch.empty(0))
+    return reference.device, reference.dtype
+
+
+class Model(nn.Module):
+    """A network and what it looks like from outside.
+
+    Attributes:
+        net: the network itself; its weights are what is saved and exported.
+        info: its outputs, and the features that can be read on the way.
+        class_order: for each class of the data, the output of `net` that means it; None where they agree.
+        held_in: the dtype in which the network is kept and run; None is that of training.
+    """
+
+    net: nn.Module
+    info: FeatureInfo
+    class_order: Tensor | None
+    held_in: torch.dtype | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held_in = None
+        self.register_buffer("class_order", None, persistent=False)
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """One view of a batch, by the names of `example_inputs` → logits (…, outputs)."""
+        raise NotImplementedError
+
+    def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
+        """Inputs of so many samples, on the model's device and in its dtype: the same at every call."""
+        raise NotImplementedError

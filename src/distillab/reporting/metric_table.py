@@ -1,0 +1,112 @@
+"""The one table of metrics: how each figure of a result is called and written, whichever page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+NOTHING = "–"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share of one as a percentage, without the sign."""
+    return NOTHING if share is None else f"{100 * share:.{digits}f}".replace("-", "−")
+
+
+def points(difference: float | None, digits: int = 2) -> str:
+    """A difference of two shares in percentage points, signed."""
+    return NOTHING if difference is None else f"{100 * difference:+.{digits}f}".replace("-", "−")
+
+
+def count(number: float | None) -> str:
+    """A large count with three significant digits and its unit: 78.0 k, 11.2 M, 1.82 G."""
+    if number is None:
+        return NOTHING
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f} {unit}"
+    return f"{number:.0f}"
+
+
+def milliseconds(time: float | None) -> str:
+    """Milliseconds with enough digits to compare."""
+    return NOTHING if time is None else f"{time:.{2 if time < 10 else 1}f}"
+
+
+def decimals(value: float | None) -> str:
+    """A loss with three decimals."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure.
+
+    Attributes:
+        label: its name for people.
+        form: writes a value, in `unit`.
+        unit: empty for a plain number.
+        higher_is_better: the direction; None where neither is.
+    """
+
+    label: str
+    form: Callable[[float | None], str] = decimals
+    unit: str = ""
+    higher_is_better: bool | None = None
+
+    @property
+    def heading(self) -> str:
+        """Of a column: the label with its unit."""
+        return f"{self.label} %" if self.unit == "%" else self.axis
+
+    @property
+    def axis(self) -> str:
+        """The title of an axis."""
+        return ", ".join(filter(None, (self.label, self.unit)))
+
+    @property
+    def scale(self) -> int:
+        """What a value is multiplied by on that axis."""
+        return 100 if self.form is percent else 1
+
+
+METRICS = {
+    # Image classification.
+    "top1": Metric("top-1", percent, "%", True),
+    "top1_best": Metric("best epoch on test", percent, "%", True),
+    "top1_last": Metric("last epoch", percent, "%", True),
+    "top5": Metric("top-5", percent, "%", True),
+    "balanced_accuracy": Metric("balanced accuracy", percent, "%", True),
+    "macro_f1": Metric("macro F1", percent, "%", True),
+    "nll": Metric("negative log-likelihood", decimals, "", False),
+    "brier": Metric("Brier score", decimals, "", False),
+    "calibration_error": Metric("calibration error", percent, "points", False),
+    # Agreement with the teacher.
+    "agreement": Metric("agrees with teacher", percent, "%"),
+    "kl": Metric("KL from teacher"),
+    "repeated_errors": Metric("teacher's errors repeated", percent, "%", False),
+    "repeated_by_chance": Metric("repeated by chance", percent, "%"),
+    # Deployment.
+    "parameters": Metric("parameters", count, "", False),
+    "multiply_adds": Metric("multiply-adds", count, "", False),
+    "latency_ms": Metric("latency", milliseconds, "ms", False),
+    "latency_p95_ms": Metric("its 95th percentile", milliseconds, "", False),
+    "latency_batch_ms": Metric("latency of a batch", milliseconds, "ms", False),
+    "latency_batch_p95_ms": Metric("its 95th percentile", milliseconds, "", False),
+    "throughput": Metric("images per second", count, "", True),
+    "peak_memory_bytes": Metric("peak memory", count, "bytes", False),
+    "size_bytes": Metric("size", count, "bytes", False),
+}
+PRIMARY = {"image_classification": "top1"}
+ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "calibration_error")
+AGAINST_TEACHER = ("agreement", "kl", "repeated_errors", "repeated_by_chance")
+DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
+DEPLOYED += ("throughput", "peak_memory_bytes", "size_bytes")
+RANKED = ("parameters", "multiply_adds", "latency_ms", "size_bytes")  # the costs in which a front is looked for
+PLOTTED = ("parameters", "multiply_adds", "latency_ms")  # the costs that accuracy is drawn against
+
+
+def metric(key: str) -> Metric:
+    """The metric of that key; one that the table does not know is a plain number by its own name."""
+    return METRICS.get(key) or Metric(key)

@@ -1,0 +1,117 @@
+"""Puts the teacher behind the cache of its outputs, where strategy and teacher allow one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from distillab.core.configuration import RunConfig
+from distillab.core.distributed import rank_zero_print
+from distillab.core.errors import UserError
+from distillab.data.module import DataModule
+from distillab.models.feature_info import FeatureInfo
+from distillab.models.fingerprint import preprocessing, structure, weights_hash
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.base import TeacherSource
+from distillab.teachers.cache import MEND, TeacherCache
+from distillab.teachers.cached import CachedTeacher
+from distillab.teachers.frozen import FrozenTeacher
+from distillab.teachers.layout import Layout
+
+STORED = {"logits", "embedding"}
+LAYERS = {"head", "norms"}  # parts of the teacher, which need no run of it
+
+
+def with_cache(
+    teacher: TeacherSource | None, strategy: Strategy, data: DataModule, config: RunConfig
+) -> TeacherSource | None:
+    """The teacher behind its cache, where its strategy and its kind allow one; says so where not.
+
+    Args:
+        teacher: holds its weights.
+        strategy: of the fit.
+        data: configured for the fit.
+        config: of the run; `cache`, `paths`, `recipe` and parts of `trainer` are read.
+
+    Raises:
+        UserError: a wrong setting, or `require` where there can be no cache.
+    """
+    settings, trainer = config.cache, config.trainer
+    needs = strategy.needs("teacher")
+    if settings.mode == "never" or not needs or teacher is None:
+        return teacher
+    require = settings.mode == "require"
+    if live := _reason(teacher, strategy):
+        if require:
+            raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
+        rank_zero_print(f"the teacher runs live: {live}")
+        return teacher
+    model = teacher.model
+    key = {
+        "weights": weights_hash(model),
+        "structure": structure(model),
+        "about": preprocessing(model),
+        "spec": str(teacher.info),
+        "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
+        "files": data.files_stamp,
+        "precision": config.recipe.precision,
+        "channels_last": trainer.channels_last,
+    }
+    if trainer.compile == "both":
+        key["compiled"] = True
+    if (device := _device(trainer.accelerator)) != "cpu":
+        key["device"] = device
+    layout = cache_layout(config, teacher.info, needs)
+    limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
+    cache = TeacherCache(
+        Path(config.paths.store) / "cache", key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint}
+    )
+    _look_ahead(cache, strategy, data, config.recipe.epochs, require)
+    return CachedTeacher(teacher, cache, require)
+
+
+def cache_layout(config: RunConfig, teacher: FeatureInfo, needs: Iterable[str]) -> Layout:
+    """What is kept of each sample; raises UserError where `cache.top_k` does not suit the teacher's outputs."""
+    embedding = teacher.embedding if "embedding" in needs else None
+    return Layout(teacher.outputs, embedding, config.cache.dtype, config.cache.top_k)
+
+
+def _device(accelerator: str) -> str:
+    """The type of device on which the teacher will run: another one rounds otherwise."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator == "cpu" or found is None else found.type
+
+
+def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, epochs: int, require: bool) -> None:
+    """Say that the views of the fit will not fit the limit; with `require`, raise where one is not there at all."""
+    kinds = range(strategy.num_views)
+    views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
+    lacking = sum(not cache.has(*view) for view in views)
+    if require and lacking and not strategy.phases:  # in some phases nobody may ask the teacher
+        raise UserError(
+            f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
+            f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
+        )
+    if require or not lacking:
+        return
+    needed, taken = lacking * cache.layout.bytes(cache.samples), cache.bytes_taken()
+    if taken + needed > cache.limit:
+        rank_zero_print(
+            f"{lacking} views of this run take up to {needed / 1e9:.2f} GB more in the teacher cache, of whose "
+            f"cache.limit_gb={cache.limit / 1e9:g} {taken / 1e9:.2f} are taken: for the others the teacher runs live; "
+            f"raise it, delete what is not needed any more in {cache.root}, or set {MEND}"
+        )
+
+
+def _reason(teacher: TeacherSource, strategy: Strategy) -> str | None:
+    """Why the teacher cannot be replayed; None where it can."""
+    if type(teacher) is not FrozenTeacher:
+        return "only the outputs of one teacher that does not change can be cached"
+    for name, term in strategy.terms.items():
+        own = {need.removeprefix("teacher.") for need in term.needs if need.startswith("teacher.")}
+        if beyond := sorted(own - STORED - LAYERS):
+            return f"strategy.{name} reads teacher.{beyond[0]}, and the cache holds logits and embeddings"
+    return None

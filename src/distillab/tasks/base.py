@@ -1,0 +1,121 @@
+"""What a task is: what a sample looks like, how outputs become rows, and how they are judged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from distillab.core.configuration import ModelConfig
+from distillab.data.batch import Batch, Inputs
+from distillab.evaluation.metrics import predict
+from distillab.models.feature_info import FeatureInfo
+from distillab.models.model import Model
+
+if TYPE_CHECKING:
+    from lightning import LightningDataModule
+
+
+class Task(ABC):
+    """What is learned; the training, the teachers and the schemes know a sample only through it.
+
+    Attributes:
+        name: for the result.
+        primary: the figure that selects, ranks and compares.
+        higher_is_better: whether a larger one is better.
+        label: the primary figure's name for a person.
+    """
+
+    name: ClassVar[str]
+    primary: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    label: ClassVar[str]
+
+    @property
+    def monitor(self) -> str:
+        """The logged figure that selects the checkpoint."""
+        return f"val/{self.primary}"
+
+    @property
+    def mode(self) -> str:
+        """Its direction, `max` or `min`."""
+        return "max" if self.higher_is_better else "min"
+
+    @abstractmethod
+    def wrap(self, network: nn.Module, role: str) -> Model:
+        """A plain network as a model; a model as it is. Raises UserError where something must be said first."""
+
+    @abstractmethod
+    def build_model(self, config: ModelConfig, role: str, data: LightningDataModule, seed: int) -> Model:
+        """The model of a config for these data, with fresh weights of the seed, pretrained ones, or a checkpoint's.
+
+        Args:
+            config: the network's, with the keys of its role.
+            role: where it stands in the config, for messages.
+            data: what it is to learn from, or to be judged on.
+            seed: of fresh weights.
+
+        Raises:
+            UserError: the config does not give such a model.
+        """
+
+    def as_batch(self, batch: Any) -> Batch:
+        """A Batch as it is, or what a plain loader yields; raises UserError for anything else."""
+        raise NotImplementedError(f"{type(self).__name__} takes distillab.data.batch.Batch alone")
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The module, its parameters laid out in memory as this task runs fastest."""
+        return module
+
+    def arrange(self, inputs: Inputs) -> Inputs:
+        """The same for one view of a batch."""
+        return inputs
+
+    def example_batch(self, model: Model, num_views: int = 1) -> Batch:
+        """Two samples of the model's kind, with labels that it has."""
+        inputs = model.example_inputs(2)
+        device = next(iter(inputs.values())).device
+        labels = torch.arange(2, device=device) % model.info.outputs
+        return Batch([inputs] * num_views, {"labels": labels}, torch.arange(2, device=device))
+
+    def rows(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (…, C) and labels as rows (R, C) and (R,), or (R, C) of mixed samples; ignored positions left out."""
+        return logits, labels
+
+    @abstractmethod
+    def metrics(self, info: FeatureInfo) -> MetricCollection:
+        """What is logged of a split, updated with rows of logits and labels."""
+
+    @abstractmethod
+    def score(self, logits: Tensor, labels: Tensor) -> float:
+        """The primary figure of rows of logits and labels."""
+
+    @abstractmethod
+    def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+        """All figures of rows of logits and labels, the primary one among them."""
+
+    def text(self, score: float) -> str:
+        """The primary figure for a person."""
+        return f"{score:.4g}"
+
+    def chance(self, outputs: int) -> float | None:
+        """The primary figure of a guess among so many outputs; None where nothing is said of it."""
+        return None
+
+    def other_order(
+        self, logits: Tensor, labels: Tensor, classes: Sequence[str], score: float
+    ) -> dict[str, Any] | None:
+        """The order of the outputs that fits the labels far better, as `score` and `classes`; None without one."""
+        return None
+
+    def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:
+        """Rows of logits and labels of a whole split, in the data's order, on the CPU."""
+        return predict(model, data, split, device, self.rows)
+
+    def evaluate(self, model: Model, data: LightningDataModule, split: str, device: str) -> dict[str, Any]:
+        """All figures of a model on a split."""
+        return self.figures(*self.predictions(model, data, split, device))
