@@ -1,4 +1,4 @@
-"""Small real data, networks, fits and processes that several tests share. Imports what is slow to import where it is used."""
+"""Small real data, networks, fits and processes that several tests share; what is slow to import, where it is used."""
 
 import pytest
 import torch

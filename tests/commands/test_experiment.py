@@ -105,6 +105,11 @@ def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, ca
     assert "rerun=true repeats it" in capsys.readouterr().out and again["created"] == hint["created"]
 
 
+def test_a_strategy_that_no_teacher_serves_is_a_run_without_one(place, unmeasured):
+    result = run(place, "strategy=none", "strategy.ce.weight=0.5", "recipe.epochs=1", "baseline=false")
+    assert result["teacher"] is None and result["cache"] is None and result["student"]["top1"] > 0
+
+
 def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint, unmeasured):
     result = run(place, "strategy=kd", "seed=1")
     assert result["teacher"]["reused"] and not result["baseline"]["reused"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers.data_checks import complaint, digits, indices
 
-from distillab.data.batch import AS_STORED
+from distillab.data.batch import AS_STORED, IGNORED, Batch
 from distillab.data.images.tensor_views import TensorViews
 from distillab.data.loader import Loader, Order
 
@@ -144,3 +144,28 @@ def test_a_fit_resumed_in_mid_epoch_sees_the_batches_left(tmp_path, validation):
 
 def test_a_batch_smaller_than_the_devices_is_refused():
     complaint(lambda: Loader(tensors(), 2, seed=0, world=4), "recipe.batch_size=8")
+
+
+def test_a_batch_knows_the_labels_of_its_optimiser_step(tmp_path):
+    """256 samples in three batches, two of them to a step; after a resume only the batches that are left count."""
+    data = digits(tmp_path, samples=256)
+    loader = data.configure(96, 0, accumulate=2).train_dataloader()
+    assert [(len(batch), batch.step_rows) for batch in loader] == [(96, 192), (96, 192), (64, 64)]
+    loader.load_state_dict({"epoch": 0, "batches": 1})
+    assert [(len(batch), batch.step_rows) for batch in loader] == [(96, 96), (64, 64)]
+    loader.load_state_dict({"epoch": 0, "batches": 2})
+    assert [batch.step_rows for batch in loader] == [64]
+    parts = [
+        Loader(loader.source, 95, seed=0, rank=rank, world=2, accumulate=3).__iter__() for rank in (0, 1)
+    ]  # 95, 95 and 66 samples, shared out unevenly
+    assert [[batch.step_rows for batch in part] for part in parts] == [[127] * 3, [129] * 3]
+    assert all(batch.step_rows is None for batch in data.configure(96, 0).train_dataloader())
+    assert all(batch.step_rows is None for batch in data.evaluation_dataloader("train"))
+
+
+def test_labels_that_no_loss_counts_are_no_rows():
+    index = torch.arange(2)
+    tokens = torch.tensor([[1, IGNORED, 2], [IGNORED, IGNORED, 0]])
+    assert Batch([], {"labels": tokens}, index).rows == 3
+    assert Batch([], {"labels": torch.full((2, 5), 0.2)}, index).rows == 2  # of mixed samples
+    assert Batch([], {"labels": torch.tensor([-1, 4])}, index).rows == 2  # a label that a teacher fills

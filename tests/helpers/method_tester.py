@@ -149,9 +149,9 @@ class MethodTester:
             assert_every_term_reaches_the_student(module, batch)
         assert not any(p.requires_grad for p in module.teacher.parameters())
 
-    def test_a_fit_lowers_the_strategys_own_loss(self, distilling, digits):
+    def test_a_fit_lowers_the_strategys_own_loss(self, distilling, few_digits):
         module = distillation(taught(strategy(distilling)), teacher=confident())
-        data = digits.configure(64, 0, module.strategy.num_views)
+        data = few_digits.configure(64, 0, module.strategy.num_views)
         batch = seen_batch(data, module)
         before = own_loss(module, batch)
         trainer(4, limit_val_batches=0).fit(module, datamodule=data)

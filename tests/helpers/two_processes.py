@@ -14,7 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from distillab import Distillation
+from distillab.core.configuration import CacheConfig, Paths, TrainerConfig
 from distillab.core.gather import gather
+from distillab.core.recipe import Recipe
 from distillab.data.images.sources import Digits
 from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
@@ -138,15 +140,18 @@ def accumulated(folder, batch_size, accumulate, rank=None):
 def replayed(rank, folder):
     """Student and counts of two fits of two epochs with one cache: the first fills it, the second reads it."""
     data = Digits("digits", folder / f"data{rank}", samples=64)
-    cache = {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1}
-    recipe, fit = {"precision": "32-true", "epochs": 2}, {"channels_last": False}
-    config = {"cache": cache, "recipe": recipe, "trainer": fit}
+    config = SimpleNamespace(
+        cache=CacheConfig(limit_gb=1),
+        paths=Paths(store=str(folder)),
+        recipe=Recipe.of(PLAIN_SGD | {"epochs": 2}),
+        trainer=TrainerConfig(accelerator="cpu", channels_last=False),
+    )
     found = []
     for _ in range(2):
         ready = data.configure(16, 0)
 
         def cached(teacher, ready=ready):
-            return with_cache(teacher, Strategy.of(strategy("kd")), ready, config, folder / "cache")
+            return with_cache(teacher, Strategy.of(strategy("kd")), ready, config)
 
         with distillation("kd", cached, recipe=PLAIN_SGD | {"epochs": 2}) as module:
             trainer(2, devices=2, strategy="ddp").fit(module, datamodule=ready)

@@ -74,7 +74,7 @@ def test_maps_with_channels_last_are_turned(shape):
     expected = [(24, height, width), (48, height // 2, width // 2)]
     assert [(s.channels, *s.size) for s in model.info.stages] == expected
     images = torch.rand(2, *shape)
-    maps = FeatureExtractor(model, {"stages"})(images).stages
+    maps = FeatureExtractor(model, {"stages"})(pixels=images).stages
     assert [tuple(m.shape[1:]) for m in maps] == expected
     assert torch.equal(maps[0], net.features[:2](images).permute(0, 3, 1, 2))
 
@@ -83,14 +83,14 @@ def test_tokens_become_maps():
     net = torchvision_classifier("vit_b_16", 5, image_size=32)
     model = ImageModel(net, (3, 32, 32))
     assert len(model.info.stages) == 4 and model.info.stages[0].channels == 768
-    maps = FeatureExtractor(model.eval(), {"stages"})(torch.rand(2, 3, 32, 32)).stages
+    maps = FeatureExtractor(model.eval(), {"stages"})(pixels=torch.rand(2, 3, 32, 32)).stages
     assert maps[-1].shape == (2, 768, 2, 2)
 
 
 def test_taps_read_what_the_network_computes():
     model = ImageModel(CifarResNet(8, num_classes=10), (3, 32, 32)).eval()
     images = torch.rand(2, 3, 32, 32)
-    read = FeatureExtractor(model, {"logits", "stages", "preactivations", "embedding", "head"})(images)
+    read = FeatureExtractor(model, {"logits", "stages", "preactivations", "embedding", "head"})(pixels=images)
     assert torch.equal(read.head(read.embedding), read.logits)
     assert torch.equal(read.stages[-1].mean((2, 3)), read.embedding)
     for stage, before in zip(read.stages, read.preactivations, strict=True):
@@ -119,22 +119,22 @@ def test_a_map_that_only_shows_what_follows_an_activation_is_no_preactivation():
         )
         for make in (nn.ReLU, lambda: nn.functional.relu)
     )
-    assert all((m < 0).any() for m in FeatureExtractor(module, {"preactivations"})(images).preactivations)
+    assert all((m < 0).any() for m in FeatureExtractor(module, {"preactivations"})(pixels=images).preactivations)
     with pytest.raises(
         UserError, match=r"^net shows 0 \(4×4×4\) only after its activation.*choose strategy=attention$"
     ):
-        FeatureExtractor(function, {"preactivations"})(images)
-    FeatureExtractor(function, {"stages"})(images)  # which are what they are called
+        FeatureExtractor(function, {"preactivations"})(pixels=images)
+    FeatureExtractor(function, {"stages"})(pixels=images)  # which are what they are called
 
 
 def test_a_stage_that_is_an_activation_is_read_before_it():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64, 10))
     model, images = ImageModel(net, (1, 8, 8), stages=["1"]), torch.rand(2, 1, 8, 8)
-    assert torch.equal(FeatureExtractor(model, {"preactivations"})(images).preactivations[0], net[0](images))
+    assert torch.equal(FeatureExtractor(model, {"preactivations"})(pixels=images).preactivations[0], net[0](images))
 
 
 def test_only_what_was_asked_for_is_there():
-    read = FeatureExtractor(ImageModel(CifarResNet(8), (3, 32, 32)), {"logits"})(torch.rand(1, 3, 32, 32))
+    read = FeatureExtractor(ImageModel(CifarResNet(8), (3, 32, 32)), {"logits"})(pixels=torch.rand(1, 3, 32, 32))
     with pytest.raises(AttributeError):
         _ = read.stages
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.recipe_fits import fitted
 
-from distillab.training.recipe import Recipe
+from distillab.core.recipe import Recipe
 
 
 @pytest.mark.slow
@@ -12,7 +12,7 @@ from distillab.training.recipe import Recipe
 def test_a_compiled_run_learns_what_a_plain_one_does_and_its_checkpoint_is_a_plain_one(name, digits, tmp_path):
     plain, expected = fitted(digits, tmp_path / "plain", name)
     compiled, found = fitted(digits, tmp_path / "compiled", name, compile="both")
-    for one, other in zip(expected["curves"], found["curves"], strict=True):
+    for one, other in zip(expected.curves, found.curves, strict=True):
         for key in one:
             if key.startswith("train/"):
                 assert one[key] == pytest.approx(other[key], rel=1e-3), key
@@ -22,4 +22,4 @@ def test_a_compiled_run_learns_what_a_plain_one_does_and_its_checkpoint_is_a_pla
     # A plain run goes on from the compiled one's state.
     longer = Recipe(epochs=3, optimizer="sgd", lr=0.05, schedule="constant")
     _, record = fitted(digits, tmp_path / "compiled", name, longer)
-    assert record["resumed"] and record["epochs"] == 3
+    assert record.resumed and record.epochs == 3

@@ -63,8 +63,9 @@ def test_stages_weigh_half_of_the_next():
     term = module.strategy.terms["ab"].eval()
     images = torch.rand(4, *SHAPE)
     module.student.eval()
-    losses = module.losses(make_batch(images), ("ab",))
-    outputs = [source([images])[0] for source in (lambda v: [module.extractor(v[0])], module.teacher.outputs)]
+    batch = make_batch(images)
+    losses = module.losses(batch, ("ab",))
+    outputs = [module.extractors[0](**batch.inputs[0]), module.teacher(batch)[0]]
     each = [
         functional.activation_boundary(connect(s), t)
         for connect, s, t in zip(term.connectors, *(o.preactivations for o in outputs), strict=True)

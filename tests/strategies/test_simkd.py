@@ -45,10 +45,10 @@ def test_simkd_ships_projector_and_teachers_head():
     projector = module.strategy.terms["simkd"].projector
     with torch.no_grad():
         logits = deployed(images)
-        maps = module.extractor(images).stages[-1]
+        maps = module.extractors[0](pixels=images).stages[-1]
         torch.testing.assert_close(logits, teacher.net.fc(projector(maps).mean((2, 3))))
     counted = parameters(student) - parameters(student.net.fc) + parameters(projector) + parameters(teacher.net.fc)
-    assert parameters(deployed) == counted == measure(deployed, SHAPE)["parameters"]
+    assert parameters(deployed) == counted == measure(deployed)["parameters"]
     kept = {key for key, _ in student.named_parameters() if not key.startswith("net.fc")}
     assert kept == {key.removeprefix("student.") for key, _ in deployed.student.named_parameters(prefix="student")}
 
@@ -78,7 +78,7 @@ def test_what_simkd_ships_follows_the_student_and_can_be_copied_and_kept():
         fresh.load_state_dict(deployed.state_dict(), strict=True)
         assert torch.equal(fresh(images), logits)
         module.student(images)  # reading the student goes on as before
-        assert module.extractor(images).stages[-1].shape == (8, 64, 2, 2)
+        assert module.extractors[0](pixels=images).stages[-1].shape == (8, 64, 2, 2)
 
 
 def test_a_teachers_class_order_is_followed():

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.cache_settings import SETTINGS, settings
+from helpers.cache_settings import SETTINGS, settings, typed
 from helpers.data_checks import digits as other_digits
 from helpers.fits import strategy
 
@@ -12,7 +12,7 @@ from distillab.core.errors import UserError
 from distillab.models.fingerprint import structure
 from distillab.models.image_model import ImageModel
 from distillab.schemes import cache as chosen
-from distillab.schemes.cache import check_cache, with_cache
+from distillab.schemes.cache import cache_layout, with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers import cache
 from distillab.teachers.frozen import FrozenTeacher
@@ -32,7 +32,7 @@ def keys(network, digits, tmp_path):
     def make(config=SETTINGS, seed=0, teacher_seed=1, data=digits, name="kd", **about):
         parts = Strategy.of(strategy(name))
         ready = data.configure(64, seed, parts.num_views)
-        return with_cache(teacher(teacher_seed, about), parts, ready, config, tmp_path).cache.keys
+        return with_cache(teacher(teacher_seed, about), parts, ready, typed(config, tmp_path)).cache.keys
 
     return make
 
@@ -104,6 +104,11 @@ def test_the_strong_views_numbers_count_for_it_alone(keys, tmp_path):
     assert one[0] == other[0] == keys()[0]
 
 
+def layout(config):
+    """Of ten classes."""
+    return cache_layout(typed(config, ""), SimpleNamespace(outputs=10), ())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -118,11 +123,11 @@ def test_the_strong_views_numbers_count_for_it_alone(keys, tmp_path):
     ],
 )
 def test_a_wrong_setting_is_one_line(wrong, keys):
-    for refuses in (lambda config: check_cache(config["cache"], 10), keys):
+    for refuses in (layout, keys):
         with pytest.raises(UserError, match=rf"^cache\.{next(iter(wrong))} must [^\n]*$"):
             refuses(settings(**wrong))
 
 
 def test_settings_that_are_allowed():
     for right in ({}, {"mode": "never"}, {"dtype": "float32", "top_k": 9}, {"limit_gb": None}, {"limit_gb": 0.5}):
-        check_cache(settings(**right)["cache"], 10)
+        layout(settings(**right))

@@ -6,7 +6,7 @@ import errno
 import lightning as L
 import pytest
 import torch
-from helpers.cache_settings import SETTINGS, settings
+from helpers.cache_settings import SETTINGS, settings, typed
 from helpers.data_checks import digits as other_digits
 from helpers.fits import SHAPE, strategy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -31,7 +31,7 @@ def made(network, few_digits):
         parts, recipe = Strategy.of(strategy(name)), {"epochs": epochs}
         ready = data.configure(64, seed, parts.num_views)
         config = config | {"recipe": config["recipe"] | recipe}
-        source = with_cache(FrozenTeacher(teacher), parts, ready, config, root)
+        source = with_cache(FrozenTeacher(teacher), parts, ready, typed(config, root))
         return Distillation(student, source, parts, seed=seed, recipe=recipe), ready
 
     return make
@@ -128,7 +128,7 @@ def test_what_a_run_takes_beyond_the_limit_is_said_beforehand(made, tmp_path, ca
     cycle = other_digits(tmp_path, samples=SAMPLES, views=2)
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
     assert "views of this run" not in capsys.readouterr().out
-    other = tmp_path / "another" / "000000-0" / "000000000.shard"
+    other = tmp_path / "cache" / "another" / "000000-0" / "000000000.shard"
     other.parent.mkdir(parents=True)
     other.write_bytes(bytes(2 * size))
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)

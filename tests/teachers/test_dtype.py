@@ -5,7 +5,7 @@ import copy
 
 import pytest
 import torch
-from helpers.cache_settings import SETTINGS
+from helpers.cache_settings import SETTINGS, typed
 from helpers.fits import SHAPE, make_batch, strategy
 from helpers.small_run import run
 
@@ -59,7 +59,7 @@ def test_each_dtype_has_a_cache_of_its_own(teacher, digits, tmp_path):
     keys = set()
     for dtype in (None, "float32", "bfloat16", "float16"):
         source, data = FrozenTeacher(teacher(dtype)), digits.configure(64, 0)
-        keys.add(with_cache(source, Strategy.of(strategy("kd")), data, SETTINGS, tmp_path).cache.key)
+        keys.add(with_cache(source, Strategy.of(strategy("kd")), data, typed(SETTINGS, tmp_path)).cache.key)
     assert len(keys) == 4
     assert weights_hash(teacher("float32")) == weights_hash(teacher(None))
 

@@ -87,7 +87,7 @@ def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, di
     class OnGPU:
         device, task = "cuda", Full()
 
-    logits, labels = measured.answers(model, digits, OnGPU())
+    logits, labels = measured.predictions(model, digits, OnGPU())
     assert asked == ["cuda", "cpu"] and len(logits) == len(labels) == digits.sizes["test"]
     assert "judged on the CPU" in capsys.readouterr().out
 

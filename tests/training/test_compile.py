@@ -11,9 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from distillab import Distillation
 from distillab.core.errors import UserError
-from distillab.core.recipe import Protocol
+from distillab.core.recipe import Protocol, Recipe
 from distillab.training.fit import fit
-from distillab.training.recipe import Recipe
 
 
 @pytest.mark.parametrize("wrong", ["teacher", True, "yes", 0, None])
@@ -62,7 +61,7 @@ def test_a_fit_in_bfloat16_learns_what_one_in_float32_does(digits, tmp_path):
     half = Recipe(**(vars(RECIPE) | {"precision": "bf16-mixed"}))
     module, found = fitted(digits, tmp_path / "half", recipe=half)
     _, expected = fitted(digits, tmp_path / "whole")
-    losses = [[epoch["train/loss"] for epoch in record["curves"]] for record in (found, expected)]
+    losses = [[epoch["train/loss"] for epoch in record.curves] for record in (found, expected)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
     assert {value.dtype for value in module.student.parameters()} == {torch.float32}
 

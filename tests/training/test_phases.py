@@ -2,12 +2,11 @@
 
 import lightning as L
 import pytest
-import yaml
 from helpers.fits import SHAPE, strategy
 from torch import nn
 
 from distillab import Distillation
-from distillab.commands.composition import conf_dir
+from distillab.core.configuration import TrainerConfig
 from distillab.core.errors import UserError
 from distillab.core.recipe import Protocol
 from distillab.training.callbacks import Curves
@@ -92,10 +91,9 @@ def test_patience_counts_from_the_last_phase(name, trained, tmp_path, digits):
         parts["phases"][0]["epochs"] = 3
     module = Distillation(Plain(), Plain(), parts, input_shape=SHAPE, recipe={"lr": 0.0})
     recipe = Recipe(epochs=8, batch_size=128, lr=0.0, patience=1)
-    config = yaml.safe_load((conf_dir() / "trainer" / "default.yaml").read_text()) | {"accelerator": "cpu"}
     data = digits.configure(128, 0)
-    how = {"recipe": recipe, "protocol": Protocol("standard", 0.1), "trainer": config}
-    assert fit(module, data, **how, directory=tmp_path, title=name)["epochs"] == trained
+    how = {"recipe": recipe, "protocol": Protocol("standard", 0.1), "trainer": TrainerConfig(accelerator="cpu")}
+    assert fit(module, data, **how, directory=tmp_path, title=name).epochs == trained
 
 
 def test_one_view_where_two_are_needed_is_refused_with_what_to_choose(digits, network, plain_loader):

@@ -40,7 +40,7 @@ def test_rows_in_turns_give_what_all_at_once_give(name, monkeypatch):
         show_data(module, None)
         in_double(module)
         batch, student = rows(samples(), 3, 9, torch.float64), list(module.student.parameters())
-        classes = module.student.info.classes
+        classes = module.student.info.outputs
         for at_once in (6, 4, 1):
             monkeypatch.setattr(term_inputs, "CHUNK", at_once * classes)
             torch.manual_seed(5)

@@ -158,6 +158,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
     scores = {role: entry.metrics[task.primary] for role, entry in entries.items()}
+    source = steps.module and steps.module.teacher  # None, too, where no term reads a teacher
     primary = Primary(name=task.primary, value=scores["student"], higher_is_better=task.higher_is_better)
     gain, gap_closed = gain_and_gap(scores["student"], scores.get("baseline"), scores.get("teacher"), primary)
     return entries | {
@@ -168,7 +169,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         "gap_closed": gap_closed,
         "data": {"name": info.name, "classes": len(info.classes), "class_names": list(info.classes), **run.data.sizes},
         "lineage": steps.scheme.lineage,
-        "cache": steps.module and steps.module.teacher.cache_record,
+        "cache": source and source.cache_record,
         "longer": steps.longer,
         "limits": found.limits,
         "paired": found.paired,

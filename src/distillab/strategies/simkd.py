@@ -125,10 +125,10 @@ class ProjectedStudent(Model):
         self.features = as_map(output, self.stage)
         raise Reached
 
-    def forward(self, **inputs: Tensor) -> Tensor:
-        """One view of a batch → logits (N, classes of the data)."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
         with suppress(Reached):
-            self.student(**inputs)
+            self.student(pixels)
         features, self.features = self.features, None
         return self.head(self.projector(features).mean((2, 3)))
 
