@@ -89,9 +89,10 @@ def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
     for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
                   ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
         typed = parse(composed(tmp_path, *words))
-        data, strategy = build(typed.data, "data"), Strategy.of(typed.strategy)
+        data = build(typed.data, "data")
         data.prepare()
-        setting = Setting(Store(typed.paths.store), typed.protocol, typed.trainer, build(typed.task, "task"))
+        strategy, task = Strategy.of(typed.strategy), build(typed.task, "task")
+        setting = Setting(Store(typed.paths.store), typed.protocol, typed.trainer, task)
         this = Run(typed, data, strategy, setting)
         scheme, student = build(typed.scheme, "scheme"), this.student()
         strategy.connect(student.info, scheme.prepare(this, student), 0)

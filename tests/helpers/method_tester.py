@@ -22,6 +22,8 @@ import torch
 from distillab import functional
 from distillab.core.errors import UserError
 from distillab.strategies.strategy import Strategy
+from distillab.training import term_inputs
+from helpers import two_networks
 from helpers.fits import (
     assert_equal,
     assert_every_term_reaches_the_student,
@@ -156,6 +158,24 @@ class MethodTester:
         before = own_loss(module, batch)
         trainer(4, limit_val_batches=0).fit(module, datamodule=data)
         assert own_loss(module, batch) < before
+
+    def test_rows_in_turns_give_what_all_at_once_give(self, averaging, monkeypatch):
+        found = []
+        with two_networks.distillation(averaging) as module:
+            two_networks.show_data(module, None)
+            two_networks.in_double(module)
+            batch = two_networks.rows(two_networks.samples(), 3, 9, torch.float64)
+            student, classes = list(module.student.parameters()), module.student.info.outputs
+            for at_once in (6, 4, 1):
+                monkeypatch.setattr(term_inputs, "CHUNK", at_once * classes)
+                torch.manual_seed(5)
+                losses = module.losses(batch, terms_that(averaging, "rowwise"))
+                gradients = torch.autograd.grad(sum(losses.values()), student, allow_unused=True)
+                found.append([*losses.values(), *(g for g in gradients if g is not None)])
+        assert any(value.any() for value in found[0][len(losses) :])
+        for turns in found[1:]:
+            for value, expected in zip(turns, found[0], strict=True):
+                close(value, expected, averaging, rtol=1e-10, atol=1e-12)
 
     # ------------------------------------------------------------------ two processes
 

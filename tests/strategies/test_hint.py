@@ -21,8 +21,8 @@ class TestHint(MethodTester):
         ],
     }
     mutations = [
-        ("hint", "f_t.detach()", "f_t", "a gradient to the teacher"),
-        ("hint", "return F.mse_loss(f_s.to(wide)", "return F.l1_loss(f_s.to(wide)", "absolute, not squared"),
+        ("hint", "*widened(f_s, f_t)", "widened(f_s, f_t)[0], f_t", "a gradient to the teacher"),
+        ("hint", "return F.mse_loss(", "return F.l1_loss(", "absolute, not squared"),
     ]
 
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.core.recipe import Recipe
 from distillab.training.dot import DOT
-from distillab.training.recipe import Recipe, make_optimizer
+from distillab.training.optimizer import make_optimizer
 
 DOT_RECIPE = {"optimizer": "dot", "lr": 0.05, "weight_decay": 1e-2}
 

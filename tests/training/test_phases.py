@@ -8,10 +8,9 @@ from torch import nn
 from distillab import Distillation
 from distillab.core.configuration import TrainerConfig
 from distillab.core.errors import UserError
-from distillab.core.recipe import Protocol
+from distillab.core.recipe import Protocol, Recipe
 from distillab.training.callbacks import Curves
 from distillab.training.fit import fit
-from distillab.training.recipe import Recipe
 
 
 def trainer(epochs, callbacks):
