@@ -16,7 +16,7 @@ from distillab.commands import composition as config
 from distillab.commands.invocation import Invocation, parse
 from distillab.commands.run_dir import home
 from distillab.core.files import write_json
-from distillab.core.result import config_hash
+from distillab.core.run_identity import config_hash
 
 ENTRY = str(Path(__file__).parents[2] / "train.py")
 

@@ -8,7 +8,7 @@ from helpers import small_run
 from distillab.commands import composition as config
 from distillab.commands.members import with_members
 from distillab.core.errors import UserError
-from distillab.core.result import config_hash
+from distillab.core.run_identity import config_hash
 
 SMALLER = (*small_run.SMALL, "data.samples=128", "recipe.epochs=1", "teacher.recipe.epochs=1")
 SCHEMES = sorted(path.stem for path in (config.conf_dir() / "scheme").glob("*.yaml"))

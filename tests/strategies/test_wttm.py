@@ -35,9 +35,9 @@ class TestWTTM(LogitsTester):
         ("ttm", "gamma * t, -1)", "t / gamma, -1)", "γ taken for a temperature"),
         (
             "wttm",
-            "(gamma * F.log_softmax(t, -1)).exp()",
-            "F.log_softmax(gamma * t, -1).exp()",
+            "(gamma * log_teacher).exp()",
+            "F.log_softmax(gamma * log_teacher, -1).exp()",
             "weights that are all 1",
         ),
-        ("wttm", "ttm_rows(s, t, gamma, weighted=True)", "ttm_rows(s, t, gamma)", "weights dropped"),
+        ("wttm", "ttm.rows(s, t, gamma) * ", "ttm.rows(s, t, gamma) + 0 * ", "weights dropped"),
     ]

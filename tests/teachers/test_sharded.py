@@ -7,7 +7,7 @@ from helpers.small_run import run
 from torch import nn
 
 from distillab.core.errors import UserError
-from distillab.core.result import config_hash
+from distillab.core.run_identity import config_hash
 from distillab.models.image_model import ImageModel
 from distillab.schemes import measure as measured
 from distillab.tasks.image_classification import ImageClassification
