@@ -1,28 +1,70 @@
-"""Small real data and networks that several tests share."""
+"""Small real data, networks, fits and processes that several tests share; what is slow to import, where it is used."""
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from distillab.data.images.sources import Digits
-from distillab.models.zoo.cifar_resnet import CifarResNet
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
+def pytest_generate_tests(metafunc):
+    if parametrize := getattr(metafunc.cls, "parametrize", None):  # a MethodTester
+        parametrize(metafunc)
+
+
+def small_digits(folder, samples):
     augment = {"crop": 1, "strong": {"operations": 2, "magnitude": 5, "cutout": 0.25}}
-    data = Digits("digits", tmp_path_factory.mktemp("store"), samples=256, augment=augment)
+    data = Digits("digits", folder, samples=samples, augment=augment)
     data.prepare()
     return data
 
 
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    return small_digits(tmp_path_factory.mktemp("store"), 256)
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory):
+    """Two steps of 64 to an epoch."""
+    return small_digits(tmp_path_factory.mktemp("store"), 128)
+
+
 @pytest.fixture
 def network():
-    def make(seed=0, depth=8, classes=10):
-        torch.manual_seed(seed)
-        return CifarResNet(depth, num_classes=classes, in_channels=1)
+    from helpers.fits import small
 
-    return make
+    return small
+
+
+@pytest.fixture
+def unmeasured():
+    """Whole runs without timings, tables and plots."""
+    from helpers import small_run
+
+    with small_run.unmeasured():
+        yield
+
+
+@pytest.fixture(scope="class")
+def unbroken(config, few_digits):
+    """A fit of three epochs of a strategy, which several tests look at."""
+    from helpers.fits import distillation, watched_fit
+
+    data = lambda module: few_digits.configure(64, 0, module.strategy.num_views)  # noqa: E731
+    return watched_fit(lambda teacher: distillation(config, teacher=teacher), data, 3)
+
+
+@pytest.fixture(scope="session")
+def ranks(request, tmp_path_factory):
+    """What each of two processes found, which talk over gloo: one pair for all tests that this session runs."""
+    from helpers import two_processes
+
+    asking = [item for item in request.session.items if "ranks" in getattr(item, "fixturenames", ())]
+    given = [item.callspec.params if hasattr(item, "callspec") else {} for item in asking]
+    kinds = ("config", "comparing", "averaging")
+    names = {next((params[kind] for kind in kinds if kind in params), None) for params in given}
+    return two_processes.start(tmp_path_factory.mktemp("ranks"), sorted(names - {None}), None in names)
 
 
 @pytest.fixture

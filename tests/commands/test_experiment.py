@@ -60,7 +60,7 @@ def test_a_run_writes_what_it_promises(place, hint):
         assert (place / "runs" / name).stat().st_size > 0
 
 
-def test_the_exported_student_is_the_tested_one(place, hint):
+def test_the_exported_student_is_the_tested_one(place, hint, unmeasured):
     """Loaded as a teacher from its file alone it scores what the result says."""
     file = directory(place, hint) / "student.safetensors"
     result = run(place, f"teacher.checkpoint={file}", "teacher=resnet8", "baseline=false")
@@ -68,7 +68,7 @@ def test_the_exported_student_is_the_tested_one(place, hint):
     assert result.gain is None and result.teacher.training.seen_validation == "unknown"
 
 
-def test_what_ships_with_the_student_is_counted_and_exported(place):
+def test_what_ships_with_the_student_is_counted_and_exported(place, unmeasured):
     result = run(place, "strategy=simkd", "baseline=false")
     from distillab.evaluation.metrics import predict, top1
     from distillab.models.build import build_model
@@ -99,17 +99,17 @@ def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, ca
     assert "rerun=true repeats it" in capsys.readouterr().out and again.created == hint.created
 
 
-def test_a_strategy_that_no_teacher_serves_is_a_run_without_one(place):
+def test_a_strategy_that_no_teacher_serves_is_a_run_without_one(place, unmeasured):
     result = run(place, "strategy=none", "strategy.ce.weight=0.5", "recipe.epochs=1", "baseline=false")
     assert result.teacher is None and result.cache is None and result.score("student") > 0
 
 
-def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint):
+def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint, unmeasured):
     result = run(place, "strategy=kd", "seed=1")
     assert result.teacher.training.reused and not result.baseline.training.reused
 
 
-def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys, tmp_path):
+def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys, tmp_path, unmeasured):
     store = next((place / "store" / "networks").glob("resnet14-*")) / "model.safetensors"
     from safetensors.torch import load_file
 

@@ -1,6 +1,7 @@
 """Sweeps from the command to the table, with a stand-in for the experiment where a whole run is not needed."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -43,14 +44,37 @@ sys.modules["distillab.commands.experiment"] = module
 
 @pytest.fixture
 def command(tmp_path):
-    def start(*words, stand_in=True):
-        if stand_in:
-            (tmp_path / "sitecustomize.py").write_text(STAND_IN)
+    def start(*words):
+        (tmp_path / "sitecustomize.py").write_text(STAND_IN)
         path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         environment.pop("HYDRA_FULL_ERROR", None)
         done = [sys.executable, ENTRY, *words, "logger=none"]
         return subprocess.run(done, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return start
+
+
+@pytest.fixture
+def command_here(tmp_path, monkeypatch, capsys):
+    """The command in this process, which has imported all that a run needs."""
+
+    def start(*words):
+        failures = []
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv(cli.TRACEBACK, "1")  # so that it is put back
+        for owner, name, value in (
+            (sys, "argv", [ENTRY, *words, "logger=none"]),
+            (sys, "path", [*sys.path]),
+            (logging.root, "handlers", []),
+            (cli, "failed", []),
+            (cli, "failures", failures),
+            (sweep, "failures", failures),
+        ):
+            monkeypatch.setattr(owner, name, value)
+        capsys.readouterr()
+        cli.main()
+        return capsys.readouterr().out
 
     return start
 
@@ -95,7 +119,7 @@ def test_a_failing_cell_stops_no_other_wherever_the_cells_run(command, tmp_path,
     assert done.stdout.count("−1.50") == 2 and "failed: the disk is full" in done.stdout
 
 
-def test_finished_cells_are_skipped_and_shown_in_one_row(command, tmp_path):
+def test_finished_cells_are_skipped_and_shown_in_one_row(command_here, tmp_path):
     words = ["student=resnet8", "logger=none"]
     for seed in (0, 1):
         cfg = OmegaConf.to_container(config.compose([*words, "strategy=kd", f"seed={seed}"]), resolve=True)
@@ -104,10 +128,9 @@ def test_finished_cells_are_skipped_and_shown_in_one_row(command, tmp_path):
             directory / "result.json", made(seconds={"total": 77.0}, created="2024-01-01T00:00:00+00:00").as_json()
         )
         # The same cell on other devices is the same run; it starts no processes either.
-    done = command("-m", "seed=0,1", "student=resnet8", "trainer=ddp", "trainer.devices=2", stand_in=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("rerun=true repeats it") == 2
-    assert "latency" not in done.stdout  # the table of a single run
+    said = command_here("-m", "seed=0,1", "student=resnet8", "trainer=ddp", "trainer.devices=2")
+    assert said.count("rerun=true repeats it") == 2
+    assert "latency" not in said  # the table of a single run
     assert all(record["earlier"] and record["seconds"] == 77 for record in records_of(tmp_path))
     assert (
         "| 2 | kd | resnet8 | seed=1 | 95.00 | +2.00 | 77 | finished before |"

@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 from helpers.data_checks import cats_and_dogs, complaint, digits, folder
+from helpers.fits import make_batch
 from torch.nn import functional as F
 
 from distillab import Distillation
 from distillab.commands import composition as config
 from distillab.core.recipe import Recipe
-from distillab.data.images.image_batch import ImageBatch
 from distillab.data.labels import UNKNOWN, distributions, known, numbers, pseudo_label, wrong
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
@@ -175,7 +175,7 @@ def test_a_step_takes_the_teachers_class_where_the_label_is_hidden(network, digi
     labels = torch.arange(16) % 10
     labels[::2] = UNKNOWN
     module.eval()
-    loss = module.losses(ImageBatch.of([images], labels, torch.arange(16)), ("ce",))["ce"]
+    loss = module.losses(make_batch(images, labels=labels), ("ce",))["ce"]
     with torch.no_grad():
         target = torch.where(labels < 0, module.teacher.model(images).argmax(1), labels)
         expected = F.cross_entropy(module.student(images), target)

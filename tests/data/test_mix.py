@@ -3,8 +3,8 @@
 import pytest
 import torch
 from helpers.data_checks import cats_and_dogs, complaint, digits, folder
+from helpers.fits import SHAPE, strategy, trainer
 from helpers.small_run import run
-from test_module import SHAPE, strategy, trainer
 
 from distillab import Distillation
 from distillab.core.errors import UserError

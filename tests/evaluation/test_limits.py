@@ -1,41 +1,14 @@
 """Where the teacher's weakness is passed on: known answers, and studies in which the truth is known."""
 
-import json
 import math
-import re
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.made_limits import NAMES, answers_of, logits_of, study
 
 from distillab.core.result_parts import Limits
 from distillab.evaluation.limits import limits, paired_interval
-
-NAMES = ["aeroplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-
-
-def logits_of(answers, classes=10, margin=2.0):
-    """Logits whose largest is the answer; `margin` is one number or one per sample."""
-    return torch.nn.functional.one_hot(answers, classes) * torch.as_tensor(margin).reshape(-1, 1)
-
-
-def answers_of(labels, accuracy, generator):
-    """Right with the probability `accuracy[label]`, else one of the other classes."""
-    other = (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10
-    return torch.where(torch.rand(labels.shape, generator=generator) < torch.tensor(accuracy)[labels], labels, other)
-
-
-def study(bad=(), samples=400, seed=0, follows=0.8):
-    """A teacher that is bad at some classes, a student alone, and one that answers as the teacher does mostly."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(10).repeat_interleave(samples)
-    teacher = answers_of(labels, [0.4 if name in bad else 0.9 for name in NAMES], generator)
-    alone = answers_of(labels, [0.75] * 10, generator)
-    distilled = torch.where(torch.rand(labels.shape, generator=generator) < follows, teacher, alone)
-    return limits(labels, logits_of(teacher), logits_of(alone), logits_of(distilled), NAMES)
 
 
 def named(sentence):
@@ -207,21 +180,3 @@ def test_limits_are_plain_numbers():
     assert not any(
         math.isnan(value) for line in found.classes for value in line.model_dump().values() if isinstance(value, float)
     )
-
-
-@pytest.mark.slow
-def test_a_teacher_made_bad_at_two_classes_from_the_command_to_the_sentences(tmp_path):
-    words = ["strategy=kd", "student=resnet8", "teacher=resnet14", "teacher.corrupt_classes=[3,5]"]
-    command = [
-        sys.executable,
-        str(Path(__file__).parents[2] / "train.py"),
-        *words,
-        "equal_compute=false",
-        "logger=none",
-    ]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    result = json.loads(next(tmp_path.glob("runs/digits/*/result.json")).read_text())
-    for sentence in result["limits"]["sentences"]:
-        assert re.findall(r"(\d) \(", sentence) == ["3", "5"], sentence
-        assert sentence in run.stdout.replace("\n", " ")

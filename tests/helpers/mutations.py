@@ -1,22 +1,27 @@
-"""Writes into each loss the slips that its test file lists, and shows that a check fails: `python tests/mutations.py`.
+"""Writes into each loss the slips that its test file lists, and shows that a check fails: `python tests/slow/mutations.py`.
 
-A test file lists `MUTATIONS` of functions, which its `CHECKS` must catch on its `CASES`, and may list `TERM_MUTATIONS` of
-classes, which the test in its `TERMS` must catch. Only in memory. Writes docs/mutations.md; exits 1 if a slip survives, is not to be found exactly once, or if a function
-has fewer than two.
+A tester lists `mutations` of functions, which the checks must catch on its `cases`, and may list `hand_mutations` of
+classes, which the test in its `by_hand` must catch. Only in memory.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from torch.autograd.gradcheck import GradcheckError
 
 from distillab import functional
+from helpers.method_checks import CHECKS
+
+if TYPE_CHECKING:
+    from helpers.method_tester import MethodTester
 
 HERE = Path(__file__).parents[1]
 PAGE = HERE.parent / "docs" / "mutations.md"
@@ -37,7 +42,11 @@ class Mutation:
     old: str
     new: str
     words: str
-    tests: ModuleType
+    tester: type[MethodTester]
+
+    @property
+    def tests(self):
+        return sys.modules[self.tester.__module__]
 
     @property
     def original(self):
@@ -64,19 +73,17 @@ class Mutation:
     def caught_by(self):
         """The checks that disagree, in words; a slip that cannot even run proves nothing of them."""
         original, mutated = self.original, self.written()
-        checked = getattr(self.tests, "COMPOSED", {}).get(self.function, mutated)
-        term = getattr(self.tests, "TERMS", {}).get(self.function)
+        checked = self.tester.composed.get(self.function, mutated)
+        term = self.tester.by_hand.get(self.function)
         places = (self.tests, self.module) if term else (functional,)
         for place in places:
             setattr(place, self.function, mutated)
         try:
             if term:
                 return ["value by hand"] if disagrees(term) else []
-            cases = self.tests.CASES[self.function]
+            cases = self.tester.cases[self.function]
             return [
-                CHECKED[check.__name__]
-                for check in self.tests.CHECKS
-                if any(disagrees(check, checked, case) for case in cases)
+                CHECKED[check.__name__] for check in CHECKS if any(disagrees(check, checked, case) for case in cases)
             ]
         finally:
             for place in places:
@@ -94,16 +101,37 @@ def disagrees(check, *arguments):
     return False
 
 
-def mutations():
-    """Those of all test files, by the functions' names."""
-    paths = [*sorted((HERE / "strategies").glob("test_losses*.py")), HERE / "training" / "test_optim.py"]
-    files = [importlib.import_module(path.stem) for path in paths]
-    lists = ("MUTATIONS", "TERM_MUTATIONS")
-    found = [Mutation(*slip, file) for file in files for name in lists for slip in getattr(file, name, ())]
+def mutations_of(tester: type[MethodTester]) -> list[Mutation]:
+    """Those that a tester lists."""
+    return [Mutation(*slip, tester) for slip in (*tester.mutations, *tester.hand_mutations)]
+
+
+def testers() -> list[type[MethodTester]]:
+    """Those of all test files: of every method, and of DOT."""
+    from helpers.method_tester import MethodTester
+
+    paths = [*sorted((HERE / "strategies").rglob("test_*.py")), HERE / "training" / "test_optim.py"]
+    found = [value for path in paths for value in vars(_loaded(path)).values()]
+    found = [value for value in found if isinstance(value, type) and issubclass(value, MethodTester)]
+    return [tester for tester in dict.fromkeys(found) if not tester.__module__.startswith("helpers.")]
+
+
+def _loaded(path: Path) -> ModuleType:
+    """A test file, as pytest imports it."""
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])
+    return sys.modules[path.stem]
+
+
+def mutations() -> list[Mutation]:
+    """Those of all testers, by the functions' names."""
+    found = [mutation for tester in testers() for mutation in mutations_of(tester)]
     return sorted(found, key=lambda mutation: mutation.function)
 
 
-def misplaced(found):
+def misplaced(found: list[Mutation], functions: Iterable[str]) -> list[str]:
     """One line for each slip whose text is not in the source exactly once, and for each function with too few."""
     lines = [
         f'{m.function}: "{m.old}" is {m.found} times in {Path(m.module.__file__).name} ({m.words})'
@@ -111,7 +139,7 @@ def misplaced(found):
         if m.found != 1
     ]
     counts = Counter(m.function for m in found)
-    few = [name for name in functional.__all__ if counts[name] < FEWEST]
+    few = [name for name in functions if counts[name] < FEWEST]
     return lines + [f"{name} has {counts[name]} mutations, and should have {FEWEST}" for name in few]
 
 
@@ -126,23 +154,9 @@ def page(found, caught):
         "",
         "Every loss has a slip or several written into it, one at a time, and so have the terms that compose losses; each "
         "must make a check of its tests fail. "
-        "Made by `python tests/mutations.py`.",
+        "Made by `python tests/slow/mutations.py`.",
         "",
         "| function or class | slip | caught by |",
         "| --- | --- | --- |",
     ]
     return "\n".join([*head, *rows]) + "\n"
-
-
-def main():
-    found = mutations()
-    caught = [mutation.caught_by() for mutation in found]
-    PAGE.write_text(page(found, caught))
-    survived = [f"{m.function}: no check disagrees: {m.words}" for m, by in zip(found, caught, strict=True) if not by]
-    problems = misplaced(found) + survived
-    print("\n".join([*problems, f"{len(found)} mutations, {len(survived)} survived"]))
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,29 @@
 """A whole experiment in seconds: two small networks on digits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
 from distillab.commands import experiment
 from distillab.commands.invocation import Invocation, parse
+from distillab.evaluation import efficiency
 
 SMALL = ("student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3")
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Without timings, tables and plots, which take a second each and are tested elsewhere."""
+    figures = dict.fromkeys(("latency_ms", "latency_p95_ms", "latency_batch_ms"), 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficiency, "latency", lambda *_, **__: figures)
+        for name in ("show", "refresh"):
+            patch.setattr(experiment, name, lambda *_: None)
+        yield
 
 
 def composed(place: Path, *overrides: str, base: Sequence[str] = SMALL) -> dict:

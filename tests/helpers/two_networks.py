@@ -6,29 +6,24 @@ from functools import cache
 
 import lightning as L
 import torch
-from test_module import SHAPE, STRATEGIES, strategy
 from torch import nn
 
 from distillab import Distillation
 from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
-from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.term_inputs import only
+from helpers.fits import SHAPE, make_batch, small, strategy
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
 PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
 
 
-def terms_of(attribute):
-    """By strategy the terms that have it, where there are any."""
-    chosen = {name: Strategy.of(strategy(name)).terms for name in STRATEGIES}
-    found = {name: tuple(k for k, t in terms.items() if getattr(t, attribute)) for name, terms in chosen.items()}
-    return {name: keys for name, keys in found.items() if keys}
-
-
-ROWWISE = terms_of("rowwise")  # strategy → its terms that are means over samples
+@cache
+def terms_that(name, attribute):
+    """The terms of a strategy that have it: `global_batch` compare samples, `rowwise` are means over them."""
+    return tuple(key for key, term in Strategy.of(strategy(name)).terms.items() if getattr(term, attribute))
 
 
 class PlainNet(nn.Module):
@@ -49,7 +44,7 @@ class PlainNet(nn.Module):
 def models():
     """Student and teacher, once: to describe them takes longer than to train them a step."""
     torch.manual_seed(0)
-    return ImageModel(PlainNet(), SHAPE), ImageModel(CifarResNet(8, num_classes=10, in_channels=1), SHAPE)
+    return ImageModel(PlainNet(), SHAPE), ImageModel(small(1), SHAPE)
 
 
 @contextmanager
@@ -80,7 +75,7 @@ def samples():
     """Twelve of them, all that the training data have."""
     generator = torch.Generator().manual_seed(1)
     views = [torch.rand(2 * BATCH, *SHAPE, generator=generator) for _ in range(2)]
-    return ImageBatch.of(views, torch.arange(2 * BATCH) * 7 % 5, torch.arange(2 * BATCH))
+    return make_batch(*views, labels=torch.arange(2 * BATCH) * 7 % 5)
 
 
 def rows(batch, first, end, dtype=torch.float32):

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
-from test_module import STRATEGIES, strategy, trainer
-from torch import distributed, nn
+from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -25,11 +24,11 @@ from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.sharded import ShardedTeacher
 from distillab.training.reachable import reachable_parameters
 from distillab.training.term_inputs import Seen, term_losses
+from helpers.fits import strategy, trainer
 from helpers.two_networks import (
     BATCH,
     EQUAL,
     PLAIN_SGD,
-    ROWWISE,
     UNEQUAL,
     StepGradients,
     distillation,
@@ -39,11 +38,10 @@ from helpers.two_networks import (
     rows,
     samples,
     show_data,
-    terms_of,
+    terms_that,
 )
 
 SHARDED = ("hint", "simkd", "ofd")  # they read maps, the head, which is shipped too, and BatchNorm's parameters
-COMPARING = terms_of("global_batch")  # strategy → its terms that compare samples
 
 
 class Losses(nn.Module):
@@ -97,7 +95,7 @@ def input_gradients(name, rank=None):
         batch = part(rows(samples(), 3, 3 + BATCH, torch.float64), UNEQUAL, rank)
         student, teacher = [module.extractors[0](**view) for view in batch.inputs], module.teacher(batch)
         found = {}
-        for key in COMPARING[name]:
+        for key in terms_that(name, "global_batch"):
             term = module.strategy.terms[key]
             inputs = []
             views = [SimpleNamespace(**{k: leaf(v, inputs) for k, v in vars(view).items()}) for view in student]
@@ -202,25 +200,69 @@ def attempt(function, *arguments):
         return traceback.format_exc()
 
 
-def work(rank, folder):
+def work(rank, folder, names, fits):
+    """Everything of these strategies, and the fits; written below the folder."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}  # Lightning wants to see them; nobody listens
     meeting = {"init_method": f"file://{folder}/meeting", "timeout": timedelta(seconds=20)}
     distributed.init_process_group("gloo", rank=rank, world_size=2, **meeting)
     found = {"gather": attempt(gathers, rank)}
-    for name in STRATEGIES:
+    for name in names:
         found[name] = {"equal": attempt(end_to_end, name, EQUAL, rank)}
-    for name, terms in COMPARING.items():
-        found[name]["unequal"] = attempt(end_to_end, name, UNEQUAL, rank, terms)
-        found[name]["inputs"] = attempt(input_gradients, name, rank)
-    for name, terms in ROWWISE.items():
-        found[name]["rows"] = attempt(end_to_end, name, UNEQUAL, rank, terms)
-    found["accumulated"] = attempt(accumulated, folder, 25, 3, rank)
+        for kind, key in (("global_batch", "unequal"), ("rowwise", "rows")):
+            if terms := terms_that(name, kind):
+                found[name][key] = attempt(end_to_end, name, UNEQUAL, rank, terms)
+        if terms_that(name, "global_batch"):
+            found[name]["inputs"] = attempt(input_gradients, name, rank)
+    if fits:
+        found |= all_fits(rank, folder)
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def all_fits(rank, folder):
+    """Under Lightning's DDP: accumulated steps, two optimisers, a cache filled and replayed, a teacher shared out."""
+    found = {"accumulated": attempt(accumulated, folder, 25, 3, rank)}
     for optimizer in ("sgd", "dot"):
         found[optimizer] = attempt(fitted, optimizer, rank)
     found["replayed"] = attempt(replayed, rank, folder)
     for name in SHARDED:
         found[f"sharded {name}"] = [attempt(taught, name, how, rank) for how in (ShardedTeacher, FrozenTeacher)]
-    torch.save(found, folder / f"{rank}.pt")
-    distributed.destroy_process_group()
+    return found
+
+
+def start(folder, names, fits):
+    """Run two processes; what each of them found."""
+    # A fork of this process could not differentiate once this one has; a server that has the imports can be forked.
+    multiprocessing.set_forkserver_preload(["distillab.training.module"])
+    multiprocessing.start_processes(work, (folder, names, fits), nprocs=2, start_method="forkserver")
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+def of_both(ranks, *keys):
+    """One entry of what each process found, if there was no error."""
+    for key in keys:
+        ranks = [found[key] for found in ranks]
+    for value in ranks:
+        assert not isinstance(value, str), value
+    return ranks
+
+
+def assert_close(value, expected, what, **tolerances):
+    tolerances = tolerances or {"rtol": 1e-6, "atol": 1e-9}  # what was prepared is in float32
+    torch.testing.assert_close(value, expected, **tolerances, msg=lambda text: f"{what}: {text}")
+
+
+def assert_same_phases(both, whole, loss_of):
+    """Each phase: the loss, as `loss_of` the two processes', and in each of them all gradients and buffers."""
+    for phases in zip(*both, whole, strict=True):
+        *found, expected = phases
+        assert any(gradient.any() for gradient in expected["gradients"].values())
+        for key, value in expected["losses"].items():
+            assert_close(loss_of([one["losses"][key] for one in found]), value, key)
+        for one in found:
+            for kind in ("gradients", "buffers"):
+                assert one[kind].keys() == expected[kind].keys()
+                for key, value in expected[kind].items():
+                    assert_close(one[kind][key], value, key)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import yaml
+from helpers.fits import make_batch
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.data.images.image_batch import ImageBatch
 from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo, Stage, match_stages
 from distillab.models.image_model import ImageModel
@@ -57,7 +57,7 @@ def test_the_student_learns_from_logits_a_hint_and_attention(pair):
     module = Distillation(student, teacher, strategy("kd", "hint", "attention"))
     if pair in EXPECTED:
         assert match_stages(student.info, teacher.info) == EXPECTED[pair]
-    batch = ImageBatch.of([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
+    batch = make_batch(torch.rand(4, *SHAPE))
     losses = module.losses(batch, ("kd", "hint", "attention"))
     for term, loss in losses.items():
         assert torch.isfinite(loss), term
@@ -85,7 +85,7 @@ def test_heads_read_the_map_behind_the_last_stage(student):
     module = Distillation(
         model("student", student, {}, 0), model("teacher", "resnet8x4", {}, 1), strategy("cat", "sdd")
     ).eval()  # so that the heads' logits are compared with those of the maps
-    batch = ImageBatch.of([torch.rand(4, *SHAPE)], torch.arange(4), torch.arange(4))
+    batch = make_batch(torch.rand(4, *SHAPE))
     own = list(module.student.net.final.parameters())
     for term, loss in module.losses(batch, ("cat", "sdd")).items():
         gradients = torch.autograd.grad(loss, own, retain_graph=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from helpers.made_results import edited, made
+from helpers.made_seeds import HINT, KD, config, over_seeds
 from scipy import stats
-from test_comparison import HINT, KD, config, over_seeds
 
 from distillab.reporting.comparison import compare
 from distillab.reporting.pairs import against_each_other

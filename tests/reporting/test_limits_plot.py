@@ -1,7 +1,7 @@
 """The picture of the limits: every class and bin once, at its place."""
 
 import pytest
-from test_limits import study
+from helpers.made_limits import study
 
 from distillab.core.result_parts import Limits
 from distillab.reporting import limits_plot

@@ -6,11 +6,9 @@ import pytest
 from helpers import small_run
 
 from distillab.commands import composition as config
-from distillab.commands import experiment
 from distillab.commands.members import with_members
 from distillab.core.errors import UserError
 from distillab.core.run_identity import config_hash
-from distillab.evaluation import efficiency
 
 SMALLER = (*small_run.SMALL, "data.samples=128", "recipe.epochs=1", "teacher.recipe.epochs=1")
 SCHEMES = sorted(path.stem for path in (config.conf_dir() / "scheme").glob("*.yaml"))
@@ -57,10 +55,7 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:  # timings and plots take a second each, and are tested elsewhere
-        figures = dict.fromkeys(("latency_ms", "latency_p95_ms", "latency_batch_ms"), 1.0)
-        patch.setattr(efficiency, "latency", lambda *_, **__: figures)
-        patch.setattr(experiment, "show", lambda *_: None)
+    with small_run.unmeasured():
         yield tmp_path_factory.mktemp("place")
 
 
@@ -93,14 +88,14 @@ def test_the_student_alone_may_teach(place):
 
 
 def test_a_plan_goes_on_from_what_is_kept(place, capsys):
-    words = ["scheme=born_again", "scheme.generations=2"]
+    words = ["scheme=born_again", "scheme.generations=2", "equal_compute=false"]
     first = run(place, *words)
     capsys.readouterr()
     again = run(place, *words, "name=again")
     told = capsys.readouterr().out
     assert "generation 1 from resnet8 generation 0  epoch" not in told and "(reused from the store)" in told
     assert again.lineage[1].reused and again.primary.value == first.primary.value
-    longer = run(place, "scheme=born_again", "scheme.generations=3")
+    longer = run(place, "scheme=born_again", "scheme.generations=3", "equal_compute=false")
     assert [one.get("reused") for one in longer["lineage"]] == [True, True, False, None]
     other = run(place, *words, "strategy.kd.temperature=2")
     assert not other["lineage"][1]["reused"], "another strategy is another lesson"
@@ -150,5 +145,5 @@ def test_bad_input_is_one_line_before_anything_is_trained(place, tmp_path, overr
 
 
 def test_an_assistant_larger_than_its_teacher_is_said(place, capsys):
-    run(place, "scheme=assistant", "scheme.assistants=[resnet20]", "name=large")
+    run(place, "scheme=assistant", "scheme.assistants=[resnet20]", "name=large", "equal_compute=false")
     assert "resnet20 (272,186 parameters) is not smaller than resnet14" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
-from test_module import assert_every_term_reaches_the_student, own_loss, seen_batch, taught, weights
+from helpers.fits import assert_every_term_reaches_the_student, own_loss, seen_batch, taught, weights
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir

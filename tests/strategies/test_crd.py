@@ -1,17 +1,72 @@
-"""The contrastive loss's memory: what is drawn from it, what is compared, and how it moves."""
+"""Contrast with a memory of embeddings: its loss, what is drawn and compared, and how it moves (crd)."""
 
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from test_losses_contrast import LARGE, SMALL, outputs
+from helpers.method_checks import Case
+from helpers.method_tester import MethodTester
+from helpers.model_outputs import LARGE, SMALL, info, outputs
+from helpers.numbers import draw
 
 from distillab import functional
 from distillab.core.errors import UserError
 from distillab.strategies.crd import CRD
 
+
+def reference_crd_nce(scores, n_data):
+    """Row by row, score by score."""
+    c, total = (scores.shape[1] - 1) / n_data, 0.0
+    for row in scores:
+        total += math.log(row[0] / (row[0] + c + 1e-7))
+        total += sum(math.log(c / (x + c + 1e-7)) for x in row[1:])
+    return -total / len(scores)
+
+
 LABELS, PAIR = torch.tensor([2, 0, 1, 0, 2, 2, 1, 0, 2, 2]), SimpleNamespace(index=torch.tensor([4, 1]))
+
+
+class TestCRD(MethodTester):
+    configs = ("crd",)
+    cases = {
+        "crd_nce": [
+            Case(reference_crd_nce, student={"scores": draw(4, 6).abs() + 0.05}, teacher={}, rest={"n_data": n})
+            for n in (7, 500)
+        ],
+    }
+    mutations = [
+        ("crd_nce", "log_negatives.sum(1)", "log_negatives.mean(1)", "mean over the negatives"),
+        ("crd_nce", "(negatives + EPSILON) / c", "negatives / c", "ε lost"),
+        ("crd_nce", "return -(log_positive", "return (log_positive", "a lost sign"),
+        ("crd_nce", "negatives.shape[1] / n_data", "scores.shape[1] / n_data", "the positive among the negatives"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: functional.crd_nce(draw(2, 1), 5), "scores must"),
+        (lambda: functional.crd_nce(draw(2, 3), 0), "n_data must"),
+        (lambda: CRD(momentum=1.0), "momentum must"),
+        (lambda: CRD(negatives=0), "negatives must"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(call, said):
+    with pytest.raises(UserError, match=said):
+        call()
+
+
+def test_a_positive_that_underflowed_stays_finite():
+    scores = torch.tensor([[0.0, 1.0], [1e-38, 0.0]], requires_grad=True)
+    value = functional.crd_nce(scores, 10)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(scores.grad).all()
+
+
+def test_a_model_without_an_embedding_is_refused():
+    with pytest.raises(UserError, match=r"headless has no linear head.*student\.head=fc"):
+        CRD().connect(info((4, 8, 8), embedding=None, name="headless"), SMALL)
 
 
 def contrast(**arguments):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers.loss_checks import draw
+from helpers.numbers import draw
 
 from distillab.core.errors import UserError
 from distillab.teachers import cache, shards

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.cache_settings import SETTINGS, settings, typed
 from helpers.data_checks import digits as other_digits
-from test_cached import SETTINGS, parts, settings, typed
+from helpers.fits import strategy
 
 from distillab.core.errors import UserError
 from distillab.models.fingerprint import structure
@@ -29,9 +30,9 @@ def keys(network, digits, tmp_path):
         return teachers[which]
 
     def make(config=SETTINGS, seed=0, teacher_seed=1, data=digits, name="kd", **about):
-        strategy = Strategy.of(parts(name))
-        ready = data.configure(64, seed, strategy.num_views)
-        return with_cache(teacher(teacher_seed, about), strategy, ready, typed(config, tmp_path)).cache.keys
+        parts = Strategy.of(strategy(name))
+        ready = data.configure(64, seed, parts.num_views)
+        return with_cache(teacher(teacher_seed, about), parts, ready, typed(config, tmp_path)).cache.keys
 
     return make
 

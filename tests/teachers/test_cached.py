@@ -2,20 +2,17 @@
 
 import copy
 import errno
-from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
-import yaml
+from helpers.cache_settings import SETTINGS, settings, typed
 from helpers.data_checks import digits as other_digits
+from helpers.fits import SHAPE, strategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distillab import Distillation
-from distillab.commands.composition import conf_dir
-from distillab.core.configuration import CacheConfig, Paths, TrainerConfig
 from distillab.core.errors import UserError
-from distillab.core.recipe import Recipe
 from distillab.data.batch import AS_STORED
 from distillab.models.image_model import ImageModel
 from distillab.schemes.cache import with_cache
@@ -24,41 +21,18 @@ from distillab.teachers import cache, cached
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.callbacks import Interrupted, StopCleanly
 
-SHAPE = (1, 8, 8)
-SETTINGS = {
-    "cache": {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1},
-    "recipe": {"precision": "32-true", "epochs": 2},
-    "trainer": {"channels_last": False, "accelerator": "cpu"},
-}
-
-
-def settings(**cache):
-    return SETTINGS | {"cache": SETTINGS["cache"] | cache}
-
-
-def typed(config, root):
-    """The parts of a run's config that the cache reads."""
-    return SimpleNamespace(
-        cache=CacheConfig.of(config["cache"]),
-        paths=Paths(store=str(root)),
-        recipe=Recipe.of(config["recipe"]),
-        trainer=TrainerConfig.of(config["trainer"]),
-    )
-
-
-def parts(name):
-    return yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
+SAMPLES = 128  # of `few_digits`: two batches of 64 to an epoch
 
 
 @pytest.fixture
-def made(network, digits):
-    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
+def made(network, few_digits):
+    def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=few_digits, epochs=2):
         student, teacher = (ImageModel(net, SHAPE) for net in (network(seed), network(teacher_seed, depth=14)))
-        strategy, recipe = Strategy.of(parts(name)), {"epochs": epochs}
-        ready = data.configure(64, seed, strategy.num_views)
+        parts, recipe = Strategy.of(strategy(name)), {"epochs": epochs}
+        ready = data.configure(64, seed, parts.num_views)
         config = config | {"recipe": config["recipe"] | recipe}
-        source = with_cache(FrozenTeacher(teacher), strategy, ready, typed(config, root))
-        return Distillation(student, source, strategy, seed=seed, recipe=recipe), ready
+        source = with_cache(FrozenTeacher(teacher), parts, ready, typed(config, root))
+        return Distillation(student, source, parts, seed=seed, recipe=recipe), ready
 
     return make
 
@@ -91,14 +65,14 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
     config = settings(**cache)
     module, data = made(name, tmp_path / "a", config)
     cold = fit(module, data)
-    assert module.teacher.replayed == 0 and module.teacher.computed == 2 * 256 * module.strategy.num_views
+    assert module.teacher.replayed == 0 and module.teacher.computed == 2 * SAMPLES * module.strategy.num_views
     module, data = made(name, tmp_path / "a", config)
     assert same(fit(module, data), cold)
-    assert module.teacher.computed == 0 and module.teacher.replayed == 2 * 256 * module.strategy.num_views
+    assert module.teacher.computed == 0 and module.teacher.replayed == 2 * SAMPLES * module.strategy.num_views
 
     class Ask(L.Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            stop.asked = trainer.global_step == 5
+            stop.asked = trainer.global_step == 2
 
     stop = StopCleanly(tmp_path / "last.ckpt")
     module, data = made(name, tmp_path / "b", config)
@@ -106,11 +80,11 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
         fit(module, data, callbacks=[Ask(), stop])
     module, data = made(name, tmp_path / "b", config)
     assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
-    assert module.teacher.computed < 256 * module.strategy.num_views
+    assert module.teacher.computed < SAMPLES * module.strategy.num_views
 
 
 def test_mixed_samples_are_replayed(made, tmp_path):
-    data = other_digits(tmp_path, samples=256, augment={"crop": 1, "mixup": 0.4, "cutmix": 1.0})
+    data = other_digits(tmp_path, samples=SAMPLES, augment={"crop": 1, "mixup": 0.4, "cutmix": 1.0})
 
     def weights(mode):
         return fit(*made("kd", tmp_path, settings(dtype="float32", mode=mode), data=data, epochs=1), epochs=1)
@@ -125,10 +99,10 @@ def test_methods_of_one_view_and_of_two_share_the_weak_one(made, tmp_path):
         made("crld", tmp_path, settings(mode="require"), epochs=1)
     module, data = made("crld", tmp_path, epochs=1)
     fit(module, data, epochs=1)
-    assert module.teacher.replayed == module.teacher.computed == 256  # the strong ones are new
+    assert module.teacher.replayed == module.teacher.computed == SAMPLES  # the strong ones are new
     made("crld", tmp_path, settings(mode="require"), epochs=1)
     strong = {"operations": 1, "magnitude": 2, "cutout": 0}
-    gentle = other_digits(tmp_path, samples=256, augment={"crop": 1, "strong": strong})
+    gentle = other_digits(tmp_path, samples=SAMPLES, augment={"crop": 1, "strong": strong})
     with pytest.raises(UserError, match="lacks 1 of the 2 views"):
         made("crld", tmp_path, settings(mode="require"), data=gentle, epochs=1)
     made("kd", tmp_path, settings(mode="require"), data=gentle, epochs=1)
@@ -147,11 +121,11 @@ def test_a_full_disk_stops_the_cache_and_not_the_training(made, tmp_path, capsys
 
 
 def test_what_a_run_takes_beyond_the_limit_is_said_beforehand(made, tmp_path, capsys):
-    size = 256 * 20 + 256 // 8  # ten logits in two bytes each, and a bit
+    size = SAMPLES * 20 + SAMPLES // 8  # ten logits in two bytes each, and a bit
     for limit, said in ((5.9 * size / 1e9, True), (6.1 * size / 1e9, False), (None, False)):
         made("crld", tmp_path, settings(limit_gb=limit), epochs=3)
         assert ("6 views of this run take up to 0.00 GB more" in capsys.readouterr().out) == said
-    cycle = other_digits(tmp_path, samples=256, views=2)
+    cycle = other_digits(tmp_path, samples=SAMPLES, views=2)
     made("kd", tmp_path, settings(limit_gb=2.1 * size / 1e9), data=cycle, epochs=300)
     assert "views of this run" not in capsys.readouterr().out
     other = tmp_path / "cache" / "another" / "000000-0" / "000000000.shard"
@@ -180,14 +154,14 @@ def test_other_seeds_and_methods_share_the_views(made, tmp_path):
         fit(*made("kd", tmp_path, settings(mode="require")), epochs=3)
 
 
-def test_require_is_refused_before_a_step_where_a_view_is_not_there(made, digits, tmp_path):
+def test_require_is_refused_before_a_step_where_a_view_is_not_there(made, few_digits, tmp_path):
     with pytest.raises(UserError, match=r"lacks 2 of the 2 views that recipe\.epochs=2 reads"):
         made("kd", tmp_path, settings(mode="require"))
     fit(*made("kd", tmp_path))
     made("kd", tmp_path, settings(mode="require"))
     with pytest.raises(UserError, match=r"lacks 1 of the 3 views .*; fill it with cache\.mode=auto"):
         made("kd", tmp_path, settings(mode="require"), epochs=3)
-    again = copy.copy(digits)
+    again = copy.copy(few_digits)
     again.cycle = 1  # every epoch reads view 0; the data, and so the key, are others
     fit(*made("kd", tmp_path, data=again))
     made("kd", tmp_path, settings(mode="require"), data=again, epochs=9)
@@ -241,7 +215,7 @@ def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_p
     monkeypatch.setattr(cached, "to_host", lambda fields: (dict(fields), Late()))
     module, data = made("kd", tmp_path / "b")
     weights = fit(module, data)
-    assert same(weights, expected) and len(waited) == 8  # each batch of both epochs
+    assert same(weights, expected) and len(waited) == 4  # each batch of both epochs
     monkeypatch.undo()
     module, data = made("kd", tmp_path / "b", settings(mode="require"))
     assert same(fit(module, data), expected)
@@ -252,7 +226,7 @@ def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_p
     again.cycle = 1
     module, ready = made("kd", tmp_path / "c", data=again)
     fit(module, ready)
-    assert module.teacher.computed == module.teacher.replayed == 256
+    assert module.teacher.computed == module.teacher.replayed == SAMPLES
 
 
 @pytest.mark.parametrize("name", ["hint", "attention", "simkd"])

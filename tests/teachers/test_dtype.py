@@ -5,8 +5,9 @@ import copy
 
 import pytest
 import torch
+from helpers.cache_settings import SETTINGS, typed
+from helpers.fits import SHAPE, make_batch, strategy
 from helpers.small_run import run
-from test_cached import SETTINGS, parts, typed
 
 from distillab import Distillation
 from distillab.core.errors import UserError
@@ -15,8 +16,6 @@ from distillab.models.image_model import ImageModel
 from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
-
-SHAPE = (1, 8, 8)
 
 
 @pytest.fixture
@@ -49,29 +48,23 @@ def test_a_held_teacher_says_nearly_the_same_in_float32(dtype, teacher):
 @pytest.mark.parametrize("name", ["kd", "hint", "srrl", "simkd", "ofd"])
 def test_terms_read_float32(name, teacher, network):
     """Logits, maps, an embedding with its head, a head that is shipped, BatchNorm's parameters."""
-    module = Distillation(network(), teacher("bfloat16"), parts(name), input_shape=SHAPE)
+    module = Distillation(network(), teacher("bfloat16"), strategy(name), input_shape=SHAPE)
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(0))
-    loss = sum(module.losses(_batch(images), tuple(module.strategy.terms)).values())
+    loss = sum(module.losses(make_batch(images), tuple(module.strategy.terms)).values())
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
     assert module.deployed()(pixels=images).dtype == torch.float32
-
-
-def _batch(images):
-    from distillab.data.images.image_batch import ImageBatch
-
-    return ImageBatch.of([images], torch.arange(8), torch.arange(8))
 
 
 def test_each_dtype_has_a_cache_of_its_own(teacher, digits, tmp_path):
     keys = set()
     for dtype in (None, "float32", "bfloat16", "float16"):
         source, data = FrozenTeacher(teacher(dtype)), digits.configure(64, 0)
-        keys.add(with_cache(source, Strategy.of(parts("kd")), data, typed(SETTINGS, tmp_path)).cache.key)
+        keys.add(with_cache(source, Strategy.of(strategy("kd")), data, typed(SETTINGS, tmp_path)).cache.key)
     assert len(keys) == 4
     assert weights_hash(teacher("float32")) == weights_hash(teacher(None))
 
 
-def test_a_run_measures_the_teacher_as_it_teaches(tmp_path):
+def test_a_run_measures_the_teacher_as_it_teaches(tmp_path, unmeasured):
     plain = run(tmp_path, "strategy=kd", "baseline=false")
     held = run(tmp_path, "strategy=kd", "baseline=false", "teacher.dtype=bfloat16")
     assert held.teacher.efficiency.size_bytes < 0.6 * plain.teacher.efficiency.size_bytes

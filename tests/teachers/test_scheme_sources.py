@@ -5,22 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers.loss_checks import softmax
-from test_module import strategy, trainer
+from helpers.fits import SHAPE, models, strategy, trainer
+from helpers.numbers import softmax
 from torch.nn import functional as F
 
 from distillab import Distillation
 from distillab.data.images.image_batch import ImageBatch
-from distillab.models.image_model import ImageModel
 from distillab.teachers.ema import EMATeacher
 from distillab.teachers.ensemble import EnsembleTeacher, Mixture
 from distillab.teachers.label import LabelTeacher
-
-SHAPE = (1, 8, 8)
-
-
-def models(network, *depths):
-    return [ImageModel(network(seed, depth), SHAPE, f"resnet{depth}") for seed, depth in enumerate(depths)]
 
 
 def test_the_ensemble_is_the_mixture(network):

@@ -5,36 +5,23 @@ import csv
 import lightning as L
 import pytest
 import torch
+from helpers.fits import SHAPE, strategy
+from helpers.recipe_fits import RECIPE, fitted, settings
 from lightning.pytorch.loggers import CSVLogger
-from test_module import SHAPE, strategy
 
 from distillab import Distillation
-from distillab.commands.composition import compose
 from distillab.core.errors import UserError
 from distillab.core.recipe import Protocol, Recipe
 from distillab.training.fit import fit
 
-RECIPE = Recipe(epochs=2, optimizer="sgd", lr=0.05, schedule="constant")
-
-
-def settings(**changes):
-    return {**compose([]).trainer, "progress_bar": False, "limit_train_batches": 2, "accelerator": "cpu"} | changes
-
-
-def fitted(network, digits, folder, name="kd", recipe=RECIPE, **changes):
-    module = Distillation(network(), network(seed=1), strategy(name), input_shape=SHAPE, recipe=recipe)
-    how = {"recipe": recipe, "protocol": Protocol("standard", 0.1), "trainer": settings(**changes)}
-    record = fit(module, digits.configure(64, 0), **how, directory=folder, title="student")
-    return module, record
-
 
 @pytest.mark.parametrize("wrong", ["teacher", True, "yes", 0, None])
-def test_another_choice_is_refused(wrong, network, digits, tmp_path):
+def test_another_choice_is_refused(wrong, digits, tmp_path):
     with pytest.raises(UserError, match=r"trainer\.compile must be one of false, student, both"):
-        fitted(network, digits, tmp_path, compile=wrong)
+        fitted(digits, tmp_path, compile=wrong)
 
 
-def test_the_choice_says_what_runs_compiled(network, digits, tmp_path, monkeypatch):
+def test_the_choice_says_what_runs_compiled(digits, tmp_path, monkeypatch):
     """Without the compiler: what it is handed is counted, and what validates goes past it."""
     calls = []
 
@@ -48,31 +35,13 @@ def test_the_choice_says_what_runs_compiled(network, digits, tmp_path, monkeypat
     monkeypatch.setattr(torch, "compile", counted)
     for choice, roles in ((False, 0), ("student", 1), ("both", 2)):
         calls.clear()
-        module, _ = fitted(network, digits, tmp_path / str(choice), compile=choice)
+        module, _ = fitted(digits, tmp_path / str(choice), compile=choice)
         assert len(calls) == roles * 4  # two epochs of two batches; not the validation
         assert {model for model, _ in calls} == {module.student, module.teacher.model} if roles == 2 else True
         assert all(training == (model is module.student) for model, training in calls)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["kd", "hint"])  # with hooks and without
-def test_a_compiled_run_learns_what_a_plain_one_does_and_its_checkpoint_is_a_plain_one(name, network, digits, tmp_path):
-    plain, expected = fitted(network, digits, tmp_path / "plain", name)
-    compiled, found = fitted(network, digits, tmp_path / "compiled", name, compile="both")
-    for one, other in zip(expected["curves"], found["curves"], strict=True):
-        for key in one:
-            if key.startswith("train/"):
-                assert one[key] == pytest.approx(other[key], rel=1e-3), key
-    assert plain.state_dict().keys() == compiled.state_dict().keys()
-    for key, value in plain.student.state_dict().items():
-        torch.testing.assert_close(compiled.student.state_dict()[key], value, rtol=1e-2, atol=1e-3, msg=key)
-    # A plain run goes on from the compiled one's state.
-    longer = Recipe(epochs=3, optimizer="sgd", lr=0.05, schedule="constant")
-    _, record = fitted(network, digits, tmp_path / "compiled", name, longer)
-    assert record["resumed"] and record["epochs"] == 3
-
-
-def test_synchronised_batchnorm_reaches_the_engine(network, digits, tmp_path, monkeypatch):
+def test_synchronised_batchnorm_reaches_the_engine(digits, tmp_path, monkeypatch):
     """On one device there is nothing to synchronise; what Lightning is told is what a person chose."""
     told = []
 
@@ -83,16 +52,16 @@ def test_synchronised_batchnorm_reaches_the_engine(network, digits, tmp_path, mo
 
     monkeypatch.setattr(L, "Trainer", Told)
     for choice in (False, True):
-        fitted(network, digits, tmp_path / str(choice), sync_batchnorm=choice)
+        fitted(digits, tmp_path / str(choice), sync_batchnorm=choice)
     assert told == [False, True]
 
 
-def test_a_fit_in_bfloat16_learns_what_one_in_float32_does(network, digits, tmp_path):
+def test_a_fit_in_bfloat16_learns_what_one_in_float32_does(digits, tmp_path):
     """The weights stay in float32; only the passes through the networks round."""
     half = Recipe(**(vars(RECIPE) | {"precision": "bf16-mixed"}))
-    module, found = fitted(network, digits, tmp_path / "half", recipe=half)
-    _, expected = fitted(network, digits, tmp_path / "whole")
-    losses = [[epoch["train/loss"] for epoch in record["curves"]] for record in (found, expected)]
+    module, found = fitted(digits, tmp_path / "half", recipe=half)
+    _, expected = fitted(digits, tmp_path / "whole")
+    losses = [[epoch["train/loss"] for epoch in record.curves] for record in (found, expected)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
     assert {value.dtype for value in module.student.parameters()} == {torch.float32}
 

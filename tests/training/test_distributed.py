@@ -1,80 +1,15 @@
-"""Two processes with parts of a batch learn what one with the whole batch does: every strategy, and every term that
-compares samples. One pair of processes, which talk over gloo, serves all checks."""
+"""Fits of two processes: gathers, the optimisers, a shared cache, a teacher shared out; and the share of each device.
+
+That two processes learn of every strategy what one does: helpers.method_tester."""
 
 import pytest
 import torch
-from helpers.two_networks import EQUAL, ROWWISE, UNEQUAL, models
-from helpers.two_processes import COMPARING, SHARDED, accumulated, end_to_end, fitted, input_gradients, work
-from test_module import STRATEGIES
-from torch import multiprocessing
+from helpers.two_networks import models
+from helpers.two_processes import SHARDED, accumulated, assert_close, fitted, of_both
 
 from distillab.core import distributed
 from distillab.core.distributed import share
 from distillab.core.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    """What each of the two processes found."""
-    folder = tmp_path_factory.mktemp("ranks")
-    # A fork of this process could not differentiate once this one has; a server that has the imports can be forked.
-    multiprocessing.set_forkserver_preload(["distillab.training.module"])
-    multiprocessing.start_processes(work, (folder,), nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
-
-
-def of_both(ranks, *keys):
-    """One entry of what each process found, if there was no error."""
-    for key in keys:
-        ranks = [found[key] for found in ranks]
-    for value in ranks:
-        assert not isinstance(value, str), value
-    return ranks
-
-
-def assert_close(value, expected, what, **tolerances):
-    tolerances = tolerances or {"rtol": 1e-6, "atol": 1e-9}  # what was prepared is in float32
-    torch.testing.assert_close(value, expected, **tolerances, msg=lambda text: f"{what}: {text}")
-
-
-def check(both, whole, loss_of):
-    """Each phase: the loss, as `loss_of` the two processes', and in each of them all gradients and buffers."""
-    for phases in zip(*both, whole, strict=True):
-        *found, expected = phases
-        assert any(gradient.any() for gradient in expected["gradients"].values())
-        for key, value in expected["losses"].items():
-            assert_close(loss_of([one["losses"][key] for one in found]), value, key)
-        for one in found:
-            for kind in ("gradients", "buffers"):
-                assert one[kind].keys() == expected[kind].keys()
-                for key, value in expected[kind].items():
-                    assert_close(one[kind][key], value, key)
-
-
-def test_the_strategies_that_compare_samples_are_found():
-    assert {"sp", "cc", "pkt", "rkd", "crd", "dist", "mlkd", "luminet", "semckd"} <= set(COMPARING)
-    assert COMPARING["mlkd"] and "kd" not in COMPARING and len(STRATEGIES) > 30
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_equal_parts_of_a_batch_give_the_gradient_of_the_whole(name, ranks):
-    """Loss and gradient of a strategy are means over the processes."""
-    check(of_both(ranks, name, "equal"), end_to_end(name, EQUAL), lambda losses: sum(losses) / 2)
-
-
-@pytest.mark.parametrize("name", COMPARING)
-def test_unequal_parts_give_it_where_samples_are_compared(name, ranks):
-    """Each process has the loss of the whole batch."""
-    both, whole = of_both(ranks, name, "unequal"), end_to_end(name, UNEQUAL, among=COMPARING[name])
-    for rank in (0, 1):
-        check(both, whole, lambda losses, rank=rank: losses[rank])
-
-
-@pytest.mark.parametrize("name", ROWWISE)
-def test_unequal_parts_give_it_where_rows_are_averaged(name, ranks):
-    """Every row of the whole batch weighs the same; loss and gradient are means over the processes."""
-    both, whole = of_both(ranks, name, "rows"), end_to_end(name, UNEQUAL, among=ROWWISE[name])
-    check(both, whole, lambda losses: sum(losses) / 2)
 
 
 def test_unequal_parts_of_unequal_batches_make_one_step(ranks, tmp_path):
@@ -83,17 +18,6 @@ def test_unequal_parts_of_unequal_batches_make_one_step(ranks, tmp_path):
     for (found,) in of_both(ranks, "accumulated"):
         for key, gradient in expected.items():
             assert_close(found[key], gradient, key, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", COMPARING)
-def test_unequal_parts_give_the_gradient_of_what_a_term_reads(name, ranks):
-    both = of_both(ranks, name, "inputs")
-    for key, (loss, gradients) in input_gradients(name).items():
-        assert any(gradient.any() for gradient in gradients)
-        for one in both:
-            assert_close(one[key][0], loss, key)
-        for i, gradient in enumerate(gradients):
-            assert_close(torch.cat([one[key][1][i] for one in both]) / 2, gradient, key)
 
 
 def test_a_gather_takes_any_rows_and_types(ranks):

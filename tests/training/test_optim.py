@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.fits import SHAPE, DropoutNet, assert_equal, stop_and_resume, strategy, trainer, weights
+from helpers.method_tester import MethodTester
 from helpers.small_run import run
-from test_module import SHAPE, DropoutNet, assert_equal, stop_and_resume, strategy, trainer, weights
 from torch import nn
 
 from distillab import Distillation
@@ -14,19 +15,22 @@ from distillab.core.recipe import Recipe
 from distillab.training.dot import DOT
 from distillab.training.optimizer import make_optimizer
 
-TERMS = {"DOT": lambda: test_two_steps_by_hand(2)}
-TERM_MUTATIONS = [
-    (
-        "DOT",
-        "momentum - delta).add_(of_task)",
-        "momentum + delta).add_(of_task)",
-        "the task's momentum lasts longer too",
-    ),
-    ("DOT", "parameter.grad - of_task", "parameter.grad", "the task's gradient twice"),
-    ("DOT", "gradient if before is None else before + gradient", "gradient", "the last of several batches alone"),
-    ("DOT", 'alpha=group["weight_decay"]', "alpha=0", "no weight decay"),
-]
 DOT_RECIPE = {"optimizer": "dot", "lr": 0.05, "weight_decay": 1e-2}
+
+
+class TestDOT(MethodTester):
+    by_hand = {"DOT": lambda: test_two_steps_by_hand(2)}
+    hand_mutations = [
+        (
+            "DOT",
+            "momentum - delta).add_(of_task)",
+            "momentum + delta).add_(of_task)",
+            "the task's momentum lasts longer too",
+        ),
+        ("DOT", "parameter.grad - of_task", "parameter.grad", "the task's gradient twice"),
+        ("DOT", "gradient if before is None else before + gradient", "gradient", "the last of several batches alone"),
+        ("DOT", 'alpha=group["weight_decay"]', "alpha=0", "no weight decay"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -156,13 +160,13 @@ def test_a_fit_takes_the_steps_that_two_backward_passes_give(digits, network):
         torch.testing.assert_close(tensor, weights(again)[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("stop_at", [3, 8])
-def test_a_stop_in_mid_epoch_and_a_resume_end_in_the_unbroken_weights(stop_at, tmp_path, digits, network):
+@pytest.mark.parametrize("stop_at", [2, 5])
+def test_a_stop_in_mid_epoch_and_a_resume_end_in_the_unbroken_weights(stop_at, tmp_path, few_digits, network):
     def make():
         torch.manual_seed(0)
         return Distillation(DropoutNet(), network(seed=1), strategy("kd"), input_shape=SHAPE, recipe=DOT_RECIPE)
 
-    data = lambda module: digits.configure(48, 0)  # noqa: E731 - 256 images: 6 steps an epoch
+    data = lambda module: few_digits.configure(48, 0)  # noqa: E731 - 128 images: 3 steps an epoch
     assert_equal(*stop_and_resume(make, data, stop_at, 3, tmp_path))
 
 
@@ -218,8 +222,9 @@ def test_alone_dot_is_sgd():
     assert Recipe.of(DOT_RECIPE | {"optimizer": "sgd", "dot_delta": 0.05}).alone == recipe.alone
 
 
-def test_a_run_with_dot_has_the_baseline_of_one_with_sgd(tmp_path):
+def test_a_run_with_dot_has_the_baseline_of_one_with_sgd(tmp_path, unmeasured):
     short = ["recipe=cifar", "recipe.epochs=1", "teacher.recipe.epochs=1", "data.samples=256", "student=resnet8"]
+    short += ["equal_compute=false"]
     with_sgd = run(tmp_path, *short)
     with_dot = run(tmp_path, *short, "recipe.optimizer=dot", "recipe.dot_delta=0.09")
     assert with_dot.baseline.training.reused and with_dot.teacher.training.reused

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers.two_networks import PLAIN_SGD, ROWWISE, StepGradients, distillation, in_double, rows, samples, show_data
-from test_module import trainer
+from helpers.fits import trainer
+from helpers.two_networks import PLAIN_SGD, StepGradients, distillation, rows, samples
 
 from distillab.training import term_inputs
 
@@ -31,26 +31,6 @@ def test_uneven_batches_of_a_step_give_the_gradient_of_one_batch(batch_size, acc
             torch.testing.assert_close(one[key], gradient, rtol=1e-4, atol=1e-6, msg=key)
     # Means of batches would be something else: their samples weigh unequally, or the last step counts half.
     assert any((plain[-1][key] - gradient).abs().max() > 1e-4 for key, gradient in expected[-1].items())
-
-
-@pytest.mark.parametrize("name", ROWWISE)
-def test_rows_in_turns_give_what_all_at_once_give(name, monkeypatch):
-    found = []
-    with distillation(name) as module:
-        show_data(module, None)
-        in_double(module)
-        batch, student = rows(samples(), 3, 9, torch.float64), list(module.student.parameters())
-        classes = module.student.info.outputs
-        for at_once in (6, 4, 1):
-            monkeypatch.setattr(term_inputs, "CHUNK", at_once * classes)
-            torch.manual_seed(5)
-            losses = module.losses(batch, ROWWISE[name])
-            gradients = torch.autograd.grad(sum(losses.values()), student, allow_unused=True)
-            found.append([*losses.values(), *(g for g in gradients if g is not None)])
-    assert any(value.any() for value in found[0][len(losses) :])
-    for turns in found[1:]:
-        for value, expected in zip(turns, found[0], strict=True):
-            torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_no_turn_is_longer_than_said_and_each_is_taken_again_in_the_backward_pass(monkeypatch):

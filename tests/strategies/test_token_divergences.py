@@ -1,10 +1,10 @@
 """The divergences over tokens against loops, their masks and their ends."""
 
-import math
-
 import pytest
 import torch
-from helpers.loss_checks import CHECKS, Case, draw, softmax
+from helpers.method_checks import Case
+from helpers.method_tester import NO_DETACH, MethodTester
+from helpers.numbers import draw, kl, softmax
 
 from distillab import functional
 from distillab.core.errors import UserError
@@ -24,10 +24,6 @@ def over_tokens(divergence):
     return reference
 
 
-def kl(a, b):
-    return sum(x * math.log(x / y) for x, y in zip(a, b, strict=True))
-
-
 def jensen_shannon(p, q, beta=0.5):
     if beta in (0, 1):
         return kl(q, p) if beta else kl(p, q)
@@ -45,51 +41,60 @@ def cases(divergence, *arguments):
 
 
 MASKED = {"mask": MASK, "temperature": 2.0}
-CASES = {
-    "forward_kl": cases(kl, {}, MASKED),
-    "reverse_kl": cases(lambda p, q: kl(q, p), {}, MASKED),
-    "jsd": cases(jensen_shannon, {}, MASKED | {"beta": 0.2}, {"beta": 0.0}, {"beta": 1.0}),
-    "skew_kl": cases(skewed, {}, MASKED | {"alpha": 0.4}, {"alpha": 0.0}),
-    "tvd": cases(lambda p, q: sum(abs(p - q)) / 2, {}, MASKED),
-}
-MUTATIONS = [
-    ("forward_kl", "mean_of_kept(kd_rows, s, t,", "mean_of_kept(kd_rows, t, s,", "KL turned round"),
-    ("forward_kl", "/ max(len(s), 1)", "/ max(s.numel(), 1)", "mean over the vocabulary too"),
-    ("forward_kl", "s, t = s[mask], t[mask]", "s, t = s * mask[:, None], t * mask[:, None]", "divided by all tokens"),
-    ("reverse_kl", "* kl_of_rows(log_q, log_p)", "* kl_of_rows(log_p, log_q)", "KL turned round"),
-    ("reverse_kl", "(log_a.exp() * (", "(log_a.exp().detach() * (", "no gradient through the weights"),
-    ("reverse_kl", "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher"),
-    ("jsd", "log_mixture(log_p, log_q, beta)", "log_mixture(log_q, log_p, beta)", "the share goes to the student"),
-    ("jsd", "(beta * kl_of_rows(log_p, log_m) + (1 - beta) *", "((1 - beta) * kl_of_rows(log_p, log_m) + beta *", "λ"),
-    (
-        "jsd",
-        "        return reverse_kl_rows(s, t, temperature)",
-        "        return 0 * reverse_kl_rows(s, t, temperature)",
-        "an end that is the formula's limit",
-    ),
-    (
-        "skew_kl",
-        "log_mixture(log_p, log_q, alpha)",
-        "log_mixture(log_q, log_p, alpha)",
-        "the share goes to the student",
-    ),
-    ("skew_kl", "math.log1p(-share)", "math.log(share)", "no mixture"),
-    *(
-        (name, "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher")
-        for name in ("jsd", "skew_kl", "tvd")
-    ),
-    ("tvd", "temperature**2 * 0.5 *", "temperature**2 *", "the half"),
-    ("tvd", "temperature**2 * 0.5 *", "0.5 *", "T² dropped"),
-]
-EVERY_CASE = [(name, case, check) for name, cases in CASES.items() for case in cases for check in CHECKS]
 
 
-@pytest.mark.parametrize(("name", "case", "check"), EVERY_CASE, ids=lambda x: getattr(x, "__name__", str(x)[:20]))
-def test_loss(name, case, check):
-    check(getattr(functional, name), case)
+class TestTokenDivergences(MethodTester):
+    cases = {
+        "forward_kl": cases(kl, {}, MASKED),
+        "reverse_kl": cases(lambda p, q: kl(q, p), {}, MASKED),
+        "jsd": cases(jensen_shannon, {}, MASKED | {"beta": 0.2}, {"beta": 0.0}, {"beta": 1.0}),
+        "skew_kl": cases(skewed, {}, MASKED | {"alpha": 0.4}, {"alpha": 0.0}),
+        "tvd": cases(lambda p, q: sum(abs(p - q)) / 2, {}, MASKED),
+    }
+    mutations = [
+        ("forward_kl", "mean_of_kept(kd_rows, s, t,", "mean_of_kept(kd_rows, t, s,", "KL turned round"),
+        ("forward_kl", "/ max(len(s), 1)", "/ max(s.numel(), 1)", "mean over the vocabulary too"),
+        (
+            "forward_kl",
+            "s, t = s[mask], t[mask]",
+            "s, t = s * mask[:, None], t * mask[:, None]",
+            "divided by all tokens",
+        ),
+        ("reverse_kl", "* kl_of_rows(log_q, log_p)", "* kl_of_rows(log_p, log_q)", "KL turned round"),
+        ("reverse_kl", "(log_a.exp() * (", "(log_a.exp().detach() * (", "no gradient through the weights"),
+        ("reverse_kl", *NO_DETACH),
+        ("jsd", "log_mixture(log_p, log_q, beta)", "log_mixture(log_q, log_p, beta)", "the share goes to the student"),
+        (
+            "jsd",
+            "(beta * kl_of_rows(log_p, log_m) + (1 - beta) *",
+            "((1 - beta) * kl_of_rows(log_p, log_m) + beta *",
+            "λ",
+        ),
+        (
+            "jsd",
+            "        return reverse_kl_rows(s, t, temperature)",
+            "        return 0 * reverse_kl_rows(s, t, temperature)",
+            "an end that is the formula's limit",
+        ),
+        (
+            "skew_kl",
+            "log_mixture(log_p, log_q, alpha)",
+            "log_mixture(log_q, log_p, alpha)",
+            "the share goes to the student",
+        ),
+        ("skew_kl", "math.log1p(-share)", "math.log(share)", "no mixture"),
+        ("jsd", *NO_DETACH),
+        ("skew_kl", *NO_DETACH),
+        ("tvd", *NO_DETACH),
+        ("tvd", "temperature**2 * 0.5 *", "temperature**2 *", "the half"),
+        ("tvd", "temperature**2 * 0.5 *", "0.5 *", "T² dropped"),
+    ]
 
 
-@pytest.mark.parametrize("name", CASES)
+NAMES = list(TestTokenDivergences.cases)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_kept_token_gives_zero_and_no_gradient(name):
     s = draw(N, V).requires_grad_()
     value = getattr(functional, name)(s, draw(N, V, seed=1), torch.zeros(N, dtype=torch.bool))
@@ -97,7 +102,7 @@ def test_no_kept_token_gives_zero_and_no_gradient(name):
     assert value.item() == 0 and s.grad.abs().sum() == 0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_a_padding_token_says_does_not_matter(name):
     s = draw(N, V)
     s[~MASK] = float("nan")
@@ -107,7 +112,7 @@ def test_what_a_padding_token_says_does_not_matter(name):
     assert torch.isfinite(value) and torch.isfinite(s.grad).all()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_equal_models_give_zero_and_a_gradient_of_zero(name):
     s = draw(N, V).requires_grad_()
     value = getattr(functional, name)(s, s.detach())

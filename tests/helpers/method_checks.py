@@ -1,4 +1,4 @@
-"""What every pure loss must pass: one table of cases a file, one set of checks for all."""
+"""What every pure loss must pass: `CHECKS` of a function on a `Case`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,6 @@ import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Standard normal float64, the same for the same seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def softmax(z: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1."""
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 @dataclass(frozen=True)

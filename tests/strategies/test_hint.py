@@ -1,0 +1,31 @@
+"""Hints: the error of one map behind a connector (hint, hint_two_phase)."""
+
+import pytest
+from helpers.method_checks import Case
+from helpers.method_tester import MethodTester
+from helpers.numbers import draw
+
+from distillab import functional
+from distillab.core.errors import UserError
+
+
+class TestHint(MethodTester):
+    configs = ("hint", "hint_two_phase")
+    cases = {
+        "hint": [
+            Case(
+                lambda f_s, f_t: ((f_s - f_t) ** 2).mean(),
+                student={"f_s": draw(2, 3, 4, 4)},
+                teacher={"f_t": draw(2, 3, 4, 4, seed=1)},
+            )
+        ],
+    }
+    mutations = [
+        ("hint", "*widened(f_s, f_t)", "widened(f_s, f_t)[0], f_t", "a gradient to the teacher"),
+        ("hint", "return F.mse_loss(", "return F.l1_loss(", "absolute, not squared"),
+    ]
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(UserError, match="must"):
+        functional.hint(draw(2, 3), draw(3, 4))
