@@ -21,7 +21,10 @@ from benchmark import usual
 from benchmark.usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
 from distillab.data.collection import Collection
 from distillab.data.images.datamodule import ImageData
-from distillab.teachers.cached import attach
+from distillab.schemes.cache import with_cache
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.cached import CachedTeacher
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.compile import Compiled
 from distillab.training.module import Distillation
 from distillab.training.recipe import Recipe
@@ -168,14 +171,15 @@ def ours(load: Workload, mode: str, root: Path) -> Timing:
     import_quietly({"accelerator": "auto"})
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
     recipe |= {"batch_size": BATCH, "epochs": 1}
-    teacher, student = (network(name, role) for name, role in zip(load.pair, ROLES, strict=True))
-    module = Distillation(student, teacher, STRATEGY, recipe=Recipe.of(recipe), channels_last=True)
+    net, student = (network(name, role) for name, role in zip(load.pair, ROLES, strict=True))
+    strategy = Strategy.of(STRATEGY)
     ready = Images(load.pixels, load.labels, cache_dir=root, validation=0.0).configure(BATCH, 0)
     settings = {"mode": mode, "dtype": "float16", "top_k": None, "limit_gb": 100}
-    config = {"cache": settings, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": True}}
-    attach(module, ready, config, root)
-    timer, cache = Timer(), module.cache
-    opening = _seconds(partial(cache.cache.view, 0)) if cache is not None else 0.0  # what the first step would do
+    config = {"cache": settings, "recipe": {"precision": "32-true", "epochs": 1}, "trainer": {"channels_last": True}}
+    teacher = with_cache(FrozenTeacher(net), strategy, ready, config, root)
+    module = Distillation(student, teacher, strategy, recipe=Recipe.of(recipe), channels_last=True)
+    timer, cached = Timer(), isinstance(teacher, CachedTeacher)
+    opening = _seconds(partial(teacher.cache.view, 0)) if cached else 0.0  # what the first step would do
     engine = L.Trainer(
         max_epochs=1,
         limit_train_batches=load.steps,
@@ -189,7 +193,7 @@ def ours(load: Workload, mode: str, root: Path) -> Timing:
         callbacks=[timer, *([Compiled("student")] if load.compiled else [])],
     )
     engine.fit(module, datamodule=ready)
-    writing = _seconds(cache.publish) if cache is not None else 0.0
+    writing = _seconds(teacher.flush) if cached else 0.0
     return Timing(timer.ends, opening + writing)
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from distillab.core.distributed import rank_zero_print
 from distillab.data.batch import Batch
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.strategies.strategy import Strategy
 from distillab.training.module import Distillation
@@ -43,7 +44,7 @@ class RandomImages(L.LightningDataModule):
         draw = torch.Generator().manual_seed(0)
         rows = torch.arange(STEPS * BATCH).split(BATCH)
         views = [[torch.rand(BATCH, *SHAPE, generator=draw) for _ in range(self.views)] for _ in rows]
-        batches = [Batch(view, self.training_labels[row], row) for view, row in zip(views, rows, strict=True)]
+        batches = [ImageBatch.of(view, self.training_labels[row], row) for view, row in zip(views, rows, strict=True)]
         return DataLoader(batches, batch_size=None)
 
     def evaluation_dataloader(self, split: str) -> DataLoader:
