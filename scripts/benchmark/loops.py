@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -19,7 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmark import usual
 from benchmark.usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
-from distillab.data.collection import Collection
+from distillab.core.configuration import CacheConfig, Paths, TrainerConfig
+from distillab.core.recipe import Recipe
+from distillab.data.images.collection import ImageCollection
 from distillab.data.images.datamodule import ImageData
 from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
@@ -27,7 +30,6 @@ from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.compile import Compiled
 from distillab.training.module import Distillation
-from distillab.training.recipe import Recipe
 from distillab.training.startup import import_quietly
 
 ROLES = ("teacher", "student")
@@ -45,10 +47,11 @@ class Images(ImageData):
         super().__init__(name="benchmark", augment={"crop": 4, "flip": True}, mean=MEAN, std=STD, **common)
         self.pixels, self.labels = images, labels
 
-    def _collect(self) -> Collection:
+    def _collect(self) -> ImageCollection:
         classes, rows = tuple(str(i) for i in range(CLASSES)), np.arange(len(self.labels))
         images = torch.from_numpy(self.pixels)
-        return Collection("benchmark", classes, 3, SHAPE[1], self.labels, rows, rows[:1], rows[:1], images)
+        size = {"channels": 3, "image_size": SHAPE[1]}
+        return ImageCollection("benchmark", classes, self.labels, rows, rows[:1], rows[:1], images=images, **size)
 
 
 class PILImages(Dataset):
@@ -168,18 +171,22 @@ def bare_student(load: Workload) -> Timing:
 
 def ours(load: Workload, mode: str, root: Path) -> Timing:
     """(c), (d) and (e), by the cache's `mode`: Lightning, seeded views, every check of a real fit; no validation."""
-    import_quietly({"accelerator": "auto"})
+    import_quietly("auto")
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "constant"}
     recipe |= {"batch_size": BATCH, "epochs": 1}
-    net, student = (network(name, role) for name, role in zip(load.pair, ROLES, strict=True))
+    teacher, student = (network(name, role) for name, role in zip(load.pair, ROLES, strict=True))
     strategy = Strategy.of(STRATEGY)
     ready = Images(load.pixels, load.labels, cache_dir=root, validation=0.0).configure(BATCH, 0)
-    settings = {"mode": mode, "dtype": "float16", "top_k": None, "limit_gb": 100}
-    config = {"cache": settings, "recipe": {"precision": "32-true", "epochs": 1}, "trainer": {"channels_last": True}}
-    teacher = with_cache(FrozenTeacher(net), strategy, ready, config, root)
-    module = Distillation(student, teacher, strategy, recipe=Recipe.of(recipe), channels_last=True)
-    timer, cached = Timer(), isinstance(teacher, CachedTeacher)
-    opening = _seconds(partial(teacher.cache.view, 0)) if cached else 0.0  # what the first step would do
+    config = SimpleNamespace(
+        cache=CacheConfig(mode=mode, limit_gb=100),
+        paths=Paths(store=str(root)),
+        recipe=Recipe.of(recipe),
+        trainer=TrainerConfig(),
+    )
+    source = with_cache(FrozenTeacher(teacher), strategy, ready, config)
+    module = Distillation(student, source, strategy, recipe=config.recipe, channels_last=True)
+    timer, cached = Timer(), isinstance(source, CachedTeacher)
+    opening = _seconds(partial(source.cache.view, 0)) if cached else 0.0  # what the first step would do
     engine = L.Trainer(
         max_epochs=1,
         limit_train_batches=load.steps,
@@ -193,7 +200,7 @@ def ours(load: Workload, mode: str, root: Path) -> Timing:
         callbacks=[timer, *([Compiled("student")] if load.compiled else [])],
     )
     engine.fit(module, datamodule=ready)
-    writing = _seconds(teacher.flush) if cached else 0.0
+    writing = _seconds(source.flush) if cached else 0.0
     return Timing(timer.ends, opening + writing)
 
 

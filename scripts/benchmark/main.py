@@ -76,7 +76,7 @@ def load_images(folder: str | None, count: int) -> tuple[np.ndarray, np.ndarray]
     with tempfile.TemporaryDirectory() as store:
         data = Folder(folder, name="images", cache_dir=store)
         data.prepare()
-        images = data._collection.images
+        images = data.collection.images
         if len(images) < count or tuple(images.shape[1:]) != SHAPE:
             shape = "×".join(map(str, images.shape[1:]))
             raise SystemExit(
@@ -123,7 +123,7 @@ def main() -> None:
     asked = options()
     found: dict[str, Any] = {}
     if "pairs" in asked.only:
-        import_quietly({"accelerator": "auto"})
+        import_quietly("auto")
         found["pairs"] = {}
         steps = WARMUP + asked.steps
         pixels, labels = load_images(asked.data, BATCH * steps)

@@ -13,7 +13,6 @@ from benchmark.loops import BATCH, CLASSES, SHAPE, network
 from torch.utils.data import DataLoader
 
 from distillab.core.distributed import rank_zero_print
-from distillab.data.batch import Batch
 from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.strategies.strategy import Strategy
@@ -51,7 +50,7 @@ class RandomImages(L.LightningDataModule):
         """The same."""
         return self.train_dataloader()
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> ImageBatch:
         """Nothing is augmented."""
         return batch
 
@@ -95,7 +94,7 @@ def measure(strategies: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         `seconds` by strategy, and what of the machine matters for them: `threads`, `torch`.
     """
-    import_quietly({"accelerator": "cpu"})
+    import_quietly("cpu")
     torch.set_num_threads(1)
     seconds = {}
     for name, text in strategies.items():

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from distillab.commands import devices
+from distillab.core.configuration import TrainerConfig
 from distillab.core.errors import UserError
 
 IDS = ("0", "GPU-5f/1")
@@ -119,6 +120,10 @@ TRAINER = {"accelerator": "auto", "devices": 1, "sync_batchnorm": False}
 TWO = TRAINER | {"devices": 2}
 
 
+def number_of(trainer):
+    return devices.number_of_devices(TrainerConfig.of(trainer))
+
+
 @pytest.mark.parametrize(
     ("trainer", "several", "visible", "held"),
     [
@@ -136,7 +141,7 @@ TWO = TRAINER | {"devices": 2}
 def test_a_cell_beside_others_holds_its_gpus(trainer, several, visible, held, monkeypatch, tmp_path):
     monkeypatch.setenv(devices.VISIBLE, visible)
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
-    with devices.devices_of_a_cell(trainer, several):
+    with devices.devices_of_a_cell(TrainerConfig.of(trainer), several):
         assert os.environ[devices.VISIBLE] == (held or visible)
         assert len(list(tmp_path.glob("*/[0-9].lock"))) == len((held or "").replace(",", ""))
 
@@ -146,7 +151,7 @@ def test_a_slurm_job_of_two_gpus_waits_for_no_other_job(monkeypatch, tmp_path):
     monkeypatch.setenv(devices.VISIBLE, "0,1")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
-    with devices.devices_of_a_cell(TWO, True):
+    with devices.devices_of_a_cell(TrainerConfig.of(TWO), True):
         assert not list(tmp_path.iterdir())
 
 
@@ -164,29 +169,29 @@ def test_a_slurm_job_of_two_gpus_waits_for_no_other_job(monkeypatch, tmp_path):
 )
 def test_all_gpus_are_a_number(trainer, visible, number, monkeypatch):
     monkeypatch.setenv(devices.VISIBLE, visible)
-    assert devices.number_of_devices(TRAINER | trainer) == number
+    assert number_of(TRAINER | trainer) == number
 
 
 def test_more_devices_than_the_machine_has_and_machines_that_nobody_started(monkeypatch):
     monkeypatch.setenv(devices.VISIBLE, "0")
     with pytest.raises(UserError, match=r"^trainer\.devices=2, and there are 1 GPUs; trainer\.devices=1$"):
-        devices.number_of_devices(TWO | {"strategy": "ddp"})
+        number_of(TWO | {"strategy": "ddp"})
     with pytest.raises(UserError, match=r"^trainer\.num_nodes=2: start the same command on every machine"):
-        devices.number_of_devices(TRAINER | {"strategy": "ddp", "num_nodes": 2})
-    assert devices.number_of_devices(TWO | {"strategy": "ddp", "accelerator": "cpu"}) == 2
+        number_of(TRAINER | {"strategy": "ddp", "num_nodes": 2})
+    assert number_of(TWO | {"strategy": "ddp", "accelerator": "cpu"}) == 2
 
 
 @pytest.mark.parametrize("wrong", [0, -2, 1.5, True, None, [0, 1], "two"])
 def test_a_wrong_number_of_devices_is_one_line(wrong):
     with pytest.raises(UserError, match=r"trainer\.devices must be a whole number from 1, or auto for all GPUs, got"):
-        devices.number_of_devices(TRAINER | {"devices": wrong, "strategy": "ddp"})
+        number_of(TRAINER | {"devices": wrong, "strategy": "ddp"})
 
 
 @pytest.mark.parametrize("asked", [3, "auto", -1])
 def test_several_devices_without_a_process_each_are_refused(asked, monkeypatch):
     monkeypatch.setenv(devices.VISIBLE, "0,1,2")
     with pytest.raises(UserError, match=r"takes one: trainer=ddp trainer\.devices=3, or trainer\.devices=1$"):
-        devices.number_of_devices(TRAINER | {"devices": asked, "strategy": "auto"})
+        number_of(TRAINER | {"devices": asked, "strategy": "auto"})
 
 
 @pytest.mark.parametrize(
@@ -197,10 +202,10 @@ def test_batchnorm_is_shared_by_gpus_alone(accelerator, visible, count, refused,
     monkeypatch.setenv(devices.VISIBLE, visible)
     trainer = {"accelerator": accelerator, "devices": count, "sync_batchnorm": True, "strategy": "ddp"}
     if not refused:
-        assert devices.number_of_devices(trainer) == count
+        assert number_of(trainer) == count
         return
     with pytest.raises(UserError, match=r"runs on GPUs alone, as torch has it: trainer\.sync_batchnorm=false"):
-        devices.number_of_devices(trainer)
+        number_of(trainer)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

@@ -15,10 +15,12 @@ from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
 from distillab.commands import experiment
+from distillab.commands.invocation import Invocation, parse
 from distillab.commands.run_dir import home
 from distillab.core import files
 from distillab.core.errors import UserError
 from distillab.core.files import write_json
+from distillab.core.instantiate import build
 from distillab.evaluation.efficiency import parameters
 from distillab.models.image_model import ImageModel
 from distillab.strategies.simkd import ProjectedStudent
@@ -78,7 +80,7 @@ def test_what_ships_with_the_student_is_counted_and_exported(place):
     from distillab.models.build import build_model
 
     cfg = OmegaConf.to_container(config.compose(["student=resnet8", f"data.cache_dir={place}/store"]), resolve=True)
-    data = config.build(cfg["data"], "data")
+    data = build(cfg["data"], "data")
     data.prepare()
     spec = data.info
     student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), mean=spec.mean, std=spec.std, seed=5)
@@ -143,7 +145,7 @@ with locked(Path(sys.argv[1]), "", ""):
 def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monkeypatch, capsys, tmp_path):
     """`rerun=true` deletes nothing under a process that is at work; a dead one holds nothing."""
     cfg = OmegaConf.to_container(config.compose(["logger=none", f"paths.runs={tmp_path}"]), resolve=True)
-    folder = home(cfg)
+    folder = home(parse(cfg))
     lock = folder.with_name(f".{folder.name}.lock")
     lock.parent.mkdir(parents=True)
     holder = [sys.executable, "-c", HOLDER, str(lock)]
@@ -157,9 +159,9 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
             write_json(folder / "result.json", made(created="2024-01-02T00:00:00+00:00"))
             first.kill()
 
-    monkeypatch.setattr(files, "say", said)
-    monkeypatch.setattr(experiment, "_made", lambda *_: pytest.fail("it was made again"))
-    result = experiment.run(cfg, "kd", sweep_folder=tmp_path / "study")
+    monkeypatch.setattr(files, "rank_zero_print", said)
+    monkeypatch.setattr(experiment, "_make", lambda *_: pytest.fail("it was made again"))
+    result = experiment.run(Invocation(parse(cfg), "kd", sweep_folder=tmp_path / "study"))
     assert result["created"].startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
     assert told == [f"waiting for another process that is at {folder}"]
     first.communicate()
@@ -172,9 +174,9 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
         kept.append((folder / "result.json").is_file())
         again.kill()
 
-    monkeypatch.setattr(files, "say", ends)
-    monkeypatch.setattr(experiment, "_made", lambda *_: {"there": folder.exists()})
-    assert experiment.run(cfg | {"rerun": True}, "kd") == {"there": False} and kept == [True]
+    monkeypatch.setattr(files, "rank_zero_print", ends)
+    monkeypatch.setattr(experiment, "_make", lambda *_: {"there": folder.exists()})
+    assert experiment.run(Invocation(parse(cfg | {"rerun": True}), "kd")) == {"there": False} and kept == [True]
     again.communicate()
 
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import cli, sweep
 from distillab.commands import composition as config
+from distillab.commands.invocation import Invocation, parse
 from distillab.commands.run_dir import home
 from distillab.core.files import write_json
 from distillab.core.result import config_hash
@@ -23,13 +24,13 @@ STAND_IN = """
 import sys, time, types
 from datetime import UTC, datetime
 
-def run(config, label, command, overrides, folder):
-    print("run", label, folder.name, "|", command, flush=True)
-    time.sleep(float(config["recipe"]["epochs"]))
-    if label == "hint":
+def run(asked):
+    print("run", asked.label, asked.sweep_folder.name, "|", asked.command, flush=True)
+    time.sleep(asked.config.recipe.lr)
+    if asked.label == "hint":
         raise OSError("the disk is full")
     return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "student": {"top1": 0.9}, "gain": -0.015,
-            "seconds": {"total": 12.3}, "name": config["name"], "config_hash": "0123456789"}
+            "seconds": {"total": 12.3}, "name": asked.config.name, "config_hash": "0123456789"}
 
 module = types.ModuleType("distillab.commands.experiment")
 module.run = run
@@ -42,7 +43,8 @@ def command(tmp_path):
     def start(*words, stand_in=True):
         if stand_in:
             (tmp_path / "sitecustomize.py").write_text(STAND_IN)
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         environment.pop("HYDRA_FULL_ERROR", None)
         done = [sys.executable, ENTRY, *words, "logger=none"]
         return subprocess.run(done, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -61,7 +63,7 @@ def records_of(place):
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit"])
 def test_a_failing_cell_stops_no_other_wherever_the_cells_run(command, tmp_path, launcher):
-    words = [f"launcher={launcher}", "student=resnet8", "recipe.epochs=0.4"]
+    words = [f"launcher={launcher}", "student=resnet8", "recipe.lr=0.4"]
     if launcher == "joblib":
         words.append("hydra.launcher.n_jobs=2")
     if launcher == "submitit":
@@ -116,7 +118,7 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     class Torchrun:
         def __init__(self, words, env):
             started.append((words, env["DISTILLAB_SWEEP"]))
-            write_json(home(cfg) / "result.json", made(top1=0.5))
+            write_json(home(parse(cfg)) / "result.json", made(top1=0.5))
 
         def wait(self):
             return 0
@@ -124,7 +126,10 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     monkeypatch.setattr(cli.subprocess, "Popen", Torchrun)
     monkeypatch.setattr(cli, "strategy_conflicts", list)
     for _ in range(2):
-        assert cli._run(cfg, "kd", "typed", ["strategy=kd"], tmp_path / "study")["student"]["top1"] == 0.5
+        assert (
+            cli._run(Invocation(parse(cfg), "kd", "typed", ["strategy=kd"], tmp_path / "study"))["student"]["top1"]
+            == 0.5
+        )
     ((words, folder),) = started
     assert "--nproc-per-node=2" in words and words[-2:] == ["strategy=kd", "hydra.mode=RUN"]
     assert folder == str(tmp_path / "study")
@@ -169,8 +174,8 @@ def test_a_cell_that_waits_for_a_device_has_not_started(monkeypatch, tmp_path, c
     monkeypatch.setattr(devices, "devices_of_a_cell", held)
     monkeypatch.setattr(cli, "strategy_conflicts", list)
     monkeypatch.setattr(experiment, "run", lambda *_: made(created="2999-01-01T00:00:00+00:00"))
-    one = sweep.Cell(tmp_path, 0, "kd", "resnet8", [])
-    one.run(lambda: cli._run(cfg, "kd", "typed", [], None, one.begin), str)
+    one = sweep.Cell(tmp_path, 0, "kd", "resnet8")
+    one.run(lambda: cli._run(Invocation(parse(cfg), "kd"), one.begin), str)
     (record,) = sweep.recorded(tmp_path)
     assert record["started"] <= record["ended"] and not record["earlier"]
     assert capsys.readouterr().out == "cell 1 · kd, resnet8\n"
@@ -211,7 +216,7 @@ def test_text_of_errors_breaks_no_table():
 
 
 def test_records_are_json_that_outlives_the_command(tmp_path):
-    began = sweep.Cell(tmp_path, 0, "kd", "resnet8", ["seed=0"])
+    began = sweep.Cell(tmp_path, 0, "kd", "resnet8", overrides=["seed=0"])
     began.begin()
     with pytest.raises(KeyboardInterrupt):
         began.run(lambda: (_ for _ in ()).throw(KeyboardInterrupt()), str)

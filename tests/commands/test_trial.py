@@ -6,16 +6,15 @@ import pytest
 import torch
 from helpers.small_run import composed, run
 
-from distillab.commands import composition as config
-from distillab.commands.members import with_members
+from distillab.commands.invocation import parse
 from distillab.commands.preflight import preflight
 from distillab.core.errors import UserError
+from distillab.core.instantiate import build
 from distillab.data.images.sources import Digits
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
 from distillab.schemes.store import Store
 from distillab.strategies.strategy import Strategy
-from distillab.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ class MaxPooled(torch.nn.Module):
     ],
 )
 def test_what_a_term_finds_out_in_a_step_is_said_before_the_teacher_is_trained(tmp_path, monkeypatch, overrides, said):
-    monkeypatch.setattr(trained, "fit", lambda *_: pytest.fail("something was trained"))
+    monkeypatch.setattr(trained, "fit", lambda *_, **__: pytest.fail("something was trained"))
     with pytest.raises(UserError, match=re.escape(said)):
         run(tmp_path, *overrides)
 
@@ -88,13 +87,12 @@ def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
     """Neither in the networks nor in the random numbers nor on the screen; phases, peers and mixtures can be tried."""
     for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
                   ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
-        cfg = with_members(composed(tmp_path, *words))
-        data = config.build(cfg["data"], "data")
+        typed = parse(composed(tmp_path, *words))
+        cfg, data = typed.plain, build(typed.data, "data")
         data.prepare()
         strategy = Strategy.of(cfg["strategy"])
-        setting = trained.Setting(
-            Store(cfg["paths"]["store"]), config.build(cfg["protocol"], "protocol"), cfg["trainer"]
-        )
+        protocol, task = config.build(cfg["protocol"], "protocol"), config.build(cfg["task"], "task")
+        setting = trained.Setting(Store(cfg["paths"]["store"]), protocol, cfg["trainer"], task)
         this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
         scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
         strategy.connect(student.info, scheme.prepare(this, student), 0)

@@ -15,9 +15,10 @@ import yaml
 from helpers.data_checks import AUGMENT, STRONG, cats_and_dogs, complaint, digits, folder, rows, write_images
 
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
+from distillab.data.batch import AS_STORED
 from distillab.data.images import sources as images
 from distillab.data.images.augment import Augment
+from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.sources import CIFAR10
 from distillab.data.images.statistics import image_statistics
 from distillab.data.images.strong import Strong
@@ -32,7 +33,7 @@ def root(tmp_path):
 
 
 def test_batches_become_floats_in_views(tmp_path):
-    data = digits(tmp_path, augment={"crop": 1, "strong": STRONG}).configure(32, 0, views=2)
+    data = digits(tmp_path, augment={"crop": 1, "strong": STRONG}).configure(32, 0, num_views=2)
     loader = data.train_dataloader()
     loader.sampler.set_epoch(5)
     stored = next(iter(loader))
@@ -44,10 +45,10 @@ def test_batches_become_floats_in_views(tmp_path):
     weak = data.configure(32, 0).on_after_batch_transfer(stored)
     assert len(weak.pixels) == 1 and torch.equal(weak.pixels[0], batch.pixels[0])
     test = next(iter(data.test_dataloader()))
-    assert test.augmented and test.number == 0
+    assert test.augmented and test.view_number == AS_STORED
     assert torch.equal(data.on_after_batch_transfer(test).pixels[0], test.pixels[0].float() / 255)
     assert torch.equal(data.on_after_batch_transfer(batch).pixels[0], batch.pixels[0])
-    pair = Batch.of((torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)))
+    pair = ImageBatch.of([torch.zeros(2, 1, 8, 8)], torch.zeros(2, dtype=torch.long))
     assert pair.index.tolist() == [-1, -1]
 
 
@@ -56,7 +57,7 @@ def test_digits_are_scaled_and_described(tmp_path):
     assert data.sizes == {"train": 1294, "validation": 144, "test": 359}
     spec = data.info
     assert (spec.channels, spec.image_size, spec.classes) == (1, 8, tuple("0123456789"))
-    train = torch.cat([data._collection.images[data._rows["train"]]])
+    train = torch.cat([data.collection.images[data.rows["train"]]])
     assert train.max() == 255
     assert spec.mean[0] == pytest.approx(train.double().mean().item() / 255, abs=1e-6)
     assert spec.std[0] == pytest.approx(train.double().std(correction=0).item() / 255, abs=1e-6)
@@ -71,7 +72,7 @@ def test_statistics_against_numpy():
 
 def test_splits_are_disjoint_stratified_and_seeded(tmp_path):
     data = digits(tmp_path)
-    one, labels = rows(data), data._labels.numpy()
+    one, labels = rows(data), data.collection.labels
     assert one["train"] | one["validation"] | one["test"] == set(range(1797))
     assert sum(data.sizes.values()) == 1797
     for split in ("train", "validation", "test"):
@@ -89,13 +90,13 @@ def test_samples_limit_training_alone(tmp_path):
     few = data.with_samples(100)
     assert few.sizes == {"train": 100, "validation": 144, "test": 359}
     assert rows(few)["train"] < rows(data)["train"] and rows(few)["validation"] == rows(data)["validation"]
-    assert np.bincount(few._labels[list(rows(few)["train"])]).tolist() == pytest.approx([10] * 10, abs=1)
+    assert np.bincount(few.collection.labels[list(rows(few)["train"])]).tolist() == pytest.approx([10] * 10, abs=1)
     assert rows(few) == rows(digits(tmp_path, samples=100))
     whole = {"validation": 0, "samples": 100}
     assert rows(digits(tmp_path, **whole))["train"] != rows(digits(tmp_path, **whole, split_seed=1))["train"]
     assert few.fingerprint == digits(tmp_path, samples=100).fingerprint
     assert few.with_samples(None).fingerprint == data.fingerprint
-    assert few._collection is data._collection and few.info == data.info
+    assert few.collection is data.collection and few.info == data.info
 
 
 def test_draw_keeps_rare_classes_and_the_exact_total():
@@ -104,7 +105,7 @@ def test_draw_keeps_rare_classes_and_the_exact_total():
         drawn = draw_stratified(np.arange(100), labels, total, (0,))
         assert len(drawn) == len(set(drawn)) == total and set(labels[drawn]) == {0, 1, 2}
     with pytest.raises(UserError, match="class 'c' has 1"):
-        carve(np.arange(100), labels, ("a", "b", "c"), 0.1, (0,), "add images")
+        carve(np.arange(100), labels, ("a", "b", "c"), 0.1, seed=(0,), mend="add images")
 
 
 def test_fingerprint_knows_every_part_but_not_the_place(root, tmp_path):
@@ -129,14 +130,13 @@ def test_fingerprint_knows_every_part_but_not_the_place(root, tmp_path):
     strong = folder(root, augment=AUGMENT | {"strong": STRONG})
     assert strong.fingerprint == strong.configure(8, 0).fingerprint == one  # one view knows nothing of the strong one
     gentler = folder(root, augment=AUGMENT | {"strong": STRONG | {"magnitude": 5}})
-    others += [data.configure(8, 0, views=2).fingerprint for data in (strong, gentler)]
+    others += [data.configure(8, 0, num_views=2).fingerprint for data in (strong, gentler)]
     write_images(root / "train", {"cat": 1}, seed=8)
     others.append(fingerprint())
     others.append(fingerprint(samples=20))
     others.append(fingerprint(samples=20, split_seed=1))
     relabelled = folder(root)
-    relabelled.prepare()
-    relabelled._collection = replace(relabelled._collection, labels=1 - relabelled._collection.labels)
+    relabelled._collection = replace(relabelled.collection, labels=1 - relabelled.collection.labels)
     others.append(relabelled.fingerprint)
     assert len({one, *others}) == len(others) + 1
 
@@ -172,8 +172,8 @@ def test_bad_numbers(tmp_path, root):
     for batch_size in (0, -1, 1295):
         complaint(lambda batch_size=batch_size: data.configure(batch_size, 0), "recipe.batch_size=64")
     complaint(lambda: data.configure(1000, 0).with_samples(100), "recipe.batch_size=64")
-    complaint(lambda: data.configure(8, 0, views=2), "data=digits", "data.augment.strong={operations:2")
-    complaint(lambda: data.configure(8, 0, views=3), "weak", "strong")
+    complaint(lambda: data.configure(8, 0, num_views=2), "data=digits", "data.augment.strong={operations:2")
+    complaint(lambda: data.configure(8, 0, num_views=3), "weak", "strong")
 
 
 def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
@@ -198,17 +198,17 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
     assert data.sizes == {"train": 90, "validation": 10, "test": 20} and data.info.classes == tuple("abcdefghij")
     images_in_order = torch.cat([batch.pixels[0] for batch in data.test_dataloader()])
     assert np.array_equal(images_in_order, pixels[5])
-    assert data._collection.content == hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+    assert data.collection.content == hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
 
     monkeypatch.setattr(CIFAR10, "_read", lambda *_: pytest.fail("unpacked again"))
     again = CIFAR10(root=tmp_path / "datasets", name="cifar10", cache_dir=tmp_path, augment=AUGMENT)
     assert again.fingerprint == data.fingerprint and torch.equal(again.training_labels, data.training_labels)
-    assert torch.equal(again._collection.images, data._collection.images)
+    assert torch.equal(again.collection.images, data.collection.images)
     (kept,) = tmp_path.glob("data/*/images.npy")
     with kept.open("r+b") as file:  # both map this file, and hold no copy of it
         file.seek(-1, 2)
         file.write(bytes([pixels[5, -1, -1, -1, -1] ^ 1]))
-    assert all(one._collection.images[-1, -1, -1, -1] == pixels[5, -1, -1, -1, -1] ^ 1 for one in (data, again))
+    assert all(one.collection.images[-1, -1, -1, -1] == pixels[5, -1, -1, -1, -1] ^ 1 for one in (data, again))
 
     os.utime(base / "test_batch", (1, 1))  # other files, perhaps
     with pytest.raises(pytest.fail.Exception, match="unpacked again"):

@@ -1,5 +1,6 @@
 """Views made from image files, with and without workers."""
 
+import gc
 import random
 
 import numpy as np
@@ -19,7 +20,7 @@ def test_workers_change_nothing(root, augment):
     runs = []
     for workers in (0, 2):
         numbers = {"augment": augment | {"strong": STRONG}, "image_size": 6}
-        data = folder(root, memory_budget=0, workers=workers, **numbers).configure(16, 1, views=2)
+        data = folder(root, memory_budget=0, workers=workers, **numbers).configure(16, 1, num_views=2)
         loader = data.train_dataloader()
         batches = []
         for epoch in range(2):
@@ -27,10 +28,14 @@ def test_workers_change_nothing(root, augment):
             batches += list(loader)
         runs.append(batches)
     for one, two in zip(*runs, strict=True):
-        assert torch.equal(one.index, two.index) and torch.equal(one.labels, two.labels) and one.number == two.number
+        assert (
+            torch.equal(one.index, two.index)
+            and torch.equal(one.labels, two.labels)
+            and one.view_number == two.view_number
+        )
         assert len(one.pixels) == 2 and one.augmented
         assert all(torch.equal(a, b) for a, b in zip(one.pixels, two.pixels, strict=True))
-    assert not torch.equal(runs[0][0].pixels[0], runs[0][0].views[1])
+    assert not torch.equal(runs[0][0].pixels[0], runs[0][0].pixels[1])
     assert runs[0][0].pixels[0].dtype == torch.uint8 and runs[0][0].pixels[0].shape == (16, 3, 6, 6)
     assert {batch.view_number for batch in runs[0]} == {0, 1}
 
@@ -72,3 +77,26 @@ def test_the_second_view_of_a_file_is_strong_and_the_first_is_that_of_one_view(r
         first, second = two[index, 3][0]
         assert torch.equal(first, weak)
         assert torch.equal(second, strong(weak[None], torch.tensor([index]), 3, view=1)[0])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_places_and_pixels_of_a_batch_belong_together_when_its_worker_is_gone(tmp_path, workers):
+    for row in range(120):  # every pixel of an image is its row in the collection
+        place = tmp_path / "images" / "ab"[row // 60]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), row, dtype=np.uint8)).save(place / f"{row:03}.png")
+    data = folder(tmp_path / "images", memory_budget=0, workers=workers, augment=None).configure(16, 1)
+    rows, loader = data.rows["train"], data.train_dataloader()
+    batches, expected = [], []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        expected += [index.numpy() for index in loader.sampler.batches()]
+        batches += list(loader)
+    del loader
+    gc.collect()  # ends the workers
+    assert len(batches) == len(expected) > 6
+    for batch, index in zip(batches, expected, strict=True):
+        for seen in (batch, batch.to("cpu")):
+            assert np.array_equal(seen.places, index) and np.array_equal(seen.index.numpy(), index)
+            assert np.array_equal(seen.pixels[0].amin((1, 2, 3)), rows[index])
+            assert np.array_equal(seen.pixels[0].amax((1, 2, 3)), rows[index])

@@ -46,7 +46,7 @@ def test_image_size_resizes_the_shorter_side_and_crops(tmp_path):
     data = folder(wide, image_size=6)
     data.prepare()
     original = np.asarray(Image.open(wide / "a" / "000.png"))[:, 3:9]
-    assert np.array_equal(data._collection.images[0].permute(1, 2, 0), original)
+    assert np.array_equal(data.collection.images[0].permute(1, 2, 0), original)
     assert folder(wide, image_size=4, resize=5, augment=None).info.image_size == 4
 
 
@@ -57,13 +57,13 @@ def decoded(root):
 
 def test_images_are_decoded_once(root, monkeypatch, tmp_path):
     first = folder(root)
-    pixels = first.info and first._collection.images.clone()
+    pixels = first.collection.images.clone()
     monkeypatch.setattr(images.folder, "read_image", lambda *_: pytest.fail("decoded again"))
     shutil.copytree(root, tmp_path / "moved")
     with monkeypatch.context() as patch:
         patch.setattr(images.folder, "hash_files", lambda *_: pytest.fail("read again"))
         again = folder(root)
-        assert torch.equal(again._collection.images if again.info else None, pixels)
+        assert torch.equal(again.collection.images, pixels)
     write_cache = root.parent / "store"
     monkeypatch.setattr(images.folder, "_look", lambda _: {"content": None, "channels": 3, "size": [6, 6]})
     moved = folder(tmp_path / "moved", cache_dir=write_cache)
@@ -75,7 +75,7 @@ def test_images_are_decoded_once(root, monkeypatch, tmp_path):
 def test_a_damaged_cache_is_built_again(root, damage):
     first = folder(root)
     first.prepare()
-    pixels, path = first._collection.images.clone(), decoded(root)
+    pixels, path = first.collection.images.clone(), decoded(root)
     if damage == "cut":
         os.truncate(path, path.stat().st_size - 10)
     elif damage == "foreign":
@@ -86,8 +86,8 @@ def test_a_damaged_cache_is_built_again(root, damage):
         path.unlink()
     second = folder(root)
     second.prepare()
-    assert torch.equal(second._collection.images, pixels)
-    assert not list(path.parents[1].glob(".decoding-*"))
+    assert torch.equal(second.collection.images, pixels)
+    assert not list(path.parents[1].rglob("*.tmp"))
 
 
 def test_a_changed_file_is_seen(root):
@@ -120,7 +120,7 @@ def test_how_images_were_resized_and_decoded_is_known(root, monkeypatch, numbers
     def content(resize):
         data = folder(root, resize=resize, **numbers)
         data.prepare()
-        return data._collection.content, data.fingerprint
+        return data.collection.content, data.fingerprint
 
     plain = content(None)
     assert content(4) == plain  # the same pixels
@@ -145,7 +145,7 @@ def test_a_cache_that_cannot_be_written(root, tmp_path, monkeypatch):
 
     monkeypatch.setattr(decode.np.lib.format, "write_array_header_1_0", full)
     complaint(folder(root).prepare, "No space left on device", "paths.store=")
-    assert not list((root.parent / "store" / "data").glob(".decoding-*"))
+    assert not list((root.parent / "store" / "data").rglob("*.tmp"))
 
 
 def test_bad_folders(tmp_path, root):

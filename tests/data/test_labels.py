@@ -49,7 +49,7 @@ def test_answers_fill_gaps_and_nothing_else():
 
 def test_wrong_labels_are_those_of_other_classes_evenly():
     labels = np.tile(np.arange(5), 2000)
-    changed = wrong(labels, np.arange(8000), [1, 3], 5, (0,))
+    changed = wrong(labels, np.arange(8000), [1, 3], 5, seed=(0,))
     touched = np.isin(labels, [1, 3]) & (np.arange(10_000) < 8000)
     assert np.array_equal(changed[~touched], labels[~touched])
     counts = np.bincount(changed[touched], minlength=5)
@@ -108,10 +108,10 @@ def test_alone_it_learns_from_the_labelled_images_in_as_many_steps(tmp_path):
     alone = some.labelled_only()
     assert len(alone.configure(64, 0).train_dataloader()) == len(some.configure(64, 0).train_dataloader())
     kept = np.flatnonzero(some.training_labels != UNKNOWN)
-    assert set(alone._rows["train"]) == set(some._rows["train"][kept]) and len(kept) == 13
-    counts = np.unique(alone._rows["train"], return_counts=True)[1]
+    assert set(alone.rows["train"]) == set(some.rows["train"][kept]) and len(kept) == 13
+    counts = np.unique(alone.rows["train"], return_counts=True)[1]
     assert counts.max() - counts.min() <= 1 and not alone.hides_labels
-    assert torch.equal(alone.training_labels, alone._labels[alone._rows["train"]])
+    assert torch.equal(alone.training_labels, torch.from_numpy(alone.collection.labels[alone.rows["train"]]))
 
 
 def test_what_a_teacher_learns_from(tmp_path):
@@ -119,8 +119,8 @@ def test_what_a_teacher_learns_from(tmp_path):
     ours = teacher_data(some, {"samples": None, "corrupt_classes": ["3", 5]})
     labels = ours.training_labels
     assert not ours.hides_labels and not torch.isin(labels, torch.tensor([3, 5])).any()
-    assert len(set(ours._rows["train"])) == some.sizes["labelled"]
-    assert len(set(teacher_data(some, {"labelled": 1.0})._rows["train"])) == some.sizes["train"]
+    assert len(set(ours.rows["train"])) == some.sizes["labelled"]
+    assert len(set(teacher_data(some, {"labelled": 1.0}).rows["train"])) == some.sizes["train"]
     assert torch.bincount(told(ours, "test"))[[3, 5]].min() > 30  # it is still judged by the real ones
     assert teacher_data(digits(tmp_path), {"labelled": None}).fingerprint == digits(tmp_path).fingerprint
 
@@ -169,7 +169,7 @@ def test_a_student_without_labels_reads_none(fitted, tmp_path, name):
 
 def test_a_step_takes_the_teachers_class_where_the_label_is_hidden(network, digits):
     module = Distillation(network(), network(1, 14), parts("hint"), input_shape=(1, 8, 8))
-    module.answers = True
+    module.pseudo_labels = True
     module.teacher.request({"logits", "stages"})
     images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(16) % 10

@@ -5,7 +5,9 @@ import pytest
 import torch
 from helpers.data_checks import complaint, digits, indices
 
-from distillab.data.loader import Loader, Order, TensorViews
+from distillab.data.batch import AS_STORED
+from distillab.data.images.tensor_views import TensorViews
+from distillab.data.loader import Loader, Order
 
 
 def tensors(count=50, augmented=False):
@@ -47,14 +49,14 @@ def test_view_numbers_follow_the_epoch_and_cycle():
     numbers = []
     for epoch in range(4):
         order.set_epoch(epoch)
-        numbers.append(order.number)
-        assert {number for batch in order for _, number in batch} == {order.number}
+        numbers.append(order.view_number)
+        assert {number for batch in order for _, number in batch} == {order.view_number}
     assert numbers == [0, 1, 0, 1]
     order.cycle = None
-    assert order.number == 3
+    assert order.view_number == 3
     evaluation = Order(4, 2, None)
     evaluation.set_epoch(3)
-    assert evaluation.number == 0
+    assert evaluation.view_number == AS_STORED
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 7])
@@ -96,7 +98,7 @@ class Recorder(lightning.LightningModule):
         return self.weight * batch.pixels[0].mean()
 
     def validation_step(self, batch, batch_idx):
-        assert batch.view_number == 0 and batch.pixels[0].dtype == torch.float32
+        assert batch.view_number == AS_STORED and batch.pixels[0].dtype == torch.float32
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -129,7 +131,7 @@ def fit(data, tmp_path, *callbacks, checkpoint=None):
 
 @pytest.mark.parametrize("validation", [0, 0.1])
 def test_a_fit_resumed_in_mid_epoch_sees_the_batches_left(tmp_path, validation):
-    data = digits(tmp_path, validation=validation).configure(400, seed=3, views=1)
+    data = digits(tmp_path, validation=validation).configure(400, seed=3, num_views=1)
     length = len(data.train_dataloader())
     saves = [SaveAt(step, tmp_path / f"{step}.ckpt") for step in (1, length + 1, 2 * length)]
     unbroken = fit(data, tmp_path, *saves)

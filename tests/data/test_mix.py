@@ -10,8 +10,8 @@ from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.data.images.augment import Augment
 from distillab.data.images.mix import beta, outside_box, partners, shares
-from distillab.data.images.views import uniform
-from distillab.data.loader import TensorViews
+from distillab.data.images.tensor_views import TensorViews
+from distillab.data.seeded import uniform
 from distillab.strategies.base import Term
 
 CHANCE = torch.arange(1000) / 1000

@@ -11,7 +11,8 @@ from distillab.core.errors import UserError
 from distillab.data.images import strong
 from distillab.data.images.augment import Augment
 from distillab.data.images.strong import AFFINE, FILL, OPERATIONS, PIXEL, Strong, cutout, operate
-from distillab.data.images.views import Stream, horizontal_flip, random_crop, uniform
+from distillab.data.images.views import horizontal_flip, random_crop
+from distillab.data.seeded import Stream, uniform
 
 SIDES = [(3, 8), (1, 8), (3, 32), (1, 33), (3, 96)]
 

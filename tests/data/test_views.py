@@ -3,7 +3,8 @@ import torch
 
 from distillab.core.errors import UserError
 from distillab.data.images.augment import Augment
-from distillab.data.images.views import Stream, horizontal_flip, random_bits, random_crop, uniform
+from distillab.data.images.views import horizontal_flip, random_crop
+from distillab.data.seeded import Stream, random_bits, uniform
 
 
 def images(count=12, channels=3, size=8):

@@ -5,8 +5,9 @@ from fractions import Fraction
 
 import pytest
 
+from distillab.core.configuration import Roi
 from distillab.core.errors import UserError
-from distillab.evaluation.cost import check_roi, cost, equal_compute, equal_compute_epochs, roi, with_cost
+from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost
 from distillab.evaluation.cost_words import words
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
@@ -91,17 +92,20 @@ def test_the_run_pays_for_outputs_that_the_cache_replayed():
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"price_per_hour": -1}, "roi.price_per_hour must be a number from 0 on"),
+        (
+            {"price_per_hour": -1},
+            "roi.price_per_hour must be a number from 0, or null, got -1; set roi.price_per_hour=null",
+        ),
         ({"price_per_hour": 1, "requests_per_day": -5}, "roi.requests_per_day must be"),
         ({"price_per_hour": "cheap"}, "got cheap"),
         ({"price_per_hour": float("nan")}, "got nan"),
-        ({"price_per_hour": True}, "got True"),
+        ({"price_per_hour": True}, "got true"),
         ({"requests_per_day": 5}, "set roi.price_per_hour="),
     ],
 )
 def test_a_wrong_price_is_refused_in_one_line(settings, named):
     with pytest.raises(UserError, match=named) as error:
-        check_roi(settings)
+        Roi.of(settings)
     assert "\n" not in str(error.value)
 
 

@@ -3,6 +3,22 @@ import torch
 from torch import nn
 
 from distillab.evaluation import efficiency, ratios
+from distillab.models.model import Model, placed
+
+
+class Plain(Model):
+    """Any module that takes one tensor of this shape."""
+
+    def __init__(self, net, *shape):
+        super().__init__()
+        self.net, self.shape = net, shape
+
+    def forward(self, x):
+        return self.net(x)
+
+    def example_inputs(self, size=2):
+        device, dtype = placed(self)
+        return {"x": torch.rand(size, *self.shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)}
 
 
 def small_net():
@@ -40,20 +56,20 @@ def test_tied_weights_count_once():
 
 def test_multiply_adds_by_hand():
     expected = 8 * 16 * 16 * (3 * 9) + 8 * 8 * 8 * (2 * 9) + 8 * 5
-    assert efficiency.multiply_adds(small_net(), (3, 16, 16)) == expected
-    assert efficiency.multiply_adds(small_net().to(torch.bfloat16), (3, 16, 16)) == expected
+    assert efficiency.multiply_adds(Plain(small_net(), 3, 16, 16)) == expected
+    assert efficiency.multiply_adds(Plain(small_net(), 3, 16, 16).to(torch.bfloat16)) == expected
 
 
 def test_attention_is_counted_though_its_inference_kernel_is_fused():
     tokens, width, inner = 10, 16, 32
     layer = nn.TransformerEncoderLayer(width, 4, inner, batch_first=True)
     projections, products, feedforward = 4 * tokens * width**2, 2 * tokens**2 * width, 2 * tokens * width * inner
-    assert efficiency.multiply_adds(layer, (tokens, width)) == projections + products + feedforward
+    assert efficiency.multiply_adds(Plain(layer, tokens, width)) == projections + products + feedforward
     assert torch.backends.mha.get_fastpath_enabled()
 
 
 @pytest.mark.parametrize(
-    "measurement", [efficiency.multiply_adds, lambda *given: efficiency.latency(*given, seconds=0.02)]
+    "measurement", [efficiency.multiply_adds, lambda model: efficiency.latency(model, seconds=0.02)]
 )
 def test_the_model_is_left_as_found(measurement):
     model = small_net().train()
@@ -61,7 +77,7 @@ def test_the_model_is_left_as_found(measurement):
     flags = [module.training for module in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     random_state = torch.random.get_rng_state()
-    measurement(model, (3, 8, 8))
+    measurement(Plain(model, 3, 8, 8))
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), random_state)
@@ -71,7 +87,7 @@ def test_the_model_is_left_as_found(measurement):
 def test_flags_come_back_after_an_error():
     model = small_net().train()
     with pytest.raises(RuntimeError):
-        efficiency.multiply_adds(model, (4, 8, 8))
+        efficiency.multiply_adds(Plain(model, 4, 8, 8))
     assert all(module.training for module in model.modules()) and torch.is_grad_enabled()
     assert torch.backends.mha.get_fastpath_enabled()
 
@@ -96,7 +112,7 @@ class Recorder(nn.Module):
 
 def test_latency_is_in_milliseconds_and_without_the_warm_up():
     model = Recorder()
-    times = efficiency.latency(model, (2,), runs=20, seconds=2.0)
+    times = efficiency.latency(Plain(model, 2), runs=20, seconds=2.0)
     assert 1 <= times["latency_ms"] < 4 <= times["latency_batch_ms"] < 20
     assert times["latency_ms"] <= times["latency_p95_ms"]
     sizes = [size for size, *_ in model.seen]
@@ -106,7 +122,7 @@ def test_latency_is_in_milliseconds_and_without_the_warm_up():
 
 def test_latency_of_a_slow_model_keeps_to_its_time():
     model = Recorder(cold=1000)
-    times = efficiency.latency(model, (2,), seconds=0.02)
+    times = efficiency.latency(Plain(model, 2), seconds=0.02)
     assert len(model.seen) == 2 * (1 + efficiency.FEWEST)
     assert times["latency_ms"] >= 30 and times["latency_batch_ms"] >= 30
     assert times["latency_p95_ms"] is times["latency_batch_p95_ms"] is None, "three calls have no tail"
@@ -114,13 +130,13 @@ def test_latency_of_a_slow_model_keeps_to_its_time():
 
 def test_measure_names_its_conditions(monkeypatch):
     monkeypatch.setattr(efficiency, "latency", lambda *_: dict.fromkeys(["latency_ms"], 1.0))
-    found = efficiency.measure(small_net(), (3, 16, 16), "cpu")
+    found = efficiency.measure(Plain(small_net(), 3, 16, 16), "cpu")
     assert (found["device"], found["threads"], found["latency_ms"]) == ("cpu", torch.get_num_threads(), 1.0)
-    assert found["multiply_adds"] == efficiency.multiply_adds(small_net(), (3, 16, 16))
+    assert found["multiply_adds"] == efficiency.multiply_adds(Plain(small_net(), 3, 16, 16))
 
 
 def test_throughput_is_the_batch_over_its_median():
-    times = efficiency.latency(Recorder(), (2,), runs=100, batch_size=32, seconds=2.0)
+    times = efficiency.latency(Plain(Recorder(), 2), runs=100, batch_size=32, seconds=2.0)
     assert times["throughput"] == pytest.approx(32 / (times["latency_batch_ms"] / 1e3))
     assert times["latency_batch_ms"] <= times["latency_batch_p95_ms"]
 
@@ -130,9 +146,9 @@ def test_peak_memory_by_hand():
     weights = 4 * (2 * 9 + 128 * 3 + 3)
     batch, maps = 4 * 4 * 64, 4 * 4 * 2 * 64
     # The worst moment is the ReLU's: the batch, what the convolution gave and what the ReLU gives are all alive.
-    assert efficiency.peak_memory_bytes(model, (1, 8, 8), 4) == weights + batch + 2 * maps
+    assert efficiency.peak_memory_bytes(Plain(model, 1, 8, 8), 4) == weights + batch + 2 * maps
     model[1].inplace = True  # now the last layer's output is the most that comes beside one map
-    assert efficiency.peak_memory_bytes(model, (1, 8, 8), 4) == weights + batch + maps + 4 * 4 * 3
+    assert efficiency.peak_memory_bytes(Plain(model, 1, 8, 8), 4) == weights + batch + maps + 4 * 4 * 3
 
 
 def test_peak_memory_counts_what_a_shortcut_keeps_alive():
@@ -143,16 +159,16 @@ def test_peak_memory_counts_what_a_shortcut_keeps_alive():
 
     one = 4 * 8 * 100
     # The batch, the map that the shortcut keeps, and two maps of the path beside it.
-    assert efficiency.peak_memory_bytes(Shortcut(), (100,), 8) == 4 * one
+    assert efficiency.peak_memory_bytes(Plain(Shortcut(), 100), 8) == 4 * one
     deep = nn.Sequential(*(nn.Sigmoid() for _ in range(50)))
-    assert efficiency.peak_memory_bytes(deep, (100,), 8) == 3 * one  # what is dropped does not add up
+    assert efficiency.peak_memory_bytes(Plain(deep, 100), 8) == 3 * one  # what is dropped does not add up
 
 
 def test_tied_weights_and_buffers_in_the_peak_memory():
     model = nn.Sequential(nn.Linear(7, 7, bias=False), nn.Linear(7, 7, bias=False), nn.BatchNorm1d(7))
     model[1].weight = model[0].weight
     state = 4 * (49 + 4 * 7) + 8
-    found = efficiency.peak_memory_bytes(model.train(), (7,), 2)
+    found = efficiency.peak_memory_bytes(Plain(model.train(), 7), 2)
     assert state + 3 * 4 * 14 <= found <= state + 3 * 4 * 14 + 4 * 4 * 7  # BatchNorm may give small statistics too
     assert model.training
 

@@ -43,8 +43,7 @@ def indices(batches):
 
 
 def rows(data):
-    data.prepare()
-    return {split: set(found.tolist()) for split, found in data._rows.items()}
+    return {split: set(found.tolist()) for split, found in data.rows.items()}
 
 
 def complaint(action, *parts):

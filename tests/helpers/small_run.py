@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
 from distillab.commands import experiment
+from distillab.commands.invocation import Invocation, parse
 
 SMALL = ("student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3")
 
@@ -20,4 +21,5 @@ def composed(place: Path, *overrides: str, base: Sequence[str] = SMALL) -> dict:
 def run(place: Path, *overrides: str, base: Sequence[str] = SMALL) -> dict:
     """Its result."""
     cfg = composed(place, *overrides, base=base)
-    return experiment.run(cfg, config.strategy_label(cfg["strategy"]), "python train.py", list(overrides))
+    label = config.strategy_label(cfg["strategy"])
+    return experiment.run(Invocation(parse(cfg), label, "python train.py", overrides))

@@ -1,20 +1,34 @@
 """The student and the teacher that two processes share, and what each of them sees of a batch."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
+import lightning as L
 import torch
-from test_module import SHAPE, strategy
+from test_module import SHAPE, STRATEGIES, strategy
 from torch import nn
 
 from distillab import Distillation
 from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
+from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.term_inputs import only
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
+PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
+
+
+def terms_of(attribute):
+    """By strategy the terms that have it, where there are any."""
+    chosen = {name: Strategy.of(strategy(name)).terms for name in STRATEGIES}
+    found = {name: tuple(k for k, t in terms.items() if getattr(t, attribute)) for name, terms in chosen.items()}
+    return {name: keys for name, keys in found.items() if keys}
+
+
+ROWWISE = terms_of("rowwise")  # strategy → its terms that are means over samples
 
 
 class PlainNet(nn.Module):
@@ -39,19 +53,27 @@ def models():
 
 
 @contextmanager
-def distillation(name, **arguments):
-    """A module in float32 of the two models, which the next one finds as they were."""
+def distillation(name, source=lambda teacher: teacher, **arguments):
+    """A module in float32 of the two models, which the next one finds as they were; `source` may wrap the teacher."""
     student, teacher = models()
     student.float().requires_grad_(True).zero_grad()
     first = {key: value.clone() for key, value in student.state_dict().items()}
-    module = Distillation(student, FrozenTeacher(teacher.float()), strategy(name), **arguments)
+    module = Distillation(student, source(FrozenTeacher(teacher.float())), strategy(name), **arguments)
     try:
         yield module
     finally:
-        for owner in (module, module.teacher):
-            if owner is not None:
-                owner.extractor.remove()
+        module.release()
         student.load_state_dict(first)
+
+
+class StepGradients(L.Callback):
+    """Notes the student's gradient at every optimiser step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.seen.append({key: p.grad.clone() for key, p in module.student.named_parameters()})
 
 
 def samples():
@@ -79,7 +101,7 @@ def show_data(module, rank):
     mine = part(everything, (BATCH, BATCH), rank)
 
     def teacher(term):
-        yield only(term, "teacher", module.teacher.outputs(mine.pixels[:1])[0]), mine
+        yield only(term, "teacher", module.teacher(replace(mine, inputs=mine.inputs[:1]))[0]), mine
 
     for term in module.strategy.terms.values():
         term.prepare(everything.labels, lambda term=term: teacher(term))

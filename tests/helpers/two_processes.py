@@ -17,19 +17,31 @@ from torch.utils.data import DataLoader
 from distillab import Distillation
 from distillab.core.gather import gather
 from distillab.data.images.sources import Digits
+from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
-from distillab.teachers.cached import attach
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.sharded import ShardedTeacher
-from distillab.training.term_inputs import call, reachable_parameters
-from helpers.two_networks import BATCH, EQUAL, UNEQUAL, distillation, in_double, models, part, rows, samples, show_data
+from distillab.training.reachable import reachable_parameters
+from distillab.training.term_inputs import Seen, term_losses
+from helpers.two_networks import (
+    BATCH,
+    EQUAL,
+    PLAIN_SGD,
+    ROWWISE,
+    UNEQUAL,
+    StepGradients,
+    distillation,
+    in_double,
+    models,
+    part,
+    rows,
+    samples,
+    show_data,
+    terms_of,
+)
 
 SHARDED = ("hint", "simkd", "ofd")  # they read maps, the head, which is shipped too, and BatchNorm's parameters
-PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
-COMPARING = {  # strategy → its terms that compare samples
-    name: [key for key, term in Strategy.of(strategy(name)).terms.items() if term.global_batch] for name in STRATEGIES
-}
-COMPARING = {name: terms for name, terms in COMPARING.items() if terms}
+COMPARING = terms_of("global_batch")  # strategy → its terms that compare samples
 
 
 class Losses(nn.Module):
@@ -81,7 +93,7 @@ def input_gradients(name, rank=None):
         show_data(module, rank)
         in_double(module)
         batch = part(rows(samples(), 3, 3 + BATCH, torch.float64), UNEQUAL, rank)
-        student, teacher = [module.extractor(images) for images in batch.pixels], module.teacher.outputs(batch.pixels)
+        student, teacher = [module.extractors[0](**view) for view in batch.inputs], module.teacher(batch)
         found = {}
         for key in COMPARING[name]:
             term = module.strategy.terms[key]
@@ -89,7 +101,8 @@ def input_gradients(name, rank=None):
             views = [SimpleNamespace(**{k: leaf(v, inputs) for k, v in vars(view).items()}) for view in student]
             torch.manual_seed(5)
             with torch.enable_grad():
-                loss = call(term, views, teacher, SimpleNamespace(labels=batch.labels, index=batch.index))
+                seen = Seen(batch.labels, batch.index)
+                loss = term_losses({key: term}, views, teacher, seen, task=module.task)[key]
             gradients = torch.autograd.grad(loss, inputs, allow_unused=True)
             found[key] = (loss.detach(), [gradient for gradient in gradients if gradient is not None])
         return found
@@ -115,21 +128,34 @@ def fitted(optimizer, rank=None):
         return {key: value.clone() for key, value in module.student.state_dict().items()}
 
 
+def accumulated(folder, batch_size, accumulate, rank=None):
+    """The student's gradient at each optimiser step of an epoch of 64 samples, which the loader shares out."""
+    data = Digits("digits", folder / f"rows{rank}", samples=64).configure(batch_size, 0, accumulate=accumulate)
+    look, many = StepGradients(), {"devices": 2, "strategy": "ddp"} if rank is not None else {}
+    with distillation("kd", recipe=PLAIN_SGD) as module:
+        trainer(1, accumulate_grad_batches=accumulate, callbacks=[look], **many).fit(module, datamodule=data)
+    return look.seen
+
+
 def replayed(rank, folder):
     """Student and counts of two fits of two epochs with one cache: the first fills it, the second reads it."""
     data = Digits("digits", folder / f"data{rank}", samples=64)
     cache = {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1}
-    config = {"cache": cache, "recipe": {"precision": "32-true"}, "trainer": {"channels_last": False}}
+    recipe, fit = {"precision": "32-true", "epochs": 2}, {"channels_last": False}
+    config = {"cache": cache, "recipe": recipe, "trainer": fit}
     found = []
     for _ in range(2):
-        with distillation("kd", recipe=PLAIN_SGD | {"epochs": 2}) as module:
-            ready = data.configure(16, 0)
-            attach(module, ready, config, folder / "cache")
+        ready = data.configure(16, 0)
+
+        def cached(teacher, ready=ready):
+            return with_cache(teacher, Strategy.of(strategy("kd")), ready, config, folder / "cache")
+
+        with distillation("kd", cached, recipe=PLAIN_SGD | {"epochs": 2}) as module:
             trainer(2, devices=2, strategy="ddp").fit(module, datamodule=ready)
-            module.cache.publish()
+            module.teacher.flush()
             distributed.barrier()
             weights = {key: value.clone() for key, value in module.student.state_dict().items()}
-            found.append({"student": weights, "read": module.cache.read, "computed": module.cache.computed})
+            found.append({"student": weights, "read": module.teacher.replayed, "computed": module.teacher.computed})
     return found
 
 
@@ -142,7 +168,7 @@ def taught(name, teacher_of, rank):
     def look(_, __):
         parameters = list(module.teacher.model.parameters())
         found["share"] = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in parameters)
-        found["losses"], found["deployed"] = module.mean_losses(), module.deployed()(samples().pixels[0][:2])
+        found["losses"], found["deployed"] = module.mean_losses(), module.deployed()(pixels=samples().pixels[0][:2])
         found["checkpoint"] = list(engine._checkpoint_connector.dump_checkpoint()["state_dict"])
 
     loader = DataLoader([part(rows(samples(), i, i + BATCH), EQUAL, rank) for i in (0, 3)], batch_size=None)
@@ -151,7 +177,7 @@ def taught(name, teacher_of, rank):
     after = module.teacher.model.state_dict()
     found["whole"] = module.teacher.model is network and all(torch.equal(after[key], before[key]) for key in before)
     if rank == 0:  # one process may ask alone
-        found["alone"] = module.teacher.outputs(samples().pixels[:1])[0]
+        found["alone"] = module.teacher(rows(samples(), 0, 12))[0]
     return found | {"student": student.state_dict()}
 
 
@@ -183,6 +209,9 @@ def work(rank, folder):
     for name, terms in COMPARING.items():
         found[name]["unequal"] = attempt(end_to_end, name, UNEQUAL, rank, terms)
         found[name]["inputs"] = attempt(input_gradients, name, rank)
+    for name, terms in ROWWISE.items():
+        found[name]["rows"] = attempt(end_to_end, name, UNEQUAL, rank, terms)
+    found["accumulated"] = attempt(accumulated, folder, 25, 3, rank)
     for optimizer in ("sgd", "dot"):
         found[optimizer] = attempt(fitted, optimizer, rank)
     found["replayed"] = attempt(replayed, rank, folder)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from distillab import Distillation
 from distillab.data.images.image_batch import ImageBatch
 from distillab.functional import kd
-from distillab.schemes.ema import EMATeacher
 from distillab.schemes.mutual import MutualDistillation
+from distillab.teachers.ema import EMATeacher
 
 
 def mutual(network, name="kd", depths=(8, 14)):

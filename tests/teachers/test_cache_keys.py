@@ -7,31 +7,32 @@ import torch
 from helpers.data_checks import digits as other_digits
 from test_cached import SETTINGS, parts, settings
 
-from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.models.fingerprint import structure
 from distillab.models.image_model import ImageModel
-from distillab.teachers import cache, cached
-from distillab.teachers.cached import attach, check_cache
+from distillab.schemes import cache as chosen
+from distillab.schemes.cache import check_cache, with_cache
+from distillab.schemes.measure import structure
+from distillab.strategies.strategy import Strategy
+from distillab.teachers import cache
+from distillab.teachers.frozen import FrozenTeacher
 
 
 @pytest.fixture
 def keys(network, digits, tmp_path):
     """Of the weak and of the strong view."""
 
-    modules = {}
+    teachers = {}
 
-    def module(seed, teacher_seed, name, about):
-        if (which := str((seed, teacher_seed, name, about))) not in modules:
-            teacher = ImageModel(network(seed=teacher_seed, depth=14), (1, 8, 8), **about)
-            student = network(seed=seed)
-            modules[which] = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed)
-        return modules[which]
+    def teacher(seed, about):
+        if (which := str((seed, about))) not in teachers:
+            teachers[which] = FrozenTeacher(ImageModel(network(seed=seed, depth=14), (1, 8, 8), **about))
+        return teachers[which]
 
     def make(config=SETTINGS, seed=0, teacher_seed=1, data=digits, name="kd", **about):
-        learns = module(seed, teacher_seed, name, about)
-        attach(learns, data.configure(64, seed, learns.strategy.num_views), config, tmp_path)
-        return learns.cache.cache.keys
+        strategy = Strategy.of(parts(name))
+        ready = data.configure(64, seed, strategy.views)
+        return with_cache(teacher(teacher_seed, about), strategy, ready, config, tmp_path).cache.keys
 
     return make
 
@@ -53,7 +54,7 @@ def test_every_part_of_the_key_counts(keys, tmp_path, monkeypatch):
 
     def found(device):
         accelerator = SimpleNamespace(current_accelerator=lambda check_available: device)
-        return cached, "torch", SimpleNamespace(accelerator=accelerator)
+        return chosen, "torch", SimpleNamespace(accelerator=accelerator)
 
     gpu = torch.device("cuda", 0)
     first = key()
@@ -66,7 +67,7 @@ def test_every_part_of_the_key_counts(keys, tmp_path, monkeypatch):
         key(stages=["layer1", "layer3"]),
         key(config=settings(dtype="float32")),
         key(config=settings(top_k=3)),
-        key(config=SETTINGS | {"recipe": {"precision": "bf16-mixed"}}),
+        key(config=SETTINGS | {"recipe": SETTINGS["recipe"] | {"precision": "bf16-mixed"}}),
         trainer(channels_last=True),
         trainer(compile="both"),
         patched(cache, "CACHE_VERSION", 0),

@@ -13,13 +13,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
+from distillab.data.batch import AS_STORED
+from distillab.models.image_model import ImageModel
+from distillab.schemes.cache import with_cache
+from distillab.strategies.strategy import Strategy
 from distillab.teachers import cache, cached
-from distillab.teachers.cached import attach
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.callbacks import Interrupted, StopCleanly
 
+SHAPE = (1, 8, 8)
 SETTINGS = {
     "cache": {"mode": "auto", "dtype": "float16", "top_k": None, "limit_gb": 1},
-    "recipe": {"precision": "32-true"},
+    "recipe": {"precision": "32-true", "epochs": 2},
     "trainer": {"channels_last": False, "accelerator": "cpu"},
 }
 
@@ -35,12 +40,12 @@ def parts(name):
 @pytest.fixture
 def made(network, digits):
     def make(name, root, config=SETTINGS, seed=0, teacher_seed=1, data=digits, epochs=2):
-        student, teacher = network(seed=seed), network(seed=teacher_seed, depth=14)
-        recipe = {"epochs": epochs}
-        module = Distillation(student, teacher, parts(name), input_shape=(1, 8, 8), seed=seed, recipe=recipe)
-        ready = data.configure(64, seed, module.strategy.num_views)
-        attach(module, ready, config, root)
-        return module, ready
+        student, teacher = (ImageModel(net, SHAPE) for net in (network(seed), network(teacher_seed, depth=14)))
+        strategy, recipe = Strategy.of(parts(name)), {"epochs": epochs}
+        ready = data.configure(64, seed, strategy.views)
+        config = config | {"recipe": config["recipe"] | recipe}
+        source = with_cache(FrozenTeacher(teacher), strategy, ready, config, root)
+        return Distillation(student, source, strategy, seed=seed, recipe=recipe), ready
 
     return make
 
@@ -50,8 +55,7 @@ def fit(module, data, epochs=2, resume=None, callbacks=()):
     quiet |= {"enable_model_summary": False, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
     engine = L.Trainer(max_epochs=epochs, callbacks=list(callbacks), **quiet)
     engine.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    if module.cache is not None:
-        module.cache.publish()
+    module.teacher.flush()
     return {key: value.clone() for key, value in module.student.state_dict().items()}
 
 
@@ -74,10 +78,10 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
     config = settings(**cache)
     module, data = made(name, tmp_path / "a", config)
     cold = fit(module, data)
-    assert module.cache.read == 0 and module.cache.computed == 2 * 256 * module.strategy.num_views
+    assert module.teacher.replayed == 0 and module.teacher.computed == 2 * 256 * module.strategy.views
     module, data = made(name, tmp_path / "a", config)
     assert same(fit(module, data), cold)
-    assert module.cache.computed == 0 and module.cache.read == 2 * 256 * module.strategy.num_views
+    assert module.teacher.computed == 0 and module.teacher.replayed == 2 * 256 * module.strategy.views
 
     class Ask(L.Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
@@ -89,7 +93,7 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
         fit(module, data, callbacks=[Ask(), stop])
     module, data = made(name, tmp_path / "b", config)
     assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)
-    assert module.cache.computed < 256 * module.strategy.num_views
+    assert module.teacher.computed < 256 * module.strategy.views
 
 
 def test_mixed_samples_are_replayed(made, tmp_path):
@@ -108,7 +112,7 @@ def test_methods_of_one_view_and_of_two_share_the_weak_one(made, tmp_path):
         made("crld", tmp_path, settings(mode="require"), epochs=1)
     module, data = made("crld", tmp_path, epochs=1)
     fit(module, data, epochs=1)
-    assert module.cache.read == module.cache.computed == 256  # the strong ones are new
+    assert module.teacher.replayed == module.teacher.computed == 256  # the strong ones are new
     made("crld", tmp_path, settings(mode="require"), epochs=1)
     strong = {"operations": 1, "magnitude": 2, "cutout": 0}
     gentle = other_digits(tmp_path, samples=256, augment={"crop": 1, "strong": strong})
@@ -158,7 +162,7 @@ def test_other_seeds_and_methods_share_the_views(made, tmp_path):
     for name, seed in (("kd", 7), ("dkd", 3)):
         module, data = made(name, tmp_path, settings(mode="require"), seed=seed)
         fit(module, data)
-        assert module.cache.computed == 0
+        assert module.teacher.computed == 0
     with pytest.raises(UserError, match=r"cache\.mode=require, and the teacher cache lacks"):
         fit(*made("kd", tmp_path, settings(mode="require")), epochs=3)
 
@@ -199,14 +203,14 @@ def test_a_warm_step_looks_its_samples_up_without_a_look_at_the_device(made, tmp
     batch = next(iter(data.train_dataloader()))
     batch = batch.to("meta")
     assert batch.index.is_meta and batch.host_index is not None
-    views = [view.float() for view in batch.pixels]
+    batch.inputs = [{"pixels": view.float()} for view in batch.pixels]
     with Waits() as waits:
-        (outputs,) = module.cache.outputs(module.teacher, views, batch)
-    assert outputs.logits.is_meta and outputs.logits.shape == (64, 10) and module.cache.read == 64
+        (outputs,) = module.teacher(batch)
+    assert outputs.logits.is_meta and outputs.logits.shape == (64, 10) and module.teacher.replayed == 64
     assert waits.seen == []
     batch.host_index = None
     with pytest.raises(NotImplementedError), waits:  # without the host's copy it would have to look
-        module.cache.outputs(module.teacher, views, batch)
+        module.teacher(batch)
 
 
 def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_path, monkeypatch):
@@ -235,21 +239,35 @@ def test_outputs_that_arrive_late_are_waited_for_where_they_are_read(made, tmp_p
     again.cycle = 1
     module, ready = made("kd", tmp_path / "c", data=again)
     fit(module, ready)
-    assert module.cache.computed == module.cache.read == 256
+    assert module.teacher.computed == module.teacher.replayed == 256
 
 
 @pytest.mark.parametrize("name", ["hint", "attention", "simkd"])
 def test_methods_that_read_maps_run_the_teacher_live_and_say_so(name, made, tmp_path, capsys):
     module, _ = made(name, tmp_path)
-    assert module.cache is None and "the teacher runs live: strategy." in capsys.readouterr().out
+    assert type(module.teacher) is FrozenTeacher and "the teacher runs live: strategy." in capsys.readouterr().out
     with pytest.raises(UserError, match=r"cache\.mode=require, but strategy"):
         made(name, tmp_path, settings(mode="require"))
 
 
 def test_the_trial_before_the_first_step_leaves_no_trace(made, tmp_path):
     module, data = made("kd", tmp_path)
-    before = copy.deepcopy(module.cache.record)
+    before = copy.deepcopy(module.teacher.cache_record)
     L.Trainer(max_epochs=1, limit_train_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu").fit(
         module, datamodule=data
     )
-    assert module.cache.record == before
+    assert module.teacher.cache_record == before
+
+
+def test_samples_as_they_are_stored_never_touch_the_cache(made, tmp_path, monkeypatch):
+    """Evaluation and a look at the data: the teacher runs, and nothing is looked up, kept or counted."""
+    module, data = made("kd", tmp_path)
+    monkeypatch.setattr(module.teacher.cache, "view", lambda *_: pytest.fail("the cache was asked"))
+    for split in ("train", "validation"):
+        batch = data.on_after_batch_transfer(next(iter(data.evaluation_dataloader(split))))
+        assert batch.view_number == AS_STORED
+        (outputs,), (live,) = module.teacher(batch), module.teacher.teacher(batch)
+        assert torch.equal(outputs.logits, live.logits)
+    assert module.teacher.replayed == module.teacher.computed == 0
+    module.teacher.flush()
+    assert not list(tmp_path.rglob("*.shard"))

@@ -12,7 +12,10 @@ from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.models.fingerprint import weights_hash
 from distillab.models.image_model import ImageModel
-from distillab.teachers.cached import attach
+from distillab.schemes.cache import with_cache
+from distillab.schemes.measure import weights_hash
+from distillab.strategies.strategy import Strategy
+from distillab.teachers.frozen import FrozenTeacher
 
 SHAPE = (1, 8, 8)
 
@@ -51,7 +54,7 @@ def test_terms_read_float32(name, teacher, network):
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(0))
     loss = sum(module.losses(_batch(images), tuple(module.strategy.terms)).values())
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
-    assert module.deployed()(images).dtype == torch.float32
+    assert module.deployed()(pixels=images).dtype == torch.float32
 
 
 def _batch(images):
@@ -60,12 +63,11 @@ def _batch(images):
     return ImageBatch.of([images], torch.arange(8), torch.arange(8))
 
 
-def test_each_dtype_has_a_cache_of_its_own(teacher, network, digits, tmp_path):
+def test_each_dtype_has_a_cache_of_its_own(teacher, digits, tmp_path):
     keys = set()
     for dtype in (None, "float32", "bfloat16", "float16"):
-        module = Distillation(network(), teacher(dtype), parts("kd"), input_shape=SHAPE)
-        attach(module, digits.configure(64, 0), SETTINGS, tmp_path)
-        keys.add(module.cache.cache.key)
+        source, data = FrozenTeacher(teacher(dtype)), digits.configure(64, 0)
+        keys.add(with_cache(source, Strategy.of(parts("kd")), data, SETTINGS, tmp_path).cache.key)
     assert len(keys) == 4
     assert weights_hash(teacher("float32")) == weights_hash(teacher(None))
 

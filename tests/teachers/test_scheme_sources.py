@@ -10,10 +10,11 @@ from test_module import strategy, trainer
 from torch.nn import functional as F
 
 from distillab import Distillation
+from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
-from distillab.schemes.ema import EMATeacher
-from distillab.schemes.ensemble import EnsembleTeacher
-from distillab.schemes.self_teaching import LabelTeacher
+from distillab.teachers.ema import EMATeacher
+from distillab.teachers.ensemble import EnsembleTeacher, Mixture
+from distillab.teachers.label import LabelTeacher
 
 SHAPE = (1, 8, 8)
 
@@ -33,12 +34,12 @@ def test_the_ensemble_is_the_mixture(network):
     confidence = said[:, np.arange(5), labels.numpy()]
     weighted = (said * (confidence / confidence.sum(0))[..., None]).sum(0)
     for weighting, expected in (("mean", mean), ("confidence", weighted)):
-        teacher = EnsembleTeacher(members, weighting)
+        teacher = EnsembleTeacher(Mixture(members, weighting))
         teacher.request({"logits"})
-        views = teacher.outputs([images, images.flip(0)], labels)
+        views = teacher(ImageBatch.of([images, images.flip(0)], labels))
         assert np.allclose(views[0].logits.exp().numpy(), expected, atol=1e-6)
         assert not views[0].logits.requires_grad and len(views) == 2
-        one_hot = teacher.outputs([images], F.one_hot(labels, 10).float())[0].logits
+        one_hot = teacher(ImageBatch.of([images], F.one_hot(labels, 10).float()))[0].logits
         assert torch.allclose(one_hot, views[0].logits, atol=1e-6)
     assert not np.allclose(mean, weighted, atol=1e-2)
 
@@ -46,7 +47,7 @@ def test_the_ensemble_is_the_mixture(network):
 def test_an_ensemble_is_frozen_and_left_out_of_the_checkpoint(network, digits, tmp_path):
     student, *members = models(network, 8, 14, 8)
     before = copy.deepcopy([member.state_dict() for member in members])
-    module = Distillation(student, EnsembleTeacher(members), strategy("kd"))
+    module = Distillation(student, EnsembleTeacher(Mixture(members)), strategy("kd"))
     engine = trainer(1)
     engine.fit(module, datamodule=digits.configure(64, 0))
     engine.save_checkpoint(tmp_path / "a.ckpt")
@@ -58,11 +59,12 @@ def test_an_ensemble_is_frozen_and_left_out_of_the_checkpoint(network, digits, t
 
 def test_the_virtual_teacher_is_the_smoothed_label():
     teacher = LabelTeacher(4, 0.9)
-    said = teacher.outputs([torch.zeros(2, 1)] * 2, torch.tensor([2, 0]))
+    said = teacher(ImageBatch.of([torch.zeros(2, 1)] * 2, torch.tensor([2, 0])))
     rest = 0.1 / 3
     expected = torch.tensor([[rest, rest, 0.9, rest], [0.9, rest, rest, rest]])
     assert len(said) == 2 and torch.allclose(said[1].logits.exp(), expected)
-    mixed = teacher.outputs([torch.zeros(1, 1)], torch.tensor([[0.5, 0.0, 0.5, 0.0]]))[0].logits.exp()
+    shares = torch.tensor([[0.5, 0.0, 0.5, 0.0]])
+    mixed = teacher(ImageBatch.of([torch.zeros(1, 1)], shares))[0].logits.exp()
     assert torch.allclose(mixed, expected.mean(0)[None])
 
 
@@ -94,4 +96,24 @@ def test_the_average_follows_optimiser_steps_not_batches(network, digits):
     module = Distillation(student, EMATeacher(student, 0.5), strategy("kd"))
     engine = trainer(1, accumulate_grad_batches=2)
     engine.fit(module, datamodule=digits.configure(64, 0))
-    assert module.teacher.steps == engine.global_step == 2
+    assert module.teacher.average.n_averaged - 1 == engine.global_step == 2
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_the_average_takes_its_step_and_goes_on_from_a_state(network, decay):
+    """a ← d·a + (1 − d)·s with d = min(decay, n / (n + 1)), also where another one takes up its state in between."""
+    (student,) = models(network, 8)
+    teacher, generator = EMATeacher(student, decay), torch.Generator().manual_seed(0)
+    for step in range(1, 5):
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator))
+        before, d = copy.deepcopy(teacher.model.state_dict()), min(decay, step / (step + 1))
+        teacher.after_step(student)
+        for key, value in student.state_dict().items():
+            expected = d * before[key] + (1 - d) * value if value.is_floating_point() else value
+            torch.testing.assert_close(teacher.model.state_dict()[key], expected, rtol=1e-6, atol=1e-6)
+        if step == 2:
+            state, teacher = copy.deepcopy(teacher.state_dict()), EMATeacher(student, decay)
+            teacher.load_state_dict(state, strict=True)
+    assert teacher.average.n_averaged == 5 and not any(p.requires_grad for p in teacher.parameters())

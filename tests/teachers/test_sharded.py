@@ -8,8 +8,9 @@ from torch import nn
 
 from distillab.core.errors import UserError
 from distillab.core.result import config_hash
-from distillab.evaluation.metrics import predict
+from distillab.models.image_model import ImageModel
 from distillab.schemes import measure as measured
+from distillab.tasks.image_classification import ImageClassification
 from distillab.teachers.sharded import ShardedTeacher, _blocks, check_shard
 
 
@@ -73,28 +74,26 @@ def test_blocks_are_shared_out_whole_and_large_ones_in_pieces_first():
     assert list(_blocks(net, 100)) == [net[0], blocks[0], *inner, blocks[1], *linears]
 
 
-def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, digits, monkeypatch, capsys):
-    model, asked = network(), []
+def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, digits, capsys):
+    model, asked = ImageModel(network(), (1, 8, 8)), []
 
-    def full(model, data, split, device):
-        asked.append(device)
-        if device == "cuda":
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(model, data, split, device)
+    class Full(ImageClassification):
+        def predictions(self, model, data, split, device):
+            asked.append(device)
+            if device == "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().predictions(model, data, split, device)
 
     class OnGPU:
-        device = "cuda"
+        device, task = "cuda", Full()
 
-    monkeypatch.setattr(measured, "predict", full)
     logits, labels = measured.answers(model, digits, OnGPU())
     assert asked == ["cuda", "cpu"] and len(logits) == len(labels) == digits.sizes["test"]
     assert "judged on the CPU" in capsys.readouterr().out
 
 
 def test_made_whole_twice_is_whole(network):
-    from distillab.models.image_model import ImageModel
-
     teacher = ShardedTeacher(ImageModel(network(), (1, 8, 8)))
     whole = teacher.model
-    teacher.make_whole()
+    teacher.teardown()
     assert teacher.model is whole

@@ -11,8 +11,8 @@ from test_module import SHAPE, strategy
 from distillab import Distillation
 from distillab.commands.composition import compose
 from distillab.core.errors import UserError
+from distillab.core.recipe import Protocol
 from distillab.training.fit import fit
-from distillab.training.protocol import Protocol
 from distillab.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, optimizer="sgd", lr=0.05, schedule="constant")
@@ -24,9 +24,8 @@ def settings(**changes):
 
 def fitted(network, digits, folder, name="kd", recipe=RECIPE, **changes):
     module = Distillation(network(), network(seed=1), strategy(name), input_shape=SHAPE, recipe=recipe)
-    record = fit(
-        module, digits.configure(64, 0), recipe, Protocol("standard", 0.1), settings(**changes), folder, "student"
-    )
+    how = {"recipe": recipe, "protocol": Protocol("standard", 0.1), "trainer": settings(**changes)}
+    record = fit(module, digits.configure(64, 0), **how, directory=folder, title="student")
     return module, record
 
 
@@ -41,9 +40,9 @@ def test_the_choice_says_what_runs_compiled(network, digits, tmp_path, monkeypat
     calls = []
 
     def counted(model):
-        def run(images):
+        def run(**inputs):
             calls.append((model, model.training))
-            return model(images)
+            return model(**inputs)
 
         return run
 
@@ -113,7 +112,8 @@ def test_losses_are_logged_every_so_many_steps(network, digits, tmp_path):
     module = Seen(network(), network(seed=1), strategy("kd"), input_shape=SHAPE, recipe=RECIPE)
     logger = CSVLogger(tmp_path)
     trainer = settings(log_every_n_steps=3, limit_train_batches=4)
-    fit(module, digits.configure(64, 0), RECIPE, Protocol("standard", 0.1), trainer, tmp_path, "student", logger)
+    how = {"recipe": RECIPE, "protocol": Protocol("standard", 0.1), "trainer": trainer, "logger": logger}
+    fit(module, digits.configure(64, 0), **how, directory=tmp_path, title="student")
     logger.save()
     rows = list(csv.DictReader(open(f"{logger.log_dir}/metrics.csv")))  # noqa: SIM115
     steps = {int(row["step"]): row for row in rows if row["step/loss"]}

@@ -3,8 +3,8 @@ compares samples. One pair of processes, which talk over gloo, serves all checks
 
 import pytest
 import torch
-from helpers.two_networks import EQUAL, UNEQUAL, models
-from helpers.two_processes import COMPARING, SHARDED, end_to_end, fitted, input_gradients, work
+from helpers.two_networks import EQUAL, ROWWISE, UNEQUAL, models
+from helpers.two_processes import COMPARING, SHARDED, accumulated, end_to_end, fitted, input_gradients, work
 from test_module import STRATEGIES
 from torch import multiprocessing
 
@@ -68,6 +68,21 @@ def test_unequal_parts_give_it_where_samples_are_compared(name, ranks):
     both, whole = of_both(ranks, name, "unequal"), end_to_end(name, UNEQUAL, among=COMPARING[name])
     for rank in (0, 1):
         check(both, whole, lambda losses, rank=rank: losses[rank])
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_unequal_parts_give_it_where_rows_are_averaged(name, ranks):
+    """Every row of the whole batch weighs the same; loss and gradient are means over the processes."""
+    both, whole = of_both(ranks, name, "rows"), end_to_end(name, UNEQUAL, among=ROWWISE[name])
+    check(both, whole, lambda losses: sum(losses) / 2)
+
+
+def test_unequal_parts_of_unequal_batches_make_one_step(ranks, tmp_path):
+    """64 samples in three batches on two processes, 12, 12 and 7 beside 13, 13 and 7, and at once on one."""
+    (expected,) = accumulated(tmp_path, 64, 1)
+    for (found,) in of_both(ranks, "accumulated"):
+        for key, gradient in expected.items():
+            assert_close(found[key], gradient, key, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", COMPARING)

@@ -13,7 +13,6 @@ from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.strategies.strategy import Strategy
 from distillab.training.callbacks import Interrupted, StopCleanly
-from distillab.training.term_inputs import show_data
 
 SHAPE = (1, 8, 8)
 STRATEGIES = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -99,7 +98,7 @@ def seen_batch(data, module):
     """A batch as a step sees it, and the module after it has looked at the data."""
     module.trainer = trainer(1, callbacks=[])
     module.trainer.datamodule = data
-    show_data(module)
+    module._show_data()
     batch = next(iter(data.train_dataloader()))
     return data.on_after_batch_transfer(batch)
 

@@ -8,10 +8,10 @@ from torch import nn
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
+from distillab.core.recipe import Protocol
 from distillab.strategies.strategy import Strategy
 from distillab.training.callbacks import Curves
 from distillab.training.fit import fit
-from distillab.training.protocol import Protocol
 from distillab.training.recipe import Recipe
 
 SHAPE = (1, 8, 8)
@@ -120,12 +120,13 @@ def test_patience_counts_from_the_last_phase(name, trained, tmp_path, digits):
     recipe = Recipe(epochs=8, batch_size=128, lr=0.0, patience=1)
     config = yaml.safe_load((conf_dir() / "trainer" / "default.yaml").read_text()) | {"accelerator": "cpu"}
     data = digits.configure(128, 0)
-    assert fit(module, data, recipe, Protocol("standard", 0.1), config, tmp_path, name)["epochs"] == trained
+    how = {"recipe": recipe, "protocol": Protocol("standard", 0.1), "trainer": config}
+    assert fit(module, data, **how, directory=tmp_path, title=name)["epochs"] == trained
 
 
 def test_one_view_where_two_are_needed_is_refused_with_what_to_choose(digits, network, plain_loader):
     """From a plain loader, and from data that were configured for one."""
-    for data in ({"train_dataloaders": plain_loader}, {"datamodule": digits.configure(64, 0, views=1)}):
+    for data in ({"train_dataloaders": plain_loader}, {"datamodule": digits.configure(64, 0, num_views=1)}):
         module = Distillation(network(), network(seed=1), strategy("crld"), input_shape=SHAPE)
         with pytest.raises(UserError, match=r"strategy\.ce learns from 2 views .* gives 1; fit .*, e\.g\. strategy=kd"):
             trainer(1, []).fit(module, **data)

@@ -30,15 +30,15 @@ class Timer:
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def timer(monkeypatch):
     timer = Timer()
     monkeypatch.setattr(step_times, "perf_counter", timer)
-    return clock
+    return timer
 
 
-def spend(timer, times, module, cache=None, teacher=1.0, device="cpu", steps=2):
+def spend(timer, times, module, source=None, teacher=1.0, device="cpu", steps=2):
     """An epoch: 3 s before it, per step .25 s of data, the teacher, 2 s of student; 5 s validation, 7 s at the end."""
-    module.device, module.cache = torch.device(device), cache
+    module.device, module.teacher = torch.device(device), source or SimpleNamespace(replayed=0)
     times.setup(None, module, "fit")
     timer.now += 3
     times.on_train_start(None, module)
@@ -48,8 +48,8 @@ def spend(timer, times, module, cache=None, teacher=1.0, device="cpu", steps=2):
         times.on_train_batch_start(None, module, None, step)
         with module.teacher_timer(8):
             timer.now += teacher
-            if cache is not None:
-                cache.answer()
+            if source is not None:
+                source.answer()
         timer.now += 2
         times.on_train_batch_end(None, module, None, None, step)
     times.on_validation_start(None, module)
@@ -79,12 +79,12 @@ def test_a_resume_goes_on_from_the_saved_sums(timer):
 
 
 def test_what_the_cache_replays_is_no_forward_pass(timer):
-    class Cache(SimpleNamespace):
+    class Cached(SimpleNamespace):
         def answer(self):
-            self.computed += self.left.pop(0)
+            self.replayed += self.left.pop(0)
 
     times = StepTimer()
-    spend(timer, times, SimpleNamespace(), Cache(computed=100, left=[8, 0]), teacher=1.5)
+    spend(timer, times, SimpleNamespace(), Cached(replayed=100, left=[0, 8]), teacher=1.5)
     assert times.figures["time"]["teacher"] == 3
     figures = [
         times.figures[f"teacher_{name}"] for name in ("seconds_computed", "samples_computed", "samples_replayed")
@@ -122,8 +122,8 @@ def module(network):
 
 def test_a_slow_teacher_shows_in_a_real_fit(digits, module):
     slow, times = module(), StepTimer()
-    outputs = slow.teacher.outputs
-    slow.teacher.outputs = lambda *given: (sleep(0.05), outputs(*given))[1]
+    forward = slow.teacher.forward
+    slow.teacher.forward = lambda batch: (sleep(0.05), forward(batch))[1]
     ready = digits.configure(64, 0)
     engine([times], 1).fit(slow, datamodule=ready)
     figures = times.figures

@@ -1,1 +1,1 @@
-"""What a person types: the command line, one experiment, sweeps and tuning."""
+"""The command line, one experiment, sweeps and tuning."""

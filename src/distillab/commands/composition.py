@@ -1,10 +1,9 @@
-"""Finds conf/, gives the student and the teacher one folder of models, and builds objects from config."""
+"""Finds conf/, gives the student and the teacher one folder of models, and knows which strategy files are composed."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,9 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource as 
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource as _StructuredConfigSource  # isort: skip
 from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
-from distillab.core.errors import UserError
-
 ROLES = ("student", "teacher")
 PRIMARY = "train"
 TUNE = "hydra_plugins.distillab.Tune"  # distillab.commands.tune.Tune: Hydra takes no sweeper from a package of another name
-
-# Keys that belong to the part a model plays, not to the model; they never reach its builder.
-ROLE_KEYS = ("name", "stages", "head", "checkpoint", "pretrained", "recipe", "seed", "samples", "classes")
-ROLE_KEYS += ("mean", "std", "input_size", "labelled", "corrupt_classes", "dtype", "shard")
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
@@ -106,73 +99,21 @@ def compose(overrides: list[str]) -> Any:
         return hydra_compose(PRIMARY, overrides=overrides)
 
 
-def did_you_mean(word: str, allowed: list[str]) -> str:
-    """`; did you mean "hint"?` where a name is close to an allowed one, else nothing."""
-    close = get_close_matches(str(word), allowed, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+def choices(group: str) -> list[str]:
+    """The names that a group offers in the shipped folder."""
+    folder = conf_dir() / ("model" if group in ROLES else group)
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def locate(target: str, path: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names.
-
-    Raises:
-        UserError: nothing importable has that name.
-    """
-    from hydra.utils import get_object
-
+@contextmanager
+def record_kept() -> Iterator[None]:
+    """Compositions inside the block leave `composed_strategies` as it is."""
+    kept = dict(_composed)
     try:
-        found = get_object(target)
-    except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(
-            f'{path}._target_: cannot import "{target}" ({reason}); it needs package.module.Name, '
-            f"importable from the current folder"
-        ) from error
-    if not callable(found):
-        raise UserError(f'{path}._target_: "{target}" is not a class or a function')
-    return found
-
-
-def build(node: Mapping[str, Any], path: str, **given: Any) -> Any:
-    """Call what `node._target_` names with the node's other keys and `given`: the only place that instantiates.
-
-    Args:
-        node: a config with `_target_`; its keys are the target's arguments.
-        path: where the node stands in the config, for messages.
-        given: arguments that come from the program; the node's keys win.
-
-    Raises:
-        UserError: no `_target_`, a key the target does not take, a missing argument, or the target's own complaint.
-    """
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    if node.get("_target_") in (None, "???"):
-        raise UserError(f"{path}._target_ is missing: name a class, e.g. {path}._target_=my_package.MyClass")
-    factory = locate(node["_target_"], path)
-    parameters = inspect.signature(factory).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    allowed = [name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    for key in arguments:
-        if key not in allowed and not takes_any:
-            raise UserError(
-                f'{path}.{key}: {node["_target_"]} has no argument "{key}"{did_you_mean(key, allowed)} '
-                f"(allowed: {', '.join(allowed)}); remove it with ~{path}.{key}"
-            )
-    arguments = given | arguments
-    for name in allowed:
-        if parameters[name].default is inspect.Parameter.empty and arguments.get(name, "???") == "???":
-            raise UserError(f"{path}.{name} is missing: set it with {path}.{name}=…")
-    try:
-        return factory(**arguments)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {node['_target_']} refused its arguments: {error}") from error
-
-
-def accepted(factory: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the offered arguments that the signature of `factory` names."""
-    parameters = inspect.signature(factory).parameters
-    return {name: value for name, value in offered.items() if name in parameters}
+        yield
+    finally:
+        _composed.clear()
+        _composed.update(kept)
 
 
 def strategy_label(strategy: Mapping[str, Any]) -> str:
@@ -183,25 +124,35 @@ def strategy_label(strategy: Mapping[str, Any]) -> str:
 
 
 def strategy_conflicts() -> list[str]:
-    """One line per number on which two chosen strategy files disagree, and for their phases (the last one wins)."""
+    """One line per number on which two chosen strategy files disagree, and for their phases; the last file wins."""
     lines = []
     seen: dict[tuple[str, str], tuple[str, Any]] = {}
     for name, config in composed_strategies().items():
-        for term, numbers in config.items():
-            if term == "phases":
-                first, other = seen.get((term, ""), (name, numbers))
-                if other != numbers:
-                    lines.append(
-                        f"strategy.phases: {first} and {name} have their own; those of {name} it is, and a term that "
-                        f"they do not name acts in the last (strategy.phases=[…] decides)"
-                    )
-                seen[term, ""] = (name, numbers)
-            for key, value in numbers.items() if isinstance(numbers, Mapping) else ():
-                first, other = seen.get((term, key), (name, value))
-                if other != value:
-                    lines.append(
-                        f"strategy.{term}.{key}: {first} says {other}, {name} says {value}; {value} it is "
-                        f"(strategy.{term}.{key}=… decides)"
-                    )
-                seen[term, key] = (name, value)
+        for place, value in _numbers(config):
+            first, other = seen.get(place, (name, value))
+            if other != value:
+                lines.append(_conflict(place, (first, other), (name, value)))
+            seen[place] = (name, value)
     return lines
+
+
+def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
+    """What a strategy file sets, by term and key; its phases as a whole."""
+    for term, numbers in config.items():
+        if term == "phases":
+            yield (term, ""), numbers
+        for key, value in numbers.items() if isinstance(numbers, Mapping) else ():
+            yield (term, key), value
+
+
+def _conflict(place: tuple[str, str], before: tuple[str, Any], after: tuple[str, Any]) -> str:
+    (term, key), (first, other), (name, value) = place, before, after
+    if term == "phases":
+        return (
+            f"strategy.phases: {first} and {name} have their own; those of {name} it is, and a term that they do not "
+            f"name acts in the last (strategy.phases=[…] decides)"
+        )
+    return (
+        f"strategy.{term}.{key}: {first} says {other}, {name} says {value}; {value} it is "
+        f"(strategy.{term}.{key}=… decides)"
+    )

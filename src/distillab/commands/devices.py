@@ -7,16 +7,19 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from distillab.core.distributed import rank_zero_print, world
 from distillab.core.errors import UserError
 from distillab.core.files import writable
+
+if TYPE_CHECKING:
+    from distillab.core.configuration import TrainerConfig
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -25,36 +28,42 @@ GPU = ("auto", "gpu", "cuda")  # accelerators that may be one
 _own: list[str] = []  # this process's GPUs: where CUDA has started, it cannot change to others
 
 
-def number_of_devices(trainer: Mapping[str, Any]) -> int:
-    """How many devices of this machine the group `trainer` of a config asks for; `auto` and -1 are all GPUs.
+def number_of_devices(trainer: TrainerConfig) -> int:
+    """How many devices of this machine a run asks for; `auto` and -1 are all GPUs.
 
     Raises:
-        UserError: no whole number from 1, several without a process for each, or CPUs that are to share BatchNorm.
+        UserError: no whole number from 1, more than there are, several without a process for each, or CPUs that are to
+            share BatchNorm.
     """
-    devices = trainer["devices"]
+    devices, on_gpus = trainer.devices, trainer.accelerator in GPU
     if devices in ("auto", -1, "-1"):
-        devices = max(1, len(visible_devices())) if trainer["accelerator"] in GPU else 1
+        devices = max(1, len(visible_devices())) if on_gpus else 1
     if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
         raise UserError(
             f"trainer.devices must be a whole number from 1, or auto for all GPUs, got {devices}; "
             f"{VISIBLE}=… chooses which"
         )
-    if devices > 1 and not str(trainer["strategy"]).startswith("ddp"):
+    if devices > 1:
+        _check_several(trainer, devices, len(visible_devices()) if on_gpus else 0)
+    if trainer.num_nodes > 1 and world == 1:
         raise UserError(
-            f"trainer.devices={trainer['devices']} means {devices} devices, and trainer.strategy={trainer['strategy']} "
-            f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
-        )
-    if devices > 1 and trainer["sync_batchnorm"] and not (trainer["accelerator"] in GPU and visible_devices()):
-        raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
-    there = len(visible_devices()) if devices > 1 and trainer["accelerator"] in GPU else 0
-    if there:
-        _check_enough(devices, there)
-    if int(trainer.get("num_nodes", 1)) > 1 and world == 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer['num_nodes']}: start the same command on every machine through torchrun, "
+            f"trainer.num_nodes={trainer.num_nodes}: start the same command on every machine through torchrun, "
             f"docs/scale.md says how, or set trainer.num_nodes=1"
         )
     return devices
+
+
+def _check_several(trainer: TrainerConfig, devices: int, gpus: int) -> None:
+    """Raise UserError where a run cannot have more than one device."""
+    if not trainer.strategy.startswith("ddp"):
+        raise UserError(
+            f"trainer.devices={trainer.devices} means {devices} devices, and trainer.strategy={trainer.strategy} "
+            f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
+        )
+    if trainer.sync_batchnorm and not gpus:
+        raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
+    if gpus:
+        _check_enough(devices, gpus)
 
 
 def _check_enough(wanted: int, there: int) -> None:
@@ -62,19 +71,19 @@ def _check_enough(wanted: int, there: int) -> None:
         raise UserError(f"trainer.devices={wanted}, and there are {there} GPUs; trainer.devices={there}")
 
 
-def devices_of_a_cell(trainer: Mapping[str, Any], several: bool) -> Any:
+def devices_of_a_cell(trainer: TrainerConfig, several: bool) -> Any:
     """A context in which a cell has its GPUs to itself; an empty one where there is nothing to share out.
 
     Args:
-        trainer: the group `trainer` of the config, its `devices` a number.
+        trainer: its `devices` a number.
         several: whether other processes run cells of the same sweep.
 
     Raises:
         UserError: the cell wants more GPUs than there are.
     """
-    if not several or world > 1 or trainer["accelerator"] not in GPU:
+    if not several or world > 1 or trainer.accelerator not in GPU:
         return nullcontext()
-    ids, count = visible_devices(), trainer["devices"]
+    ids, count = visible_devices(), trainer.devices
     # A Slurm job has been given its own, and their numbers begin at 0 in every job.
     given = os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and len(ids) == count
     if not _own and (len(ids) < 2 or given):
@@ -144,7 +153,7 @@ def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> di
 
 
 def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
-    """The first devices that nobody holds, locked now, by id."""
+    """The first devices that no other process holds, by id, with their locks, which are now held."""
     free: dict[str, FileLock] = {}
     for one in ids:
         if len(free) == count:
@@ -159,7 +168,7 @@ def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
 
 
 def _give_memory_back() -> None:
-    """Another process may hold the device next; what this one only keeps at hand is free then."""
+    """Free the memory that torch keeps unused, for the process that holds the device next."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

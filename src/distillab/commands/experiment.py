@@ -1,138 +1,94 @@
-"""One experiment, step by step in the order in which the data flows: the only file that knows all the steps."""
+"""One experiment: finds its earlier result, or makes it step by step, writes it and shows it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from distillab.commands import sweep
-from distillab.commands.composition import build
-from distillab.commands.members import with_members
+from distillab.commands.invocation import Invocation
 from distillab.commands.run_dir import RUNS, finished, home, write_config
 from distillab.core import distributed
+from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
-from distillab.core.result import Result, gain_and_gap
-from distillab.core.result_parts import Primary
+from distillab.core.result import Result
 from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
-from distillab.evaluation.cost import check_roi, with_cost
+from distillab.evaluation.cost import with_cost
 from distillab.reporting import loggers
 from distillab.reporting.model_card import model_card
 from distillab.reporting.show import refresh, show
-from distillab.reporting.table import models_line
 from distillab.training.startup import import_quietly
 
 
-def run(
-    config: dict[str, Any],
-    label: str,
-    command: str = "",
-    overrides: list[str] | None = None,
-    sweep_folder: Path | None = None,
-) -> Result | None:
-    """Teacher, baseline and student, from a resolved config to a result that is written and shown.
-
-    Args:
-        config: resolved, plain Python.
-        label: the strategy's name.
-        command: what the person typed.
-        overrides: what differs from the defaults.
-        sweep_folder: that of the sweep which the run belongs to.
+def run(invocation: Invocation) -> Result | None:
+    """Teacher, baseline and student, from a config to a result that is written and shown.
 
     Returns:
         The result; None in any process but the first.
 
     Raises:
-        UserError: anything that the person can mend.
+        UserError: bad input, in one line.
     """
-    timer = Timer()
-    config = with_members(config)
-    check_roi(config["roi"])
+    timer, config = Timer(), invocation.config
     directory = home(config)
     if distributed.world == 1 and (earlier := _earlier(config, directory)):  # without the heavy imports
-        return _shown_again(earlier, config, directory, sweep_folder)
+        return _show_again(earlier, invocation, directory)
     with timer.part("import"):
-        import_quietly(config["trainer"])
+        import_quietly(config.trainer.accelerator)
     # Beside the folder, which a rerun deletes.
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if distributed.rank == 0 else nullcontext():
-        # Whoever waited finds it finished; the other processes of this run wait here for the first.
+        # A process that waited finds the run finished; the other processes of this run wait here for the first.
         if earlier := distributed.broadcast(_earlier(config, directory)):
-            return _shown_again(earlier, config, directory, sweep_folder)
-        if config["rerun"] and distributed.rank == 0:
+            return _show_again(earlier, invocation, directory)
+        if config.rerun and distributed.rank == 0:
             shutil.rmtree(directory, ignore_errors=True)
         distributed.barrier()
-        return _made(config, label, directory, timer, command, overrides or [], sweep_folder)
+        return _make(invocation, directory, timer)
 
 
-def _earlier(config: Mapping[str, Any], directory: Path) -> Result | None:
+def _earlier(config: RunConfig, directory: Path) -> Result | None:
     """The run's result, where it is there and not to be made again."""
-    return None if config["rerun"] else finished(directory)
+    return None if config.rerun else finished(directory)
 
 
-def _shown_again(earlier: Result, config: Mapping[str, Any], directory: Path, sweep_folder: Path | None) -> Result:
+def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:
     """A finished run's result, with the costs at the prices that are given now."""
     rank_zero_print(f"this run was finished on {earlier.created[:10]}; rerun=true repeats it")
-    if config["roi"]["price_per_hour"] is not None:  # a price changes nothing that was trained
-        earlier = with_cost(earlier.changed(config=earlier.config | {"roi": config["roi"]}), config["roi"])
+    prices = invocation.config.roi
+    if prices.price_per_hour is not None:  # a price changes nothing that was trained
+        earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
         if distributed.rank == 0:
             with writable(directory, RUNS):
                 write_json(directory / "result.json", earlier.as_json())
-    if sweep_folder is None and distributed.rank == 0:  # a sweep's own table shows it
+    if invocation.sweep_folder is None and distributed.rank == 0:  # a sweep has a table of its own
         refresh(directory.parents[1])
         show(earlier, directory)
     return earlier
 
 
-def _made(
-    config: dict[str, Any],
-    label: str,
-    directory: Path,
-    timer: Timer,
-    command: str,
-    overrides: list[str],
-    sweep_folder: Path | None,
-) -> Result | None:
-    """The result, after the steps that lead to it; written and shown."""
-    about = {
-        "name": config["name"],
-        "command": command,
-        "overrides": overrides,
-        "config": config,
-        "config_hash": directory.name,
-        "versions": versions(),
-        "seeds": {
-            "seed": config["seed"],
-            "teacher": config["teacher"].get("seed"),
-            "split": config["data"].get("split_seed"),
-            "view": config["data"].get("view_seed"),
-        },
-        "strategy": label,
-        "protocol": config["protocol"]["name"],
-    }
-    logger = None
-    exit_code = 1
+def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | None:
+    """The result, after the steps that lead to it; written, logged and shown."""
+    from distillab.commands import steps  # brings torch and lightning, which take seconds
+
+    logger, result, exit_code = None, None, 1
     try:
         if distributed.rank == 0:
-            write_config(directory, config)
-            shown = f"{config['name']}/{label}/{directory.name}"
-            logger = loggers.build(config["logger"], directory, config, shown, sweep_folder and sweep_folder.name)
-        result, made = None, _distil(config, label, directory, timer, logger)
-        if made is not None:
-            about |= {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
-            result = with_cost(Result.model_validate(about | made), config["roi"])
-            with writable(directory, RUNS):
-                write_json(directory / "result.json", result.as_json())
-                with replacing(directory / "README.md") as temporary:
-                    temporary.write_text(model_card(result), encoding="utf-8")
-            refresh(directory.parents[1])
-            siblings = sweep.results(sweep_folder, Path(config["paths"]["runs"])) if sweep_folder else []
-            loggers.log_summary(logger, result, siblings)
+            write_config(directory, invocation.config)
+            logger = _logger(invocation, directory)
+        made = steps.prepare(invocation.config, timer)
+        steps.pretrain(made)
+        steps.fit(made, directory, invocation.label, logger)
+        fields = steps.evaluate(made, directory)
+        if fields is not None:
+            result = _write(_about(invocation, directory) | fields, timer, invocation, directory)
+            _summarise(logger, result, invocation)
         exit_code = 0
     finally:
         where = loggers.finish(logger, exit_code)
@@ -144,121 +100,43 @@ def _made(
     return result
 
 
-def _distil(config: dict[str, Any], label: str, directory: Path, timer: Timer, logger: Any) -> dict[str, Any] | None:
-    """The steps themselves: data, models, teacher, baseline, student, evaluation; fields of the result, on rank 0."""
-    from distillab.commands.preflight import preflight
-    from distillab.evaluation.efficiency import measure
-    from distillab.evaluation.roles import evaluate_roles, lineage_entries, model_entry, write_predictions
-    from distillab.export.safetensors import save_model
-    from distillab.reporting.limits_plot import limits_picture
-    from distillab.schemes import pretrain
-    from distillab.schemes.base import Run
-    from distillab.schemes.cache import check_cache, with_cache
-    from distillab.schemes.measure import warn_if_below
-    from distillab.schemes.store import Store
-    from distillab.strategies.strategy import Strategy
-    from distillab.training.dot import check_kinds
-    from distillab.training.fit import fit
-    from distillab.training.recipe import Recipe
-
-    # What can be refused is refused before anything is trained.
-    recipe, seed = Recipe.of(config["recipe"]), config["seed"]
-    Recipe.of(config["teacher"]["recipe"], "teacher.recipe")
-    strategy = Strategy.of(config.get("strategy"))
-    strategy.plan(recipe.epochs)
-    check_kinds(recipe.optimizer, strategy)
-    scheme = build(config["scheme"], "scheme")
-    protocol = build(config["protocol"], "protocol")
-    protocol.check_data(config["data"].get("validation", protocol.validation))
-    with timer.part("data"):
-        data = build(config["data"], "data")
-        strategy.check_mixed(data.mixes)
-        data.prepare()
-    spec = data.info
-    check_cache(config["cache"], len(spec.classes))
-    task = build(config["task"], "task", channels_last=config["trainer"]["channels_last"])
-    setting = pretrain.Setting(Store(config["paths"]["store"]), protocol, config["trainer"], task)
-    ready = setting.configured(data, recipe, seed, strategy.num_views)
-    this = Run(config, data, recipe, strategy, setting)
-    student = this.student()
-    strategy.connect(student.info, scheme.prepare(this, student), seed)
-    alone = config["strategy"] == pretrain.ALONE
-    if not alone:
-        preflight(scheme, this, student)
-    teacher = scheme.model
-    rank_zero_print(models_line(student, teacher))
-
-    records: dict[str, Any] = {"teacher": None, "baseline": None}
-    untaught = longer = None
-    with timer.part("teacher"):
-        records["teacher"] = scheme.obtain(this)
-    if scheme.name != "offline":
-        rank_zero_print(f"{student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if not alone:  # before anything else is trained: the cache may refuse
-        source = with_cache(scheme.source(student), strategy, ready, config, Path(config["paths"]["store"]) / "cache")
-        module = scheme.module(this, student, source)
-    if config["baseline"] and not alone:
-        with timer.part("baseline"):
-            untaught = this.student()
-            records["baseline"] = this.train_student_alone(untaught)
-            warn_if_below(records, student.info.name)
-            if teacher is not None and config["equal_compute"]:
-                longer = this.train_student_longer(scheme.live)
-    with timer.part("fit"):
-        title = f"{student.info.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
-        if alone:
-            records["student"] = this.train_student_alone(student, logger, title)
-        else:
-            place = directory / "checkpoints"
-            records["student"] = fit(module, ready, recipe, protocol, config["trainer"], place, title, logger)
-            records["student"]["views"] = strategy.num_views
-            module.release()
-    if distributed.rank != 0:
-        return None
-
-    with timer.part("evaluation"):
-        deployed = student if alone else module.deployed()
-        networks = {"teacher": teacher, "baseline": untaught, "student": deployed}
-        asked = {role: this.answers(networks[role], record) for role, record in records.items() if record}
-        logits, labels = {role: answers[0] for role, answers in asked.items()}, asked["student"][1]
-        found = evaluate_roles(logits, labels, spec.classes, task.figures)
-        if not alone:
-            records["student"]["top1"] = this.accuracy(deployed, asked["student"])
-        scheme.finish(this, student, records["student"])
-        costs = {
-            role: measure(networks[role], setting.device)
-            for role in asked
-            if role != "baseline" or deployed is not student  # or one network would have two latencies
-        }
-        costs.setdefault("baseline", costs["student"])
-    names = {role: (student if role == "student" else networks[role]).info.name for role in asked}
-    about = {"primary": task.primary, "watched": protocol.watches}
-    entries = {
-        role: model_entry(
-            *(names[role], records[role], found.metrics[role], found.against_teacher.get(role)),
-            efficiency=costs[role],
-            **about,
-        )
-        for role in asked
+def _about(invocation: Invocation, directory: Path) -> dict[str, Any]:
+    """What a result says of the run before anything is measured."""
+    config = invocation.config
+    seeds = {"seed": config.seed, "teacher": config.teacher.seed}
+    return {
+        "name": config.name,
+        "command": invocation.command,
+        "overrides": list(invocation.overrides),
+        "config": config.plain,
+        "config_hash": directory.name,
+        "versions": versions(),
+        "seeds": seeds | {"split": config.data.get("split_seed"), "view": config.data.get("view_seed")},
+        "strategy": invocation.label,
+        "protocol": config.protocol.name,
     }
-    scores = {role: entry.metrics[task.primary] for role, entry in entries.items()}
-    primary = Primary(name=task.primary, value=scores["student"], higher_is_better=task.higher_is_better)
-    gain, gap_closed = gain_and_gap(scores["student"], scores.get("baseline"), scores.get("teacher"), primary)
+
+
+def _write(fields: dict[str, Any], timer: Timer, invocation: Invocation, directory: Path) -> Result:
+    """Put the result and the student's model card into the run's folder, and renew the pages over all runs."""
+    now = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
+    result = with_cost(Result.model_validate(fields | now), invocation.config.roi)
     with writable(directory, RUNS):
-        save_model(student, directory / "student.safetensors", config["student"], spec.classes, deployed)
-        write_predictions(directory / "predictions.npz", logits, labels)
-        if found.limits:
-            limits_picture(found.limits, directory / "limits.png")
-    return entries | {
-        "task": task.name,
-        "scheme": scheme.name,
-        "primary": primary,
-        "gain": gain,
-        "gap_closed": gap_closed,
-        "data": {"name": spec.name, "classes": len(spec.classes), "class_names": list(spec.classes), **data.sizes},
-        "lineage": lineage_entries(scheme.lineage, task.primary),
-        "cache": None if alone else module.teacher.cache_record,
-        "longer": longer,
-        "limits": found.limits,
-        "paired": found.paired,
-    }
+        write_json(directory / "result.json", result.as_json())
+        with replacing(directory / "README.md") as temporary:
+            temporary.write_text(model_card(result), encoding="utf-8")
+    refresh(directory.parents[1])
+    return result
+
+
+def _logger(invocation: Invocation, directory: Path) -> Any:
+    """The logger of the config, its files in the run's folder."""
+    config, folder = invocation.config, invocation.sweep_folder
+    shown = f"{config.name}/{invocation.label}/{directory.name}"
+    return loggers.build(config.plain["logger"], directory, config.plain, shown, folder and folder.name)
+
+
+def _summarise(logger: Any, result: Result, invocation: Invocation) -> None:
+    """Give the logger the result, beside those of the same sweep."""
+    folder, runs = invocation.sweep_folder, Path(invocation.config.paths.runs)
+    loggers.log_summary(logger, result, sweep.results(folder, runs) if folder else [])

@@ -10,8 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from distillab.commands.composition import PRIMARY, compose, conf_dir, did_you_mean
+from distillab.commands.composition import PRIMARY, choices, compose, record_kept
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 
 LISTS = ("teachers", "assistants", "peers")  # the keys of a scheme that name networks
 
@@ -47,8 +48,9 @@ def _written_out(entry: Any, path: str) -> dict[str, Any]:
     search = hydra_compose if GlobalHydra.instance().is_initialized() else None
     words = [f"student={name}"]
     try:
-        config = search(PRIMARY, overrides=words) if search else compose(words)
+        with record_kept():
+            config = search(PRIMARY, overrides=words) if search else compose(words)
     except MissingConfigException as error:
-        known = list(error.options or ()) or sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
+        known = list(error.options or ()) or choices("student")
         raise UserError(f'{path} has no "{name}"{did_you_mean(name, known)} (allowed: {", ".join(known)})') from error
     return OmegaConf.to_container(config["student"], resolve=True) | own

@@ -1,4 +1,4 @@
-"""A run's fit tried on two images before anything is trained: what would refuse hours later refuses now."""
+"""A run's fit tried on two images before anything is trained, so that it fails now and not hours later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     """Let every term look at data and run in its phases, between untrained copies of the networks.
 
     Args:
-        scheme: prepared; nobody is trained yet.
+        scheme: prepared; nothing is trained yet.
         run: its strategy is left as it is.
         student: likewise.
 

@@ -1,4 +1,4 @@
-"""Where a run lies, and whether it has ended there."""
+"""The folder of a run, and its result there."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.commands.members import LISTS, with_members
+from distillab.commands.members import LISTS
 from distillab.core.files import file_hash, replacing, writable
 from distillab.core.run_identity import config_hash
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
 
+if TYPE_CHECKING:
+    from distillab.core.configuration import RunConfig
+
 RUNS = "paths.runs=…"
 
 
-def home(config: Mapping[str, Any]) -> Path:
-    """Where the run of a resolved config lies: `runs/<name>/<config hash>/`."""
-    return Path(config["paths"]["runs"]) / str(config["name"]) / config_hash(_with_contents(with_members(config)))
+def home(config: RunConfig) -> Path:
+    """Where the run of a config lies: `runs/<name>/<config hash>/`."""
+    return Path(config.paths.runs) / config.name / config_hash(_with_contents(config.plain))
 
 
 def finished(directory: Path) -> Result | None:
@@ -28,8 +31,8 @@ def finished(directory: Path) -> Result | None:
     return read(directory / "result.json")[0]
 
 
-def write_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """Put the resolved config beside what will come of it.
+def write_config(directory: Path, config: RunConfig) -> None:
+    """Write the resolved config into the run's folder.
 
     Raises:
         UserError: the folder cannot be written.
@@ -37,11 +40,11 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
     from omegaconf import OmegaConf
 
     with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
 
 
 def _with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the content of its checkpoint files in place of where they lie."""
+    """The config with the hashes of its checkpoint files in place of their paths."""
 
     def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
         path = network.get("checkpoint")

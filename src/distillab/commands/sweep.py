@@ -1,7 +1,7 @@
-"""A multirun as a whole: which cell is at work, how long the rest takes, and one table of how all cells ended.
+"""A sweep as a whole: which cell is running, how long the rest takes, and one table of all cells.
 
-Cells may run in other processes or on other machines (launcher=joblib, launcher=submitit): what they know of each
-other lies in the sweep's folder, one small file per cell.
+Cells may run in other processes or on other machines (launcher=joblib, launcher=submitit): they share one small file
+per cell in the sweep's folder.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-TYPED = "DISTILLAB_COMMAND"  # tells the processes of one run what the person typed
+COMMAND = "DISTILLAB_COMMAND"  # environment variable: the command line, for the processes of a run
 
-failures: list[str] = []  # one line for each cell of this command's sweep that did not end well
+failures: list[str] = []  # one line for each failed cell of this command's sweep
 
 
 class Sweep(Callback):
-    """What Hydra calls in the process that the person started: counts the cells first, shows the table last."""
+    """Hydra's callback in the first process of a sweep: counts the cells first, prints the table last."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write what the cells cannot know: how many they are, and what the person typed; say where they are shown."""
+        """Write the number of cells and the command line into the sweep's folder, and print where progress is shown."""
         folder = Path(config.hydra.sweep.dir)
         write_json(folder / "sweep.json", {"cells": number_of_cells(config), "command": command()})
         rank_zero_print(f"{folder}/sweep.md shows how far the sweep is")
@@ -52,8 +52,8 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         total, records = about(folder)["cells"], recorded(folder)
         missing = (total or len(records)) - len(records)
-        failures.extend(record.get("error", "it ended without a word") for record in records if "score" not in record)
-        failures.extend(["it never began"] * missing)
+        failures.extend(record.get("error", "it ended without a result") for record in records if "score" not in record)
+        failures.extend(["it never started"] * missing)
         console = Console()
         # A pipe has no width of its own; 80 columns would break every cell.
         (console if console.is_terminal else Console(width=140)).print(table(records))
@@ -83,7 +83,7 @@ class Sweep(Callback):
 class Cell:
     """One cell of a sweep: says where the sweep stands, and records how the cell ended."""
 
-    def __init__(self, folder: Path, index: int, strategy: str, student: str, overrides: Sequence[str]) -> None:
+    def __init__(self, folder: Path, index: int, strategy: str, student: str, *, overrides: Sequence[str] = ()) -> None:
         """Note the cell; `begin` starts its timer.
 
         Args:
@@ -113,7 +113,7 @@ class Cell:
         rank_zero_print(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
 
     def run(self, work: Callable[[], Result], one_line: Callable[[Exception], str]) -> Result:
-        """Do the cell's work and record its result, or the exception in one line, which then goes on its way."""
+        """Do the cell's work and record its result; an exception is recorded in one line and raised again."""
         try:
             result = work()
         except Exception as error:
@@ -143,12 +143,12 @@ class Cell:
 
 
 def command() -> str:
-    """What the person typed, also in the processes that a run of several devices starts."""
-    return os.environ.get(TYPED) or f"{program()} {shlex.join(sys.argv[1:])}".rstrip()
+    """The command line, also in the processes that a run of several devices starts."""
+    return os.environ.get(COMMAND) or f"{program()} {shlex.join(sys.argv[1:])}".rstrip()
 
 
 def program() -> str:
-    """How the person started it."""
+    """The program of the command line."""
     return "distillab" if Path(sys.argv[0]).name != "train.py" else "python train.py"
 
 

@@ -1,4 +1,4 @@
-"""Tuning: the same number of trials for every method and for the student alone, then what was best and how it spread."""
+"""Tuning: the same number of trials for every method and for the student alone; then the best and the spread of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 
+from distillab.commands.composition import TUNE, strategy_label
+from distillab.commands.invocation import parse
 from distillab.commands.sweep import Sweep, about, recorded
 from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
 from distillab.commands.tuning.study import Tuned, open_study
+from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
@@ -76,16 +79,16 @@ class Tune(Sweeper):
             _write(folder, outcomes)
 
     def _methods(self, arguments: list[str]) -> list[list[str]]:
-        """The overrides of every method, the student alone first: it is tuned too, or the others win by their tuning.
+        """The overrides of every method, the student alone first: untuned, it would lose to the tuned methods.
 
-        It has no teacher, and learns from the labels that are known where the others learn from the teacher's.
+        It has no teacher, and learns from the known labels where the others learn from the teacher's.
         """
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
-        typed = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        given = [f"{key}={value}" for key, value in self.params.items()] + arguments
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        chosen = BasicSweeper.split_arguments(parser.parse_overrides(typed), None)[0]
+        chosen = BasicSweeper.split_arguments(parser.parse_overrides(given), None)[0]
         alone = {}
         for words in chosen:
             own = [word for word in words if not word.lstrip("+~").startswith(("strategy", "scheme", "data.labels="))]
@@ -96,20 +99,19 @@ class Tune(Sweeper):
     def _tuned(self, words: list[str], locks: ExitStack) -> Tuned:
         from omegaconf import OmegaConf
 
-        from distillab.commands.composition import strategy_label
-
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
         scheme = composed.hydra.runtime.choices["scheme"]
         config: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
         config.pop("hydra")
-        config = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[assignment]
-        if not config["protocol"]["validation"]:
+        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        label = method_name(strategy_label(plain.get("strategy") or {}), scheme)
+        run = parse(plain)
+        if not run.protocol.validation:
             raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
-        label = method_name(strategy_label(config.get("strategy") or {}), scheme)
-        numbers = search_space(config, self.space)
+        numbers = search_space(plain, self.space)
         described = {key: asdict(number) for key, number in numbers.items()}
-        name = config_hash(config | {"space": described})
-        study = open_study(Path(config["paths"]["runs"]) / str(config["name"]) / "tune", name, locks)
+        name = config_hash(plain | {"space": described})
+        study = open_study(Path(run.paths.runs) / run.name / "tune", name, locks)
         return Tuned(label, words, numbers, study, self.trials)
 
 
@@ -117,13 +119,11 @@ def register() -> None:
     """Let Hydra find the sweeper under the name that the config gives it; call before a sweep begins."""
     from hydra.core.plugins import Plugins
 
-    from distillab.commands.composition import TUNE
-
     Plugins.instance().class_name_to_class[TUNE] = Tune
 
 
 class Report(Sweep):
-    """What Hydra calls around the sweep: the table of the cells as after every sweep, then that of the methods."""
+    """Hydra's callback: prints the table of the cells, as after every sweep, then that of the methods."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print both tables, and how to train the best of each method again."""
@@ -149,9 +149,8 @@ def _plain(given: Any) -> Any:
 
 
 def _check(trials: int, at_once: int, space: Any) -> None:
-    for key, value in (("trials", trials), ("at_once", at_once)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"hydra.sweeper.{key} must be a whole number from 1, got {value!r}: hydra.sweeper.{key}=20")
+    for key, value, example in (("trials", trials, 20), ("at_once", at_once, 1)):
+        Range(1, whole=True).check(value, f"hydra.sweeper.{key}", example)
     if not isinstance(space, Mapping):
         raise UserError(f"hydra.sweeper.space={space} is no mapping: hydra.sweeper.space={{recipe.lr:[0.01,0.5,log]}}")
     try:
@@ -172,7 +171,7 @@ def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
 
 
 def _tell_apart(methods: Sequence[Tuned]) -> None:
-    """Give those of one name the overrides that they do not have in common."""
+    """Give methods of the same name the overrides in which they differ."""
     for one in methods:
         alike = [set(other.words) for other in methods if other.label == one.label]
         one.changed = " ".join(word for word in one.words if word not in set.intersection(*alike))
@@ -184,7 +183,7 @@ def _next(methods: Sequence[Tuned], at_once: int) -> list[tuple[Tuned, Trial]]:
 
 
 def _answer(job: JobReturn) -> Mapping[str, Any]:
-    """What a cell returned, or why it did not."""
+    """What a cell returned, or its error."""
     from distillab.commands.cli import one_line
 
     try:

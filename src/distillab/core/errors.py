@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for the person at the keyboard."""
+"""The one exception whose text is meant for the user."""
 
 
 class UserError(Exception):

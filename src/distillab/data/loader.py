@@ -1,21 +1,19 @@
-"""One loader for both kinds of data: decoded tensors, and files read by workers."""
+"""One loader for both kinds of data: samples in memory, and samples that workers read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from distillab.core.errors import UserError
 from distillab.data.batch import AS_STORED, Batch
-from distillab.data.images.file_views import FileViews, collate
-from distillab.data.images.image_batch import ImageBatch
-from distillab.data.images.views import Stream, random_bits
+from distillab.data.seeded import Stream, random_bits
 
 
 class Order:
@@ -27,6 +25,9 @@ class Order:
         seed: of the order; None keeps the split's own order.
         cycle: view numbers start again at 0 after so many; None never.
         rank: takes slice `rank` of `world` of every global batch.
+
+    Raises:
+        UserError: the global batch has fewer samples than there are ranks.
     """
 
     def __init__(
@@ -34,14 +35,19 @@ class Order:
         size: int,
         batch_size: int,
         seed: int | None = None,
+        *,
         cycle: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        if seed is not None and batch_size < world:
+            raise UserError(
+                f"a global batch of {batch_size} leaves some of {world} devices without a sample: "
+                f"recipe.batch_size={2 * world}"
+            )
         self.size, self.batch_size, self.seed, self.cycle = size, batch_size, seed, cycle
         self.rank, self.world = rank, world
-        self.epoch = 0
-        self.start = 0
+        self.epoch = self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Move to an epoch; its first batch is next, unless a loaded state already stands in this epoch."""
@@ -49,7 +55,7 @@ class Order:
             self.epoch, self.start = epoch, 0
 
     @property
-    def number(self) -> int:
+    def view_number(self) -> int:
         """The number of the epoch's views, which is the epoch; where nothing is shuffled the samples are as stored."""
         if self.seed is None:
             return AS_STORED
@@ -65,44 +71,39 @@ class Order:
         index = torch.arange(self.size)
         if self.seed is not None:
             index = index[random_bits(self.seed, self.epoch, index, Stream.ORDER).argsort(stable=True)]
-        return self._slices(index, self.start)
+        # `start` is read now, not at the first next(): the loader moves on in between.
+        return (self._share(index, batch) for batch in range(self.start, len(self)))
 
-    def _slices(self, index: Tensor, start: int) -> Iterator[Tensor]:
-        for batch in range(start, len(self)):
-            last = batch == len(self) - 1
-            whole = index[batch * self.batch_size : None if last else (batch + 1) * self.batch_size]
-            first, end = (len(whole) * rank // self.world for rank in (self.rank, self.rank + 1))
-            yield whole[first:end]
+    def _share(self, index: Tensor, batch: int) -> Tensor:
+        last = batch == len(self) - 1
+        whole = index[batch * self.batch_size : None if last else (batch + 1) * self.batch_size]
+        first, end = (len(whole) * rank // self.world for rank in (self.rank, self.rank + 1))
+        return whole[first:end]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Each batch as (index, view number) pairs, the keys of a `FileViews`."""
-        # Epoch and start are read now, not at the first next(): the loader moves on in between.
-        batches, number = self.batches(), self.number
-        return ([(sample, number) for sample in batch.tolist()] for batch in batches)
+        """Each batch as (index, view number) pairs, the keys of a `ReadSource`."""
+        number = self.view_number
+        return ([(sample, number) for sample in batch.tolist()] for batch in self.batches())
 
 
-class TensorViews:
-    """Decoded images in memory; their augmentation is left to the device.
+class Source(Protocol):
+    """The samples of a split, in memory."""
 
-    Args:
-        images: (M, C, H, W) uint8.
-        labels: (M,) int64.
-        rows: (N,) int64, where each of the split's samples lies in `images`.
-        augmented: False where an augmentation is still to come.
-    """
+    def __len__(self) -> int: ...
 
-    def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, augmented: bool) -> None:
-        self.images, self.labels, self.rows, self.augmented = images, labels, rows, augmented
+    def batch(self, index: Tensor, number: int) -> Batch:
+        """The samples `index` (n,), in their views of a number."""
 
-    def __len__(self) -> int:
-        return len(self.rows)
 
-    def batch(self, index: Tensor, number: int) -> ImageBatch:
-        """The samples `index` (n,) as they are stored, in one view."""
-        rows = self.rows[index]
-        batch = ImageBatch.of([self.images[rows]], self.labels[rows], index, number)
-        batch.augmented = self.augmented
-        return batch
+class ReadSource(Protocol):
+    """The samples of a split, which workers read: a torch `Dataset` whose key is (sample index, view number)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Any: ...
+
+    def collate(self, samples: Sequence[Any]) -> Batch:
+        """One batch of what `__getitem__` gave."""
 
 
 class Loader:
@@ -112,43 +113,28 @@ class Loader:
     only then, so it is the right one. A state counts the batches handed out: save it where all of them are trained.
 
     Args:
-        source: `TensorViews`, or `FileViews` for the path with workers.
-        batch_size, seed, cycle, rank, world: see `Order`.
-        workers: processes that read files.
+        source: of the samples.
+        batch_size: of the global batch, over all ranks.
+        workers: processes that read samples.
         accumulate: batches of an optimiser step; each tells how many labels all of them have.
-
-    Raises:
-        UserError: the global batch has fewer samples than there are ranks.
+        **order: see `Order`.
     """
 
     def __init__(
-        self,
-        source: TensorViews | FileViews,
-        batch_size: int,
-        seed: int | None = None,
-        cycle: int | None = None,
-        rank: int = 0,
-        world: int = 1,
-        workers: int = 0,
-        accumulate: int = 1,
+        self, source: Source | ReadSource, batch_size: int, *, workers: int = 0, accumulate: int = 1, **order: Any
     ) -> None:
-        if seed is not None and batch_size < world:
-            raise UserError(
-                f"a global batch of {batch_size} leaves some of {world} devices without a sample: "
-                f"recipe.batch_size={2 * world}"
-            )
         self.source, self.accumulate = source, accumulate
-        self.sampler = Order(len(source), batch_size, seed, cycle, rank, world)
+        self.sampler = Order(len(source), batch_size, **order)
         self.batch_sampler = None  # Lightning asks whatever has a sampler for it
         self._handed_out = (0, 0)  # epoch, batches
-        self._files: DataLoader | None = None
-        if isinstance(source, FileViews):
-            self._files = DataLoader(
+        self._reader: DataLoader | None = None
+        if isinstance(source, Dataset):
+            self._reader = DataLoader(
                 source,
                 batch_sampler=self.sampler,
                 num_workers=workers,
                 persistent_workers=workers > 0,
-                collate_fn=collate,
+                collate_fn=source.collate,
                 generator=torch.Generator(),  # else each epoch draws a seed from the training's generator
             )
 
@@ -157,13 +143,23 @@ class Loader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.sampler
-        epoch, start = order.epoch, order.start
-        batches = self._read_files() if self._files is not None else self._index_tensors()
-        order.start = 0
-        for count, batch in enumerate(self._counted(batches, start), start + 1):
-            self._handed_out = (epoch, count)
-            yield batch
+        epoch, start = self.sampler.epoch, self.sampler.start
+        batches = self._batches()
+        self.sampler.start = 0
+        try:
+            for count, batch in enumerate(self._counted(batches, start), start + 1):
+                self._handed_out = (epoch, count)
+                yield batch
+        except UserError as error:
+            # A worker's error arrives with its traceback in the text; the last line is the message.
+            message = str(error).strip().splitlines()[-1]
+            raise UserError(message.removeprefix(f"{UserError.__module__}.UserError: ")) from None
+
+    def _batches(self) -> Iterator[Batch]:
+        if self._reader is not None:
+            return iter(self._reader)
+        number = self.sampler.view_number
+        return (self.source.batch(index, number) for index in self.sampler.batches())
 
     def _counted(self, batches: Iterator[Batch], start: int) -> Iterator[Batch]:
         """The batches, each with the number of labels in the optimiser step that it is part of."""
@@ -175,31 +171,10 @@ class Loader:
             rows = sum(batch.rows for batch in step)
             yield from (replace(batch, step_rows=rows) for batch in step)
 
-    def _index_tensors(self) -> Iterator[Batch]:
-        number = self.sampler.number
-        return (self.source.batch(index, number) for index in self.sampler.batches())
-
-    def _read_files(self) -> Iterator[Batch]:
-        batches = iter(self._files)
-
-        def read() -> Iterator[Batch]:
-            try:
-                yield from batches
-            except UserError as error:
-                # A worker's error arrives with its traceback in the text; the last line is the message.
-                raise UserError(
-                    str(error).strip().splitlines()[-1].removeprefix("distillab.core.errors.UserError: ")
-                ) from None
-
-        return read()
-
     def state_dict(self) -> dict[str, Any]:
         """The epoch and how many of its batches were handed out."""
         epoch, batches = self._handed_out
-        return {
-            "epoch": self.sampler.epoch,
-            "batches": batches if epoch == self.sampler.epoch else self.sampler.start,
-        }
+        return {"epoch": self.sampler.epoch, "batches": batches if epoch == self.sampler.epoch else self.sampler.start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on after the last batch of `state_dict`."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
 from distillab.core.errors import UserError
+from distillab.data.checks import is_number, require
+from distillab.data.collection import Collection
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20150309  # never the user's: the test images stay the same in every study
@@ -12,10 +16,10 @@ TEST_SEED = 20150309  # never the user's: the test images stay the same in every
 
 def check_split(validation: float, split_seed: int) -> None:
     """Raise UserError where the numbers of the validation split are out of range."""
-    if not 0 <= validation < 1:
-        raise UserError(f"data.validation is a fraction from 0 to below 1, not {validation}: data.validation=0.1")
-    if not 0 <= split_seed < 2**32:
-        raise UserError(f"data.split_seed is from 0 to 2**32 - 1, not {split_seed}: data.split_seed=0")
+    fraction = is_number(validation, 0) and validation < 1
+    require("data.validation", validation, fraction, what="a fraction from 0 to below 1", instead=0.1)
+    seed = is_number(split_seed, 0, 2**32 - 1, Integral)
+    require("data.split_seed", split_seed, seed, what="from 0 to 2**32 - 1", instead=0)
 
 
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
@@ -49,33 +53,50 @@ def draw_stratified(rows: np.ndarray, labels: np.ndarray, total: int, seed: tupl
 
 
 def limit(
-    rows: np.ndarray, labels: np.ndarray, classes: int, samples: int, seed: tuple[int, ...], name: str
+    rows: np.ndarray, labels: np.ndarray, samples: int, *, classes: int, seed: tuple[int, ...], name: str
 ) -> np.ndarray:
-    """Draw `samples` of the training images `rows` of data `name`. Raises UserError where there are not as many."""
+    """Draw `samples` of the training samples `rows` of data `name`. Raises UserError where there are not as many."""
     if not classes <= samples <= len(rows):
         nearest = max(classes, min(samples, len(rows)))
         raise UserError(
             f"data.samples={samples} is not between {classes} (one per class) and {len(rows)} "
-            f"(all training images of {name}): data.samples={nearest}, or data.samples=null"
+            f"(all training samples of {name}): data.samples={nearest}, or data.samples=null"
         )
     return draw_stratified(rows, labels, samples, seed)
 
 
 def carve(
-    rows: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], fraction: float, seed: tuple[int, ...], mend: str
+    rows: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    fraction: float,
+    *,
+    seed: tuple[int, ...],
+    mend: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split `rows` into what stays and a stratified `fraction`, both with every class.
 
     Raises:
-        UserError: a class would be left without an image; `mend` ends its message.
+        UserError: a class would be left without a sample; `mend` ends its message.
     """
     counts = np.bincount(labels[rows], minlength=len(classes))
     total = max(len(classes), round(fraction * len(rows)))
     rare = counts.argmin()
     if counts[rare] < 2 or total > len(rows) or np.any(_quotas(counts, total) >= counts):
         raise UserError(
-            f"splitting off {fraction:g} of {len(rows)} training images leaves a class without an image "
+            f"splitting off {fraction:g} of {len(rows)} training samples leaves a class without one "
             f"(class {classes[rare]!r} has {counts[rare]}): {mend}"
         )
     drawn = draw_stratified(rows, labels, total, seed)
     return np.setdiff1d(rows, drawn), drawn
+
+
+def divide(collection: Collection, fraction: float, seed: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The rows of each split, of which `all` may be trained on; 0 leaves no validation. Raises UserError as `carve`."""
+    train, validation = collection.train, collection.validation
+    if not fraction:
+        validation = np.empty(0, dtype=np.int64)
+    elif validation is None:
+        mend = "add samples, or data.validation=0"
+        train, validation = carve(train, collection.labels, collection.classes, fraction, seed=seed, mend=mend)
+    return {"all": train, "validation": validation, "test": collection.test}

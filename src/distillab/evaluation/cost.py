@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from math import ceil, isfinite
+from math import ceil
 
-from distillab.core.errors import UserError
+from distillab.core import configuration
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
+from distillab.core.result_parts import Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
 
-def with_cost(result: Result, roi_settings: Mapping[str, float | None] | None) -> Result:
+def with_cost(result: Result, prices: configuration.Roi | None) -> Result:
     """The result with its `cost` by these prices; a student alone has none.
 
     Raises:
-        UserError: as of `check_roi`.
+        UserError: a price that is not allowed.
     """
-    taught = result.teacher or result.baseline  # a scheme without a fixed teacher has the baseline only
-    return result.changed(cost=cost(result, roi_settings) if taught else None)
-
-
-def cost(result: Result, roi_settings: Mapping[str, float | None] | None = None) -> Cost:
-    """Where the time went, what the teacher's part of it was, and what distillation brought for it.
-
-    Args:
-        result: of the run.
-        roi_settings: the config's `roi`; without a price there is no `roi`.
-
-    Returns:
-        `time`: seconds of the student's fit by part. `teacher_training_seconds`: 0 for a teacher that was given.
-        `between_seconds`: of training the networks between the first and the student. `equal_compute`: None without a
-        fixed teacher.
-
-    Raises:
-        UserError: as of `check_roi`.
-    """
-    settings, teacher = check_roi(roi_settings), result.teacher
-    outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
-    between = _between_seconds(result.lineage)
-    return Cost(
-        scheme=result.scheme,
-        time=result.student.training.time,
-        teacher_outputs=outputs,
-        teacher_training_seconds=teacher and float(teacher.training.total_seconds),
-        between_seconds=between,
-        equal_compute=equal_compute(result) if teacher else None,
-        roi=_roi_of(result, settings, outputs, between) if teacher and settings["price_per_hour"] is not None else None,
-    )
 
 
 def equal_compute(result: Result) -> EqualCompute:
@@ -101,22 +70,6 @@ def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, view
     return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
 
 
-def check_roi(settings: Mapping[str, float | None] | None) -> dict[str, float | None]:
-    """The config's `roi`, fit to be computed with.
-
-    Raises:
-        UserError: a number that is negative or none, or requests without a price.
-    """
-    given = {key: (settings or {}).get(key) for key in ("price_per_hour", "requests_per_day")}
-    for key, value in given.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        if value is not None and not (number and value >= 0):
-            raise UserError(f"roi.{key} must be a number from 0 on, or null, got {value}; set roi.{key}=null")
-    if given["price_per_hour"] is None and given["requests_per_day"] is not None:
-        raise UserError("roi.requests_per_day says nothing without a price of the machine; set roi.price_per_hour=…")
-    return given
-
-
 def roi(
     price_per_hour: float,
     requests_per_day: float | None,
@@ -155,9 +108,7 @@ def roi(
     )
 
 
-def _roi_of(
-    result: Result, settings: Mapping[str, float | None], outputs: TeacherOutputs, between: float
-) -> Roi | None:
+def _roi_of(result: Result, prices: configuration.Roi, outputs: TeacherOutputs, between: float) -> Roi | None:
     """The return of a run, at the throughputs measured in it; None where they were not."""
     teacher, student = result.teacher.efficiency, result.student.efficiency
     if not teacher.throughput or not student.throughput:
@@ -165,7 +116,7 @@ def _roi_of(
     # A warm cache replays what an earlier run paid for; whoever starts with nothing pays it too.
     hours = (result.student.training.total_seconds + (outputs.seconds_saved or 0.0) + between) / 3600
     rates = {"teacher_throughput": teacher.throughput, "student_throughput": student.throughput}
-    found = roi(**settings, **rates, training_hours=hours)
+    found = roi(prices.price_per_hour, prices.requests_per_day, **rates, training_hours=hours)
     return found.model_copy(update={"device": student.device, "threads": student.threads})
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from distillab.core.files import plain, replacing
-from distillab.core.result_parts import AgainstTeacher, Entry, Limits, Paired, Trained
+from distillab.core.files import replacing
+from distillab.core.result_parts import AgainstTeacher, Limits, Paired
 from distillab.evaluation.limits import limits
 from distillab.evaluation.metrics import against_teacher
 from distillab.evaluation.statistics import paired_samples
@@ -60,59 +60,10 @@ def evaluate_roles(
     return Roles(metrics, against, weak, paired)
 
 
-def model_entry(
-    name: str,
-    record: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    against: AgainstTeacher | None,
-    *,
-    efficiency: Mapping[str, Any],
-    primary: str,
-    watched: str,
-) -> Entry:
-    """A network's part of the result.
-
-    Args:
-        name: the network's.
-        record: of its training: its primary figure by split under that figure's name, and what else is known.
-        metrics: its figures on test, as the task gives them.
-        against: its agreement with the teacher.
-        efficiency: as of `efficiency.measure`.
-        primary: the name of the primary figure.
-        watched: the split that was looked at after every epoch; where that was test, the figures of the best and of
-            the last epoch stand beside that of the epoch that was selected.
-    """
-    figures = dict(metrics)
-    per_class = figures.pop("per_class", None)
-    if watched == "test" and record.get("curves"):
-        by_epoch = [epoch[f"val/{primary}"] for epoch in record["curves"]]
-        figures |= {f"{primary}_best": max(by_epoch), f"{primary}_last": by_epoch[-1]}
-    return Entry.model_validate(
-        {
-            "name": name,
-            "metrics": figures,
-            "validation": {primary: record[primary].get("validation")},
-            "per_class": per_class,
-            "against_teacher": against,
-            "efficiency": efficiency,
-            "training": plain(record),
-        }
-    )
-
-
-def lineage_entries(noted: Sequence[Mapping[str, Any]], primary: str) -> list[Trained]:
-    """The lineage as a scheme noted it, each network's primary figure by split under that figure's name."""
-    return [
-        Trained(
-            name=made["name"],
-            parent=made["parent"],
-            metrics={primary: made[primary].get("test")},
-            validation={primary: made[primary].get("validation")},
-            seconds=made.get("seconds", 0.0),
-            reused=made.get("reused"),
-        )
-        for made in noted
-    ]
+def with_extremes(metrics: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], primary: str) -> dict[str, Any]:
+    """A network's metrics, and the primary figure of the best and of the last epoch, where every epoch was tested."""
+    by_epoch = [epoch[f"val/{primary}"] for epoch in curves]
+    return {**metrics, f"{primary}_best": max(by_epoch), f"{primary}_last": by_epoch[-1]} if by_epoch else {**metrics}
 
 
 def write_predictions(path: Path, logits: Mapping[str, Tensor], labels: Tensor) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from distillab.commands.composition import ROLE_KEYS, accepted, build, locate
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
+from distillab.core.instantiate import accepted, build, locate
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.image_model import ImageModel
 
-DTYPES = (None, "bfloat16", "float16", "float32")  # in which a frozen teacher can be held
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224  # mean, standard deviation, input size
 
 
 def build_model(
-    config: Mapping[str, Any],
+    config: ModelConfig,
     role: str,
     classes: Sequence[str],
     input_shape: tuple[int, int, int],
@@ -30,7 +31,7 @@ def build_model(
     """A model in its role, with fresh weights, pretrained ones, or those of `config.checkpoint`.
 
     Args:
-        config: `_target_` and its arguments, beside the keys of the role.
+        config: the network's builder, beside the keys of its role.
         role: `student` or `teacher`, for messages.
         classes: the data's class names.
         input_shape: (C, H, W) of the data's images.
@@ -40,21 +41,16 @@ def build_model(
     Raises:
         UserError: the config does not give such a model, or the checkpoint does not fit it.
     """
-    if config.get("dtype") not in DTYPES:
-        raise UserError(
-            f'{role}.dtype must be one of {", ".join(map(str, DTYPES[1:]))} or null, got "{config["dtype"]}"; '
-            f"{role}.dtype=bfloat16 halves a teacher's memory"
-        )
     of_data = {"mean": mean, "std": std}
     weights, of_weights = _read_weights(config, role, input_shape)
-    settings = _settings(config, of_weights, of_data)
+    settings = _settings(asdict(config), of_weights, of_data)
     net = _network(config, role, _offered(config, settings, classes, input_shape), seed)
-    if config.get("pretrained") and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
+    if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
         of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
-        settings = _settings(config, {**of_weights, **of_timm}, of_data)
-    name = config.get("name") or config.get("architecture") or config["_target_"].rpartition(".")[2]
+        settings = _settings(asdict(config), {**of_weights, **of_timm}, of_data)
+    name = config.name or config.builder.get("architecture") or config.builder.target.rpartition(".")[2]
     if weights:
-        load_weights(net, weights, name, config["checkpoint"], key=f"{role}.checkpoint")
+        load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
     model = _image_model(net, name, config, settings, role=role, classes=classes, input_shape=input_shape)
     if model.info.outputs != len(classes):
         raise UserError(
@@ -65,12 +61,12 @@ def build_model(
 
 
 def _read_weights(
-    config: Mapping[str, Any], role: str, input_shape: tuple[int, int, int]
+    config: ModelConfig, role: str, input_shape: tuple[int, int, int]
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """The checkpoint's weights (none without one), and the settings that go with a checkpoint or pretrained weights."""
-    if config.get("checkpoint"):
-        return read_weights(config["checkpoint"], f"{role}.checkpoint")
-    if config.get("pretrained"):
+    if config.checkpoint:
+        return read_weights(config.checkpoint, f"{role}.checkpoint")
+    if config.pretrained:
         return {}, _pretrained_settings(*IMAGENET, input_shape)
     return {}, {}
 
@@ -89,25 +85,25 @@ def _settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _offered(
-    config: Mapping[str, Any], settings: Mapping[str, Any], classes: Sequence[str], input_shape: tuple[int, int, int]
+    config: ModelConfig, settings: Mapping[str, Any], classes: Sequence[str], input_shape: tuple[int, int, int]
 ) -> dict[str, Any]:
     """The arguments that the program has for a network, which takes those that its signature names."""
     return {
         "num_classes": len(settings["classes"] or classes),
         "in_channels": input_shape[0],
         "image_size": input_shape[1] if settings["input_size"] is None else settings["input_size"],
-        "pretrained": bool(config.get("pretrained")),
+        "pretrained": bool(config.pretrained),
     }
 
 
-def _network(config: Mapping[str, Any], role: str, offered: Mapping[str, Any], seed: int) -> nn.Module:
+def _network(config: ModelConfig, role: str, offered: Mapping[str, Any], seed: int) -> nn.Module:
     """The network of `config._target_`; fresh weights follow from the seed alone."""
-    node = {k: v for k, v in config.items() if k not in ROLE_KEYS}
-    if node.get("_target_") in (None, "???"):
+    node = config.builder
+    if node.target is None:
         raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
-    given = accepted(locate(node["_target_"], role), offered)
+    given = accepted(locate(node.target, role), offered)
     if offered["pretrained"] and "pretrained" not in given:
-        raise UserError(f"{role}.pretrained: {node['_target_']} knows no pretrained weights; use {role}.checkpoint=…")
+        raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build(node, role, **given)
@@ -116,14 +112,14 @@ def _network(config: Mapping[str, Any], role: str, offered: Mapping[str, Any], s
 def _image_model(
     net: nn.Module,
     name: str,
-    config: Mapping[str, Any],
+    config: ModelConfig,
     settings: Mapping[str, Any],
     *,
     role: str,
     classes: Sequence[str],
     input_shape: tuple[int, int, int],
 ) -> ImageModel:
-    channels = 3 if config.get("pretrained") else input_shape[0]
+    channels = 3 if config.pretrained else input_shape[0]
     try:
         return ImageModel(
             net,
@@ -132,8 +128,8 @@ def _image_model(
             mean=_per_channel(settings["mean"], channels),
             std=_per_channel(settings["std"], channels),
             input_size=settings["input_size"],
-            stages=config.get("stages"),
-            head=config.get("head"),
+            stages=config.stages,
+            head=config.head,
             class_order=_class_order(settings["classes"], classes, role),
         )
     except UserError as error:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from distillab.commands.composition import did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 from distillab.models.trace import IMAGES, Call, trace
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU)

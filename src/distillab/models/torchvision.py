@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from distillab.commands.composition import did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 
 SMALL = 64  # images with a shorter side lose too much in a stem that divides them by four
 

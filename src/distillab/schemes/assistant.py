@@ -11,8 +11,9 @@ from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import parameters
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.base import Run, refuse_shard
+from distillab.schemes.base import Run, networks, refuse_shard
 from distillab.schemes.plan import Plan, Step
+from distillab.schemes.record import Record
 
 
 class Assistant(Plan):
@@ -54,15 +55,15 @@ class Assistant(Plan):
         self.model = run.teacher()
         return self.model.info.name, self.model
 
-    def obtain_first(self, run: Run, model: Model) -> dict[str, Any]:
+    def obtain_first(self, run: Run, model: Model) -> Record:
         """Train or load it."""
-        return run.obtain_teacher(model, run.config["teacher"])
+        return run.obtain_teacher(model, run.config.teacher)
 
     def between(self, run: Run) -> list[Step]:
         """The assistants."""
         steps = []
-        for i, config in enumerate(self.assistants):
-            seed = config.get("seed", run.config["teacher"]["seed"])
+        for i, config in enumerate(networks(self.assistants, "scheme.assistants")):
+            seed = run.config.teacher.seed if config.seed is None else config.seed
             model = run.network(config, f"scheme.assistants.{i}", seed)
             steps.append(Step(model.info.name, model, config, seed))
         return steps

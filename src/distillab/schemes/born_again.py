@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from distillab.core.errors import UserError
 from distillab.models.model import Model
 from distillab.schemes.base import SEED_STEP, Run, refuse_dtype
 from distillab.schemes.plan import Plan, Step
+from distillab.schemes.record import Record
 
 
 class BornAgain(Plan):
@@ -37,7 +36,7 @@ class BornAgain(Plan):
         model = run.student()
         return f"{model.info.name} generation 0", model
 
-    def obtain_first(self, run: Run, model: Model) -> dict[str, Any]:
+    def obtain_first(self, run: Run, model: Model) -> Record:
         """It is the paired baseline."""
         return run.train_student_alone(model)
 
@@ -47,5 +46,5 @@ class BornAgain(Plan):
         for generation in range(1, self.generations):
             seed = run.seed + SEED_STEP * generation
             model = run.student(seed)
-            steps.append(Step(f"{model.info.name} generation {generation}", model, run.config["student"], seed))
+            steps.append(Step(f"{model.info.name} generation {generation}", model, run.config.student, seed))
         return steps

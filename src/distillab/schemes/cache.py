@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
-from distillab.data.images.datamodule import ImageData
+from distillab.data.module import DataModule
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.base import TeacherSource
@@ -20,23 +21,12 @@ from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.layout import Layout
 
-MODES = ("auto", "never", "require")
 STORED = {"logits", "embedding"}
 LAYERS = {"head", "norms"}  # parts of the teacher, which need no run of it
 
 
-def check_cache(settings: Mapping[str, Any], classes: int) -> None:
-    """Raise UserError where a number of the group `cache` makes no sense for data of so many classes."""
-    if settings["mode"] not in MODES:
-        raise UserError(f'cache.mode must be one of {", ".join(MODES)}, got "{settings["mode"]}"')
-    Layout(classes, None, settings["dtype"], settings["top_k"])
-    limit = settings["limit_gb"]
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0):
-        raise UserError(f"cache.limit_gb must be a number of GB from 0, or null for no limit, got {limit}")
-
-
 def with_cache(
-    teacher: TeacherSource | None, strategy: Strategy, data: ImageData, config: Mapping[str, Any], root: Path
+    teacher: TeacherSource | None, strategy: Strategy, data: DataModule, config: RunConfig
 ) -> TeacherSource | None:
     """The teacher behind its cache, where its strategy and its kind allow one; says so where not.
 
@@ -44,19 +34,16 @@ def with_cache(
         teacher: holds its weights.
         strategy: of the fit.
         data: configured for the fit.
-        config: the whole config; `cache`, `recipe` and parts of `trainer` are read.
-        root: the folder of all caches.
+        config: of the run; `cache`, `paths`, `recipe` and parts of `trainer` are read.
 
     Raises:
         UserError: a wrong setting, or `require` where there can be no cache.
     """
-    settings, trainer = config["cache"], config["trainer"]
+    settings, trainer = config.cache, config.trainer
     needs = strategy.needs("teacher")
-    if settings["mode"] == "never" or not needs or teacher is None:
+    if settings.mode == "never" or not needs or teacher is None:
         return teacher
-    classes = teacher.info.outputs
-    check_cache(settings, classes)
-    require = settings["mode"] == "require"
+    require = settings.mode == "require"
     if live := _reason(teacher, strategy):
         if require:
             raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
@@ -70,20 +57,26 @@ def with_cache(
         "spec": str(teacher.info),
         "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
         "files": data.files_stamp,
-        "precision": config["recipe"]["precision"],
-        "channels_last": trainer["channels_last"],
+        "precision": config.recipe.precision,
+        "channels_last": trainer.channels_last,
     }
-    if trainer.get("compile") == "both":
+    if trainer.compile == "both":
         key["compiled"] = True
-    if (device := _device(trainer.get("accelerator", "auto"))) != "cpu":
+    if (device := _device(trainer.accelerator)) != "cpu":
         key["device"] = device
-    layout = Layout(
-        classes, teacher.info.embedding if "embedding" in needs else None, settings["dtype"], settings["top_k"]
+    layout = cache_layout(config, teacher.info, needs)
+    limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
+    cache = TeacherCache(
+        Path(config.paths.store) / "cache", key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint}
     )
-    limit = math.inf if settings["limit_gb"] is None else 1e9 * settings["limit_gb"]
-    cache = TeacherCache(root, key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint})
-    _look_ahead(cache, strategy, data, config["recipe"]["epochs"], require)
+    _look_ahead(cache, strategy, data, config.recipe.epochs, require)
     return CachedTeacher(teacher, cache, require)
+
+
+def cache_layout(config: RunConfig, teacher: FeatureInfo, needs: Iterable[str]) -> Layout:
+    """What is kept of each sample; raises UserError where `cache.top_k` does not suit the teacher's outputs."""
+    embedding = teacher.embedding if "embedding" in needs else None
+    return Layout(teacher.outputs, embedding, config.cache.dtype, config.cache.top_k)
 
 
 def _device(accelerator: str) -> str:
@@ -92,7 +85,7 @@ def _device(accelerator: str) -> str:
     return "cpu" if accelerator == "cpu" or found is None else found.type
 
 
-def _look_ahead(cache: TeacherCache, strategy: Strategy, data: ImageData, epochs: int, require: bool) -> None:
+def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, epochs: int, require: bool) -> None:
     """Say that the views of the fit will not fit the limit; with `require`, raise where one is not there at all."""
     kinds = range(strategy.num_views)
     views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distillab.core.configuration import ModelConfig
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme, refuse_hidden_labels, refuse_shard, refuse_teacherless
-from distillab.schemes.measure import measure_mixture
+from distillab.schemes.measure import measure
+from distillab.schemes.record import Record
 from distillab.teachers.base import TeacherSource, refuse_beyond_logits
 from distillab.teachers.ensemble import EnsembleTeacher, Mixture
 
@@ -39,38 +42,43 @@ class Ensemble(Scheme):
         refuse_shard(run, self.name)
         if self.weighting == "confidence":
             refuse_hidden_labels(run, "scheme.weighting=confidence: a weighting by labels")
-        first = run.config["teacher"]
-        like = {key: first[key] for key in ("recipe", "seed", "samples", "labelled", "dtype") if key in first}
+        first = run.config.teacher
         self.configs = [first]
-        for config in self.teachers:
-            config = like | config
-            while any(_same(config, other) for other in self.configs):
-                config = config | {"seed": config["seed"] + 1}
-            self.configs.append(config)
-        further = enumerate(self.configs[1:])
-        members = [run.teacher()] + [run.network(c, f"scheme.teachers.{i}", c["seed"]) for i, c in further]
+        for place, config in enumerate(self.teachers):
+            further = ModelConfig.of({**_shared(first), **config}, f"scheme.teachers.{place}")
+            while any(_same(further, other) for other in self.configs):
+                further = ModelConfig.of({**further.plain, "seed": further.seed + 1})
+            self.configs.append(further)
+        named = enumerate(self.configs[1:])
+        members = [run.teacher()] + [run.network(c, f"scheme.teachers.{i}", c.seed) for i, c in named]
         self.model = Mixture(members, self.weighting)
         refuse_beyond_logits(run.strategy.needs("teacher"), "an ensemble")
         return self.model.info
 
-    def obtain(self, run: Run) -> dict[str, Any]:
-        """Train or load each, then judge the mixture (every network weighing the same: a test has no labels to see)."""
+    def obtain(self, run: Run) -> Record:
+        """Train or load each, then measure the mixture, in which every network weighs the same: labels are for the test."""
         seconds = 0.0
         names = [member.info.name for member in self.model.members]
         for name, member, config in zip(names, self.model.members, self.configs, strict=True):
             record = run.obtain_teacher(member, config)
-            self.note(name if names.count(name) == 1 else f"{name} (seed {config['seed']})", record, None)
-            seconds += record["seconds"]
+            self.note(run, name if names.count(name) == 1 else f"{name} (seed {config.seed})", record, None)
+            seconds += record.training.seconds
         self.parent = self.model.info.name
-        record = measure_mixture(self.model, self.model.members, run.data, run.setting)
-        return record | {"source": f"mixture, weighting {self.weighting}", "seconds": seconds}
+        record = measure(self.model, run.data, run.setting, list(self.model.members))
+        rank_zero_print(f"teachers {self.parent} together: {run.setting.words(record.scores)}")
+        return record.changed(source=f"mixture, weighting {self.weighting}", seconds=seconds)
 
     def source(self, student: Model) -> TeacherSource:
         """The mixture."""
         return EnsembleTeacher(self.model)
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _shared(first: ModelConfig) -> dict[str, Any]:
+    """What the further teachers have in common with the first one, unless they say otherwise."""
+    return {key: first.plain[key] for key in ("recipe", "seed", "samples", "labelled", "dtype") if key in first.plain}
+
+
+def _same(one: ModelConfig, other: ModelConfig) -> bool:
     """Whether two configs, defaults left out, give the same trained network."""
-    one, other = ({k: v for k, v in c.items() if v not in (None, False)} for c in (one, other))
+    one, other = ({k: v for k, v in c.plain.items() if v not in (None, False)} for c in (one, other))
     return one == other

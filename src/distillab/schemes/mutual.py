@@ -21,11 +21,12 @@ from distillab.schemes.base import (
     SEED_STEP,
     Run,
     Scheme,
+    networks,
     refuse_dtype,
     refuse_hidden_labels,
     refuse_teacherless,
 )
-from distillab.schemes.measure import reached
+from distillab.schemes.record import Record
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.base import Task
@@ -160,8 +161,8 @@ class Mutual(Scheme):
         refuse_hidden_labels(run, "scheme=mutual: a peer that still learns")
         check_strategy(run.strategy)
         self.peers = []
-        for i, config in enumerate(self.configs or [run.config["student"]]):
-            seed = config.get("seed", run.seed + SEED_STEP * (i + 1))
+        for i, config in enumerate(networks(self.configs, "scheme.peers") or [run.config.student]):
+            seed = run.seed + SEED_STEP * (i + 1) if config.seed is None else config.seed
             self.peers.append(run.network(config, f"scheme.peers.{i}", seed))
         everyone = [student, *self.peers]
         for learner, teacher in permutations(everyone, 2):
@@ -175,10 +176,10 @@ class Mutual(Scheme):
         peers = [student, *self.peers]
         return MutualDistillation(peers, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
 
-    def finish(self, run: Run, student: Model, record: Mapping[str, Any]) -> None:
-        """Judge the peers too; all have learned from each other in the same seconds."""
-        top1 = [record["top1"], *(run.accuracy(peer) for peer in self.peers)]
-        for name, figures in zip(self.names, top1, strict=True):
+    def finish(self, run: Run, student: Model, record: Record) -> None:
+        """Score the peers too; all have learned from each other in the same seconds."""
+        reached = [record.scores, *(run.scores(peer) for peer in self.peers)]
+        for name, scores in zip(self.names, reached, strict=True):
             others = ", ".join(other for other in self.names if other != name)
-            rank_zero_print(f"{name}: {reached(figures)}")
-            self.note(name, {"top1": figures, "seconds": record["seconds"]}, others)
+            rank_zero_print(f"{name}: {run.setting.words(scores)}")
+            self.note(run, name, Record(scores=scores).changed(seconds=record.training.seconds), others)

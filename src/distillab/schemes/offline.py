@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from distillab.core import distributed
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme
+from distillab.schemes.record import Record
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.sharded import ShardedTeacher, check_shard
@@ -26,13 +25,13 @@ class Offline(Scheme):
         self.model = run.teacher()
         return self.model.info
 
-    def obtain(self, run: Run) -> dict[str, Any] | None:
+    def obtain(self, run: Run) -> Record | None:
         """Train or load it."""
         if self.model is None:
             return None
-        record = run.obtain_teacher(self.model, run.config["teacher"])
+        record = run.obtain_teacher(self.model, run.config.teacher)
         self.parent = self.model.info.name
-        self.note(self.parent, record, None)
+        self.note(run, self.parent, record, None)
         return record
 
     def source(self, student: Model) -> TeacherSource | None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from torch import nn
-
+from distillab.core.configuration import ModelConfig
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme, refuse_teacherless
-from distillab.schemes.measure import reached
+from distillab.schemes.record import Record
 from distillab.strategies.base import Term
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
@@ -24,26 +22,26 @@ class Step(NamedTuple):
 
     name: str
     model: Model
-    config: Mapping[str, Any]
+    config: ModelConfig
     seed: int
 
 
 class Plan(Scheme):
     """A chain of fits with the student's strategy and recipe; each network on the way is kept in the store.
 
-    A subclass says who begins (`first`) and who follows (`between`).
+    A subclass gives the first teacher (`first`) and the networks after it (`between`).
     """
 
     def first(self, run: Run) -> tuple[str, Model]:
-        """Name and network of whoever begins."""
+        """Name and network of the first teacher."""
         raise NotImplementedError
 
     def between(self, run: Run) -> list[Step]:
         """The networks between the first and the student."""
         raise NotImplementedError
 
-    def obtain_first(self, run: Run, model: Model) -> dict[str, Any]:
-        """Train or load whoever begins; the record."""
+    def obtain_first(self, run: Run, model: Model) -> Record:
+        """Train or load the first teacher."""
         raise NotImplementedError
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
@@ -63,23 +61,23 @@ class Plan(Scheme):
             teacher = step.model.info
         return teacher
 
-    def obtain(self, run: Run) -> dict[str, Any] | None:
+    def obtain(self, run: Run) -> Record | None:
         """Train or load one after the other."""
         record = self.obtain_first(run, self.teacher)
-        self.note(self.parent, record, None)
+        self.note(run, self.parent, record, None)
         if self.model is None:
-            rank_zero_print(f"{self.parent}: {reached(record['top1'])}")
+            rank_zero_print(f"{self.parent}: {run.setting.words(record.scores)}")
         for step in self.steps:
             title = f"{step.name} from {self.parent}"
-            made = run.train_taught(step.model, step.config, self.teacher, step.seed, title)
-            self.note(step.name, made, self.parent)
-            again = " (reused from the store)" if made["reused"] else ""
-            rank_zero_print(f"{step.name} from {self.parent}: {reached(made['top1'])}{again}")
+            made = run.train_taught(step.model, step.config, self.teacher, seed=step.seed, title=title)
+            self.note(run, step.name, made, self.parent)
+            again = " (reused from the store)" if made.training.reused else ""
+            rank_zero_print(f"{step.name} from {self.parent}: {run.setting.words(made.scores)}{again}")
             self.parent, self.teacher = step.name, step.model
         return record if self.model is not None else None
 
     @property
-    def live(self) -> nn.Module | None:
+    def live(self) -> Model | None:
         """The last of them."""
         return self.model and self.teacher
 

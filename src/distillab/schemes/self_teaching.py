@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme, refuse_dtype, refuse_hidden_labels, refuse_teacherless
+from distillab.schemes.record import Record
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.label import LabelTeacher
@@ -51,10 +50,10 @@ class SelfTeaching(Scheme):
             self.parent = self.teacher.info.name
         return self.teacher.info
 
-    def obtain(self, run: Run) -> dict[str, Any] | None:
+    def obtain(self, run: Run) -> Record | None:
         """Train or load the student alone, where it teaches."""
         if self.chosen == "student":
-            self.note(self.parent, run.train_student_alone(self.teacher), None)
+            self.note(run, self.parent, run.train_student_alone(self.teacher), None)
         return None
 
     def source(self, student: Model) -> TeacherSource:

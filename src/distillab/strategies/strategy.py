@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from distillab.commands.composition import build, did_you_mean
 from distillab.core.errors import UserError
+from distillab.core.instantiate import build, did_you_mean
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 

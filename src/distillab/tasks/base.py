@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from distillab.core.configuration import ModelConfig
 from distillab.data.batch import Batch, Inputs
 from distillab.evaluation.metrics import predict
 from distillab.models.feature_info import FeatureInfo
@@ -26,11 +27,13 @@ class Task(ABC):
         name: for the result.
         primary: the figure that selects, ranks and compares.
         higher_is_better: whether a larger one is better.
+        label: the primary figure's name for a person.
     """
 
     name: ClassVar[str]
     primary: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
+    label: ClassVar[str]
 
     @property
     def monitor(self) -> str:
@@ -47,7 +50,7 @@ class Task(ABC):
         """A plain network as a model; a model as it is. Raises UserError where something must be said first."""
 
     @abstractmethod
-    def build_model(self, config: Mapping[str, Any], role: str, data: LightningDataModule, seed: int) -> Model:
+    def build_model(self, config: ModelConfig, role: str, data: LightningDataModule, seed: int) -> Model:
         """The model of a config for these data, with fresh weights of the seed, pretrained ones, or a checkpoint's.
 
         Args:
@@ -94,6 +97,20 @@ class Task(ABC):
     @abstractmethod
     def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
         """All figures of rows of logits and labels, the primary one among them."""
+
+    def text(self, score: float) -> str:
+        """The primary figure for a person."""
+        return f"{score:.4g}"
+
+    def chance(self, outputs: int) -> float | None:
+        """The primary figure of a guess among so many outputs; None where nothing is said of it."""
+        return None
+
+    def other_order(
+        self, logits: Tensor, labels: Tensor, classes: Sequence[str], score: float
+    ) -> dict[str, Any] | None:
+        """The order of the outputs that fits the labels far better, as `score` and `classes`; None without one."""
+        return None
 
     def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:
         """Rows of logits and labels of a whole split, in the data's order, on the CPU."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch, Inputs
 from distillab.data.images.image_batch import ImageBatch
-from distillab.evaluation.metrics import classification_metrics, top1
+from distillab.evaluation.metrics import best_class_order, classification_metrics, top1
 from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
@@ -40,6 +41,7 @@ class ImageClassification(Task):
 
     name = "image_classification"
     primary = "top1"
+    label = "top-1"
 
     def __init__(self, input_shape: tuple[int, int, int] | None = None, channels_last: bool = False) -> None:
         self.input_shape = input_shape
@@ -53,7 +55,7 @@ class ImageClassification(Task):
             raise UserError(f"the {role} is a plain network; say input_shape=(channels, height, width) of its images")
         return ImageModel(network, self.input_shape)
 
-    def build_model(self, config: Mapping[str, Any], role: str, data: Any, seed: int) -> ImageModel:
+    def build_model(self, config: ModelConfig, role: str, data: Any, seed: int) -> ImageModel:
         """A classifier of the data's images, which normalises them as its weights expect."""
         info = data.info
         shape = (info.channels, info.image_size, info.image_size)
@@ -82,6 +84,26 @@ class ImageClassification(Task):
     def score(self, logits: Tensor, labels: Tensor) -> float:
         """Top-1 accuracy, from 0 to 1."""
         return top1(logits, labels)
+
+    def text(self, score: float) -> str:
+        """As a percentage."""
+        return f"{100 * score:.2f} %"
+
+    def chance(self, outputs: int) -> float:
+        """One in so many classes."""
+        return 1 / outputs
+
+    def other_order(
+        self, logits: Tensor, labels: Tensor, classes: Sequence[str], score: float
+    ) -> dict[str, Any] | None:
+        """The class order that fits best, where it is far better than chance and than the order at hand."""
+        order, found = best_class_order(logits, labels)
+        if found <= max(3 * self.chance(len(classes)), 2 * score):
+            return None
+        names: list[str | None] = [None] * len(order)
+        for output, name in zip(order, classes, strict=True):
+            names[output] = name
+        return {"score": found, "classes": names}
 
     def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
         """As of `distillab.evaluation.metrics.classification_metrics`."""

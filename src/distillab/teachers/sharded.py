@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import distributed, nn
 
+from distillab.core.configuration import RunConfig
 from distillab.core.errors import UserError
 from distillab.models.feature_extractor import FeatureExtractor
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 from distillab.teachers.frozen import FrozenTeacher
 
 NOBODY = (
@@ -75,7 +76,7 @@ class ShardedTeacher(FrozenTeacher):
         self.request(self.extractor.needs)
 
 
-def check_shard(config: Mapping[str, Any], processes: int) -> bool:
+def check_shard(config: RunConfig, processes: int) -> bool:
     """`teacher.shard`, if the run can have it.
 
     Args:
@@ -85,23 +86,20 @@ def check_shard(config: Mapping[str, Any], processes: int) -> bool:
     Raises:
         UserError: it cannot.
     """
-    shard = config["teacher"].get("shard") or False
-    if shard is False:
+    if not config.teacher.shard:
         return False
-    if shard is not True:
-        raise UserError(f'teacher.shard must be true or false, got "{shard}"; teacher.shard=true shares it out')
     if processes == 1:
         raise UserError(NOBODY)
-    if config["cache"]["mode"] != "never":  # one process would ask the teacher while another reads what it said
+    if config.cache.mode != "never":  # one process would ask the teacher while another reads the cache
         raise UserError(
             "teacher.shard=true runs the teacher in every process at once, without a cache: cache.mode=never"
         )
-    if config["trainer"].get("compile") == "both":
+    if config.trainer.compile == "both":
         raise UserError("teacher.shard=true runs the teacher as it is: trainer.compile=student, or false")
     return True
 
 
-def _alias(model: ImageModel) -> ImageModel:
+def _alias(model: Model) -> Model:
     """A second network on the tensors of the first: what is put in a tensor's place there changes nothing here."""
     tensors: dict[int, Any] = {
         id(p): nn.Parameter(p.detach().contiguous(), requires_grad=False) for p in model.parameters()
@@ -109,7 +107,7 @@ def _alias(model: ImageModel) -> ImageModel:
     return copy.deepcopy(model, tensors | {id(b): b.detach() for b in model.buffers()})
 
 
-def _read_by_terms(model: ImageModel, extractor: FeatureExtractor) -> list[nn.Module]:
+def _read_by_terms(model: Model, extractor: FeatureExtractor) -> list[nn.Module]:
     """The layers whose weights terms read, or ship, without running them."""
     head = [model.net.get_submodule(model.info.head)] if model.info.head is not None else []
     return head + [norm for norm in getattr(extractor, "norms", []) if norm is not None]

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from distillab.core.distributed import rank_zero_print
-from distillab.core.errors import UserError
 
 
 class Compiled(Callback):
     """Compiles what a module's step runs, once the step's hooks are set and its phases are laid out.
 
     Args:
-        choice: `student` (whatever is trained) or `both` (a live teacher too).
-
-    Raises:
-        UserError: another choice.
+        choice: `student` (every network that is trained) or `both` (a live teacher too).
     """
 
     def __init__(self, choice: str) -> None:
-        self.choice = check(choice)
+        self.choice = choice
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile; the first step then takes longer."""
@@ -32,10 +26,3 @@ class Compiled(Callback):
             extractor.compile()
         if self.choice == "both" and pl_module.teacher is not None and not pl_module.teacher.compile_network():
             rank_zero_print("trainer.compile=both: this scheme's teacher runs as it is")
-
-
-def check(choice: Any) -> Any:
-    """`trainer.compile`, if it is one of the choices; raises UserError."""
-    if choice is not False and choice not in ("student", "both"):
-        raise UserError(f'trainer.compile must be one of false, student, both, got "{choice}"')
-    return choice

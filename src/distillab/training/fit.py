@@ -5,23 +5,23 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 
+from distillab.core.configuration import TrainerConfig
 from distillab.core.distributed import rank_zero_print, share
-from distillab.core.files import replacing, writable
+from distillab.core.files import plain, replacing, writable
+from distillab.core.recipe import Protocol, Recipe
+from distillab.core.result_parts import Training
 from distillab.data.images.datamodule import ImageData
 from distillab.training.callbacks import Curves, EpochLines, StopCleanly, StopEarly
-from distillab.training.compile import Compiled, check
+from distillab.training.compile import Compiled
 from distillab.training.module import Distillation
-from distillab.training.protocol import Protocol
-from distillab.training.recipe import Recipe
 from distillab.training.step_timer import StepTimer
 
 
@@ -39,70 +39,37 @@ class WholeCheckpoints(TorchCheckpointIO):
 def fit(
     module: Distillation,
     data: ImageData,
+    *,
     recipe: Recipe,
     protocol: Protocol,
-    trainer: Mapping[str, Any],
+    trainer: TrainerConfig,
     directory: Path,
     title: str,
     logger: Any = None,
-) -> dict[str, Any]:
+) -> Training:
     """Train a module, or go on where an earlier call stopped; it holds the selected weights afterwards.
 
     Args:
         module: what is trained.
         data: configured for this fit (batch size, seed, views).
-        recipe: how it is trained.
-        protocol: which epoch is selected.
-        trainer: the group `trainer` of the config.
+        recipe, protocol, trainer: how it is trained, which epoch is selected, and on which devices.
         directory: keeps best.ckpt and last.ckpt.
-        title: who is training, for the lines.
+        title: names the network in the printed lines.
         logger: a Lightning logger, or None.
 
     Returns:
-        `seconds` of this call, `epochs` trained in all, `epoch` that was selected, `resumed`; of all calls together
-        `curves` (as of `Curves`) and the figures of `StepTimer`.
+        Seconds of this call, epochs trained in all, the epoch that was selected; of all calls together the curves (as
+        of `Curves`) and the figures of `StepTimer`.
 
     Raises:
         UserError: the loss is not finite, or the folder cannot be written.
     """
-    last, best = directory / "last.ckpt", directory / "best.ckpt"
+    last = directory / "last.ckpt"
     resumed = last.is_file()
-    monitor, mode = module.task.monitor, module.task.mode
-    common = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
-    lines = EpochLines(title)
-    selection = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
-    times, curves = StepTimer(), Curves()  # before the stop, which saves what they know
-    callbacks = [lines, times, curves, StopCleanly(last), selection, ModelCheckpoint(filename="last", **common)]
-    if recipe.patience is not None:
-        callbacks.append(StopEarly(monitor, mode=mode, patience=recipe.patience))
-    if check(trainer["compile"]):
-        callbacks.append(Compiled(trainer["compile"]))
-    bar = bool(trainer["progress_bar"]) and sys.stdout.isatty()
-    if bar:
-        callbacks.append(TQDMProgressBar(leave=False))
-    engine = L.Trainer(
-        max_epochs=recipe.epochs,
-        accelerator=trainer["accelerator"],
-        devices=trainer["devices"],
-        num_nodes=trainer["num_nodes"],
-        strategy=trainer["strategy"],
-        precision=recipe.precision,
-        sync_batchnorm=trainer["sync_batchnorm"],
-        deterministic=trainer["deterministic"],
-        gradient_clip_val=recipe.clip,
-        accumulate_grad_batches=recipe.accumulate,
-        limit_train_batches=trainer["limit_train_batches"],
-        limit_val_batches=trainer["limit_val_batches"],
-        log_every_n_steps=trainer["log_every_n_steps"],
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our loader already gives every rank its slice of the global batch
-        default_root_dir=directory,
-        logger=logger or False,
-        callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
-    )
+    times, curves = StepTimer(), Curves()
+    # Those that know something come before the stop, which saves it.
+    callbacks = [EpochLines(title), times, curves, StopCleanly(last), *_choosing(module, recipe, trainer, directory)]
+    engine = _engine(recipe, trainer, directory, callbacks=callbacks, logger=logger or False)
     share(recipe.batch_size, engine.world_size, title)
     if resumed:
         rank_zero_print(f"  {title}  goes on from {last}")
@@ -110,15 +77,56 @@ def fit(
     with writable(directory, "paths.runs=… paths.store=…"):
         engine.fit(module, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)
     seconds = time.perf_counter() - started
-    selected = best if protocol.select == "best" else last
-    checkpoint = torch.load(selected, map_location="cpu", weights_only=True)
+    epoch = _load(module, directory / f"{protocol.select}.ckpt")
+    figures = plain({"curves": curves.epochs, **times.figures})
+    return Training(seconds=seconds, epochs=engine.current_epoch, epoch=epoch, resumed=resumed, **figures)
+
+
+def _choosing(module: Distillation, recipe: Recipe, trainer: TrainerConfig, directory: Path) -> list[Callback]:
+    """The callbacks that keep the best and the last epoch, stop early, and compile."""
+    monitor, mode = module.task.monitor, module.task.mode
+    common = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
+    callbacks: list[Callback] = [best, ModelCheckpoint(filename="last", **common)]
+    if recipe.patience is not None:
+        callbacks.append(StopEarly(monitor, mode=mode, patience=recipe.patience))
+    if trainer.compile:
+        callbacks.append(Compiled(trainer.compile))
+    return callbacks
+
+
+def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments: Any) -> L.Trainer:
+    """Lightning's trainer."""
+    bar = trainer.progress_bar and sys.stdout.isatty()
+    if bar:
+        arguments["callbacks"].append(TQDMProgressBar(leave=False))
+    return L.Trainer(
+        max_epochs=recipe.epochs,
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy=trainer.strategy,
+        precision=recipe.precision,
+        sync_batchnorm=trainer.sync_batchnorm,
+        deterministic=trainer.deterministic,
+        gradient_clip_val=recipe.clip,
+        accumulate_grad_batches=recipe.accumulate,
+        limit_train_batches=trainer.limit_train_batches,
+        limit_val_batches=trainer.limit_val_batches,
+        log_every_n_steps=trainer.log_every_n_steps,
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our loader already gives every rank its slice of the global batch
+        default_root_dir=directory,
+        plugins=[WholeCheckpoints()],
+        **arguments,
+    )
+
+
+def _load(module: Distillation, file: Path) -> int:
+    """Give the module the weights of a checkpoint; the epoch, from 1, after which it was written."""
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
-    return {
-        "seconds": seconds,
-        "epochs": engine.current_epoch,
-        "epoch": checkpoint["epoch"] + 1,
-        "resumed": resumed,
-        "curves": curves.epochs,
-        **times.figures,
-    }
+    return checkpoint["epoch"] + 1

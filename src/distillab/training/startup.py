@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
-from typing import Any
 
 from distillab.core import distributed
 
 
-def import_quietly(trainer: Mapping[str, Any]) -> None:
-    """Bring in torch and lightning, which takes seconds, and meet the other processes of this run."""
+def import_quietly(accelerator: str) -> None:
+    """Import torch and lightning, which takes seconds, and join the other processes of this run."""
     import lightning.pytorch  # noqa: F401
 
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -25,4 +23,4 @@ def import_quietly(trainer: Mapping[str, Any]) -> None:
         ".*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)
-    distributed.start(trainer["accelerator"])
+    distributed.start(accelerator)

@@ -23,7 +23,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the trials of one method came to.
+    """The outcome of one method's trials.
 
     Args:
         method: its name, with what was changed where several have it.
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def command(self) -> str:
-        """What to type to train the best with several seeds."""
+        """The command that trains the best with several seeds."""
         return f"{program()} {shlex.join(self.words)}"
 
 

@@ -1,4 +1,4 @@
-"""The study of one method: its budget, the next trial, what came out; kept in a file, so that a cut-off one goes on."""
+"""The study of one method: its budget, the next trial, the outcome; kept in a file, so that a cut-off one goes on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class Tuned:
         if not self.study.trials:
             self.study.enqueue_trial({key: number.start for key, number in self.numbers.items()})
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
-            self.study.tell(trial.number, state=TrialState.FAIL)  # cut off: the lock says that nobody else runs it
+            self.study.tell(
+                trial.number, state=TrialState.FAIL
+            )  # cut off: while the lock is held, no other process runs it
         self._again = [(slot, trial) for slot, trial in self.slots().items() if trial.state != TrialState.COMPLETE]
 
     def slots(self) -> dict[int, FrozenTrial]:
@@ -80,7 +82,7 @@ class Tuned:
         return self.study.ask({key: number.distribution() for key, number in self.numbers.items()})
 
     def overrides(self, params: Mapping[str, float]) -> list[str]:
-        """A trial's numbers as overrides; what is as in the files stays unsaid."""
+        """A trial's numbers as overrides; numbers that are as in the files are left out."""
         return [word(key, value) for key, value in params.items() if value != self.numbers[key].default]
 
     def tell(self, trial: Trial, answer: Mapping[str, Any]) -> None:
@@ -89,14 +91,14 @@ class Tuned:
 
         value = answer.get("validation")
         if value is None:
-            trial.set_user_attr("error", answer.get("error", "it ended without a word"))
+            trial.set_user_attr("error", answer.get("error", "it ended without a result"))
             self.study.tell(trial, state=TrialState.FAIL)
         else:
             trial.set_user_attr("test", answer["test"])
             self.study.tell(trial, value)
 
     def outcome(self) -> Outcome:
-        """What came out so far."""
+        """The outcome so far."""
         from optuna.trial import TrialState
 
         slots = self.slots()

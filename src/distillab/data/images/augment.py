@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor
 
 from distillab.core.errors import UserError
+from distillab.data.checks import is_number, require, require_keys
 from distillab.data.images.strong import Strong
-from distillab.data.images.views import Draw, Stream, horizontal_flip, random_crop, uniform
+from distillab.data.images.views import horizontal_flip, random_crop
+from distillab.data.seeded import Draw, Stream, uniform
 
 MIXING = ("mixup", "cutmix")
 
@@ -32,7 +35,7 @@ class Augment:
         mixup: alpha of Mixup's Beta distribution; 0 is off. See `distillab.data.images.mix`.
         cutmix: alpha of CutMix's; 0 is off. Where both are on, a fair coin chooses for each sample.
         strong: what the strong view adds; None leaves no strong view.
-        view_seed: see `uniform`.
+        view_seed: see `distillab.data.seeded.uniform`.
     """
 
     crop: int = 0
@@ -47,29 +50,19 @@ class Augment:
     def of(cls, numbers: Mapping[str, Any] | None, view_seed: int) -> Augment:
         """Check the numbers of `data.augment`. Raises UserError for an unknown key or a number out of range."""
         numbers = dict(numbers or {})
-        allowed = [field.name for field in fields(cls) if field.name != "view_seed"]
-        if unknown := sorted(set(numbers) - set(allowed)):
-            raise UserError(
-                f"data.augment has no {', '.join(unknown)}; it has {', '.join(allowed)}: ~data.augment.{unknown[0]}"
-            )
+        require_keys("data.augment", numbers, [field.name for field in fields(cls) if field.name != "view_seed"])
         numbers["strong"] = Strong.of(numbers.get("strong"))
         augment = cls(**numbers, view_seed=view_seed)
-        if not isinstance(augment.crop, int) or augment.crop < 0:
-            raise UserError(f"data.augment.crop is a number of pixels, not {augment.crop!r}: data.augment.crop=4")
-        if not isinstance(augment.flip, bool):
-            raise UserError(f"data.augment.flip is true or false, not {augment.flip!r}: data.augment.flip=true")
-        if not isinstance(augment.resized_crop, int | float) or not 0 <= augment.resized_crop <= 1:
-            raise UserError(
-                f"data.augment.resized_crop is a share of the area from 0 to 1, not {augment.resized_crop!r}: "
-                "data.augment.resized_crop=0.08"
-            )
-        for name in MIXING:
-            alpha = getattr(augment, name)
-            if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < math.inf:
-                raise UserError(
-                    f"data.augment.{name} is the alpha of a Beta distribution, above 0, or 0 for off, not {alpha!r}: "
-                    f"data.augment.{name}=1.0"
-                )
+        share = "a share of the area from 0 to 1"
+        alpha = "the alpha of a Beta distribution, above 0, or 0 for off"
+        for name, is_allowed, what, instead in (
+            ("crop", lambda value: is_number(value, 0, kind=Integral), "a number of pixels", 4),
+            ("flip", lambda value: isinstance(value, bool), "true or false", "true"),
+            ("resized_crop", lambda value: is_number(value, 0, 1), share, 0.08),
+            *((name, lambda value: is_number(value, 0) and value < math.inf, alpha, 1.0) for name in MIXING),
+        ):
+            value = getattr(augment, name)
+            require(f"data.augment.{name}", value, is_allowed(value), what=what, instead=instead)
         return augment
 
     @property

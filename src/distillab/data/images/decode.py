@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
 import json
+import math
 import os
 import shutil
-import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image
 
 from distillab.core.errors import UserError
-from distillab.core.files import write_json
+from distillab.core.files import locked, replacing, writable, write_json
 
 CHUNK = 64  # files per task: fewer would pay more for the pool than for the decoding
 GREY_MODES = ("1", "L", "LA", "La")
+PLACE = "paths.store=…"
 DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -83,14 +84,12 @@ def in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
     threads = os.cpu_count() or 2
     with ThreadPoolExecutor(threads) as pool:
         # A window of tasks, not all at once: finished images must not pile up in memory.
-        waiting = [
-            pool.submit(lambda chunk: [work(path) for path in chunk], c) for c in itertools.islice(chunks, 4 * threads)
-        ]
+        tasks = (pool.submit(lambda chunk: [work(path) for path in chunk], chunk) for chunk in chunks)
+        waiting = deque(islice(tasks, 4 * threads))
         try:
             while waiting:
-                yield from waiting.pop(0).result()
-                for chunk in itertools.islice(chunks, 1):
-                    waiting.append(pool.submit(lambda chunk: [work(path) for path in chunk], chunk))
+                yield from waiting.popleft().result()
+                waiting.extend(islice(tasks, 1))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -118,28 +117,9 @@ class DecodedStore:
     def __init__(self, cache_dir: str | os.PathLike[str]) -> None:
         self.folder = Path(cache_dir).expanduser() / "data"
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the store alone. Raises UserError where it cannot be written."""
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(
-                f"cannot write the decoded images under {self.folder} ({reason}): "
-                "choose a folder with space and permission, paths.store=…"
-            ) from error
+        return locked(self.folder / ".lock", "another process that decodes images", PLACE)
 
     def recall(self, listing: str, *keys: str) -> dict[str, Any] | None:
         """What was noted about the files of this listing, or None where there is no note with these keys."""
@@ -151,7 +131,7 @@ class DecodedStore:
 
     def note(self, listing: str, note: dict[str, Any]) -> None:
         """Remember it for the next start."""
-        with self._writing():
+        with writable(self.folder, PLACE):
             write_json(self.folder / "index" / f"{listing}.json", note)
 
     def load(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -170,31 +150,19 @@ class DecodedStore:
             images: (C, H, W) uint8 each; they may be made on the way.
             shape: of the whole array.
         """
-        began = time.monotonic()
-        with self._writing():
-            for leftover in self.folder.glob(".decoding-*"):  # of a killed run: the lock is ours
-                shutil.rmtree(leftover)
-            needed = int(np.prod(shape))
+        began, path, needed = time.monotonic(), self.folder / key / "images.npy", math.prod(shape)
+        for leftover in self.folder.glob("*/.images.npy.*"):  # of a killed run: the lock is ours
+            leftover.unlink()
+        with writable(self.folder, PLACE):
             if shutil.disk_usage(self.folder).free < needed:
                 raise OSError(errno.ENOSPC, f"{needed / 2**30:.1f} GiB needed, less is free")
-            private = Path(tempfile.mkdtemp(prefix=".decoding-", dir=self.folder))
-            private.chmod(self.folder.stat().st_mode & 0o777)  # others who share the store may read it too
-        try:
-            with self._writing(), (private / "images.npy").open("wb") as file:
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for image in images:
                     file.write(image.tobytes())
-            with self._writing():
-                if (self.folder / key).exists():
-                    shutil.rmtree(self.folder / key)
-                os.replace(private, self.folder / key)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
-        rank_zero_info(f"Decoded {shape[0]:,} images in {time.monotonic() - began:.1f} s to {self.folder / key}")
+        rank_zero_info(f"Decoded {shape[0]:,} images in {time.monotonic() - began:.1f} s to {path.parent}")
         images = self.load(key, shape)
         if images is None:
-            raise UserError(
-                f"the decoded images in {self.folder / key} cannot be read back: choose another disk, paths.store=…"
-            )
+            raise UserError(f"the decoded images in {path.parent} cannot be read back: choose another disk, {PLACE}")
         return images

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,7 +16,7 @@ from torchvision.transforms import v2
 from distillab.data.images.augment import Augment
 from distillab.data.images.decode import fit_square, read_image
 from distillab.data.images.image_batch import ImageBatch
-from distillab.data.images.views import Stream, random_bits
+from distillab.data.seeded import Stream, random_bits
 
 
 class FileTransform:
@@ -58,7 +59,7 @@ class FileViews(Dataset):
         labels: (N,) int64.
         channels: 1 or 3.
         transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
-        view_seed: see `distillab.data.images.views.uniform`.
+        view_seed: see `distillab.data.seeded.uniform`.
         strengthen: makes a second, strong view, from images as `transform` gives them, sample indices (N,) and view
             number; None leaves one view.
     """
@@ -69,6 +70,7 @@ class FileViews(Dataset):
         labels: Tensor,
         channels: int,
         transform: Callable[[Image.Image, str], Tensor],
+        *,
         view_seed: int = 0,
         strengthen: Callable[[Tensor, Tensor, int], Tensor] | None = None,
     ) -> None:
@@ -81,17 +83,11 @@ class FileViews(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[list[Tensor], Tensor, int, int]:
         index, number = key
         image = read_image(self.files[index], self.channels)
-        # Without workers the generators are the training's own: put them back.
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-        try:
+        with isolate_rng(include_cuda=False):  # without workers the generators are the training's own
             views = [self._view(image, index, number, Stream.SAMPLE)]
             if self.strengthen is not None:
                 strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
                 views.append(self.strengthen(strong[None], torch.tensor([index]), number)[0])
-        finally:
-            torch.set_rng_state(states[0])
-            np.random.set_state(states[1])
-            random.setstate(states[2])
         return views, self.labels[index], index, number
 
     def _view(self, image: Image.Image, index: int, number: int, stream: int) -> Tensor:
@@ -101,9 +97,8 @@ class FileViews(Dataset):
         random.seed(seed)
         return self.transform(image, self.files[index])
 
-
-def collate(samples: list[tuple[list[Tensor], Tensor, int, int]]) -> ImageBatch:
-    """Stack samples of `FileViews` into one batch."""
-    views, labels, index, numbers = zip(*samples, strict=True)
-    stacked = [torch.stack(view) for view in zip(*views, strict=True)]
-    return ImageBatch.of(stacked, torch.stack(labels), torch.tensor(index), numbers[0])
+    def collate(self, samples: list[tuple[list[Tensor], Tensor, int, int]]) -> ImageBatch:
+        """Stack samples into one batch."""
+        views, labels, index, numbers = zip(*samples, strict=True)
+        stacked = [torch.stack(view) for view in zip(*views, strict=True)]
+        return ImageBatch.of(stacked, torch.stack(labels), torch.tensor(index), numbers[0])

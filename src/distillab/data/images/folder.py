@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from distillab.core.errors import UserError
-from distillab.data.collection import Collection
+from distillab.data.collection import digest
+from distillab.data.images.collection import ImageCollection
 from distillab.data.images.decode import GREY_MODES, DecodedStore, fit_square, hash_files, in_threads, read_image
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
 
@@ -59,7 +60,7 @@ class _Listing:
 
     def hash(self, *more: object) -> str:
         """Hash names and sizes, and whatever else is given."""
-        return hashlib.blake2b("\n".join([*self.names, *map(str, more)]).encode(), digest_size=16).hexdigest()
+        return digest("\n".join([*self.names, *map(str, more)]))
 
 
 def _subfolders(folder: Path) -> list[str]:
@@ -113,9 +114,10 @@ def collect(
     root: str | os.PathLike[str],
     image_size: int | None,
     resize: int | None,
+    *,
     memory_budget: float,
     cache_dir: str | os.PathLike[str],
-) -> Collection:
+) -> ImageCollection:
     """Find the images of a folder and decode them, once, where they fit the memory budget.
 
     Args:
@@ -158,13 +160,13 @@ def collect(
         store.note(key, note)
 
     if resize != image_size or DECODER != "1":  # else no trace, so that networks keep their keys
-        content = hashlib.blake2b(f"{content} {resize} {DECODER}".encode(), digest_size=16).hexdigest()
+        content = digest(f"{content} {resize} {DECODER}")
     labels = np.array(listing.labels, dtype=np.int64)
     train, validation, test = (listing.rows(part) for part in ("train", "validation", "test"))
     if not len(test):
         mend = "add images, or a test folder beside train/ in data.root=…"
-        train, test = carve(train, labels, listing.classes, TEST_FRACTION, (TEST_SEED,), mend)
-    return Collection(
+        train, test = carve(train, labels, listing.classes, TEST_FRACTION, seed=(TEST_SEED,), mend=mend)
+    return ImageCollection(
         content=content,
         classes=listing.classes,
         channels=note["channels"],

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from distillab.data.images.augment import Augment
 from distillab.data.images.image_batch import ImageBatch
-from distillab.data.images.views import Stream, random_bits, uniform
+from distillab.data.images.tensor_views import TensorViews
 from distillab.data.labels import distributions
-from distillab.data.loader import TensorViews
+from distillab.data.seeded import Stream, random_bits, uniform
 
 CELLS = 2**13  # of the table of quantiles; a power of two keeps the place in it exact
 
@@ -133,15 +133,8 @@ def beta(chance: Tensor, alpha: float) -> Tensor:
 
 @lru_cache
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
-    """The quantiles at 0, 1 / CELLS, …, 1, by integrating the density from 0 to its middle, which has half the mass."""
-    # In w = (2x) ** power the density has no pole at 0: for alpha <= 1, x ** (alpha - 1) dx is dw but for a factor.
-    power = min(alpha, 1.0)
-    w = np.linspace(0, 1, 8 * CELLS + 1)
-    x = w ** (1 / power) / 2
-    with np.errstate(divide="ignore"):  # log 0 at the end that alpha > 1 leaves without mass
-        rest = 0.0 if alpha <= 1 else (alpha - 1) * np.log(w)
-    density = np.exp(rest + (alpha - 1) * np.log(2 * (1 - x)))
-    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    half = np.interp(np.linspace(0, 1, CELLS // 2 + 1), mass / mass[-1], w) ** (1 / power) / 2
-    quantiles = np.concatenate([half, 1 - half[-2::-1]])
+    """The quantiles at 0, 1 / CELLS, …, 1: computed in float64, then rounded."""
+    from scipy.special import betaincinv  # late: only who mixes pays for it
+
+    quantiles = betaincinv(alpha, alpha, np.linspace(0, 1, CELLS + 1))
     return torch.from_numpy(quantiles).to(device, torch.float32)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,37 +12,28 @@ import numpy as np
 import torch
 
 from distillab.core.errors import UserError
-from distillab.data.collection import Collection, DataInfo
+from distillab.data.checks import is_number, require
+from distillab.data.collection import digest
 from distillab.data.images import folder
+from distillab.data.images.collection import ImageCollection
 from distillab.data.images.datamodule import ImageData
 from distillab.data.images.decode import DecodedStore
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
-
-__all__ = ["CIFAR10", "CIFAR100", "DataInfo", "Digits", "Folder", "ImageData"]
 
 
 class Digits(ImageData):
     """scikit-learn's 1,797 handwritten digits, 8×8 grey; a fifth is the test (UCI optdigits)."""
 
-    def _collect(self) -> Collection:
+    def _collect(self) -> ImageCollection:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
         labels, classes = digits.target.astype(np.int64), tuple(str(name) for name in digits.target_names)
-        train, test = carve(
-            np.arange(len(labels)), labels, classes, TEST_FRACTION, (TEST_SEED,), "reinstall scikit-learn"
-        )
-        return _in_memory(images, labels, classes, train, test)
-
-
-def _in_memory(
-    images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], train: np.ndarray, test: np.ndarray
-) -> Collection:
-    content = hashlib.blake2b(images, digest_size=16).hexdigest()
-    return Collection(
-        content, classes, images.shape[1], images.shape[-1], labels, train, test, images=torch.from_numpy(images)
-    )
+        rows, mend = np.arange(len(labels)), "reinstall scikit-learn"
+        train, test = carve(rows, labels, classes, TEST_FRACTION, seed=(TEST_SEED,), mend=mend)
+        size = {"channels": 1, "image_size": 8}
+        return ImageCollection(digest(images), classes, labels, train, test, images=torch.from_numpy(images), **size)
 
 
 class CIFAR10(ImageData):
@@ -61,7 +52,7 @@ class CIFAR10(ImageData):
         super().__init__(**common)
         self.root = Path(root).expanduser()
 
-    def _collect(self) -> Collection:
+    def _collect(self) -> ImageCollection:
         store = DecodedStore(self.cache_dir)
         with store.lock():
             note = store.recall(self._listing(), "content", "shape", "labels", "classes", "train")
@@ -70,7 +61,7 @@ class CIFAR10(ImageData):
                 note, images = self._unpack(store)
         labels = np.array(note["labels"], dtype=np.int64)
         rows, first, (_, channels, size, _) = np.arange(len(labels)), note["train"], note["shape"]
-        return Collection(
+        return ImageCollection(
             content=note["content"],
             classes=tuple(note["classes"]),
             channels=channels,
@@ -86,7 +77,7 @@ class CIFAR10(ImageData):
         parts = [self._read(train) for train in (True, False)]
         images = np.ascontiguousarray(np.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2))
         note = {
-            "content": hashlib.blake2b(images, digest_size=16).hexdigest(),
+            "content": digest(images),
             "shape": images.shape,
             "labels": [int(label) for part in parts for label in part.targets],
             "classes": parts[0].classes,
@@ -106,7 +97,7 @@ class CIFAR10(ImageData):
             file = folder / name
             status = file.stat() if file.exists() else None
             seen.append(f"{file}:{status and (status.st_size, status.st_mtime_ns)}")
-        return hashlib.blake2b("\n".join(seen).encode(), digest_size=16).hexdigest()
+        return digest("\n".join(seen))
 
     def _read(self, train: bool) -> Any:
         from torchvision import datasets
@@ -148,6 +139,7 @@ class Folder(ImageData):
     def __init__(
         self,
         root: str | os.PathLike[str],
+        *,
         image_size: int | None = None,
         resize: int | None = None,
         memory_budget: float = 4.0,
@@ -157,21 +149,19 @@ class Folder(ImageData):
         super().__init__(**common)
         self.root, self.image_size, self.resize = root, image_size, resize
         self.memory_budget, self.workers = memory_budget, workers
-        if image_size is not None and image_size < 1:
-            raise UserError(
-                f"data.image_size is a number of pixels from 1, or null, not {image_size}: data.image_size=32"
-            )
+        sized = image_size is None or is_number(image_size, 1, kind=Integral)
+        require("data.image_size", image_size, sized, what="a number of pixels from 1, or null", instead=32)
+        counted = is_number(workers, 0, kind=Integral)
+        require("data.workers", workers, counted, what="a number of processes from 0", instead=2)
         if resize is not None and (image_size is None or resize < image_size):
             raise UserError(f"data.resize={resize} needs a data.image_size that is no larger: data.resize=null")
         if self.augment.resized_crop and image_size is None:
             raise UserError("data.augment.resized_crop needs a size to crop to: data.image_size=224")
-        if workers < 0:
-            raise UserError(f"data.workers is a number of processes from 0, not {workers}: data.workers=2")
 
-    def _collect(self) -> Collection:
+    def _collect(self) -> ImageCollection:
         # A resized crop needs the whole image, not the decoded square.
         budget = 0.0 if self.augment.resized_crop else self.memory_budget
-        return folder.collect(self.root, self.image_size, self.resize, budget, self.cache_dir)
+        return folder.collect(self.root, self.image_size, self.resize, memory_budget=budget, cache_dir=self.cache_dir)
 
     def _resize(self) -> int | None:
         return self.resize or self.image_size

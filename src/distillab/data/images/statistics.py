@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from distillab.core.errors import UserError
-from distillab.data.collection import Collection
+from distillab.data.images.collection import ImageCollection
 from distillab.data.images.file_views import FileViews
 
 IMAGES = 10_000
@@ -31,7 +31,7 @@ def evenly_spaced(rows: np.ndarray, count: int) -> np.ndarray:
     return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
 
 
-def measured(collection: Collection, rows: np.ndarray, files: FileViews | None) -> tuple[Numbers, Numbers]:
+def measured(collection: ImageCollection, rows: np.ndarray, files: FileViews | None) -> tuple[Numbers, Numbers]:
     """The statistics of some of the images `rows`: of decoded ones, or of `files` where there are none."""
     if files is None:
         return image_statistics(collection.images.numpy()[evenly_spaced(rows, IMAGES)])

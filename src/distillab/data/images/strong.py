@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.data.images.views import Draw, Stream
+from distillab.data.checks import is_number, require, require_keys
+from distillab.data.seeded import Draw, Stream
 
 LEVELS = 30  # the highest magnitude
 MOST_OPERATIONS = 16  # each has two of the view's streams
@@ -200,16 +202,13 @@ class Strong:
             return None
         if not isinstance(numbers, Mapping):
             raise UserError(f"data.augment.strong holds numbers or is null, not {numbers!r}: data.augment.strong=null")
-        allowed = {"operations": (int, MOST_OPERATIONS), "magnitude": (int | float, LEVELS), "cutout": (int | float, 1)}
+        limits = {"operations": (MOST_OPERATIONS, Integral), "magnitude": (LEVELS, Real), "cutout": (1, Real)}
+        require_keys("data.augment.strong", numbers, limits)
         for key, value in numbers.items():
-            place = f"data.augment.strong.{key}"
-            if key not in allowed:
-                raise UserError(f"data.augment.strong has no {key}; it has {', '.join(allowed)}: ~{place}")
-            kind, highest = allowed[key]
-            if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value <= highest:
-                whole = "whole " if kind is int else ""
-                default = next(field.default for field in fields(cls) if field.name == key)
-                raise UserError(f"{place} is a {whole}number from 0 to {highest}, not {value!r}: {place}={default}")
+            highest, kind = limits[key]
+            what = f"a {'whole ' if kind is Integral else ''}number from 0 to {highest}"
+            allowed = is_number(value, 0, highest, kind)
+            require(f"data.augment.strong.{key}", value, allowed, what=what, instead=getattr(cls, key))
         return cls(**numbers)
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:

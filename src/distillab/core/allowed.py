@@ -1,0 +1,113 @@
+"""The values that a key of the config may have: one description each, for the check and for its message."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from distillab.core.errors import UserError
+
+
+class Allowed:
+    """A set of values. As metadata of an `Annotated` field it makes pydantic check the field, without conversion."""
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, in words."""
+        raise NotImplementedError
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value is one of them."""
+        raise NotImplementedError
+
+    def check(self, value: Any, path: str, example: Any = None) -> Any:
+        """The value; raises UserError, which names the key and an override with the example, where it is not allowed."""
+        if not self.allows(value):
+            raise UserError(refusal(path, self.expected, value, example))
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def check(value: Any) -> Any:
+            if not self.allows(value):
+                raise PydanticCustomError("not_allowed", "{expected}", {"expected": self.expected})
+            return value
+
+        return core_schema.no_info_plain_validator_function(check)
+
+
+@dataclass(frozen=True)
+class Range(Allowed):
+    """Finite numbers from `low` (not below it: `above` leaves the bound itself out) to `high` or to below `below`.
+
+    Args:
+        low, above, high, below: bounds; None is no bound.
+        whole: no fractions.
+        null: None too.
+    """
+
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    below: float | None = None
+    whole: bool = False
+    null: bool = False
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, in words."""
+        bounds = (("from", self.low), ("above", self.above), ("up to", self.high), ("below", self.below))
+        words = [f"{word} {bound}" for word, bound in bounds if bound is not None]
+        number = " ".join(["a whole number" if self.whole else "a number", *words])
+        return f"{number}, or null" if self.null else number
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value lies in the range; a truth value is no number."""
+        if value is None:
+            return self.null
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return (
+            math.isfinite(value)
+            and (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+            and (self.below is None or value < self.below)
+        )
+
+
+class Choice(Allowed):
+    """One of several values of the same type and content: 0 is not false."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, in words."""
+        named = ", ".join(spelled(value) for value in self.values if value is not None)
+        return f"one of {named}" + (" or null" if None in self.values else "")
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value is one of them."""
+        return any(type(value) is type(one) and value == one for one in self.values)
+
+
+FLAG = Choice(True, False)
+
+
+def refusal(path: str, expected: str, value: Any, example: Any = None) -> str:
+    """The message about a value that is not allowed; the example, where there is one, says how to mend it."""
+    got = f'"{value}"' if isinstance(value, str) and expected.startswith("one of") else spelled(value)
+    return f"{path} must be {expected}, got {got}" + ("" if example is None else f"; set {path}={spelled(example)}")
+
+
+def spelled(value: Any) -> str:
+    """A value as the command line spells it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(spelled(one) for one in value)}]"
+    return str(value)

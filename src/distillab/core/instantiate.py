@@ -1,0 +1,123 @@
+"""Builds objects from the nodes of the config that name a class or a function in `_target_`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from distillab.core import renamed
+from distillab.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Target:
+    """A class or a function by its dotted name, and the arguments that the config has for it."""
+
+    target: str | None
+    arguments: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, node: Target | Mapping[str, Any]) -> Target:
+        """The target of a node of the config; its keys beside `_target_` are the arguments."""
+        if isinstance(node, cls):
+            return node
+        target = node.get("_target_")
+        return cls(None if target == "???" else target, {k: v for k, v in node.items() if k != "_target_"})
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """One of the arguments."""
+        return self.arguments.get(key, default)
+
+
+def did_you_mean(word: str, allowed: Sequence[str]) -> str:
+    """`; did you mean "hint"?` where a name is close to an allowed one, else nothing."""
+    close = get_close_matches(str(word), allowed, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def unknown_key(parent: str, key: str, allowed: Sequence[str]) -> str:
+    """The message about a key that a part of the config does not have.
+
+    Args:
+        parent: the dotted path of the part, empty for the whole config.
+        key: what it does not have.
+        allowed: what it has.
+    """
+    path = f"{parent}.{key}" if parent else key
+    if path in renamed.KEYS:
+        new = renamed.KEYS[path]
+        return f"{path} is now {new}: {new}=…" if new else f"{path} has gone; remove it with ~{path}"
+    return f'{parent or "the config"} has no "{key}"{did_you_mean(key, allowed)} (allowed: {", ".join(allowed)})'
+
+
+def locate(target: str, path: str) -> Callable[..., Any]:
+    """The class or function that a `_target_` names.
+
+    Raises:
+        UserError: nothing importable has that name.
+    """
+    from hydra.utils import get_object
+
+    try:
+        found = get_object(target)
+    except Exception as error:
+        if new := renamed.new_target(target):
+            raise UserError(f"{path}._target_: {target} is now {new}: {path}._target_={new}") from error
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f'{path}._target_: cannot import "{target}" ({reason}); it needs package.module.Name, '
+            f"importable from the current folder"
+        ) from error
+    if not callable(found):
+        raise UserError(f'{path}._target_: "{target}" is not a class or a function')
+    return found
+
+
+def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
+    """Call what a node names with its arguments and `given`: the only place that instantiates.
+
+    Args:
+        node: a target, or a mapping with `_target_`.
+        path: where the node stands in the config, for messages.
+        given: arguments that come from the program; the node's own win.
+
+    Raises:
+        UserError: no `_target_`, a key the target does not take, a missing argument, or the target's own complaint.
+    """
+    node = Target.of(node)
+    if node.target is None:
+        raise UserError(f"{path}._target_ is missing: name a class, e.g. {path}._target_=my_package.MyClass")
+    factory = locate(node.target, path)
+    arguments = given | dict(node.arguments)
+    _check_arguments(node, factory, path, arguments)
+    try:
+        return factory(**arguments)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: {node.target} refused its arguments: {error}") from error
+
+
+def _check_arguments(node: Target, factory: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
+    """Raise UserError where the factory does not take one of the node's arguments, or lacks one."""
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    allowed = [name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for key in node.arguments:
+        if key not in allowed and not takes_any:
+            raise UserError(
+                f'{path}.{key}: {node.target} has no argument "{key}"{did_you_mean(key, allowed)} '
+                f"(allowed: {', '.join(allowed)}); remove it with ~{path}.{key}"
+            )
+    for name in allowed:
+        if parameters[name].default is inspect.Parameter.empty and arguments.get(name, "???") == "???":
+            raise UserError(f"{path}.{name} is missing: set it with {path}.{name}=…")
+
+
+def accepted(factory: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the offered arguments that the signature of `factory` names."""
+    parameters = inspect.signature(factory).parameters
+    return {name: value for name, value in offered.items() if name in parameters}

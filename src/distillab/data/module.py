@@ -1,0 +1,281 @@
+"""The data of one experiment, whatever a sample is: its splits, who knows which label, and the loaders of a fit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from distillab.core.errors import UserError
+from distillab.data.checks import is_number, require
+from distillab.data.collection import Collection, DataInfo, fingerprint
+from distillab.data.labels import UNKNOWN, check_share, check_source, hide, known, numbers, wrong
+from distillab.data.loader import Loader, ReadSource, Source
+from distillab.data.splits import check_split, divide, limit
+
+SPLITS = ("train", "validation", "test")
+EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the batch size of a fit
+
+
+class DataModule(LightningDataModule):
+    """Train, validation and test samples with seeded splits, order and views.
+
+    A subclass says where they come from (`_collect`), what a model must know of them (`_describe`), how they become
+    batches (`_source`), and which other numbers a sample depends on (`_numbers`).
+
+    Args:
+        name: of the data, for tables.
+        split_seed: of the validation split, of `samples` and of `labelled`.
+        view_seed: of the augmentation.
+        validation: fraction of the training samples, stratified; 0 leaves no validation loader.
+        samples: training samples kept after the validation was carved off, stratified; None keeps all.
+        labels: `all`; `teacher` hides the label of every training sample.
+        labelled: share of the training samples whose label is known, stratified.
+        views: the number of the views starts again at 0 after so many epochs; None never repeats one.
+
+    Raises:
+        UserError: a number out of range; in `prepare`, data that is absent or broken.
+    """
+
+    mixes: bool = False  # whether training samples are mixed with each other
+    workers: int = 0  # processes that read the samples of a `ReadSource`
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        split_seed: int = 0,
+        view_seed: int = 0,
+        validation: float = 0.1,
+        samples: int | None = None,
+        labels: str = "all",
+        labelled: float = 1.0,
+        views: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_split(validation, split_seed)
+        seeds = is_number(view_seed, 0, 2**63 - 1, Integral)
+        require("data.view_seed", view_seed, seeds, what="from 0 to 2**63 - 1", instead=0)
+        counts = views is None or is_number(views, 1, kind=Integral)
+        require("data.views", views, counts, what="a number of views from 1, or null", instead=8)
+        self.name, self.split_seed, self.view_seed = name, split_seed, view_seed
+        self.validation, self.samples, self.cycle = validation, samples, views
+        self.label_source, self.labelled = check_source(labels), check_share(labelled)
+        self.batch_size, self.seed, self.num_views, self.watch, self.accumulate = None, 0, 1, "validation", 1
+        self._info: DataInfo | None = None
+
+    def _collect(self) -> Collection:
+        raise NotImplementedError
+
+    def _describe(self) -> DataInfo:
+        """What a model must know; called once, when the samples are collected and split."""
+        raise NotImplementedError
+
+    def _source(self, split: str, training: bool) -> Source | ReadSource:
+        """The samples of a split, augmented (by themselves or by `on_after_batch_transfer`) where `training`."""
+        raise NotImplementedError
+
+    def _numbers(self) -> dict[str, Any]:
+        """All other numbers, as JSON has them, that a training sample depends on."""
+        return {}
+
+    def _check_views(self, num_views: int) -> None:
+        """Raise UserError where a sample has no such number of views."""
+        if num_views != 1:
+            raise UserError(
+                f"the strategy needs {num_views} views of a sample, and data={self.name} has one: choose a strategy "
+                "of one view, e.g. strategy=kd"
+            )
+
+    def prepare(self) -> None:
+        """Find, read and split the samples; a second call does nothing. Safe in several processes at once."""
+        if self._info is not None:
+            return
+        self._collection = self._collect()
+        self._rows = divide(self._collection, self.validation, (self.split_seed, 0))
+        self._choose_samples()
+        self._info = self._describe()
+
+    def setup(self, stage: str) -> None:
+        """Lightning's hook for a plain Trainer."""
+        self.prepare()
+
+    def _choose_samples(self) -> None:
+        """Choose the training samples from all that `samples` may choose from."""
+        rows, data = self._rows["all"], self._collection
+        if self.samples is not None:
+            choice = {"classes": len(data.classes), "seed": (self.split_seed, 1), "name": self.name}
+            rows = limit(rows, data.labels, self.samples, **choice)
+        self._train_on(rows)
+
+    def _train_on(self, rows: np.ndarray) -> None:
+        """Take these training samples, and hide the labels that are not known."""
+        self._rows = self._rows | {"train": rows}
+        shown = self._known(self.labelled) if self.label_source == "all" else rows[:0]
+        self._told = hide(self._collection.labels, np.setdiff1d(rows, shown))
+
+    def _known(self, share: float) -> np.ndarray:
+        return known(self._rows["train"], self._collection.labels, share, (self.split_seed, 2))
+
+    def _labels_of(self, split: str) -> Tensor:
+        """(M,) int64: what the loaders of a split are told; `UNKNOWN` where training may not see a label."""
+        return self._told if split == "train" else torch.from_numpy(self._collection.labels)
+
+    def _clone(self, **changes: Any) -> Self:
+        self.prepare()
+        clone = copy.copy(self)
+        vars(clone).update(changes, trainer=None)
+        return clone
+
+    def configure(
+        self, batch_size: int, seed: int, num_views: int = 1, *, watch: str = "validation", accumulate: int = 1
+    ) -> Self:
+        """The same data for one fit; tensors are shared.
+
+        Args:
+            batch_size: of the global batch.
+            seed: of the order of the training samples.
+            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one.
+            watch: the split that is looked at after every epoch.
+            accumulate: batches of an optimiser step.
+
+        Raises:
+            UserError: the batch size is not between 1 and the number of training samples, or there is no such view.
+        """
+        self._check_views(num_views)
+        fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
+        return self._clone(**fit)._checked()
+
+    def with_samples(self, samples: int | None) -> Self:
+        """The same data with another number of training samples; validation and test stay. Raises UserError."""
+        clone = self._clone(samples=samples)
+        clone._choose_samples()
+        return clone._checked()
+
+    def _checked(self) -> Self:
+        count = len(self._rows["train"])
+        if self.batch_size is not None and not 1 <= self.batch_size <= count:
+            raise UserError(
+                f"a batch of {self.batch_size} cannot be filled: from 1 to {count} (all training images "
+                f"of {self.name}) are allowed, recipe.batch_size={min(64, count)}"
+            )
+        return self
+
+    def labelled_only(self, labelled: float | None = None, path: str = "data.labelled") -> Self:
+        """The same data for one who learns from real labels alone: without the unlabelled samples.
+
+        The labelled ones are repeated until there are as many as before, each copy with an augmentation of its own, so
+        an epoch has as many steps as that of a student who learns from all samples.
+
+        Args:
+            labelled: another share of the samples whose label is known; None keeps the data's.
+            path: where that share stands in the config.
+
+        Raises:
+            UserError: no such share.
+        """
+        share = self.labelled if labelled is None else check_share(labelled, path)
+        clone = self._clone(label_source="all", labelled=1.0)
+        clone._train_on(np.resize(clone._known(share), len(clone._rows["train"])))
+        return clone
+
+    def with_wrong_labels(self, classes: Sequence[str | int] | None, path: str = "teacher.corrupt_classes") -> Self:
+        """The same data, in which every training sample of some classes has the label of one of the others, at random.
+
+        Who learns from it never hears of these classes. Validation and test samples keep their labels.
+
+        Args:
+            classes: names or numbers; None or none leaves the data as they are.
+            path: where they stand in the config.
+
+        Raises:
+            UserError: no such class, or no other one.
+        """
+        bad, data = numbers(classes, self.info.classes, path), self._collection
+        if not bad:
+            return self
+        labels = wrong(data.labels, self._rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
+        clone = self._clone(_collection=replace(data, labels=labels))  # so they are in the fingerprint
+        clone._train_on(clone._rows["train"])
+        return clone
+
+    def class_names(self, classes: Sequence[str | int] | None, path: str = "teacher.corrupt_classes") -> list[str]:
+        """The names of classes that are given by name or by number. Raises UserError as `with_wrong_labels`."""
+        return [self.info.classes[number] for number in numbers(classes, self.info.classes, path)]
+
+    @property
+    def info(self) -> DataInfo:
+        """What a model must know of its data."""
+        self.prepare()
+        return self._info
+
+    @property
+    def collection(self) -> Collection:
+        """All samples, with the labels that this data has of them."""
+        self.prepare()
+        return self._collection
+
+    @property
+    def rows(self) -> Mapping[str, np.ndarray]:
+        """By split: where its samples lie in the collection; `all` are those that `samples` chose from."""
+        self.prepare()
+        return self._rows
+
+    @property
+    def training_labels(self) -> Tensor:
+        """(n,) int64: the label of every training sample, by its index; -1 where it is unknown."""
+        rows = self.rows["train"]
+        return self._labels_of("train")[rows]
+
+    @property
+    def hides_labels(self) -> bool:
+        """Whether a training sample comes without its label, so that a teacher must answer for it."""
+        return bool((self.training_labels == UNKNOWN).any())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples in train, validation and test; `labelled` ones of train where not all are."""
+        sizes = {split: len(self.rows[split]) for split in SPLITS}
+        return sizes | ({"labelled": int((self.training_labels != UNKNOWN).sum())} if self.hides_labels else {})
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that a trained teacher owes to its data: content, labels, splits and views; no place or name."""
+        described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
+        return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
+
+    @property
+    def files_stamp(self) -> str | None:
+        """What else samples that stay in files may depend on; None where they do not."""
+        return None
+
+    def _loader(self, split: str, batch_size: int, **order: Any) -> Loader:
+        self.prepare()
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        source = self._source(split, training=bool(order))
+        return Loader(source, batch_size, rank=rank, world=world, workers=self.workers, **order)
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled batches of the fit that `configure` described."""
+        if self.batch_size is None:
+            raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
+        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, accumulate=self.accumulate)
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """The watched samples in order, or [] where there are none."""
+        return self.evaluation_dataloader(self.watch) if self.sizes[self.watch] else []
+
+    def test_dataloader(self) -> Loader:
+        """The test samples in order."""
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: str) -> Loader:
+        """The samples of a split in order, as they are."""
+        return self._loader(split, EVALUATION_BATCH)

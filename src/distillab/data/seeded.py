@@ -1,0 +1,76 @@
+"""Random numbers that are pure functions of (seed, number, sample, stream).
+
+Written by hand on purpose: no library's generator gives every sample its own numbers, bit for bit, on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+Draw = Callable[[int], Tensor]  # stream -> (N,) uniform numbers, one per sample
+
+
+class Stream(IntEnum):
+    """Independent random numbers of one view; every use has its own, so a new operation changes no old one."""
+
+    SAMPLE = 0
+    ORDER = 1
+    CROP_ROW = 2
+    CROP_COLUMN = 3
+    FLIP = 4
+    CUTOUT_SIDE = 5
+    CUTOUT_ROW = 6
+    CUTOUT_COLUMN = 7
+    OPERATION = 8  # and each one after it: which, then its sign, for every operation
+    STRONG = 64  # added to each of them in the strong view
+    PARTNER = 128  # and what follows: how two samples are mixed, which is one thing for all views of a number
+    MIX = 129
+    CUT = 130
+    BOX_ROW = 131
+    BOX_COLUMN = 132
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
+
+
+_STEP = _signed(0x9E3779B97F4A7C15)
+_MULTIPLIERS = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+
+
+def _shift(word: Tensor, bits: int) -> Tensor:
+    # int64 shifts copy the sign; masking makes the shift logical.
+    return (word >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(word: Tensor) -> Tensor:
+    word = (word ^ _shift(word, 30)) * _MULTIPLIERS[0]
+    word = (word ^ _shift(word, 27)) * _MULTIPLIERS[1]
+    return word ^ _shift(word, 31)
+
+
+def random_bits(seed: int, number: int, index: Tensor, stream: int) -> Tensor:
+    """Hash (seed, number, stream, index) to 64 random bits by SplitMix64 (Steele et al., OOPSLA 2014).
+
+    Args:
+        seed: any int64.
+        number: view number or epoch.
+        index: (N,) int64, on any device.
+        stream: which of the view's random numbers.
+
+    Returns:
+        (N,) int64 on the device of `index`; the same values on every device.
+    """
+    key = torch.zeros((), dtype=torch.int64)
+    for word in (seed, number, int(stream)):
+        key = _mix((key ^ word) + _STEP)
+    return _mix((index.long() + 1) * _STEP + int(key))
+
+
+def uniform(view_seed: int, number: int, index: Tensor, stream: int) -> Tensor:
+    """Draw one number per sample: (N,) float32 in [0, 1), a pure function of the arguments (see `random_bits`)."""
+    return _shift(random_bits(view_seed, number, index, stream), 40).float() * 2.0**-24

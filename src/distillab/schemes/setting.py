@@ -1,0 +1,40 @@
+"""What every fit of a run has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from distillab.core.configuration import TrainerConfig
+from distillab.core.recipe import Protocol, Recipe
+from distillab.data.module import DataModule
+from distillab.schemes.store import Store
+from distillab.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Store, protocol, trainer and task of a run."""
+
+    store: Store
+    protocol: Protocol
+    trainer: TrainerConfig
+    task: Task
+
+    @property
+    def device(self) -> str:
+        """Where a trained model is evaluated."""
+        return "cuda" if torch.cuda.is_available() and self.trainer.accelerator != "cpu" else "cpu"
+
+    def configured(self, data: DataModule, recipe: Recipe, seed: int, num_views: int = 1) -> DataModule:
+        """The data for one fit."""
+        watch = self.protocol.watches
+        return data.configure(recipe.batch_size, seed, num_views=num_views, watch=watch, accumulate=recipe.accumulate)
+
+    def words(self, scores: Mapping[str, float]) -> str:
+        """The primary figure by split, in words."""
+        return f"{self.task.label} " + ", ".join(
+            f"{self.task.text(value)} on {split}" for split, value in scores.items()
+        )
