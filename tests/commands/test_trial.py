@@ -13,6 +13,7 @@ from distillab.core.instantiate import build
 from distillab.data.images.sources import Digits
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
+from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
 from distillab.strategies.strategy import Strategy
 
@@ -88,13 +89,12 @@ def test_trying_the_terms_out_leaves_nothing_behind(capsys, tmp_path):
     for words in (["strategy=crd"], ["strategy=ft"], ["strategy=kd", "scheme=mutual"],
                   ["strategy=kd", "scheme=ensemble", "scheme.teachers=[resnet8]", "data.labels=teacher"]):  # fmt: skip
         typed = parse(composed(tmp_path, *words))
-        cfg, data = typed.plain, build(typed.data, "data")
+        data = build(typed.data, "data")
         data.prepare()
-        strategy = Strategy.of(cfg["strategy"])
-        protocol, task = config.build(cfg["protocol"], "protocol"), config.build(cfg["task"], "task")
-        setting = trained.Setting(Store(cfg["paths"]["store"]), protocol, cfg["trainer"], task)
-        this = Run(cfg, data, Recipe.of(cfg["recipe"]), strategy, setting)
-        scheme, student = config.build(cfg["scheme"], "scheme"), this.student()
+        strategy, task = Strategy.of(typed.strategy), build(typed.task, "task")
+        setting = Setting(Store(typed.paths.store), typed.protocol, typed.trainer, task)
+        this = Run(typed, data, strategy, setting)
+        scheme, student = build(typed.scheme, "scheme"), this.student()
         strategy.connect(student.info, scheme.prepare(this, student), 0)
         networks = [student, strategy, *([scheme.model] if scheme.model is not None else [])]
         state = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from distillab import Distillation
 from distillab.commands import composition as config
+from distillab.core.recipe import Recipe
 from distillab.data.images.image_batch import ImageBatch
 from distillab.data.labels import UNKNOWN, distributions, known, numbers, pseudo_label, wrong
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
 from distillab.schemes.pretrain import ALONE, teacher_data
 from distillab.strategies.strategy import Strategy
-from distillab.training.recipe import Recipe
 
 KD = {"kd": {"_target_": "distillab.strategies.kd.KD"}}
 

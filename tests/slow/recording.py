@@ -155,7 +155,8 @@ def _figures(node: Any) -> list[tuple[str, float]]:
         return []
     own = [(key, value) for key, value in node.items() if key in FIGURES and isinstance(value, int | float)]
     inner = (value for key, value in node.items() if key in ("metrics", "efficiency", "training"))
-    return own + [pair for value in inner for pair in _figures(value)]
+    validated = [(f"{key}_validation", value) for key, value in (node.get("validation") or {}).items()]
+    return own + validated + [pair for value in inner for pair in _figures(value)]
 
 
 def _curves(node: Any) -> list[list[float]]:

@@ -64,9 +64,9 @@ MUTATIONS = [
     ("kd", "temperature**2 * F.kl_div", "F.kl_div", "T² dropped"),
     ("kd", ".sum(-1)", ".mean(-1)", "mean over classes"),
     ("kd", "F.kl_div(log_student, log_teacher", "F.kl_div(log_teacher, log_student", "KL turned round"),
-    ("kd", "t.detach()", "t", "a gradient to the teacher"),
-    ("hint", "f_t.detach()", "f_t", "a gradient to the teacher"),
-    ("hint", "return F.mse_loss(f_s.to(wide)", "return F.l1_loss(f_s.to(wide)", "absolute, not squared"),
+    ("kd", "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher"),
+    ("hint", "*widened(f_s, f_t)", "widened(f_s, f_t)[0], f_t", "a gradient to the teacher"),
+    ("hint", "return F.mse_loss(", "return F.l1_loss(", "absolute, not squared"),
     ("attention_transfer", ".pow(p).mean(1)", ".pow(p).sum(1).sqrt()", "root of the sum"),
     ("attention_transfer", "F_t.detach()", "F_t", "a gradient to the teacher"),
 ]

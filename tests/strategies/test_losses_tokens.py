@@ -58,7 +58,7 @@ MUTATIONS = [
     ("forward_kl", "s, t = s[mask], t[mask]", "s, t = s * mask[:, None], t * mask[:, None]", "divided by all tokens"),
     ("reverse_kl", "* kl_of_rows(log_q, log_p)", "* kl_of_rows(log_p, log_q)", "KL turned round"),
     ("reverse_kl", "(log_a.exp() * (", "(log_a.exp().detach() * (", "no gradient through the weights"),
-    ("reverse_kl", "t.detach()", "t", "a gradient to the teacher"),
+    ("reverse_kl", "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher"),
     ("jsd", "log_mixture(log_p, log_q, beta)", "log_mixture(log_q, log_p, beta)", "the share goes to the student"),
     ("jsd", "(beta * kl_of_rows(log_p, log_m) + (1 - beta) *", "((1 - beta) * kl_of_rows(log_p, log_m) + beta *", "λ"),
     (
@@ -74,7 +74,10 @@ MUTATIONS = [
         "the share goes to the student",
     ),
     ("skew_kl", "math.log1p(-share)", "math.log(share)", "no mixture"),
-    *((name, "t.detach()", "t", "a gradient to the teacher") for name in ("jsd", "skew_kl", "tvd")),
+    *(
+        (name, "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher")
+        for name in ("jsd", "skew_kl", "tvd")
+    ),
     ("tvd", "temperature**2 * 0.5 *", "temperature**2 *", "the half"),
     ("tvd", "temperature**2 * 0.5 *", "0.5 *", "T² dropped"),
 ]

@@ -173,7 +173,7 @@ def test_cells_by_hand():
             doubled += int(differs)
             total += (2 if differs else 1) * kd_of_row(s, t)
     term = ScaleDecoupledKD()
-    term.specs = (None, None)
+    term.infos = (None, None)
     value = term.eval()(Outputs([student]), Outputs([teacher]), SimpleNamespace(labels=labels))
     assert 0 < doubled < 20 and value.item() == pytest.approx(total / 25)
 

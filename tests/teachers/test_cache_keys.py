@@ -12,7 +12,6 @@ from distillab.models.fingerprint import structure
 from distillab.models.image_model import ImageModel
 from distillab.schemes import cache as chosen
 from distillab.schemes.cache import check_cache, with_cache
-from distillab.schemes.measure import structure
 from distillab.strategies.strategy import Strategy
 from distillab.teachers import cache
 from distillab.teachers.frozen import FrozenTeacher

@@ -13,7 +13,6 @@ from distillab.core.errors import UserError
 from distillab.models.fingerprint import weights_hash
 from distillab.models.image_model import ImageModel
 from distillab.schemes.cache import with_cache
-from distillab.schemes.measure import weights_hash
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
 

@@ -11,9 +11,8 @@ from test_module import SHAPE, strategy
 from distillab import Distillation
 from distillab.commands.composition import compose
 from distillab.core.errors import UserError
-from distillab.core.recipe import Protocol
+from distillab.core.recipe import Protocol, Recipe
 from distillab.training.fit import fit
-from distillab.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, optimizer="sgd", lr=0.05, schedule="constant")
 

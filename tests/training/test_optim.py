@@ -10,8 +10,9 @@ from torch import nn
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.core.recipe import Recipe
 from distillab.training.dot import DOT
-from distillab.training.recipe import Recipe, make_optimizer
+from distillab.training.optimizer import make_optimizer
 
 TERMS = {"DOT": lambda: test_two_steps_by_hand(2)}
 TERM_MUTATIONS = [

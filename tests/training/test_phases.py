@@ -8,11 +8,10 @@ from torch import nn
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
-from distillab.core.recipe import Protocol
+from distillab.core.recipe import Protocol, Recipe
 from distillab.strategies.strategy import Strategy
 from distillab.training.callbacks import Curves
 from distillab.training.fit import fit
-from distillab.training.recipe import Recipe
 
 SHAPE = (1, 8, 8)
 

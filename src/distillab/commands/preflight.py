@@ -30,7 +30,7 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     Raises:
         UserError: a term cannot work with these networks or data.
     """
-    if run.config["teacher"].get("shard"):  # too large to be whole on a device
+    if run.config.teacher.shard:  # too large to be whole on a device
         return
     run = replace(run, strategy=copy.deepcopy(run.strategy))
     with torch.random.fork_rng(), redirect_stdout(StringIO()):  # the fit says it again

@@ -16,18 +16,7 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf, kind: 
 
 
 def require(path: str, value: Any, allowed: bool, *, what: str, instead: Any) -> None:
-    """Refuse a value of the config.
-
-    Args:
-        path: where it stands.
-        value: what stands there.
-        allowed: False raises.
-        what: which values are allowed.
-        instead: one of them.
-
-    Raises:
-        UserError: in one line.
-    """
+    """Raise UserError unless a value at `path` of the config is allowed; `what` says what is, `instead` is one such."""
     if not allowed:
         raise UserError(f"{path} is {what}, not {value!r}: {path}={instead}")
 

@@ -97,15 +97,12 @@ def distributions(labels: Tensor, classes: int) -> Tensor:
 
 
 def pseudo_label(labels: Tensor, logits: Tensor) -> Tensor:
-    """The labels, and the teacher's answer where they are unknown.
+    """The labels, and the class of the teacher's largest logit where they are unknown.
 
     Args:
         labels: (N,) int64 with `UNKNOWN`s, or (N, classes) float32 with rows of NaN: a mixed sample of which any part is
             unknown is answered for as a whole.
         logits: (N, classes), of the teacher for these views.
-
-    Returns:
-        As `labels`, without gaps: the class of the largest logit, or all of the distribution on it.
     """
     answer = logits.argmax(1)
     if labels.ndim == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
@@ -81,29 +81,22 @@ class Order:
         return whole[first:end]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Each batch as (index, view number) pairs, the keys of a `ReadSource`."""
+        """Each batch as (index, view number) pairs, the keys of a `Dataset`."""
         number = self.view_number
         return ([(sample, number) for sample in batch.tolist()] for batch in self.batches())
 
 
 class Source(Protocol):
-    """The samples of a split, in memory."""
+    """The samples of a split in memory.
+
+    Where workers read them, the source is a torch `Dataset` instead, whose key is (sample index, view number), and
+    which has a `collate` that makes a `Batch` of what it gave.
+    """
 
     def __len__(self) -> int: ...
 
     def batch(self, index: Tensor, number: int) -> Batch:
         """The samples `index` (n,), in their views of a number."""
-
-
-class ReadSource(Protocol):
-    """The samples of a split, which workers read: a torch `Dataset` whose key is (sample index, view number)."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: tuple[int, int]) -> Any: ...
-
-    def collate(self, samples: Sequence[Any]) -> Batch:
-        """One batch of what `__getitem__` gave."""
 
 
 class Loader:
@@ -113,7 +106,7 @@ class Loader:
     only then, so it is the right one. A state counts the batches handed out: save it where all of them are trained.
 
     Args:
-        source: of the samples.
+        source: of the samples, see `Source`.
         batch_size: of the global batch, over all ranks.
         workers: processes that read samples.
         accumulate: batches of an optimiser step; each tells how many labels all of them have.
@@ -121,7 +114,7 @@ class Loader:
     """
 
     def __init__(
-        self, source: Source | ReadSource, batch_size: int, *, workers: int = 0, accumulate: int = 1, **order: Any
+        self, source: Source | Dataset, batch_size: int, *, workers: int = 0, accumulate: int = 1, **order: Any
     ) -> None:
         self.source, self.accumulate = source, accumulate
         self.sampler = Order(len(source), batch_size, **order)

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from distillab.core.errors import UserError
 from distillab.data.checks import is_number, require
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, check_share, check_source, hide, known, numbers, wrong
-from distillab.data.loader import Loader, ReadSource, Source
+from distillab.data.loader import Loader, Source
 from distillab.data.splits import check_split, divide, limit
 
 SPLITS = ("train", "validation", "test")
@@ -45,7 +46,7 @@ class DataModule(LightningDataModule):
     """
 
     mixes: bool = False  # whether training samples are mixed with each other
-    workers: int = 0  # processes that read the samples of a `ReadSource`
+    workers: int = 0  # processes that read the samples where the source is a `Dataset`
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class DataModule(LightningDataModule):
         """What a model must know; called once, when the samples are collected and split."""
         raise NotImplementedError
 
-    def _source(self, split: str, training: bool) -> Source | ReadSource:
+    def _source(self, split: str, training: bool) -> Source | Dataset:
         """The samples of a split, augmented (by themselves or by `on_after_batch_transfer`) where `training`."""
         raise NotImplementedError
 
@@ -140,14 +141,11 @@ class DataModule(LightningDataModule):
         """The same data for one fit; tensors are shared.
 
         Args:
-            batch_size: of the global batch.
+            batch_size: of the global batch, from 1 to the number of training samples. Raises UserError.
             seed: of the order of the training samples.
-            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one.
+            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one, if there is.
             watch: the split that is looked at after every epoch.
             accumulate: batches of an optimiser step.
-
-        Raises:
-            UserError: the batch size is not between 1 and the number of training samples, or there is no such view.
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
@@ -174,12 +172,7 @@ class DataModule(LightningDataModule):
         The labelled ones are repeated until there are as many as before, each copy with an augmentation of its own, so
         an epoch has as many steps as that of a student who learns from all samples.
 
-        Args:
-            labelled: another share of the samples whose label is known; None keeps the data's.
-            path: where that share stands in the config.
-
-        Raises:
-            UserError: no such share.
+        Another share of labelled ones may be given, which stands at `path` in the config. Raises UserError.
         """
         share = self.labelled if labelled is None else check_share(labelled, path)
         clone = self._clone(label_source="all", labelled=1.0)
@@ -191,12 +184,8 @@ class DataModule(LightningDataModule):
 
         Who learns from it never hears of these classes. Validation and test samples keep their labels.
 
-        Args:
-            classes: names or numbers; None or none leaves the data as they are.
-            path: where they stand in the config.
-
-        Raises:
-            UserError: no such class, or no other one.
+        Classes go by name or number and stand at `path` in the config; None or none leaves the data as they are.
+        Raises UserError where there is no such class, or no other one.
         """
         bad, data = numbers(classes, self.info.classes, path), self._collection
         if not bad:

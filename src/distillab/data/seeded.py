@@ -59,11 +59,8 @@ def random_bits(seed: int, number: int, index: Tensor, stream: int) -> Tensor:
     Args:
         seed: any int64.
         number: view number or epoch.
-        index: (N,) int64, on any device.
+        index: (N,) int64, on any device; the bits, (N,) int64, are on the same, and alike on every one.
         stream: which of the view's random numbers.
-
-    Returns:
-        (N,) int64 on the device of `index`; the same values on every device.
     """
     key = torch.zeros((), dtype=torch.int64)
     for word in (seed, number, int(stream)):

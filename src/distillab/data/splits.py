@@ -32,16 +32,13 @@ def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
 
 
 def draw_stratified(rows: np.ndarray, labels: np.ndarray, total: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Draw `total` of `rows`, every class in proportion and at least once.
+    """Draw `total` of `rows`, places in `labels`, ascending: every class in proportion and at least once.
 
     Args:
-        rows: (N,) positions in `labels`.
-        labels: labels of the whole dataset.
+        rows: (N,).
+        labels: of the whole dataset.
         total: from the number of classes to N.
         seed: numbers from 0 to 2**32 - 1.
-
-    Returns:
-        (total,) of `rows`, ascending.
     """
     generator = np.random.RandomState(seed)
     present, counts = np.unique(labels[rows], return_counts=True)
@@ -66,13 +63,7 @@ def limit(
 
 
 def carve(
-    rows: np.ndarray,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    fraction: float,
-    *,
-    seed: tuple[int, ...],
-    mend: str,
+    rows: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], fraction: float, *, seed: tuple[int, ...], mend: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split `rows` into what stays and a stratified `fraction`, both with every class.
 

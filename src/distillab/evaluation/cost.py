@@ -8,17 +8,41 @@ from math import ceil
 
 from distillab.core import configuration
 from distillab.core.result import Result
-from distillab.core.result_parts import Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
 
 def with_cost(result: Result, prices: configuration.Roi | None) -> Result:
-    """The result with its `cost` by these prices; a student alone has none.
+    """The result with its `cost` by these prices; a student alone has none."""
+    taught = result.teacher or result.baseline  # a scheme without a fixed teacher has the baseline only
+    return result.changed(cost=cost(result, prices) if taught else None)
 
-    Raises:
-        UserError: a price that is not allowed.
+
+def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
+    """Where the time went, what the teacher's part of it was, and what distillation brought for it.
+
+    Args:
+        result: of the run.
+        prices: the config's `roi`; without a price there is no `roi`.
+
+    Returns:
+        `time`: seconds of the student's fit by part. `teacher_training_seconds`: 0 for a teacher that was given.
+        `between_seconds`: of training the networks between the first and the student. `equal_compute`: None without a
+        fixed teacher.
     """
+    prices, teacher = prices or configuration.Roi(), result.teacher
+    outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
+    between = _between_seconds(result.lineage)
+    return Cost(
+        scheme=result.scheme,
+        time=result.student.training.time,
+        teacher_outputs=outputs,
+        teacher_training_seconds=teacher and float(teacher.training.total_seconds),
+        between_seconds=between,
+        equal_compute=equal_compute(result) if teacher else None,
+        roi=_roi_of(result, prices, outputs, between) if teacher and prices.price_per_hour is not None else None,
+    )
 
 
 def equal_compute(result: Result) -> EqualCompute:

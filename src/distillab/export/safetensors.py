@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from distillab.core.errors import UserError
 from distillab.core.files import replacing
 from distillab.models.image_model import ImageModel
 
@@ -54,21 +53,3 @@ def save_model(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
-
-
-def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of an exported student that ships more than itself, and what its `about` said.
-
-    Raises:
-        UserError: no such file, or one that holds a plain student.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("distillab", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about["shipped"]  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as safetensors ({error})") from error
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}") from error

@@ -79,6 +79,24 @@ def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str
         return weights, {}
 
 
+def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of an exported student that ships more than itself, and the value of its `about`.
+
+    Raises:
+        UserError: no such file, or one that holds a plain student.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("distillab", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about["shipped"]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error})") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}") from error
+
+
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
     """Put weights into a network; each of its tensors must be among them, in its shape.
 

@@ -27,7 +27,7 @@ def torchvision_classifier(
 
     Args:
         architecture: its name there, e.g. resnet18.
-        num_classes: outputs; with `pretrained` the head is new where the weights have another number.
+        num_classes: outputs; with `pretrained` the head is replaced where the weights have another number.
         in_channels: channels of the images; with `pretrained` the network keeps its three.
         image_size: side of the images: decides the stem.
         pretrained: start from torchvision's default weights.
@@ -39,11 +39,7 @@ def torchvision_classifier(
     """
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if architecture not in names:
-        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
-    if stem not in ("auto", "small", "native"):
-        raise UserError(f'stem must be auto, small or native, got "{stem}"')
+    _check(architecture, stem, models.list_models(module=models))
     if pretrained:
         return _pretrained(architecture, num_classes, **arguments)
     if architecture.startswith("vit_"):  # learns one position per patch: it must know the size
@@ -53,12 +49,18 @@ def torchvision_classifier(
     net = models.get_model(architecture, weights=None, num_classes=num_classes, **arguments)
     first = next((path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None and not architecture.startswith("vit_"):
-        shrink = stem == "small" or (stem == "auto" and image_size < SMALL)
-        _replace_stem(net, first, in_channels, shrink)
+        _replace_stem(net, first, in_channels, shrink=stem == "small" or (stem == "auto" and image_size < SMALL))
     return net
 
 
-def _replace_stem(net: nn.Module, first: str, in_channels: int, shrink: bool) -> None:
+def _check(architecture: str, stem: str, names: list[str]) -> None:
+    if architecture not in names:
+        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
+    if stem not in ("auto", "small", "native"):
+        raise UserError(f'stem must be auto, small or native, got "{stem}"')
+
+
+def _replace_stem(net: nn.Module, first: str, in_channels: int, *, shrink: bool) -> None:
     """Give the first convolution the data's channels and, for small images, stride 1 and no pooling after it."""
     old = net.get_submodule(first)
     stride = 1 if shrink else old.stride

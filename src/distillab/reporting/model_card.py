@@ -142,7 +142,7 @@ model = build_model(config, "student", about["classes"], shape, mean=mean, std=s
 ```
 
 As `teacher.checkpoint=student.safetensors`, with the same architecture as `teacher=`, it teaches the next model. Where
-the method ships more than the student itself (`simkd`), `distillab.export.safetensors.read_shipped` reads the file."""
+the method ships more than the student itself (`simkd`), `distillab.models.checkpoint.read_shipped` reads the file."""
 
 
 def _making(result: Result) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.connectors import PreactivationConnector
+from distillab.strategies.base import Outputs, Scheduled
+from distillab.strategies.parts.arguments import check_same_shape
+from distillab.strategies.parts.connectors import PreactivationTerm
 from distillab.strategies.parts.features import checked
 
 __all__ = ["activation_boundary"]
@@ -26,36 +25,18 @@ def activation_boundary(F_s: Tensor, F_t: Tensor, margin: float = 1.0) -> Tensor
         margin: how far on the right side is far enough.
     """
     F_s, F_t = checked("N, …", F_s=F_s, F_t=F_t.detach())
-    if F_s.shape != F_t.shape:
-        raise UserError(f"F_s and F_t must have one shape, got {tuple(F_s.shape)} and {tuple(F_t.shape)}")
+    check_same_shape(F_s=F_s, F_t=F_t)
     short = torch.where(F_t > 0, margin - F_s, margin + F_s)
     return F.relu(short).square().flatten(1).sum(1).mean()
 
 
-class ActivationBoundary(Term):
-    """The term of `activation_boundary`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down.
-
-    Args:
-        margin: how far on the right side is far enough, above 0.
-    """
-
-    needs = ("student.preactivations", "teacher.preactivations")
+class ActivationBoundary(PreactivationTerm):
+    """The term of `activation_boundary`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
 
     def __init__(self, weight: Scheduled = 0.003, margin: float = 1.0) -> None:
         super().__init__(weight)
         self.margin = self.number("margin", margin, above=0)
 
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages and build a connector for each pair."""
-        self.pairs = match_stages(student, teacher)
-        self.connectors = nn.ModuleList(
-            PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
-        )
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
-        losses = [
-            activation_boundary(connector(student.preactivations[i]), teacher.preactivations[j], self.margin)
-            for connector, (i, j) in zip(self.connectors, self.pairs, strict=True)
-        ]
-        return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
+    def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
+        """`activation_boundary` of one stage."""
+        return activation_boundary(x, teacher.preactivations[stage], self.margin)

@@ -7,13 +7,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.logits import check, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import mean_of_rows
 
 __all__ = ["abkd"]
 
 
-def abkd_rows(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
-    """`abkd` of each row: (N, C), (N, C) → (N,)."""
+@mean_of_rows(positive=())
+def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
+    """−1/(αβ) · Σ [p^α q^β − α/(α+β) p^(α+β) − β/(α+β) q^(α+β)], mean over the batch (Wang et al., arXiv 2505.04560).
+
+    p = softmax(t), q = softmax(s). Where α, β or α + β is 0, or so near that the terms cancel, it is the limit; (1, 0)
+    is forward KL, (0, 1) reverse KL. Where a power is negative it may be infinite for logits that lie far apart.
+
+    Args:
+        s: student logits (N, C).
+        t: teacher logits (N, C); receives no gradient.
+        alpha: power of the teacher's probabilities.
+        beta: power of the student's probabilities.
+    """
     s, t = widened(s, t)
     log_p, log_q = F.log_softmax(t, -1), F.log_softmax(s, -1)
     ratio = log_p - log_q
@@ -36,47 +48,17 @@ def abkd_rows(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Te
     return (alpha / total * p + beta / total * q - mixed).sum(-1) / (alpha * beta)
 
 
-def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
-    """−1/(αβ) · Σ [p^α q^β − α/(α+β) p^(α+β) − β/(α+β) q^(α+β)], mean over the batch (Wang et al., arXiv 2505.04560).
-
-    p = softmax(t), q = softmax(s). Where α, β or α + β is 0, or so near that the
-    terms cancel, it is the limit; (1, 0) is forward KL, (0, 1)
-    reverse KL.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        alpha: power of the teacher's probabilities.
-        beta: power of the student's probabilities.
-
-    Returns:
-        A scalar, in float32 or wider; where a power is negative it may be infinite for logits that lie far apart.
-    """
-    check(s, t)
-    return abkd_rows(s, t, alpha, beta).mean()
-
-
 class ABKD(Term):
-    """The term of `abkd`.
-
-    Args:
-        alpha: power of the teacher's probabilities, or a schedule of it.
-        beta: power of the student's probabilities, or a schedule of it.
-    """
+    """The term of `abkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
 
-    def __init__(
-        self,
-        weight: Scheduled = 32.0,
-        alpha: Scheduled = 0.8,
-        beta: Scheduled = 0.3,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 32.0, alpha: Scheduled = 0.8, beta: Scheduled = 0.3) -> None:
         super().__init__(weight)
         self.alpha = self.number("alpha", alpha)
         self.beta = self.number("beta", beta)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
-        return abkd_rows(student_logits, teacher_logits, self.alpha, self.beta)
+        """Logits (R, C) on both sides → (R,)."""
+        return abkd.rows(student_logits, teacher_logits, self.alpha, self.beta)

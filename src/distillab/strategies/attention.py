@@ -44,9 +44,6 @@ class AttentionTransfer(Term):
     Args:
         stages: `all`, or a list of stages (first, middle, last, a number, a module path of the student).
         p: power of the activations, from 1.
-
-    Raises:
-        UserError: p below 1.
     """
 
     needs = ("student.stages", "teacher.stages")
@@ -60,13 +57,11 @@ class AttentionTransfer(Term):
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         partner = dict(match_stages(student, teacher))
-        chosen = list(partner) if self.stages == "all" else self.stages
-        chosen = [chosen] if isinstance(chosen, str | int) else chosen
-        if self.stages != "all":
-            chosen = [choose_stage(stage, student, list(partner)) for stage in chosen]
+        named = [self.stages] if isinstance(self.stages, str | int) else self.stages
+        chosen = partner if self.stages == "all" else [choose_stage(s, student, list(partner)) for s in named]
         self.pairs = [(stage, partner[stage]) for stage in chosen]
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`attention_transfer` of each chosen pair of stages, summed."""
         losses = [attention_transfer(student.stages[i], teacher.stages[j], self.p) for i, j in self.pairs]
         return torch.stack(losses).sum()

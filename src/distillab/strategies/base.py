@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +14,8 @@ from distillab.core.errors import UserError
 from distillab.models.feature_extractor import MODEL_OUTPUTS
 from distillab.models.feature_info import FeatureInfo
 
-READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS} | {
-    "batch.labels",
-    "batch.index",
-}
+READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS}
+READABLE |= {"batch.labels", "batch.index", "batch.views"}
 
 
 Fields = SimpleNamespace  # of a model's outputs or of a batch, those that a term's `needs` name, and no others
@@ -40,6 +39,7 @@ class Outputs:
         return getattr(self._views[0], name)
 
 
+@dataclass(frozen=True)
 class Schedule:
     """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs.
 
@@ -52,19 +52,15 @@ class Schedule:
         cosine: time over which it then falls to 0 along a half cosine.
     """
 
-    KEYS = ("value", "warmup", "start", "until", "hold", "cosine")
+    KEYS: ClassVar[tuple[str, ...]] = ("value", "warmup", "start", "until", "hold", "cosine")
 
-    def __init__(
-        self,
-        value: float,
-        warmup: float = 0,
-        start: float = 0,
-        until: float | None = None,
-        hold: float = 0,
-        cosine: float = 0,
-    ) -> None:
-        self.value, self.warmup, self.start, self.until = value, warmup, start, until
-        self.hold, self.cosine = hold, cosine
+    value: float
+    _: KW_ONLY
+    warmup: float = 0
+    start: float = 0
+    until: float | None = None
+    hold: float = 0
+    cosine: float = 0
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """The number in one epoch, counted from 0, of all `epochs`."""

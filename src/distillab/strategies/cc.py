@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_shape
 from distillab.strategies.parts.features import checked, embedding_widths
 
 __all__ = ["correlation_congruence"]
@@ -18,12 +19,8 @@ def correlation_congruence(e_s: Tensor, e_t: Tensor) -> Tensor:
     Args:
         e_s: student embeddings (N, d), N > 1.
         e_t: teacher embeddings (N, d); receive no gradient.
-
-    Raises:
-        UserError: shapes that differ, or a batch of one.
     """
-    if e_s.shape != e_t.shape:
-        raise UserError(f"e_s and e_t must have one shape (N, d), got {tuple(e_s.shape)} and {tuple(e_t.shape)}")
+    check_same_shape(e_s=e_s, e_t=e_t)
     if len(e_s) < 2:
         raise UserError("e_s must have at least 2 rows: neighbours in the batch are compared")
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
@@ -55,7 +52,6 @@ class CorrelationCongruence(Term):
         self.teacher_projection = nn.Linear(of_teacher, self.width).requires_grad_(False)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
-        return correlation_congruence(
-            self.student_projection(student.embedding), self.teacher_projection(teacher.embedding)
-        )
+        """`correlation_congruence` of the projections."""
+        e_s, e_t = self.student_projection(student.embedding), self.teacher_projection(teacher.embedding)
+        return correlation_congruence(e_s, e_t)

@@ -17,5 +17,5 @@ class CrossEntropy(Term):
     soft_labels = True
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor) -> Tensor:
-        """Logits (N, C), labels (N,) or (N, C) → (N,)."""
+        """Logits (R, C), labels (R,) or (R, C) → (R,)."""
         return F.cross_entropy(student_logits, labels, reduction="none")

@@ -12,6 +12,7 @@ from distillab.core.errors import UserError
 from distillab.core.gather import broadcast
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, TeacherPass, Term
+from distillab.strategies.parts.arguments import at_least_float32, check_whole
 from distillab.strategies.parts.features import embedding_widths, unit
 
 __all__ = ["crd_nce"]
@@ -25,17 +26,14 @@ def crd_nce(scores: Tensor, n_data: int) -> Tensor:
     With c = K / n_data: −log(x₀ / (x₀ + c + 1e-7)) − Σ_k log(c / (x_k + c + 1e-7)), mean over the batch.
 
     Args:
-        scores: exp(similarity / temperature) / Z, (B, K + 1), column 0 the positive, the rest the K negatives.
+        scores: exp(similarity / temperature) / Z, (B, K + 1), K > 0, column 0 the positive, the rest the K negatives.
         n_data: samples from which the negatives are drawn.
-
-    Raises:
-        UserError: scores without a negative, or no data.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise UserError(f"scores must be (B, K + 1) with at least one negative, got {tuple(scores.shape)}")
     if n_data < 1:
         raise UserError(f"n_data must be a number of samples from 1, got {n_data}")
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = at_least_float32(scores)
     positive, negatives = scores[:, 0], scores[:, 1:]
     c = negatives.shape[1] / n_data
     # A positive that underflowed to 0 has no logarithm; every other one keeps its exact value.
@@ -55,9 +53,6 @@ class CRD(Term):
         negatives: K; fewer, with a notice, where the data have fewer samples of other classes.
         temperature: by which similarities are divided.
         momentum: share of the old embedding that stays in the memory, from 0 to below 1.
-
-    Raises:
-        UserError: a number out of its range.
     """
 
     needs = ("student.embedding", "teacher.embedding", "batch.index", "batch.labels")  # the labels in `prepare`
@@ -66,15 +61,14 @@ class CRD(Term):
     def __init__(
         self,
         weight: Scheduled = 0.8,
+        *,
         dimensions: int = 128,
         negatives: int = 16384,
         temperature: Scheduled = 0.07,
         momentum: float = 0.5,
     ) -> None:
         super().__init__(weight)
-        for name, value in {"dimensions": dimensions, "negatives": negatives}.items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} must be a whole number from 1, got {value!r}")
+        check_whole(dimensions=dimensions, negatives=negatives)
         self.dimensions, self.negatives = dimensions, negatives
         self.temperature = self.number("temperature", temperature, above=0)
         self.momentum = self.number("momentum", momentum)
@@ -117,7 +111,7 @@ class CRD(Term):
             setattr(self, f"memory_{side}", ((2 * drawn - 1) * bound).to(device))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`crd_nce` of both sides; in training the memory then moves towards the batch's embeddings."""
         if not len(self.by_class):
             raise UserError("crd has not seen the training data; fit with a distillab data module")
         index = batch.index

@@ -15,20 +15,12 @@ class SureKD(Term):
     Args:
         temperature: T > 0, or a schedule of it.
         confidence: the teacher's highest probability (at temperature 1) from which it counts as sure, at most 1.
-
-    Raises:
-        UserError: a number out of its range.
     """
 
     needs = ("student.logits", "teacher.logits")
     num_views = 2
 
-    def __init__(
-        self,
-        weight: Scheduled,
-        temperature: Scheduled,
-        confidence: Scheduled,
-    ) -> None:
+    def __init__(self, weight: Scheduled, temperature: Scheduled, confidence: Scheduled) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
         self.confidence = self.number("confidence", confidence)
@@ -45,16 +37,11 @@ class SureKD(Term):
 class WithinViews(SureKD):
     """Each view learns from the teacher's of the same view where the teacher is sure of the weak one."""
 
-    def __init__(
-        self,
-        weight: Scheduled = 2.0,
-        temperature: Scheduled = 4.0,
-        confidence: Scheduled = 0.9,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 2.0, temperature: Scheduled = 4.0, confidence: Scheduled = 0.9) -> None:
         super().__init__(weight, temperature, confidence)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`kd` of each view with the teacher's same one."""
         (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
         return self.of_sure(t_weak, (weak, t_weak), (strong, t_strong))
 
@@ -62,15 +49,10 @@ class WithinViews(SureKD):
 class AcrossViews(SureKD):
     """Each view learns from the teacher's of the other view where the teacher is sure of the strong one."""
 
-    def __init__(
-        self,
-        weight: Scheduled = 0.5,
-        temperature: Scheduled = 4.0,
-        confidence: Scheduled = 0.2,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 0.5, temperature: Scheduled = 4.0, confidence: Scheduled = 0.2) -> None:
         super().__init__(weight, temperature, confidence)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`kd` of each view with the teacher's other one."""
         (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
         return self.of_sure(t_strong, (strong, t_weak), (weak, t_strong))

@@ -22,9 +22,6 @@ class CurriculumKD(Term):
         lowest, highest: what T lies between; 0 < lowest < highest.
         reversal: strength of the reversed gradient at its fullest, or a schedule of it.
         ramp: epochs over which the strength rises to it, below 1 a share of all; 0 starts at the fullest.
-
-    Raises:
-        UserError: bounds in the wrong order, or a ramp below 0.
     """
 
     needs = ("student.logits", "teacher.logits")
@@ -33,6 +30,7 @@ class CurriculumKD(Term):
     def __init__(
         self,
         weight: Scheduled = 0.9,
+        *,
         lowest: float = 1.0,
         highest: float = 21.0,
         reversal: Scheduled = 1.0,
@@ -61,5 +59,5 @@ class CurriculumKD(Term):
         return self.lowest + (self.highest - self.lowest) * theta.sigmoid()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
+        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(student_logits, teacher_logits, self.temperature)

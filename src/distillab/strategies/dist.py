@@ -6,8 +6,9 @@ from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import widened
 from distillab.strategies.parts.features import root
-from distillab.strategies.parts.logits import check, widened
+from distillab.strategies.parts.logits import check_logits
 
 __all__ = ["dist"]
 
@@ -25,16 +26,13 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
     The rows and columns are those of softmax(s / T) and softmax(t / T).
 
     Args:
-        s: student logits (N, C).
+        s: student logits (N, C), N > 1 unless gamma is 0.
         t: teacher logits (N, C); receives no gradient.
         beta: weight of the correlation of each sample's classes.
         gamma: weight of the correlation of each class's samples.
         temperature: T > 0.
-
-    Raises:
-        UserError: shapes that differ, one row (unless gamma is 0), or a temperature that is not above 0.
     """
-    check(s, t, temperature=temperature)
+    check_logits(s, t, temperature=temperature)
     if len(s) < 2 and gamma:
         raise UserError(f"s must have 2 rows or more to correlate each class's samples, got {len(s)}; or set gamma=0")
     s, t = widened(s, t)
@@ -44,23 +42,13 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
 
 
 class DIST(Term):
-    """The term of `dist`.
-
-    Args:
-        beta: weight of the correlation of each sample's classes.
-        gamma: weight of the correlation of each class's samples.
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `dist`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True
 
     def __init__(
-        self,
-        weight: Scheduled = 2.0,
-        beta: Scheduled = 1.0,
-        gamma: Scheduled = 1.0,
-        temperature: Scheduled = 4.0,
+        self, weight: Scheduled = 2.0, beta: Scheduled = 1.0, gamma: Scheduled = 1.0, temperature: Scheduled = 4.0
     ) -> None:
         super().__init__(weight)
         self.beta = self.number("beta", beta)
@@ -68,7 +56,6 @@ class DIST(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
-        # A last batch of one sample must not end a run.
+        """`dist`; without the part between samples where there is one only: such a last batch must not end a run."""
         gamma = self.gamma if len(student.logits) > 1 else 0.0
         return dist(student.logits, teacher.logits, self.beta, gamma, self.temperature)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_channels
 from distillab.strategies.parts.features import checked, equal_stages, inner, pool_to_smaller
 
 __all__ = ["fsp"]
@@ -35,9 +35,8 @@ def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Ten
     """
     maps = {"bottom_s": bottom_s, "top_s": top_s, "bottom_t": bottom_t.detach(), "top_t": top_t.detach()}
     bottom_s, top_s, bottom_t, top_t = checked("N, C, H, W", **maps)
-    for name, one, other in (("bottom", bottom_s, bottom_t), ("top", top_s, top_t)):
-        if one.shape[1] != other.shape[1]:
-            raise UserError(f"{name}_s and {name}_t must have equal channels, got {one.shape[1]} and {other.shape[1]}")
+    check_same_channels(bottom_s=bottom_s, bottom_t=bottom_t)
+    check_same_channels(top_s=top_s, top_t=top_t)
     return F.mse_loss(flow(bottom_s, top_s), flow(bottom_t, top_t))
 
 
@@ -54,7 +53,7 @@ class FSP(Term):
         self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`fsp` of each two neighbouring pairs of stages, summed."""
         losses = [
             fsp(student.stages[i], student.stages[k], teacher.stages[j], teacher.stages[m])
             for (i, j), (k, m) in pairwise(self.pairs)

@@ -12,7 +12,7 @@ from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
-from distillab.strategies.parts.features import checked, pool_to_smaller, root
+from distillab.strategies.parts.features import check_pixels, checked, pool_to_smaller, root
 
 __all__ = ["factor_transfer", "ft_factor"]
 
@@ -24,10 +24,7 @@ def ft_factor(F: Tensor) -> Tensor:
     """Mean over channels of the squares, flattened and L2-normalised: (N, C, H, W) → (N, H·W) (arXiv 1802.04977).
 
     Args:
-        F: a map (N, C, H, W).
-
-    Returns:
-        (N, H·W), in float32 or wider; a map of zeros gives zeros.
+        F: a map (N, C, H, W); zeros give zeros.
     """
     [F] = checked("N, C, H, W", F=F)
     squares = F.square().mean(1).flatten(1)
@@ -58,9 +55,6 @@ class Paraphraser(Term):
 
     Args:
         rate: channels of the code for each channel of the map.
-
-    Raises:
-        UserError: a rate that leaves no channel.
     """
 
     needs = ("teacher.stages",)
@@ -84,7 +78,7 @@ class Paraphraser(Term):
         return self.encoder(teacher.stages[-1])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`hint` of the decoded code to the map itself."""
         features = teacher.stages[-1]
         return hint(self.decoder(self.encoder(features)), features)
 
@@ -105,13 +99,7 @@ class FactorTransfer(Term):
         Raises:
             UserError: a last map of one pixel, whose normalised factor is the same for every image.
         """
-        for role, info in (("student", student), ("teacher", teacher)):
-            last = info.stages[-1]
-            if last.height * last.width < 2:
-                raise UserError(
-                    f"a factor of one pixel says nothing, and {info.name} ends in {last}; name other stages with "
-                    f"{role}.stages=[…], or choose strategy=pkt, which reads the embedding"
-                )
+        check_pixels(student, teacher, "a factor of one pixel is the same for every image")
         self.width = student.stages[-1].channels
 
     def join(self, terms: Mapping[str, Term]) -> None:
@@ -128,5 +116,5 @@ class FactorTransfer(Term):
         self.translator = layers(nn.Conv2d, [self.width, self.width, channels, channels], norm=True)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`factor_transfer` from translator and paraphraser."""
         return factor_transfer(self.translator(student.stages[-1]), self.paraphrasers[0].factor(teacher))

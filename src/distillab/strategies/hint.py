@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term, choose_stage
+from distillab.strategies.parts.arguments import check_same_shape, widened
 from distillab.strategies.parts.connectors import MapConnector
 
 __all__ = ["hint"]
@@ -21,10 +20,8 @@ def hint(f_s: Tensor, f_t: Tensor) -> Tensor:
         f_s: student features, any shape, already brought to the teacher's by a connector.
         f_t: teacher features; receive no gradient.
     """
-    if f_s.shape != f_t.shape:
-        raise UserError(f"f_s and f_t must have one shape, got {tuple(f_s.shape)} and {tuple(f_t.shape)}")
-    wide = torch.promote_types(f_s.dtype, torch.float32)
-    return F.mse_loss(f_s.to(wide), f_t.detach().to(wide))
+    check_same_shape(f_s=f_s, f_t=f_t)
+    return F.mse_loss(*widened(f_s, f_t))
 
 
 class Hint(Term):
@@ -48,5 +45,5 @@ class Hint(Term):
         self.connector = MapConnector(student.stages[self.student_stage], teacher.stages[self.teacher_stage])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`hint` of the connected student stage."""
         return hint(self.connector(student.stages[self.student_stage]), teacher.stages[self.teacher_stage])

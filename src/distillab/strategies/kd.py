@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
 from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.parts.arguments import check_positive, check_same_shape, widened
 
 __all__ = ["kd"]
 
 
-def kd_rows(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
+def kd_rows(s: Tensor, t: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
     """`kd` of each row: (N, C), (N, C) → (N,)."""
-    wide = torch.promote_types(s.dtype, torch.float32)
-    log_student = F.log_softmax(s.to(wide) / temperature, dim=-1)
-    log_teacher = F.log_softmax(t.detach().to(wide) / temperature, dim=-1)
+    s, t = widened(s, t)
+    log_student, log_teacher = F.log_softmax(s / temperature, dim=-1), F.log_softmax(t / temperature, dim=-1)
     # Summed over classes, not averaged; T² keeps the gradient's size independent of T.
     return temperature**2 * F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
 
@@ -29,19 +27,13 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
         t: teacher logits (N, C); receives no gradient.
         temperature: T > 0.
     """
-    if s.shape != t.shape:
-        raise UserError(f"s and t must have one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
-    if temperature <= 0:
-        raise UserError(f"temperature must be a number above 0, got {temperature}")
+    check_same_shape(s=s, t=t)
+    check_positive(temperature=temperature)
     return kd_rows(s, t, temperature).mean()
 
 
 class KD(Term):
-    """The term of `kd`.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `kd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
@@ -50,6 +42,6 @@ class KD(Term):
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(student_logits, teacher_logits, self.temperature)

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_channels
 from distillab.strategies.parts.features import checked, equal_stages, inner
 
 __all__ = ["kdsvd"]
@@ -79,9 +80,6 @@ def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
     Args:
         stages_s: student maps (N, C, H, W), at least two, by depth.
         stages_t: teacher maps (N, C, H', W'), as many, of the same channels; receive no gradient.
-
-    Raises:
-        UserError: fewer than two maps, unequal numbers of maps, of channels, or batch sizes.
     """
     if len(stages_s) != len(stages_t) or len(stages_s) < 2:
         raise UserError(
@@ -90,8 +88,7 @@ def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
     found = []
     for F_s, F_t in zip(stages_s, stages_t, strict=True):
         F_s, F_t = checked("N, C, H, W", stages_s=F_s, stages_t=F_t.detach())
-        if F_s.shape[1] != F_t.shape[1]:
-            raise UserError(f"stages_s and stages_t must have equal channels, got {F_s.shape[1]} and {F_t.shape[1]}")
+        check_same_channels(stages_s=F_s, stages_t=F_t)
         F_s, F_t = (torch.nan_to_num(x, posinf=0, neginf=0).flatten(2).mT for x in (F_s, F_t))
         vector = first_vector(F_t)
         found.append((AlignedVector.apply(F_s, vector), vector))
@@ -120,5 +117,5 @@ class KDSVD(Term):
         self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`kdsvd` of all pairs of stages."""
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.logits import check, kl, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import check_logits, kl
 
 __all__ = ["luminet"]
 
@@ -20,27 +21,21 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
     """KL of standardised logits at T, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
 
     Each side is standardised class by class, over the batch; the student's means and variances carry gradient.
+    0 for a batch of one.
 
     Args:
         s: student logits (N, C).
         t: teacher logits (N, C); receives no gradient.
         temperature: T > 0.
-
-    Returns:
-        A scalar, in float32 or wider; 0 for a batch of one.
     """
-    check(s, t, temperature=temperature)
+    check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)
     log_student, log_teacher = (F.log_softmax(perception(z) / temperature, -1) for z in (s, t))
     return kl(log_teacher, log_student).mean()
 
 
 class LumiNet(Term):
-    """The term of `luminet`.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `luminet`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True
@@ -50,5 +45,5 @@ class LumiNet(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`luminet` of the whole batch."""
         return luminet(student.logits, teacher.logits, self.temperature)

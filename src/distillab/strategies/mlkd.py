@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,15 +11,16 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.kd import kd
+from distillab.strategies.parts.arguments import widened
 from distillab.strategies.parts.features import inner
-from distillab.strategies.parts.logits import check, widened
+from distillab.strategies.parts.logits import check_logits
 
 __all__ = ["batch_gram", "class_gram"]
 
 
 def probabilities(s: Tensor, t: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Softened probabilities of both sides, checked, in float32 or wider; none of the teacher's carry gradient."""
-    check(s, t, temperature=temperature)
+    """Softened probabilities of both sides, from checked logits."""
+    check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)
     return (s / temperature).softmax(-1), (t / temperature).softmax(-1)
 
@@ -47,9 +49,6 @@ def class_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
         s: student logits (B, C).
         t: teacher logits (B, C); receives no gradient.
         temperature: T > 0; the value is not multiplied by T².
-
-    Returns:
-        A scalar, in float32 or wider; it grows as B².
     """
     q, p = probabilities(s, t, temperature)
     return gram_distance(q.T, p.T) / s.shape[1]
@@ -61,10 +60,11 @@ class MultiTemperature(Term):
     Args:
         temperatures: each T > 0.
 
-    Raises:
-        UserError: no temperature, or one that is not above 0.
+    Attributes:
+        loss: of (B, C) logits on both sides at one temperature.
     """
 
+    loss: ClassVar[Callable[[Tensor, Tensor, float], Tensor]]
     needs = ("student.logits", "teacher.logits")
     num_views = 2
 
@@ -74,12 +74,8 @@ class MultiTemperature(Term):
         if not self.temperatures:
             raise UserError("temperatures must be numbers above 0, e.g. [2, 3, 4, 5, 6], got none")
 
-    def loss(self, s: Tensor, t: Tensor, temperature: float) -> Tensor:
-        """Of one view at one temperature, a scalar."""
-        raise NotImplementedError(f"{type(self).__name__} has no loss")
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """The loss of each view at each temperature, summed."""
         pairs = [(student[view].logits, teacher[view].logits) for view in (0, 1)]
         return torch.stack([self.loss(s, t, temperature) for s, t in pairs for temperature in self.temperatures]).sum()
 
@@ -87,26 +83,18 @@ class MultiTemperature(Term):
 class InstanceAlignment(MultiTemperature):
     """`kd` at several temperatures."""
 
-    def loss(self, s: Tensor, t: Tensor, temperature: float) -> Tensor:
-        """Logits (B, C) on both sides → a scalar."""
-        return kd(s, t, temperature)
+    loss = staticmethod(kd)
 
 
 class BatchAlignment(MultiTemperature):
     """The term of `batch_gram`."""
 
+    loss = staticmethod(batch_gram)
     global_batch = True
-
-    def loss(self, s: Tensor, t: Tensor, temperature: float) -> Tensor:
-        """Logits (B, C) on both sides → a scalar."""
-        return batch_gram(s, t, temperature)
 
 
 class ClassAlignment(MultiTemperature):
     """The term of `class_gram`."""
 
+    loss = staticmethod(class_gram)
     global_batch = True
-
-    def loss(self, s: Tensor, t: Tensor, temperature: float) -> Tensor:
-        """Logits (B, C) on both sides → a scalar."""
-        return class_gram(s, t, temperature)

@@ -16,27 +16,19 @@ __all__ = ["nd"]
 
 
 def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
-    """Mean of 1 − ⟨e_s, c/‖c‖⟩ / max(‖e_s‖, ‖e_t‖), c the centre of the sample's class (arXiv 2305.17007).
+    """Mean of 1 − ⟨e_s, c/‖c‖⟩ / max(‖e_s‖, ‖e_t‖), c the centre of the sample's class; in [0, 2] (arXiv 2305.17007).
 
     Args:
         e_s: student embeddings (N, d), already brought to the teacher's width by a connector.
         e_t: teacher embeddings (N, d); receive no gradient.
         centers: the teacher's mean embedding of each class (C, d); receive no gradient.
         y: labels (N,), int64.
-
-    Returns:
-        A scalar in [0, 2], in float32 or wider.
-
-    Raises:
-        UserError: shapes that do not go together, or a label without a centre.
     """
     if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))
         raise UserError(f"e_s, e_t and centers must be (N, d), (N, d) and (C, d) of one d, got {shapes}")
     if y.shape != e_s.shape[:1] or y.dtype != torch.int64:
-        raise UserError(
-            f"y must be ({len(e_s)},) in int64, a label for each row of e_s, got {tuple(y.shape)} in {y.dtype}"
-        )
+        raise UserError(f"y must be ({len(e_s)},) in int64, a label for each row, got {tuple(y.shape)} in {y.dtype}")
     check_labels(y, len(centers))
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     along = (e_s * unit(centers.detach().to(e_s.dtype))[y]).sum(1)
@@ -72,7 +64,7 @@ class NormDirection(Term):
         return counted.new_zeros(len(self.centers), counted.shape[1]).index_add_(0, labels, counted)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar; a class whose centre is not known yet has that of the batch."""
+        """`nd`; a class whose centre is not known yet has that of the batch."""
         of_batch = self._sums(teacher.embedding, batch.labels)[:, :-1]
         centers = torch.where(self.centers.any(1, keepdim=True), self.centers, of_batch)
         return nd(self.connector(student.embedding), teacher.embedding, centers, batch.labels)

@@ -7,21 +7,13 @@ from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.logits import check, check_classes, others, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import check_classes, mean_of_rows, others
 
 __all__ = ["nkd"]
 
 
-def nkd_rows(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float = 1.0) -> Tensor:
-    """`nkd` of each row: (N, C), (N, C), (N,) → (N,)."""
-    s, t = widened(s, t)
-    # cross_entropy with a target distribution is −Σ p log q.
-    target = t.softmax(-1).gather(-1, y[:, None]).squeeze(-1) * F.cross_entropy(s, y, reduction="none")
-    p = (others(t, y) / temperature).softmax(-1)
-    rest = F.cross_entropy(others(s, y) / temperature, p, reduction="none")
-    return target + gamma * temperature**2 * rest
-
-
+@mean_of_rows(positive=("temperature",))
 def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float = 1.0) -> Tensor:
     """−p_t[y] · log p_s[y] at T = 1, plus γ · T² · cross-entropy of the other classes at T (arXiv 2303.13005).
 
@@ -34,27 +26,21 @@ def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float 
         gamma: weight of the other classes' part.
         temperature: T > 0 of the other classes' part.
     """
-    check(s, t, y, temperature=temperature)
-    return nkd_rows(s, t, y, gamma, temperature).mean()
+    s, t = widened(s, t)
+    # cross_entropy with a target distribution is −Σ p log q.
+    target = t.softmax(-1).gather(-1, y[:, None]).squeeze(-1) * F.cross_entropy(s, y, reduction="none")
+    p = (others(t, y) / temperature).softmax(-1)
+    rest = F.cross_entropy(others(s, y) / temperature, p, reduction="none")
+    return target + gamma * temperature**2 * rest
 
 
 class NKD(Term):
-    """The term of `nkd`.
-
-    Args:
-        gamma: weight of the other classes' part.
-        temperature: T > 0 of the other classes' part, or a schedule of it.
-    """
+    """The term of `nkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
 
-    def __init__(
-        self,
-        weight: Scheduled = 1.0,
-        gamma: Scheduled = 3.5,
-        temperature: Scheduled = 3.0,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 1.0, gamma: Scheduled = 3.5, temperature: Scheduled = 3.0) -> None:
         super().__init__(weight)
         self.gamma = self.number("gamma", gamma)
         self.temperature = self.number("temperature", temperature, above=0)
@@ -64,5 +50,5 @@ class NKD(Term):
         check_classes(student)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides, labels (N,) → (N,)."""
-        return nkd_rows(student_logits, teacher_logits, labels, self.gamma, self.temperature)
+        """Logits (R, C) on both sides, labels (R,) → (R,)."""
+        return nkd.rows(student_logits, teacher_logits, labels, self.gamma, self.temperature)

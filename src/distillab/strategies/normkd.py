@@ -6,13 +6,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.logits import check, kl, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import kl, mean_of_rows
 
 __all__ = ["normkd"]
 
 
-def normkd_rows(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
-    """`normkd` of each row: (N, C), (N, C) → (N,)."""
+@mean_of_rows(positive=("scale",))
+def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
+    """T_t² · KL(softmax(t / T_t) ‖ softmax(s / T_s)), mean over the batch (Chi et al., arXiv 2308.00520).
+
+    Each row's temperature is scale · its unbiased standard deviation, on each side; the student's carries gradient.
+    Not differentiable twice at a student row of equal logits.
+
+    Args:
+        s: student logits (N, C), C > 1.
+        t: teacher logits (N, C); receives no gradient.
+        scale: temperature of logits with a standard deviation of 1, > 0.
+    """
     s, t = widened(s, t)
     student_temperature, teacher_temperature = (scale * z.std(-1, keepdim=True) for z in (s, t))
     # Equal logits are a uniform distribution at every temperature.
@@ -21,32 +32,8 @@ def normkd_rows(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
     return teacher_temperature.squeeze(-1) ** 2 * kl(log_teacher, log_student)
 
 
-def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
-    """T_t² · KL(softmax(t / T_t) ‖ softmax(s / T_s)), mean over the batch (Chi et al., arXiv 2308.00520).
-
-    Each row's temperature is scale · its unbiased standard deviation, on each side; the student's carries gradient.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        scale: temperature of logits with a standard deviation of 1, > 0.
-
-    Returns:
-        A scalar, in float32 or wider; not differentiable twice at a student row of equal logits.
-
-    Raises:
-        UserError: shapes that differ, fewer than 2 classes, or a scale that is not above 0.
-    """
-    check(s, t, scale=scale)
-    return normkd_rows(s, t, scale).mean()
-
-
 class NormKD(Term):
-    """The term of `normkd`.
-
-    Args:
-        scale: temperature of logits with a standard deviation of 1, > 0, or a schedule of it.
-    """
+    """The term of `normkd`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
@@ -55,6 +42,6 @@ class NormKD(Term):
         super().__init__(weight)
         self.scale = self.number("scale", scale, above=0)
 
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
-        return normkd_rows(student_logits, teacher_logits, self.scale)
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits (R, C) on both sides → (R,)."""
+        return normkd.rows(student_logits, teacher_logits, self.scale)

@@ -40,5 +40,5 @@ class NST(Term):
         self.pairs = match_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`nst` of each pair of stages, summed."""
         return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.connectors import PreactivationConnector
+from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Outputs, Scheduled
+from distillab.strategies.parts.arguments import at_least_float32, check_same_shape
+from distillab.strategies.parts.connectors import PreactivationTerm
 from distillab.strategies.parts.features import checked
 
 __all__ = ["ofd", "ofd_margin"]
@@ -30,8 +31,7 @@ def ofd(F_s: Tensor, F_t: Tensor, margin: Tensor) -> Tensor:
         margin: (C,), see `ofd_margin`; receives no gradient.
     """
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
-    if F_s.shape != F_t.shape:
-        raise UserError(f"F_s and F_t must have one shape, got {tuple(F_s.shape)} and {tuple(F_t.shape)}")
+    check_same_shape(F_s=F_s, F_t=F_t)
     if margin.shape != F_t.shape[1:2]:
         raise UserError(f"margin must be ({F_t.shape[1]},), a number for each channel, got {tuple(margin.shape)}")
     goal = torch.maximum(F_t, margin.detach().to(F_t)[:, None, None])
@@ -43,14 +43,11 @@ def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
     """What a channel behind BatchNorm is on average where it is negative (arXiv 1904.01866).
 
     The mean of a normal variable of mean `bias` and deviation |weight|, given that it is below 0; −3·|weight| where it
-    hardly ever is. A constant channel (weight 0) has min(bias, 0). Without gradient.
+    hardly ever is. A constant channel (weight 0) has min(bias, 0). Without gradient; (C,), at most 0.
 
     Args:
         weight: BatchNorm's scale (C,).
         bias: BatchNorm's shift (C,).
-
-    Returns:
-        (C,), at most 0, in float32 or wider.
     """
     if weight.ndim != 1 or weight.shape != bias.shape:
         raise UserError(f"weight and bias must be (C,) of one C, got {tuple(weight.shape)} and {tuple(bias.shape)}")
@@ -63,7 +60,7 @@ def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
     return margin.where(~constant, mean.clamp(max=0)).to(torch.promote_types(weight.dtype, torch.float32))
 
 
-class OFD(Term):
+class OFD(PreactivationTerm):
     """The term of `ofd`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
 
     needs = ("student.preactivations", "teacher.preactivations", "teacher.norms")
@@ -77,29 +74,21 @@ class OFD(Term):
         Raises:
             UserError: a stage of the teacher without BatchNorm, from which the margin comes.
         """
-        self.pairs = match_stages(student, teacher)
+        super().connect(student, teacher)
         for _, j in self.pairs:
             if teacher.stages[j].norm is None:
                 raise UserError(
                     f"the margins come from the BatchNorm that ends a stage, and {teacher.name} has none in "
                     f"{teacher.stages[j]}; name other stages, teacher.stages=[…], or choose strategy=reviewkd"
                 )
-        self.connectors = nn.ModuleList(
-            PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
-        )
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
-        losses = [
-            ofd(connector(student.preactivations[i]), teacher.preactivations[j], norm_margin(teacher.norms[j]))
-            for connector, (i, j) in zip(self.connectors, self.pairs, strict=True)
-        ]
-        return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
+    def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
+        """`ofd` of one stage."""
+        return ofd(x, teacher.preactivations[stage], norm_margin(teacher.norms[stage]))
 
 
 def norm_margin(norm: nn.BatchNorm2d) -> Tensor:
     """`ofd_margin` of a BatchNorm; one without scale and shift gives deviation 1 and mean 0."""
     if norm.weight is None:
         return ofd_margin(torch.ones(norm.num_features), torch.zeros(norm.num_features))
-    dtype = torch.promote_types(norm.weight.dtype, torch.float32)  # of a teacher that is held in half precision
-    return ofd_margin(norm.weight.to(dtype), norm.bias.to(dtype))
+    return ofd_margin(at_least_float32(norm.weight), at_least_float32(norm.bias))  # a teacher may be in half precision

@@ -44,5 +44,5 @@ class PKT(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`pkt` of the whole batch."""
         return pkt(student.embedding, teacher.embedding)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_shape
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import checked, embedding_widths
 
@@ -27,8 +27,7 @@ def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
         F_s: student map (N, C, H, W).
         F_t: teacher map (N, C, H, W); receives no gradient.
     """
-    if F_s.ndim != 4 or F_s.shape != F_t.shape:
-        raise UserError(f"F_s and F_t must be maps of one shape, got {tuple(F_s.shape)} and {tuple(F_t.shape)}")
+    check_same_shape(F_s=F_s, F_t=F_t)
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
     loss, weights, weight = F.mse_loss(F_s, F_t), 1.0, 1.0
     for side in (4, 2, 1):
@@ -47,10 +46,10 @@ class Fusion(nn.Module):
         middle: channels in which all stages are mixed.
         out: channels of the teacher's stage.
         size: height and width of the teacher's stage.
-        deepest: True where nothing lies deeper.
+        deepest: True for the deepest stage, which is fused with nothing.
     """
 
-    def __init__(self, channels: int, middle: int, out: int, size: tuple[int, int], deepest: bool) -> None:
+    def __init__(self, channels: int, middle: int, out: int, size: tuple[int, int], *, deepest: bool) -> None:
         super().__init__()
         self.size = size
         self.enter = nn.Sequential(nn.Conv2d(channels, middle, 1, bias=False), PointBatchNorm(middle))
@@ -60,7 +59,7 @@ class Fusion(nn.Module):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
 
     def forward(self, x: Tensor, deeper: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The stage (N, channels, H, W) and the deeper result → what meets the teacher, what goes to the next stage."""
+        """The stage (N, channels, H, W) and the deeper result → what is compared with the teacher, what goes to the next stage."""
         x = self.enter(x)
         if self.attention is not None:
             deeper = F.interpolate(deeper, x.shape[2:], mode="nearest")
@@ -91,7 +90,7 @@ class ReviewKD(Term):
         self.fusions = nn.ModuleList(fusions)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`hcl` of each fused stage, summed."""
         maps = [student.embedding[..., None, None], *(student.preactivations[i] for i, _ in self.pairs)]
         goals = [teacher.embedding[..., None, None], *(teacher.preactivations[j] for _, j in self.pairs)]
         losses, deeper = [], None

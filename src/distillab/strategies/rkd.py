@@ -51,9 +51,6 @@ def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
     Args:
         e_s: student embeddings (N, d), N > 1.
         e_t: teacher embeddings (N, d'); receive no gradient.
-
-    Raises:
-        UserError: no embeddings of one batch size, or a batch of one.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     if len(e_s) < 2:
@@ -89,7 +86,7 @@ class RKDDistance(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`rkd_distance` of the whole batch."""
         return rkd_distance(student.embedding, teacher.embedding)
 
 
@@ -103,5 +100,5 @@ class RKDAngle(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`rkd_angle` of the whole batch."""
         return rkd_angle(student.embedding, teacher.embedding)

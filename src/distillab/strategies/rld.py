@@ -6,7 +6,8 @@ from torch import Tensor
 
 from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.logits import check, kl, log_pair, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import kl, log_pair, mean_of_rows
 
 __all__ = ["rld"]
 
@@ -14,24 +15,7 @@ __all__ = ["rld"]
 ABSENT = -1e30
 
 
-def rld_rows(
-    s: Tensor,
-    t: Tensor,
-    y: Tensor,
-    alpha: float = 1.0,
-    beta: float = 8.0,
-    temperature: float = 4.0,
-    alpha_temperature: float = 1.0,
-) -> Tensor:
-    """`rld` of each row: (N, C), (N, C), (N,) → (N,)."""
-    s, t = widened(s, t)
-    teacher_pair = log_pair(t / alpha_temperature, t.argmax(-1))
-    confidence = alpha_temperature**2 * kl(teacher_pair, log_pair(s / alpha_temperature, y))
-    not_below = t >= t.gather(-1, y[:, None])
-    below = kd_rows(s.masked_fill(not_below, ABSENT), t.masked_fill(not_below, ABSENT), temperature)
-    return alpha * confidence + beta * below
-
-
+@mean_of_rows(positive=("temperature", "alpha_temperature"))
 def rld(
     s: Tensor,
     t: Tensor,
@@ -54,19 +38,16 @@ def rld(
         temperature: T > 0 of the classes below.
         alpha_temperature: Tα > 0 of the confidences.
     """
-    check(s, t, y, temperature=temperature, alpha_temperature=alpha_temperature)
-    return rld_rows(s, t, y, alpha, beta, temperature, alpha_temperature).mean()
+    s, t = widened(s, t)
+    teacher_pair = log_pair(t / alpha_temperature, t.argmax(-1))
+    confidence = alpha_temperature**2 * kl(teacher_pair, log_pair(s / alpha_temperature, y))
+    not_below = t >= t.gather(-1, y[:, None])
+    below = kd_rows(s.masked_fill(not_below, ABSENT), t.masked_fill(not_below, ABSENT), temperature)
+    return alpha * confidence + beta * below
 
 
 class RLD(Term):
-    """The term of `rld`.
-
-    Args:
-        alpha: weight of the confidences.
-        beta: weight of the classes below the true one.
-        temperature: T > 0 of the classes below, or a schedule of it.
-        alpha_temperature: Tα > 0 of the confidences, or a schedule of it.
-    """
+    """The term of `rld`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
@@ -74,6 +55,7 @@ class RLD(Term):
     def __init__(
         self,
         weight: Scheduled = 1.0,
+        *,
         alpha: Scheduled = 1.0,
         beta: Scheduled = 8.0,
         temperature: Scheduled = 4.0,
@@ -86,6 +68,6 @@ class RLD(Term):
         self.alpha_temperature = self.number("alpha_temperature", alpha_temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides, labels (N,) → (N,)."""
+        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)
-        return rld_rows(student_logits, teacher_logits, labels, *numbers)
+        return rld.rows(student_logits, teacher_logits, labels, *numbers)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.features import ReadByHead, check_same
+from distillab.strategies.parts.features import ReadByHead
 
 
 def cell_logits(outputs: Fields | Outputs, grids: Sequence[int]) -> Tensor:
@@ -30,20 +30,11 @@ class ScaleDecoupledKD(ReadByHead):
     Args:
         temperature: T > 0, or a schedule of it.
         grids: into how many cells a side of the map is cut; 1 is the whole map.
-
-    Raises:
-        UserError: grids that are no whole numbers from 1, or a model whose head does not read the mean of its last map.
     """
 
-    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "last_map", "head"))
-    needs += ("batch.labels",)
+    needs = (*ReadByHead.needs, "batch.labels")
 
-    def __init__(
-        self,
-        weight: Scheduled = 0.9,
-        temperature: Scheduled = 4.0,
-        grids: Sequence[int] = (1, 2),
-    ) -> None:
+    def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0, grids: Sequence[int] = (1, 2)) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
         self.grids = list(grids)
@@ -51,10 +42,8 @@ class ScaleDecoupledKD(ReadByHead):
             raise UserError(f"grids must be whole numbers from 1, e.g. [1, 2], got {self.grids}")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
-        if not self.training:  # as in the trial before the first step, where no dropout comes between
-            for info, outputs in zip(self.infos, (student, teacher), strict=True):
-                check_same(cell_logits(outputs, [1])[:, 0], outputs.logits, info)
+        """`kd` of the cells' logits, each cell counted once or twice."""
+        self.check_heads(student, teacher)
         s, t = cell_logits(student, self.grids), cell_logits(teacher, self.grids)
         cell_right = t.argmax(-1) == batch.labels[:, None]
         whole_right = teacher.logits.argmax(-1) == batch.labels

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_whole
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import inner, pool_to_smaller, unit
 
@@ -55,11 +55,8 @@ class SemCKD(Term):
     theirs; the attention over them sums to 1. The stages need not be as many on both sides.
 
     Args:
-        batch_size: similarities that the attention reads of each sample. With batches of this size it is the
+        batch_size: similarities, from 4, that the attention reads of each sample. With batches of this size it is the
             published one; any other size, an incomplete last batch too, is pooled or repeated to it.
-
-    Raises:
-        UserError: a batch_size that is no whole number from 4.
     """
 
     needs = ("student.stages", "teacher.stages")
@@ -67,8 +64,7 @@ class SemCKD(Term):
 
     def __init__(self, weight: Scheduled = 400.0, batch_size: int = 64) -> None:
         super().__init__(weight)
-        if not isinstance(batch_size, int) or batch_size < 4:
-            raise UserError(f"batch_size must be a whole number from 4, got {batch_size!r}")
+        check_whole(4, batch_size=batch_size)
         self.batch_size = batch_size
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -81,7 +77,7 @@ class SemCKD(Term):
         )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """The errors of all pairs of stages, weighted by attention; mean over samples and student stages."""
         goals = [y.detach() for y in teacher.stages]
         queries = torch.stack([query(x) for query, x in zip(self.queries, student.stages, strict=True)], 1)
         keys = torch.stack([key(x) for key, x in zip(self.keys, goals, strict=True)], 1)

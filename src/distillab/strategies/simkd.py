@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.export.safetensors import read_shipped
+from distillab.models.checkpoint import read_shipped
 from distillab.models.feature_extractor import FeatureExtractor, as_map
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.image_model import ImageModel
@@ -21,6 +21,7 @@ from distillab.models.model import Model
 from distillab.models.trace import trace
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
+from distillab.strategies.parts.arguments import check_whole
 from distillab.strategies.parts.features import check_same, head_reads_last_map, pool_to_smaller
 
 
@@ -57,17 +58,13 @@ class SimKD(Term):
 
     Args:
         factor: by how much the projector is narrower than the teacher's last map, a whole number from 1.
-
-    Raises:
-        UserError: a factor out of its range, or a teacher whose head does not read the mean of its last map.
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
 
     def __init__(self, weight: Scheduled = 1.0, factor: int = 2) -> None:
         super().__init__(weight)
-        if not isinstance(factor, int) or factor < 1:
-            raise UserError(f"factor must be a whole number from 1, got {factor!r}")
+        check_whole(factor=factor)
         self.factor = factor
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -83,7 +80,7 @@ class SimKD(Term):
         self.projector = Projector(student.stages[-1], goal, self.factor)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`hint` of the projected student map, at the smaller of the two sizes."""
         if not self.training:  # as in the trial before the first step
             check_same(teacher.last_map.mean((2, 3)), teacher.embedding, self.teacher_info)
         return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))
@@ -138,7 +135,7 @@ class ProjectedStudent(Model):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What `load` must know beside the weights."""
+        """The arguments of `load` beside the weights."""
         return {"size": list(self.projector.size)}
 
     @classmethod
@@ -166,7 +163,7 @@ class ProjectedStudent(Model):
 
 
 class Reached(Exception):
-    """The last stage has run, and nothing behind it is wanted."""
+    """Ends the student's forward pass once its last stage has run."""
 
 
 def up_to(model: ImageModel, stage: str) -> ImageModel:
@@ -175,9 +172,8 @@ def up_to(model: ImageModel, stage: str) -> ImageModel:
     model = copy.deepcopy(model, shared)
     for module in model.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [
-                key for key, hook in hooks.items() if getattr(hook, "__module__", "") == FeatureExtractor.__module__
-            ]:
+            reading = [k for k, hook in hooks.items() if getattr(hook, "__module__", "") == FeatureExtractor.__module__]
+            for key in reading:
                 del hooks[key]
     calls = trace(model.net, model.net_shape)
     end = next(place for place, call in enumerate(calls) if call.path == stage)

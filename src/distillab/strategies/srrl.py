@@ -35,14 +35,12 @@ class SRRL(Term):
             UserError: the student has no map, or the teacher no linear head.
         """
         if teacher.embedding is None:
-            raise UserError(
-                f"{teacher.name} has no linear head to read the student with; name it, e.g. teacher.head=fc"
-            )
+            raise UserError(f"{teacher.name} has no linear head for the student; name it, e.g. teacher.head=fc")
         last = student.stages[-1]
         self.connector = MapConnector(last, replace(last, channels=teacher.embedding))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """The two errors, added."""
         embedding = self.connector(student.stages[-1]).mean((2, 3))
         logits = F.linear(embedding, teacher.head.weight, teacher.head.bias)
         return hint(embedding, teacher.embedding) + self.regression * hint(logits, teacher.logits)

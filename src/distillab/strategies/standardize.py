@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.kd import kd_rows
+from distillab.strategies.parts.arguments import at_least_float32
 
 __all__ = ["standardize"]
 
@@ -16,26 +16,17 @@ def standardize(z: Tensor) -> Tensor:
     """Each row less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
 
     Args:
-        z: logits (N, C); used as `kd(standardize(s), standardize(t), 2.0)`.
-
-    Returns:
-        (N, C), in float32 or wider; not differentiable twice at a row of equal logits.
-
-    Raises:
-        UserError: not (N, C), or fewer than 2 classes.
+        z: logits (N, C), C > 1; used as `kd(standardize(s), standardize(t), 2.0)`. At a row of equal logits there is no
+            second derivative.
     """
     if z.ndim != 2 or z.shape[1] < 2:
         raise UserError(f"z must be logits (N, C) of 2 classes or more, got {tuple(z.shape)}")
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    z = at_least_float32(z)
     return (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7)
 
 
 class StandardizedKD(Term):
-    """The term of `kd` on standardised logits.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `kd` on standardised logits; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
@@ -45,5 +36,5 @@ class StandardizedKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
+        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

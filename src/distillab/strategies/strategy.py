@@ -16,7 +16,7 @@ from distillab.strategies.base import READABLE, Term, whole_epochs
 
 TRAIN = ("connectors", "student", "both")
 OPTIMIZER = ("fresh", "keep")
-MAPS = ("stages", "last_map", "preactivations", "norms")  # what a model without stages cannot give
+MAPS = ("stages", "last_map", "preactivations", "norms")  # a model without stages has none of them
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Strategy(nn.Module):
             names (another method's) acts in the last one that trains the student.
 
     Raises:
-        UserError: no term, a term that is none, an ill-formed phase, or none in which an unnamed term could act.
+        UserError: no term, one that is no Term, an ill-formed phase, or no phase in which an unnamed term could act.
     """
 
     def __init__(self, terms: Mapping[str, Term], phases: Sequence[Mapping[str, Any]] | None = None) -> None:
@@ -101,7 +101,7 @@ class Strategy(nn.Module):
                     f"with ~strategy.{rest[0]}, or name it in a phase: strategy.phases=[…]"
                 )
             last["terms"] = [*last["terms"], *rest]
-            last["train"] = "both"  # whatever connectors they have learn too
+            last["train"] = "both"  # their connectors learn too
         return phases
 
     def plan(self, epochs: int) -> list[Phase]:
@@ -125,9 +125,8 @@ class Strategy(nn.Module):
         for phase, length in zip(self.phases, lengths, strict=True):
             length = epochs - given if length is None else int(length)
             names = tuple(phase.get("terms") or self.terms)
-            plan.append(
-                Phase(start, length, names, phase.get("train", "both"), phase.get("optimizer", "fresh") == "fresh")
-            )
+            fresh = phase.get("optimizer", "fresh") == "fresh"
+            plan.append(Phase(start, length, names, train=phase.get("train", "both"), fresh=fresh))
             start += length
         return plan
 
@@ -182,7 +181,7 @@ class Strategy(nn.Module):
                 )
 
     def needs(self, role: str) -> frozenset[str]:
-        """What all terms together read of `student`, `teacher` or `batch`."""
+        """Names that all terms together read of `student`, `teacher` or `batch`."""
         dotted = (need.split(".") for term in self.terms.values() for need in term.needs)
         return frozenset(name for owner, name in dotted if owner == role)
 

@@ -11,14 +11,15 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.strategies.kd import kd_rows
+from distillab.strategies.parts.arguments import check_positive, widened
 
 __all__ = ["forward_kl", "jsd", "reverse_kl", "skew_kl", "tvd"]
 
 
 def log_probabilities(s: Tensor, t: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """log q of the student and log p of the teacher, who gets no gradient, in float32 or wider."""
-    wide = torch.promote_types(s.dtype, torch.float32)
-    return F.log_softmax(s.to(wide) / temperature, dim=-1), F.log_softmax(t.detach().to(wide) / temperature, dim=-1)
+    s, t = widened(s, t)
+    return F.log_softmax(s / temperature, dim=-1), F.log_softmax(t / temperature, dim=-1)
 
 
 def log_mixture(log_a: Tensor, log_b: Tensor, share: float) -> Tensor:
@@ -64,13 +65,12 @@ def tvd_rows(s: Tensor, t: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def mean_of_kept(
-    rows: Callable[[Tensor, Tensor, float], Tensor], s: Tensor, t: Tensor, mask: Tensor | None, temperature: float
+    rows: Callable[[Tensor, Tensor, float], Tensor], s: Tensor, t: Tensor, mask: Tensor | None, *, temperature: float
 ) -> Tensor:
     """The mean of a per-row divergence over the rows that the mask keeps; 0 where it keeps none."""
     if s.ndim != 2 or s.shape != t.shape:
         raise UserError(f"s and t must be logits (N, V) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
-    if temperature <= 0:
-        raise UserError(f"temperature must be a number above 0, got {temperature}")
+    check_positive(temperature=temperature)
     if mask is not None:
         if mask.dtype != torch.bool or mask.shape != s.shape[:1]:
             raise UserError(f"mask must be bool ({len(s)},), got {mask.dtype} {tuple(mask.shape)}")
@@ -82,65 +82,55 @@ def mean_of_kept(
 def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · KL(p ‖ q), summed over the vocabulary, mean over the kept tokens (arXiv 1503.02531); `kd` of those.
 
+    0 with gradient 0 where no token is kept.
+
     Args:
         s: student logits (N, V), q = softmax(s / T).
         t: teacher logits (N, V), p = softmax(t / T); receives no gradient.
         mask: bool (N,), True for the tokens that count; None for all.
         temperature: T > 0.
-
-    Returns:
-        A scalar, in float32 or wider; 0 with gradient 0 where no token is kept.
-
-    Raises:
-        UserError: shapes that differ, a mask that is not bool (N,), or a temperature that is not above 0.
     """
-    return mean_of_kept(kd_rows, s, t, mask, temperature)
+    return mean_of_kept(kd_rows, s, t, mask, temperature=temperature)
 
 
 def reverse_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · KL(q ‖ p), summed over the vocabulary, mean over the kept tokens (MiniLLM, arXiv 2306.08543).
 
-    Arguments, result and errors are those of `forward_kl`.
+    Arguments are those of `forward_kl`.
     """
-    return mean_of_kept(reverse_kl_rows, s, t, mask, temperature)
+    return mean_of_kept(reverse_kl_rows, s, t, mask, temperature=temperature)
 
 
 def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, beta: float = 0.5) -> Tensor:
     """T² · (β · KL(p ‖ m) + (1 − β) · KL(q ‖ m)), m = β · p + (1 − β) · q, mean over the kept tokens (arXiv 2306.13649).
 
-    Arguments, result and errors are those of `forward_kl`, and:
+    Arguments are those of `forward_kl`, and:
 
     Args:
         beta: the teacher's share, from 0 to 1. The formula is 0 at both ends, so 0 stands for `forward_kl` and 1 for
             `reverse_kl`, as in the literature.
-
-    Raises:
-        UserError: a share outside.
     """
     if not 0 <= beta <= 1:
         raise UserError(f"beta must lie from 0 to 1, got {beta}")
-    return mean_of_kept(lambda *rows: jsd_rows(*rows, beta), s, t, mask, temperature)
+    return mean_of_kept(lambda *rows: jsd_rows(*rows, beta), s, t, mask, temperature=temperature)
 
 
 def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, alpha: float = 0.1) -> Tensor:
     """T² · KL(p ‖ α · p + (1 − α) · q), mean over the kept tokens (DistiLLM, arXiv 2402.03898).
 
-    Arguments, result and errors are those of `forward_kl`, and:
+    Arguments are those of `forward_kl`, and:
 
     Args:
         alpha: the teacher's share of the mixture, from 0 (`forward_kl`) to below 1.
-
-    Raises:
-        UserError: a share outside.
     """
     if not 0 <= alpha < 1:
         raise UserError(f"alpha must lie from 0 to below 1, got {alpha}")
-    return mean_of_kept(lambda *rows: skew_kl_rows(*rows, alpha), s, t, mask, temperature)
+    return mean_of_kept(lambda *rows: skew_kl_rows(*rows, alpha), s, t, mask, temperature=temperature)
 
 
 def tvd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · ½ · Σ |p − q| over the vocabulary, mean over the kept tokens (f-DISTILL, arXiv 2307.15190).
 
-    Arguments, result and errors are those of `forward_kl`. Where p = q its gradient is 0, and it has a kink.
+    Arguments are those of `forward_kl`. Where p = q its gradient is 0, and it has a kink.
     """
-    return mean_of_kept(tvd_rows, s, t, mask, temperature)
+    return mean_of_kept(tvd_rows, s, t, mask, temperature=temperature)

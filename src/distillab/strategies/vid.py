@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_shape
 from distillab.strategies.parts.features import checked, pool_to_smaller
 
 __all__ = ["vid"]
@@ -24,14 +25,9 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     Args:
         mean: prediction from the student (N, C, …).
         target: teacher features (N, C, …); receive no gradient.
-        variance: of each channel (C,), above 0; it learns too.
-
-    Raises:
-        UserError: shapes that differ, another number of variances than channels, or (on a CPU; elsewhere to look
-            would make every step wait) one that is not above 0.
+        variance: of each channel (C,), above 0 (which is checked on a CPU only: on a GPU every step would wait); it learns.
     """
-    if mean.shape != target.shape:
-        raise UserError(f"mean and target must have one shape, got {tuple(mean.shape)} and {tuple(target.shape)}")
+    check_same_shape(mean=mean, target=target)
     mean, target = checked("N, …", mean=mean, target=target.detach())
     if variance.numel() != mean.shape[1]:
         raise UserError(f"variance must be one for each of {mean.shape[1]} channels, got {tuple(variance.shape)}")
@@ -61,19 +57,12 @@ class VID(Term):
         self.regressors, self.variances = nn.ModuleList(), nn.ParameterList()
         for i, j in self.pairs:
             inputs, channels = student.stages[i].channels, teacher.stages[j].channels
-            self.regressors.append(
-                nn.Sequential(
-                    nn.Conv2d(inputs, channels, 1, bias=False),
-                    nn.ReLU(),
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                    nn.ReLU(),
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                )
-            )
+            first, second, third = (nn.Conv2d(n, channels, 1, bias=False) for n in (inputs, channels, channels))
+            self.regressors.append(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third))
             self.variances.append(torch.full((channels,), start))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`vid` at the smaller size of each pair of stages, summed."""
         losses = []
         for (i, j), regressor, variance in zip(self.pairs, self.regressors, self.variances, strict=True):
             features, target = pool_to_smaller(student.stages[i], teacher.stages[j])

@@ -9,8 +9,9 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.parts.arguments import check_same_channels
 from distillab.strategies.parts.connectors import MapConnector
-from distillab.strategies.parts.features import checked
+from distillab.strategies.parts.features import check_pixels, checked
 
 __all__ = ["wkd"]
 
@@ -26,13 +27,9 @@ def wkd(F_s: Tensor, F_t: Tensor, mean_weight: float = 4.0, eps: float = 1e-5) -
         F_t: teacher map (N, C, H', W'), more than one pixel; receives no gradient.
         mean_weight: factor of the means.
         eps: added to the variance.
-
-    Raises:
-        UserError: not two maps of one batch size and as many channels, or a single pixel.
     """
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
-    if F_s.shape[1] != F_t.shape[1]:
-        raise UserError(f"F_s and F_t must have equal channels, got {F_s.shape[1]} and {F_t.shape[1]}")
+    check_same_channels(F_s=F_s, F_t=F_t)
     if min(F_s[0, 0].numel(), F_t[0, 0].numel()) < 2:
         raise UserError("F_s and F_t must have more than one pixel: a single one has no deviation")
     mean = F_s.mean((2, 3)) - F_t.mean((2, 3))
@@ -41,11 +38,7 @@ def wkd(F_s: Tensor, F_t: Tensor, mean_weight: float = 4.0, eps: float = 1e-5) -
 
 
 class WKD(Term):
-    """The term of `wkd`, on the last stage's map, with its connector.
-
-    Args:
-        mean_weight: factor of the means.
-    """
+    """The term of `wkd`, on the last stage's map and with its connector."""
 
     needs = ("student.stages", "teacher.stages")
 
@@ -55,16 +48,10 @@ class WKD(Term):
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's channels."""
-        for role, info in (("student", student), ("teacher", teacher)):
-            if not info.stages or info.stages[-1].height * info.stages[-1].width < 2:
-                shown = ", ".join(map(str, info.stages)) or "none"
-                raise UserError(
-                    f"{info.name} ends in no map of more than one pixel ({shown}); name others with {role}.stages=[…], "
-                    f"or choose strategy=pkt, which reads the embedding"
-                )
+        check_pixels(student, teacher, "a map of one pixel has no deviation")
         last = student.stages[-1]
         self.connector = MapConnector(last, replace(teacher.stages[-1], height=last.height, width=last.width))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """`wkd` of the connected student map."""
         return wkd(self.connector(student.stages[-1]), teacher.stages[-1], self.mean_weight)

@@ -7,20 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.logits import check, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import mean_of_rows
 
 __all__ = ["wsld"]
 
 
-def wsld_rows(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
-    """`wsld` of each row: (N, C), (N, C), (N,) → (N,)."""
-    s, t = widened(s, t)
-    student_ce, teacher_ce = (F.cross_entropy(z, y, reduction="none") for z in (s.detach(), t))
-    weights = -torch.expm1(-student_ce / (teacher_ce + 1e-7))
-    soft = F.cross_entropy(s / temperature, (t / temperature).softmax(-1), reduction="none")
-    return temperature**2 * weights * soft
-
-
+@mean_of_rows(positive=("temperature",))
 def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
     """T² · w · cross-entropy of softmax(s / T) to softmax(t / T), mean over the batch (Zhou et al., arXiv 2102.00650).
 
@@ -32,16 +25,15 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
         y: labels (N,).
         temperature: T > 0.
     """
-    check(s, t, y, temperature=temperature)
-    return wsld_rows(s, t, y, temperature).mean()
+    s, t = widened(s, t)
+    student_ce, teacher_ce = (F.cross_entropy(z, y, reduction="none") for z in (s.detach(), t))
+    weights = -torch.expm1(-student_ce / (teacher_ce + 1e-7))
+    soft = F.cross_entropy(s / temperature, (t / temperature).softmax(-1), reduction="none")
+    return temperature**2 * weights * soft
 
 
 class WSLD(Term):
-    """The term of `wsld`.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-    """
+    """The term of `wsld`; its numbers may be schedules."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
@@ -52,5 +44,5 @@ class WSLD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides, labels (N,) or (N, C) → (N,)."""
-        return wsld_rows(student_logits, teacher_logits, labels, self.temperature)
+        """Logits (R, C) on both sides, labels (R,) or (R, C) → (R,)."""
+        return wsld.rows(student_logits, teacher_logits, labels, self.temperature)

@@ -6,19 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.logits import check, kl, widened
+from distillab.strategies.parts.arguments import widened
+from distillab.strategies.parts.logits import kl, mean_of_rows
 
 __all__ = ["ttm", "wttm"]
 
 
-def ttm_rows(s: Tensor, t: Tensor, gamma: float = 0.3, weighted: bool = False) -> Tensor:
-    """`ttm`, or `wttm`, of each row: (N, C), (N, C) → (N,)."""
-    s, t = widened(s, t)
-    # q = p^γ renormalised, with p = softmax(t), is softmax(γ · t).
-    rows = kl(F.log_softmax(gamma * t, -1), F.log_softmax(s, -1))
-    return rows * (gamma * F.log_softmax(t, -1)).exp().sum(-1) if weighted else rows
-
-
+@mean_of_rows(positive=("gamma",))
 def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
     """KL(q ‖ softmax(s)), mean over the batch; q = softmax(t)^γ renormalised (Zheng, Yang, arXiv 2402.11148).
 
@@ -27,23 +21,19 @@ def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
         t: teacher logits (N, C); receives no gradient.
         gamma: γ > 0, an inverse temperature of the teacher alone.
     """
-    check(s, t, gamma=gamma)
-    return ttm_rows(s, t, gamma).mean()
+    s, t = widened(s, t)
+    # q = p^γ renormalised, with p = softmax(t), is softmax(γ · t).
+    return kl(F.log_softmax(gamma * t, -1), F.log_softmax(s, -1))
 
 
+@mean_of_rows(positive=("gamma",))
 def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
     """`ttm` with each row weighted by Σ softmax(t)^γ: more, the less certain the teacher (arXiv 2402.11148).
 
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        gamma: γ > 0, an inverse temperature of the teacher alone.
-
-    Returns:
-        A scalar, in float32 or wider; a mean over rows, not divided by the sum of their weights.
+    Arguments are those of `ttm`. A mean over rows, not divided by the sum of their weights.
     """
-    check(s, t, gamma=gamma)
-    return ttm_rows(s, t, gamma, weighted=True).mean()
+    log_teacher = F.log_softmax(widened(s, t)[1], -1)
+    return ttm.rows(s, t, gamma) * (gamma * log_teacher).exp().sum(-1)
 
 
 class TTM(Term):
@@ -57,16 +47,12 @@ class TTM(Term):
     needs = ("student.logits", "teacher.logits")
     rowwise = True
 
-    def __init__(
-        self,
-        weight: Scheduled = 4.0,
-        gamma: Scheduled = 0.2,
-        weighted: bool = True,
-    ) -> None:
+    def __init__(self, weight: Scheduled = 4.0, gamma: Scheduled = 0.2, weighted: bool = True) -> None:
         super().__init__(weight)
         self.gamma = self.number("gamma", gamma, above=0)
         self.weighted = weighted
 
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (N, C) on both sides → (N,)."""
-        return ttm_rows(student_logits, teacher_logits, self.gamma, self.weighted)
+    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits (R, C) on both sides → (R,)."""
+        loss = wttm if self.weighted else ttm
+        return loss.rows(student_logits, teacher_logits, self.gamma)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.gather import gather
+from distillab.core.recipe import Recipe
 from distillab.data.batch import Batch
 from distillab.data.labels import pseudo_label
 from distillab.models.feature_extractor import FeatureExtractor
@@ -24,9 +25,9 @@ from distillab.tasks.image_classification import ImageClassification
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.dot import DOT, check_kinds
+from distillab.training.optimizer import make_optimizer
 from distillab.training.phases import Phased
 from distillab.training.reachable import reachable_parameters, shared_parameters
-from distillab.training.recipe import Recipe, make_optimizer
 from distillab.training.term_inputs import Seen, only, term_losses, wanted_views
 
 CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
@@ -178,7 +179,7 @@ class Distillation(Phased):
         """What the terms may read of a batch, gaps in the labels filled."""
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
-        return Seen(labels, batch.index, step)
+        return Seen(labels, batch.index, batch.inputs, step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""

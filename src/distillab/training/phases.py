@@ -8,8 +8,9 @@ from typing import Self
 import lightning as L
 from torch import nn
 
+from distillab.core.recipe import Recipe
 from distillab.strategies.strategy import Phase, Strategy
-from distillab.training.recipe import Recipe, lr_factor
+from distillab.training.optimizer import lr_factor
 
 
 class Phased(L.LightningModule):

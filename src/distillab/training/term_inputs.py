@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,11 +27,13 @@ class Seen:
     Attributes:
         labels: (N, …), without gaps.
         index: (N,), each sample's place in its split.
+        views: the model's inputs, per view.
         batch_rows: labels of a batch, on average over the optimiser step it is part of; None counts each batch alone.
     """
 
     labels: Tensor
     index: Tensor
+    views: list[Inputs] = field(default_factory=list)
     batch_rows: float | None = None
 
 

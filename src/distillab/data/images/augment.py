@@ -95,14 +95,7 @@ class Augment:
         return numbers
 
     def __call__(self, images: Tensor, index: Tensor, number: int, view: int = 0) -> Tensor:
-        """Make one view of number `number` of images, on their device.
-
-        Args:
-            images: (N, C, H, W) uint8.
-            index: (N,) int64, the samples.
-            number: the view number.
-            view: 0 is weak, 1 strong.
-        """
+        """Make one view, weak (0) or strong (1), of a view number of images (N, C, H, W) uint8, on their device."""
         draw = self._draw(index, number, view)
         if self.crop:
             images = random_crop(images, self.crop, draw)

@@ -52,16 +52,10 @@ def read_image(path: str, channels: int | None = None) -> Image.Image:
 
 
 def fit_square(image: Image.Image, path: str, image_size: int, resize: int | None) -> np.ndarray:
-    """Bring an image to (C, image_size, image_size) uint8.
+    """Bring a grey or RGB image to (C, image_size, image_size) uint8.
 
-    Args:
-        image: grey or RGB.
-        path: for the message.
-        image_size: of the result.
-        resize: scale the shorter side to this, then crop the centre; None takes only images that fit already.
-
-    Raises:
-        UserError: `resize` is None and the image has another size.
+    `resize` scales the shorter side, before the centre is cropped; None takes only images that fit already, and raises
+    UserError, with the path, for others.
     """
     if resize is None and image.size != (image_size, image_size):
         raise UserError(
@@ -143,13 +137,7 @@ class DecodedStore:
         return images if images.shape == shape and images.dtype == np.uint8 else None
 
     def keep(self, key: str, images: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-        """Write the images one after another, publish the array by one rename and return it, mapped.
-
-        Args:
-            key: finds the array again.
-            images: (C, H, W) uint8 each; they may be made on the way.
-            shape: of the whole array.
-        """
+        """Write images (C, H, W) uint8 one after another, publish the array by one rename and return it, mapped."""
         began, path, needed = time.monotonic(), self.folder / key / "images.npy", math.prod(shape)
         for leftover in self.folder.glob("*/.images.npy.*"):  # of a killed run: the lock is ours
             leftover.unlink()

@@ -29,16 +29,14 @@ class FileTransform:
     """
 
     def __init__(self, augment: Augment | None, image_size: int, resize: int | None) -> None:
-        self.image_size, self.resize = image_size, resize
-        self.resized_crop = None
-        steps: list[Callable] = []
+        self.image_size, self.resize, self.resized_crop = image_size, resize, None
+        self.steps: list[Callable[[Tensor], Tensor]] = []
         if augment and augment.resized_crop:
             self.resized_crop = v2.RandomResizedCrop(image_size, scale=(augment.resized_crop, 1.0))
         if augment and augment.crop:
-            steps.append(v2.RandomCrop(image_size, padding=augment.crop))
+            self.steps.append(v2.RandomCrop(image_size, padding=augment.crop))
         if augment and augment.flip:
-            steps.append(v2.RandomHorizontalFlip())
-        self.steps = steps
+            self.steps.append(v2.RandomHorizontalFlip())
 
     def __call__(self, image: Image.Image, path: str) -> Tensor:
         """Transform one image; `path` is for the message of a UserError."""
@@ -60,8 +58,7 @@ class FileViews(Dataset):
         channels: 1 or 3.
         transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
         view_seed: see `distillab.data.seeded.uniform`.
-        strengthen: makes a second, strong view, from images as `transform` gives them, sample indices (N,) and view
-            number; None leaves one view.
+        strengthen: makes the strong view, as `Augment.strengthen` does; None leaves one view.
     """
 
     def __init__(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,8 +56,16 @@ class _Listing:
             self.labels += [self.classes.index(name)] * len(found)
             self.parts += [part] * len(found)
 
-    def rows(self, part: str) -> np.ndarray:
-        return np.flatnonzero(np.array(self.parts) == part)
+    def splits(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Classes, labels, and the rows for training, test and validation, as a `Collection` takes them."""
+        labels = np.array(self.labels, dtype=np.int64)
+        train, validation, test = (
+            np.flatnonzero(np.array(self.parts) == part) for part in ("train", "validation", "test")
+        )
+        if not len(test):
+            mend = "add images, or a test folder beside train/ in data.root=…"
+            train, test = carve(train, labels, self.classes, TEST_FRACTION, seed=(TEST_SEED,), mend=mend)
+        return self.classes, labels, train, test, validation if len(validation) else None
 
     def hash(self, *more: object) -> str:
         """Hash names and sizes, and whatever else is given."""
@@ -68,17 +77,13 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
 
 
-def _images(folder: str | Path) -> list[os.DirEntry[str]]:
-    found = []
+def _images(folder: str | Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
+        for entry in (entry for entry in entries if not entry.name.startswith(".")):
             if entry.is_dir():
-                found += _images(entry.path)
+                yield from _images(entry.path)
             elif entry.name.lower().endswith(EXTENSIONS):
-                found.append(entry)
-    return found
+                yield entry
 
 
 def _list(root: str | os.PathLike[str]) -> _Listing:
@@ -106,17 +111,8 @@ def _list(root: str | os.PathLike[str]) -> _Listing:
     return listing
 
 
-def _decode(path: str, channels: int, image_size: int, resize: int | None) -> np.ndarray:
-    return fit_square(read_image(path, channels), path, image_size, resize)
-
-
 def collect(
-    root: str | os.PathLike[str],
-    image_size: int | None,
-    resize: int | None,
-    *,
-    memory_budget: float,
-    cache_dir: str | os.PathLike[str],
+    root: str | os.PathLike[str], image_size: int | None, resize: int | None, *, memory_budget: float, cache_dir: str
 ) -> ImageCollection:
     """Find the images of a folder and decode them, once, where they fit the memory budget.
 
@@ -132,53 +128,49 @@ def collect(
     Raises:
         UserError: nothing usable lies there, an image is broken or of another size, or the cache cannot be written.
     """
-    listing = _list(root)
-    resize = resize or image_size
-    store = DecodedStore(cache_dir)
+    listing, resize, images = _list(root), resize or image_size, None
     # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
     key = listing.hash(*listing.times, Path(root).expanduser().resolve())
+    store = DecodedStore(cache_dir)
     with store.lock():
         note = store.recall(key, "content", "channels", "size") or _look(listing)
-        width, height = note["size"]
-        if image_size is None and width != height:
-            raise UserError(
-                f"{listing.files[0]} has {width}x{height} pixels; "
-                f"square images are needed: data.image_size={min(width, height)}"
-            )
-        size = image_size or width
+        size = image_size or _side(listing.files[0], *note["size"])
         shape = (len(listing.files), note["channels"], size, size)
-        images = None
-        if np.prod(shape, dtype=np.float64) <= memory_budget * 2**30:
+        if math.prod(shape) <= memory_budget * 2**30:
             content = note["content"] = note["content"] or hash_files(listing.files)
-            decoded = f"{content}-{hashlib.blake2b(f'{shape} {resize} {DECODER}'.encode(), digest_size=4).hexdigest()}"
-            images = store.load(decoded, shape)
-            if images is None:
-                work = partial(_decode, channels=note["channels"], image_size=size, resize=resize)
-                images = store.keep(decoded, in_threads(listing.files, work), shape)
+            images = _decoded(store, listing.files, content, shape, resize)
         else:
             content = listing.hash()
         store.note(key, note)
-
     if resize != image_size or DECODER != "1":  # else no trace, so that networks keep their keys
         content = digest(f"{content} {resize} {DECODER}")
-    labels = np.array(listing.labels, dtype=np.int64)
-    train, validation, test = (listing.rows(part) for part in ("train", "validation", "test"))
-    if not len(test):
-        mend = "add images, or a test folder beside train/ in data.root=…"
-        train, test = carve(train, labels, listing.classes, TEST_FRACTION, seed=(TEST_SEED,), mend=mend)
-    return ImageCollection(
-        content=content,
-        classes=listing.classes,
-        channels=note["channels"],
-        image_size=size,
-        labels=labels,
-        train=train,
-        test=test,
-        validation=validation if len(validation) else None,
-        images=None if images is None else torch.from_numpy(images),
-        files=listing.files if images is None else None,
-        files_stamp=listing.hash(*listing.times, PIL.__version__, version("torchvision")) if images is None else None,
-    )
+    pixels = {"channels": note["channels"], "image_size": size}
+    if images is not None:
+        return ImageCollection(content, *listing.splits(), **pixels, images=torch.from_numpy(images))
+    stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
+    return ImageCollection(content, *listing.splits(), **pixels, files=listing.files, files_stamp=stamp)
+
+
+def _side(path: str, width: int, height: int) -> int:
+    if width != height:
+        mend = f"data.image_size={min(width, height)}"
+        raise UserError(f"{path} has {width}x{height} pixels; square images are needed: {mend}")
+    return width
+
+
+def _decoded(
+    store: DecodedStore, files: list[str], content: str, shape: tuple[int, ...], resize: int | None
+) -> np.ndarray:
+    """The decoded images out of the store, where they are put first if they are not there."""
+    how = hashlib.blake2b(f"{shape} {resize} {DECODER}".encode(), digest_size=4).hexdigest()
+    images = store.load(f"{content}-{how}", shape)
+    if images is not None:
+        return images
+
+    def decode(path: str) -> np.ndarray:
+        return fit_square(read_image(path, shape[1]), path, shape[2], resize)
+
+    return store.keep(f"{content}-{how}", in_threads(files, decode), shape)
 
 
 def _look(listing: _Listing) -> dict[str, object]:

@@ -22,12 +22,7 @@ CELLS = 2**13  # of the table of quantiles; a power of two keeps the place in it
 
 
 class MixedViews(TensorViews):
-    """Decoded images in memory, each batch with the samples that are to be mixed in on the device.
-
-    Args:
-        images, labels, rows: see `TensorViews`.
-        view_seed: see `partners`.
-    """
+    """Decoded images in memory, each batch with the samples that are to be mixed in on the device."""
 
     def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, view_seed: int) -> None:
         super().__init__(images, labels, rows, augmented=False)
@@ -47,13 +42,7 @@ def partners(view_seed: int, number: int, index: Tensor, size: int) -> Tensor:
 
 
 def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
-    """Mix a batch with its partners' weak views, of which all views of a sample get the same part.
-
-    Args:
-        views: (N, C, H, W) float32 in [0, 1] each, augmented.
-        batch: which it is, with partners as stored.
-        augment: of both.
-        classes: how many there are.
+    """Mix augmented views (N, C, H, W) in [0, 1] with the partners' weak ones; all of a sample get the same part.
 
     Returns:
         The mixed views, and their labels (N, classes) float32, which sum to 1.
@@ -66,13 +55,7 @@ def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int
 
 
 def shares(augment: Augment, index: Tensor, number: int, size: int) -> tuple[Tensor, Tensor]:
-    """How much of each sample stays its own; the rest is its partner's.
-
-    Args:
-        augment: its mixup and cutmix, of which at least one is on.
-        index: (N,) int64, the samples.
-        number: the view number.
-        size: height and width of the images in pixels.
+    """How much of each sample (N,) stays its own; the rest is its partner's.
 
     Returns:
         The share of each pixel (N, 1, H, W), which is 0 or 1 with CutMix, and of the labels (N, 1); both in [0, 1].
@@ -94,15 +77,12 @@ def shares(augment: Augment, index: Tensor, number: int, size: int) -> tuple[Ten
 
 
 def outside_box(share: Tensor, row: Tensor, column: Tensor, size: int) -> Tensor:
-    """CutMix's mask: 0 in a square box, 1 around it; what of the box lies beyond the borders is lost.
+    """CutMix's mask (N, H, W): 0 in a square box, 1 around it; what of the box lies beyond the borders is lost.
 
     Args:
         share: (N,), of the area that stays outside a box that lies wholly inside.
         row, column: (N,) in [0, 1), the box's centre.
         size: of the images in pixels.
-
-    Returns:
-        (N, H, W) float32.
     """
     side = ((1 - share).sqrt() * size).long()
     places = torch.arange(size, device=share.device)

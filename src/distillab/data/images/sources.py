@@ -60,17 +60,10 @@ class CIFAR10(ImageData):
             if images is None:
                 note, images = self._unpack(store)
         labels = np.array(note["labels"], dtype=np.int64)
-        rows, first, (_, channels, size, _) = np.arange(len(labels)), note["train"], note["shape"]
-        return ImageCollection(
-            content=note["content"],
-            classes=tuple(note["classes"]),
-            channels=channels,
-            image_size=size,
-            labels=labels,
-            train=rows[:first],
-            test=rows[first:],
-            images=torch.from_numpy(images),
-        )
+        train, test = np.split(np.arange(len(labels)), [note["train"]])
+        size = {"channels": images.shape[1], "image_size": images.shape[2]}
+        classes, pixels = tuple(note["classes"]), torch.from_numpy(images)
+        return ImageCollection(note["content"], classes, labels, train, test, images=pixels, **size)
 
     def _unpack(self, store: DecodedStore) -> tuple[dict[str, Any], np.ndarray]:
         """Read torchvision's files, and keep what they hold for the next start."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2
 
 from distillab.core.errors import UserError
 from distillab.data.checks import is_number, require, require_keys
@@ -38,14 +39,7 @@ def auto_contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
 
 def equalize(images: Tensor, level: float, up: Tensor) -> Tensor:
     """Make each channel's histogram even; a channel whose rarer values fill fewer than 255 pixels stays as it is."""
-    count, channels, height, width = images.shape
-    pixels = images.reshape(count * channels, -1).long()
-    histogram = pixels.new_zeros(len(pixels), 256).scatter_add_(1, pixels, torch.ones_like(pixels))
-    brightest = histogram.gather(1, pixels.amax(1, keepdim=True))
-    step = (height * width - brightest) // 255
-    below = histogram.cumsum(1) - histogram
-    table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
-    return torch.where(step > 0, table.gather(1, pixels), pixels).byte().view_as(images)
+    return v2.functional.equalize(images)
 
 
 def solarize(images: Tensor, level: float, up: Tensor) -> Tensor:
@@ -137,16 +131,13 @@ OPERATIONS = (*(operation.__name__ for operation in PIXEL), *AFFINE)
 
 
 def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
-    """Apply one operation to each image, those that are alike together.
+    """Apply to each image (N, C, H, W) uint8 its operation, those that are alike together.
 
     Args:
-        images: (N, C, H, W) uint8, C 1 or 3.
+        images: of 1 or 3 channels.
         kind: (N,) int64, places in `OPERATIONS`.
         level: share of the highest magnitude.
         up: (N,) bool, the sign of the strength where the operation has one.
-
-    Returns:
-        (N, C, H, W) uint8.
     """
     # One look at the device for all operations.
     groups = kind.argsort(stable=True).split(torch.bincount(kind, minlength=len(OPERATIONS)).tolist())
@@ -162,12 +153,9 @@ def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, share: float, draw: Draw) -> Tensor:
-    """Grey out one square, of a side uniform from 0 to `share` of the image's; its centre lies anywhere (1708.04552).
+    """Grey out one square of images (N, C, H, W) uint8; its centre lies anywhere (arXiv 1708.04552).
 
-    Args:
-        images: (N, C, H, W) uint8.
-        share: of the shorter side.
-        draw: gives the random numbers.
+    Its side is uniform from 0 to `share` of the image's shorter one.
     """
     height, width = images.shape[2:]
     side = (draw(Stream.CUTOUT_SIDE) * (int(share * min(height, width)) + 1)).long()

@@ -10,16 +10,7 @@ from distillab.data.seeded import Draw, Stream
 
 
 def random_crop(images: Tensor, padding: int, draw: Draw) -> Tensor:
-    """Pad with zeros on every side and cut out the original size at a random place.
-
-    Args:
-        images: (N, C, H, W), any dtype.
-        padding: pixels added on each side.
-        draw: gives the random numbers.
-
-    Returns:
-        (N, C, H, W), same dtype.
-    """
+    """Pad images (N, C, H, W) with zeros on every side and cut out the original size at a random place."""
     count, _, height, width = images.shape
     top, left = ((draw(stream) * (2 * padding + 1)).long() for stream in (Stream.CROP_ROW, Stream.CROP_COLUMN))
     rows = top[:, None] + torch.arange(height, device=images.device)

@@ -46,7 +46,7 @@ class CifarResNet(nn.Module):
     """
 
     def __init__(
-        self, depth: int, width: int = 1, stem_channels: int = 16, num_classes: int = 10, in_channels: int = 3
+        self, depth: int, width: int = 1, stem_channels: int = 16, *, num_classes: int = 10, in_channels: int = 3
     ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:

@@ -10,6 +10,7 @@ def convolution(
     channels: int,
     kernel: int,
     stride: int = 1,
+    *,
     groups: int = 1,
     bias: bool = False,
     activation: bool = True,

@@ -70,7 +70,7 @@ class WideResNet(nn.Module):
         he_normal(self)
 
     @staticmethod
-    def _stage(in_channels: int, channels: int, blocks: int, stride: int, activated: bool) -> nn.Sequential:
+    def _stage(in_channels: int, channels: int, blocks: int, *, stride: int, activated: bool) -> nn.Sequential:
         first = PreactivationBlock(in_channels, channels, stride, activated)
         others = (PreactivationBlock(channels, channels, 1, activated=False) for _ in range(blocks - 1))
         return nn.Sequential(first, *others, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

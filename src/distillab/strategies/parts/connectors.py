@@ -1,11 +1,12 @@
-"""Small trained modules that bring a student's map to a teacher's shape."""
+"""Small trained modules that bring a student's map to a teacher's shape, and the terms built on them."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillab.models.feature_info import Stage
+from distillab.models.feature_info import FeatureInfo, Stage, match_stages
+from distillab.strategies.base import Fields, Outputs, Term
 
 
 class MapConnector(nn.Module):
@@ -48,8 +49,33 @@ class PreactivationConnector(nn.Module):
         return self.connect(resized(x, self.size))
 
 
+class PreactivationTerm(Term):
+    """A loss of the stages before their activations, weighted 1, 1/2, 1/4, … from the last stage down."""
+
+    needs = ("student.preactivations", "teacher.preactivations")
+
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
+        """Pair the stages and build a connector for each pair."""
+        self.pairs = match_stages(student, teacher)
+        self.connectors = nn.ModuleList(
+            PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
+        )
+
+    def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
+        """The loss of a connected student map against one stage of the teacher."""
+        raise NotImplementedError(f"{type(self).__name__} has no stage_loss")
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """The weighted sum over the stages."""
+        losses = [
+            self.stage_loss(connector(student.preactivations[i]), teacher, j)
+            for connector, (i, j) in zip(self.connectors, self.pairs, strict=True)
+        ]
+        return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
+
+
 class PointBatchNorm(nn.BatchNorm2d):
-    """BatchNorm that takes its running statistics where a channel has one value only: a 1×1 map of one sample."""
+    """BatchNorm that uses its running statistics where a channel has one value only: a 1×1 map of one sample."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → the same."""

@@ -1,4 +1,4 @@
-"""What the losses over features share: precision, directions, sizes, and what they refuse."""
+"""What the losses on features share: checks of tensors and of models, inner products, norms and sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, Stage, match_stages
-from distillab.strategies.base import Term
+from distillab.strategies.base import Outputs, Term
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
@@ -19,9 +19,6 @@ def checked(form: str, **tensors: Tensor) -> list[Tensor]:
     Args:
         form: the dimensions, e.g. "N, C, H, W"; "N, …" is any number of them above one.
         tensors: arguments of a loss, by name.
-
-    Raises:
-        UserError: another number of dimensions, or unequal batches; names the arguments.
     """
     found = list(tensors.values())
     dimensions = len(form.split(","))
@@ -59,11 +56,7 @@ def pool_to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def embedding_widths(student: FeatureInfo, teacher: FeatureInfo) -> tuple[int, int]:
-    """The widths of both embeddings.
-
-    Raises:
-        UserError: a model without a linear head has none.
-    """
+    """The widths of both embeddings; a model without a linear head, which has none, is refused."""
     for role, info in (("student", student), ("teacher", teacher)):
         if info.embedding is None:
             raise UserError(f"{info.name} has no linear head whose input could be read; name it, e.g. {role}.head=fc")
@@ -71,11 +64,7 @@ def embedding_widths(student: FeatureInfo, teacher: FeatureInfo) -> tuple[int, i
 
 
 def equal_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
-    """Pairs of stage numbers, at least two of them, with as many channels on both sides.
-
-    Raises:
-        UserError: there are none such; says what works without.
-    """
+    """Pairs of stage numbers, at least two of them, with equal channels on both sides; other models are refused."""
     pairs = match_stages(student, teacher)
     instead = "choose strategy=attention or strategy=vid, which take any"
     if len(pairs) < 2:
@@ -93,29 +82,40 @@ def equal_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, 
 
 
 def head_reads_last_map(info: FeatureInfo) -> Stage:
-    """The deepest map, if its channels are those that the head reads.
-
-    Raises:
-        UserError: they are not; says which override may help.
-    """
-    stage = info.last_map
-    if stage.channels != info.embedding:
+    """The deepest map; a model whose head does not read its channels is refused."""
+    if info.last_map.channels != info.embedding:
         raise refused_head(info)
-    return stage
+    return info.last_map
+
+
+def check_pixels(student: FeatureInfo, teacher: FeatureInfo, why: str) -> None:
+    """Refuse a model whose last stage has one pixel only; `why` opens the message."""
+    for role, info in (("student", student), ("teacher", teacher)):
+        last = info.stages[-1] if info.stages else None
+        if last is None or last.height * last.width < 2:
+            raise UserError(
+                f"{why}, and {info.name} ends in {last or 'no map'}; name other stages with {role}.stages=[…], or "
+                f"choose strategy=pkt, which reads the embedding"
+            )
 
 
 class ReadByHead(Term):
-    """A term that takes both heads to the places of the last maps, which must be what the heads read.
+    """A term that applies both heads at the places of the last maps, whose means must be what the heads read."""
 
-    Attributes:
-        infos: of student and teacher.
-    """
+    needs = tuple(f"{role}.{name}" for role in ("student", "teacher") for name in ("logits", "last_map", "head"))
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Refuse a model whose head cannot read its last map."""
         self.infos = (student, teacher)
         for info in self.infos:
             head_reads_last_map(info)
+
+    def check_heads(self, student: Outputs, teacher: Outputs) -> None:
+        """Refuse, in the trial before the first step (where no dropout comes between), what `check_same` refuses."""
+        if not self.training:
+            for info, outputs in zip(self.infos, (student, teacher), strict=True):
+                logits = F.linear(outputs.last_map.mean((2, 3)), outputs.head.weight, outputs.head.bias)
+                check_same(logits, outputs.logits, info)
 
 
 def refused_head(info: FeatureInfo) -> UserError:
@@ -127,6 +127,6 @@ def refused_head(info: FeatureInfo) -> UserError:
 
 
 def check_same(found: Tensor, expected: Tensor, info: FeatureInfo) -> None:
-    """Refuse a model where what follows from the mean of its last map is not what it gives itself."""
+    """Refuse a model whose own output is not the one `found` from the mean of its last map."""
     if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
         raise refused_head(info)

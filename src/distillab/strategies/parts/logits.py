@@ -1,6 +1,11 @@
-"""What the losses on logits share: their checks, and the classes other than one, in log space."""
+"""What the losses on logits share: the mean over rows, checks, and the classes other than one, in log space."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,19 +13,45 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.parts.arguments import check_positive
 
 
-def check(s: Tensor, t: Tensor, y: Tensor | None = None, classes: int = 2, **above_zero: float) -> None:
+def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Callable[..., Tensor]], Any]:
+    """Make a loss of a function that has one value for each row of its logits `s` and `t` (and labels `y`).
+
+    The loss is the mean of the rows, with its arguments checked; as `loss.rows` it holds the function, for terms.
+
+    Args:
+        positive: names of the arguments that must be above 0.
+        classes: fewest classes that the function is defined for.
+    """
+
+    def decorate(rows: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        parameters = signature(rows)
+
+        @wraps(rows)
+        def loss(*args: Any, **kwargs: Any) -> Tensor:
+            bound = parameters.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = bound.arguments
+            above_zero = {name: given[name] for name in positive}
+            check_logits(given["s"], given["t"], given.get("y"), classes=classes, **above_zero)
+            return rows(*args, **kwargs).mean()
+
+        loss.rows = rows
+        return loss
+
+    return decorate
+
+
+def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, **above_zero: float) -> None:
     """Refuse arguments that do not go together.
 
     Args:
         s, t: logits of one shape (N, C).
         y: labels (N,), int64.
-        classes: the fewest that make sense.
+        classes: fewest classes that the loss is defined for.
         above_zero: numbers that must be above 0, by the name of their argument.
-
-    Raises:
-        UserError: names the argument.
     """
     if s.ndim != 2 or s.shape != t.shape:
         raise UserError(f"s and t must be logits (N, C) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
@@ -30,15 +61,13 @@ def check(s: Tensor, t: Tensor, y: Tensor | None = None, classes: int = 2, **abo
         raise UserError(f"y must hold one class number for each of the {len(s)} rows of s, got {tuple(y.shape)}")
     if y is not None and y.dtype != torch.int64:
         raise UserError(f"y must be int64 class numbers, got {y.dtype}; y.long() makes them")
-    for name, value in above_zero.items():
-        if value <= 0:
-            raise UserError(f"{name} must be a number above 0, got {value}")
+    check_positive(**above_zero)
     if y is not None:
         check_labels(y, s.shape[1])
 
 
 def check_labels(y: Tensor, classes: int) -> None:
-    """Refuse labels that no class has; on a GPU, where to look is to wait, an index out of bounds ends the run."""
+    """Refuse class numbers out of range; not on a GPU, where a look at them would make the host wait."""
     if y.is_cuda or not len(y):
         return
     for label in (int(y.min()), int(y.max())):
@@ -47,15 +76,9 @@ def check_labels(y: Tensor, classes: int) -> None:
 
 
 def check_classes(info: FeatureInfo) -> None:
-    """Refuse two classes, of which only one is not the target: there is nothing to compare it with."""
+    """Refuse a model of two classes, of which only one is not the target: there is nothing to compare it with."""
     if info.outputs < 3:
         raise UserError(f"compares the classes other than the target, and {info.name} has only one; choose strategy=kd")
-
-
-def widened(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 or wider; no gradient reaches `t`."""
-    wide = torch.promote_types(s.dtype, torch.float32)
-    return s.to(wide), t.detach().to(wide)
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -18,5 +18,5 @@ class TwoViewCrossEntropy(Term):
     soft_labels = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """A scalar."""
+        """The cross-entropies of both views, added."""
         return torch.stack([F.cross_entropy(student[view].logits, batch.labels) for view in (0, 1)]).sum()

@@ -11,8 +11,6 @@ from torch import nn
 from distillab.core.recipe import Recipe
 from distillab.training.dot import DOT
 
-__all__ = ["Recipe", "lr_factor", "make_optimizer"]
-
 
 def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimiser of a recipe.
