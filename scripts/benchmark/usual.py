@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from distillab.commands.composition import conf_dir
+from distillab.core.configuration import ModelConfig
 from distillab.models.build import build_model
 from distillab.models.image_model import ImageModel
 from distillab.strategies.kd import kd
@@ -34,7 +35,7 @@ def device() -> torch.device:
 
 def network(name: str, role: str, seed: int = 0) -> ImageModel:
     """A model of the zoo with fresh weights."""
-    config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
+    config = ModelConfig.of(yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()))
     return build_model(config, role, [str(i) for i in range(CLASSES)], SHAPE, mean=MEAN, std=STD, seed=seed)
 
 
