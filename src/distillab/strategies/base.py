@@ -83,13 +83,12 @@ def whole_epochs(time: float, epochs: int) -> int:
 
 
 class Term(nn.Module):
-    """One named loss of a strategy.
+    """One named loss of a strategy, and the `weight` by which it is multiplied.
 
-    A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`),
-    or else `forward`. Its parameters (connectors) are trained and saved with the student.
-
-    Args:
-        weight: factor of the term in the loss; the first argument of every subclass, too.
+    A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`), or
+    else `forward`. Its parameters (connectors) are trained and saved with the student. Its arguments are called as in
+    its loss; one that is `Scheduled` may be a schedule, and where nothing else is said `temperature` is above 0 and any
+    other number a factor.
 
     Attributes:
         needs: dotted names that the term reads, out of `READABLE`; it is handed nothing else.
@@ -123,10 +122,9 @@ class Term(nn.Module):
         self.weight = self.number("weight", weight)
 
     def number(self, name: str, value: Any, above: float | None = None) -> float:
-        """Check a number or a schedule, which then sets the attribute `name` in every epoch; its value in epoch 0.
+        """Check a number, or a schedule that sets the attribute `name` in every epoch; finite, and larger than `above`.
 
-        Raises:
-            UserError: not a number, not finite, not larger than `above`, or an unknown key of a schedule.
+        Returns its value, of a schedule that in epoch 0.
         """
         if isinstance(value, Mapping):
             unknown = set(value) - set(Schedule.KEYS)
@@ -168,10 +166,7 @@ class Term(nn.Module):
         return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
-        """The unweighted loss of each row: logits (R, C) on both sides, labels (R,) → (R,), for any R.
-
-        Logits or labels that `needs` does not name are None.
-        """
+        """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`."""
         raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
 
     def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
@@ -180,15 +175,9 @@ class Term(nn.Module):
 
 
 def choose_stage(stage: str | int, info: FeatureInfo, among: list[int]) -> int:
-    """The number of the stage that a word (`first`, `middle`, `last`), a number or a module path names.
+    """The number of the stage that a word (first, middle, last), a number or a module path names.
 
-    Args:
-        stage: the word, number or path.
-        info: the model whose stages are meant.
-        among: numbers of the stages that have a partner in the other model.
-
-    Raises:
-        UserError: no such stage; the model's stages are shown.
+    `among` are the stages that have a partner in the other model. Raises UserError with the model's stages.
     """
     words = {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
     names = {info.stages[i].name: i for i in among}

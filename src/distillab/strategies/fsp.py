@@ -1,7 +1,5 @@
 """Flow of solution procedure: how each stage's map turns into the next (Yim et al., CVPR 2017)."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch
@@ -25,13 +23,7 @@ def flow(bottom: Tensor, top: Tensor) -> Tensor:
 def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Tensor:
     """Mean squared difference of the Gram matrices between two stages (Yim et al., CVPR 2017).
 
-    Within each model the larger map is average-pooled to the smaller.
-
-    Args:
-        bottom_s: student map (N, C, H, W).
-        top_s: a later student map (N, C', H', W').
-        bottom_t: teacher map of as many channels as `bottom_s`; receives no gradient.
-        top_t: teacher map of as many channels as `top_s`; receives no gradient.
+    Maps (N, C, H, W), of one C at the bottom, one at the top; the larger of a model is average-pooled to the smaller.
     """
     maps = {"bottom_s": bottom_s, "top_s": top_s, "bottom_t": bottom_t.detach(), "top_t": top_t.detach()}
     bottom_s, top_s, bottom_t, top_t = checked("N, C, H, W", **maps)

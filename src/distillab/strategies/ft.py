@@ -1,7 +1,5 @@
 """Factor transfer: the teacher paraphrases its map, the student translates its own (Kim et al., arXiv 1802.04977)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -21,22 +19,16 @@ SLOPE = 0.1  # of LeakyReLU below 0
 
 
 def ft_factor(F: Tensor) -> Tensor:
-    """Mean over channels of the squares, flattened and L2-normalised: (N, C, H, W) → (N, H·W) (arXiv 1802.04977).
-
-    Args:
-        F: a map (N, C, H, W); zeros give zeros.
-    """
+    """Mean over channels of the squares, flattened and L2-normalised: (N, C, H, W) → (N, H·W) (arXiv 1802.04977)."""
     [F] = checked("N, C, H, W", F=F)
     squares = F.square().mean(1).flatten(1)
     return squares / root(squares.square().sum(1, keepdim=True)).clamp(min=SMALLEST_NORM)
 
 
 def factor_transfer(F_s: Tensor, F_t: Tensor) -> Tensor:
-    """Mean absolute difference of the two `ft_factor`s; the larger map is average-pooled to the smaller first.
+    """Mean absolute difference of the `ft_factor`s of factor maps (N, C, H, W), whose C may differ (arXiv 1802.04977).
 
-    Args:
-        F_s: student factor map (N, C_s, H_s, W_s), from its translator.
-        F_t: teacher factor map (N, C_t, H_t, W_t), from its paraphraser; receives no gradient. Channels may differ.
+    F_s comes from the translator, F_t from the paraphraser; the larger is average-pooled to the smaller first.
     """
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     return (ft_factor(F_s) - ft_factor(F_t)).abs().mean()
@@ -51,11 +43,7 @@ def layers(kind: type[nn.Module], channels: list[int], norm: bool) -> nn.Sequent
 
 
 class Paraphraser(Term):
-    """An autoencoder of the teacher's last map, learned by mean squared error before the student learns its code.
-
-    Args:
-        rate: channels of the code for each channel of the map.
-    """
+    """An autoencoder of the teacher's last map, trained by mean squared error; its code has `rate` of the channels."""
 
     needs = ("teacher.stages",)
 
@@ -84,9 +72,7 @@ class Paraphraser(Term):
 
 
 class FactorTransfer(Term):
-    """The term of `factor_transfer` between the student's translated last map and what a `Paraphraser` makes of the
-    teacher's.
-    """
+    """The term of `factor_transfer` between the student's translated last map and a `Paraphraser`'s factor."""
 
     needs = ("student.stages", "teacher.stages")
 
@@ -94,20 +80,12 @@ class FactorTransfer(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Note the width of the student's last map.
-
-        Raises:
-            UserError: a last map of one pixel, whose normalised factor is the same for every image.
-        """
+        """Note the width of the student's last map; one of a single pixel is refused."""
         check_pixels(student, teacher, "a factor of one pixel is the same for every image")
         self.width = student.stages[-1].channels
 
     def join(self, terms: Mapping[str, Term]) -> None:
-        """Find the paraphraser, and build a translator to as many channels, with BatchNorm.
-
-        Raises:
-            UserError: the strategy has no paraphraser.
-        """
+        """Find the paraphraser, and build a translator to as many channels, with BatchNorm."""
         paraphrasers = [term for term in terms.values() if isinstance(term, Paraphraser)]
         if not paraphrasers:
             raise UserError("it needs a paraphraser of the teacher beside it; choose strategy=ft as it is")

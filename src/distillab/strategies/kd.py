@@ -1,7 +1,5 @@
 """Knowledge distillation from the teacher's softened output (Hinton, Vinyals, Dean, arXiv 1503.02531)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,12 +18,9 @@ def kd_rows(s: Tensor, t: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
 
 
 def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """T² · KL(softmax(t / T) ‖ softmax(s / T)), summed over classes, mean over the batch.
+    """T² · KL(softmax(t / T) ‖ softmax(s / T)), summed over classes, mean over the batch (arXiv 1503.02531).
 
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        temperature: T > 0.
+    Logits s, t (N, C); T > 0.
     """
     check_same_shape(s=s, t=t)
     check_positive(temperature=temperature)
@@ -33,7 +28,7 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class KD(Term):
-    """The term of `kd`; its numbers may be schedules."""
+    """The term of `kd`."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True

@@ -1,7 +1,5 @@
 """Singular vectors: how the main directions of neighbouring maps relate (Lee, Kim, Song, ECCV 2018)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -72,14 +70,10 @@ def inverse_gap(own: Tensor, others: Tensor | float, rounding: Tensor) -> Tensor
 def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
     """Squared difference of RBF relations between neighbouring stages' singular vectors (Lee, Kim, Song, ECCV 2018).
 
-    Each map is a matrix of pixels × channels. Of the teacher's the first right singular vector counts, of the student's
-    the one of the first four that is most along it. Relations exp(−(v_i − u_j)² / 8) of all channel pairs; squared
-    differences are summed, over the batch size. Differentiable once: singular vectors whose values coincide have no
-    derivative, so that infinite parts are left out.
-
-    Args:
-        stages_s: student maps (N, C, H, W), at least two, by depth.
-        stages_t: teacher maps (N, C, H', W'), as many, of the same channels; receive no gradient.
+    Each of two or more maps (N, C, H, W), by depth, is a matrix of pixels × channels (equal C on both sides). Of the
+    teacher's the first right singular vector counts, of the student's the one of the first four that is most along it.
+    Relations exp(−(v_i − u_j)² / 8) of all channel pairs; squared differences are summed, over the batch size.
+    Differentiable once: singular vectors whose values coincide have no derivative, so that infinite parts are left out.
     """
     if len(stages_s) != len(stages_t) or len(stages_s) < 2:
         raise UserError(

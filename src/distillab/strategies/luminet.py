@@ -1,7 +1,5 @@
 """LumiNet: each class's logits are standardised over the batch before they are compared (arXiv 2310.03669)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,13 +18,8 @@ def perception(z: Tensor) -> Tensor:
 def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
     """KL of standardised logits at T, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
 
-    Each side is standardised class by class, over the batch; the student's means and variances carry gradient.
-    0 for a batch of one.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        temperature: T > 0.
+    Each side (N, C) is standardised class by class, over the batch; the student's means and variances carry gradient.
+    0 for a batch of one. T > 0.
     """
     check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)
@@ -35,7 +28,7 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class LumiNet(Term):
-    """The term of `luminet`; its numbers may be schedules."""
+    """The term of `luminet`."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True

@@ -1,7 +1,5 @@
 """NormKD: each row's own temperature, in proportion to its standard deviation (arXiv 2308.00520)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,13 +14,8 @@ __all__ = ["normkd"]
 def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
     """T_t² · KL(softmax(t / T_t) ‖ softmax(s / T_s)), mean over the batch (Chi et al., arXiv 2308.00520).
 
-    Each row's temperature is scale · its unbiased standard deviation, on each side; the student's carries gradient.
-    Not differentiable twice at a student row of equal logits.
-
-    Args:
-        s: student logits (N, C), C > 1.
-        t: teacher logits (N, C); receives no gradient.
-        scale: temperature of logits with a standard deviation of 1, > 0.
+    The temperature of each row of s, t (N, C), C > 1, is scale (> 0) · its unbiased standard deviation; the student's
+    carries gradient. Not differentiable twice at a student row of equal logits.
     """
     s, t = widened(s, t)
     student_temperature, teacher_temperature = (scale * z.std(-1, keepdim=True) for z in (s, t))
@@ -33,7 +26,7 @@ def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
 
 
 class NormKD(Term):
-    """The term of `normkd`; its numbers may be schedules."""
+    """The term of `normkd`."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True

@@ -1,7 +1,5 @@
 """Neuron selectivity transfer: match how single channels are spread over the image (Huang, Wang, arXiv 1707.01219)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -15,11 +13,7 @@ __all__ = ["nst"]
 def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between the channels of two maps, kernel (xᵀy)² (arXiv 1707.01219).
 
-    Each channel is flattened and L2-normalised; the larger map is average-pooled to the smaller.
-
-    Args:
-        F_s: student map (N, C, H, W).
-        F_t: teacher map (N, C', H', W'); receives no gradient.
+    Maps (N, C, H, W), C may differ; each channel is flattened and L2-normalised, the larger map pooled to the smaller.
     """
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     F_s, F_t = unit(F_s.flatten(2)), unit(F_t.flatten(2))

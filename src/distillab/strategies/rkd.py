@@ -1,7 +1,5 @@
 """Relational distillation: distances and angles among the images of a batch (Park et al., arXiv 1904.05068)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -48,9 +46,7 @@ def cosines(anchors: Tensor, e: Tensor) -> Tensor:
 def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
     """Smooth-L1 of all pairs' distances, each side's over their mean positive distance (arXiv 1904.05068).
 
-    Args:
-        e_s: student embeddings (N, d), N > 1.
-        e_t: teacher embeddings (N, d'); receive no gradient.
+    Embeddings (N, d), N > 1; each side may have its own d.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     if len(e_s) < 2:
@@ -59,13 +55,9 @@ def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
 
 
 def rkd_angle(e_s: Tensor, e_t: Tensor) -> Tensor:
-    """Smooth-L1 of the cosines of all triplets (arXiv 1904.05068).
+    """Smooth-L1 of the cosines of all triplets (arXiv 1904.05068); 0 for fewer than three embeddings (N, d).
 
     Two equal rows have no direction from one to the other: their cosines are 0 and carry no gradient.
-
-    Args:
-        e_s: student embeddings (N, d); fewer than three rows have no angle, and give 0.
-        e_t: teacher embeddings (N, d'); receive no gradient.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
 

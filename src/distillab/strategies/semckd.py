@@ -1,7 +1,5 @@
 """Cross-layer distillation with semantic calibration: attention pairs the stages (Chen et al., arXiv 2012.03236)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,11 +12,7 @@ from distillab.strategies.parts.features import inner, pool_to_smaller, unit
 
 
 class SimilarityEmbedding(nn.Module):
-    """A unit vector for each sample from its similarities to the batch.
-
-    Args:
-        similarities: inputs of the first layer; another batch is pooled, or repeated, to as many.
-    """
+    """A unit vector for each sample from its similarities to the batch, which are pooled or repeated to that many."""
 
     def __init__(self, similarities: int) -> None:
         super().__init__()
@@ -51,12 +45,9 @@ def projection(channels: int, goal: int) -> nn.Sequential:
 class SemCKD(Term):
     """Mean squared error between every stage of the student and every stage of the teacher, weighted by attention.
 
-    A student stage asks with what its similarities between samples look like, the teacher's stages answer with
-    theirs; the attention over them sums to 1. The stages need not be as many on both sides.
-
-    Args:
-        batch_size: similarities, from 4, that the attention reads of each sample. With batches of this size it is the
-            published one; any other size, an incomplete last batch too, is pooled or repeated to it.
+    A student stage asks with its similarities between samples, the teacher's stages answer with theirs; the attention
+    over them sums to 1. With batches of `batch_size`, from 4, it is the published one; of any other size, an incomplete
+    last batch too, the similarities are pooled or repeated to it.
     """
 
     needs = ("student.stages", "teacher.stages")

@@ -1,7 +1,5 @@
 """SimKD: the student's map, projected, goes into the teacher's own head (Chen et al., arXiv 2203.14001)."""
 
-from __future__ import annotations
-
 import copy
 from contextlib import suppress
 from itertools import chain
@@ -54,10 +52,8 @@ class Projector(nn.Module):
 class SimKD(Term):
     """Mean squared error of the last maps, the student's through a projector; no labels and no logits.
 
-    The student's own head learns nothing: projector and teacher's head ship instead of it.
-
-    Args:
-        factor: by how much the projector is narrower than the teacher's last map, a whole number from 1.
+    The student's own head learns nothing: projector and teacher's head ship instead of it. Inside, the projector has
+    the teacher's channels over `factor`, a whole number from 1.
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
@@ -68,11 +64,7 @@ class SimKD(Term):
         self.factor = factor
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the projector.
-
-        Raises:
-            UserError: no map on one side, a teacher's head that cannot read its last map, or too large a factor.
-        """
+        """Build the projector; a teacher's head that cannot read its last map, or too large a factor, is refused."""
         goal = head_reads_last_map(teacher)
         if self.factor > goal.channels:
             raise UserError(f"factor must leave a channel of {goal} of {teacher.name}, got {self.factor}")
@@ -86,26 +78,17 @@ class SimKD(Term):
         return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))
 
     def deploy(self, student: ImageModel, teacher: nn.Module) -> nn.Module:
-        """The student up to its last map, the projector, and the teacher's head.
-
-        Raises:
-            UserError: the teacher is no single model.
-        """
+        """The student up to its last map, the projector, and the one teacher's head."""
         if not isinstance(getattr(teacher, "model", None), ImageModel):
             raise UserError("simkd ships the head of one teacher, and there is none; choose scheme=offline")
         return ProjectedStudent(student, self.projector, frozen_head(teacher.model))
 
 
 class ProjectedStudent(Model):
-    """A student whose last map goes through a projector, the mean over places and a copy of the teacher's head.
+    """A student whose last map goes through a projector, the mean over places and a frozen copy of the teacher's head.
 
     Takes images and gives logits in the data's class order, as the models it is made of. It shares the tensors of
     the student (of which it leaves out what lies behind the last stage) and the projector.
-
-    Args:
-        student: the student.
-        projector: from its last stage to the teacher's.
-        head: the teacher's, frozen.
     """
 
     def __init__(self, student: ImageModel, projector: Projector, head: nn.Linear) -> None:

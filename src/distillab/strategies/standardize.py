@@ -1,7 +1,5 @@
 """KD on logits of which each row is standardised: the student need not match the teacher's scale (arXiv 2403.01427)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.core.errors import UserError
@@ -13,11 +11,9 @@ __all__ = ["standardize"]
 
 
 def standardize(z: Tensor) -> Tensor:
-    """Each row less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
+    """Each row of (N, C) less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
 
-    Args:
-        z: logits (N, C), C > 1; used as `kd(standardize(s), standardize(t), 2.0)`. At a row of equal logits there is no
-            second derivative.
+    Used as `kd(standardize(s), standardize(t), 2.0)`; C > 1. At a row of equal logits there is no second derivative.
     """
     if z.ndim != 2 or z.shape[1] < 2:
         raise UserError(f"z must be logits (N, C) of 2 classes or more, got {tuple(z.shape)}")
@@ -26,7 +22,7 @@ def standardize(z: Tensor) -> Tensor:
 
 
 class StandardizedKD(Term):
-    """The term of `kd` on standardised logits; its numbers may be schedules."""
+    """The term of `kd` on standardised logits."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True

@@ -105,11 +105,7 @@ class Strategy(nn.Module):
         return phases
 
     def plan(self, epochs: int) -> list[Phase]:
-        """The phases laid out over a recipe's epochs.
-
-        Raises:
-            UserError: they do not fit; every phase needs an epoch.
-        """
+        """The phases laid out over a recipe's epochs, of which every one needs one; UserError where they do not fit."""
         if not self.phases:
             return [Phase(0, epochs, tuple(self.terms))]
         lengths = [phase.get("epochs") for phase in self.phases]
@@ -133,8 +129,7 @@ class Strategy(nn.Module):
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None, seed: int) -> None:
         """Let every term build its connectors; the same seed gives the same ones, however often it is called.
 
-        Raises:
-            UserError: a term that cannot work between these two models.
+        Raises UserError for a term that cannot work between these two models.
         """
         if teacher is None and self.needs_teacher:
             wanting = next(name for name, term in self.terms.items() if any("teacher." in need for need in term.needs))

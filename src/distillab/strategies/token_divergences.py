@@ -1,7 +1,5 @@
 """Divergences between the next-token distributions of two language models, over the tokens that a mask keeps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -82,33 +80,22 @@ def mean_of_kept(
 def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · KL(p ‖ q), summed over the vocabulary, mean over the kept tokens (arXiv 1503.02531); `kd` of those.
 
-    0 with gradient 0 where no token is kept.
-
-    Args:
-        s: student logits (N, V), q = softmax(s / T).
-        t: teacher logits (N, V), p = softmax(t / T); receives no gradient.
-        mask: bool (N,), True for the tokens that count; None for all.
-        temperature: T > 0.
+    Logits s, t (N, V), q = softmax(s / T), p = softmax(t / T), T > 0; the mask, bool (N,), is True for the tokens that
+    count; None for all. 0 with gradient 0 where no token is kept.
     """
     return mean_of_kept(kd_rows, s, t, mask, temperature=temperature)
 
 
 def reverse_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-    """T² · KL(q ‖ p), summed over the vocabulary, mean over the kept tokens (MiniLLM, arXiv 2306.08543).
-
-    Arguments are those of `forward_kl`.
-    """
+    """T² · KL(q ‖ p), mean over the kept tokens; arguments are those of `forward_kl` (MiniLLM, arXiv 2306.08543)."""
     return mean_of_kept(reverse_kl_rows, s, t, mask, temperature=temperature)
 
 
 def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, beta: float = 0.5) -> Tensor:
-    """T² · (β · KL(p ‖ m) + (1 − β) · KL(q ‖ m)), m = β · p + (1 − β) · q, mean over the kept tokens (arXiv 2306.13649).
+    """T² · (β · KL(p ‖ m) + (1 − β) · KL(q ‖ m)), m = β · p + (1 − β) · q, mean over kept tokens (arXiv 2306.13649).
 
-    Arguments are those of `forward_kl`, and:
-
-    Args:
-        beta: the teacher's share, from 0 to 1. The formula is 0 at both ends, so 0 stands for `forward_kl` and 1 for
-            `reverse_kl`, as in the literature.
+    Arguments are those of `forward_kl`; β, the teacher's share, lies from 0 to 1. The formula is 0 at both ends, so 0
+    stands for `forward_kl` and 1 for `reverse_kl`, as in the literature.
     """
     if not 0 <= beta <= 1:
         raise UserError(f"beta must lie from 0 to 1, got {beta}")
@@ -118,10 +105,7 @@ def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1
 def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, alpha: float = 0.1) -> Tensor:
     """T² · KL(p ‖ α · p + (1 − α) · q), mean over the kept tokens (DistiLLM, arXiv 2402.03898).
 
-    Arguments are those of `forward_kl`, and:
-
-    Args:
-        alpha: the teacher's share of the mixture, from 0 (`forward_kl`) to below 1.
+    Arguments are those of `forward_kl`; α, the teacher's share, lies from 0 (`forward_kl`) to below 1.
     """
     if not 0 <= alpha < 1:
         raise UserError(f"alpha must lie from 0 to below 1, got {alpha}")
@@ -129,8 +113,8 @@ def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float
 
 
 def tvd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-    """T² · ½ · Σ |p − q| over the vocabulary, mean over the kept tokens (f-DISTILL, arXiv 2307.15190).
+    """T² · ½ · Σ |p − q|, mean over the kept tokens; arguments are those of `forward_kl` (f-DISTILL, arXiv 2307.15190).
 
-    Arguments are those of `forward_kl`. Where p = q its gradient is 0, and it has a kink.
+    Where p = q its gradient is 0, and it has a kink.
     """
     return mean_of_kept(tvd_rows, s, t, mask, temperature=temperature)

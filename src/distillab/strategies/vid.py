@@ -1,7 +1,5 @@
 """Variational information distillation: predict the teacher, variance learned (Ahn et al., arXiv 1904.05835)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -22,10 +20,8 @@ LEAST_VARIANCE = 1e-5
 def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     """Mean of ½·[(mean − target)² / variance + log variance] over all entries (arXiv 1904.05835).
 
-    Args:
-        mean: prediction from the student (N, C, …).
-        target: teacher features (N, C, …); receive no gradient.
-        variance: of each channel (C,), above 0 (which is checked on a CPU only: on a GPU every step would wait); it learns.
+    Mean (predicted) and target (N, C, …). The variances (C,) learn, and must be above 0 (checked on a CPU only: on a
+    GPU every step would wait).
     """
     check_same_shape(mean=mean, target=target)
     mean, target = checked("N, …", mean=mean, target=target.detach())
@@ -38,11 +34,7 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
 
 
 class VID(Term):
-    """The term of `vid`, summed over all stages, with a regressor and a variance per channel for each.
-
-    Args:
-        variance: with which every channel starts.
-    """
+    """The term of `vid`, summed over all stages; each has a regressor, and `variance` per channel at first."""
 
     needs = ("student.stages", "teacher.stages")
 

@@ -1,7 +1,5 @@
 """Transformed teacher matching: only the teacher is softened, by a power; weighted or not (arXiv 2402.11148)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,10 +14,7 @@ __all__ = ["ttm", "wttm"]
 def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
     """KL(q ‖ softmax(s)), mean over the batch; q = softmax(t)^γ renormalised (Zheng, Yang, arXiv 2402.11148).
 
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        gamma: γ > 0, an inverse temperature of the teacher alone.
+    Logits s, t (N, C); γ > 0 is an inverse temperature of the teacher alone.
     """
     s, t = widened(s, t)
     # q = p^γ renormalised, with p = softmax(t), is softmax(γ · t).
@@ -30,19 +25,14 @@ def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
 def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
     """`ttm` with each row weighted by Σ softmax(t)^γ: more, the less certain the teacher (arXiv 2402.11148).
 
-    Arguments are those of `ttm`. A mean over rows, not divided by the sum of their weights.
+    A mean over rows, not divided by the sum of their weights.
     """
     log_teacher = F.log_softmax(widened(s, t)[1], -1)
     return ttm.rows(s, t, gamma) * (gamma * log_teacher).exp().sum(-1)
 
 
 class TTM(Term):
-    """The term of `wttm`, or of `ttm`.
-
-    Args:
-        gamma: γ > 0, or a schedule of it.
-        weighted: weight each sample by Σ softmax(t)^γ.
-    """
+    """The term of `wttm`, or of `ttm` where it is not `weighted`."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True

@@ -1,7 +1,5 @@
 """What the losses on features share: checks of tensors and of models, inner products, norms and sizes."""
 
-from __future__ import annotations
-
 from functools import reduce
 
 import torch
@@ -14,11 +12,9 @@ from distillab.strategies.base import Outputs, Term
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
-    """The tensors in one dtype, float32 or wider, if all have the form and one batch size.
+    """The tensors in one dtype, float32 or wider, if all have the form, e.g. "N, C, H, W", and one batch size.
 
-    Args:
-        form: the dimensions, e.g. "N, C, H, W"; "N, …" is any number of them above one.
-        tensors: arguments of a loss, by name.
+    "N, …" is any number of dimensions above one; the tensors are a loss's arguments, by name.
     """
     found = list(tensors.values())
     dimensions = len(form.split(","))
