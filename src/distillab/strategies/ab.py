@@ -31,5 +31,4 @@ class ActivationBoundary(PreactivationTerm):
         self.margin = self.number("margin", margin, above=0)
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
-        """`activation_boundary` of one stage."""
         return activation_boundary(x, teacher.preactivations[stage], self.margin)

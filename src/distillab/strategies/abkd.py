@@ -52,5 +52,4 @@ class ABKD(Term):
         self.beta = self.number("beta", beta)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return abkd.rows(student_logits, teacher_logits, self.alpha, self.beta)

@@ -45,13 +45,11 @@ class AttentionTransfer(Term):
         check_power(self.p)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
         partner = dict(match_stages(student, teacher))
         named = [self.stages] if isinstance(self.stages, str | int) else self.stages
         chosen = partner if self.stages == "all" else [choose_stage(s, student, list(partner)) for s in named]
         self.pairs = [(stage, partner[stage]) for stage in chosen]
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`attention_transfer` of each chosen pair of stages, summed."""
         losses = [attention_transfer(student.stages[i], teacher.stages[j], self.p) for i, j in self.pairs]
         return torch.stack(losses).sum()

@@ -33,7 +33,6 @@ class ClassAttention(ReadByHead):
         self.resolution, self.normalize = resolution, normalize
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`class_attention` of the class activation maps: each head at every place of its last map."""
         self.check_heads(student, teacher)
         # The head's weights at every place; its bias is the same at all of them.
         maps = (F.conv2d(outputs.last_map, outputs.head.weight[:, :, None, None]) for outputs in (student, teacher))

@@ -36,12 +36,10 @@ class CorrelationCongruence(Term):
         self.width = int(self.number("width", width, above=0))
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the projections."""
         of_student, of_teacher = embedding_widths(student, teacher)
         self.student_projection = nn.Linear(of_student, self.width)
         self.teacher_projection = nn.Linear(of_teacher, self.width).requires_grad_(False)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`correlation_congruence` of the projections."""
         e_s, e_t = self.student_projection(student.embedding), self.teacher_projection(teacher.embedding)
         return correlation_congruence(e_s, e_t)

@@ -70,7 +70,6 @@ class CRD(Term):
             raise UserError(f"momentum must be a number from 0 to below 1, got {momentum}")
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the projections; the memory waits for the data."""
         of_student, of_teacher = embedding_widths(student, teacher)
         self.student_projection = nn.Linear(of_student, self.dimensions)
         self.teacher_projection = nn.Linear(of_teacher, self.dimensions)

@@ -37,9 +37,7 @@ class DKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Refuse two classes."""
         check_classes(student)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         return dkd.rows(student_logits, teacher_logits, labels, self.alpha, self.beta, self.temperature)

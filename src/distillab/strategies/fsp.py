@@ -41,11 +41,9 @@ class FSP(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
         self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`fsp` of each two neighbouring pairs of stages, summed."""
         losses = [
             fsp(student.stages[i], student.stages[k], teacher.stages[j], teacher.stages[m])
             for (i, j), (k, m) in pairwise(self.pairs)

@@ -52,7 +52,6 @@ class Paraphraser(Term):
         self.rate = self.number("rate", rate, above=0)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build encoder and decoder, without BatchNorm."""
         width = teacher.stages[-1].channels
         self.channels = int(width * self.rate)
         if not self.channels:
@@ -66,7 +65,6 @@ class Paraphraser(Term):
         return self.encoder(teacher.stages[-1])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`hint` of the decoded code to the map itself."""
         features = teacher.stages[-1]
         return hint(self.decoder(self.encoder(features)), features)
 
@@ -94,5 +92,4 @@ class FactorTransfer(Term):
         self.translator = layers(nn.Conv2d, [self.width, self.width, channels, channels], norm=True)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`factor_transfer` from translator and paraphraser."""
         return factor_transfer(self.translator(student.stages[-1]), self.paraphrasers[0].factor(teacher))

@@ -27,12 +27,10 @@ class Hint(Term):
         self.stage = stage
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Choose the pair of stages and build the connector between their shapes."""
         partner = dict(match_stages(student, teacher))
         self.student_stage = choose_stage(self.stage, student, list(partner))
         self.teacher_stage = partner[self.student_stage]
         self.connector = MapConnector(student.stages[self.student_stage], teacher.stages[self.teacher_stage])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`hint` of the connected student stage."""
         return hint(self.connector(student.stages[self.student_stage]), teacher.stages[self.teacher_stage])

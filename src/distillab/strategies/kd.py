@@ -38,5 +38,4 @@ class KD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(student_logits, teacher_logits, self.temperature)

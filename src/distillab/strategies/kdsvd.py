@@ -107,9 +107,7 @@ class KDSVD(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
         self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`kdsvd` of all pairs of stages."""
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

@@ -38,5 +38,4 @@ class LumiNet(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`luminet` of the whole batch."""
         return luminet(student.logits, teacher.logits, self.temperature)

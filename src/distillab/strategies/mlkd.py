@@ -60,7 +60,6 @@ class MultiTemperature(Term):
             raise UserError("temperatures must be numbers above 0, e.g. [2, 3, 4, 5, 6], got none")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """The loss of each view at each temperature, summed."""
         pairs = [(student[view].logits, teacher[view].logits) for view in (0, 1)]
         return torch.stack([self.loss(s, t, temperature) for s, t in pairs for temperature in self.temperatures]).sum()
 

@@ -41,7 +41,6 @@ class NormDirection(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the connector (BatchNorm, dropout, linear), and make room for the centres."""
         inputs, width = embedding_widths(student, teacher)
         self.connector = nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width))
         self.register_buffer("centers", torch.zeros(teacher.outputs, width))

@@ -37,9 +37,7 @@ class NKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Refuse two classes."""
         check_classes(student)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         return nkd.rows(student_logits, teacher_logits, labels, self.gamma, self.temperature)

@@ -36,5 +36,4 @@ class NormKD(Term):
         self.scale = self.number("scale", scale, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return normkd.rows(student_logits, teacher_logits, self.scale)

@@ -30,9 +30,7 @@ class NST(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
         self.pairs = match_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`nst` of each pair of stages, summed."""
         return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

@@ -68,7 +68,6 @@ class OFD(PreactivationTerm):
                 )
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
-        """`ofd` of one stage."""
         return ofd(x, teacher.preactivations[stage], norm_margin(teacher.norms[stage]))
 
 

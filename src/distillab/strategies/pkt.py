@@ -38,5 +38,4 @@ class PKT(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`pkt` of the whole batch."""
         return pkt(student.embedding, teacher.embedding)

@@ -68,7 +68,6 @@ class ReviewKD(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages and build their fusions, the deepest first."""
         self.pairs = match_stages(student, teacher)[::-1]
         width, goal_width = embedding_widths(student, teacher)
         middle = min(WIDEST, width)
@@ -79,7 +78,6 @@ class ReviewKD(Term):
         self.fusions = nn.ModuleList(fusions)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`hcl` of each fused stage, summed."""
         maps = [student.embedding[..., None, None], *(student.preactivations[i] for i, _ in self.pairs)]
         goals = [teacher.embedding[..., None, None], *(teacher.preactivations[j] for _, j in self.pairs)]
         losses, deeper = [], None

@@ -78,7 +78,6 @@ class RKDDistance(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`rkd_distance` of the whole batch."""
         return rkd_distance(student.embedding, teacher.embedding)
 
 
@@ -92,5 +91,4 @@ class RKDAngle(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`rkd_angle` of the whole batch."""
         return rkd_angle(student.embedding, teacher.embedding)

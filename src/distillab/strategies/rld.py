@@ -59,6 +59,5 @@ class RLD(Term):
         self.alpha_temperature = self.number("alpha_temperature", alpha_temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)
         return rld.rows(student_logits, teacher_logits, labels, *numbers)

@@ -27,5 +27,4 @@ class SimilarityPreserving(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`similarity_preserving` of the last maps."""
         return similarity_preserving(student.stages[-1], teacher.stages[-1])

@@ -32,5 +32,4 @@ class StandardizedKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

@@ -43,7 +43,6 @@ class VID(Term):
         self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build a regressor of three 1×1 convolutions and the variances for each pair of stages."""
         self.pairs = match_stages(student, teacher)
         start = math.log(math.expm1(self.variance - LEAST_VARIANCE))  # softplus turned round
         self.regressors, self.variances = nn.ModuleList(), nn.ParameterList()
@@ -54,7 +53,6 @@ class VID(Term):
             self.variances.append(torch.full((channels,), start))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`vid` at the smaller size of each pair of stages, summed."""
         losses = []
         for (i, j), regressor, variance in zip(self.pairs, self.regressors, self.variances, strict=True):
             features, target = pool_to_smaller(student.stages[i], teacher.stages[j])

@@ -39,11 +39,9 @@ class WKD(Term):
         self.mean_weight = self.number("mean_weight", mean_weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's channels."""
         check_pixels(student, teacher, "a map of one pixel has no deviation")
         last = student.stages[-1]
         self.connector = MapConnector(last, replace(teacher.stages[-1], height=last.height, width=last.width))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`wkd` of the connected student map."""
         return wkd(self.connector(student.stages[-1]), teacher.stages[-1], self.mean_weight)

@@ -37,5 +37,4 @@ class WSLD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) or (R, C) → (R,)."""
         return wsld.rows(student_logits, teacher_logits, labels, self.temperature)

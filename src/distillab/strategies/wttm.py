@@ -43,6 +43,5 @@ class TTM(Term):
         self.weighted = weighted
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         loss = wttm if self.weighted else ttm
         return loss.rows(student_logits, teacher_logits, self.gamma)
