@@ -127,11 +127,9 @@ class Term(nn.Module):
         Returns its value, of a schedule that in epoch 0.
         """
         if isinstance(value, Mapping):
-            unknown = set(value) - set(Schedule.KEYS)
-            if unknown or "value" not in value:
-                raise UserError(
-                    f"{name} takes a number or {{{', '.join(Schedule.KEYS)}}} with a value, got {dict(value)}"
-                )
+            keys = ", ".join(Schedule.KEYS)
+            if set(value) - set(Schedule.KEYS) or "value" not in value:
+                raise UserError(f"{name} takes a number or {{{keys}}} with a value, got {dict(value)}")
             self.number(name, value["value"], above)
             self.schedules[name] = Schedule(**value)
             return self.schedules[name](0, 1)

@@ -44,8 +44,5 @@ class FSP(Term):
         self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        losses = [
-            fsp(student.stages[i], student.stages[k], teacher.stages[j], teacher.stages[m])
-            for (i, j), (k, m) in pairwise(self.pairs)
-        ]
-        return torch.stack(losses).sum()
+        pairs = [(student.stages[i], teacher.stages[j]) for i, j in self.pairs]
+        return torch.stack([fsp(b_s, t_s, b_t, t_t) for (b_s, b_t), (t_s, t_t) in pairwise(pairs)]).sum()

@@ -76,9 +76,8 @@ def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
     Differentiable once: singular vectors whose values coincide have no derivative, so that infinite parts are left out.
     """
     if len(stages_s) != len(stages_t) or len(stages_s) < 2:
-        raise UserError(
-            f"stages_s and stages_t must be equally many maps, two or more, got {len(stages_s)} and {len(stages_t)}"
-        )
+        counts = f"{len(stages_s)} and {len(stages_t)}"
+        raise UserError(f"stages_s and stages_t must be equally many maps, two or more, got {counts}")
     found = []
     for F_s, F_t in zip(stages_s, stages_t, strict=True):
         F_s, F_t = checked("N, C, H, W", stages_s=F_s, stages_t=F_t.detach())

@@ -34,15 +34,10 @@ class Projector(nn.Module):
         self.size = (min(student.height, teacher.height), min(student.width, teacher.width))
         narrow = teacher.channels // factor
         shapes = ((student.channels, narrow, 1), (narrow, narrow, 3), (narrow, teacher.channels, 1))
-        layers = [
-            (
-                nn.Conv2d(before, after, side, padding=side // 2, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            )
-            for before, after, side in shapes
-        ]
-        self.layers = nn.Sequential(*chain(*layers))
+        self.layers = nn.Sequential()
+        for before, after, side in shapes:
+            convolution = nn.Conv2d(before, after, side, padding=side // 2, bias=False)
+            self.layers.extend([convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, student channels, H, W) → (N, teacher channels, height, width) of the smaller map."""

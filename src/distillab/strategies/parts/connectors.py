@@ -54,9 +54,8 @@ class PreactivationTerm(Term):
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build a connector for each pair."""
         self.pairs = match_stages(student, teacher)
-        self.connectors = nn.ModuleList(
-            PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
-        )
+        pairs = ((student.stages[i], teacher.stages[j]) for i, j in self.pairs)
+        self.connectors = nn.ModuleList(PreactivationConnector(*pair) for pair in pairs)
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
         """The loss of a connected student map against one stage of the teacher."""
@@ -64,10 +63,8 @@ class PreactivationTerm(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The weighted sum over the stages."""
-        losses = [
-            self.stage_loss(connector(student.preactivations[i]), teacher, j)
-            for connector, (i, j) in zip(self.connectors, self.pairs, strict=True)
-        ]
+        stages = zip(self.connectors, self.pairs, strict=True)
+        losses = [self.stage_loss(connector(student.preactivations[i]), teacher, j) for connector, (i, j) in stages]
         return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
 
 
