@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, mean_of_rows
 
 __all__ = ["abkd"]
 
@@ -40,11 +40,8 @@ def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
     return (alpha / total * p + beta / total * q - mixed).sum(-1) / (alpha * beta)
 
 
-class ABKD(Term):
+class ABKD(LogitsTerm):
     """The term of `abkd`."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
 
     def __init__(self, weight: Scheduled = 32.0, alpha: Scheduled = 0.8, beta: Scheduled = 0.3) -> None:
         super().__init__(weight)

@@ -38,15 +38,11 @@ def crd_nce(scores: Tensor, n_data: int) -> Tensor:
 
 
 class CRD(Term):
-    """The term of `crd_nce` on both sides, with its projections and its memory bank of both sides' embeddings.
+    """The term of `crd_nce` on both sides, with projections to `dimensions` and a memory of both sides' embeddings.
 
-    A sample's projected embedding is compared with what the memory holds of it and of K samples of other classes on
-    the other side; they are drawn with replacement, as noise-contrastive estimation supposes.
-
-    Args:
-        dimensions: width of the common space.
-        negatives: K; fewer, with a notice, where the data have fewer samples of other classes.
-        momentum: share of the old embedding that stays in the memory, from 0 to below 1.
+    A sample's projected embedding is compared with what the memory holds of it and of K = `negatives` samples of other
+    classes on the other side (fewer, with a notice, where there are fewer); they are drawn with replacement, as
+    noise-contrastive estimation supposes. The share `momentum` of an old embedding, from 0 to below 1, stays.
     """
 
     needs = ("student.embedding", "teacher.embedding", "batch.index", "batch.labels")  # the labels in `prepare`

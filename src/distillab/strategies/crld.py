@@ -8,10 +8,7 @@ from distillab.strategies.kd import kd_rows
 
 
 class SureKD(Term):
-    """KD of two views, only for samples of which the teacher is sure, summed over views and divided by all samples.
-
-    It is sure where its highest probability at T = 1 is `confidence` or more.
-    """
+    """KD of two views of the samples whose highest probability of the teacher's is from `confidence`, over all."""
 
     needs = ("student.logits", "teacher.logits")
     num_views = 2

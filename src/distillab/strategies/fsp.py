@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.base import Fields, Outputs
 from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import checked, equal_stages, inner, pool_to_smaller
+from distillab.strategies.parts.features import NeighbouringStages, checked, inner, pool_to_smaller
 
 __all__ = ["fsp"]
 
@@ -32,16 +31,8 @@ def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Ten
     return F.mse_loss(flow(bottom_s, top_s), flow(bottom_t, top_t))
 
 
-class FSP(Term):
+class FSP(NeighbouringStages):
     """The term of `fsp`, summed over neighbouring stages."""
-
-    needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 1.0) -> None:
-        super().__init__(weight)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         pairs = [(student.stages[i], teacher.stages[j]) for i, j in self.pairs]

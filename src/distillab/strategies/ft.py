@@ -26,10 +26,7 @@ def ft_factor(F: Tensor) -> Tensor:
 
 
 def factor_transfer(F_s: Tensor, F_t: Tensor) -> Tensor:
-    """Mean absolute difference of the `ft_factor`s of factor maps (N, C, H, W), whose C may differ (arXiv 1802.04977).
-
-    F_s comes from the translator, F_t from the paraphraser; the larger is average-pooled to the smaller first.
-    """
+    """Mean absolute difference of the `ft_factor`s of maps (N, C, H, W), the larger pooled (arXiv 1802.04977)."""
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     return (ft_factor(F_s) - ft_factor(F_t)).abs().mean()
 

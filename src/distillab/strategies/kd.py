@@ -3,8 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import check_positive, check_same_shape, widened
+from distillab.strategies.parts.logits import LogitsTerm
 
 __all__ = ["kd"]
 
@@ -18,20 +19,14 @@ def kd_rows(s: Tensor, t: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
 
 
 def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """T² · KL(softmax(t / T) ‖ softmax(s / T)), summed over classes, mean over the batch (arXiv 1503.02531).
-
-    Logits s, t (N, C); T > 0.
-    """
+    """T² · KL(softmax(t / T) ‖ softmax(s / T)) of logits (N, C), mean over N; T > 0 (arXiv 1503.02531)."""
     check_same_shape(s=s, t=t)
     check_positive(temperature=temperature)
     return kd_rows(s, t, temperature).mean()
 
 
-class KD(Term):
+class KD(LogitsTerm):
     """The term of `kd`."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
 
     def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0) -> None:
         super().__init__(weight)

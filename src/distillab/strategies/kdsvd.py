@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.base import Fields, Outputs
 from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import checked, equal_stages, inner
+from distillab.strategies.parts.features import NeighbouringStages, checked, inner
 
 __all__ = ["kdsvd"]
 
@@ -97,16 +96,8 @@ def relation(above: Tensor, below: Tensor) -> Tensor:
     return (-(above[:, :, None] - below[:, None]).square() / 8).exp()
 
 
-class KDSVD(Term):
+class KDSVD(NeighbouringStages):
     """The term of `kdsvd`."""
-
-    needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 1.0) -> None:
-        super().__init__(weight)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        self.pairs = equal_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

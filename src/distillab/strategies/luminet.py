@@ -16,10 +16,9 @@ def perception(z: Tensor) -> Tensor:
 
 
 def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """KL of standardised logits at T, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
+    """KL of standardised logits at T > 0, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
 
-    Each side (N, C) is standardised class by class, over the batch; the student's means and variances carry gradient.
-    0 for a batch of one. T > 0.
+    Each class is standardised over the batch, on both sides with gradient to the student's; one row (1, C) gives 0.
     """
     check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)

@@ -29,19 +29,13 @@ def gram_distance(q: Tensor, p: Tensor) -> Tensor:
 
 
 def batch_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """Squared difference of the sample-by-sample Gram matrices of softened probabilities, summed, over B (CVPR 2023).
-
-    Logits (B, C), T > 0; not multiplied by T².
-    """
+    """Squared difference of the (B, B) Gram matrices of probabilities at T > 0, summed, over B; no T² (CVPR 2023)."""
     q, p = probabilities(s, t, temperature)
     return gram_distance(q, p) / len(s)
 
 
 def class_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """Squared difference of the class-by-class Gram matrices of softened probabilities, summed, over C (CVPR 2023).
-
-    Logits (B, C), T > 0; not multiplied by T².
-    """
+    """Squared difference of the (C, C) Gram matrices of probabilities at T > 0, summed, over C; no T² (CVPR 2023)."""
     q, p = probabilities(s, t, temperature)
     return gram_distance(q.T, p.T) / s.shape[1]
 

@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
 
 __all__ = ["normkd"]
 
@@ -25,11 +25,8 @@ def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
     return teacher_temperature.squeeze(-1) ** 2 * kl(log_teacher, log_student)
 
 
-class NormKD(Term):
+class NormKD(LogitsTerm):
     """The term of `normkd`."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
 
     def __init__(self, weight: Scheduled = 0.9, scale: Scheduled = 2.0) -> None:
         super().__init__(weight)

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.features import checked, inner, pool_to_smaller, unit
+from distillab.strategies.base import Fields, Outputs, Scheduled
+from distillab.strategies.parts.features import StagePairs, checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
 
@@ -21,16 +20,11 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     return within - 2 * inner(F_s, F_t).square().mean()
 
 
-class NST(Term):
+class NST(StagePairs):
     """The term of `nst`, summed over all stages."""
-
-    needs = ("student.stages", "teacher.stages")
 
     def __init__(self, weight: Scheduled = 50.0) -> None:
         super().__init__(weight)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        self.pairs = match_stages(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

@@ -20,8 +20,7 @@ def similarities(e: Tensor, eps: float) -> Tensor:
 def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
     """Mean of P_t·log(P_t / P_s), P = (1 + cosine similarity) / 2 with rows that sum to 1 (arXiv 1803.10837).
 
-    The mean is over all N² pairs of embeddings (N, d), so the value shrinks as 1 / N. Each side may have its own d; eps
-    is added to both probabilities and to the norms.
+    The mean is over all N² pairs of embeddings (N, d) and shrinks as 1 / N; eps is added to probabilities and norms.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     P_s, P_t = similarities(e_s, eps), similarities(e_t, eps)

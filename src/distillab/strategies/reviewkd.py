@@ -33,10 +33,7 @@ def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
 
 
 class Fusion(nn.Module):
-    """Attention-based fusion of one stage of the student with what came out of the deeper ones (none for the deepest).
-
-    All stages are mixed in `middle` channels; `out` and `size` are those of the teacher's stage.
-    """
+    """Attention-based fusion of a stage with what came out of the deeper ones, for one stage of the teacher."""
 
     def __init__(self, channels: int, middle: int, out: int, size: tuple[int, int], *, deepest: bool) -> None:
         super().__init__()

@@ -44,10 +44,7 @@ def cosines(anchors: Tensor, e: Tensor) -> Tensor:
 
 
 def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
-    """Smooth-L1 of all pairs' distances, each side's over their mean positive distance (arXiv 1904.05068).
-
-    Embeddings (N, d), N > 1; each side may have its own d.
-    """
+    """Smooth-L1 of all pairs' distances over their mean positive one, of (N, d), N > 1 (arXiv 1904.05068)."""
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     if len(e_s) < 2:
         raise UserError("e_s must have at least 2 rows: their distances are compared")

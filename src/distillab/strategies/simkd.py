@@ -118,14 +118,9 @@ class ProjectedStudent(Model):
 
     @classmethod
     def load(cls, file: str | Path, student: ImageModel) -> Self:
-        """An exported student with what it ships.
+        """An exported student with what it ships, from a run's `student.safetensors`.
 
-        Args:
-            file: a run's `student.safetensors`.
-            student: of the architecture that was trained; its weights are replaced.
-
-        Raises:
-            UserError: the file holds no such student, or one of another architecture.
+        The weights of `student`, of the architecture that was trained, are replaced; UserError for any other file.
         """
         weights, about = read_shipped(file)
         try:

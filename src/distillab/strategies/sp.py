@@ -9,10 +9,7 @@ __all__ = ["similarity_preserving"]
 
 
 def similarity_preserving(F_s: Tensor, F_t: Tensor) -> Tensor:
-    """Squared difference of the batch's two similarity matrices with L2-normalised rows, over N² (arXiv 1907.09682).
-
-    Features (N, …), flattened here; each side may have its own shape.
-    """
+    """Squared difference of similarity matrices of (N, …), rows L2-normalised, over N² (arXiv 1907.09682)."""
     F_s, F_t = (x.flatten(1) for x in checked("N, …", F_s=F_s, F_t=F_t.detach()))
     return (unit(inner(F_s, F_s)) - unit(inner(F_t, F_t))).square().sum() / len(F_s) ** 2
 

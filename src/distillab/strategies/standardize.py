@@ -3,9 +3,10 @@
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
 from distillab.strategies.parts.arguments import at_least_float32
+from distillab.strategies.parts.logits import LogitsTerm
 
 __all__ = ["standardize"]
 
@@ -21,11 +22,8 @@ def standardize(z: Tensor) -> Tensor:
     return (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7)
 
 
-class StandardizedKD(Term):
+class StandardizedKD(LogitsTerm):
     """The term of `kd` on standardised logits."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
 
     def __init__(self, weight: Scheduled = 9.0, temperature: Scheduled = 2.0) -> None:
         super().__init__(weight)

@@ -31,15 +31,10 @@ class Phase:
 
 
 class Strategy(nn.Module):
-    """Named terms and, where the method has them, phases.
+    """Named terms and, where the method has them, phases: mappings of {epochs, terms, train, optimizer}.
 
-    Args:
-        terms: name → term.
-        phases: mappings of {epochs, terms, train, optimizer}; None is one phase of all terms. A term that no phase
-            names (another method's) acts in the last one that trains the student.
-
-    Raises:
-        UserError: no term, one that is no Term, an ill-formed phase, or no phase in which an unnamed term could act.
+    Without phases all terms act at all times. A term that no phase names (another method's) acts in the last one that
+    trains the student. UserError for no term, one that is no Term, or phases that are ill-formed or leave a term out.
     """
 
     def __init__(self, terms: Mapping[str, Term], phases: Sequence[Mapping[str, Any]] | None = None) -> None:
@@ -118,10 +113,7 @@ class Strategy(nn.Module):
         return plan
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None, seed: int) -> None:
-        """Let every term build its connectors; the same seed gives the same ones, however often it is called.
-
-        Raises UserError for a term that cannot work between these two models.
-        """
+        """Let every term build its connectors, the same ones for the same seed; UserError where one cannot."""
         if teacher is None and self.needs_teacher:
             wanting = next(name for name, term in self.terms.items() if any("teacher." in need for need in term.needs))
             raise UserError(f"strategy.{wanting} reads a teacher, and there is none; choose one with teacher=…")

@@ -94,9 +94,6 @@ def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float
 
 
 def tvd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-    """T² · ½ · Σ |p − q|, mean over the kept tokens; arguments are those of `forward_kl` (f-DISTILL, arXiv 2307.15190).
-
-    Where p = q its gradient is 0, and it has a kink.
-    """
+    """T² · ½ · Σ |p − q|, mean over the kept tokens, arguments of `forward_kl` (f-DISTILL, arXiv 2307.15190)."""
     log_q, log_p = log_probabilities(s, t, mask, temperature)
     return mean(temperature**2 * 0.5 * (log_p.exp() - log_q.exp()).abs().sum(-1))

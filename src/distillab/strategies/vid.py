@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Fields, Outputs, Scheduled
 from distillab.strategies.parts.arguments import check_same_shape
-from distillab.strategies.parts.features import checked, pool_to_smaller
+from distillab.strategies.parts.features import StagePairs, checked, pool_to_smaller
 
 __all__ = ["vid"]
 
@@ -33,17 +33,15 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     return ((mean - target).square() / variance + variance.log()).mean() / 2
 
 
-class VID(Term):
+class VID(StagePairs):
     """The term of `vid`, summed over all stages; each has a regressor, and `variance` per channel at first."""
-
-    needs = ("student.stages", "teacher.stages")
 
     def __init__(self, weight: Scheduled = 1.0, variance: float = 5.0) -> None:
         super().__init__(weight)
         self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        self.pairs = match_stages(student, teacher)
+        super().connect(student, teacher)
         start = math.log(math.expm1(self.variance - LEAST_VARIANCE))  # softplus turned round
         self.regressors, self.variances = nn.ModuleList(), nn.ParameterList()
         for i, j in self.pairs:

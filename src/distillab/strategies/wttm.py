@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
 
 __all__ = ["ttm", "wttm"]
 
@@ -23,19 +23,13 @@ def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
 
 @mean_of_rows(positive=("gamma",))
 def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
-    """`ttm` with each row weighted by Σ softmax(t)^γ: more, the less certain the teacher (arXiv 2402.11148).
-
-    A mean over rows, not divided by the sum of their weights.
-    """
+    """`ttm` with rows weighted by Σ softmax(t)^γ, a mean over rows, not over weights (arXiv 2402.11148)."""
     log_teacher = F.log_softmax(widened(s, t)[1], -1)
     return ttm.rows(s, t, gamma) * (gamma * log_teacher).exp().sum(-1)
 
 
-class TTM(Term):
+class TTM(LogitsTerm):
     """The term of `wttm`, or of `ttm` where it is not `weighted`."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
 
     def __init__(self, weight: Scheduled = 4.0, gamma: Scheduled = 0.2, weighted: bool = True) -> None:
         super().__init__(weight)

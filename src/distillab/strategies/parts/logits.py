@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Term
 from distillab.strategies.parts.arguments import check_positive
 
 
@@ -37,6 +38,13 @@ def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Ca
         return loss
 
     return decorate
+
+
+class LogitsTerm(Term):
+    """A mean over the rows of both models' logits, which the labels have no part in."""
+
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
 
 
 def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, **above_zero: float) -> None:
