@@ -8,7 +8,7 @@ from distillab.strategies.kd import kd_rows
 
 
 class SureKD(Term):
-    """KD of two views of the samples whose highest probability of the teacher's is from `confidence`, over all."""
+    """KD of two views where the teacher's highest probability is from `confidence`, summed; mean over all samples."""
 
     needs = ("student.logits", "teacher.logits")
     num_views = 2

@@ -18,7 +18,7 @@ def perception(z: Tensor) -> Tensor:
 def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
     """KL of standardised logits at T > 0, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
 
-    Each class is standardised over the batch, on both sides with gradient to the student's; one row (1, C) gives 0.
+    Each class is standardised over the batch; the student's mean and variance carry gradient. One row (1, C) gives 0.
     """
     check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)

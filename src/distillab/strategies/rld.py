@@ -26,8 +26,8 @@ def rld(
     """α · Tα² · KL of confidences + β · T² · KL over the classes below the true one (Sun et al., arXiv 2408.07703).
 
     The confidences are the pairs (top class, rest) of the teacher and (true class, rest) of the student; the classes
-    below are those to which the teacher gives a smaller logit than to the true class. Logits s, t (N, C), labels
-    y (N,), T = temperature > 0, Tα = alpha_temperature > 0; mean over the batch.
+    below are those to which the teacher gives a smaller logit than to the true class. Logits (N, C), labels (N,),
+    temperatures T > 0 and Tα > 0.
     """
     s, t = widened(s, t)
     teacher_pair = log_pair(t / alpha_temperature, t.argmax(-1))
