@@ -52,12 +52,17 @@ class TestTokenDivergences(MethodTester):
         "tvd": cases(lambda p, q: sum(abs(p - q)) / 2, {}, MASKED),
     }
     mutations = [
-        ("forward_kl", "mean_of_kept(kd_rows, s, t,", "mean_of_kept(kd_rows, t, s,", "KL turned round"),
-        ("forward_kl", "/ max(len(s), 1)", "/ max(s.numel(), 1)", "mean over the vocabulary too"),
+        ("forward_kl", "kd_rows(s, t, temperature)", "kd_rows(t, s, temperature)", "KL turned round"),
         (
             "forward_kl",
-            "s, t = s[mask], t[mask]",
-            "s, t = s * mask[:, None], t * mask[:, None]",
+            "mean(kd_rows(s, t, temperature))",
+            "mean(kd_rows(s, t, temperature)) / s.shape[1]",
+            "mean over the vocabulary too",
+        ),
+        (
+            "forward_kl",
+            "return s[mask], t[mask]",
+            "return s * mask[:, None], t * mask[:, None]",
             "divided by all tokens",
         ),
         ("reverse_kl", "* kl_of_rows(log_q, log_p)", "* kl_of_rows(log_p, log_q)", "KL turned round"),
@@ -72,8 +77,8 @@ class TestTokenDivergences(MethodTester):
         ),
         (
             "jsd",
-            "        return reverse_kl_rows(s, t, temperature)",
-            "        return 0 * reverse_kl_rows(s, t, temperature)",
+            "(reverse_kl if beta else forward_kl)(s, t, mask, temperature)",
+            "beta * forward_kl(s, t, mask, temperature)",
             "an end that is the formula's limit",
         ),
         (

@@ -1,7 +1,5 @@
 """Activation boundaries: which units of the teacher are on, before it says how much (Heo et al., arXiv 1811.03233)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,14 +13,9 @@ __all__ = ["activation_boundary"]
 
 
 def activation_boundary(F_s: Tensor, F_t: Tensor, margin: float = 1.0) -> Tensor:
-    """Squared hinge to +margin where the teacher's unit is on, to −margin where it is off (arXiv 1811.03233).
+    """Squared hinge of pre-activations (N, …) to +margin where the teacher's are above 0, else to −margin.
 
-    Summed over the units of a sample, mean over the batch. A unit is on where its pre-activation is above 0.
-
-    Args:
-        F_s: student pre-activations (N, …), already brought to the teacher's shape by a connector.
-        F_t: teacher pre-activations (N, …); receive no gradient.
-        margin: how far on the right side is far enough.
+    Summed over a sample's units, mean over the batch (arXiv 1811.03233). F_s has the shape of F_t, from a connector.
     """
     F_s, F_t = checked("N, …", F_s=F_s, F_t=F_t.detach())
     check_same_shape(F_s=F_s, F_t=F_t)
@@ -38,5 +31,4 @@ class ActivationBoundary(PreactivationTerm):
         self.margin = self.number("margin", margin, above=0)
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
-        """`activation_boundary` of one stage."""
         return activation_boundary(x, teacher.preactivations[stage], self.margin)

@@ -1,14 +1,12 @@
 """ABKD: the α-β-divergence, between forward and reverse KL (arXiv 2505.04560)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, mean_of_rows
 
 __all__ = ["abkd"]
 
@@ -17,14 +15,8 @@ __all__ = ["abkd"]
 def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
     """−1/(αβ) · Σ [p^α q^β − α/(α+β) p^(α+β) − β/(α+β) q^(α+β)], mean over the batch (Wang et al., arXiv 2505.04560).
 
-    p = softmax(t), q = softmax(s). Where α, β or α + β is 0, or so near that the terms cancel, it is the limit; (1, 0)
-    is forward KL, (0, 1) reverse KL. Where a power is negative it may be infinite for logits that lie far apart.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        alpha: power of the teacher's probabilities.
-        beta: power of the student's probabilities.
+    p = softmax(t), q = softmax(s) of logits (N, C). Where α, β or α + β is 0, or so near that the terms cancel, it is
+    the limit; (1, 0) is forward KL, (0, 1) reverse KL. With a negative power it may be infinite for far apart logits.
     """
     s, t = widened(s, t)
     log_p, log_q = F.log_softmax(t, -1), F.log_softmax(s, -1)
@@ -48,11 +40,8 @@ def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
     return (alpha / total * p + beta / total * q - mixed).sum(-1) / (alpha * beta)
 
 
-class ABKD(Term):
-    """The term of `abkd`; its numbers may be schedules."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
+class ABKD(LogitsTerm):
+    """The term of `abkd`."""
 
     def __init__(self, weight: Scheduled = 32.0, alpha: Scheduled = 0.8, beta: Scheduled = 0.3) -> None:
         super().__init__(weight)
@@ -60,5 +49,4 @@ class ABKD(Term):
         self.beta = self.number("beta", beta)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return abkd.rows(student_logits, teacher_logits, self.alpha, self.beta)

@@ -1,7 +1,5 @@
 """Attention transfer: where in the image the activations are strong (Zagoruyko, Komodakis, arXiv 1612.03928)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -26,12 +24,9 @@ def attention_map(features: Tensor, p: float = 2) -> Tensor:
 
 
 def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
-    """Mean squared difference of the two attention maps; the larger map is average-pooled to the smaller.
+    """Mean squared difference of the `attention_map`s of maps (N, C, H, W), whose C may differ (arXiv 1612.03928).
 
-    Args:
-        F_s: student map (N, C_s, H_s, W_s).
-        F_t: teacher map (N, C_t, H_t, W_t); receives no gradient. Channels may differ.
-        p: power of the activations, from 1.
+    The larger map is average-pooled to the smaller; p, the power of the activations, is 1 or more.
     """
     check_power(p)
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
@@ -39,12 +34,7 @@ def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
 
 
 class AttentionTransfer(Term):
-    """The term of `attention_transfer`, summed over stages.
-
-    Args:
-        stages: `all`, or a list of stages (first, middle, last, a number, a module path of the student).
-        p: power of the activations, from 1.
-    """
+    """The term of `attention_transfer`, summed over `stages`: `all`, or a list of those that `choose_stage` knows."""
 
     needs = ("student.stages", "teacher.stages")
 
@@ -55,13 +45,11 @@ class AttentionTransfer(Term):
         check_power(self.p)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
         partner = dict(match_stages(student, teacher))
         named = [self.stages] if isinstance(self.stages, str | int) else self.stages
         chosen = partner if self.stages == "all" else [choose_stage(s, student, list(partner)) for s in named]
         self.pairs = [(stage, partner[stage]) for stage in chosen]
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`attention_transfer` of each chosen pair of stages, summed."""
         losses = [attention_transfer(student.stages[i], teacher.stages[j], self.p) for i, j in self.pairs]
         return torch.stack(losses).sum()

@@ -17,7 +17,6 @@ from distillab.models.feature_info import FeatureInfo
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS}
 READABLE |= {"batch.labels", "batch.index", "batch.views"}
 
-
 Fields = SimpleNamespace  # of a model's outputs or of a batch, those that a term's `needs` name, and no others
 Scheduled = float | Mapping[str, float]  # a number, or the arguments of a `Schedule`
 TeacherPass = Callable[[], Iterator[tuple[Fields, Fields]]]  # runs the teacher over the data; see `Term.prepare`
@@ -41,26 +40,17 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs.
-
-    Args:
-        value: the highest value.
-        warmup: time over which it rises linearly from value / warmup.
-        start: time before which it is 0; the other times count from there.
-        until: time from which it is 0 again.
-        hold: time at the highest value, after the warm-up and before it falls.
-        cosine: time over which it then falls to 0 along a half cosine.
-    """
+    """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs."""
 
     KEYS: ClassVar[tuple[str, ...]] = ("value", "warmup", "start", "until", "hold", "cosine")
 
-    value: float
+    value: float  # the highest
     _: KW_ONLY
-    warmup: float = 0
-    start: float = 0
-    until: float | None = None
-    hold: float = 0
-    cosine: float = 0
+    warmup: float = 0  # time over which it rises linearly from value / warmup
+    start: float = 0  # time before which it is 0; the other times count from there
+    until: float | None = None  # time from which it is 0 again
+    hold: float = 0  # time at the highest value, after the warm-up and before it falls
+    cosine: float = 0  # time over which it then falls to 0 along a half cosine
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """The number in one epoch, counted from 0, of all `epochs`."""
@@ -83,34 +73,22 @@ def whole_epochs(time: float, epochs: int) -> int:
 
 
 class Term(nn.Module):
-    """One named loss of a strategy.
+    """One named loss of a strategy, and the `weight` by which it is multiplied.
 
-    A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`),
-    or else `forward`. Its parameters (connectors) are trained and saved with the student.
-
-    Args:
-        weight: factor of the term in the loss; the first argument of every subclass, too.
-
-    Attributes:
-        needs: dotted names that the term reads, out of `READABLE`; it is handed nothing else.
-        kind: `task` (learns from labels) or `distil` (learns from the teacher).
-        num_views: views of each sample that it reads; 2 are a weak and a strong one.
-        global_batch: True where it compares samples with each other: it is then handed the tensors of all devices.
-        smallest_batch: fewest samples that it can learn from at once, on each device.
-        rowwise: True where it writes `rows` and no `forward`.
-        ready_teacher: True where `prepare` runs the teacher, which must be trained by then.
-        soft_labels: True where `batch.labels` may be distributions (of mixed samples); the default is True for a term
-            that reads neither labels nor index.
+    A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`), or
+    else `forward`. Its parameters (connectors) are trained and saved with the student. Its arguments are called as in
+    its loss; one that is `Scheduled` may be a schedule, and where nothing else is said `temperature` is above 0 and any
+    other number a factor.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
-    kind: ClassVar[Literal["task", "distil"]] = "distil"
-    num_views: ClassVar[int] = 1
-    global_batch: ClassVar[bool] = False
-    smallest_batch: ClassVar[int] = 1
-    rowwise: ClassVar[bool] = False
-    ready_teacher: ClassVar[bool] = False
-    soft_labels: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()  # what it reads, dotted names out of `READABLE`; it is handed nothing else
+    kind: ClassVar[Literal["task", "distil"]] = "distil"  # it learns from labels, or from the teacher
+    num_views: ClassVar[int] = 1  # of each sample that it reads; 2 are a weak and a strong one
+    global_batch: ClassVar[bool] = False  # it compares samples, and is handed the tensors of all devices
+    smallest_batch: ClassVar[int] = 1  # fewest samples that it can learn from at once, on each device
+    rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
+    ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
+    soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -123,17 +101,11 @@ class Term(nn.Module):
         self.weight = self.number("weight", weight)
 
     def number(self, name: str, value: Any, above: float | None = None) -> float:
-        """Check a number or a schedule, which then sets the attribute `name` in every epoch; its value in epoch 0.
-
-        Raises:
-            UserError: not a number, not finite, not larger than `above`, or an unknown key of a schedule.
-        """
+        """The checked value of a number, or of a schedule in epoch 0, which then sets the attribute in every epoch."""
         if isinstance(value, Mapping):
-            unknown = set(value) - set(Schedule.KEYS)
-            if unknown or "value" not in value:
-                raise UserError(
-                    f"{name} takes a number or {{{', '.join(Schedule.KEYS)}}} with a value, got {dict(value)}"
-                )
+            keys = ", ".join(Schedule.KEYS)
+            if set(value) - set(Schedule.KEYS) or "value" not in value:
+                raise UserError(f"{name} takes a number or {{{keys}}} with a value, got {dict(value)}")
             self.number(name, value["value"], above)
             self.schedules[name] = Schedule(**value)
             return self.schedules[name](0, 1)
@@ -168,10 +140,7 @@ class Term(nn.Module):
         return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
-        """The unweighted loss of each row: logits (R, C) on both sides, labels (R,) → (R,), for any R.
-
-        Logits or labels that `needs` does not name are None.
-        """
+        """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`."""
         raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
 
     def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
@@ -180,16 +149,7 @@ class Term(nn.Module):
 
 
 def choose_stage(stage: str | int, info: FeatureInfo, among: list[int]) -> int:
-    """The number of the stage that a word (`first`, `middle`, `last`), a number or a module path names.
-
-    Args:
-        stage: the word, number or path.
-        info: the model whose stages are meant.
-        among: numbers of the stages that have a partner in the other model.
-
-    Raises:
-        UserError: no such stage; the model's stages are shown.
-    """
+    """The number of the stage, one of `among`, that a word (first, middle, last), a number or a module path names."""
     words = {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
     names = {info.stages[i].name: i for i in among}
     if stage in words:

@@ -1,7 +1,5 @@
 """Class attention transfer: where in the image each class is seen (Guo et al., CVPR 2023, arXiv 2304.12777)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,13 +12,9 @@ __all__ = ["class_attention"]
 
 
 def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bool = True) -> Tensor:
-    """Mean squared difference of class activation maps, average-pooled to a few cells (arXiv 2304.12777).
+    """Mean squared difference of class activation maps (N, classes, H, W), whose sizes may differ (arXiv 2304.12777).
 
-    Args:
-        A_s: student class activation maps (N, classes, H_s, W_s).
-        A_t: teacher class activation maps (N, classes, H_t, W_t); receive no gradient.
-        resolution: cells of a side after the pooling, a whole number from 1.
-        normalize: divide each map by its L2 norm, after the pooling.
+    They are average-pooled to `resolution` cells a side, from 1, and then, with `normalize`, divided by their L2 norms.
     """
     check_whole(resolution=resolution)
     A_s, A_t = checked("N, C, H, W", A_s=A_s, A_t=A_t.detach())
@@ -31,12 +25,7 @@ def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bo
 
 
 class ClassAttention(ReadByHead):
-    """The term of `class_attention` on the last maps.
-
-    Args:
-        resolution: cells of a side after the pooling, a whole number from 1.
-        normalize: divide each map by its L2 norm, after the pooling.
-    """
+    """The term of `class_attention` on the last maps."""
 
     def __init__(self, weight: Scheduled = 15.0, resolution: int = 2, normalize: bool = False) -> None:
         super().__init__(weight)
@@ -44,7 +33,6 @@ class ClassAttention(ReadByHead):
         self.resolution, self.normalize = resolution, normalize
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`class_attention` of the class activation maps: each head at every place of its last map."""
         self.check_heads(student, teacher)
         # The head's weights at every place; its bias is the same at all of them.
         maps = (F.conv2d(outputs.last_map, outputs.head.weight[:, :, None, None]) for outputs in (student, teacher))

@@ -1,7 +1,5 @@
 """Correlation congruence: errors that go together within a batch (Peng et al., arXiv 1904.01802)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
@@ -14,12 +12,7 @@ __all__ = ["correlation_congruence"]
 
 
 def correlation_congruence(e_s: Tensor, e_t: Tensor) -> Tensor:
-    """Mean over neighbours in the batch of Σ |Δ_i|·|Δ_{i+1}|, Δ = e_s − e_t (arXiv 1904.01802).
-
-    Args:
-        e_s: student embeddings (N, d), N > 1.
-        e_t: teacher embeddings (N, d); receive no gradient.
-    """
+    """Mean over neighbours in the batch of Σ |Δ_i|·|Δ_{i+1}|, Δ = e_s − e_t of (N, d), N > 1 (arXiv 1904.01802)."""
     check_same_shape(e_s=e_s, e_t=e_t)
     if len(e_s) < 2:
         raise UserError("e_s must have at least 2 rows: neighbours in the batch are compared")
@@ -29,12 +22,9 @@ def correlation_congruence(e_s: Tensor, e_t: Tensor) -> Tensor:
 
 
 class CorrelationCongruence(Term):
-    """The term of `correlation_congruence`, on linear projections of both embeddings.
+    """The term of `correlation_congruence`, on linear projections of both embeddings to `width`.
 
     The teacher's projection keeps its first, random weights: trained with the student's, both could shrink to nothing.
-
-    Args:
-        width: of the projections.
     """
 
     needs = ("student.embedding", "teacher.embedding")
@@ -46,12 +36,10 @@ class CorrelationCongruence(Term):
         self.width = int(self.number("width", width, above=0))
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the projections."""
         of_student, of_teacher = embedding_widths(student, teacher)
         self.student_projection = nn.Linear(of_student, self.width)
         self.teacher_projection = nn.Linear(of_teacher, self.width).requires_grad_(False)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`correlation_congruence` of the projections."""
         e_s, e_t = self.student_projection(student.embedding), self.teacher_projection(teacher.embedding)
         return correlation_congruence(e_s, e_t)

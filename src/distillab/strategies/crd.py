@@ -1,7 +1,5 @@
 """Contrastive representation distillation: tell a sample's embedding from those of other classes (arXiv 1910.10699)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -23,11 +21,8 @@ EPSILON = 1e-7
 def crd_nce(scores: Tensor, n_data: int) -> Tensor:
     """Noise-contrastive estimation of CRD (Tian, Krishnan, Isola, arXiv 1910.10699), for one of the two sides.
 
-    With c = K / n_data: −log(x₀ / (x₀ + c + 1e-7)) − Σ_k log(c / (x_k + c + 1e-7)), mean over the batch.
-
-    Args:
-        scores: exp(similarity / temperature) / Z, (B, K + 1), K > 0, column 0 the positive, the rest the K negatives.
-        n_data: samples from which the negatives are drawn.
+    With c = K / n_data: −log(x₀ / (x₀ + c + 1e-7)) − Σ_k log(c / (x_k + c + 1e-7)), mean over the batch. The scores
+    x (B, K + 1), K > 0, are exp(similarity / temperature) / Z of the positive, then of K negatives among n_data.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise UserError(f"scores must be (B, K + 1) with at least one negative, got {tuple(scores.shape)}")
@@ -43,16 +38,11 @@ def crd_nce(scores: Tensor, n_data: int) -> Tensor:
 
 
 class CRD(Term):
-    """The term of `crd_nce` on both sides, with its projections and its memory bank of both sides' embeddings.
+    """The term of `crd_nce` on both sides, with projections to `dimensions` and a memory of both sides' embeddings.
 
-    A sample's projected embedding is compared with what the memory holds of it and of K samples of other classes on
-    the other side; they are drawn with replacement, as noise-contrastive estimation supposes.
-
-    Args:
-        dimensions: width of the common space.
-        negatives: K; fewer, with a notice, where the data have fewer samples of other classes.
-        temperature: by which similarities are divided.
-        momentum: share of the old embedding that stays in the memory, from 0 to below 1.
+    A sample's projected embedding is compared with what the memory holds of it and of K = `negatives` samples of other
+    classes on the other side (fewer, with a notice, where there are fewer); they are drawn with replacement, as
+    noise-contrastive estimation supposes. The share `momentum` of an old embedding, from 0 to below 1, stays.
     """
 
     needs = ("student.embedding", "teacher.embedding", "batch.index", "batch.labels")  # the labels in `prepare`
@@ -76,7 +66,6 @@ class CRD(Term):
             raise UserError(f"momentum must be a number from 0 to below 1, got {momentum}")
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the projections; the memory waits for the data."""
         of_student, of_teacher = embedding_widths(student, teacher)
         self.student_projection = nn.Linear(of_student, self.dimensions)
         self.teacher_projection = nn.Linear(of_teacher, self.dimensions)
@@ -88,11 +77,7 @@ class CRD(Term):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
 
     def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
-        """Lay out the memory, and for each sample where its class stands among all samples sorted by class.
-
-        Raises:
-            UserError: the data have one class only.
-        """
+        """Lay out the memory, and for each sample where its class stands among all samples sorted by class."""
         device = self.memory_student.device
         counts = labels.bincount()
         available = len(labels) - int(counts.max())

@@ -1,7 +1,5 @@
 """Cross-view consistency: what the teacher is sure of in one view holds in the other (Zhang et al., arXiv 2412.16493)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.core.errors import UserError
@@ -10,12 +8,7 @@ from distillab.strategies.kd import kd_rows
 
 
 class SureKD(Term):
-    """KD of two views, only for samples of which the teacher is sure, summed over views and divided by all samples.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-        confidence: the teacher's highest probability (at temperature 1) from which it counts as sure, at most 1.
-    """
+    """KD of two views where the teacher's highest probability is from `confidence`, summed; mean over all samples."""
 
     needs = ("student.logits", "teacher.logits")
     num_views = 2

@@ -1,31 +1,22 @@
 """Curriculum temperature: KD at a temperature that learns to make it harder (Li et al., arXiv 2211.16231)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Scheduled, Term, whole_epochs
+from distillab.strategies.base import Scheduled, whole_epochs
 from distillab.strategies.kd import kd_rows
+from distillab.strategies.parts.logits import LogitsTerm
 
 
-class CurriculumKD(Term):
+class CurriculumKD(LogitsTerm):
     """KD at one learned temperature, whose gradient is reversed: it climbs the loss that the student descends.
 
-    T = lowest + (highest − lowest) · σ(θ), θ = 1 at first. The reversed gradient's strength rises along a half
-    cosine.
-
-    Args:
-        lowest, highest: what T lies between; 0 < lowest < highest.
-        reversal: strength of the reversed gradient at its fullest, or a schedule of it.
-        ramp: epochs over which the strength rises to it, below 1 a share of all; 0 starts at the fullest.
+    T = lowest + (highest − lowest) · σ(θ), θ = 1 at first. The reversed gradient's strength rises to `reversal` along a
+    half cosine, over `ramp` epochs (below 1 a share of all; 0 starts at the fullest).
     """
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
 
     def __init__(
         self,

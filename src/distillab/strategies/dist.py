@@ -1,7 +1,5 @@
 """DIST: the student's probabilities correlate with the teacher's, by sample and by class (arXiv 2205.10536)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.core.errors import UserError
@@ -23,14 +21,8 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
 def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0) -> Tensor:
     """T² · [β · (1 − mean row Pearson) + γ · (1 − mean column Pearson)] (Huang et al., arXiv 2205.10536).
 
-    The rows and columns are those of softmax(s / T) and softmax(t / T).
-
-    Args:
-        s: student logits (N, C), N > 1 unless gamma is 0.
-        t: teacher logits (N, C); receives no gradient.
-        beta: weight of the correlation of each sample's classes.
-        gamma: weight of the correlation of each class's samples.
-        temperature: T > 0.
+    Rows (the classes of a sample) and columns (the samples of a class) are those of softmax(s / T) and softmax(t / T);
+    logits (N, C), N > 1 unless γ is 0, T > 0.
     """
     check_logits(s, t, temperature=temperature)
     if len(s) < 2 and gamma:
@@ -42,7 +34,7 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
 
 
 class DIST(Term):
-    """The term of `dist`; its numbers may be schedules."""
+    """The term of `dist`."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True

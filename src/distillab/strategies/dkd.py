@@ -1,7 +1,5 @@
 """Decoupled KD: the target class and the classes other than it, each with its own weight (arXiv 2203.08679)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.models.feature_info import FeatureInfo
@@ -17,12 +15,7 @@ __all__ = ["dkd"]
 def dkd(s: Tensor, t: Tensor, y: Tensor, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> Tensor:
     """T² · [α · KL of (target, rest) + β · KL over the renormalised other classes] (Zhao et al., arXiv 2203.08679).
 
-    Args:
-        s: student logits (N, C), C > 2.
-        t: teacher logits (N, C); receives no gradient.
-        y: labels (N,).
-        alpha, beta: weights of the target part and of the other classes' part.
-        temperature: T > 0.
+    Logits s, t (N, C), C > 2; labels y (N,); mean over the batch; T > 0.
     """
     s, t = widened(s, t)
     target = temperature**2 * kl(log_pair(t / temperature, y), log_pair(s / temperature, y))
@@ -30,7 +23,7 @@ def dkd(s: Tensor, t: Tensor, y: Tensor, alpha: float = 1.0, beta: float = 8.0, 
 
 
 class DKD(Term):
-    """The term of `dkd`; its numbers may be schedules."""
+    """The term of `dkd`."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
@@ -44,9 +37,7 @@ class DKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Refuse two classes."""
         check_classes(student)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         return dkd.rows(student_logits, teacher_logits, labels, self.alpha, self.beta, self.temperature)

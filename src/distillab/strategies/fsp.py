@@ -1,17 +1,14 @@
 """Flow of solution procedure: how each stage's map turns into the next (Yim et al., CVPR 2017)."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.base import Fields, Outputs
 from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import checked, equal_stages, inner, pool_to_smaller
+from distillab.strategies.parts.features import NeighbouringStages, checked, inner, pool_to_smaller
 
 __all__ = ["fsp"]
 
@@ -25,13 +22,7 @@ def flow(bottom: Tensor, top: Tensor) -> Tensor:
 def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Tensor:
     """Mean squared difference of the Gram matrices between two stages (Yim et al., CVPR 2017).
 
-    Within each model the larger map is average-pooled to the smaller.
-
-    Args:
-        bottom_s: student map (N, C, H, W).
-        top_s: a later student map (N, C', H', W').
-        bottom_t: teacher map of as many channels as `bottom_s`; receives no gradient.
-        top_t: teacher map of as many channels as `top_s`; receives no gradient.
+    Maps (N, C, H, W), of one C at the bottom, one at the top; the larger of a model is average-pooled to the smaller.
     """
     maps = {"bottom_s": bottom_s, "top_s": top_s, "bottom_t": bottom_t.detach(), "top_t": top_t.detach()}
     bottom_s, top_s, bottom_t, top_t = checked("N, C, H, W", **maps)
@@ -40,22 +31,9 @@ def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Ten
     return F.mse_loss(flow(bottom_s, top_s), flow(bottom_t, top_t))
 
 
-class FSP(Term):
+class FSP(NeighbouringStages):
     """The term of `fsp`, summed over neighbouring stages."""
 
-    needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 1.0) -> None:
-        super().__init__(weight)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
-        self.pairs = equal_stages(student, teacher)
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`fsp` of each two neighbouring pairs of stages, summed."""
-        losses = [
-            fsp(student.stages[i], student.stages[k], teacher.stages[j], teacher.stages[m])
-            for (i, j), (k, m) in pairwise(self.pairs)
-        ]
-        return torch.stack(losses).sum()
+        pairs = [(student.stages[i], teacher.stages[j]) for i, j in self.pairs]
+        return torch.stack([fsp(b_s, t_s, b_t, t_t) for (b_s, b_t), (t_s, t_t) in pairwise(pairs)]).sum()

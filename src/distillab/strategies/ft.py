@@ -1,7 +1,5 @@
 """Factor transfer: the teacher paraphrases its map, the student translates its own (Kim et al., arXiv 1802.04977)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -21,23 +19,14 @@ SLOPE = 0.1  # of LeakyReLU below 0
 
 
 def ft_factor(F: Tensor) -> Tensor:
-    """Mean over channels of the squares, flattened and L2-normalised: (N, C, H, W) → (N, H·W) (arXiv 1802.04977).
-
-    Args:
-        F: a map (N, C, H, W); zeros give zeros.
-    """
+    """Mean over channels of the squares, flattened and L2-normalised: (N, C, H, W) → (N, H·W) (arXiv 1802.04977)."""
     [F] = checked("N, C, H, W", F=F)
     squares = F.square().mean(1).flatten(1)
     return squares / root(squares.square().sum(1, keepdim=True)).clamp(min=SMALLEST_NORM)
 
 
 def factor_transfer(F_s: Tensor, F_t: Tensor) -> Tensor:
-    """Mean absolute difference of the two `ft_factor`s; the larger map is average-pooled to the smaller first.
-
-    Args:
-        F_s: student factor map (N, C_s, H_s, W_s), from its translator.
-        F_t: teacher factor map (N, C_t, H_t, W_t), from its paraphraser; receives no gradient. Channels may differ.
-    """
+    """Mean absolute difference of the `ft_factor`s of maps (N, C, H, W), the larger pooled (arXiv 1802.04977)."""
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     return (ft_factor(F_s) - ft_factor(F_t)).abs().mean()
 
@@ -51,11 +40,7 @@ def layers(kind: type[nn.Module], channels: list[int], norm: bool) -> nn.Sequent
 
 
 class Paraphraser(Term):
-    """An autoencoder of the teacher's last map, learned by mean squared error before the student learns its code.
-
-    Args:
-        rate: channels of the code for each channel of the map.
-    """
+    """An autoencoder of the teacher's last map, trained by mean squared error; its code has `rate` of the channels."""
 
     needs = ("teacher.stages",)
 
@@ -64,7 +49,6 @@ class Paraphraser(Term):
         self.rate = self.number("rate", rate, above=0)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build encoder and decoder, without BatchNorm."""
         width = teacher.stages[-1].channels
         self.channels = int(width * self.rate)
         if not self.channels:
@@ -78,15 +62,12 @@ class Paraphraser(Term):
         return self.encoder(teacher.stages[-1])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`hint` of the decoded code to the map itself."""
         features = teacher.stages[-1]
         return hint(self.decoder(self.encoder(features)), features)
 
 
 class FactorTransfer(Term):
-    """The term of `factor_transfer` between the student's translated last map and what a `Paraphraser` makes of the
-    teacher's.
-    """
+    """The term of `factor_transfer` between the student's translated last map and a `Paraphraser`'s factor."""
 
     needs = ("student.stages", "teacher.stages")
 
@@ -94,20 +75,12 @@ class FactorTransfer(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Note the width of the student's last map.
-
-        Raises:
-            UserError: a last map of one pixel, whose normalised factor is the same for every image.
-        """
+        """Note the width of the student's last map; one of a single pixel is refused."""
         check_pixels(student, teacher, "a factor of one pixel is the same for every image")
         self.width = student.stages[-1].channels
 
     def join(self, terms: Mapping[str, Term]) -> None:
-        """Find the paraphraser, and build a translator to as many channels, with BatchNorm.
-
-        Raises:
-            UserError: the strategy has no paraphraser.
-        """
+        """Find the paraphraser, and build a translator to as many channels, with BatchNorm."""
         paraphrasers = [term for term in terms.values() if isinstance(term, Paraphraser)]
         if not paraphrasers:
             raise UserError("it needs a paraphraser of the teacher beside it; choose strategy=ft as it is")
@@ -116,5 +89,4 @@ class FactorTransfer(Term):
         self.translator = layers(nn.Conv2d, [self.width, self.width, channels, channels], norm=True)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`factor_transfer` from translator and paraphraser."""
         return factor_transfer(self.translator(student.stages[-1]), self.paraphrasers[0].factor(teacher))

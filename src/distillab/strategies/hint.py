@@ -1,7 +1,5 @@
 """FitNets' hints: the student's map, through a connector, regresses the teacher's (arXiv 1412.6550)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,22 +12,13 @@ __all__ = ["hint"]
 
 
 def hint(f_s: Tensor, f_t: Tensor) -> Tensor:
-    """Mean squared error of two feature tensors of one shape.
-
-    Args:
-        f_s: student features, any shape, already brought to the teacher's by a connector.
-        f_t: teacher features; receive no gradient.
-    """
+    """Mean squared error of two feature tensors of one shape, the student's from a connector (arXiv 1412.6550)."""
     check_same_shape(f_s=f_s, f_t=f_t)
     return F.mse_loss(*widened(f_s, f_t))
 
 
 class Hint(Term):
-    """The term of `hint`, with its connector.
-
-    Args:
-        stage: first, middle, last, a number, or a module path of the student.
-    """
+    """The term of `hint`, with its connector, at a stage that `choose_stage` knows."""
 
     needs = ("student.stages", "teacher.stages")
 
@@ -38,12 +27,10 @@ class Hint(Term):
         self.stage = stage
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Choose the pair of stages and build the connector between their shapes."""
         partner = dict(match_stages(student, teacher))
         self.student_stage = choose_stage(self.stage, student, list(partner))
         self.teacher_stage = partner[self.student_stage]
         self.connector = MapConnector(student.stages[self.student_stage], teacher.stages[self.teacher_stage])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`hint` of the connected student stage."""
         return hint(self.connector(student.stages[self.student_stage]), teacher.stages[self.teacher_stage])

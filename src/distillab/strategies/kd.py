@@ -1,12 +1,11 @@
 """Knowledge distillation from the teacher's softened output (Hinton, Vinyals, Dean, arXiv 1503.02531)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import check_positive, check_same_shape, widened
+from distillab.strategies.parts.logits import LogitsTerm
 
 __all__ = ["kd"]
 
@@ -20,28 +19,18 @@ def kd_rows(s: Tensor, t: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
 
 
 def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """T² · KL(softmax(t / T) ‖ softmax(s / T)), summed over classes, mean over the batch.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        temperature: T > 0.
-    """
+    """T² · KL(softmax(t / T) ‖ softmax(s / T)) of logits (N, C), mean over N; T > 0 (arXiv 1503.02531)."""
     check_same_shape(s=s, t=t)
     check_positive(temperature=temperature)
     return kd_rows(s, t, temperature).mean()
 
 
-class KD(Term):
-    """The term of `kd`; its numbers may be schedules."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
+class KD(LogitsTerm):
+    """The term of `kd`."""
 
     def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(student_logits, teacher_logits, self.temperature)

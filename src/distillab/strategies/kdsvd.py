@@ -1,7 +1,5 @@
 """Singular vectors: how the main directions of neighbouring maps relate (Lee, Kim, Song, ECCV 2018)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,10 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.base import Fields, Outputs
 from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import checked, equal_stages, inner
+from distillab.strategies.parts.features import NeighbouringStages, checked, inner
 
 __all__ = ["kdsvd"]
 
@@ -72,19 +69,14 @@ def inverse_gap(own: Tensor, others: Tensor | float, rounding: Tensor) -> Tensor
 def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
     """Squared difference of RBF relations between neighbouring stages' singular vectors (Lee, Kim, Song, ECCV 2018).
 
-    Each map is a matrix of pixels × channels. Of the teacher's the first right singular vector counts, of the student's
-    the one of the first four that is most along it. Relations exp(−(v_i − u_j)² / 8) of all channel pairs; squared
-    differences are summed, over the batch size. Differentiable once: singular vectors whose values coincide have no
-    derivative, so that infinite parts are left out.
-
-    Args:
-        stages_s: student maps (N, C, H, W), at least two, by depth.
-        stages_t: teacher maps (N, C, H', W'), as many, of the same channels; receive no gradient.
+    Each of two or more maps (N, C, H, W), by depth, is a matrix of pixels × channels (equal C on both sides). Of the
+    teacher's the first right singular vector counts, of the student's the one of the first four that is most along it.
+    Relations exp(−(v_i − u_j)² / 8) of all channel pairs; squared differences are summed, over the batch size.
+    Differentiable once: singular vectors whose values coincide have no derivative, so that infinite parts are left out.
     """
     if len(stages_s) != len(stages_t) or len(stages_s) < 2:
-        raise UserError(
-            f"stages_s and stages_t must be equally many maps, two or more, got {len(stages_s)} and {len(stages_t)}"
-        )
+        counts = f"{len(stages_s)} and {len(stages_t)}"
+        raise UserError(f"stages_s and stages_t must be equally many maps, two or more, got {counts}")
     found = []
     for F_s, F_t in zip(stages_s, stages_t, strict=True):
         F_s, F_t = checked("N, C, H, W", stages_s=F_s, stages_t=F_t.detach())
@@ -104,18 +96,8 @@ def relation(above: Tensor, below: Tensor) -> Tensor:
     return (-(above[:, :, None] - below[:, None]).square() / 8).exp()
 
 
-class KDSVD(Term):
+class KDSVD(NeighbouringStages):
     """The term of `kdsvd`."""
 
-    needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 1.0) -> None:
-        super().__init__(weight)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
-        self.pairs = equal_stages(student, teacher)
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`kdsvd` of all pairs of stages."""
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

@@ -1,7 +1,5 @@
 """LumiNet: each class's logits are standardised over the batch before they are compared (arXiv 2310.03669)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,15 +16,9 @@ def perception(z: Tensor) -> Tensor:
 
 
 def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """KL of standardised logits at T, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
+    """KL of standardised logits at T > 0, teacher to student, mean over the batch, without T² (arXiv 2310.03669).
 
-    Each side is standardised class by class, over the batch; the student's means and variances carry gradient.
-    0 for a batch of one.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        temperature: T > 0.
+    Each class is standardised over the batch; the student's mean and variance carry gradient. One row (1, C) gives 0.
     """
     check_logits(s, t, temperature=temperature)
     s, t = widened(s, t)
@@ -35,7 +27,7 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class LumiNet(Term):
-    """The term of `luminet`; its numbers may be schedules."""
+    """The term of `luminet`."""
 
     needs = ("student.logits", "teacher.logits")
     global_batch = True
@@ -45,5 +37,4 @@ class LumiNet(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`luminet` of the whole batch."""
         return luminet(student.logits, teacher.logits, self.temperature)

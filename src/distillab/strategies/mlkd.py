@@ -1,7 +1,5 @@
 """Multi-level logit distillation: each sample, the batch's relations and the classes' (Jin, Wang, Lin, CVPR 2023)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -31,38 +29,19 @@ def gram_distance(q: Tensor, p: Tensor) -> Tensor:
 
 
 def batch_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """Squared difference of the sample-by-sample Gram matrices of softened probabilities, summed, over B (CVPR 2023).
-
-    Args:
-        s: student logits (B, C).
-        t: teacher logits (B, C); receives no gradient.
-        temperature: T > 0; the value is not multiplied by T².
-    """
+    """Squared difference of the (B, B) Gram matrices of probabilities at T > 0, summed, over B; no T² (CVPR 2023)."""
     q, p = probabilities(s, t, temperature)
     return gram_distance(q, p) / len(s)
 
 
 def class_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
-    """Squared difference of the class-by-class Gram matrices of softened probabilities, summed, over C (CVPR 2023).
-
-    Args:
-        s: student logits (B, C).
-        t: teacher logits (B, C); receives no gradient.
-        temperature: T > 0; the value is not multiplied by T².
-    """
+    """Squared difference of the (C, C) Gram matrices of probabilities at T > 0, summed, over C; no T² (CVPR 2023)."""
     q, p = probabilities(s, t, temperature)
     return gram_distance(q.T, p.T) / s.shape[1]
 
 
 class MultiTemperature(Term):
-    """A loss of logits, summed over the weak and the strong view and over temperatures.
-
-    Args:
-        temperatures: each T > 0.
-
-    Attributes:
-        loss: of (B, C) logits on both sides at one temperature.
-    """
+    """A `loss` of logits (B, C), summed over the weak and the strong view and over temperatures above 0."""
 
     loss: ClassVar[Callable[[Tensor, Tensor, float], Tensor]]
     needs = ("student.logits", "teacher.logits")
@@ -75,7 +54,6 @@ class MultiTemperature(Term):
             raise UserError("temperatures must be numbers above 0, e.g. [2, 3, 4, 5, 6], got none")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """The loss of each view at each temperature, summed."""
         pairs = [(student[view].logits, teacher[view].logits) for view in (0, 1)]
         return torch.stack([self.loss(s, t, temperature) for s, t in pairs for temperature in self.temperatures]).sum()
 

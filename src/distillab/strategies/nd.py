@@ -1,7 +1,5 @@
 """Norm and direction: embeddings long, along the teacher's class mean (Wang et al., arXiv 2305.17007)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -18,11 +16,7 @@ __all__ = ["nd"]
 def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
     """Mean of 1 − ⟨e_s, c/‖c‖⟩ / max(‖e_s‖, ‖e_t‖), c the centre of the sample's class; in [0, 2] (arXiv 2305.17007).
 
-    Args:
-        e_s: student embeddings (N, d), already brought to the teacher's width by a connector.
-        e_t: teacher embeddings (N, d); receive no gradient.
-        centers: the teacher's mean embedding of each class (C, d); receive no gradient.
-        y: labels (N,), int64.
+    Embeddings (N, d), the student's from a connector; the teacher's class means (C, d), without gradient; int64 y (N,).
     """
     if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))
@@ -47,7 +41,6 @@ class NormDirection(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the connector (BatchNorm, dropout, linear), and make room for the centres."""
         inputs, width = embedding_widths(student, teacher)
         self.connector = nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width))
         self.register_buffer("centers", torch.zeros(teacher.outputs, width))

@@ -1,7 +1,5 @@
 """Normalised KD: the target's soft cross-entropy, and that of the other classes renormalised (arXiv 2303.13005)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,14 +15,7 @@ __all__ = ["nkd"]
 def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float = 1.0) -> Tensor:
     """−p_t[y] · log p_s[y] at T = 1, plus γ · T² · cross-entropy of the other classes at T (arXiv 2303.13005).
 
-    The other classes are renormalised to 1 on each side.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        y: labels (N,).
-        gamma: weight of the other classes' part.
-        temperature: T > 0 of the other classes' part.
+    The other classes are renormalised to 1 on each side. Logits s, t (N, C), labels y (N,), T > 0; mean over the batch.
     """
     s, t = widened(s, t)
     # cross_entropy with a target distribution is −Σ p log q.
@@ -35,7 +26,7 @@ def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float 
 
 
 class NKD(Term):
-    """The term of `nkd`; its numbers may be schedules."""
+    """The term of `nkd`."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
@@ -46,9 +37,7 @@ class NKD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Refuse two classes."""
         check_classes(student)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         return nkd.rows(student_logits, teacher_logits, labels, self.gamma, self.temperature)

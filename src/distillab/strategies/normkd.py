@@ -1,13 +1,11 @@
 """NormKD: each row's own temperature, in proportion to its standard deviation (arXiv 2308.00520)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
 
 __all__ = ["normkd"]
 
@@ -16,13 +14,8 @@ __all__ = ["normkd"]
 def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
     """T_t² · KL(softmax(t / T_t) ‖ softmax(s / T_s)), mean over the batch (Chi et al., arXiv 2308.00520).
 
-    Each row's temperature is scale · its unbiased standard deviation, on each side; the student's carries gradient.
-    Not differentiable twice at a student row of equal logits.
-
-    Args:
-        s: student logits (N, C), C > 1.
-        t: teacher logits (N, C); receives no gradient.
-        scale: temperature of logits with a standard deviation of 1, > 0.
+    The temperature of each row of s, t (N, C), C > 1, is scale (> 0) · its unbiased standard deviation; the student's
+    carries gradient. Not differentiable twice at a student row of equal logits.
     """
     s, t = widened(s, t)
     student_temperature, teacher_temperature = (scale * z.std(-1, keepdim=True) for z in (s, t))
@@ -32,16 +25,12 @@ def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
     return teacher_temperature.squeeze(-1) ** 2 * kl(log_teacher, log_student)
 
 
-class NormKD(Term):
-    """The term of `normkd`; its numbers may be schedules."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
+class NormKD(LogitsTerm):
+    """The term of `normkd`."""
 
     def __init__(self, weight: Scheduled = 0.9, scale: Scheduled = 2.0) -> None:
         super().__init__(weight)
         self.scale = self.number("scale", scale, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return normkd.rows(student_logits, teacher_logits, self.scale)

@@ -1,13 +1,10 @@
 """Neuron selectivity transfer: match how single channels are spread over the image (Huang, Wang, arXiv 1707.01219)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
-from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.features import checked, inner, pool_to_smaller, unit
+from distillab.strategies.base import Fields, Outputs, Scheduled
+from distillab.strategies.parts.features import StagePairs, checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
 
@@ -15,11 +12,7 @@ __all__ = ["nst"]
 def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between the channels of two maps, kernel (xᵀy)² (arXiv 1707.01219).
 
-    Each channel is flattened and L2-normalised; the larger map is average-pooled to the smaller.
-
-    Args:
-        F_s: student map (N, C, H, W).
-        F_t: teacher map (N, C', H', W'); receives no gradient.
+    Maps (N, C, H, W), C may differ; each channel is flattened and L2-normalised, the larger map pooled to the smaller.
     """
     F_s, F_t = pool_to_smaller(*checked("N, C, H, W", F_s=F_s, F_t=F_t.detach()))
     F_s, F_t = unit(F_s.flatten(2)), unit(F_t.flatten(2))
@@ -27,18 +20,11 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     return within - 2 * inner(F_s, F_t).square().mean()
 
 
-class NST(Term):
+class NST(StagePairs):
     """The term of `nst`, summed over all stages."""
-
-    needs = ("student.stages", "teacher.stages")
 
     def __init__(self, weight: Scheduled = 50.0) -> None:
         super().__init__(weight)
 
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages."""
-        self.pairs = match_stages(student, teacher)
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`nst` of each pair of stages, summed."""
         return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

@@ -1,7 +1,5 @@
 """Overhaul of feature distillation: maps before the ReLU, only where they tell (Heo et al., arXiv 1904.01866)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -20,15 +18,10 @@ RARE = 0.001  # a channel that is negative less often than this has its margin t
 
 
 def ofd(F_s: Tensor, F_t: Tensor, margin: Tensor) -> Tensor:
-    """Partial L2 of pre-activation maps to t' = max(F_t, margin) (arXiv 1904.01866).
+    """Partial L2 of pre-activation maps (N, C, H, W) of one shape to t' = max(F_t, margin) (arXiv 1904.01866).
 
     Σ over C, H, W of (F_s − t')² where F_s > t' or t' > 0, mean over the batch: a unit that is off in the teacher
-    need not be as far off in the student.
-
-    Args:
-        F_s: student map (N, C, H, W), already brought to the teacher's shape by a connector.
-        F_t: teacher map (N, C, H, W); receives no gradient.
-        margin: (C,), see `ofd_margin`; receives no gradient.
+    need not be as far off in the student. The margins (C,), see `ofd_margin`, receive no gradient.
     """
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
     check_same_shape(F_s=F_s, F_t=F_t)
@@ -40,14 +33,10 @@ def ofd(F_s: Tensor, F_t: Tensor, margin: Tensor) -> Tensor:
 
 
 def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
-    """What a channel behind BatchNorm is on average where it is negative (arXiv 1904.01866).
+    """What a channel behind BatchNorm (scale and shift (C,)) is on average where it is negative (arXiv 1904.01866).
 
     The mean of a normal variable of mean `bias` and deviation |weight|, given that it is below 0; −3·|weight| where it
     hardly ever is. A constant channel (weight 0) has min(bias, 0). Without gradient; (C,), at most 0.
-
-    Args:
-        weight: BatchNorm's scale (C,).
-        bias: BatchNorm's shift (C,).
     """
     if weight.ndim != 1 or weight.shape != bias.shape:
         raise UserError(f"weight and bias must be (C,) of one C, got {tuple(weight.shape)} and {tuple(bias.shape)}")
@@ -69,11 +58,7 @@ class OFD(PreactivationTerm):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages and build a connector for each pair.
-
-        Raises:
-            UserError: a stage of the teacher without BatchNorm, from which the margin comes.
-        """
+        """Pair the stages and build a connector for each pair; a teacher's stage without BatchNorm is refused."""
         super().connect(student, teacher)
         for _, j in self.pairs:
             if teacher.stages[j].norm is None:
@@ -83,7 +68,6 @@ class OFD(PreactivationTerm):
                 )
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
-        """`ofd` of one stage."""
         return ofd(x, teacher.preactivations[stage], norm_margin(teacher.norms[stage]))
 
 

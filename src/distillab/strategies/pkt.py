@@ -1,7 +1,5 @@
 """Probabilistic knowledge transfer: similarities as distributions (Passalis, Tefas, arXiv 1803.10837)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -22,12 +20,7 @@ def similarities(e: Tensor, eps: float) -> Tensor:
 def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
     """Mean of P_t·log(P_t / P_s), P = (1 + cosine similarity) / 2 with rows that sum to 1 (arXiv 1803.10837).
 
-    The mean is over all N² pairs, so the value shrinks as 1 / N.
-
-    Args:
-        e_s: student embeddings (N, d).
-        e_t: teacher embeddings (N, d'); receive no gradient.
-        eps: added to both probabilities and to the norms.
+    The mean is over all N² pairs of embeddings (N, d) and shrinks as 1 / N; eps is added to probabilities and norms.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     P_s, P_t = similarities(e_s, eps), similarities(e_t, eps)
@@ -44,5 +37,4 @@ class PKT(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`pkt` of the whole batch."""
         return pkt(student.embedding, teacher.embedding)

@@ -1,7 +1,5 @@
 """Knowledge review: each stage of the student, fused with what lies deeper, regresses the teacher's (arXiv 2104.09044)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,12 +18,8 @@ WIDEST = 512  # channels in which the stages are mixed, at most
 def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
     """Hierarchical context loss of ReviewKD (Chen et al., arXiv 2104.09044): MSE of two maps and of their pools.
 
-    The pools are those of 4×4, 2×2 and 1×1 cells that are lower than the map, weighted 1/2, 1/4, 1/8 in the order
-    taken; the sum is divided by that of all weights, the map's own 1 included.
-
-    Args:
-        F_s: student map (N, C, H, W).
-        F_t: teacher map (N, C, H, W); receives no gradient.
+    Maps (N, C, H, W) of one shape. The pools are those of 4×4, 2×2 and 1×1 cells that are lower than the map, weighted
+    1/2, 1/4, 1/8 in the order taken; the sum is divided by that of all weights, the map's own 1 included.
     """
     check_same_shape(F_s=F_s, F_t=F_t)
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
@@ -39,15 +33,7 @@ def hcl(F_s: Tensor, F_t: Tensor) -> Tensor:
 
 
 class Fusion(nn.Module):
-    """Attention-based fusion of one stage of the student with what came out of the deeper ones.
-
-    Args:
-        channels: of the stage.
-        middle: channels in which all stages are mixed.
-        out: channels of the teacher's stage.
-        size: height and width of the teacher's stage.
-        deepest: True for the deepest stage, which is fused with nothing.
-    """
+    """Attention-based fusion of a stage with what came out of the deeper ones, for one stage of the teacher."""
 
     def __init__(self, channels: int, middle: int, out: int, size: tuple[int, int], *, deepest: bool) -> None:
         super().__init__()
@@ -59,7 +45,7 @@ class Fusion(nn.Module):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
 
     def forward(self, x: Tensor, deeper: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The stage (N, channels, H, W) and the deeper result → what is compared with the teacher, what goes to the next stage."""
+        """The stage and the deeper result → what is compared with the teacher, and what goes to the next stage."""
         x = self.enter(x)
         if self.attention is not None:
             deeper = F.interpolate(deeper, x.shape[2:], mode="nearest")
@@ -79,7 +65,6 @@ class ReviewKD(Term):
         super().__init__(weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages and build their fusions, the deepest first."""
         self.pairs = match_stages(student, teacher)[::-1]
         width, goal_width = embedding_widths(student, teacher)
         middle = min(WIDEST, width)
@@ -90,7 +75,6 @@ class ReviewKD(Term):
         self.fusions = nn.ModuleList(fusions)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`hcl` of each fused stage, summed."""
         maps = [student.embedding[..., None, None], *(student.preactivations[i] for i, _ in self.pairs)]
         goals = [teacher.embedding[..., None, None], *(teacher.preactivations[j] for _, j in self.pairs)]
         losses, deeper = [], None

@@ -1,7 +1,5 @@
 """Relational distillation: distances and angles among the images of a batch (Park et al., arXiv 1904.05068)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -46,12 +44,7 @@ def cosines(anchors: Tensor, e: Tensor) -> Tensor:
 
 
 def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
-    """Smooth-L1 of all pairs' distances, each side's over their mean positive distance (arXiv 1904.05068).
-
-    Args:
-        e_s: student embeddings (N, d), N > 1.
-        e_t: teacher embeddings (N, d'); receive no gradient.
-    """
+    """Smooth-L1 of all pairs' distances over their mean positive one, of (N, d), N > 1 (arXiv 1904.05068)."""
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
     if len(e_s) < 2:
         raise UserError("e_s must have at least 2 rows: their distances are compared")
@@ -59,13 +52,9 @@ def rkd_distance(e_s: Tensor, e_t: Tensor) -> Tensor:
 
 
 def rkd_angle(e_s: Tensor, e_t: Tensor) -> Tensor:
-    """Smooth-L1 of the cosines of all triplets (arXiv 1904.05068).
+    """Smooth-L1 of the cosines of all triplets (arXiv 1904.05068); 0 for fewer than three embeddings (N, d).
 
     Two equal rows have no direction from one to the other: their cosines are 0 and carry no gradient.
-
-    Args:
-        e_s: student embeddings (N, d); fewer than three rows have no angle, and give 0.
-        e_t: teacher embeddings (N, d'); receive no gradient.
     """
     e_s, e_t = checked("N, d", e_s=e_s, e_t=e_t.detach())
 
@@ -86,7 +75,6 @@ class RKDDistance(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`rkd_distance` of the whole batch."""
         return rkd_distance(student.embedding, teacher.embedding)
 
 
@@ -100,5 +88,4 @@ class RKDAngle(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`rkd_angle` of the whole batch."""
         return rkd_angle(student.embedding, teacher.embedding)

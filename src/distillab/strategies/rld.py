@@ -1,7 +1,5 @@
 """Refined logit distillation: a wrong teacher's knowledge is corrected by the label (arXiv 2408.07703)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.strategies.base import Scheduled, Term
@@ -28,15 +26,8 @@ def rld(
     """α · Tα² · KL of confidences + β · T² · KL over the classes below the true one (Sun et al., arXiv 2408.07703).
 
     The confidences are the pairs (top class, rest) of the teacher and (true class, rest) of the student; the classes
-    below are those to which the teacher gives a smaller logit than to the true class.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        y: labels (N,).
-        alpha, beta: weights of the two parts.
-        temperature: T > 0 of the classes below.
-        alpha_temperature: Tα > 0 of the confidences.
+    below are those to which the teacher gives a smaller logit than to the true class. Logits (N, C), labels (N,),
+    temperatures T > 0 and Tα > 0.
     """
     s, t = widened(s, t)
     teacher_pair = log_pair(t / alpha_temperature, t.argmax(-1))
@@ -47,7 +38,7 @@ def rld(
 
 
 class RLD(Term):
-    """The term of `rld`; its numbers may be schedules."""
+    """The term of `rld`."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
@@ -68,6 +59,5 @@ class RLD(Term):
         self.alpha_temperature = self.number("alpha_temperature", alpha_temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) → (R,)."""
         numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)
         return rld.rows(student_logits, teacher_logits, labels, *numbers)

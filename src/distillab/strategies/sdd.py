@@ -1,7 +1,5 @@
 """Scale decoupled distillation: KD of what each head says of parts of the image (Wei et al., arXiv 2403.13512)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -22,14 +20,10 @@ def cell_logits(outputs: Fields | Outputs, grids: Sequence[int]) -> Tensor:
 
 
 class ScaleDecoupledKD(ReadByHead):
-    """KD on the logits of cells of the last map, mean over cells.
+    """KD on the logits of cells of the last map, mean over cells; it is cut into each of `grids` cells a side.
 
     A cell counts twice where the teacher is right about the cell and wrong about the whole image, or the other way
     round. A grid that is finer than the map repeats its cells.
-
-    Args:
-        temperature: T > 0, or a schedule of it.
-        grids: into how many cells a side of the map is cut; 1 is the whole map.
     """
 
     needs = (*ReadByHead.needs, "batch.labels")

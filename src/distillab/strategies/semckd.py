@@ -1,7 +1,5 @@
 """Cross-layer distillation with semantic calibration: attention pairs the stages (Chen et al., arXiv 2012.03236)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,11 +12,7 @@ from distillab.strategies.parts.features import inner, pool_to_smaller, unit
 
 
 class SimilarityEmbedding(nn.Module):
-    """A unit vector for each sample from its similarities to the batch.
-
-    Args:
-        similarities: inputs of the first layer; another batch is pooled, or repeated, to as many.
-    """
+    """A unit vector for each sample from its similarities to the batch, which are pooled or repeated to that many."""
 
     def __init__(self, similarities: int) -> None:
         super().__init__()
@@ -37,26 +31,18 @@ class SimilarityEmbedding(nn.Module):
 
 def projection(channels: int, goal: int) -> nn.Sequential:
     """1×1, 3×3 and 1×1 convolutions from a student stage's channels to a teacher stage's."""
-    return nn.Sequential(
-        nn.Conv2d(channels, 2 * goal, 1, bias=False),
-        PointBatchNorm(2 * goal),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(2 * goal, 2 * goal, 3, padding=1, bias=False),
-        PointBatchNorm(2 * goal),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(2 * goal, goal, 1, bias=False),
-    )
+    middle = 2 * goal
+    first, second = nn.Conv2d(channels, middle, 1, bias=False), nn.Conv2d(middle, middle, 3, padding=1, bias=False)
+    layers = [layer for conv in (first, second) for layer in (conv, PointBatchNorm(middle), nn.ReLU(inplace=True))]
+    return nn.Sequential(*layers, nn.Conv2d(middle, goal, 1, bias=False))
 
 
 class SemCKD(Term):
     """Mean squared error between every stage of the student and every stage of the teacher, weighted by attention.
 
-    A student stage asks with what its similarities between samples look like, the teacher's stages answer with
-    theirs; the attention over them sums to 1. The stages need not be as many on both sides.
-
-    Args:
-        batch_size: similarities, from 4, that the attention reads of each sample. With batches of this size it is the
-            published one; any other size, an incomplete last batch too, is pooled or repeated to it.
+    A student stage asks with its similarities between samples, the teacher's stages answer with theirs; the attention
+    over them sums to 1. With batches of `batch_size`, from 4, it is the published one; of any other size, an incomplete
+    last batch too, the similarities are pooled or repeated to it.
     """
 
     needs = ("student.stages", "teacher.stages")
@@ -71,10 +57,8 @@ class SemCKD(Term):
         """Build a query for each student stage, a key for each of the teacher's, a projection for each pair."""
         self.queries = nn.ModuleList(SimilarityEmbedding(self.batch_size) for _ in student.stages)
         self.keys = nn.ModuleList(SimilarityEmbedding(self.batch_size) for _ in teacher.stages)
-        self.projections = nn.ModuleList(
-            nn.ModuleList(projection(stage.channels, goal.channels) for goal in teacher.stages)
-            for stage in student.stages
-        )
+        rows = [[projection(stage.channels, goal.channels) for goal in teacher.stages] for stage in student.stages]
+        self.projections = nn.ModuleList(nn.ModuleList(row) for row in rows)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The errors of all pairs of stages, weighted by attention; mean over samples and student stages."""
@@ -82,13 +66,9 @@ class SemCKD(Term):
         queries = torch.stack([query(x) for query, x in zip(self.queries, student.stages, strict=True)], 1)
         keys = torch.stack([key(x) for key, x in zip(self.keys, goals, strict=True)], 1)
         attention = inner(queries, keys).softmax(-1)  # (N, student stages, teacher stages)
-        errors = torch.stack(
-            [
-                torch.stack([self._error(self.projections[i][j], x, y) for j, y in enumerate(goals)], 1)
-                for i, x in enumerate(student.stages)
-            ],
-            1,
-        )
+        rows = zip(self.projections, student.stages, strict=True)
+        errors = [[self._error(project, x, y) for project, y in zip(row, goals, strict=True)] for row, x in rows]
+        errors = torch.stack([torch.stack(row, 1) for row in errors], 1)
         return (attention * errors).sum(-1).mean()
 
     def _error(self, project: nn.Module, x: Tensor, y: Tensor) -> Tensor:

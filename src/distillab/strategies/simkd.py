@@ -1,7 +1,5 @@
 """SimKD: the student's map, projected, goes into the teacher's own head (Chen et al., arXiv 2203.14001)."""
 
-from __future__ import annotations
-
 import copy
 from contextlib import suppress
 from itertools import chain
@@ -36,15 +34,10 @@ class Projector(nn.Module):
         self.size = (min(student.height, teacher.height), min(student.width, teacher.width))
         narrow = teacher.channels // factor
         shapes = ((student.channels, narrow, 1), (narrow, narrow, 3), (narrow, teacher.channels, 1))
-        layers = [
-            (
-                nn.Conv2d(before, after, side, padding=side // 2, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            )
-            for before, after, side in shapes
-        ]
-        self.layers = nn.Sequential(*chain(*layers))
+        self.layers = nn.Sequential()
+        for before, after, side in shapes:
+            convolution = nn.Conv2d(before, after, side, padding=side // 2, bias=False)
+            self.layers.extend([convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, student channels, H, W) → (N, teacher channels, height, width) of the smaller map."""
@@ -54,10 +47,8 @@ class Projector(nn.Module):
 class SimKD(Term):
     """Mean squared error of the last maps, the student's through a projector; no labels and no logits.
 
-    The student's own head learns nothing: projector and teacher's head ship instead of it.
-
-    Args:
-        factor: by how much the projector is narrower than the teacher's last map, a whole number from 1.
+    The student's own head learns nothing: projector and teacher's head ship instead of it. Inside, the projector has
+    the teacher's channels over `factor`, a whole number from 1.
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
@@ -68,11 +59,7 @@ class SimKD(Term):
         self.factor = factor
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the projector.
-
-        Raises:
-            UserError: no map on one side, a teacher's head that cannot read its last map, or too large a factor.
-        """
+        """Build the projector; a teacher's head that cannot read its last map, or too large a factor, is refused."""
         goal = head_reads_last_map(teacher)
         if self.factor > goal.channels:
             raise UserError(f"factor must leave a channel of {goal} of {teacher.name}, got {self.factor}")
@@ -86,26 +73,17 @@ class SimKD(Term):
         return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))
 
     def deploy(self, student: ImageModel, teacher: nn.Module) -> nn.Module:
-        """The student up to its last map, the projector, and the teacher's head.
-
-        Raises:
-            UserError: the teacher is no single model.
-        """
+        """The student up to its last map, the projector, and the one teacher's head."""
         if not isinstance(getattr(teacher, "model", None), ImageModel):
             raise UserError("simkd ships the head of one teacher, and there is none; choose scheme=offline")
         return ProjectedStudent(student, self.projector, frozen_head(teacher.model))
 
 
 class ProjectedStudent(Model):
-    """A student whose last map goes through a projector, the mean over places and a copy of the teacher's head.
+    """A student whose last map goes through a projector, the mean over places and a frozen copy of the teacher's head.
 
     Takes images and gives logits in the data's class order, as the models it is made of. It shares the tensors of
     the student (of which it leaves out what lies behind the last stage) and the projector.
-
-    Args:
-        student: the student.
-        projector: from its last stage to the teacher's.
-        head: the teacher's, frozen.
     """
 
     def __init__(self, student: ImageModel, projector: Projector, head: nn.Linear) -> None:
@@ -140,14 +118,9 @@ class ProjectedStudent(Model):
 
     @classmethod
     def load(cls, file: str | Path, student: ImageModel) -> Self:
-        """An exported student with what it ships.
+        """An exported student with what it ships, from a run's `student.safetensors`.
 
-        Args:
-            file: a run's `student.safetensors`.
-            student: of the architecture that was trained; its weights are replaced.
-
-        Raises:
-            UserError: the file holds no such student, or one of another architecture.
+        The weights of `student`, of the architecture that was trained, are replaced; UserError for any other file.
         """
         weights, about = read_shipped(file)
         try:

@@ -1,7 +1,5 @@
 """Similarity preserving: which images of a batch look alike to the teacher (Tung, Mori, arXiv 1907.09682)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
@@ -11,12 +9,7 @@ __all__ = ["similarity_preserving"]
 
 
 def similarity_preserving(F_s: Tensor, F_t: Tensor) -> Tensor:
-    """Squared difference of the batch's two similarity matrices with L2-normalised rows, over N² (arXiv 1907.09682).
-
-    Args:
-        F_s: student features (N, …), flattened here.
-        F_t: teacher features (N, …), of any other shape; receive no gradient.
-    """
+    """Squared difference of similarity matrices of (N, …), rows L2-normalised, over N² (arXiv 1907.09682)."""
     F_s, F_t = (x.flatten(1) for x in checked("N, …", F_s=F_s, F_t=F_t.detach()))
     return (unit(inner(F_s, F_s)) - unit(inner(F_t, F_t))).square().sum() / len(F_s) ** 2
 
@@ -31,5 +24,4 @@ class SimilarityPreserving(Term):
         super().__init__(weight)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`similarity_preserving` of the last maps."""
         return similarity_preserving(student.stages[-1], teacher.stages[-1])

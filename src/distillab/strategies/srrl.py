@@ -1,7 +1,5 @@
 """Softmax regression representation learning: the teacher's head reads the student (Yang et al., ICLR 2021)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from torch import Tensor
@@ -15,11 +13,8 @@ from distillab.strategies.parts.connectors import MapConnector
 
 
 class SRRL(Term):
-    """Mean squared errors of the projected and pooled last map to the teacher's embedding, and of what the teacher's
-    head makes of it to the teacher's logits.
-
-    Args:
-        regression: factor of the second error before that.
+    """Mean squared error of the projected and pooled last map to the teacher's embedding, plus `regression` times
+    that of what the teacher's head makes of it to the teacher's logits.
     """
 
     needs = ("student.stages", "teacher.logits", "teacher.embedding", "teacher.head")
@@ -29,11 +24,7 @@ class SRRL(Term):
         self.regression = self.number("regression", regression)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's width.
-
-        Raises:
-            UserError: the student has no map, or the teacher no linear head.
-        """
+        """Build the connector: 1×1 convolution, BatchNorm and ReLU to the width of the teacher's embedding."""
         if teacher.embedding is None:
             raise UserError(f"{teacher.name} has no linear head for the student; name it, e.g. teacher.head=fc")
         last = student.stages[-1]

@@ -1,23 +1,20 @@
 """KD on logits of which each row is standardised: the student need not match the teacher's scale (arXiv 2403.01427)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
 from distillab.strategies.parts.arguments import at_least_float32
+from distillab.strategies.parts.logits import LogitsTerm
 
 __all__ = ["standardize"]
 
 
 def standardize(z: Tensor) -> Tensor:
-    """Each row less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
+    """Each row of (N, C) less its mean, over its unbiased standard deviation + 1e-7 (Sun et al., arXiv 2403.01427).
 
-    Args:
-        z: logits (N, C), C > 1; used as `kd(standardize(s), standardize(t), 2.0)`. At a row of equal logits there is no
-            second derivative.
+    Used as `kd(standardize(s), standardize(t), 2.0)`; C > 1. At a row of equal logits there is no second derivative.
     """
     if z.ndim != 2 or z.shape[1] < 2:
         raise UserError(f"z must be logits (N, C) of 2 classes or more, got {tuple(z.shape)}")
@@ -25,16 +22,12 @@ def standardize(z: Tensor) -> Tensor:
     return (z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7)
 
 
-class StandardizedKD(Term):
-    """The term of `kd` on standardised logits; its numbers may be schedules."""
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
+class StandardizedKD(LogitsTerm):
+    """The term of `kd` on standardised logits."""
 
     def __init__(self, weight: Scheduled = 9.0, temperature: Scheduled = 2.0) -> None:
         super().__init__(weight)
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build, did_you_mean
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
-TRAIN = ("connectors", "student", "both")
-OPTIMIZER = ("fresh", "keep")
+CHOICES = {"train": Choice("connectors", "student", "both"), "optimizer": Choice("fresh", "keep")}  # of a phase
 MAPS = ("stages", "last_map", "preactivations", "norms")  # a model without stages has none of them
 
 
@@ -31,15 +31,10 @@ class Phase:
 
 
 class Strategy(nn.Module):
-    """Named terms and, where the method has them, phases.
+    """Named terms and, where the method has them, phases: mappings of {epochs, terms, train, optimizer}.
 
-    Args:
-        terms: name → term.
-        phases: mappings of {epochs, terms, train, optimizer}; None is one phase of all terms. A term that no phase
-            names (another method's) acts in the last one that trains the student.
-
-    Raises:
-        UserError: no term, one that is no Term, an ill-formed phase, or no phase in which an unnamed term could act.
+    Without phases all terms act at all times. A term that no phase names (another method's) acts in the last one that
+    trains the student. UserError for no term, one that is no Term, or phases that are ill-formed or leave a term out.
     """
 
     def __init__(self, terms: Mapping[str, Term], phases: Sequence[Mapping[str, Any]] | None = None) -> None:
@@ -50,9 +45,8 @@ class Strategy(nn.Module):
             if not isinstance(term, Term):
                 raise UserError(f"strategy.{name} is a {type(term).__name__}, not a distillab.strategies.base.Term")
             if unknown := set(term.needs) - READABLE:
-                raise UserError(
-                    f"strategy.{name} needs {', '.join(sorted(unknown))}; readable: {', '.join(sorted(READABLE))}"
-                )
+                wrong, readable = (", ".join(sorted(names)) for names in (unknown, READABLE))
+                raise UserError(f"strategy.{name} needs {wrong}; readable: {readable}")
         self.terms = nn.ModuleDict(terms)
         for phase in phases or ():
             self._check(phase)
@@ -65,29 +59,21 @@ class Strategy(nn.Module):
             return strategy
         if not isinstance(strategy, Mapping):
             raise UserError("strategy must be one of the files in conf/strategy, e.g. strategy=kd")
-        terms = {}
-        for name, node in strategy.items():
-            if name == "phases":
-                continue
-            if isinstance(node, Mapping):
-                node = build(node, f"strategy.{name}")
-            terms[name] = node
+        nodes = {name: node for name, node in strategy.items() if name != "phases"}
+        terms = {k: build(node, f"strategy.{k}") if isinstance(node, Mapping) else node for k, node in nodes.items()}
         return cls(terms, strategy.get("phases"))
 
     def _check(self, phase: Mapping[str, Any]) -> None:
-        keys = ("epochs", "terms", "train", "optimizer")
-        for key in phase:
+        keys, names = ("epochs", "terms", *CHOICES), list(self.terms)
+        for key, value in phase.items():
             if key not in keys:
                 raise UserError(f'strategy.phases: unknown key "{key}" (allowed: {", ".join(keys)})')
+            if key in CHOICES:
+                CHOICES[key].check(value, f"strategy.phases: {key}")
         for name in phase.get("terms") or ():
-            if name not in self.terms:
-                known = list(self.terms)
-                raise UserError(
-                    f'strategy.phases: no term "{name}"{did_you_mean(name, known)} (terms: {", ".join(known)})'
-                )
-        for key, allowed in (("train", TRAIN), ("optimizer", OPTIMIZER)):
-            if phase.get(key, allowed[0]) not in allowed:
-                raise UserError(f'strategy.phases: {key} must be one of {", ".join(allowed)}, got "{phase[key]}"')
+            if name not in names:
+                known = f"{did_you_mean(name, names)} (terms: {', '.join(names)})"
+                raise UserError(f'strategy.phases: no term "{name}"{known}')
 
     def _complete(self, phases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The phases, with every term in one of them at least."""
@@ -105,11 +91,7 @@ class Strategy(nn.Module):
         return phases
 
     def plan(self, epochs: int) -> list[Phase]:
-        """The phases laid out over a recipe's epochs.
-
-        Raises:
-            UserError: they do not fit; every phase needs an epoch.
-        """
+        """The phases laid out over a recipe's epochs, of which every one needs one; UserError where they do not fit."""
         if not self.phases:
             return [Phase(0, epochs, tuple(self.terms))]
         lengths = [phase.get("epochs") for phase in self.phases]
@@ -131,11 +113,7 @@ class Strategy(nn.Module):
         return plan
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None, seed: int) -> None:
-        """Let every term build its connectors; the same seed gives the same ones, however often it is called.
-
-        Raises:
-            UserError: a term that cannot work between these two models.
-        """
+        """Let every term build its connectors, the same ones for the same seed; UserError where one cannot."""
         if teacher is None and self.needs_teacher:
             wanting = next(name for name, term in self.terms.items() if any("teacher." in need for need in term.needs))
             raise UserError(f"strategy.{wanting} reads a teacher, and there is none; choose one with teacher=…")

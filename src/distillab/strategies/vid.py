@@ -1,7 +1,5 @@
 """Variational information distillation: predict the teacher, variance learned (Ahn et al., arXiv 1904.05835)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -9,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Fields, Outputs, Scheduled
 from distillab.strategies.parts.arguments import check_same_shape
-from distillab.strategies.parts.features import checked, pool_to_smaller
+from distillab.strategies.parts.features import StagePairs, checked, pool_to_smaller
 
 __all__ = ["vid"]
 
@@ -22,10 +20,8 @@ LEAST_VARIANCE = 1e-5
 def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     """Mean of ½·[(mean − target)² / variance + log variance] over all entries (arXiv 1904.05835).
 
-    Args:
-        mean: prediction from the student (N, C, …).
-        target: teacher features (N, C, …); receive no gradient.
-        variance: of each channel (C,), above 0 (which is checked on a CPU only: on a GPU every step would wait); it learns.
+    Mean (predicted) and target (N, C, …). The variances (C,) learn, and must be above 0 (checked on a CPU only: on a
+    GPU every step would wait).
     """
     check_same_shape(mean=mean, target=target)
     mean, target = checked("N, …", mean=mean, target=target.detach())
@@ -37,22 +33,15 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     return ((mean - target).square() / variance + variance.log()).mean() / 2
 
 
-class VID(Term):
-    """The term of `vid`, summed over all stages, with a regressor and a variance per channel for each.
-
-    Args:
-        variance: with which every channel starts.
-    """
-
-    needs = ("student.stages", "teacher.stages")
+class VID(StagePairs):
+    """The term of `vid`, summed over all stages; each has a regressor, and `variance` per channel at first."""
 
     def __init__(self, weight: Scheduled = 1.0, variance: float = 5.0) -> None:
         super().__init__(weight)
         self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build a regressor of three 1×1 convolutions and the variances for each pair of stages."""
-        self.pairs = match_stages(student, teacher)
+        super().connect(student, teacher)
         start = math.log(math.expm1(self.variance - LEAST_VARIANCE))  # softplus turned round
         self.regressors, self.variances = nn.ModuleList(), nn.ParameterList()
         for i, j in self.pairs:
@@ -62,7 +51,6 @@ class VID(Term):
             self.variances.append(torch.full((channels,), start))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`vid` at the smaller size of each pair of stages, summed."""
         losses = []
         for (i, j), regressor, variance in zip(self.pairs, self.regressors, self.variances, strict=True):
             features, target = pool_to_smaller(student.stages[i], teacher.stages[j])

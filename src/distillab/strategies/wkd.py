@@ -1,7 +1,5 @@
 """Wasserstein distillation of features: match each channel's mean and deviation (Lv, Yang, Li, arXiv 2412.08139)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from torch import Tensor
@@ -20,13 +18,7 @@ def wkd(F_s: Tensor, F_t: Tensor, mean_weight: float = 4.0, eps: float = 1e-5) -
     """Σ over channels of mean_weight·(μ_s − μ_t)² + (σ_s − σ_t)², mean over the batch (arXiv 2412.08139).
 
     μ is a channel's mean over its pixels, σ = √(unbiased variance + eps): the squared Wasserstein distance of two
-    Gaussians, its means weighted.
-
-    Args:
-        F_s: student map (N, C, H, W), more than one pixel.
-        F_t: teacher map (N, C, H', W'), more than one pixel; receives no gradient.
-        mean_weight: factor of the means.
-        eps: added to the variance.
+    Gaussians, its means weighted. Maps (N, C, H, W) of one C and more than one pixel.
     """
     F_s, F_t = checked("N, C, H, W", F_s=F_s, F_t=F_t.detach())
     check_same_channels(F_s=F_s, F_t=F_t)
@@ -47,11 +39,9 @@ class WKD(Term):
         self.mean_weight = self.number("mean_weight", mean_weight)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Build the connector: 1×1 convolution, BatchNorm and ReLU to the teacher's channels."""
         check_pixels(student, teacher, "a map of one pixel has no deviation")
         last = student.stages[-1]
         self.connector = MapConnector(last, replace(teacher.stages[-1], height=last.height, width=last.width))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`wkd` of the connected student map."""
         return wkd(self.connector(student.stages[-1]), teacher.stages[-1], self.mean_weight)

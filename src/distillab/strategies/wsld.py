@@ -1,7 +1,5 @@
 """Weighted soft labels: a sample counts less where the student already knows it better (arXiv 2102.00650)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,13 +15,8 @@ __all__ = ["wsld"]
 def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
     """T² · w · cross-entropy of softmax(s / T) to softmax(t / T), mean over the batch (Zhou et al., arXiv 2102.00650).
 
-    w = 1 − exp(−CE(s, y) / (CE(t, y) + 1e-7)) of each sample is a constant: no gradient flows through it.
-
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        y: labels (N,).
-        temperature: T > 0.
+    w = 1 − exp(−CE(s, y) / (CE(t, y) + 1e-7)) of each sample is a constant: no gradient flows through it. Logits s, t
+    (N, C), labels y (N,), T > 0.
     """
     s, t = widened(s, t)
     student_ce, teacher_ce = (F.cross_entropy(z, y, reduction="none") for z in (s.detach(), t))
@@ -33,7 +26,7 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
 
 
 class WSLD(Term):
-    """The term of `wsld`; its numbers may be schedules."""
+    """The term of `wsld`."""
 
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
@@ -44,5 +37,4 @@ class WSLD(Term):
         self.temperature = self.number("temperature", temperature, above=0)
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (R, C) on both sides, labels (R,) or (R, C) → (R,)."""
         return wsld.rows(student_logits, teacher_logits, labels, self.temperature)

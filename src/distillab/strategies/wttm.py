@@ -1,13 +1,11 @@
 """Transformed teacher matching: only the teacher is softened, by a power; weighted or not (arXiv 2402.11148)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
 
 __all__ = ["ttm", "wttm"]
 
@@ -16,10 +14,7 @@ __all__ = ["ttm", "wttm"]
 def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
     """KL(q ‖ softmax(s)), mean over the batch; q = softmax(t)^γ renormalised (Zheng, Yang, arXiv 2402.11148).
 
-    Args:
-        s: student logits (N, C).
-        t: teacher logits (N, C); receives no gradient.
-        gamma: γ > 0, an inverse temperature of the teacher alone.
+    Logits s, t (N, C); γ > 0 is an inverse temperature of the teacher alone.
     """
     s, t = widened(s, t)
     # q = p^γ renormalised, with p = softmax(t), is softmax(γ · t).
@@ -28,24 +23,13 @@ def ttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
 
 @mean_of_rows(positive=("gamma",))
 def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
-    """`ttm` with each row weighted by Σ softmax(t)^γ: more, the less certain the teacher (arXiv 2402.11148).
-
-    Arguments are those of `ttm`. A mean over rows, not divided by the sum of their weights.
-    """
+    """`ttm` with rows weighted by Σ softmax(t)^γ, a mean over rows, not over weights (arXiv 2402.11148)."""
     log_teacher = F.log_softmax(widened(s, t)[1], -1)
     return ttm.rows(s, t, gamma) * (gamma * log_teacher).exp().sum(-1)
 
 
-class TTM(Term):
-    """The term of `wttm`, or of `ttm`.
-
-    Args:
-        gamma: γ > 0, or a schedule of it.
-        weighted: weight each sample by Σ softmax(t)^γ.
-    """
-
-    needs = ("student.logits", "teacher.logits")
-    rowwise = True
+class TTM(LogitsTerm):
+    """The term of `wttm`, or of `ttm` where it is not `weighted`."""
 
     def __init__(self, weight: Scheduled = 4.0, gamma: Scheduled = 0.2, weighted: bool = True) -> None:
         super().__init__(weight)
@@ -53,6 +37,5 @@ class TTM(Term):
         self.weighted = weighted
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (R, C) on both sides → (R,)."""
         loss = wttm if self.weighted else ttm
         return loss.rows(student_logits, teacher_logits, self.gamma)

@@ -1,7 +1,5 @@
 """Checks of a loss's arguments, and the precision in which it computes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

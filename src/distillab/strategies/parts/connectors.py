@@ -1,7 +1,5 @@
 """Small trained modules that bring a student's map to a teacher's shape, and the terms built on them."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,9 +10,8 @@ from distillab.strategies.base import Fields, Outputs, Term
 class MapConnector(nn.Module):
     """Convolution, BatchNorm and ReLU from a student's map to the channels and size of a teacher's.
 
-    The convolution follows the ratio of the sizes: 1×1 where they are equal, 3×3 with stride 2 where the
-    student's is twice as large, 4×4 transposed where it is half as large; any other ratio is first brought to the
-    teacher's size by area pooling or bilinear interpolation.
+    The convolution is 1×1 where the sizes are equal, 3×3 with stride 2 where the student's is twice as large, 4×4
+    transposed where half as large; any other size is first brought to the teacher's by area pooling or bilinearly.
     """
 
     def __init__(self, student: Stage, teacher: Stage) -> None:
@@ -57,9 +54,8 @@ class PreactivationTerm(Term):
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build a connector for each pair."""
         self.pairs = match_stages(student, teacher)
-        self.connectors = nn.ModuleList(
-            PreactivationConnector(student.stages[i], teacher.stages[j]) for i, j in self.pairs
-        )
+        pairs = ((student.stages[i], teacher.stages[j]) for i, j in self.pairs)
+        self.connectors = nn.ModuleList(PreactivationConnector(*pair) for pair in pairs)
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
         """The loss of a connected student map against one stage of the teacher."""
@@ -67,10 +63,8 @@ class PreactivationTerm(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The weighted sum over the stages."""
-        losses = [
-            self.stage_loss(connector(student.preactivations[i]), teacher, j)
-            for connector, (i, j) in zip(self.connectors, self.pairs, strict=True)
-        ]
+        stages = zip(self.connectors, self.pairs, strict=True)
+        losses = [self.stage_loss(connector(student.preactivations[i]), teacher, j) for connector, (i, j) in stages]
         return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
 
 

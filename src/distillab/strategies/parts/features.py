@@ -1,7 +1,5 @@
 """What the losses on features share: checks of tensors and of models, inner products, norms and sizes."""
 
-from __future__ import annotations
-
 from functools import reduce
 
 import torch
@@ -14,11 +12,9 @@ from distillab.strategies.base import Outputs, Term
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
-    """The tensors in one dtype, float32 or wider, if all have the form and one batch size.
+    """The tensors in one dtype, float32 or wider, if all have the form, e.g. "N, C, H, W", and one batch size.
 
-    Args:
-        form: the dimensions, e.g. "N, C, H, W"; "N, …" is any number of them above one.
-        tensors: arguments of a loss, by name.
+    "N, …" is any number of dimensions above one; the tensors are a loss's arguments, by name.
     """
     found = list(tensors.values())
     dimensions = len(form.split(","))
@@ -63,24 +59,6 @@ def embedding_widths(student: FeatureInfo, teacher: FeatureInfo) -> tuple[int, i
     return student.embedding, teacher.embedding
 
 
-def equal_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
-    """Pairs of stage numbers, at least two of them, with equal channels on both sides; other models are refused."""
-    pairs = match_stages(student, teacher)
-    instead = "choose strategy=attention or strategy=vid, which take any"
-    if len(pairs) < 2:
-        raise UserError(
-            f"it relates neighbouring stages, and only {len(pairs)} of {student.name} has a partner; {instead}"
-        )
-    for i, j in pairs:
-        one, other = student.stages[i], teacher.stages[j]
-        if one.channels != other.channels:
-            raise UserError(
-                f"it needs equal channels at every stage, and {student.name} has {one} where {teacher.name} has "
-                f"{other}; {instead}, or a student as wide as the teacher"
-            )
-    return pairs
-
-
 def head_reads_last_map(info: FeatureInfo) -> Stage:
     """The deepest map; a model whose head does not read its channels is refused."""
     if info.last_map.channels != info.embedding:
@@ -97,6 +75,34 @@ def check_pixels(student: FeatureInfo, teacher: FeatureInfo, why: str) -> None:
                 f"{why}, and {info.name} ends in {last or 'no map'}; name other stages with {role}.stages=[…], or "
                 f"choose strategy=pkt, which reads the embedding"
             )
+
+
+class StagePairs(Term):
+    """A loss of the maps of both models' stages, in pairs."""
+
+    needs = ("student.stages", "teacher.stages")
+
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
+        """Pair the stages."""
+        self.pairs = match_stages(student, teacher)
+
+
+class NeighbouringStages(StagePairs):
+    """A loss of two pairs at least, each of equal channels on both sides."""
+
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
+        """Pair the stages; other models are refused."""
+        super().connect(student, teacher)
+        instead = "choose strategy=attention or strategy=vid, which take any"
+        if len(self.pairs) < 2:
+            found = f"only {len(self.pairs)} of {student.name} has a partner"
+            raise UserError(f"it relates neighbouring stages, and {found}; {instead}")
+        for one, other in ((student.stages[i], teacher.stages[j]) for i, j in self.pairs):
+            if one.channels != other.channels:
+                raise UserError(
+                    f"it needs equal channels at every stage, and {student.name} has {one} where {teacher.name} has "
+                    f"{other}; {instead}, or a student as wide as the teacher"
+                )
 
 
 class ReadByHead(Term):

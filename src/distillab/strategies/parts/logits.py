@@ -1,7 +1,5 @@
 """What the losses on logits share: the mean over rows, checks, and the classes other than one, in log space."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -13,17 +11,15 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Term
 from distillab.strategies.parts.arguments import check_positive
 
 
 def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Callable[..., Tensor]], Any]:
     """Make a loss of a function that has one value for each row of its logits `s` and `t` (and labels `y`).
 
-    The loss is the mean of the rows, with its arguments checked; as `loss.rows` it holds the function, for terms.
-
-    Args:
-        positive: names of the arguments that must be above 0.
-        classes: fewest classes that the function is defined for.
+    The loss is the mean of the rows, with its arguments checked: those named in `positive` must be above 0, and there
+    must be as many `classes`. As `loss.rows` it holds the function, for terms.
     """
 
     def decorate(rows: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -44,15 +40,15 @@ def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Ca
     return decorate
 
 
-def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, **above_zero: float) -> None:
-    """Refuse arguments that do not go together.
+class LogitsTerm(Term):
+    """A mean over the rows of both models' logits, which the labels have no part in."""
 
-    Args:
-        s, t: logits of one shape (N, C).
-        y: labels (N,), int64.
-        classes: fewest classes that the loss is defined for.
-        above_zero: numbers that must be above 0, by the name of their argument.
-    """
+    needs = ("student.logits", "teacher.logits")
+    rowwise = True
+
+
+def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, **above_zero: float) -> None:
+    """Refuse logits not of one shape (N, C), too few classes, labels not int64 (N,), and numbers not above 0."""
     if s.ndim != 2 or s.shape != t.shape:
         raise UserError(f"s and t must be logits (N, C) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
     if s.shape[1] < classes:

@@ -1,7 +1,5 @@
 """What methods of a weak and a strong view have in common: the labels teach both."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
