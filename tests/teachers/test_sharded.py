@@ -97,7 +97,7 @@ def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, di
 
     logits, labels = measured.predictions(model, digits, OnGPU())
     assert asked == ["cuda", "cpu"] and len(logits) == len(labels) == digits.sizes["test"]
-    assert "judged on the CPU" in capsys.readouterr().out
+    assert "evaluated on the CPU" in capsys.readouterr().out
 
 
 def test_made_whole_twice_is_whole(network):
