@@ -50,6 +50,7 @@ def test_the_groups_are_found():
         "scheme",
         "strategy",
         "sweep",
+        "task",
         "trainer",
     }
     assert len(CHOICES) > 40
