@@ -63,6 +63,7 @@ def test_every_cell_composes_to_what_it_says(hydra, study):
 
 
 def test_every_method_of_a_study_takes_every_pair_of_it(hydra):
+    from distillab.core.configuration import ModelConfig
     from distillab.models.build import build_model
     from distillab.strategies.strategy import Strategy
 
@@ -70,7 +71,8 @@ def test_every_method_of_a_study_takes_every_pair_of_it(hydra):
 
     def spec(node, role):
         if node["name"] not in specs:
-            model = build_model(node, role, "0123456789", (3, 32, 32), mean=[0.5] * 3, std=[0.25] * 3, seed=0)
+            own = ModelConfig.of(node, role)
+            model = build_model(own, role, "0123456789", (3, 32, 32), mean=[0.5] * 3, std=[0.25] * 3, seed=0)
             specs[node["name"]] = model.info
         return specs[node["name"]]
 

@@ -8,6 +8,7 @@ from helpers.fits import assert_every_term_reaches_the_student, own_loss, seen_b
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.models.build import build_model
 
@@ -33,6 +34,7 @@ REFUSED[("wkd", "other family")] = "no map of more than one pixel.*choose"
 
 def model(role, name, changes, data, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
+    config = ModelConfig.of(config, role)
     spec = data.info
     shape = (spec.channels, spec.image_size, spec.image_size)
     return build_model(config, role, spec.classes, shape, mean=spec.mean, std=spec.std, seed=seed)
