@@ -12,7 +12,7 @@ from typing import Any
 from distillab.core import distributed
 from distillab.core.files import locked, write_json
 
-STORE_VERSION = 1  # goes up when the same key would give another network
+STORE_VERSION = 2  # goes up when the same key would give another network
 
 
 class Store:

@@ -61,7 +61,7 @@ class Rows:
         logits, labels = task.rows(_handed(student.logits), seen.labels)
         taught = task.rows(_handed(teacher.logits), seen.labels)[0] if hasattr(teacher, "logits") else None
         rows = len(logits) if seen.batch_rows is None else seen.batch_rows
-        return cls(logits, taught, labels, mean_number(rows, logits.device))
+        return cls(logits, taught, labels, mean_number(max(rows, 1e-9), logits.device))  # no row: 0 / 1e-9 is 0
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
