@@ -12,7 +12,7 @@ from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts
 from distillab.reporting.chart_points import front, points
 from distillab.reporting.groups import headline, ranked
-from distillab.reporting.provenance import provenance
+from distillab.reporting.run_sections import provenance
 from distillab.reporting.sections import pairs, sections
 
 

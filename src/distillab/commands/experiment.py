@@ -21,8 +21,9 @@ from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
 from distillab.evaluation.cost import with_cost
 from distillab.reporting import loggers
+from distillab.reporting.leaderboard import refresh
 from distillab.reporting.model_card import model_card
-from distillab.reporting.show import refresh, show
+from distillab.reporting.table import show
 from distillab.training.startup import import_quietly
 
 

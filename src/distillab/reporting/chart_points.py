@@ -1,4 +1,4 @@
-"""The models that the accuracy charts show, on the page and as a picture: one point each, from all runs that made it."""
+"""What the accuracy charts show, on the page and as a picture: one point a model, from all runs that made it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from distillab.evaluation.cost_words import machine
 from distillab.evaluation.statistics import mean_interval
-from distillab.reporting.front import non_dominated
-from distillab.reporting.groups import Group, mean
+from distillab.reporting.groups import Group, mean, non_dominated
+from distillab.reporting.looks import ALONE, FRONTS, TEACHER
 from distillab.reporting.metric_table import PLOTTED
 
 if TYPE_CHECKING:
     from distillab.core.result_parts import Entry
-
-ALONE, TEACHER = "student alone", "teacher"
-FAMILIES = {"distilled": "distilled students", ALONE: "students alone", TEACHER: "teachers"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class Point:
 
     @property
     def family(self) -> str:
-        """Whose front it may lie on: a key of `FAMILIES`."""
-        return self.series if self.series in FAMILIES else "distilled"
+        """Whose front it may lie on: a key of `FRONTS`."""
+        return self.series if self.series in FRONTS else "distilled"
 
 
 def points(groups: list[Group]) -> list[Point]:

@@ -1,16 +1,13 @@
-"""The report's leaderboard: one line a group, for people as a table and for machines as CSV."""
+"""The report's leaderboard, one line a group."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from distillab.core.files import replacing
 from distillab.reporting.groups import Group, by_ranking
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, metric, percent, points
-from distillab.reporting.parts import Table, table
+from distillab.reporting.tables import Table, table, text
 
 FILTERS = ("data", "protocol", "student", "method")
 # Heading → how a record shows there, and the number to sort by (None: sorted as text).
@@ -18,7 +15,7 @@ Columns = dict[str, tuple[Callable[[dict[str, Any]], str], str | None]]
 
 
 def _plain(key: str) -> Callable[[dict[str, Any]], str]:
-    return lambda record: NOTHING if record[key] in (None, "") else str(record[key])
+    return lambda record: text(record[key])
 
 
 def _figure(key: str) -> tuple[Callable[[dict[str, Any]], str], str]:
@@ -48,11 +45,7 @@ def _columns(primary: str) -> Columns:
     best, last = f"{primary}_best", f"{primary}_last"
     return {
         "rank": (_plain("rank"), "rank"),
-        "method": (_plain("method"), None),
-        "student": (_plain("student"), None),
-        "teacher": (_plain("teacher"), None),
-        "labels": (_plain("labels"), None),
-        "changed": (_plain("changed"), None),
+        **{key: (_plain(key), None) for key in ("method", "student", "teacher", "labels", "changed")},
         metric(primary).heading: (_score(primary), primary),
         "its 95 % interval": (_interval(primary, metric(primary).form), f"{primary}_low"),
         metric(best).heading: _figure(best),
@@ -89,12 +82,3 @@ def leaderboard(groups: list[Group]) -> list[Table]:
         filters = [{key: record[key] for key in FILTERS} for record in records]
         rankings.append({"title": name, "filters": filters, **table(used, rows)})
     return rankings
-
-
-def write_csv(groups: list[Group], path: Path) -> None:
-    """One line a group, raw numbers."""
-    records = [group.record for group in groups]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
-        writer.writeheader()
-        writer.writerows(records)

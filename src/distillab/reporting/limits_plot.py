@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distillab.core.files import replacing
-from distillab.reporting.plots import COLOURS, GREY, INK, PALE, STYLE
+from distillab.reporting import looks
+from distillab.reporting.plots import SOFT, STYLE, empty, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,36 +16,26 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # classes; more lines than that nobody reads
 NAME = 28  # characters of a class's name
-DISTILLED, HURT = COLOURS[0], COLOURS[1]
+DISTILLED, HURT = looks.COLOURS[0], looks.COLOURS[1]
 
 
 def limits_picture(limits: Limits, path: Path) -> Path:
     """Draw `limits` of a result as one PNG, written atomically: left per class, right per bin of the teacher's margin.
 
-    Args:
-        limits: as `evaluation.limits.limits` gives it.
-        path: where to; its suffix is replaced by `.png`.
-
     Returns:
-        The file.
+        The file: `path` with the suffix `.png`.
     """
     import matplotlib
 
-    target = path.with_suffix(".png")
-    with matplotlib.rc_context(STYLE), replacing(target) as temporary:
-        figure(limits).savefig(temporary, format="png", dpi=200, facecolor="white")
-    return target
+    with matplotlib.rc_context(STYLE):
+        return save(figure(limits), path.with_suffix(".png"))
 
 
 def figure(limits: Limits) -> Figure:
-    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """The picture of `limits_picture`."""
     classes, bins = _chosen(limits.classes), limits.bins
-    drawing = Figure(figsize=(11, 1.9 + 0.3 * max(len(classes), len(bins), 7)), layout="constrained")
-    drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
-    FigureCanvasAgg(drawing)
+    height = 1.9 + 0.3 * max(len(classes), len(bins), 7)
+    drawing = empty(11, height, w_pad=0.1, h_pad=0.08, wspace=0.04)
     left, right = drawing.subplots(1, 2, width_ratios=(1.25, 1))
     _panel(left, _title(len(classes), len(limits.classes)), classes, set(limits.hurt))
     _panel(right, ("By difficulty", "the teacher's least sure answers first"), bins, set())
@@ -84,9 +74,9 @@ def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: se
         places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label="95 % interval of the change"
     )
     look = {"linewidths": 0.8, "edgecolors": "white"}
-    axes.scatter(teacher, places, label="teacher", marker="*", s=110, color=INK, zorder=3, **look)
+    axes.scatter(teacher, places, label="teacher", marker="*", s=110, color=looks.INK, zorder=3, **look)
     axes.scatter(
-        alone, places, label="student alone", marker="o", s=38, facecolors="white", edgecolors=GREY, linewidths=1.5,
+        alone, places, label="student alone", marker="o", s=38, facecolors="white", edgecolors=looks.GREY, linewidths=1.5,
         zorder=4,
     )  # fmt: skip
     axes.scatter(distilled, places, label="student distilled", marker="o", s=46, color=DISTILLED, zorder=5, **look)
@@ -96,15 +86,11 @@ def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: se
         if line.name in hurt:
             text.set(color=HURT, fontweight="bold")
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.tick_params(length=0)
-    axes.tick_params(axis="x", colors="#555555")
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#BBBBBB")
-    axes.set_xlabel("right on test, %" + (" (bold: hurt by distillation)" if hurt else ""), color=INK)
+    plain(axes)
+    axes.tick_params(axis="x", colors=SOFT)
+    axes.set_xlabel("right on test, %" + (" (bold: hurt by distillation)" if hurt else ""), color=looks.INK)
     heading, explained = title
-    axes.set_title(f"{heading}\n", loc="left", fontweight="bold", fontsize=11, color=INK)
-    below = {"xycoords": "axes fraction", "textcoords": "offset points", "color": "#555555"}
+    axes.set_title(f"{heading}\n", loc="left", fontweight="bold", fontsize=11, color=looks.INK)
+    below = {"xycoords": "axes fraction", "textcoords": "offset points", "color": SOFT}
     # Out of the layout, or a long one would squeeze its panel.
     axes.annotate(explained, (0, 1), (0, 6), **below).set_in_layout(False)

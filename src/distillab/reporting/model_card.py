@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from distillab.reporting.metric_table import METRICS, NOTHING, ON_TEST, metric, percent, points
 from distillab.reporting.table import measured_on, savings, verdict
+from distillab.reporting.tables import bullets, markdown
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
@@ -32,7 +33,7 @@ def model_card(result: Result) -> str:
     """
     parts = [_front_matter(result), f"# {_title(result)}", _what(result), "## Accuracy", _accuracy(result)]
     if result.limits and result.limits.sentences:
-        parts += ["## Limits", "\n".join(f"- {sentence}" for sentence in result.limits.sentences)]
+        parts += ["## Limits", bullets(result.limits.sentences)]
     parts += ["## Size and speed", _cost(result), "## How to load it", LOADING, "## How it was made"]
     return "\n\n".join([*parts, _making(result)]) + "\n"
 
@@ -71,13 +72,13 @@ def _what(result: Result) -> str:
     shown = metric(result.primary.name)
     taught = teacher and f"{teacher.name}, {shown.form(result.score('teacher'))} {shown.unit} {shown.label}"
     lines = [
-        f"- **Model:** {result.student.name}, an image classifier of {classes} classes{named}.",
-        f"- **Teacher:** {taught or 'none'}.",
-        f"- **Method:** {result.method}.",
-        f"- **Data:** {data.name}{_sizes(data)}.",
-        f"- **Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
+        f"**Model:** {result.student.name}, an image classifier of {classes} classes{named}.",
+        f"**Teacher:** {taught or 'none'}.",
+        f"**Method:** {result.method}.",
+        f"**Data:** {data.name}{_sizes(data)}.",
+        f"**Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
     ]
-    return "\n".join(lines)
+    return bullets(lines)
 
 
 def _sizes(data: Data) -> str:
@@ -119,8 +120,7 @@ def _compared(result: Result, keys: Sequence[str]) -> list[list[str]]:
 
 
 def _table(lines: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+    return markdown(lines[0], lines[1:], [False, *[True] * (len(lines[0]) - 1)])
 
 
 LOADING = """`student.safetensors` holds the weights. Its metadata, a JSON object under `distillab`, says which architecture

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
 from distillab.core.result_reader import load_all, rankable
-from distillab.reporting.group_table import leaderboard, write_csv
+from distillab.reporting import tables
+from distillab.reporting.group_table import leaderboard
 from distillab.reporting.groups import headline, ranked
 from distillab.reporting.metric_table import PLOTTED
-from distillab.reporting.predictions import Answers, read_predictions
+from distillab.reporting.pairs import Answers, read_predictions
 from distillab.reporting.sections import sections
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        write_csv(ranked(results), out.with_suffix(".csv"))
+        tables.write_csv(out.with_suffix(".csv"), [group.record for group in ranked(results)])
         for cost in PLOTTED:
             accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out
@@ -95,41 +96,34 @@ def _html(page: Page) -> str:
 
 def markdown(page: Page) -> str:
     """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
-    parts = ["# Distillation report", page["summary"], _bullets(page["headline"]), "## Leaderboard"]
+    parts = ["# Distillation report", page["summary"], tables.bullets(page["headline"]), "## Leaderboard"]
     for ranking in page["leaderboard"]:
         parts += [f"### {ranking['title']}", _table(ranking)]
-    parts += ["Gain: points of top-1 over the same student, seed and schedule trained without a teacher.", PLOT]
+    parts += [tables.GAIN, PLOT]
     for section in page["sections"]:
         told = [view for view in section["views"] if view["text"] or view["tables"]]
         if told:
             parts += [f"## {section['title']}", section["text"]]
         for view in told:
             parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
-            parts += [_bullets(view["text"])] if view["text"] else []
+            parts += [tables.bullets(view["text"])] if view["text"] else []
             parts += (
                 [_elsewhere(view["tables"])] if section["detail"] and view["tables"] else map(_table, view["tables"])
             )
     if page["left_out"]:
-        parts += ["## Left out", _bullets(page["left_out"])]
+        parts += ["## Left out", tables.bullets(page["left_out"])]
     return "\n\n".join(parts) + "\n"
 
 
-def _elsewhere(tables: list[dict[str, Any]]) -> str:
-    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in tables)
-    return f"The HTML page has the table{'s' * (len(tables) > 1)}: {sizes}."
+def _elsewhere(left_out: list[tables.Table]) -> str:
+    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in left_out)
+    return f"The HTML page has the table{'s' * (len(left_out) > 1)}: {sizes}."
 
 
 PLOT = "![Top-1 against deployed parameters](accuracy_vs_parameters.png)"
 
 
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(table: dict[str, Any]) -> str:
+def _table(table: tables.Table) -> str:
     rows = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in table["rows"]]
-    # Aligned by what the first row's cells are; text is what carries no number.
-    numbers = [not isinstance(cell, str) for cell in table["rows"][0]]
-    rule = ["---:" if number else "---" for number in numbers]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (table["headings"], *rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (escaped[0], rule, *escaped[1:]))
+    # Text is what carries no number; the first row tells.
+    return tables.markdown(table["headings"], rows, [not isinstance(cell, str) for cell in table["rows"][0]])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from math import sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.evaluation import ratios
-from distillab.evaluation.cost_words import machine, words
+from distillab.core import distributed
+from distillab.core.distributed import rank_zero_print
+from distillab.evaluation.cost_words import in_words, machine, ratios, words
 from distillab.reporting.metric_table import METRICS, NOTHING, count, metric, percent, points
+from distillab.reporting.tables import terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,31 +37,50 @@ def models_line(student: Any, teacher: Any) -> str:
     return f"{text('teacher', teacher)}; {text('student', student)} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
 
 
+def show(result: Result, directory: Path) -> None:
+    """The table, what it says, and where things are."""
+    if distributed.rank != 0:
+        return
+    from rich.console import Console
+
+    runs = directory.parents[1]
+    console = Console()
+    # A pipe has no width of its own; 80 columns would break every cell.
+    (console if console.is_terminal else Console(width=140)).print(final_table(result))
+    for sentence in (verdict(result), *further(result)):
+        rank_zero_print(sentence)
+    rank_zero_print(
+        f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"
+    )
+
+
 def final_table(result: Result) -> Table:
     """Teacher, student alone and student distilled, one row each, as far as the run had them."""
-    from rich.table import Table
-
     shown = metric(result.primary.name)
-    where = f"{result.data.name}, protocol {result.protocol}"
-    table = Table(title=f"{where}: accuracy on {result.data.test or 'the'} test samples")
-    brackets = "In brackets: share of the teacher's." if result.teacher else ""
-    table.caption = " ".join(filter(None, (brackets, measured_on(result))))
-    table.add_column("model")
-    for heading in (shown.heading, "gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size"):
-        table.add_column(heading, justify="right")
     student = "student alone" if result.alone else f"student, {result.method}"
     labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
+    rows = []
     for role, entry in result.entries.items():
-        distilled = role == "student" and result.gain is not None
-        closed = distilled and result.gap_closed is not None
-        table.add_row(
-            f"{labels[role]}: {entry.name}",
-            shown.form(result.score(role)),
-            points(result.gain) if distilled else NOTHING,
-            f"{percent(result.gap_closed, 0)} %" if closed else NOTHING,
-            *(_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes")),
-            style="bold" if role == "student" else None,
-        )
+        gain, closed = (result.gain, result.gap_closed) if role == "student" else (None, None)
+        share = NOTHING if gain is None or closed is None else f"{percent(closed, 0)} %"
+        costs = (_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes"))
+        rows.append([f"{labels[role]}: {entry.name}", shown.form(result.score(role)), points(gain), share, *costs])
+    headings = [
+        "model",
+        shown.heading,
+        "gain",
+        "gap closed",
+        "parameters",
+        "multiply-adds",
+        "latency, one image",
+        "size",
+    ]
+    brackets = "In brackets: share of the teacher's." if result.teacher else ""
+    table = terminal(headings, rows, texts=headings[:1])
+    where = f"{result.data.name}, protocol {result.protocol}"
+    table.title = f"{where}: accuracy on {result.data.test or 'the'} test samples"
+    table.caption = " ".join(filter(None, (brackets, measured_on(result))))
+    table.rows[-1].style = "bold"
     return table
 
 
@@ -126,7 +148,7 @@ def further(result: Result) -> list[str]:
 def savings(result: Result) -> str:
     """What the student takes less than its teacher, in a sentence; empty where there is none."""
     student, teacher = result.student, result.teacher
-    found = ratios.in_words(ratios.ratios(teacher.efficiency, student.efficiency)) if teacher else ""
+    found = in_words(ratios(teacher.efficiency, student.efficiency)) if teacher else ""
     return found and f"Against its teacher, {student.name} is or has: {found}."
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
+from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import metric
-from distillab.reporting.plots import ALONE, TEACHER
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
