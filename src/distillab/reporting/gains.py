@@ -15,14 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gain:
-    """The differences on the same seeds, tested; all in shares of one. What so many seeds do not give is None.
+    """The differences on the same seeds by the paired t-test, in shares of one. What so many seeds do not give is None.
 
-    Attributes:
-        each: one a seed.
-        mean, low, high, p: of the paired t-test, with the 95 % interval.
-        p_holm: `p` by Holm's correction over the family.
-        smallest: the gain that so many seeds would have shown with a power of 80 %, at the strictest of Holm's steps.
-        tests: how many the family has.
+    `p_holm` is by Holm's correction over the `tests` of the family; `smallest` is the gain that so many seeds would have
+    shown with a power of 80 %, at the strictest of Holm's steps.
     """
 
     each: tuple[float, ...]
@@ -79,14 +75,7 @@ def _gain(each: tuple[float, ...], test: PairedTest, p_holm: float | None, tests
 
 
 def on_samples(tests: Sequence[Paired | None]) -> list[str | None]:
-    """What the test samples say of two trained models each, by Holm's correction over all of these pairs.
-
-    Args:
-        tests: as `statistics.paired_samples` gives them, None where there is none.
-
-    Returns:
-        The words; None where there are none.
-    """
+    """What the test samples say of two trained models each, by Holm's correction over all of these pairs."""
     adjusted = holm([test and test.p for test in tests])
     count = sum(p is not None for p in adjusted)
     return [test and _corrected(test, p_holm, count) for test, p_holm in zip(tests, adjusted, strict=True)]

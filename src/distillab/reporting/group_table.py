@@ -28,11 +28,12 @@ def _score(key: str) -> Callable[[dict[str, Any]], str]:
 
 
 def _interval(name: str, form: Callable[..., str]) -> Callable[[dict[str, Any]], str]:
-    def shown(record: dict[str, Any]) -> str:
-        low, high = record[f"{name}_low"], record[f"{name}_high"]
-        return NOTHING if low is None or high is None else f"{form(low)} to {form(high)}"
+    return lambda record: interval(record[f"{name}_low"], record[f"{name}_high"], form)
 
-    return shown
+
+def interval(low: float | None, high: float | None, form: Callable[..., str] = points) -> str:
+    """An interval in words."""
+    return NOTHING if low is None or high is None else f"{form(low)} to {form(high)}"
 
 
 def p_value(p: float | None) -> str:
@@ -42,14 +43,12 @@ def p_value(p: float | None) -> str:
 
 def _columns(primary: str) -> Columns:
     """The columns of a ranking by that figure."""
-    best, last = f"{primary}_best", f"{primary}_last"
     return {
         "rank": (_plain("rank"), "rank"),
         **{key: (_plain(key), None) for key in ("method", "student", "teacher", "labels", "changed")},
         metric(primary).heading: (_score(primary), primary),
         "its 95 % interval": (_interval(primary, metric(primary).form), f"{primary}_low"),
-        metric(best).heading: _figure(best),
-        metric(last).heading: _figure(last),
+        **{metric(key).heading: _figure(key) for key in (f"{primary}_best", f"{primary}_last")},
         "gain": (lambda record: points(record["gain"]), "gain"),
         "95 % interval": (_interval("gain", points), "gain_low"),
         "p (Holm)": (lambda record: p_value(record["gain_p_holm"]), "gain_p_holm"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distillab.reporting import looks
-from distillab.reporting.plots import SOFT, STYLE, empty, plain, save
+from distillab.reporting.plots import SOFT, STYLE, new_figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def figure(limits: Limits) -> Figure:
     """The picture of `limits_picture`."""
     classes, bins = _chosen(limits.classes), limits.bins
     height = 1.9 + 0.3 * max(len(classes), len(bins), 7)
-    drawing = empty(11, height, w_pad=0.1, h_pad=0.08, wspace=0.04)
+    drawing = new_figure(11, height, w_pad=0.1, h_pad=0.08, wspace=0.04)
     left, right = drawing.subplots(1, 2, width_ratios=(1.25, 1))
     _panel(left, _title(len(classes), len(limits.classes)), classes, set(limits.hurt))
     _panel(right, ("By difficulty", "the teacher's least sure answers first"), bins, set())
@@ -64,21 +64,17 @@ def _title(shown: int, classes: int) -> tuple[str, str]:
 
 def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: set[str]) -> None:
     places = range(len(lines))
-    teacher, alone, distilled = (
-        [100 * getattr(line, role) for line in lines] for role in ("teacher", "alone", "distilled")
-    )
+    shares = ([100 * getattr(line, role) for line in lines] for role in ("teacher", "alone", "distilled"))
+    teacher, alone, distilled = shares
     # The interval is one of the change; laid from the student alone it shows where distillation may have brought it.
     low = [max(100 * (line.alone + line.low), 0) for line in lines]
     high = [min(100 * (line.alone + line.high), 100) for line in lines]
-    axes.hlines(
-        places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label="95 % interval of the change"
-    )
+    interval = "95 % interval of the change"
+    axes.hlines(places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label=interval)
     look = {"linewidths": 0.8, "edgecolors": "white"}
+    empty = {"linewidths": 1.5, "edgecolors": looks.GREY, "facecolors": "white"}
     axes.scatter(teacher, places, label="teacher", marker="*", s=110, color=looks.INK, zorder=3, **look)
-    axes.scatter(
-        alone, places, label="student alone", marker="o", s=38, facecolors="white", edgecolors=looks.GREY, linewidths=1.5,
-        zorder=4,
-    )  # fmt: skip
+    axes.scatter(alone, places, label="student alone", marker="o", s=38, zorder=4, **empty)
     axes.scatter(distilled, places, label="student distilled", marker="o", s=46, color=DISTILLED, zorder=5, **look)
     names = [line.name if len(line.name) <= NAME else f"{line.name[: NAME - 1].rstrip()}…" for line in lines]
     axes.set_yticks(places, names, parse_math=False)

@@ -25,9 +25,7 @@ def build(
 
     Args:
         logger: `kind`, and for W&B `project`, `entity`, `mode`, `tags`; None is no logger.
-        run_dir: the run's folder, where `log_summary` finds `student.safetensors`.
         config: the resolved config, plain Python.
-        name: the run's name to show.
         group: what a sweep's runs have in common; W&B only.
 
     Raises:
@@ -51,12 +49,8 @@ def build(
 def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result] = ()) -> None:
     """Put the result's main figures flat into the run's summary; W&B also gets pictures, a scatter and the student.
 
-    Args:
-        logger: from `build`; call this on rank 0, when the run's files are written.
-        result: of the run. What W&B gets of the run's folder, where it is there: `student.safetensors`,
-            `result.json`, `README.md`, `limits.png`, and the plot over all runs two folders up.
-        siblings: the results of the same sweep so far, for the scatter; those of other data or another protocol are
-            left out of it.
+    Call it on rank 0, when the run's files are written. `siblings` are the results of the same sweep so far, for the
+    scatter, which leaves out those of other data or another protocol.
     """
     if logger is None:
         return
@@ -79,9 +73,9 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     """End the W&B run, or the next one in this process would go on with it; with any other logger do nothing.
 
     Returns:
-        Where the run can be seen: its address, or the command that uploads an offline run. None without W&B.
+        The run's address, or the command that uploads an offline run; None without W&B.
     """
-    if logger is None or type(logger).__name__ != "WandbLogger":
+    if type(logger).__name__ != "WandbLogger":
         return None
     import wandb
 
@@ -95,11 +89,7 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
 
 
 def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
-    """The figures of a result by flat key, and the labels that say what was run; what it does not have is left out.
-
-    Returns:
-        Figures, accuracies from 0 to 1; labels, the seed among them.
-    """
+    """The figures of a result by flat key, and the labels that say what was run; what it does not have is left out."""
     student, primary = result.student, result.primary
     watched, best = f"val/{primary.name}", max if primary.higher_is_better else min
     validation = [epoch[watched] for epoch in student.training.curves if epoch.get(watched) is not None]

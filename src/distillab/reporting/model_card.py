@@ -11,11 +11,10 @@ from distillab.reporting.tables import bullets, markdown
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
-    from distillab.core.result_parts import AgainstTeacher, Data
+    from distillab.core.result_parts import AgainstTeacher
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
-SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 PROTOCOLS = {
     "standard": "The checkpoint was chosen on validation images split off the training set; test was looked at once.",
     "paper": "It trained on all training images and was tested after every epoch, as many papers do: the numbers may "
@@ -24,23 +23,17 @@ PROTOCOLS = {
 
 
 def model_card(result: Result) -> str:
-    """Markdown with the YAML front matter that the Hugging Face Hub reads, `model-index` included.
-
-    Args:
-        result: of the run; what an older result lacks is left out.
+    """Markdown with the YAML front matter that the Hugging Face Hub reads; what an older result lacks is left out.
 
     Source: Mitchell et al., Model Cards for Model Reporting, arXiv:1810.03993.
     """
-    parts = [_front_matter(result), f"# {_title(result)}", _what(result), "## Accuracy", _accuracy(result)]
+    taught = "trained alone" if result.alone else f"distilled by {result.method}"
+    title = f"# {result.student.name}, {taught} on {result.data.name}"
+    parts = [_front_matter(result), title, _what(result), "## Accuracy", _accuracy(result)]
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
     parts += ["## Size and speed", _cost(result), "## How to load it", LOADING, "## How it was made"]
     return "\n\n".join([*parts, _making(result)]) + "\n"
-
-
-def _title(result: Result) -> str:
-    taught = "trained alone" if result.alone else f"distilled by {result.method}"
-    return f"{result.student.name}, {taught} on {result.data.name}"
 
 
 def _front_matter(result: Result) -> str:
@@ -71,19 +64,16 @@ def _what(result: Result) -> str:
     named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMES else ""
     shown = metric(result.primary.name)
     taught = teacher and f"{teacher.name}, {shown.form(result.score('teacher'))} {shown.unit} {shown.label}"
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
     lines = [
         f"**Model:** {result.student.name}, an image classifier of {classes} classes{named}.",
         f"**Teacher:** {taught or 'none'}.",
         f"**Method:** {result.method}.",
-        f"**Data:** {data.name}{_sizes(data)}.",
+        f"**Data:** {data.name}{f' ({sizes} images)' if sizes else ''}.",
         f"**Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
     ]
     return bullets(lines)
-
-
-def _sizes(data: Data) -> str:
-    told = [f"{size} {words}" for split, words in SPLITS.items() if (size := getattr(data, split))]
-    return f" ({', '.join(told)} images)" if told else ""
 
 
 def _accuracy(result: Result) -> str:

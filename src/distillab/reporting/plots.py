@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distillab.core.files import replacing
 from distillab.reporting import looks
@@ -16,7 +16,7 @@ from distillab.reporting.metric_table import Metric, metric
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Transform
+    from matplotlib.transforms import BboxBase
 
     from distillab.core.result import Result
 
@@ -61,7 +61,7 @@ def save(shown: Figure, target: Path) -> Path:
     return target
 
 
-def empty(width: float, height: float, **pads: float) -> Figure:
+def new_figure(width: float, height: float, **pads: float) -> Figure:
     """A matplotlib figure that belongs to no window, so that nothing has to be closed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -84,36 +84,34 @@ def plain(axes: Axes) -> None:
 def figure(results: list[Result], cost: str = "parameters") -> Figure | None:
     """The picture of `accuracy_plot`; None without points."""
     groups = ranked(results)
-    panels = {place: [point for point in points(of) if point.costs[cost]] for place, of in by_ranking(groups).items()}
+    places = by_ranking(groups)
+    panels = {place: [point for point in points(members) if point.costs[cost]] for place, members in places.items()}
     panels = {place: known for place, known in panels.items() if known}
     if not panels:
         return None
     methods = sorted({group.row.method for group in groups if not group.row.alone})
     columns = min(2, len(panels))
     rows = ceil(len(panels) / columns)
-    drawing = empty(1.9 + 5.3 * columns, 4.3 * rows, w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
+    drawing = new_figure(1.9 + 5.3 * columns, 4.3 * rows, w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
     axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
-    labels = []
-    shown = {place: metric(of[0].row.primary.name) for place, of in by_ranking(groups).items()}
-    for place, (title, members) in zip(axes, panels.items(), strict=False):
-        _dress(place, title.removesuffix(", protocol standard"), members, cost, shown[title])
-        labels.append((place, _panel(place, members, cost, methods, scale=shown[title].scale)))
-    for place in axes[len(panels) :]:
-        place.remove()
-    entries = {}
-    for place in drawing.axes:
-        for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
+    labels, entries = [], {}
+    for panel, (title, members) in zip(axes, panels.items(), strict=False):
+        shown = metric(places[title][0].row.primary.name)
+        _dress(panel, title.removesuffix(", protocol standard"), members, cost, shown)
+        labels.append((panel, _panel(panel, members, cost, methods, scale=shown.scale)))
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    for panel in axes[len(panels) :]:
+        panel.remove()
     fronts = (name for name, *_ in looks.FRONTS.values())
     order = [name for name in (looks.TEACHER, *methods, looks.ALONE, *fronts) if name in entries]
-    drawing.legend(
-        [entries[name] for name in order], order, loc="outside right upper", frameon=False, handletextpad=0.2
-    )
+    handles = [entries[name] for name in order]
+    drawing.legend(handles, order, loc="outside right upper", frameon=False, handletextpad=0.2)
     # Only a laid-out figure knows where its points lie; placing labels then moves nothing else.
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
-    for place, wanted in labels:
-        _place_labels(place, wanted)
+    for panel, wanted in labels:
+        _place_labels(panel, wanted)
     return drawing
 
 
@@ -122,6 +120,8 @@ Named = tuple[str, float, float]  # model name, cost and score in the axes' unit
 
 def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, scale: int) -> list[Named]:
     """Draw one panel; returns the points that want their model's name beside them."""
+    from matplotlib.transforms import offset_copy
+
     unit = MILLION.get(cost, 1.0)
     named = [(point.name, point.costs[cost] / unit, scale * point.score) for point in found]
     for family, (name, colour, _, style) in looks.FRONTS.items():
@@ -129,12 +129,10 @@ def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, sca
         if len(steps) > 1:
             line = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
             axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=name, **line)
-    beside: dict[str, set[str]] = {}
-    for point in found:
-        if point.family == "distilled":
-            beside.setdefault(point.name, set()).add(point.series)
     for point, (_, x, y) in zip(found, named, strict=True):
-        moved = _moved(axes, _shift(point, sorted(beside.get(point.name, ()))))
+        beside = sorted({other.series for other in found if other.family == "distilled" and other.name == point.name})
+        # What is drawn moves, its data stays true.
+        moved = offset_copy(axes.transData, axes.figure, x=_shift(point, beside), units="points")
         if point.baseline is not None:
             axes.plot([x, x], [scale * point.baseline, y], color=looks.LINE, linewidth=1.2, zorder=2, transform=moved)
         colour, _, marker = looks.look(point.series, methods)
@@ -158,13 +156,6 @@ def _shift(point: Point, beside: list[str]) -> float:
     if point.series not in beside:
         return 0
     return min(10.0, 60 / len(beside)) * (beside.index(point.series) - (len(beside) - 1) / 2)
-
-
-def _moved(axes: Axes, shift: float) -> Transform:
-    """Data coordinates moved sideways on paper: what is drawn moves, its data stays true."""
-    from matplotlib.transforms import ScaledTranslation
-
-    return axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
 
 
 def _dress(axes: Axes, title: str, found: list[Point], cost: str, shown: Metric) -> None:
@@ -205,25 +196,16 @@ def _place_labels(axes: Axes, points: list[Named]) -> None:
     for line in axes.lines:  # a front has any number of points
         marks += [Bbox(ends).padded(dot) for ends in pairwise(line.get_transform().transform(line.get_xydata()))]
     names: list[Bbox] = []
+    look = {"textcoords": "offset points", "color": looks.INK, "fontsize": 9, "zorder": 5}
     for name, x, y in sorted(points, key=lambda point: -point[2]):
         choices = []
-        for reach in (8, 19, 31):
-            for right, up in _DIRECTIONS:
-                label = axes.annotate(
-                    name,
-                    (x, y),
-                    (reach * right, reach * up),
-                    textcoords="offset points",
-                    ha=("right", "center", "left")[right + 1],
-                    va=("top", "center", "bottom")[up + 1],
-                    color=looks.INK,
-                    fontsize=9,
-                    zorder=5,
-                )
-                box = label.get_window_extent(renderer)
-                # A name over a name is unreadable; over a stem or a marker it is only ugly.
-                hidden = sum(_overlap(box, mark) for mark in marks) + 10 * sum(_overlap(box, other) for other in names)
-                choices.append((hidden + 10 * (box.width * box.height - _overlap(box, axes.bbox)), label, box))
+        for reach, (right, up) in product((8, 19, 31), _DIRECTIONS):
+            aligned = {"ha": ("right", "center", "left")[right + 1], "va": ("top", "center", "bottom")[up + 1]}
+            label = axes.annotate(name, (x, y), (reach * right, reach * up), **aligned, **look)
+            box = label.get_window_extent(renderer)
+            # A name over a name is unreadable; over a stem or a marker it is only ugly.
+            hidden = sum(_overlap(box, mark) for mark in marks) + 10 * sum(_overlap(box, other) for other in names)
+            choices.append((hidden + 10 * (box.width * box.height - _overlap(box, axes.bbox)), label, box))
         _, label, box = min(choices, key=lambda choice: choice[0])
         for _, other, _ in choices:
             if other is not label:
@@ -235,7 +217,6 @@ def _place_labels(axes: Axes, points: list[Named]) -> None:
 _DIRECTIONS = ((0, 1), (1, 0), (-1, 0), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, -1))
 
 
-def _overlap(one: Any, other: Any) -> float:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return width * height if width > 0 and height > 0 else 0.0
+def _overlap(one: BboxBase, other: BboxBase) -> float:
+    shared = one.intersection(one, other)
+    return shared.width * shared.height if shared else 0.0

@@ -10,7 +10,7 @@ from distillab.core.files import replacing, writable
 from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import tables
 from distillab.reporting.group_table import leaderboard
-from distillab.reporting.groups import headline, ranked
+from distillab.reporting.groups import Group, headline, ranked
 from distillab.reporting.metric_table import PLOTTED
 from distillab.reporting.pairs import Answers, read_predictions
 from distillab.reporting.sections import sections
@@ -38,9 +38,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
 
     if out.suffix not in (".html", ".htm"):
-        raise UserError(
-            f"{out} is no name for a page: it must end in .html, as .md and .csv are written beside it (--out)"
-        )
+        raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
     if results is None and not runs.is_dir():
         raise UserError(
             f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training command)"
@@ -52,24 +50,22 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         left_out += trials
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
-        raise UserError(
-            f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
-        )
+        raise UserError(f"{runs} holds no result that can be shown{why}: train first, or name its paths.runs")
     answers, unreadable = read_predictions(results, runs)
-    page = _page(results, left_out + unreadable, answers)
+    groups = ranked(results)
+    page = _page(results, groups, left_out + unreadable, answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        tables.write_csv(out.with_suffix(".csv"), [group.record for group in ranked(results)])
+        tables.write_csv(out.with_suffix(".csv"), [group.record for group in groups])
         for cost in PLOTTED:
             accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out
 
 
-def _page(results: list[Result], left_out: list[str], answers: Answers | None = None) -> Page:
+def _page(results: list[Result], groups: list[Group], left_out: list[str], answers: Answers) -> Page:
     """Everything that the page shows, as plain data."""
-    groups = ranked(results)
     many, data = len(results), sorted({group.row.data for group in groups})
     methods = sorted({group.row.method for group in groups if not group.row.alone})
     compared = f"{', '.join(methods)} on {', '.join(data)}" if methods else f"students alone on {', '.join(data)}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from distillab.evaluation.cost_words import in_words, machine, ratios
 from distillab.reporting.groups import Group, by_ranking, mean, timed
 from distillab.reporting.metric_table import AGAINST_TEACHER, DEPLOYED, METRICS, NOTHING, ON_TEST
-from distillab.reporting.tables import Section, section, table, view
+from distillab.reporting.tables import Section, View, section, table, view
 
 if TYPE_CHECKING:
     from distillab.core.result_parts import Entry
@@ -16,52 +17,60 @@ if TYPE_CHECKING:
 ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 
 
+def by_place(
+    groups: list[Group], headings: Sequence[str], rows_of: Callable[[list[Group]], Collection[list[Any]]]
+) -> list[View]:
+    """One table for each data set and protocol that has rows."""
+    made = ((place, rows_of(members)) for place, members in by_ranking(groups).items())
+    return [view([place], tables=[table(headings, rows)]) for place, rows in made if rows]
+
+
 def agreement(groups: list[Group]) -> Section:
     """Calibration of every role, and how far the students follow their teacher."""
-    views, keys = [], (*ON_TEST, *AGAINST_TEACHER)
-    for ranking, members in by_ranking(groups).items():
+    keys = (*ON_TEST, *AGAINST_TEACHER)
+
+    def rows_of(members: list[Group]) -> Collection[list[Any]]:
         rows = {}
-        for group in members:
-            for role, named in ROLES.items():
-                entries = [result.entries[role] for result in group.row.results if role in result.entries]
-                if any("calibration_error" in entry.metrics for entry in entries):
-                    apart = [fact for key, fact in group.row.apart.items() if role == "baseline" and key != "teacher"]
-                    name = group.label if role == "student" else ", ".join((named, entries[0].name, *apart))
-                    cells = [_figure(key, mean(entries, key)) for key in keys]
-                    rows.setdefault((name, str(cells)), [name, *cells])
-        if rows:
-            headings = ["model", *(METRICS[key].heading for key in keys)]
-            views.append(view([ranking], tables=[table(headings, rows.values())]))
+        for group, (role, named) in product(members, ROLES.items()):
+            entries = [result.entries[role] for result in group.row.results if role in result.entries]
+            if any("calibration_error" in entry.metrics for entry in entries):
+                apart = [fact for key, fact in group.row.apart.items() if role == "baseline" and key != "teacher"]
+                name = group.label if role == "student" else ", ".join((named, entries[0].name, *apart))
+                cells = [_figure(key, mean(entries, key)) for key in keys]
+                rows.setdefault((name, str(cells)), [name, *cells])
+        return rows.values()
+
     about = (
         "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
         "is the share that its own habits of confusion would give without following the teacher."
     )
+    views = by_place(groups, ["model", *(METRICS[key].heading for key in keys)], rows_of)
     return section("judgement", "Calibration and agreement", about, ("data",), views)
 
 
 def deployed(groups: list[Group]) -> Section:
     """Size, latency, throughput and memory of every network, and the students' against each of their teachers."""
-    views = []
     headings = ("network", "as", *(METRICS[key].heading for key in DEPLOYED), "measured on", "against its teacher")
-    for ranking, members in by_ranking(groups).items():
-        teachers: dict[Any, list[Any]] = {}
-        students: dict[Any, list[Any]] = {}
-        for result in (result for group in members for result in group.row.results):
-            teacher, student = result.teacher, result.student
-            if teacher and machine(teacher.efficiency):
-                teachers.setdefault(timed(teacher), _row(teacher, "teacher"))
-            if machine(student.efficiency):
-                pair = (timed(student), teacher and timed(teacher))
-                students.setdefault(pair, _row(student, "student", teacher))
-        taught = {student for student, teacher in students if teacher}
-        rows = [row for (student, teacher), row in students.items() if teacher or student not in taught]
-        if rows := [*teachers.values(), *rows]:
-            views.append(view([ranking], tables=[table(headings, rows)]))
     about = (
         "Medians over all runs that measured the same network on the same machine: the latency of one image, and of a "
         "batch, which has 64 images. What ships with a student, as a projector does, counts as part of it."
     )
-    return section("deployed", "Size and speed", about, ("data",), views)
+    return section("deployed", "Size and speed", about, ("data",), by_place(groups, headings, _deployed_rows))
+
+
+def _deployed_rows(groups: list[Group]) -> list[list[Any]]:
+    teachers: dict[Any, list[Any]] = {}
+    students: dict[Any, list[Any]] = {}
+    for result in (result for group in groups for result in group.row.results):
+        teacher, student = result.teacher, result.student
+        if teacher and machine(teacher.efficiency):
+            teachers.setdefault(timed(teacher), _row(teacher, "teacher"))
+        if machine(student.efficiency):
+            pair = (timed(student), teacher and timed(teacher))
+            students.setdefault(pair, _row(student, "student", teacher))
+    taught = {student for student, teacher in students if teacher}
+    rows = [row for (student, teacher), row in students.items() if teacher or student not in taught]
+    return [*teachers.values(), *rows]
 
 
 def _figure(key: str, value: float | None) -> list[Any]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from distillab.evaluation.cost_words import words
 from distillab.evaluation.statistics import mean_interval
-from distillab.reporting import chart_points, charts
-from distillab.reporting.gains import Gain
-from distillab.reporting.group_table import p_value
+from distillab.reporting import charts
+from distillab.reporting.chart_points import points as chart_points
+from distillab.reporting.group_table import interval, p_value
 from distillab.reporting.groups import Group, by_ranking
 from distillab.reporting.looks import ALONE
-from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent, points
-from distillab.reporting.pairs import Answers, against_each_other
-from distillab.reporting.run_sections import agreement, deployed, provenance
+from distillab.reporting.metric_table import METRICS, PLOTTED, percent, points
+from distillab.reporting.pairs import Answers, Pair, against_each_other
+from distillab.reporting.run_sections import agreement, by_place, deployed, provenance
 from distillab.reporting.tables import Section, section, table, view
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def accuracy(groups: list[Group], methods: list[str]) -> Section:
     """The primary figure against each cost, with the fronts."""
     views = []
     for ranking, members in by_ranking(groups).items():
-        models = chart_points.points(members)
+        models = chart_points(members)
         for key in PLOTTED:
             if chart := charts.accuracy(models, key, methods, members[0].row.primary.name):
                 views.append(view([ranking, METRICS[key].label], charts=[chart]))
@@ -58,35 +58,24 @@ PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm
 
 def pairs(groups: list[Group], answers: Answers | None = None) -> Section:
     """Every two methods on the same seeds, or on the test samples of a single one."""
-    views = []
-    for ranking, members in by_ranking(groups).items():
+
+    def rows_of(members: list[Group]) -> list[list[Any]]:
         found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family), answers)
-        rows = [
-            [
-                *(", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second)),
-                pair.first.student,
-                [points(pair.difference.mean), pair.difference.mean],
-                *_tested(pair.difference),
-                pair.words,
-            ]
-            for pair in found
-            if len(pair.seeds) > 1 or pair.on_samples
-        ]
-        if rows:
-            views.append(view([ranking], tables=[table(PAIRS, rows)]))
+        return [_pair_row(pair) for pair in found if len(pair.seeds) > 1 or pair.on_samples]
+
     about = (
         "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher. Where "
         "that is one seed, the two models on the same test samples, as far as their runs are there."
     )
-    return section("pairs", "Methods against each other", about, ("data",), views)
+    return section("pairs", "Methods against each other", about, ("data",), by_place(groups, PAIRS, rows_of))
 
 
-def _tested(difference: Gain) -> list[list[Any]]:
-    """The interval and the p of a difference, as cells."""
-    if difference.low is None:
-        return [[NOTHING, None], [NOTHING, None]]
-    interval = f"{points(difference.low)} to {points(difference.high)}"
-    return [[interval, difference.low], [p_value(difference.p_holm), difference.p_holm]]
+def _pair_row(pair: Pair) -> list[Any]:
+    names = (", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second))
+    mean, low, high = pair.difference.mean, pair.difference.low, pair.difference.high
+    p = None if low is None else pair.difference.p_holm
+    tested = [[points(mean), mean], [interval(low, high), low], [p_value(p), p]]
+    return [*names, pair.first.student, *tested, pair.words]
 
 
 def learning(groups: list[Group], methods: list[str]) -> Section:
@@ -95,8 +84,8 @@ def learning(groups: list[Group], methods: list[str]) -> Section:
     for group in groups:
         pair = f"{group.row.student}, {group.row.place}"
         for result in group.row.results:
-            taught = ALONE if group.row.alone else group.row.method
-            for entry, series in ((result.student, taught), (result.baseline, ALONE)):
+            own = ALONE if group.row.alone else group.row.method
+            for entry, series in ((result.student, own), (result.baseline, ALONE)):
                 curve = entry.training.curves if entry else []
                 told = (series, group.row.changed, *group.row.apart.values(), f"seed {result.seeds.get('seed')}")
                 run = ", ".join(filter(None, told))
@@ -137,10 +126,9 @@ def limits(groups: list[Group]) -> Section:
 def _limits_table(rows: list[LimitsLine], hurt: list[str]) -> dict[str, Any]:
     def shown(row: LimitsLine) -> list[Any]:
         shares = [[percent(share, 1), share] for share in (row.teacher, row.alone, row.distilled)]
-        interval = f"{points(row.low, 1)} to {points(row.high, 1)}"
-        change = [points(row.change, 1), row.change]
-        mark = "hurt" if row.name in hurt else ""
-        return [row.name, [str(row.samples), row.samples], *shares, change, [interval, row.low], mark]
+        bounds = f"{points(row.low, 1)} to {points(row.high, 1)}"
+        change = [[points(row.change, 1), row.change], [bounds, row.low]]
+        return [row.name, [str(row.samples), row.samples], *shares, *change, "hurt" if row.name in hurt else ""]
 
     return table(LIMITS, map(shown, rows))
 

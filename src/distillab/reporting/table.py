@@ -24,17 +24,16 @@ def models_line(student: Any, teacher: Any) -> str:
     """Teacher against student before training: parameters and multiply-adds, in one line."""
     from distillab.evaluation.efficiency import multiply_adds, parameters
 
-    def size(model: Any) -> tuple[int, int]:
-        return parameters(model), multiply_adds(model)
-
-    def text(role: str, model: Any) -> str:
-        numbers = size(model)
-        return f"{role} {model.info.name}: {count(numbers[0])} parameters, {count(numbers[1])} multiply-adds"
-
+    known = {role: model for role, model in (("teacher", teacher), ("student", student)) if model is not None}
+    sizes = {role: (parameters(model), multiply_adds(model)) for role, model in known.items()}
+    told = "; ".join(
+        f"{role} {model.info.name}: {count(sizes[role][0])} parameters, {count(sizes[role][1])} multiply-adds"
+        for role, model in known.items()
+    )
     if teacher is None:
-        return text("student", student)
-    shares = [100 * own / other for own, other in zip(size(student), size(teacher), strict=True)]
-    return f"{text('teacher', teacher)}; {text('student', student)} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
+        return told
+    shares = [100 * own / other for own, other in zip(sizes["student"], sizes["teacher"], strict=True)]
+    return f"{told} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
 
 
 def show(result: Result, directory: Path) -> None:
@@ -122,13 +121,14 @@ def _outcome_in_words(result: Result) -> str:
         return f"{student.name} alone, without a teacher, reaches {reached}."
     if result.gain is None or not result.baseline:
         beside = f", the teacher {percent(result.score('teacher'), 1)} %" if result.teacher else ""
-        return (
-            f"{student.name} reaches {reached}{beside}; what distillation itself brought is unknown without "
-            "the same student trained alone (baseline=true)."
-        )
+        unknown = "what distillation itself brought is unknown without the same student trained alone (baseline=true)"
+        return f"{student.name} reaches {reached}{beside}; {unknown}."
     pair = f"the same student alone ({student.name}, seed {result.seeds.get('seed')})"
+    size = f"{abs(100 * result.gain):.1f}"
+    outcome = f"brought +{size} points over" if result.gain > 0 else f"lost {size} points against"
+    outcome = "made no difference to" if size == "0.0" else outcome
     trust = sentence(result.paired and result.paired.words) or _trust(result)
-    return f"{_outcome(result.gain, pair)}{_gap(result)}. {trust}"
+    return f"Distillation {outcome} {pair}{_gap(result)}. {trust}"
 
 
 def further(result: Result) -> list[str]:
@@ -140,9 +140,7 @@ def further(result: Result) -> list[str]:
             f"Of the teacher's {against.teacher_errors} errors the student repeats {percent(against.repeated_errors, 0)} % "
             f"({percent(against.repeated_by_chance, 0)} % by chance; alone {percent(alone.repeated_errors, 0)} %)."
         )
-    if saved := savings(result):
-        told.append(saved)
-    return [*told, *(words(result.cost) if result.cost else [])]
+    return [*told, *filter(None, [savings(result)]), *(words(result.cost) if result.cost else ())]
 
 
 def savings(result: Result) -> str:
@@ -160,15 +158,6 @@ def sentence(words: str | None) -> str | None:
 def standard_error(share: float, samples: int | None) -> float | None:
     """Binomial standard error of an accuracy over that many test samples, from 0 to 1; None if they are unknown."""
     return sqrt(share * (1 - share) / samples) if samples else None
-
-
-def _outcome(gain: float, pair: str) -> str:
-    size = f"{abs(100 * gain):.1f}"
-    if size == "0.0":
-        return f"Distillation made no difference to {pair}"
-    if gain < 0:
-        return f"Distillation lost {size} points against {pair}"
-    return f"Distillation brought +{size} points over {pair}"
 
 
 def _gap(result: Result) -> str:

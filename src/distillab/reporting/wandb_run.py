@@ -88,14 +88,7 @@ def log(
     numbers: Mapping[str, float],
     labels: Mapping[str, Any],
 ) -> None:
-    """What a finished run adds to its curves: summary, labels, pictures, the scatter over its sweep, the student.
-
-    Args:
-        logger: from `start`; its folder is the run's.
-        result: of the run.
-        siblings: the results of the same sweep so far.
-        numbers, labels: from `loggers.summary`.
-    """
+    """What a finished run adds to its curves: summary, labels, pictures, the scatter over its sweep, the student."""
     run, folder = logger.experiment, Path(logger.save_dir)
     # One row of history holds both axes, so that a chart of the primary figure over parameters needs no other source.
     run.log({**numbers, **_pictures(folder), SCATTER: _scatter(result, siblings)})
