@@ -134,7 +134,7 @@ def _logger(invocation: Invocation, directory: Path) -> Any:
     """The logger of the config, its files in the run's folder."""
     config, folder = invocation.config, invocation.sweep_folder
     shown = f"{config.name}/{invocation.label}/{directory.name}"
-    return loggers.build(config.plain["logger"], directory, config.plain, shown, folder and folder.name)
+    return loggers.build(config.plain["logger"], directory, config.plain, shown, group=folder and folder.name)
 
 
 def _summarise(logger: Any, result: Result, invocation: Invocation) -> None:

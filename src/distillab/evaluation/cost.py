@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 
 from distillab.core import configuration
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
@@ -27,7 +26,9 @@ def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
     """
     prices, teacher = prices or configuration.Roi(), result.teacher
     outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
-    between = _between_seconds(result.lineage)
+    # Of the networks that the one before them in the chain has taught; the last is the student.
+    chain = pairwise(result.lineage[:-1])
+    between = float(sum(made.seconds for before, made in chain if made.parent == before.name))
     return Cost(
         scheme=result.scheme,
         time=result.student.training.time,
@@ -135,12 +136,6 @@ def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> Te
         saved = replayed / throughput
     known = {"samples": computed, "replayed": replayed, "seconds_saved": saved, "estimated": estimated}
     return TeacherOutputs(seconds=float(seconds), **known)
-
-
-def _between_seconds(lineage: Sequence[Trained]) -> float:
-    """Seconds of training the networks that the one before them in the chain has taught; the last is the student."""
-    chain = pairwise(lineage[:-1])
-    return float(sum(made.seconds for before, made in chain if made.parent == before.name))
 
 
 def _measured_ratio(student: Training) -> float | None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs
-
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs
 
 # What a teacher has more of than its student: the figure's key, the word where it is more, the word where it is less.
 RATIOS = {

@@ -65,13 +65,11 @@ def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: 
         device, _ = placed(model)
         single = _timings(lambda: model(**one), device, runs, seconds / 2)
         whole = _timings(lambda: model(**batch), device, runs // 5, seconds / 2)
-    return {
-        "latency_ms": 1e3 * float(np.median(single)),
-        "latency_p95_ms": _tail(single),
-        "latency_batch_ms": 1e3 * float(np.median(whole)),
-        "latency_batch_p95_ms": _tail(whole),
-        "throughput": batch_size / float(np.median(whole)),
-    }
+    found: dict[str, float | None] = {}
+    for name, times in (("latency", single), ("latency_batch", whole)):
+        found[f"{name}_ms"] = 1e3 * float(np.median(times))
+        found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
+    return found | {"throughput": batch_size / float(np.median(whole))}
 
 
 def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
@@ -154,8 +152,3 @@ def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: 
 
     repeated(1, WARMUP)
     return repeated(FEWEST, runs)
-
-
-def _tail(times: list[float]) -> float | None:
-    """The 95th percentile in ms."""
-    return 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None

@@ -40,16 +40,15 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, cl
     # Pairs, not a dict: two classes may bear one name, as some of ImageNet's do.
     groups = [(class_names[label], labels == label) for label in labels.unique().tolist()]
     classes = [_line(name, members, right) for name, members in groups]
-    each = LEVEL / len(classes)
-    worse, hurt = [], []
-    for line, (_, members) in zip(classes, groups, strict=True):
-        own = {role: mask[members] for role, mask in right.items()}
-        if paired_interval(own["teacher"], own["alone"], each)[1] < 0:
-            worse.append(line)
-        if paired_interval(own["distilled"], own["alone"], each)[1] < 0:
-            hurt.append(line)
-    worse.sort(key=lambda line: line.teacher - line.alone)
-    hurt.sort(key=lambda line: line.change)
+
+    def below_alone(role: str) -> list[LimitsLine]:
+        pairs = (
+            (line, right[role][each], right["alone"][each]) for line, (_, each) in zip(classes, groups, strict=True)
+        )
+        return [line for line, own, alone in pairs if paired_interval(own, alone, LEVEL / len(classes))[1] < 0]
+
+    worse = sorted(below_alone("teacher"), key=lambda line: line.teacher - line.alone)
+    hurt = sorted(below_alone("distilled"), key=lambda line: line.change)
     return Limits(
         classes=classes,
         bins=[_line(name, members, right) for name, members in _margin_bins(teacher)],

@@ -66,8 +66,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     """
     from torchmetrics.functional.classification import multiclass_calibration_error
 
-    classes = logits.shape[1]
-    logits = logits.double()
+    classes, logits = logits.shape[1], logits.double()
     log_probabilities = logits.log_softmax(1)
     probabilities = log_probabilities.exp()
     of_label = probabilities.gather(1, labels[:, None]).squeeze(1)
@@ -97,10 +96,6 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> A
     A student errs by itself, so it repeats some of the teacher's errors without having learned them. What it would
     repeat if its answer depended on the true class alone is the mean over the teacher's errors (true class y, answer t)
     of n(y, t) / n(y), where n(y) counts the samples of class y and n(y, t) those that the student calls t.
-
-    Args:
-        logits, teacher_logits: (N, C).
-        labels: (N,), from 0 to C - 1.
 
     Returns:
         `agreement` is the share of samples with the same answer; `kl` the mean of KL(teacher || student) at temperature 1,

@@ -33,11 +33,7 @@ def evaluate_roles(
 ) -> Roles:
     """Compare the answers of `student` and, where the run had them, of `teacher` and `baseline`.
 
-    Args:
-        logits: (N, C) by role, on the same samples.
-        labels: (N,).
-        class_names: C names.
-        figures: of one role's logits and the labels, as of the task.
+    `logits` (N, C) are on the same samples, whose labels are (N,); `figures` of one role are those of the task.
     """
     teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
     against, weak, paired = {}, None, None

@@ -17,7 +17,7 @@ NO_SPREAD = 1e-9
 
 
 class Interval(NamedTuple):
-    """A mean with its spread; `deviation`, `low` and `high` are None where the values do not give them."""
+    """A mean with its spread, as far as the values give one."""
 
     mean: float
     deviation: float | None
@@ -116,11 +116,9 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     discordant = only_student + only_baseline
     p = float(binomtest(only_student, discordant).pvalue) if discordant else 1.0
     low, high = _score_interval(only_student, only_baseline, len(student))
-    gain = (only_student - only_baseline) / len(student)
-    words = _words(gain, low, high, p)
-    return Paired(
-        only_student_right=only_student, only_baseline_right=only_baseline, p=p, low=low, high=high, words=words
-    )
+    words = _words((only_student - only_baseline) / len(student), low, high, p)
+    counts = {"only_student_right": only_student, "only_baseline_right": only_baseline}
+    return Paired(**counts, p=p, low=low, high=high, words=words)
 
 
 def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
@@ -138,7 +136,7 @@ def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
 
     # Begun beside the difference found: where the two are never told apart the variance is zero at it.
     low, high = (
-        end if abs(end - found) < NO_SPREAD else float(brentq(excess, found + NO_SPREAD * end, end)) for end in (-1, 1)
+        end if abs(end - found) < NO_SPREAD else brentq(excess, found + NO_SPREAD * end, end) for end in (-1, 1)
     )
     return float(low), float(high)
 

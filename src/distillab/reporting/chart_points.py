@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result_parts import Entry
 from distillab.evaluation.cost_words import machine
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.groups import Group, mean, non_dominated
 from distillab.reporting.looks import ALONE, FRONTS, TEACHER
 from distillab.reporting.metric_table import PLOTTED
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import Entry
 
 
 @dataclass(frozen=True)

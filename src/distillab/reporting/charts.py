@@ -5,32 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result_parts import LimitsLine
 from distillab.reporting import looks
 from distillab.reporting.chart_points import Point, front
 from distillab.reporting.metric_table import METRICS, Metric, metric
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import LimitsLine
 
 Chart = dict[str, Any]
 Trace = dict[str, Any]
 
 
 def text(value: Any) -> str:
-    """A name as plotly shall show it: it reads a few HTML tags."""
+    """A name for plotly, which reads a few HTML tags."""
     return escape(str(value), quote=False)
 
 
 def accuracy(points: list[Point], cost: str, methods: list[str], primary: str) -> Chart | None:
-    """The primary figure against one cost, on a logarithmic axis, with the fronts; None where no point has that cost.
+    """The primary figure against one of `COSTS`, on a logarithmic axis, with the fronts; None where no point has it.
 
-    Args:
-        points: of one data set and protocol.
-        cost: a key of `COSTS`.
-        methods: all methods of the report, which fixes their colours.
-        primary: the figure's name.
+    `points` are of one data set and protocol; `methods` are all of the report, which fixes their colours.
     """
     known = [point for point in points if point.costs.get(cost)]
     if not known:
@@ -81,22 +75,18 @@ def _markers(series: str, points: list[Point], cost: str, methods: list[str], sh
 
 
 def curves(lines: Iterable[tuple[str, str, list[float], list[float]]], name: str, methods: list[str]) -> Chart | None:
-    """One metric over the epochs, one line a run; None without a line.
+    """One metric, as `val/nll`, over the epochs; None without a line.
 
-    Args:
-        lines: series (a method or `ALONE`), what to call the run, epochs, values.
-        name: of the metric in the curves, as `val/nll`.
-        methods: all methods of the report, which fixes their colours.
+    A line has its series (a method or `ALONE`), what to call the run, epochs and values.
     """
     shown, traces, seen = metric(name.rpartition("/")[2]), [], set()
     for series, run, epochs, values in lines:
         colour, *_ = looks.look(series, methods)
         scaled = [None if value is None else value * shown.scale for value in values]
         line = {"color": colour, "width": 1.6, "dash": "dash" if series == looks.ALONE else "solid"}
-        trace = _lines(
-            series, zip(epochs, scaled, strict=True), line, legendgroup=series, showlegend=series not in seen
-        )
-        traces.append(trace | {"hovertemplate": f"{text(run)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"})
+        told = {"hovertemplate": f"{text(run)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"}
+        told |= {"legendgroup": series, "showlegend": series not in seen}
+        traces.append(_lines(series, zip(epochs, scaled, strict=True), line, **told))
         seen.add(series)
     title = f"{name}, %" if shown.scale == 100 else name
     layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": title}}}

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result import Result
+from distillab.core.result_parts import Primary
 from distillab.core.run_identity import config_hash, without
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.gains import Gain, gains, on_samples
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
-    from distillab.core.result_parts import Primary
 
 # What a row says in columns of its own, and what changes nothing that it compares.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
@@ -33,9 +31,7 @@ class Row:
     What so many seeds do not give is None.
 
     Attributes:
-        train: the data set's number of training images; None where a result does not say it.
-        teacher: None where there was none.
-        epochs: the budget, from the recipe.
+        train: the data set's number of training images.
         method: strategy and scheme; `none` is the student alone, whose row has no gain.
         results, seeds, scores: one of each seed; a score is the student's primary figure.
         mean, deviation, low, high: of `scores`, with the 95 % t interval of the mean.
@@ -68,7 +64,7 @@ class Row:
 
     @property
     def primary(self) -> Primary:
-        """Names the scores' figure."""
+        """What the scores are."""
         return self.results[0].primary
 
     @property

@@ -69,15 +69,12 @@ def leaderboard(groups: list[Group]) -> list[Table]:
     rankings = []
     for name, members in by_ranking(groups).items():
         records = [group.record for group in members]
-        used = {
-            heading: (form, key)
+        columns = {
+            heading: [form(record) if key is None else [form(record), record[key]] for record in records]
             for heading, (form, key) in _columns(members[0].row.primary.name).items()
             if any(form(record) != NOTHING for record in records)
         }
-        rows = [
-            [form(record) if key is None else [form(record), record[key]] for form, key in used.values()]
-            for record in records
-        ]
+        rows = map(list, zip(*columns.values(), strict=True))
         filters = [{key: record[key] for key in FILTERS} for record in records]
-        rankings.append({"title": name, "filters": filters, **table(used, rows)})
+        rankings.append({"title": name, "filters": filters, **table(columns, rows)})
     return rankings

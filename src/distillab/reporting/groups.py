@@ -7,19 +7,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from distillab.core.result import gain_and_gap
+from distillab.core.result import Result, Role, gain_and_gap
+from distillab.core.result_parts import Entry
 from distillab.evaluation.cost_words import machine
 from distillab.reporting.comparison import Row, compare
 from distillab.reporting.gains import Gain
 from distillab.reporting.metric_table import RANKED, percent
 from distillab.reporting.table import sentence
 from distillab.reporting.tables import ranks
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result, Role
-    from distillab.core.result_parts import Entry
 
 TIMED = ("latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms", "throughput")
 
@@ -104,7 +101,7 @@ def ranked(results: list[Result]) -> list[Group]:
     groups = []
     for _, ranking in groupby(rows, lambda row: row.place):
         placed = list(ranking)
-        members = [Group(row, rank) for row, rank in zip(placed, ranks(row.mean for row in placed), strict=True)]
+        members = list(map(Group, placed, ranks(row.mean for row in placed)))
         groups += [replace(member, front=_front(member, members)) for member in members]
     return groups
 
@@ -144,9 +141,7 @@ def pooled(results: Sequence[Result]) -> list[Result]:
         efficiency = entry.efficiency.model_copy(update=medians.get(timed(entry)))
         return entry.model_copy(update={"efficiency": efficiency})
 
-    return [
-        result.model_copy(update={role: steady(entry) for role, entry in result.entries.items()}) for result in results
-    ]
+    return [one.model_copy(update={role: steady(entry) for role, entry in one.entries.items()}) for one in results]
 
 
 def timed(entry: Entry) -> tuple[Any, ...]:
@@ -162,10 +157,9 @@ def by_ranking(groups: list[Group]) -> dict[str, list[Group]]:
 
 def headline(groups: list[Group]) -> list[str]:
     """One sentence for each family of methods, which one pair, budget and labels make: its best, and how sure it is."""
-    taught: dict[tuple[Any, ...], list[Row]] = {}
-    for group in groups:
-        if not group.row.alone:
-            taught.setdefault(group.row.family, []).append(group.row)
+    taught: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in (group.row for group in groups if not group.row.alone):
+        taught[row.family].append(row)
     lines = []
     for members in taught.values():
         best = members[0]
@@ -175,12 +169,11 @@ def headline(groups: list[Group]) -> list[str]:
         lines.append(f"{', '.join(where)}: {which} with {_reached(best)}. {sentence(best.words)}")
     compared = {(row.ranking, row.labelled) for members in taught.values() for row in members}
     best_alone: dict[tuple[Any, ...], Row] = {}
-    for group in groups:
-        if group.row.alone and (group.row.ranking, group.row.labelled) not in compared:
-            best_alone.setdefault((group.row.ranking, group.row.labelled), group.row)
-    for row in best_alone.values():
+    for row in (group.row for group in groups if group.row.alone):
+        best_alone.setdefault((row.ranking, row.labelled), row)
+    for lesson, row in best_alone.items():
         where = (f"{row.student} on {row.place}", "trained alone", *row.apart.values())
-        lines.append(f"{', '.join(where)}: {_reached(row)}.")
+        lines += [f"{', '.join(where)}: {_reached(row)}."] if lesson not in compared else []
     return lines
 
 

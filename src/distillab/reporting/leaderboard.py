@@ -6,17 +6,15 @@ import logging
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
 from distillab.core.files import replacing, writable
+from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import tables
 from distillab.reporting.metric_table import PLOTTED, metric, percent, points
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
 
 log = logging.getLogger(__name__)
 

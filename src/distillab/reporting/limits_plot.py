@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distillab.core.result_parts import Limits, LimitsLine
 from distillab.reporting import looks
 from distillab.reporting.plots import SOFT, STYLE, new_figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from distillab.core.result_parts import Limits, LimitsLine
 
 SHOWN = 20  # classes; more lines than that nobody reads
 NAME = 28  # characters of a class's name

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
+from distillab.core.result import Result
 from distillab.reporting import wandb_run
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
-
-    from distillab.core.result import Result
 
 KINDS = ("wandb", "csv", "tensorboard", "none")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
 
 
 def build(
-    logger: Mapping[str, Any] | None, run_dir: Path, config: dict[str, Any], name: str, group: str | None = None
+    logger: Mapping[str, Any] | None, run_dir: Path, config: dict[str, Any], name: str, *, group: str | None = None
 ) -> Logger | None:
     """The Lightning logger that a file of conf/logger describes, its own files below `run_dir`.
 
@@ -32,17 +31,16 @@ def build(
         UserError: unknown kind or mode, no W&B key where it was told to be online, W&B cannot start, no tensorboard.
     """
     kind = "none" if logger is None else logger.get("kind")
-    match kind:
-        case "none":
-            return None
-        case "csv":
-            from lightning.pytorch.loggers import CSVLogger
+    if kind == "none":
+        return None
+    if kind == "csv":
+        from lightning.pytorch.loggers import CSVLogger
 
-            return CSVLogger(run_dir, name="csv")
-        case "tensorboard":
-            return _tensorboard(run_dir)
-        case "wandb":
-            return wandb_run.start(logger, run_dir, config, name, group)
+        return CSVLogger(run_dir, name="csv")
+    if kind == "tensorboard":
+        return _tensorboard(run_dir)
+    if kind == "wandb":
+        return wandb_run.start(logger, run_dir, config, name=name, group=group)
     raise UserError(f"logger.kind is {kind!r}, allowed are {', '.join(KINDS)}: choose one with logger=<kind>")
 
 
@@ -58,7 +56,7 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
 
     numbers, labels = summary(result)
     if isinstance(logger, WandbLogger):
-        wandb_run.log(logger, result, siblings, numbers, labels)
+        wandb_run.log(logger, result, siblings, numbers=numbers, labels=labels)
         return
     hyperparameters = result.config | {"labels": labels}
     if isinstance(logger, TensorBoardLogger):

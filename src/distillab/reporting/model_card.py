@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from distillab.core.result import Result
+from distillab.core.result_parts import AgainstTeacher
 from distillab.reporting.metric_table import METRICS, NOTHING, ON_TEST, metric, percent, points
 from distillab.reporting.table import measured_on, savings, verdict
 from distillab.reporting.tables import bullets, markdown
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
-    from distillab.core.result_parts import AgainstTeacher
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
@@ -32,8 +30,10 @@ def model_card(result: Result) -> str:
     parts = [_front_matter(result), title, _what(result), "## Accuracy", _accuracy(result)]
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
-    parts += ["## Size and speed", _cost(result), "## How to load it", LOADING, "## How it was made"]
-    return "\n\n".join([*parts, _making(result)]) + "\n"
+    loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip()
+    costs = [_table(_compared(result, COST)), " ".join(filter(None, (savings(result), measured_on(result))))]
+    parts += ["## Size and speed", *costs, "## How to load it", loading, "## How it was made", _making(result)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _front_matter(result: Result) -> str:
@@ -92,11 +92,6 @@ def _against_teacher(against: AgainstTeacher) -> str:
     return f"{told} and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)."
 
 
-def _cost(result: Result) -> str:
-    said = " ".join(filter(None, (savings(result), measured_on(result))))
-    return _table(_compared(result, COST)) + (f"\n\n{said}" if said else "")
-
-
 def _compared(result: Result, keys: Sequence[str]) -> list[list[str]]:
     """One column per role, one row per figure that any of them has."""
     headings = {"teacher": "teacher", "baseline": "student alone", "student": "this model"}
@@ -111,29 +106,6 @@ def _compared(result: Result, keys: Sequence[str]) -> list[list[str]]:
 
 def _table(lines: list[list[str]]) -> str:
     return markdown(lines[0], lines[1:], [False, *[True] * (len(lines[0]) - 1)])
-
-
-LOADING = """`student.safetensors` holds the weights. Its metadata, a JSON object under `distillab`, says which architecture
-they belong to, the classes in the order of the outputs, and the normalisation and size of the images.
-
-```python
-import json
-
-from distillab.core.configuration import ModelConfig
-from distillab.models.build import build_model
-from safetensors import safe_open
-
-path = "student.safetensors"
-with safe_open(path, framework="pt") as file:
-    about = json.loads(file.metadata()["distillab"])
-config = ModelConfig.of(about["model"] | {"checkpoint": path}, "student")
-shape, mean, std = about["input_shape"], about["mean"], about["std"]
-model = build_model(config, "student", about["classes"], shape, mean=mean, std=std, seed=0).eval()
-# logits = model(images), images (N, channels, height, width) from 0 to 1; the model normalises them itself
-```
-
-As `teacher.checkpoint=student.safetensors`, with the same architecture as `teacher=`, it teaches the next model. Where
-the method ships more than the student itself (`simkd`), `distillab.models.checkpoint.read_shipped` reads the file."""
 
 
 def _making(result: Result) -> str:

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import BadZipFile
 
+from distillab.core.result import Result
+from distillab.core.result_parts import Paired
 from distillab.evaluation.statistics import paired_samples
 from distillab.reporting.comparison import Row
 from distillab.reporting.gains import Gain, gains, on_samples
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
-    from distillab.core.result_parts import Paired
 
 Answers = Mapping[str, tuple[Any, Any]]  # config hash → labels and predicted classes (N,) of a run's test samples
 
@@ -46,8 +44,7 @@ def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> l
     have nothing to be paired by. With one seed in common they are compared on the test samples (McNemar), as far as
     their answers are there.
     """
-    pairs = []
-    alone = [row for row in rows if row.alone]
+    pairs, alone = [], [row for row in rows if row.alone]
     for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
         taught = [row for row in family if not row.alone]
         found = _comparable([*taught, *(row for row in alone if taught and _lesson(row) == _lesson(taught[0]))])
@@ -106,13 +103,11 @@ def read_predictions(results: Sequence[Result], runs: Path) -> tuple[Answers, li
     """What the students of these runs below `runs` answered, as far as it was kept, and a line for each damaged file."""
     found, left_out = {}, []
     for result in results:
-        place = Path(result.name, result.config_hash, "predictions.npz")
-        if (runs / place).is_file():
-            answers = _read(runs / place)
-            if answers is None:
-                left_out.append(f"{runs / place}: no labels and answers of as many test samples")
-            else:
-                found[result.config_hash] = answers
+        path = Path(runs, result.name, result.config_hash, "predictions.npz")
+        if answers := _read(path):
+            found[result.config_hash] = answers
+        elif path.is_file():
+            left_out.append(f"{path}: no labels and answers of as many test samples")
     return found, left_out
 
 

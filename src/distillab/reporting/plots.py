@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distillab.core.files import replacing
+from distillab.core.result import Result
 from distillab.reporting import looks
 from distillab.reporting.chart_points import Point, front, points
 from distillab.reporting.groups import by_ranking, ranked
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import BboxBase
-
-    from distillab.core.result import Result
 
 MILLION = {"parameters": 1e6, "multiply_adds": 1e6}  # the unit of these costs on the axis
 SOFT = "#555555"
@@ -32,14 +31,9 @@ STYLE = {
 
 
 def accuracy_plot(results: list[Result], path: Path, cost: str = "parameters") -> list[Path]:
-    """Draw the primary figure against a cost, one panel per data set and protocol, as PNG and SVG.
+    """Draw the primary figure against one of `COSTS`, one panel per data set and protocol, as PNG and SVG.
 
     A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone.
-
-    Args:
-        results: at least one, as `result_reader.load_all` gives them.
-        path: where to; its suffix is replaced by `.png` and `.svg`.
-        cost: a key of `COSTS`.
 
     Returns:
         The two files, each written atomically; none where no result knows that cost.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
+from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import tables
 from distillab.reporting.group_table import leaderboard
@@ -14,9 +15,6 @@ from distillab.reporting.groups import Group, headline, ranked
 from distillab.reporting.metric_table import PLOTTED
 from distillab.reporting.pairs import Answers, read_predictions
 from distillab.reporting.sections import sections
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
 
 Page = dict[str, Any]
 
@@ -39,12 +37,10 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
-    if results is None and not runs.is_dir():
-        raise UserError(
-            f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training command)"
-        )
     left_out: list[str] = []
     if results is None:
+        if not runs.is_dir():
+            raise UserError(f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training)")
         results, left_out = load_all(runs)
         results, trials = rankable(results)
         left_out += trials
@@ -68,7 +64,7 @@ def _page(results: list[Result], groups: list[Group], left_out: list[str], answe
     """Everything that the page shows, as plain data."""
     many, data = len(results), sorted({group.row.data for group in groups})
     methods = sorted({group.row.method for group in groups if not group.row.alone})
-    compared = f"{', '.join(methods)} on {', '.join(data)}" if methods else f"students alone on {', '.join(data)}"
+    compared = f"{', '.join(methods) or 'students alone'} on {', '.join(data)}"
     return {
         "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
         "headline": headline(groups),
@@ -83,9 +79,8 @@ def _html(page: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("distillab.reporting", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    loader = PackageLoader("distillab.reporting", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment.get_template("report.html.j2").render(page=page, plotlyjs=get_plotlyjs())
 
@@ -103,9 +98,8 @@ def markdown(page: Page) -> str:
         for view in told:
             parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
             parts += [tables.bullets(view["text"])] if view["text"] else []
-            parts += (
-                [_elsewhere(view["tables"])] if section["detail"] and view["tables"] else map(_table, view["tables"])
-            )
+            shown = view["tables"]
+            parts += [_elsewhere(shown)] if section["detail"] and shown else map(_table, shown)
     if page["left_out"]:
         parts += ["## Left out", tables.bullets(page["left_out"])]
     return "\n\n".join(parts) + "\n"

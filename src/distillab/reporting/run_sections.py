@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result_parts import Entry
 from distillab.evaluation.cost_words import in_words, machine, ratios
 from distillab.reporting.groups import Group, by_ranking, mean, timed
 from distillab.reporting.metric_table import AGAINST_TEACHER, DEPLOYED, METRICS, NOTHING, ON_TEST
 from distillab.reporting.tables import Section, View, section, table, view
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import Entry
 
 ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 

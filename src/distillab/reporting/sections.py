@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result_parts import LimitsLine
 from distillab.evaluation.cost_words import words
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import charts
@@ -17,9 +19,6 @@ from distillab.reporting.metric_table import METRICS, PLOTTED, percent, points
 from distillab.reporting.pairs import Answers, Pair, against_each_other
 from distillab.reporting.run_sections import agreement, by_place, deployed, provenance
 from distillab.reporting.tables import Section, section, table, view
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import LimitsLine
 
 
 def sections(groups: list[Group], answers: Answers | None = None) -> list[Section]:
@@ -154,10 +153,10 @@ def cost(groups: list[Group]) -> Section:
 
 def _mean_times(group: Group) -> dict[str, float]:
     """Seconds by part, the mean over the group's runs."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = defaultdict(list)
     for result in group.row.results:
         for part, spent in ((result.cost and result.cost.time) or {}).items():
-            found.setdefault(part, []).append(spent)
+            found[part].append(spent)
     return {part: statistics.fmean(spent) for part, spent in found.items()}
 
 

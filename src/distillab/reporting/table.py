@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
+from distillab.core.result import Result, Role
 from distillab.evaluation.cost_words import in_words, machine, ratios, words
 from distillab.reporting.metric_table import METRICS, NOTHING, count, metric, percent, points
 from distillab.reporting.tables import terminal
@@ -15,8 +16,7 @@ from distillab.reporting.tables import terminal
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distillab.core.result import Result, Role
-
+HEADINGS = ("gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size")
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 
 
@@ -27,8 +27,8 @@ def models_line(student: Any, teacher: Any) -> str:
     known = {role: model for role, model in (("teacher", teacher), ("student", student)) if model is not None}
     sizes = {role: (parameters(model), multiply_adds(model)) for role, model in known.items()}
     told = "; ".join(
-        f"{role} {model.info.name}: {count(sizes[role][0])} parameters, {count(sizes[role][1])} multiply-adds"
-        for role, model in known.items()
+        f"{role} {known[role].info.name}: {count(weights)} parameters, {count(operations)} multiply-adds"
+        for role, (weights, operations) in sizes.items()
     )
     if teacher is None:
         return told
@@ -42,15 +42,13 @@ def show(result: Result, directory: Path) -> None:
         return
     from rich.console import Console
 
-    runs = directory.parents[1]
     console = Console()
     # A pipe has no width of its own; 80 columns would break every cell.
     (console if console.is_terminal else Console(width=140)).print(final_table(result))
-    for sentence in (verdict(result), *further(result)):
+    over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
+    files = f"{directory}/result.json, student.safetensors; {over_all}"
+    for sentence in (verdict(result), *further(result), files):
         rank_zero_print(sentence)
-    rank_zero_print(
-        f"{directory}/result.json, student.safetensors; over all runs: {runs}/leaderboard.md, accuracy_vs_parameters.png"
-    )
 
 
 def final_table(result: Result) -> Table:
@@ -64,21 +62,10 @@ def final_table(result: Result) -> Table:
         share = NOTHING if gain is None or closed is None else f"{percent(closed, 0)} %"
         costs = (_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes"))
         rows.append([f"{labels[role]}: {entry.name}", shown.form(result.score(role)), points(gain), share, *costs])
-    headings = [
-        "model",
-        shown.heading,
-        "gain",
-        "gap closed",
-        "parameters",
-        "multiply-adds",
-        "latency, one image",
-        "size",
-    ]
+    title = f"{result.data.name}, protocol {result.protocol}: accuracy on {result.data.test or 'the'} test samples"
     brackets = "In brackets: share of the teacher's." if result.teacher else ""
-    table = terminal(headings, rows, texts=headings[:1])
-    where = f"{result.data.name}, protocol {result.protocol}"
-    table.title = f"{where}: accuracy on {result.data.test or 'the'} test samples"
-    table.caption = " ".join(filter(None, (brackets, measured_on(result))))
+    caption = " ".join(filter(None, (brackets, measured_on(result))))
+    table = terminal(["model", shown.heading, *HEADINGS], rows, texts=["model"], title=title, caption=caption)
     table.rows[-1].style = "bold"
     return table
 
