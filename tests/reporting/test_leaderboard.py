@@ -86,8 +86,8 @@ def test_broken_results_are_named_and_left_out(tmp_path, caplog):
 
 def test_trials_of_a_tuning_are_counted_but_not_ranked(tmp_path):
     from distillab.core.errors import UserError
+    from distillab.reporting.leaderboard import refresh
     from distillab.reporting.report import write_report
-    from distillab.reporting.show import refresh
 
     trials = [made("kd", 0.99, config_hash=f"{n}" * 10, overrides=["sweep=tune", "strategy=kd"]) for n in range(2)]
     put(tmp_path, *trials)
@@ -106,7 +106,7 @@ def test_trials_of_a_tuning_are_counted_but_not_ranked(tmp_path):
 
 
 def test_a_distilled_result_may_lack_the_baseline(tmp_path):
-    from distillab.reporting.show import refresh
+    from distillab.reporting.leaderboard import refresh
 
     put(tmp_path, made().changed(baseline=None), made("hint"))
     refresh(tmp_path)

@@ -62,7 +62,7 @@ def test_an_offline_run_holds_all_that_was_promised(no_account, tmp_path, capfd)
     Image.new("RGB", (8, 4)).save(folder / "limits.png")
     Image.new("RGB", (6, 3)).save(tmp_path / "runs" / "accuracy_vs_parameters.png")
     config = {"seed": 3, "strategy": {"ce": {"weight": 0.1}}, "recipe": {"epochs": 2}}
-    logger = loggers.build(SETTINGS, folder, config, "a name", "a sweep")
+    logger = loggers.build(SETTINGS, folder, config, "a name", group="a sweep")
     for step in (1, 2):
         logger.log_metrics({"train/loss": 2.0 / step, "val/top1": 0.4 * step}, step=step)
     other = judged("dkd", student=("resnet14", 175_258), top1=0.96, baseline=0.94)

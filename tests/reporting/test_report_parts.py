@@ -12,7 +12,7 @@ from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts
 from distillab.reporting.chart_points import front, points
 from distillab.reporting.groups import headline, ranked
-from distillab.reporting.provenance import provenance
+from distillab.reporting.run_sections import provenance
 from distillab.reporting.sections import pairs, sections
 
 
@@ -88,12 +88,12 @@ def test_command_of_a_cell_is_the_cell_alone():
 )
 def test_command_of_a_cell_composes_what_the_cell_was(study):
     """The file of a study sets numbers for all of its cells: without it, another run would come out."""
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from distillab.commands.composition import compose
+
     def composed(words):
-        with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
-            return OmegaConf.to_container(compose("train", words))
+        return OmegaConf.to_container(compose(words))
 
     cell = [f"sweep={study}", "strategy=hint", "seed=1"]
     again = shlex.split(repeating_command("", cell))[2:]

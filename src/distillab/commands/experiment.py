@@ -21,8 +21,9 @@ from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
 from distillab.evaluation.cost import with_cost
 from distillab.reporting import loggers
+from distillab.reporting.leaderboard import refresh
 from distillab.reporting.model_card import model_card
-from distillab.reporting.show import refresh, show
+from distillab.reporting.table import show
 from distillab.training.startup import import_quietly
 
 
@@ -133,7 +134,7 @@ def _logger(invocation: Invocation, directory: Path) -> Any:
     """The logger of the config, its files in the run's folder."""
     config, folder = invocation.config, invocation.sweep_folder
     shown = f"{config.name}/{invocation.label}/{directory.name}"
-    return loggers.build(config.plain["logger"], directory, config.plain, shown, folder and folder.name)
+    return loggers.build(config.plain["logger"], directory, config.plain, shown, group=folder and folder.name)
 
 
 def _summarise(logger: Any, result: Result, invocation: Invocation) -> None:

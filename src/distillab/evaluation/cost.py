@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 
 from distillab.core import configuration
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Trained, Training
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
@@ -22,18 +21,14 @@ def with_cost(result: Result, prices: configuration.Roi | None) -> Result:
 def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
-    Args:
-        result: of the run.
-        prices: the config's `roi`; without a price there is no `roi`.
-
-    Returns:
-        `time`: seconds of the student's fit by part. `teacher_training_seconds`: 0 for a teacher that was given.
-        `between_seconds`: of training the networks between the first and the student. `equal_compute`: None without a
-        fixed teacher.
+    `teacher_training_seconds` is 0 for a teacher that was given; without a price there is no `roi`, without a fixed teacher
+    no `equal_compute`.
     """
     prices, teacher = prices or configuration.Roi(), result.teacher
     outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
-    between = _between_seconds(result.lineage)
+    # Of the networks that the one before them in the chain has taught; the last is the student.
+    chain = pairwise(result.lineage[:-1])
+    between = float(sum(made.seconds for before, made in chain if made.parent == before.name))
     return Cost(
         scheme=result.scheme,
         time=result.student.training.time,
@@ -46,18 +41,14 @@ def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
 
 
 def equal_compute(result: Result) -> EqualCompute:
-    """The gain for the same number of steps, and for the same compute.
-
-    Args:
-        result: of a run with a fixed teacher; `longer` of it is the student alone trained for equal compute, and its
-            `cache` says whether outputs can be replayed.
+    """The gain of a run with a fixed teacher for the same number of steps, and for the same compute.
 
     Returns:
         `ratio`: what a live teacher adds to the student's own part of a step, `measured` in seconds or else by
         multiply-adds; `epochs` that the student alone could then have been trained, as a real number;
-        `training_epochs`: those it was trained, and its `score` after so many; `gain_equal_steps`, `gain_live` (against
-        that longer training) and `gain_warm_cache` (the teacher's share is nearly nothing then, so equal compute is
-        equal steps; None where nothing can be replayed, or the student itself runs on several views).
+        `training_epochs`: those it was trained, and its `score` after so many; `gain_live`, against that longer training;
+        `gain_warm_cache`: the teacher's share is nearly nothing then, so equal compute is equal steps; None where nothing
+        can be replayed, or the student itself runs on several views.
     """
     student, longer, primary = result.student, result.longer, result.primary
     # Who ran beside the student may be another than the teacher that the result shows.
@@ -81,15 +72,10 @@ def equal_compute(result: Result) -> EqualCompute:
 
 
 def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, views: int = 1) -> int:
-    """Epochs of the student alone that take the arithmetic of a distillation with a live teacher.
+    """Epochs of the student alone that take the arithmetic of a distillation with a live teacher on so many views.
 
     A step costs the student three forward passes and the teacher one; the count is rounded up, so that the student
     alone never gets less than the distilled one.
-
-    Args:
-        epochs: of the distillation.
-        teacher_macs, student_macs: multiply-adds of one sample's forward pass.
-        views: of each sample, on which both run.
     """
     return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
 
@@ -104,18 +90,15 @@ def roi(
 ) -> Roi:
     """Return on the distillation: what predictions cost with the teacher and with the student, and when it is earned.
 
-    Both throughputs must come from the machine that the price is for, working all the time.
-
     Args:
         price_per_hour: of the machine, in any currency, for training and for predictions.
-        requests_per_day: predictions a day; None leaves the days out.
-        teacher_throughput, student_throughput: images per second.
-        training_hours: of the distillation: the teacher's outputs, networks in between, and the student's training.
-            The teacher exists anyway, and the baseline is trained for the comparison alone; neither is in it.
+        requests_per_day: predictions; None leaves the days out.
+        teacher_throughput, student_throughput: images per second on that machine, working all the time.
+        training_hours: of the teacher's outputs, networks in between, and the student's training. The teacher exists
+            anyway, and the baseline is trained for the comparison alone; neither is in it.
 
     Returns:
-        `teacher_per_million`, `student_per_million`: the price of a million predictions; `distillation`: its price;
-        `requests` and `days` after which it has paid for itself, None where it never does or a day has no requests.
+        `requests` and `days` are None where it never pays for itself or a day has no requests.
     """
     teacher, student = (price_per_hour / 3600 * 1e6 / rate for rate in (teacher_throughput, student_throughput))
     price = price_per_hour * training_hours
@@ -153,12 +136,6 @@ def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> Te
         saved = replayed / throughput
     known = {"samples": computed, "replayed": replayed, "seconds_saved": saved, "estimated": estimated}
     return TeacherOutputs(seconds=float(seconds), **known)
-
-
-def _between_seconds(lineage: Sequence[Trained]) -> float:
-    """Seconds of training the networks that the one before them in the chain has taught; the last is the student."""
-    chain = pairwise(lineage[:-1])
-    return float(sum(made.seconds for before, made in chain if made.parent == before.name))
 
 
 def _measured_ratio(student: Training) -> float | None:

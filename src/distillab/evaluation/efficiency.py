@@ -34,12 +34,9 @@ def size_bytes(model: nn.Module) -> int:
 
 
 def multiply_adds(model: Model) -> int:
-    """Multiply-adds of one sample's forward pass: convolutions, matrix products and attention.
+    """Multiply-adds of one sample's forward pass: convolutions, matrix products and attention; the model is left as found.
 
     Elementwise work (normalisation, activations, pooling, biases) is not counted, as is usual in the literature.
-
-    Args:
-        model: left as found, its training flags and BatchNorm statistics too.
     """
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing.
@@ -53,31 +50,26 @@ def multiply_adds(model: Model) -> int:
 
 
 def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: float = 2.0) -> dict[str, float | None]:
-    """Milliseconds of a forward pass on the device where the model lies, after a warm-up.
+    """Milliseconds of a forward pass where the model lies, after a warm-up; the model is left as found.
 
     Args:
-        model: left as found.
         runs: calls timed for one image, fewer where time runs out; a batch gets a fifth of them.
-        batch_size: images in the batch.
         seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
 
     Returns:
-        `latency_ms` and `latency_p95_ms` (one image: median, 95th percentile), `latency_batch_ms` and
-        `latency_batch_p95_ms` (batch: likewise), `throughput` (images per second in batches, by the median). The
-        percentile of fewer than `TAIL` calls is None.
+        Median and 95th percentile of one image and of a batch, `throughput` in images per second by the batch's median.
+        The percentile of fewer than `TAIL` calls is None.
     """
     with torch.no_grad(), evaluation_mode(model):
         one, batch = (model.example_inputs(size) for size in (1, batch_size))
         device, _ = placed(model)
         single = _timings(lambda: model(**one), device, runs, seconds / 2)
         whole = _timings(lambda: model(**batch), device, runs // 5, seconds / 2)
-    return {
-        "latency_ms": 1e3 * float(np.median(single)),
-        "latency_p95_ms": _tail(single),
-        "latency_batch_ms": 1e3 * float(np.median(whole)),
-        "latency_batch_p95_ms": _tail(whole),
-        "throughput": batch_size / float(np.median(whole)),
-    }
+    found: dict[str, float | None] = {}
+    for name, times in (("latency", single), ("latency_batch", whole)):
+        found[f"{name}_ms"] = 1e3 * float(np.median(times))
+        found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
+    return found | {"throughput": batch_size / float(np.median(whole))}
 
 
 def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
@@ -85,10 +77,6 @@ def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
 
     The batch counts as one of them. On the CPU the live tensors are counted after every operation, so what a kernel
     borrows while it works is left out; a GPU's allocator counts it too. The program and its libraries never count.
-
-    Args:
-        model: left as found; measured on the device where it lies.
-        batch_size: images in the batch.
     """
     device, _ = placed(model)
     held = {_storage(tensor): _bytes(tensor) for tensor in (*model.parameters(), *model.buffers())}
@@ -105,11 +93,7 @@ def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Counts the bytes of the tensors that exist after every operation.
-
-    Args:
-        known: storages that are not counted.
-    """
+    """Counts the bytes of the tensors that exist after every operation, but for `known` storages."""
 
     def __init__(self, known: set[int]) -> None:
         super().__init__()
@@ -127,12 +111,7 @@ class _LiveTensors(TorchDispatchMode):
 
 
 def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """All of the above on `device`, with the conditions they hold under; the model goes back to where it was.
-
-    Returns:
-        `parameters`, `multiply_adds`, what `latency` gives, `peak_memory_bytes`, `size_bytes`, `threads` (CPU threads
-        torch may use), `device` (the GPU's name, or "cpu").
-    """
+    """The figures of `Efficiency`, measured on `device`; the model goes back to where it was."""
     home, device = placed(model)[0], torch.device(device)
     model.to(device)
     try:
@@ -173,8 +152,3 @@ def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: 
 
     repeated(1, WARMUP)
     return repeated(FEWEST, runs)
-
-
-def _tail(times: list[float]) -> float | None:
-    """The 95th percentile in ms."""
-    return 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None

@@ -20,9 +20,8 @@ NAMED = 5  # classes in one sentence; more than that nobody reads
 def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, class_names: Sequence[str]) -> Limits:
     """Accuracy of teacher, student alone and distilled student per class and per bin of the teacher's margin.
 
-    Each line has name, samples, the three accuracies (0 to 1), `change` (distilled minus alone) and its 95 % interval
-    `low` to `high` (`paired_interval`). A bin holds the samples whose margin, the teacher's largest probability minus
-    its second, lies in a range: small is hard. The five ranges split the samples evenly, as far as equal margins allow.
+    A bin holds the samples whose margin, the teacher's largest probability minus its second, lies in a range: small is
+    hard. The five ranges split the samples evenly, as far as equal margins allow.
 
     A class counts as hurt, or the teacher as worse than the student alone at it, when the difference is below zero with
     an interval widened for as many tests as classes occur (Bonferroni): the chance to name any class wrongly stays
@@ -31,31 +30,25 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, cl
     Args:
         labels: (N,), from 0 to C - 1.
         teacher, alone, distilled: logits (N, C) on the same samples.
-        class_names: C names.
 
     Returns:
-        classes: a line for each class that has samples. bins: a line for each bin.
-        hurt: names of the classes that distillation was shown to hurt, worst first.
-        sentences: two: where the teacher is worse than the student alone (or else where it is weakest) and what became
-            of the student there; where distillation hurts, or that no class was shown to be hurt.
+        Lines for the classes and bins that have samples; the classes shown to be hurt, worst first; two sentences: where
+        the teacher is worse than the student alone (or else weakest), and where distillation hurts.
     """
-    right = {
-        role: logits.argmax(1) == labels
-        for role, logits in (("teacher", teacher), ("alone", alone), ("distilled", distilled))
-    }
+    answers = {"teacher": teacher, "alone": alone, "distilled": distilled}
+    right = {role: logits.argmax(1) == labels for role, logits in answers.items()}
     # Pairs, not a dict: two classes may bear one name, as some of ImageNet's do.
     groups = [(class_names[label], labels == label) for label in labels.unique().tolist()]
     classes = [_line(name, members, right) for name, members in groups]
-    each = LEVEL / len(classes)
-    worse, hurt = [], []
-    for line, (_, members) in zip(classes, groups, strict=True):
-        own = {role: mask[members] for role, mask in right.items()}
-        if paired_interval(own["teacher"], own["alone"], each)[1] < 0:
-            worse.append(line)
-        if paired_interval(own["distilled"], own["alone"], each)[1] < 0:
-            hurt.append(line)
-    worse.sort(key=lambda line: line.teacher - line.alone)
-    hurt.sort(key=lambda line: line.change)
+
+    def below_alone(role: str) -> list[LimitsLine]:
+        pairs = (
+            (line, right[role][each], right["alone"][each]) for line, (_, each) in zip(classes, groups, strict=True)
+        )
+        return [line for line, own, alone in pairs if paired_interval(own, alone, LEVEL / len(classes))[1] < 0]
+
+    worse = sorted(below_alone("teacher"), key=lambda line: line.teacher - line.alone)
+    hurt = sorted(below_alone("distilled"), key=lambda line: line.change)
     return Limits(
         classes=classes,
         bins=[_line(name, members, right) for name, members in _margin_bins(teacher)],
@@ -69,9 +62,7 @@ def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[f
 
     Newcombe's method 10 (Statistics in Medicine 17, 1998, p. 2635): the Wilson intervals of both accuracies, joined by
     the correlation of the two. Unlike a bootstrap it is exact to repeat and has a width also where no answer differs.
-
-    Args:
-        one, other: (N,), True where the answer is right; N at least 1.
+    `one` and `other` are (N,), True where the answer is right.
     """
     n = len(one)
     both, only_one, only_other = (int(mask.sum()) for mask in (one & other, one & ~other, ~one & other))
@@ -126,18 +117,9 @@ def _margin_bins(teacher: Tensor) -> list[tuple[str, Tensor]]:
 
 def _where_the_teacher_is_weak(classes: list[LimitsLine], worse: list[LimitsLine]) -> str:
     if worse:
-        told = [
-            f"{line.name} ({_percent(line.teacher)} against {_percent(line.alone)}; "
-            f"distilled {_percent(line.distilled)}, {_change(line)})"
-            for line in worse
-        ]
-        return f"The teacher is worse than the student alone at {_joined(told)}."
-    line = min(classes, key=lambda line: line.teacher)
-    return (
-        f"The teacher was shown to be worse than the student alone at no class; it is weakest at {line.name} "
-        f"({_percent(line.teacher)} against {_percent(line.alone)}; distilled {_percent(line.distilled)}, "
-        f"{_change(line)})."
-    )
+        return f"The teacher is worse than the student alone at {_joined(list(map(_accuracies, worse)))}."
+    weakest = _accuracies(min(classes, key=lambda line: line.teacher))
+    return f"The teacher was shown to be worse than the student alone at no class; it is weakest at {weakest}."
 
 
 def _where_it_hurts(classes: list[LimitsLine], hurt: list[LimitsLine]) -> str:
@@ -158,8 +140,9 @@ def _joined(told: list[str]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _accuracies(line: LimitsLine) -> str:
+    teacher, alone, distilled = (f"{100 * share:.1f} %" for share in (line.teacher, line.alone, line.distilled))
+    return f"{line.name} ({teacher} against {alone}; distilled {distilled}, {_change(line)})"
 
 
 def _change(line: LimitsLine) -> str:

@@ -29,10 +29,7 @@ def predict(
     device: str | torch.device = "cpu",
     rows: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda logits, labels: (logits, labels),
 ) -> tuple[Tensor, Tensor]:
-    """Logits (R, classes) in float32 and labels (R,) of a whole split, in the data's order, on the CPU.
-
-    `rows` makes rows of a batch's logits and labels.
-    """
+    """Logits (R, classes) in float32 and labels (R,) of a split, in its order, on the CPU; `rows` makes them of a batch's."""
     loader = data.evaluation_dataloader(split)
     model.to(device)
     logits, labels = [], []
@@ -58,20 +55,18 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
         labels: (N,), from 0 to C - 1.
 
     Returns:
-        top1, top5: share of samples whose label is the largest logit, or among the min(5, C) largest (of equal logits
-            the first counts as larger).
+        top1, top5: share of samples whose label is among the one or min(5, C) largest logits, of equal ones the first.
         nll: mean of -log p(label), in nats.
         brier: mean over samples of the squared error of the probabilities, summed over classes; 0 to 2 (Brier 1950).
         calibration_error: |confidence - accuracy|, averaged over 15 bins of confidence by their share of the samples
             (expected calibration error, arXiv 1706.04599).
-        balanced_accuracy: mean of the recall over the classes that occur among the labels.
-        macro_f1: mean of the F1 score over the classes that occur among the labels or the answers.
+        balanced_accuracy, macro_f1: means of recall and F1 score over the classes that occur among the labels, for F1 also
+            among the answers.
         per_class: each class's recall; None for a class without samples.
     """
     from torchmetrics.functional.classification import multiclass_calibration_error
 
-    classes = logits.shape[1]
-    logits = logits.double()
+    classes, logits = logits.shape[1], logits.double()
     log_probabilities = logits.log_softmax(1)
     probabilities = log_probabilities.exp()
     of_label = probabilities.gather(1, labels[:, None]).squeeze(1)
@@ -102,16 +97,9 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> A
     repeat if its answer depended on the true class alone is the mean over the teacher's errors (true class y, answer t)
     of n(y, t) / n(y), where n(y) counts the samples of class y and n(y, t) those that the student calls t.
 
-    Args:
-        logits, teacher_logits: (N, C).
-        labels: (N,), from 0 to C - 1.
-
     Returns:
-        agreement: share of samples with the same answer.
-        kl: mean of KL(teacher || student) at temperature 1, in nats; None where it is not finite.
-        teacher_errors: how many samples the teacher gets wrong.
-        repeated_errors: share of these where the student gives the same wrong answer; None without any.
-        repeated_by_chance: the share expected by the formula above; None without any.
+        `agreement` is the share of samples with the same answer; `kl` the mean of KL(teacher || student) at temperature 1,
+        in nats, None where it is not finite; the shares of errors are None where the teacher makes none.
     """
     ours, theirs = logits.argmax(1), teacher_logits.argmax(1)
     log_student, log_teacher = logits.double().log_softmax(1), teacher_logits.double().log_softmax(1)
@@ -138,11 +126,7 @@ def confusion_matrix(answers: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def best_class_order(logits: Tensor, labels: Tensor) -> tuple[list[int], float]:
-    """Which output would have to mean which class for the most right answers, and the top-1 it would give.
-
-    Returns:
-        For each class the output that fits it best (one to one), and the accuracy from 0 to 1.
-    """
+    """For each class the output that fits it best, one to one, and the top-1 (0 to 1) that this order would give."""
     from scipy.optimize import linear_sum_assignment
 
     pairs = confusion_matrix(logits.argmax(1), labels, logits.shape[1])

@@ -17,14 +17,7 @@ from distillab.evaluation.statistics import paired_samples
 
 
 class Roles(NamedTuple):
-    """What the roles' answers say.
-
-    Attributes:
-        metrics: each role's figures, as the task gives them.
-        against_teacher: of both students; empty without a teacher.
-        limits: needs all three roles, else None.
-        paired: needs the baseline, else None.
-    """
+    """What the roles' answers say; `limits` needs all three of them, `paired` the baseline, else they are None."""
 
     metrics: dict[str, dict[str, Any]]
     against_teacher: dict[str, AgainstTeacher]
@@ -38,19 +31,14 @@ def evaluate_roles(
     class_names: Sequence[str],
     figures: Callable[[Tensor, Tensor], dict[str, Any]],
 ) -> Roles:
-    """Compare the roles' answers.
+    """Compare the answers of `student` and, where the run had them, of `teacher` and `baseline`.
 
-    Args:
-        logits: (N, C) of `student` and, where the run had them, `teacher` and `baseline`, on the same samples.
-        labels: (N,).
-        class_names: C names.
-        figures: of one role's logits and the labels, as of the task.
+    `logits` (N, C) are on the same samples, whose labels are (N,); `figures` of one role are those of the task.
     """
     teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
-    students = {"baseline": alone, "student": student}
     against, weak, paired = {}, None, None
     if teacher is not None:
-        known = {role: answers for role, answers in students.items() if answers is not None}
+        known = {role: logits[role] for role in ("baseline", "student") if role in logits}
         against = {role: against_teacher(answers, teacher, labels) for role, answers in known.items()}
     if alone is not None:
         paired = paired_samples(*((answers.argmax(1) == labels).tolist() for answers in (student, alone)))

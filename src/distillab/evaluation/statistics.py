@@ -17,7 +17,7 @@ NO_SPREAD = 1e-9
 
 
 class Interval(NamedTuple):
-    """A mean with its spread; `deviation`, `low` and `high` are None where the values do not give them."""
+    """A mean with its spread, as far as the values give one."""
 
     mean: float
     deviation: float | None
@@ -36,12 +36,7 @@ class PairedTest(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean, sample standard deviation and Student's t interval of the mean.
-
-    Args:
-        values: one per seed, at least one; one alone has no deviation and no interval.
-        level: share of such intervals that hold the true mean, between 0 and 1.
-    """
+    """Mean, sample standard deviation and Student's t interval of the mean; one value alone has a mean only."""
     mean, count = float(np.mean(values)), len(values)
     if count < 2:
         return Interval(mean, None, None, None)
@@ -54,11 +49,8 @@ def paired_test(differences: Sequence[float], level: float = LEVEL) -> PairedTes
     """Paired t-test of no difference, from the differences on the same seeds.
 
     Seeds that all give the same difference have no spread to test against (accuracies are counts of test samples, so
-    that happens by chance): the interval is then None, and so is p, unless the difference is zero (p = 1).
-
-    Args:
-        differences: in shares of one, at least one.
-        level: of the interval, which leaves out zero exactly where p is below 1 - level.
+    that happens by chance): the interval is then None, and so is p, unless the difference is zero (p = 1). The interval
+    leaves out zero exactly where p is below 1 - level.
     """
     mean, deviation, low, high = mean_interval(differences, level)
     if deviation is None:
@@ -73,8 +65,7 @@ def paired_test(differences: Sequence[float], level: float = LEVEL) -> PairedTes
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's adjusted p-values (1979): each below 0.05 is shown with a family-wise error of at most 5 %.
 
-    Args:
-        p_values: of all tests of the family; None is a test that could not be made, stays None and is not counted.
+    None is a test that could not be made, stays None and is not counted.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -90,9 +81,7 @@ def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, pow
 
     Args:
         deviation: sample standard deviation of the paired differences.
-        count: number of pairs.
         level: of the two-sided test; 1 - 0.05 / m for the strictest of Holm's steps over m tests.
-        power: chance to show the gain, from above 0 to below 1.
 
     Returns:
         The gain in the unit of the deviation; None below two pairs or without a spread.
@@ -110,12 +99,10 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     nothing, since other seeds would have made other models.
 
     Args:
-        student_correct: (n,) whether the distilled student is right, with the same order as the other.
-        baseline_correct: (n,) whether the student alone is right.
+        student_correct, baseline_correct: (n,) whether the distilled student and the student alone are right.
 
     Returns:
-        `only_student_right` and `only_baseline_right` (counts), `p`, `low` and `high` (95 % interval of the difference
-        of the accuracies, in shares of one), `words`.
+        `low` and `high` are the 95 % interval of the difference of the accuracies, in shares of one.
 
     Raises:
         ValueError: no samples, or not the same number of them.
@@ -129,11 +116,9 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     discordant = only_student + only_baseline
     p = float(binomtest(only_student, discordant).pvalue) if discordant else 1.0
     low, high = _score_interval(only_student, only_baseline, len(student))
-    gain = (only_student - only_baseline) / len(student)
-    words = _words(gain, low, high, p)
-    return Paired(
-        only_student_right=only_student, only_baseline_right=only_baseline, p=p, low=low, high=high, words=words
-    )
+    words = _words((only_student - only_baseline) / len(student), low, high, p)
+    counts = {"only_student_right": only_student, "only_baseline_right": only_baseline}
+    return Paired(**counts, p=p, low=low, high=high, words=words)
 
 
 def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
@@ -151,7 +136,7 @@ def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
 
     # Begun beside the difference found: where the two are never told apart the variance is zero at it.
     low, high = (
-        end if abs(end - found) < NO_SPREAD else float(brentq(excess, found + NO_SPREAD * end, end)) for end in (-1, 1)
+        end if abs(end - found) < NO_SPREAD else brentq(excess, found + NO_SPREAD * end, end) for end in (-1, 1)
     )
     return float(low), float(high)
 

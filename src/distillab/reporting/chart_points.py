@@ -1,22 +1,17 @@
-"""The models that the accuracy charts show, on the page and as a picture: one point each, from all runs that made it."""
+"""What the accuracy charts show, on the page and as a picture: one point a model, from all runs that made it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result_parts import Entry
 from distillab.evaluation.cost_words import machine
 from distillab.evaluation.statistics import mean_interval
-from distillab.reporting.front import non_dominated
-from distillab.reporting.groups import Group, mean
+from distillab.reporting.groups import Group, mean, non_dominated
+from distillab.reporting.looks import ALONE, FRONTS, TEACHER
 from distillab.reporting.metric_table import PLOTTED
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import Entry
-
-ALONE, TEACHER = "student alone", "teacher"
-FAMILIES = {"distilled": "distilled students", ALONE: "students alone", TEACHER: "teachers"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,8 @@ class Point:
 
     @property
     def family(self) -> str:
-        """Whose front it may lie on: a key of `FAMILIES`."""
-        return self.series if self.series in FAMILIES else "distilled"
+        """Whose front it may lie on: a key of `FRONTS`."""
+        return self.series if self.series in FRONTS else "distilled"
 
 
 def points(groups: list[Group]) -> list[Point]:

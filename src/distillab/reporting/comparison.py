@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result import Result
+from distillab.core.result_parts import Primary
 from distillab.core.run_identity import config_hash, without
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.gains import Gain, gains, on_samples
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
-    from distillab.core.result_parts import Paired, Primary
 
 # What a row says in columns of its own, and what changes nothing that it compares.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
@@ -32,20 +31,15 @@ class Row:
     What so many seeds do not give is None.
 
     Attributes:
-        data, train: the data set's name and its number of training images, None where a result does not say it.
-        protocol, teacher, student: names; the teacher is None where there was none.
-        epochs: the budget, from the recipe.
+        train: the data set's number of training images.
         method: strategy and scheme; `none` is the student alone, whose row has no gain.
-        results: one of each seed, in the order of `seeds`.
-        seeds, scores: of the student, one each; a score is the primary figure.
+        results, seeds, scores: one of each seed; a score is the student's primary figure.
         mean, deviation, low, high: of `scores`, with the 95 % t interval of the mean.
         changed: the further overrides of the newest run, without those that all rows of one `place` share.
-        gain: over the result's own baseline, for the seeds whose result has one, corrected over the rows of the same
-            `family`; None where no result has one.
+        gain: over the results' own baselines, corrected over the rows of the same `family`; None where no result has one.
         equal_compute: likewise over the student alone trained for as much compute as with a live teacher.
         on_samples: what the test samples say of the two models of a single seed.
-        apart: in words what sets it apart from the rows of the same data and protocol, beside method and student: by
-            the keys of `FACTS`.
+        apart: what sets it apart from the rows of its place, beside method and student: words by the keys of `FACTS`.
     """
 
     data: str
@@ -102,10 +96,8 @@ class Row:
     @property
     def labels(self) -> str:
         """Which labels student and teacher learned from, where it was not all of them."""
-        learned = {
-            f"{role}.{key}": self._configured(role, key) for role, key in LABELS if role == "data" or not self.alone
-        }
-        return ", ".join(f"{key}={value}" for key, value in learned.items() if value not in (None, "all", 1.0))
+        known = ((role, key, self._configured(role, key)) for role, key in LABELS if role == "data" or not self.alone)
+        return ", ".join(f"{role}.{key}={value}" for role, key, value in known if value not in (None, "all", 1.0))
 
     @property
     def labelled(self) -> float:
@@ -124,10 +116,10 @@ class Row:
     @property
     def words(self) -> str:
         """What it shows, at equal steps and at equal compute."""
+        if self.alone and self.gain is None:
+            return "the student alone"
         if self.gain is None:
-            return (
-                "the student alone" if self.alone else "the gain is unknown: no student trained alone (baseline=true)"
-            )
+            return "the gain is unknown: no student trained alone (baseline=true)"
         said = self.on_samples if self.on_samples and len(self.gain.each) == 1 else self.gain.words("methods")
         return f"{said}; at equal compute {self.equal_compute.short}" if self.equal_compute else said
 
@@ -146,21 +138,14 @@ def compare(results: Sequence[Result]) -> list[Row]:
 
     Of two results of one seed counts the one that has a baseline, then the one with a student alone at equal compute,
     then the newest.
-
-    Args:
-        results: as `result_reader.load_all` gives them; older ones may lack what is not required of a result.
     """
     groups: dict[tuple[Any, ...], dict[int | None, Result]] = {}
-    for result in sorted(results, key=_says_more):
+    for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
         groups.setdefault(_identity(result), {})[result.seed] = result
     rows = _set_apart(_with_changes([_row(identity[:-1], by_seed) for identity, by_seed in groups.items()]))
     # By family alone at first: a stable sort keeps the rest of the order.
     rows = sorted(sorted(rows, key=lambda row: (-row.sign * row.mean, row.label)), key=attrgetter("family"))
     return [row for _, family in groupby(rows, attrgetter("family")) for row in _tested(list(family))]
-
-
-def _says_more(result: Result) -> tuple[bool, bool, str]:
-    return result.baseline is not None, result.longer is not None, result.created
 
 
 def _identity(result: Result) -> tuple[Any, ...]:
@@ -177,12 +162,12 @@ def _identity(result: Result) -> tuple[Any, ...]:
 
 def _changed(result: Result) -> list[str]:
     """The overrides that no column tells, in a fixed order."""
-    words = []
-    for word in result.overrides:
-        key = word.lstrip("+~").partition("=")[0].partition("@")[0]
-        if key not in TOLD and key.partition(".")[0].partition("/")[0] not in UNTOLD:
-            words.append(word)
-    return sorted(words)
+
+    def key(word: str) -> str:
+        return word.lstrip("+~").partition("=")[0].partition("@")[0]
+
+    told = (word for word in result.overrides if key(word) not in TOLD)
+    return sorted(word for word in told if key(word).partition(".")[0].partition("/")[0] not in UNTOLD)
 
 
 def _row(shown: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
@@ -195,26 +180,27 @@ def _row(shown: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
 def _with_changes(rows: list[Row]) -> list[Row]:
     """The rows with what was changed, but for what all rows of one data set and protocol share: it tells none apart."""
     told = [_changed(max(row.results, key=attrgetter("created"))) for row in rows]
-    places: dict[str, list[set[str]]] = {}
+    places: dict[str, list[list[str]]] = defaultdict(list)
     for row, words in zip(rows, told, strict=True):
-        places.setdefault(row.place, []).append(set(words))
-    shared = {place: set.intersection(*each) if len(each) > 1 else set() for place, each in places.items()}
-    left = ([word for word in words if word not in shared[row.place]] for row, words in zip(rows, told, strict=True))
-    return [replace(row, changed=" ".join(words)) for row, words in zip(rows, left, strict=True)]
+        places[row.place].append(words)
+    shared = {place: set.intersection(*map(set, each)) if len(each) > 1 else set() for place, each in places.items()}
+    return [
+        replace(row, changed=" ".join(word for word in words if word not in shared[row.place]))
+        for row, words in zip(rows, told, strict=True)
+    ]
 
 
 def _set_apart(rows: list[Row]) -> list[Row]:
     """The rows with those facts that are not the same in all rows of their data and protocol."""
-    said: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        for key, fact in FACTS.items():
-            said.setdefault((row.place, key), set()).add(fact(row))
-    differing = {key for key, facts in said.items() if len(facts - {""}) > 1}
+    facts = [{key: fact(row) for key, fact in FACTS.items()} for row in rows]
+    said: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row, own in zip(rows, facts, strict=True):
+        for key, fact in own.items():
+            said[row.place, key].add(fact)
+    differing = {key for key, known in said.items() if len(known - {""}) > 1}
     return [
-        replace(
-            row, apart={key: fact(row) for key, fact in FACTS.items() if (row.place, key) in differing and fact(row)}
-        )
-        for row in rows
+        replace(row, apart={key: fact for key, fact in own.items() if fact and (row.place, key) in differing})
+        for row, own in zip(rows, facts, strict=True)
     ]
 
 
@@ -224,9 +210,12 @@ def _tested(family: list[Row]) -> list[Row]:
         gains([[each for result in row.results if (each := of(result)) is not None] for row in family])
         for of in (_over_baseline, _over_equal_compute)
     )
-    single = [len(gain.each) == 1 if gain else False for gain in steps]
-    said = on_samples([_paired(row) if one else None for row, one in zip(family, single, strict=True)])
-    made = zip(family, steps, compute, said, strict=True)
+    # The test over test samples is of the two models of a single seed.
+    paired = [
+        next(result.paired for result in row.results if result.baseline) if gain and len(gain.each) == 1 else None
+        for row, gain in zip(family, steps, strict=True)
+    ]
+    made = zip(family, steps, compute, on_samples(paired), strict=True)
     return [replace(row, gain=gain, equal_compute=equal, on_samples=words) for row, gain, equal, words in made]
 
 
@@ -239,8 +228,3 @@ def _over_baseline(result: Result) -> float | None:
 def _over_equal_compute(result: Result) -> float | None:
     equal = result.cost and result.cost.equal_compute
     return None if _over_baseline(result) is None or not equal else equal.gain_live
-
-
-def _paired(row: Row) -> Paired | None:
-    """The test over test samples of the two models of a single seed."""
-    return next(result for result in row.results if result.baseline).paired

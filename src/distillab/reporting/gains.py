@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from distillab.evaluation.statistics import LEVEL, PairedTest, holm, paired_test, smallest_gain
+from distillab.core.result_parts import Paired
+from distillab.evaluation.statistics import LEVEL, holm, paired_test, smallest_gain
 from distillab.reporting.metric_table import percent, points
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import Paired
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The differences on the same seeds, tested; all in shares of one. What so many seeds do not give is None.
+    """The differences on the same seeds by the paired t-test, in shares of one. What so many seeds do not give is None.
 
-    Attributes:
-        each: one a seed.
-        mean, low, high, p: of the paired t-test, with the 95 % interval.
-        p_holm: `p` by Holm's correction over the family.
-        smallest: the gain that so many seeds would have shown with a power of 80 %, at the strictest of Holm's steps.
-        tests: how many the family has.
+    `p_holm` is by Holm's correction over the `tests` of the family; `smallest` is the gain that so many seeds would have
+    shown with a power of 80 %, at the strictest of Holm's steps.
     """
 
     each: tuple[float, ...]
@@ -68,25 +61,16 @@ def gains(differences: Sequence[Sequence[float]]) -> list[Gain | None]:
     tests = [paired_test(each) if each else None for each in differences]
     adjusted = holm([test and test.p for test in tests])
     count = sum(p is not None for p in adjusted)
-    made = zip(differences, tests, adjusted, strict=True)
-    return [test and _gain(tuple(each), test, p_holm, count) for each, test, p_holm in made]
-
-
-def _gain(each: tuple[float, ...], test: PairedTest, p_holm: float | None, tests: int) -> Gain:
-    # At this level one of so many tests is shown whatever the others say.
-    least = smallest_gain(test.deviation, len(each), 1 - (1 - LEVEL) / max(tests, 1))
-    return Gain(each, test.mean, test.low, test.high, test.p, p_holm, least, tests)
+    level = 1 - (1 - LEVEL) / max(count, 1)  # at which one of so many tests is shown whatever the others say
+    found: list[Gain | None] = []
+    for each, test, p_holm in zip(differences, tests, adjusted, strict=True):
+        least = test and smallest_gain(test.deviation, len(each), level)
+        found.append(test and Gain(tuple(each), test.mean, test.low, test.high, test.p, p_holm, least, count))
+    return found
 
 
 def on_samples(tests: Sequence[Paired | None]) -> list[str | None]:
-    """What the test samples say of two trained models each, by Holm's correction over all of these pairs.
-
-    Args:
-        tests: as `statistics.paired_samples` gives them, None where there is none.
-
-    Returns:
-        The words; None where there are none.
-    """
+    """What the test samples say of two trained models each, by Holm's correction over all of these pairs."""
     adjusted = holm([test and test.p for test in tests])
     count = sum(p is not None for p in adjusted)
     return [test and _corrected(test, p_holm, count) for test, p_holm in zip(tests, adjusted, strict=True)]

@@ -1,16 +1,13 @@
-"""The report's leaderboard: one line a group, for people as a table and for machines as CSV."""
+"""The report's leaderboard, one line a group."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from distillab.core.files import replacing
 from distillab.reporting.groups import Group, by_ranking
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, metric, percent, points
-from distillab.reporting.parts import Table, table
+from distillab.reporting.tables import Table, table, text
 
 FILTERS = ("data", "protocol", "student", "method")
 # Heading → how a record shows there, and the number to sort by (None: sorted as text).
@@ -18,7 +15,7 @@ Columns = dict[str, tuple[Callable[[dict[str, Any]], str], str | None]]
 
 
 def _plain(key: str) -> Callable[[dict[str, Any]], str]:
-    return lambda record: NOTHING if record[key] in (None, "") else str(record[key])
+    return lambda record: text(record[key])
 
 
 def _figure(key: str) -> tuple[Callable[[dict[str, Any]], str], str]:
@@ -31,11 +28,12 @@ def _score(key: str) -> Callable[[dict[str, Any]], str]:
 
 
 def _interval(name: str, form: Callable[..., str]) -> Callable[[dict[str, Any]], str]:
-    def shown(record: dict[str, Any]) -> str:
-        low, high = record[f"{name}_low"], record[f"{name}_high"]
-        return NOTHING if low is None or high is None else f"{form(low)} to {form(high)}"
+    return lambda record: interval(record[f"{name}_low"], record[f"{name}_high"], form)
 
-    return shown
+
+def interval(low: float | None, high: float | None, form: Callable[..., str] = points) -> str:
+    """An interval in words."""
+    return NOTHING if low is None or high is None else f"{form(low)} to {form(high)}"
 
 
 def p_value(p: float | None) -> str:
@@ -45,18 +43,12 @@ def p_value(p: float | None) -> str:
 
 def _columns(primary: str) -> Columns:
     """The columns of a ranking by that figure."""
-    best, last = f"{primary}_best", f"{primary}_last"
     return {
         "rank": (_plain("rank"), "rank"),
-        "method": (_plain("method"), None),
-        "student": (_plain("student"), None),
-        "teacher": (_plain("teacher"), None),
-        "labels": (_plain("labels"), None),
-        "changed": (_plain("changed"), None),
+        **{key: (_plain(key), None) for key in ("method", "student", "teacher", "labels", "changed")},
         metric(primary).heading: (_score(primary), primary),
         "its 95 % interval": (_interval(primary, metric(primary).form), f"{primary}_low"),
-        metric(best).heading: _figure(best),
-        metric(last).heading: _figure(last),
+        **{metric(key).heading: _figure(key) for key in (f"{primary}_best", f"{primary}_last")},
         "gain": (lambda record: points(record["gain"]), "gain"),
         "95 % interval": (_interval("gain", points), "gain_low"),
         "p (Holm)": (lambda record: p_value(record["gain_p_holm"]), "gain_p_holm"),
@@ -77,24 +69,12 @@ def leaderboard(groups: list[Group]) -> list[Table]:
     rankings = []
     for name, members in by_ranking(groups).items():
         records = [group.record for group in members]
-        used = {
-            heading: (form, key)
+        columns = {
+            heading: [form(record) if key is None else [form(record), record[key]] for record in records]
             for heading, (form, key) in _columns(members[0].row.primary.name).items()
             if any(form(record) != NOTHING for record in records)
         }
-        rows = [
-            [form(record) if key is None else [form(record), record[key]] for form, key in used.values()]
-            for record in records
-        ]
+        rows = map(list, zip(*columns.values(), strict=True))
         filters = [{key: record[key] for key in FILTERS} for record in records]
-        rankings.append({"title": name, "filters": filters, **table(used, rows)})
+        rankings.append({"title": name, "filters": filters, **table(columns, rows)})
     return rankings
-
-
-def write_csv(groups: list[Group], path: Path) -> None:
-    """One line a group, raw numbers."""
-    records = [group.record for group in groups]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
-        writer.writeheader()
-        writer.writerows(records)

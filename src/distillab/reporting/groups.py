@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from distillab.core.result import gain_and_gap
+from distillab.core.result import Result, Role, gain_and_gap
+from distillab.core.result_parts import Entry
 from distillab.evaluation.cost_words import machine
 from distillab.reporting.comparison import Row, compare
-from distillab.reporting.front import non_dominated
 from distillab.reporting.gains import Gain
 from distillab.reporting.metric_table import RANKED, percent
 from distillab.reporting.table import sentence
-from distillab.reporting.timings import pooled
+from distillab.reporting.tables import ranks
 
-if TYPE_CHECKING:
-    from distillab.core.result import Result, Role
-    from distillab.core.result_parts import Entry
+TIMED = ("latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms", "throughput")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in the seed alone.
+    """Runs that differ in the seed alone, with their rank by mean score within their data and protocol.
 
-    Attributes:
-        row: what they reached.
-        rank: by mean score, within their data and protocol.
-        front: the costs in which no other distilled student (of a student alone, no other one) beats it there.
+    `front` holds the costs in which no other distilled student (of a student alone, no other one) beats it there.
     """
 
     row: Row
@@ -65,16 +62,9 @@ class Group:
         row, name = self.row, self.row.primary.name
         beside = ("balanced_accuracy", "macro_f1", f"{name}_best", f"{name}_last")
         return {
-            "data": row.data,
-            "train": row.train,
-            "protocol": row.protocol,
+            **{key: getattr(row, key) for key in ("data", "train", "protocol")},
             "rank": self.rank,
-            "method": row.method,
-            "student": row.student,
-            "teacher": row.teacher,
-            "epochs": row.epochs,
-            "labels": row.labels,
-            "changed": row.changed,
+            **{key: getattr(row, key) for key in ("method", "student", "teacher", "epochs", "labels", "changed")},
             "seeds": " ".join(map(str, row.seeds)),
             name: row.mean,
             "deviation": row.deviation,
@@ -110,13 +100,18 @@ def ranked(results: list[Result]) -> list[Group]:
     rows.sort(key=lambda row: (row.data, row.protocol, -row.sign * row.mean, row.student, row.label))
     groups = []
     for _, ranking in groupby(rows, lambda row: row.place):
-        rank, previous, members = 0, None, []
-        for position, row in enumerate(ranking, start=1):
-            if row.mean != previous:
-                rank, previous = position, row.mean
-            members.append(Group(row, rank))
+        placed = list(ranking)
+        members = list(map(Group, placed, ranks(row.mean for row in placed)))
         groups += [replace(member, front=_front(member, members)) for member in members]
     return groups
+
+
+def non_dominated(points: list[tuple[float, float]]) -> list[bool]:
+    """Which points of cost and worth lie on the front: no other one costs at most as much, is worth as much, and differs."""
+    return [
+        not any(other[0] <= point[0] and other[1] >= point[1] and other != point for other in points)
+        for point in points
+    ]
 
 
 def _front(group: Group, ranking: list[Group]) -> tuple[str, ...]:
@@ -130,6 +125,31 @@ def _front(group: Group, ranking: list[Group]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def pooled(results: Sequence[Result]) -> list[Result]:
+    """The results with each timing's median over all runs that timed the same network on the same machine.
+
+    Without it a network of two methods would lie at two latencies, and a front in latency would be one of noise.
+    """
+    found: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for entry in (entry for result in results for entry in result.entries.values()):
+        for key in TIMED:
+            if (value := entry.figure(key)) is not None:
+                found[timed(entry)][key].append(value)
+    medians = {network: {key: statistics.median(each) for key, each in by.items()} for network, by in found.items()}
+
+    def steady(entry: Entry) -> Entry:
+        efficiency = entry.efficiency.model_copy(update=medians.get(timed(entry)))
+        return entry.model_copy(update={"efficiency": efficiency})
+
+    return [one.model_copy(update={role: steady(entry) for role, entry in one.entries.items()}) for one in results]
+
+
+def timed(entry: Entry) -> tuple[Any, ...]:
+    """The network and the machine of a role's entry."""
+    measured = entry.efficiency
+    return entry.name, measured.parameters, measured.multiply_adds, measured.device, measured.threads
+
+
 def by_ranking(groups: list[Group]) -> dict[str, list[Group]]:
     """The groups of each data set and protocol, which alone may be ranked together, under the name to show."""
     return {name: list(members) for name, members in groupby(groups, lambda group: group.row.place)}
@@ -137,10 +157,9 @@ def by_ranking(groups: list[Group]) -> dict[str, list[Group]]:
 
 def headline(groups: list[Group]) -> list[str]:
     """One sentence for each family of methods, which one pair, budget and labels make: its best, and how sure it is."""
-    taught: dict[tuple[Any, ...], list[Row]] = {}
-    for group in groups:
-        if not group.row.alone:
-            taught.setdefault(group.row.family, []).append(group.row)
+    taught: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in (group.row for group in groups if not group.row.alone):
+        taught[row.family].append(row)
     lines = []
     for members in taught.values():
         best = members[0]
@@ -150,12 +169,11 @@ def headline(groups: list[Group]) -> list[str]:
         lines.append(f"{', '.join(where)}: {which} with {_reached(best)}. {sentence(best.words)}")
     compared = {(row.ranking, row.labelled) for members in taught.values() for row in members}
     best_alone: dict[tuple[Any, ...], Row] = {}
-    for group in groups:
-        if group.row.alone and (group.row.ranking, group.row.labelled) not in compared:
-            best_alone.setdefault((group.row.ranking, group.row.labelled), group.row)
-    for row in best_alone.values():
+    for row in (group.row for group in groups if group.row.alone):
+        best_alone.setdefault((row.ranking, row.labelled), row)
+    for lesson, row in best_alone.items():
         where = (f"{row.student} on {row.place}", "trained alone", *row.apart.values())
-        lines.append(f"{', '.join(where)}: {_reached(row)}.")
+        lines += [f"{', '.join(where)}: {_reached(row)}."] if lesson not in compared else []
     return lines
 
 

@@ -5,47 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distillab.core.files import replacing
-from distillab.reporting.plots import COLOURS, GREY, INK, PALE, STYLE
+from distillab.core.result_parts import Limits, LimitsLine
+from distillab.reporting import looks
+from distillab.reporting.plots import SOFT, STYLE, new_figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from distillab.core.result_parts import Limits, LimitsLine
-
 SHOWN = 20  # classes; more lines than that nobody reads
 NAME = 28  # characters of a class's name
-DISTILLED, HURT = COLOURS[0], COLOURS[1]
+DISTILLED, HURT = looks.COLOURS[0], looks.COLOURS[1]
 
 
 def limits_picture(limits: Limits, path: Path) -> Path:
     """Draw `limits` of a result as one PNG, written atomically: left per class, right per bin of the teacher's margin.
 
-    Args:
-        limits: as `evaluation.limits.limits` gives it.
-        path: where to; its suffix is replaced by `.png`.
-
     Returns:
-        The file.
+        The file: `path` with the suffix `.png`.
     """
     import matplotlib
 
-    target = path.with_suffix(".png")
-    with matplotlib.rc_context(STYLE), replacing(target) as temporary:
-        figure(limits).savefig(temporary, format="png", dpi=200, facecolor="white")
-    return target
+    with matplotlib.rc_context(STYLE):
+        return save(figure(limits), path.with_suffix(".png"))
 
 
 def figure(limits: Limits) -> Figure:
-    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """The picture of `limits_picture`."""
     classes, bins = _chosen(limits.classes), limits.bins
-    drawing = Figure(figsize=(11, 1.9 + 0.3 * max(len(classes), len(bins), 7)), layout="constrained")
-    drawing.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
-    FigureCanvasAgg(drawing)
+    height = 1.9 + 0.3 * max(len(classes), len(bins), 7)
+    drawing = new_figure(11, height, w_pad=0.1, h_pad=0.08, wspace=0.04)
     left, right = drawing.subplots(1, 2, width_ratios=(1.25, 1))
     _panel(left, _title(len(classes), len(limits.classes)), classes, set(limits.hurt))
     _panel(right, ("By difficulty", "the teacher's least sure answers first"), bins, set())
@@ -74,21 +63,17 @@ def _title(shown: int, classes: int) -> tuple[str, str]:
 
 def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: set[str]) -> None:
     places = range(len(lines))
-    teacher, alone, distilled = (
-        [100 * getattr(line, role) for line in lines] for role in ("teacher", "alone", "distilled")
-    )
+    shares = ([100 * getattr(line, role) for line in lines] for role in ("teacher", "alone", "distilled"))
+    teacher, alone, distilled = shares
     # The interval is one of the change; laid from the student alone it shows where distillation may have brought it.
     low = [max(100 * (line.alone + line.low), 0) for line in lines]
     high = [min(100 * (line.alone + line.high), 100) for line in lines]
-    axes.hlines(
-        places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label="95 % interval of the change"
-    )
+    interval = "95 % interval of the change"
+    axes.hlines(places, low, high, color=DISTILLED, alpha=0.25, linewidth=5, zorder=2, label=interval)
     look = {"linewidths": 0.8, "edgecolors": "white"}
-    axes.scatter(teacher, places, label="teacher", marker="*", s=110, color=INK, zorder=3, **look)
-    axes.scatter(
-        alone, places, label="student alone", marker="o", s=38, facecolors="white", edgecolors=GREY, linewidths=1.5,
-        zorder=4,
-    )  # fmt: skip
+    empty = {"linewidths": 1.5, "edgecolors": looks.GREY, "facecolors": "white"}
+    axes.scatter(teacher, places, label="teacher", marker="*", s=110, color=looks.INK, zorder=3, **look)
+    axes.scatter(alone, places, label="student alone", marker="o", s=38, zorder=4, **empty)
     axes.scatter(distilled, places, label="student distilled", marker="o", s=46, color=DISTILLED, zorder=5, **look)
     names = [line.name if len(line.name) <= NAME else f"{line.name[: NAME - 1].rstrip()}…" for line in lines]
     axes.set_yticks(places, names, parse_math=False)
@@ -96,15 +81,11 @@ def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: se
         if line.name in hurt:
             text.set(color=HURT, fontweight="bold")
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.tick_params(length=0)
-    axes.tick_params(axis="x", colors="#555555")
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#BBBBBB")
-    axes.set_xlabel("right on test, %" + (" (bold: hurt by distillation)" if hurt else ""), color=INK)
+    plain(axes)
+    axes.tick_params(axis="x", colors=SOFT)
+    axes.set_xlabel("right on test, %" + (" (bold: hurt by distillation)" if hurt else ""), color=looks.INK)
     heading, explained = title
-    axes.set_title(f"{heading}\n", loc="left", fontweight="bold", fontsize=11, color=INK)
-    below = {"xycoords": "axes fraction", "textcoords": "offset points", "color": "#555555"}
+    axes.set_title(f"{heading}\n", loc="left", fontweight="bold", fontsize=11, color=looks.INK)
+    below = {"xycoords": "axes fraction", "textcoords": "offset points", "color": SOFT}
     # Out of the layout, or a long one would squeeze its panel.
     axes.annotate(explained, (0, 1), (0, 6), **below).set_in_layout(False)

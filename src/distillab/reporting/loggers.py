@@ -7,56 +7,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
+from distillab.core.result import Result
 from distillab.reporting import wandb_run
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
-
-    from distillab.core.result import Result
 
 KINDS = ("wandb", "csv", "tensorboard", "none")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
 
 
 def build(
-    logger: Mapping[str, Any] | None, run_dir: Path, config: dict[str, Any], name: str, group: str | None = None
+    logger: Mapping[str, Any] | None, run_dir: Path, config: dict[str, Any], name: str, *, group: str | None = None
 ) -> Logger | None:
     """The Lightning logger that a file of conf/logger describes, its own files below `run_dir`.
 
     Args:
         logger: `kind`, and for W&B `project`, `entity`, `mode`, `tags`; None is no logger.
-        run_dir: the run's folder, where `log_summary` finds `student.safetensors`.
         config: the resolved config, plain Python.
-        name: the run's name to show.
         group: what a sweep's runs have in common; W&B only.
 
     Raises:
         UserError: unknown kind or mode, no W&B key where it was told to be online, W&B cannot start, no tensorboard.
     """
     kind = "none" if logger is None else logger.get("kind")
-    match kind:
-        case "none":
-            return None
-        case "csv":
-            from lightning.pytorch.loggers import CSVLogger
+    if kind == "none":
+        return None
+    if kind == "csv":
+        from lightning.pytorch.loggers import CSVLogger
 
-            return CSVLogger(run_dir, name="csv")
-        case "tensorboard":
-            return _tensorboard(run_dir)
-        case "wandb":
-            return wandb_run.start(logger, run_dir, config, name, group)
+        return CSVLogger(run_dir, name="csv")
+    if kind == "tensorboard":
+        return _tensorboard(run_dir)
+    if kind == "wandb":
+        return wandb_run.start(logger, run_dir, config, name=name, group=group)
     raise UserError(f"logger.kind is {kind!r}, allowed are {', '.join(KINDS)}: choose one with logger=<kind>")
 
 
 def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result] = ()) -> None:
     """Put the result's main figures flat into the run's summary; W&B also gets pictures, a scatter and the student.
 
-    Args:
-        logger: from `build`; call this on rank 0, when the run's files are written.
-        result: of the run. What W&B gets of the run's folder, where it is there: `student.safetensors`,
-            `result.json`, `README.md`, `limits.png`, and the plot over all runs two folders up.
-        siblings: the results of the same sweep so far, for the scatter; those of other data or another protocol are
-            left out of it.
+    Call it on rank 0, when the run's files are written. `siblings` are the results of the same sweep so far, for the
+    scatter, which leaves out those of other data or another protocol.
     """
     if logger is None:
         return
@@ -64,7 +56,7 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
 
     numbers, labels = summary(result)
     if isinstance(logger, WandbLogger):
-        wandb_run.log(logger, result, siblings, numbers, labels)
+        wandb_run.log(logger, result, siblings, numbers=numbers, labels=labels)
         return
     hyperparameters = result.config | {"labels": labels}
     if isinstance(logger, TensorBoardLogger):
@@ -79,9 +71,9 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     """End the W&B run, or the next one in this process would go on with it; with any other logger do nothing.
 
     Returns:
-        Where the run can be seen: its address, or the command that uploads an offline run. None without W&B.
+        The run's address, or the command that uploads an offline run; None without W&B.
     """
-    if logger is None or type(logger).__name__ != "WandbLogger":
+    if type(logger).__name__ != "WandbLogger":
         return None
     import wandb
 
@@ -95,11 +87,7 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
 
 
 def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
-    """The figures of a result by flat key, and the labels that say what was run; what it does not have is left out.
-
-    Returns:
-        Figures, accuracies from 0 to 1; labels, the seed among them.
-    """
+    """The figures of a result by flat key, and the labels that say what was run; what it does not have is left out."""
     student, primary = result.student, result.primary
     watched, best = f"val/{primary.name}", max if primary.higher_is_better else min
     validation = [epoch[watched] for epoch in student.training.curves if epoch.get(watched) is not None]

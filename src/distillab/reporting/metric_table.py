@@ -41,14 +41,7 @@ def decimals(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure.
-
-    Attributes:
-        label: its name for people.
-        form: writes a value, in `unit`.
-        unit: empty for a plain number.
-        higher_is_better: the direction; None where neither is.
-    """
+    """One figure: its name for people, what writes a value in its unit, and its direction, None where it has none."""
 
     label: str
     form: Callable[[float | None], str] = decimals

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from distillab.core.result import Result
+from distillab.core.result_parts import AgainstTeacher
 from distillab.reporting.metric_table import METRICS, NOTHING, ON_TEST, metric, percent, points
 from distillab.reporting.table import measured_on, savings, verdict
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
-    from distillab.core.result_parts import AgainstTeacher, Data
+from distillab.reporting.tables import bullets, markdown
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
-SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 PROTOCOLS = {
     "standard": "The checkpoint was chosen on validation images split off the training set; test was looked at once.",
     "paper": "It trained on all training images and was tested after every epoch, as many papers do: the numbers may "
@@ -23,23 +21,19 @@ PROTOCOLS = {
 
 
 def model_card(result: Result) -> str:
-    """Markdown with the YAML front matter that the Hugging Face Hub reads, `model-index` included.
-
-    Args:
-        result: of the run; what an older result lacks is left out.
+    """Markdown with the YAML front matter that the Hugging Face Hub reads; what an older result lacks is left out.
 
     Source: Mitchell et al., Model Cards for Model Reporting, arXiv:1810.03993.
     """
-    parts = [_front_matter(result), f"# {_title(result)}", _what(result), "## Accuracy", _accuracy(result)]
-    if result.limits and result.limits.sentences:
-        parts += ["## Limits", "\n".join(f"- {sentence}" for sentence in result.limits.sentences)]
-    parts += ["## Size and speed", _cost(result), "## How to load it", LOADING, "## How it was made"]
-    return "\n\n".join([*parts, _making(result)]) + "\n"
-
-
-def _title(result: Result) -> str:
     taught = "trained alone" if result.alone else f"distilled by {result.method}"
-    return f"{result.student.name}, {taught} on {result.data.name}"
+    title = f"# {result.student.name}, {taught} on {result.data.name}"
+    parts = [_front_matter(result), title, _what(result), "## Accuracy", _accuracy(result)]
+    if result.limits and result.limits.sentences:
+        parts += ["## Limits", bullets(result.limits.sentences)]
+    loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip()
+    costs = [_table(_compared(result, COST)), " ".join(filter(None, (savings(result), measured_on(result))))]
+    parts += ["## Size and speed", *costs, "## How to load it", loading, "## How it was made", _making(result)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _front_matter(result: Result) -> str:
@@ -70,19 +64,16 @@ def _what(result: Result) -> str:
     named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMES else ""
     shown = metric(result.primary.name)
     taught = teacher and f"{teacher.name}, {shown.form(result.score('teacher'))} {shown.unit} {shown.label}"
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
     lines = [
-        f"- **Model:** {result.student.name}, an image classifier of {classes} classes{named}.",
-        f"- **Teacher:** {taught or 'none'}.",
-        f"- **Method:** {result.method}.",
-        f"- **Data:** {data.name}{_sizes(data)}.",
-        f"- **Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
+        f"**Model:** {result.student.name}, an image classifier of {classes} classes{named}.",
+        f"**Teacher:** {taught or 'none'}.",
+        f"**Method:** {result.method}.",
+        f"**Data:** {data.name}{f' ({sizes} images)' if sizes else ''}.",
+        f"**Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
     ]
-    return "\n".join(lines)
-
-
-def _sizes(data: Data) -> str:
-    told = [f"{size} {words}" for split, words in SPLITS.items() if (size := getattr(data, split))]
-    return f" ({', '.join(told)} images)" if told else ""
+    return bullets(lines)
 
 
 def _accuracy(result: Result) -> str:
@@ -101,11 +92,6 @@ def _against_teacher(against: AgainstTeacher) -> str:
     return f"{told} and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)."
 
 
-def _cost(result: Result) -> str:
-    said = " ".join(filter(None, (savings(result), measured_on(result))))
-    return _table(_compared(result, COST)) + (f"\n\n{said}" if said else "")
-
-
 def _compared(result: Result, keys: Sequence[str]) -> list[list[str]]:
     """One column per role, one row per figure that any of them has."""
     headings = {"teacher": "teacher", "baseline": "student alone", "student": "this model"}
@@ -119,31 +105,7 @@ def _compared(result: Result, keys: Sequence[str]) -> list[list[str]]:
 
 
 def _table(lines: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
-
-
-LOADING = """`student.safetensors` holds the weights. Its metadata, a JSON object under `distillab`, says which architecture
-they belong to, the classes in the order of the outputs, and the normalisation and size of the images.
-
-```python
-import json
-
-from distillab.core.configuration import ModelConfig
-from distillab.models.build import build_model
-from safetensors import safe_open
-
-path = "student.safetensors"
-with safe_open(path, framework="pt") as file:
-    about = json.loads(file.metadata()["distillab"])
-config = ModelConfig.of(about["model"] | {"checkpoint": path}, "student")
-shape, mean, std = about["input_shape"], about["mean"], about["std"]
-model = build_model(config, "student", about["classes"], shape, mean=mean, std=std, seed=0).eval()
-# logits = model(images), images (N, channels, height, width) from 0 to 1; the model normalises them itself
-```
-
-As `teacher.checkpoint=student.safetensors`, with the same architecture as `teacher=`, it teaches the next model. Where
-the method ships more than the student itself (`simkd`), `distillab.models.checkpoint.read_shipped` reads the file."""
+    return markdown(lines[0], lines[1:], [False, *[True] * (len(lines[0]) - 1)])
 
 
 def _making(result: Result) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
+from distillab.core.result import Result
+from distillab.core.result_parts import Paired
 from distillab.evaluation.statistics import paired_samples
 from distillab.reporting.comparison import Row
 from distillab.reporting.gains import Gain, gains, on_samples
-from distillab.reporting.predictions import Answers
 
-if TYPE_CHECKING:
-    from distillab.core.result_parts import Paired
+Answers = Mapping[str, tuple[Any, Any]]  # config hash → labels and predicted classes (N,) of a run's test samples
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,8 @@ def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> l
     labels, is among them unless it is the very baseline of the gains, as after tuning; rows without a seed in common
     have nothing to be paired by. With one seed in common they are compared on the test samples (McNemar), as far as
     their answers are there.
-
-    Args:
-        rows: as `compare` gives them.
-        answers: as of `read_predictions`.
     """
-    pairs = []
-    alone = [row for row in rows if row.alone]
+    pairs, alone = [], [row for row in rows if row.alone]
     for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
         taught = [row for row in family if not row.alone]
         found = _comparable([*taught, *(row for row in alone if taught and _lesson(row) == _lesson(taught[0]))])
@@ -99,3 +97,27 @@ def _on_samples(first: Row, second: Row, answers: Answers) -> Paired | None:
         return None
     (labels, one), (same, other) = told
     return paired_samples(one == labels, other == labels) if labels.tolist() == same.tolist() else None
+
+
+def read_predictions(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
+    """What the students of these runs below `runs` answered, as far as it was kept, and a line for each damaged file."""
+    found, left_out = {}, []
+    for result in results:
+        path = Path(runs, result.name, result.config_hash, "predictions.npz")
+        if answers := _read(path):
+            found[result.config_hash] = answers
+        elif path.is_file():
+            left_out.append(f"{path}: no labels and answers of as many test samples")
+    return found, left_out
+
+
+def _read(path: Path) -> tuple[Any, Any] | None:
+    import numpy as np
+
+    try:
+        with np.load(path) as kept:
+            labels, student = kept["labels"], kept["student"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+        return None
+    whole = labels.ndim == 1 and labels.shape == student.shape and labels.size
+    return (labels, student) if whole and labels.dtype.kind in "iu" and student.dtype.kind in "iu" else None

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distillab.core.files import replacing
-from distillab.reporting.chart_points import ALONE, FAMILIES, TEACHER, Point, front, points
+from distillab.core.result import Result
+from distillab.reporting import looks
+from distillab.reporting.chart_points import Point, front, points
 from distillab.reporting.groups import by_ranking, ranked
 from distillab.reporting.metric_table import Metric, metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Transform
+    from matplotlib.transforms import BboxBase
 
-    from distillab.core.result import Result
-
-# Okabe and Ito's palette, told apart with every kind of colour vision; yellow is too faint on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# One more marker than colours, so that the pairs repeat only after 42 strategies.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-INK, GREY, LINE, PALE = "#222222", "#7F7F7F", "#B5B5B5", "#E6E6E6"
-# The costs: the axis' title, and how many of the result's units are one of its own.
-AXES = {
-    "parameters": ("parameters, millions", 1e6),
-    "multiply_adds": ("multiply-adds of one sample, millions", 1e6),
-    "latency_ms": ("latency of one sample, ms", 1.0),
-}
-
+MILLION = {"parameters": 1e6, "multiply_adds": 1e6}  # the unit of these costs on the axis
+SOFT = "#555555"
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Inter", "Helvetica Neue", "Helvetica", "Arial", "DejaVu Sans"],
@@ -41,14 +31,9 @@ STYLE = {
 
 
 def accuracy_plot(results: list[Result], path: Path, cost: str = "parameters") -> list[Path]:
-    """Draw the primary figure against a cost, one panel per data set and protocol, as PNG and SVG.
+    """Draw the primary figure against one of `COSTS`, one panel per data set and protocol, as PNG and SVG.
 
     A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone.
-
-    Args:
-        results: at least one, as `result_reader.load_all` gives them.
-        path: where to; its suffix is replaced by `.png` and `.svg`.
-        cost: a key of `AXES`.
 
     Returns:
         The two files, each written atomically; none where no result knows that cost.
@@ -56,64 +41,72 @@ def accuracy_plot(results: list[Result], path: Path, cost: str = "parameters") -
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        drawing = figure(results, cost)
-        if drawing is None:
-            return []
-        paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
-        for target in paths:
-            with replacing(target) as temporary:
-                form = target.suffix[1:]
-                # Without a date an unchanged plot is an unchanged file.
-                metadata = {"Date": None} if form == "svg" else None
-                drawing.savefig(temporary, format=form, dpi=200, facecolor="white", metadata=metadata)
-    return paths
+        shown = figure(results, cost)
+        return [] if shown is None else [save(shown, path.with_suffix(ending)) for ending in (".png", ".svg")]
 
 
-def figure(results: list[Result], cost: str = "parameters") -> Figure | None:
-    """The same as a matplotlib figure that belongs to no window, so that nothing has to be closed; None without points."""
+def save(shown: Figure, target: Path) -> Path:
+    """Write a figure atomically, in the format of the file's suffix."""
+    form = target.suffix[1:]
+    # Without a date an unchanged plot is an unchanged file.
+    metadata = {"Date": None} if form == "svg" else None
+    with replacing(target) as temporary:
+        shown.savefig(temporary, format=form, dpi=200, facecolor="white", metadata=metadata)
+    return target
+
+
+def new_figure(width: float, height: float, **pads: float) -> Figure:
+    """A matplotlib figure that belongs to no window, so that nothing has to be closed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    drawing.get_layout_engine().set(**pads)
+    FigureCanvasAgg(drawing)
+    return drawing
+
+
+def plain(axes: Axes) -> None:
+    """A grid in place of a frame."""
+    axes.tick_params(which="both", length=0)
+    axes.grid(color=looks.PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(looks.RULE)
+
+
+def figure(results: list[Result], cost: str = "parameters") -> Figure | None:
+    """The picture of `accuracy_plot`; None without points."""
     groups = ranked(results)
-    panels = {place: [point for point in points(of) if point.costs[cost]] for place, of in by_ranking(groups).items()}
+    places = by_ranking(groups)
+    panels = {place: [point for point in points(members) if point.costs[cost]] for place, members in places.items()}
     panels = {place: known for place, known in panels.items() if known}
     if not panels:
         return None
     methods = sorted({group.row.method for group in groups if not group.row.alone})
     columns = min(2, len(panels))
     rows = ceil(len(panels) / columns)
-    drawing = Figure(figsize=(1.9 + 5.3 * columns, 4.3 * rows), layout="constrained")
-    drawing.get_layout_engine().set(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
-    FigureCanvasAgg(drawing)
+    drawing = new_figure(1.9 + 5.3 * columns, 4.3 * rows, w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
     axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
-    labels = []
-    shown = {place: metric(of[0].row.primary.name) for place, of in by_ranking(groups).items()}
-    for place, (title, members) in zip(axes, panels.items(), strict=False):
-        _dress(place, title.removesuffix(", protocol standard"), members, cost, shown[title])
-        labels.append((place, _panel(place, members, cost, methods, scale=shown[title].scale)))
-    for place in axes[len(panels) :]:
-        place.remove()
-    entries = {}
-    for place in drawing.axes:
-        for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
+    labels, entries = [], {}
+    for panel, (title, members) in zip(axes, panels.items(), strict=False):
+        shown = metric(places[title][0].row.primary.name)
+        _dress(panel, title.removesuffix(", protocol standard"), members, cost, shown)
+        labels.append((panel, _panel(panel, members, cost, methods, scale=shown.scale)))
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    order = [name for name in (TEACHER, *methods, ALONE, *map(_front_name, FRONTS)) if name in entries]
-    drawing.legend(
-        [entries[name] for name in order], order, loc="outside right upper", frameon=False, handletextpad=0.2
-    )
+    for panel in axes[len(panels) :]:
+        panel.remove()
+    fronts = (name for name, *_ in looks.FRONTS.values())
+    order = [name for name in (looks.TEACHER, *methods, looks.ALONE, *fronts) if name in entries]
+    handles = [entries[name] for name in order]
+    drawing.legend(handles, order, loc="outside right upper", frameon=False, handletextpad=0.2)
     # Only a laid-out figure knows where its points lie; placing labels then moves nothing else.
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
-    for place, wanted in labels:
-        _place_labels(place, wanted)
+    for panel, wanted in labels:
+        _place_labels(panel, wanted)
     return drawing
-
-
-FRONTS = {"distilled": (INK, "-"), ALONE: (GREY, "--"), TEACHER: (LINE, ":")}
-
-
-def _front_name(family: str) -> str:
-    return f"front: {FAMILIES[family]}"
 
 
 Named = tuple[str, float, float]  # model name, cost and score in the axes' units
@@ -121,41 +114,35 @@ Named = tuple[str, float, float]  # model name, cost and score in the axes' unit
 
 def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, scale: int) -> list[Named]:
     """Draw one panel; returns the points that want their model's name beside them."""
-    _, unit = AXES[cost]
+    from matplotlib.transforms import offset_copy
+
+    unit = MILLION.get(cost, 1.0)
     named = [(point.name, point.costs[cost] / unit, scale * point.score) for point in found]
-    for family, (colour, style) in FRONTS.items():
+    for family, (name, colour, _, style) in looks.FRONTS.items():
         steps = [(x / unit, scale * score) for x, score in front(found, family, cost)]
         if len(steps) > 1:
-            look = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
-            axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=_front_name(family), **look)
-    beside: dict[str, set[str]] = {}
-    for point in found:
-        if point.family == "distilled":
-            beside.setdefault(point.name, set()).add(point.series)
+            line = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
+            axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=name, **line)
     for point, (_, x, y) in zip(found, named, strict=True):
-        moved = _moved(axes, _shift(point, sorted(beside.get(point.name, ()))))
+        beside = sorted({other.series for other in found if other.family == "distilled" and other.name == point.name})
+        # What is drawn moves, its data stays true.
+        moved = offset_copy(axes.transData, axes.figure, x=_shift(point, beside), units="points")
         if point.baseline is not None:
-            axes.plot([x, x], [scale * point.baseline, y], color=LINE, linewidth=1.2, zorder=2, transform=moved)
-        look = _look(point, methods)
+            axes.plot([x, x], [scale * point.baseline, y], color=looks.LINE, linewidth=1.2, zorder=2, transform=moved)
+        colour, _, marker = looks.look(point.series, methods)
         if point.low is not None and point.high is not None:
             ends = [scale * point.low, scale * point.high]
-            axes.plot([x, x], ends, "_-", color=look["color"], linewidth=1, markersize=5, zorder=3, transform=moved)
-        look |= {"facecolors": "white", "edgecolors": look.pop("color")} if point.series == ALONE else {}
-        axes.scatter([x], [y], label=point.series, transform=moved, zorder=4, **look)
+            axes.plot([x, x], ends, "_-", color=colour, linewidth=1, markersize=5, zorder=3, transform=moved)
+        dot = {"s": 58, "color": colour, "edgecolors": "white", "linewidths": 0.8}
+        if point.series == looks.ALONE:
+            dot = {"s": 52, "facecolors": "white", "edgecolors": colour, "linewidths": 1.5}
+        elif point.series == looks.TEACHER:
+            dot["s"] = 190
+        axes.scatter([x], [y], label=point.series, marker=marker, transform=moved, zorder=4, **dot)
     highest: dict[tuple[bool, str], Named] = {}
     for point, name in sorted(zip(found, named, strict=True), key=lambda pair: pair[1][2]):
-        highest[point.series == TEACHER, point.name] = name
+        highest[point.series == looks.TEACHER, point.name] = name
     return list(highest.values())
-
-
-def _look(point: Point, methods: list[str]) -> dict[str, Any]:
-    if point.series == ALONE:
-        return {"color": GREY, "marker": "o", "s": 52, "linewidths": 1.5}
-    if point.series == TEACHER:
-        return {"color": INK, "marker": "*", "s": 190, "edgecolors": "white", "linewidths": 0.8}
-    place = methods.index(point.series)
-    look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-    return look | {"s": 58, "edgecolors": "white", "linewidths": 0.8}
 
 
 def _shift(point: Point, beside: list[str]) -> float:
@@ -165,18 +152,11 @@ def _shift(point: Point, beside: list[str]) -> float:
     return min(10.0, 60 / len(beside)) * (beside.index(point.series) - (len(beside) - 1) / 2)
 
 
-def _moved(axes: Axes, shift: float) -> Transform:
-    """Data coordinates moved sideways on paper: what is drawn moves, its data stays true."""
-    from matplotlib.transforms import ScaledTranslation
-
-    return axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
-
-
 def _dress(axes: Axes, title: str, found: list[Point], cost: str, shown: Metric) -> None:
     """Scales, limits and titles of a panel that holds these points."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axis, unit = AXES[cost]
+    unit = MILLION.get(cost, 1.0)
     xs = [point.costs[cost] / unit for point in found]
     ends = (end for point in found for end in (point.score, point.low, point.high, point.baseline))
     ys = [shown.scale * end for end in ends if end is not None]
@@ -189,14 +169,11 @@ def _dress(axes: Axes, title: str, found: list[Point], cost: str, shown: Metric)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.tick_params(which="both", length=0, colors="#555555")
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#BBBBBB")
-    axes.set_xlabel(f"{axis} (log)", color=INK)
-    axes.set_ylabel(", ".join(filter(None, (f"{shown.label} on test", shown.unit))), color=INK)
-    axes.set_title(title, loc="left", fontweight="bold", color=INK)
+    plain(axes)
+    axes.tick_params(which="both", colors=SOFT)
+    axes.set_xlabel(f"{looks.COSTS[cost]}{', millions' if cost in MILLION else ''} (log)", color=looks.INK)
+    axes.set_ylabel(", ".join(filter(None, (f"{shown.label} on test", shown.unit))), color=looks.INK)
+    axes.set_title(title, loc="left", fontweight="bold", color=looks.INK)
 
 
 def _place_labels(axes: Axes, points: list[Named]) -> None:
@@ -213,25 +190,16 @@ def _place_labels(axes: Axes, points: list[Named]) -> None:
     for line in axes.lines:  # a front has any number of points
         marks += [Bbox(ends).padded(dot) for ends in pairwise(line.get_transform().transform(line.get_xydata()))]
     names: list[Bbox] = []
+    look = {"textcoords": "offset points", "color": looks.INK, "fontsize": 9, "zorder": 5}
     for name, x, y in sorted(points, key=lambda point: -point[2]):
         choices = []
-        for reach in (8, 19, 31):
-            for right, up in _DIRECTIONS:
-                label = axes.annotate(
-                    name,
-                    (x, y),
-                    (reach * right, reach * up),
-                    textcoords="offset points",
-                    ha=("right", "center", "left")[right + 1],
-                    va=("top", "center", "bottom")[up + 1],
-                    color=INK,
-                    fontsize=9,
-                    zorder=5,
-                )
-                box = label.get_window_extent(renderer)
-                # A name over a name is unreadable; over a stem or a marker it is only ugly.
-                hidden = sum(_overlap(box, mark) for mark in marks) + 10 * sum(_overlap(box, other) for other in names)
-                choices.append((hidden + 10 * (box.width * box.height - _overlap(box, axes.bbox)), label, box))
+        for reach, (right, up) in product((8, 19, 31), _DIRECTIONS):
+            aligned = {"ha": ("right", "center", "left")[right + 1], "va": ("top", "center", "bottom")[up + 1]}
+            label = axes.annotate(name, (x, y), (reach * right, reach * up), **aligned, **look)
+            box = label.get_window_extent(renderer)
+            # A name over a name is unreadable; over a stem or a marker it is only ugly.
+            hidden = sum(_overlap(box, mark) for mark in marks) + 10 * sum(_overlap(box, other) for other in names)
+            choices.append((hidden + 10 * (box.width * box.height - _overlap(box, axes.bbox)), label, box))
         _, label, box = min(choices, key=lambda choice: choice[0])
         for _, other, _ in choices:
             if other is not label:
@@ -243,7 +211,6 @@ def _place_labels(axes: Axes, points: list[Named]) -> None:
 _DIRECTIONS = ((0, 1), (1, 0), (-1, 0), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, -1))
 
 
-def _overlap(one: Any, other: Any) -> float:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return width * height if width > 0 and height > 0 else 0.0
+def _overlap(one: BboxBase, other: BboxBase) -> float:
+    shared = one.intersection(one, other)
+    return shared.width * shared.height if shared else 0.0

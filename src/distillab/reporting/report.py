@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
+from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable
-from distillab.reporting.group_table import leaderboard, write_csv
-from distillab.reporting.groups import headline, ranked
+from distillab.reporting import tables
+from distillab.reporting.group_table import leaderboard
+from distillab.reporting.groups import Group, headline, ranked
 from distillab.reporting.metric_table import PLOTTED
-from distillab.reporting.predictions import Answers, read_predictions
+from distillab.reporting.pairs import Answers, read_predictions
 from distillab.reporting.sections import sections
-
-if TYPE_CHECKING:
-    from distillab.core.result import Result
 
 Page = dict[str, Any]
 
@@ -37,41 +36,35 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
 
     if out.suffix not in (".html", ".htm"):
-        raise UserError(
-            f"{out} is no name for a page: it must end in .html, as .md and .csv are written beside it (--out)"
-        )
-    if results is None and not runs.is_dir():
-        raise UserError(
-            f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training command)"
-        )
+        raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
     left_out: list[str] = []
     if results is None:
+        if not runs.is_dir():
+            raise UserError(f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training)")
         results, left_out = load_all(runs)
         results, trials = rankable(results)
         left_out += trials
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
-        raise UserError(
-            f"{runs} holds no result that can be shown{why}: train first, or name the paths.runs of a training"
-        )
+        raise UserError(f"{runs} holds no result that can be shown{why}: train first, or name its paths.runs")
     answers, unreadable = read_predictions(results, runs)
-    page = _page(results, left_out + unreadable, answers)
+    groups = ranked(results)
+    page = _page(results, groups, left_out + unreadable, answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        write_csv(ranked(results), out.with_suffix(".csv"))
+        tables.write_csv(out.with_suffix(".csv"), [group.record for group in groups])
         for cost in PLOTTED:
             accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out
 
 
-def _page(results: list[Result], left_out: list[str], answers: Answers | None = None) -> Page:
+def _page(results: list[Result], groups: list[Group], left_out: list[str], answers: Answers) -> Page:
     """Everything that the page shows, as plain data."""
-    groups = ranked(results)
     many, data = len(results), sorted({group.row.data for group in groups})
     methods = sorted({group.row.method for group in groups if not group.row.alone})
-    compared = f"{', '.join(methods)} on {', '.join(data)}" if methods else f"students alone on {', '.join(data)}"
+    compared = f"{', '.join(methods) or 'students alone'} on {', '.join(data)}"
     return {
         "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
         "headline": headline(groups),
@@ -86,50 +79,41 @@ def _html(page: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("distillab.reporting", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    loader = PackageLoader("distillab.reporting", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment.get_template("report.html.j2").render(page=page, plotlyjs=get_plotlyjs())
 
 
 def markdown(page: Page) -> str:
     """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
-    parts = ["# Distillation report", page["summary"], _bullets(page["headline"]), "## Leaderboard"]
+    parts = ["# Distillation report", page["summary"], tables.bullets(page["headline"]), "## Leaderboard"]
     for ranking in page["leaderboard"]:
         parts += [f"### {ranking['title']}", _table(ranking)]
-    parts += ["Gain: points of top-1 over the same student, seed and schedule trained without a teacher.", PLOT]
+    parts += [tables.GAIN, PLOT]
     for section in page["sections"]:
         told = [view for view in section["views"] if view["text"] or view["tables"]]
         if told:
             parts += [f"## {section['title']}", section["text"]]
         for view in told:
             parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
-            parts += [_bullets(view["text"])] if view["text"] else []
-            parts += (
-                [_elsewhere(view["tables"])] if section["detail"] and view["tables"] else map(_table, view["tables"])
-            )
+            parts += [tables.bullets(view["text"])] if view["text"] else []
+            shown = view["tables"]
+            parts += [_elsewhere(shown)] if section["detail"] and shown else map(_table, shown)
     if page["left_out"]:
-        parts += ["## Left out", _bullets(page["left_out"])]
+        parts += ["## Left out", tables.bullets(page["left_out"])]
     return "\n\n".join(parts) + "\n"
 
 
-def _elsewhere(tables: list[dict[str, Any]]) -> str:
-    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in tables)
-    return f"The HTML page has the table{'s' * (len(tables) > 1)}: {sizes}."
+def _elsewhere(left_out: list[tables.Table]) -> str:
+    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in left_out)
+    return f"The HTML page has the table{'s' * (len(left_out) > 1)}: {sizes}."
 
 
 PLOT = "![Top-1 against deployed parameters](accuracy_vs_parameters.png)"
 
 
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(table: dict[str, Any]) -> str:
+def _table(table: tables.Table) -> str:
     rows = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in table["rows"]]
-    # Aligned by what the first row's cells are; text is what carries no number.
-    numbers = [not isinstance(cell, str) for cell in table["rows"][0]]
-    rule = ["---:" if number else "---" for number in numbers]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (table["headings"], *rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (escaped[0], rule, *escaped[1:]))
+    # Text is what carries no number; the first row tells.
+    return tables.markdown(table["headings"], rows, [not isinstance(cell, str) for cell in table["rows"][0]])

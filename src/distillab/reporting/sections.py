@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from distillab.core.result_parts import LimitsLine
 from distillab.evaluation.cost_words import words
 from distillab.evaluation.statistics import mean_interval
-from distillab.reporting import chart_points, charts
-from distillab.reporting.deployed import deployed
-from distillab.reporting.gains import Gain
-from distillab.reporting.group_table import p_value
-from distillab.reporting.groups import Group, by_ranking, mean
-from distillab.reporting.metric_table import AGAINST_TEACHER, METRICS, NOTHING, ON_TEST, percent, points
-from distillab.reporting.pairs import against_each_other
-from distillab.reporting.parts import Section, section, table, view
-from distillab.reporting.predictions import Answers
-from distillab.reporting.provenance import provenance
-
-if TYPE_CHECKING:
-    from distillab.core.result_parts import LimitsLine
-
-ROLES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
-AXES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
+from distillab.reporting import charts
+from distillab.reporting.chart_points import points as chart_points
+from distillab.reporting.group_table import interval, p_value
+from distillab.reporting.groups import Group, by_ranking
+from distillab.reporting.looks import ALONE
+from distillab.reporting.metric_table import METRICS, PLOTTED, percent, points
+from distillab.reporting.pairs import Answers, Pair, against_each_other
+from distillab.reporting.run_sections import agreement, by_place, deployed, provenance
+from distillab.reporting.tables import Section, section, table, view
 
 
 def sections(groups: list[Group], answers: Answers | None = None) -> list[Section]:
@@ -46,10 +41,10 @@ def accuracy(groups: list[Group], methods: list[str]) -> Section:
     """The primary figure against each cost, with the fronts."""
     views = []
     for ranking, members in by_ranking(groups).items():
-        models = chart_points.points(members)
-        for key, name in AXES.items():
+        models = chart_points(members)
+        for key in PLOTTED:
             if chart := charts.accuracy(models, key, methods, members[0].row.primary.name):
-                views.append(view([ranking, name], charts=[chart]))
+                views.append(view([ranking, METRICS[key].label], charts=[chart]))
     about = (
         "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
         "On a front lie the models that no other one beats in both cost and accuracy."
@@ -62,35 +57,24 @@ PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm
 
 def pairs(groups: list[Group], answers: Answers | None = None) -> Section:
     """Every two methods on the same seeds, or on the test samples of a single one."""
-    views = []
-    for ranking, members in by_ranking(groups).items():
+
+    def rows_of(members: list[Group]) -> list[list[Any]]:
         found = against_each_other(sorted((group.row for group in members), key=lambda row: row.family), answers)
-        rows = [
-            [
-                *(", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second)),
-                pair.first.student,
-                [points(pair.difference.mean), pair.difference.mean],
-                *_tested(pair.difference),
-                pair.words,
-            ]
-            for pair in found
-            if len(pair.seeds) > 1 or pair.on_samples
-        ]
-        if rows:
-            views.append(view([ranking], tables=[table(PAIRS, rows)]))
+        return [_pair_row(pair) for pair in found if len(pair.seeds) > 1 or pair.on_samples]
+
     about = (
         "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher. Where "
         "that is one seed, the two models on the same test samples, as far as their runs are there."
     )
-    return section("pairs", "Methods against each other", about, ("data",), views)
+    return section("pairs", "Methods against each other", about, ("data",), by_place(groups, PAIRS, rows_of))
 
 
-def _tested(difference: Gain) -> list[list[Any]]:
-    """The interval and the p of a difference, as cells."""
-    if difference.low is None:
-        return [[NOTHING, None], [NOTHING, None]]
-    interval = f"{points(difference.low)} to {points(difference.high)}"
-    return [[interval, difference.low], [p_value(difference.p_holm), difference.p_holm]]
+def _pair_row(pair: Pair) -> list[Any]:
+    names = (", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second))
+    mean, low, high = pair.difference.mean, pair.difference.low, pair.difference.high
+    p = None if low is None else pair.difference.p_holm
+    tested = [[points(mean), mean], [interval(low, high), low], [p_value(p), p]]
+    return [*names, pair.first.student, *tested, pair.words]
 
 
 def learning(groups: list[Group], methods: list[str]) -> Section:
@@ -99,8 +83,8 @@ def learning(groups: list[Group], methods: list[str]) -> Section:
     for group in groups:
         pair = f"{group.row.student}, {group.row.place}"
         for result in group.row.results:
-            taught = chart_points.ALONE if group.row.alone else group.row.method
-            for entry, series in ((result.student, taught), (result.baseline, chart_points.ALONE)):
+            own = ALONE if group.row.alone else group.row.method
+            for entry, series in ((result.student, own), (result.baseline, ALONE)):
                 curve = entry.training.curves if entry else []
                 told = (series, group.row.changed, *group.row.apart.values(), f"seed {result.seeds.get('seed')}")
                 run = ", ".join(filter(None, told))
@@ -141,10 +125,9 @@ def limits(groups: list[Group]) -> Section:
 def _limits_table(rows: list[LimitsLine], hurt: list[str]) -> dict[str, Any]:
     def shown(row: LimitsLine) -> list[Any]:
         shares = [[percent(share, 1), share] for share in (row.teacher, row.alone, row.distilled)]
-        interval = f"{points(row.low, 1)} to {points(row.high, 1)}"
-        change = [points(row.change, 1), row.change]
-        mark = "hurt" if row.name in hurt else ""
-        return [row.name, [str(row.samples), row.samples], *shares, change, [interval, row.low], mark]
+        bounds = f"{points(row.low, 1)} to {points(row.high, 1)}"
+        change = [[points(row.change, 1), row.change], [bounds, row.low]]
+        return [row.name, [str(row.samples), row.samples], *shares, *change, "hurt" if row.name in hurt else ""]
 
     return table(LIMITS, map(shown, rows))
 
@@ -157,10 +140,9 @@ def cost(groups: list[Group]) -> Section:
         if not told:
             continue
         times = [_mean_times(group) for group in told]
-        parts = list(dict.fromkeys(part for time in times for part in time))
-        drawn = [charts.seconds([group.label for group in told], {p: [t.get(p, 0) for t in times] for p in parts})]
-        tables = [table(("method", *COSTS, "in words, last seed"), map(_cost_row, told))]
-        views.append(view([ranking], charts=drawn if parts else (), tables=tables))
+        parts = {part: [other.get(part, 0) for other in times] for time in times for part in time}
+        drawn = [charts.seconds([group.label for group in told], parts)] if parts else []
+        views.append(view([ranking], charts=drawn, tables=[table(COSTS, map(_cost_row, told))]))
     about = (
         "Seconds of the student's training by what they were spent on, and the gain in points of top-1 over the student "
         "alone: trained for as many steps, or for as much compute as the teacher took. Means over a method's seeds, with "
@@ -171,14 +153,14 @@ def cost(groups: list[Group]) -> Section:
 
 def _mean_times(group: Group) -> dict[str, float]:
     """Seconds by part, the mean over the group's runs."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = defaultdict(list)
     for result in group.row.results:
         for part, spent in ((result.cost and result.cost.time) or {}).items():
-            found.setdefault(part, []).append(spent)
+            found[part].append(spent)
     return {part: statistics.fmean(spent) for part, spent in found.items()}
 
 
-COSTS = ("gain at equal steps", "at equal compute, live teacher", "with a warm cache")
+COSTS = ("method", "gain at equal steps", "at equal compute, live teacher", "with a warm cache", "in words, last seed")
 
 
 def _cost_row(group: Group) -> list[Any]:
@@ -187,30 +169,6 @@ def _cost_row(group: Group) -> list[Any]:
     keys = ("gain_equal_steps", "gain_live", "gain_warm_cache")
     cells = [_gain_cell([getattr(gain, key) for gain in gains]) for key in keys]
     return [group.label, *cells, " ".join(words(known[-1]))]
-
-
-def agreement(groups: list[Group]) -> Section:
-    """Calibration of every role, and how far the students follow their teacher."""
-    views, keys = [], (*ON_TEST, *AGAINST_TEACHER)
-    for ranking, members in by_ranking(groups).items():
-        rows = {}
-        for group in members:
-            for role, named in ROLES.items():
-                entries = [result.entries[role] for result in group.row.results if role in result.entries]
-                if any("calibration_error" in entry.metrics for entry in entries):
-                    apart = [fact for key, fact in group.row.apart.items() if role == "baseline" and key != "teacher"]
-                    name = group.label if role == "student" else ", ".join((named, entries[0].name, *apart))
-                    values = [mean(entries, key) for key in keys]
-                    cells = [[METRICS[key].form(value), value] for key, value in zip(keys, values, strict=True)]
-                    rows.setdefault((name, str(cells)), [name, *cells])
-        if rows:
-            headings = ["model", *(METRICS[key].heading for key in keys)]
-            views.append(view([ranking], tables=[table(headings, rows.values())]))
-    about = (
-        "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
-        "is the share that its own habits of confusion would give without following the teacher."
-    )
-    return section("judgement", "Calibration and agreement", about, ("data",), views)
 
 
 def _gain_cell(gains: Iterable[float | None]) -> list[Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distillab.reporting import tables
 from distillab.reporting.metric_table import NOTHING, metric, points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Record = Mapping[str, Any]
-
 TEXTS = ("strategy", "student", "changed", "note")  # the other columns are numbers
 
 
@@ -22,26 +22,18 @@ def headings(records: Sequence[Record]) -> list[str]:
     return ["cell", "strategy", "student", "changed", score, "gain", "seconds", "note"]
 
 
-def rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
+def rows(records: Sequence[Record]) -> list[list[str]]:
     """The cells as text, under `headings`; `changed` is what the cells do not have in common."""
     common = set.intersection(*(set(record["overrides"]) for record in records)) if records else set()
     lines = []
     for place, record in enumerate(records, start=1):
-        told = [word for word in record["overrides"] if word not in common]
-        told = [word for word in told if not word.startswith(("strategy=", "student="))]
+        changed = (word for word in record["overrides"] if word not in common)
+        told = " ".join(word for word in changed if not word.startswith(("strategy=", "student=")))
+        score = metric(record["primary"]).form(record["score"]) if record.get("primary") else NOTHING
         seconds = record.get("seconds")
-        lines.append(
-            (
-                str(record.get("number", place)),
-                record["strategy"],
-                record["student"],
-                " ".join(told) or NOTHING,
-                metric(record["primary"]).form(record["score"]) if record.get("primary") else NOTHING,
-                points(record.get("gain")),
-                NOTHING if seconds is None else f"{seconds:.0f}",
-                _state(record),
-            )
-        )
+        spent = NOTHING if seconds is None else f"{seconds:.0f}"
+        cell = [str(record.get("number", place)), record["strategy"], record["student"], told or NOTHING, score]
+        lines.append([*cell, points(record.get("gain")), spent, _state(record)])
     return lines
 
 
@@ -61,24 +53,13 @@ def _state(record: Record) -> str:
 
 def table(records: Sequence[Record]) -> Table:
     """All cells, one row each."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(title=title(records), caption="Gain: points of top-1 over the same student trained alone.")
-    for heading in headings(records):
-        shown.add_column(heading, justify="left" if heading in TEXTS else "right", overflow="fold")
-    for row in rows(records):
-        shown.add_row(*map(escape, row))
-    return shown
+    caption = "Gain: points of top-1 over the same student trained alone."
+    return tables.terminal(headings(records), rows(records), TEXTS, title=title(records), caption=caption)
 
 
 def markdown(sweep: Record, records: Sequence[Record]) -> str:
     """All cells that have begun, as a Markdown page."""
-    done = sum("ended" in record for record in records)
-    columns = headings(records)
-    rule = ["---" if heading in TEXTS else "---:" for heading in columns]
-    lines = [columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows(records))]
-    page = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    done, columns = sum("ended" in record for record in records), headings(records)
+    page = tables.markdown(columns, rows(records), [heading not in TEXTS for heading in columns])
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
-    gain = "Gain: points of top-1 over the same student, seed and schedule trained without a teacher."
-    return f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{title(records)}:\n\n{page}\n\n{gain}\n"
+    return f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{title(records)}:\n\n{page}\n\n{tables.GAIN}\n"

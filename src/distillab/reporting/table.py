@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from math import sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.evaluation import ratios
-from distillab.evaluation.cost_words import machine, words
+from distillab.core import distributed
+from distillab.core.distributed import rank_zero_print
+from distillab.core.result import Result, Role
+from distillab.evaluation.cost_words import in_words, machine, ratios, words
 from distillab.reporting.metric_table import METRICS, NOTHING, count, metric, percent, points
+from distillab.reporting.tables import terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distillab.core.result import Result, Role
-
+HEADINGS = ("gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size")
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 
 
@@ -21,44 +24,49 @@ def models_line(student: Any, teacher: Any) -> str:
     """Teacher against student before training: parameters and multiply-adds, in one line."""
     from distillab.evaluation.efficiency import multiply_adds, parameters
 
-    def size(model: Any) -> tuple[int, int]:
-        return parameters(model), multiply_adds(model)
-
-    def text(role: str, model: Any) -> str:
-        numbers = size(model)
-        return f"{role} {model.info.name}: {count(numbers[0])} parameters, {count(numbers[1])} multiply-adds"
-
+    known = {role: model for role, model in (("teacher", teacher), ("student", student)) if model is not None}
+    sizes = {role: (parameters(model), multiply_adds(model)) for role, model in known.items()}
+    told = "; ".join(
+        f"{role} {known[role].info.name}: {count(weights)} parameters, {count(operations)} multiply-adds"
+        for role, (weights, operations) in sizes.items()
+    )
     if teacher is None:
-        return text("student", student)
-    shares = [100 * own / other for own, other in zip(size(student), size(teacher), strict=True)]
-    return f"{text('teacher', teacher)}; {text('student', student)} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
+        return told
+    shares = [100 * own / other for own, other in zip(sizes["student"], sizes["teacher"], strict=True)]
+    return f"{told} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
+
+
+def show(result: Result, directory: Path) -> None:
+    """The table, what it says, and where things are."""
+    if distributed.rank != 0:
+        return
+    from rich.console import Console
+
+    console = Console()
+    # A pipe has no width of its own; 80 columns would break every cell.
+    (console if console.is_terminal else Console(width=140)).print(final_table(result))
+    over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
+    files = f"{directory}/result.json, student.safetensors; {over_all}"
+    for sentence in (verdict(result), *further(result), files):
+        rank_zero_print(sentence)
 
 
 def final_table(result: Result) -> Table:
     """Teacher, student alone and student distilled, one row each, as far as the run had them."""
-    from rich.table import Table
-
     shown = metric(result.primary.name)
-    where = f"{result.data.name}, protocol {result.protocol}"
-    table = Table(title=f"{where}: accuracy on {result.data.test or 'the'} test samples")
-    brackets = "In brackets: share of the teacher's." if result.teacher else ""
-    table.caption = " ".join(filter(None, (brackets, measured_on(result))))
-    table.add_column("model")
-    for heading in (shown.heading, "gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size"):
-        table.add_column(heading, justify="right")
     student = "student alone" if result.alone else f"student, {result.method}"
     labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
+    rows = []
     for role, entry in result.entries.items():
-        distilled = role == "student" and result.gain is not None
-        closed = distilled and result.gap_closed is not None
-        table.add_row(
-            f"{labels[role]}: {entry.name}",
-            shown.form(result.score(role)),
-            points(result.gain) if distilled else NOTHING,
-            f"{percent(result.gap_closed, 0)} %" if closed else NOTHING,
-            *(_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes")),
-            style="bold" if role == "student" else None,
-        )
+        gain, closed = (result.gain, result.gap_closed) if role == "student" else (None, None)
+        share = NOTHING if gain is None or closed is None else f"{percent(closed, 0)} %"
+        costs = (_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes"))
+        rows.append([f"{labels[role]}: {entry.name}", shown.form(result.score(role)), points(gain), share, *costs])
+    title = f"{result.data.name}, protocol {result.protocol}: accuracy on {result.data.test or 'the'} test samples"
+    brackets = "In brackets: share of the teacher's." if result.teacher else ""
+    caption = " ".join(filter(None, (brackets, measured_on(result))))
+    table = terminal(["model", shown.heading, *HEADINGS], rows, texts=["model"], title=title, caption=caption)
+    table.rows[-1].style = "bold"
     return table
 
 
@@ -100,13 +108,14 @@ def _outcome_in_words(result: Result) -> str:
         return f"{student.name} alone, without a teacher, reaches {reached}."
     if result.gain is None or not result.baseline:
         beside = f", the teacher {percent(result.score('teacher'), 1)} %" if result.teacher else ""
-        return (
-            f"{student.name} reaches {reached}{beside}; what distillation itself brought is unknown without "
-            "the same student trained alone (baseline=true)."
-        )
+        unknown = "what distillation itself brought is unknown without the same student trained alone (baseline=true)"
+        return f"{student.name} reaches {reached}{beside}; {unknown}."
     pair = f"the same student alone ({student.name}, seed {result.seeds.get('seed')})"
+    size = f"{abs(100 * result.gain):.1f}"
+    outcome = f"brought +{size} points over" if result.gain > 0 else f"lost {size} points against"
+    outcome = "made no difference to" if size == "0.0" else outcome
     trust = sentence(result.paired and result.paired.words) or _trust(result)
-    return f"{_outcome(result.gain, pair)}{_gap(result)}. {trust}"
+    return f"Distillation {outcome} {pair}{_gap(result)}. {trust}"
 
 
 def further(result: Result) -> list[str]:
@@ -118,15 +127,13 @@ def further(result: Result) -> list[str]:
             f"Of the teacher's {against.teacher_errors} errors the student repeats {percent(against.repeated_errors, 0)} % "
             f"({percent(against.repeated_by_chance, 0)} % by chance; alone {percent(alone.repeated_errors, 0)} %)."
         )
-    if saved := savings(result):
-        told.append(saved)
-    return [*told, *(words(result.cost) if result.cost else [])]
+    return [*told, *filter(None, [savings(result)]), *(words(result.cost) if result.cost else ())]
 
 
 def savings(result: Result) -> str:
     """What the student takes less than its teacher, in a sentence; empty where there is none."""
     student, teacher = result.student, result.teacher
-    found = ratios.in_words(ratios.ratios(teacher.efficiency, student.efficiency)) if teacher else ""
+    found = in_words(ratios(teacher.efficiency, student.efficiency)) if teacher else ""
     return found and f"Against its teacher, {student.name} is or has: {found}."
 
 
@@ -138,15 +145,6 @@ def sentence(words: str | None) -> str | None:
 def standard_error(share: float, samples: int | None) -> float | None:
     """Binomial standard error of an accuracy over that many test samples, from 0 to 1; None if they are unknown."""
     return sqrt(share * (1 - share) / samples) if samples else None
-
-
-def _outcome(gain: float, pair: str) -> str:
-    size = f"{abs(100 * gain):.1f}"
-    if size == "0.0":
-        return f"Distillation made no difference to {pair}"
-    if gain < 0:
-        return f"Distillation lost {size} points against {pair}"
-    return f"Distillation brought +{size} points over {pair}"
 
 
 def _gap(result: Result) -> str:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
+from distillab.core.result import Result
+from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import metric
-from distillab.reporting.plots import ALONE, TEACHER
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-    from distillab.core.result import Result
-
 MODES = ("auto", "online", "offline", "disabled")
 SCATTER = "accuracy_against_parameters"
+Figures = Mapping[str, Any]
 
 
-def start(settings: Mapping[str, Any], run_dir: Path, config: dict[str, Any], name: str, group: str | None) -> Logger:
+def start(settings: Figures, run_dir: Path, config: dict[str, Any], *, name: str, group: str | None) -> Logger:
     """Start a run and return Lightning's logger of it; the arguments are those of `loggers.build`.
 
     Raises:
@@ -34,17 +34,9 @@ def start(settings: Mapping[str, Any], run_dir: Path, config: dict[str, Any], na
 
     mode = _mode(settings["mode"])
     run_dir.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder where it finds none
-    logger = WandbLogger(
-        name=name,
-        save_dir=run_dir,
-        project=settings["project"],
-        entity=settings["entity"],
-        tags=list(settings["tags"]),
-        group=group,
-        config=config,
-        # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
-        mode=mode,
-    )
+    about = {"project": settings["project"], "entity": settings["entity"], "tags": list(settings["tags"])}
+    # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
+    logger = WandbLogger(name=name, save_dir=run_dir, group=group, config=config, mode=mode, **about)
     # Lightning passes it on even where nobody asked, and W&B prints a warning about it, silent or not.
     vars(logger).get("_wandb_init", {}).pop("anonymous", None)
     try:
@@ -61,9 +53,7 @@ def _mode(wanted: str) -> str:
         wanted = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     # W&B would ask for the key at the terminal, and a sweep would wait for ever.
     if wanted not in ("offline", "dryrun", "disabled") and not has_key():
-        raise UserError(
-            "W&B has no key to go online with: set WANDB_API_KEY or run `wandb login`, or logger.mode=offline"
-        )
+        raise UserError("W&B has no key to go online: set WANDB_API_KEY, run `wandb login`, or logger.mode=offline")
     return wanted
 
 
@@ -81,21 +71,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def log(
-    logger: Logger,
-    result: Result,
-    siblings: Sequence[Result],
-    numbers: Mapping[str, float],
-    labels: Mapping[str, Any],
-) -> None:
-    """What a finished run adds to its curves: summary, labels, pictures, the scatter over its sweep, the student.
-
-    Args:
-        logger: from `start`; its folder is the run's.
-        result: of the run.
-        siblings: the results of the same sweep so far.
-        numbers, labels: from `loggers.summary`.
-    """
+def log(logger: Logger, result: Result, siblings: Sequence[Result], *, numbers: Figures, labels: Figures) -> None:
+    """What a finished run adds to its curves: summary, labels, pictures, the scatter over its sweep, the student."""
     run, folder = logger.experiment, Path(logger.save_dir)
     # One row of history holds both axes, so that a chart of the primary figure over parameters needs no other source.
     run.log({**numbers, **_pictures(folder), SCATTER: _scatter(result, siblings)})
@@ -119,7 +96,8 @@ def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
 
     shown = metric(result.primary.name)
     column = f"{result.primary.name}_{'percent' if shown.unit == '%' else shown.unit}".rstrip("_")
-    kept = {other.config_hash: other for other in (*siblings, result) if _ranking(other) == _ranking(result)}
+    data, protocol = place = result.data.name, result.protocol
+    kept = {other.config_hash: other for other in (*siblings, result) if (other.data.name, other.protocol) == place}
     rows = {}  # runs share teachers and baselines: each is one point
     for other in kept.values():
         series = {"teacher": TEACHER, "baseline": ALONE, "student": ALONE if other.alone else other.method}
@@ -127,13 +105,8 @@ def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
             seed, score = other.seeds.get("teacher" if role == "teacher" else "seed"), shown.scale * other.score(role)
             rows[series[role], entry.name, entry.efficiency.parameters, round(score, 4), seed] = None
     table = wandb.Table(columns=["strategy", "model", "parameters", column, "seed"], data=[list(row) for row in rows])
-    data, protocol = _ranking(result)
     title = f"{data}, protocol {protocol}: {shown.heading} against parameters"
     return wandb.plot.scatter(table, "parameters", column, title=title)
-
-
-def _ranking(result: Result) -> tuple[str, str]:
-    return result.data.name, result.protocol
 
 
 def _log_student(run: Any, folder: Path, result: Result, metadata: dict[str, Any]) -> None:
