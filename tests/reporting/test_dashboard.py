@@ -4,12 +4,11 @@ import json
 import socket
 import sys
 
-import dashboard
 import pytest
 from helpers.made_results import edited, made
 
 from distillab.core.errors import UserError
-from distillab.reporting import loggers, metric_table
+from distillab.reporting import dashboard, loggers, metric_table
 
 
 @pytest.fixture
