@@ -6,18 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from distillab.core.result_parts import (
-    Cost,
-    Data,
-    Entry,
-    Limits,
-    Longer,
-    Number,
-    Paired,
-    Part,
-    Primary,
-    Trained,
-)
+from distillab.core.result_parts import Cost, Data, Entry, Limits, Longer, Number, Paired, Part, Primary, Trained
 from distillab.core.run_identity import method_name, repeating_command
 
 SCHEMA = 2
@@ -109,15 +98,10 @@ class Result(Part):
 def gain_and_gap(
     student: float, baseline: float | None, teacher: float | None, primary: Primary
 ) -> tuple[float | None, float | None]:
-    """What distillation brought over the same student alone, and the share of the gap to the teacher that it closed.
+    """The gain over the student alone (positive is better), and the share of the gap to the teacher that it closes.
 
-    Args:
-        student, baseline, teacher: their primary figures; None where a run had no such network.
-        primary: says which direction is better.
-
-    Returns:
-        The gain (positive is better) and the share (1 reaches the teacher); None without a baseline, the share also
-        where the teacher is not above the baseline.
+    All three are primary figures. Without a baseline both are None; the share is None, too, where the teacher is not
+    above the baseline, and reaches 1 where the student equals the teacher.
     """
     if baseline is None:
         return None, None

@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,9 @@ from typing import Any
 import distillab
 
 # What says where and how loudly a run happens, not what it computes. Dotted: inside a group.
-NOT_HASHED = (
-    "name",
-    "logger",
-    "paths",
-    "cache.limit_gb",
-    "data.cache_dir",
-    "launcher",
-    "rerun",
-    "roi",
-    "teacher.shard",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.progress_bar",
-)
+NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "rerun", "roi", "teacher.shard",
+              "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+              "trainer.progress_bar")  # fmt: skip
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
 
@@ -60,10 +48,9 @@ def versions() -> dict[str, str | None]:
     found: dict[str, str | None] = {"distillab": distillab.__version__, "commit": _commit()}
     found["python"] = platform.python_version()
     for package in PACKAGES:
-        try:
+        found[package] = None
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
     return found
 
 
@@ -85,14 +72,11 @@ def method_name(strategy: str, scheme: str) -> str:
 
 
 def repeating_command(typed: str, overrides: Sequence[str]) -> str:
-    """The command that repeats a run: of a sweep's cell the cell alone, by the numbers that the sweep's file sets for all.
+    """The command that repeats a run of these overrides: of a sweep's cell the cell alone, by what the sweep's file sets.
 
-    Args:
-        typed: the command that made it; empty where it is not known.
-        overrides: the run's own.
+    `typed` is the command that made it; empty where it is not known.
     """
-    about_the_sweep = ("launcher=", "hydra")
-    words = [word for word in overrides if not word.startswith(about_the_sweep)]
+    words = [word for word in overrides if not word.startswith(("launcher=", "hydra"))]
     if not words:
         return typed or "python train.py"
     if any(word.lstrip("+").startswith("sweep=") for word in words):
