@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
 from distillab.commands import sweep
+from distillab.core.configuration import ModelConfig
 
 CONF = config.conf_dir()
 STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
@@ -70,7 +71,8 @@ def test_every_method_of_a_study_takes_every_pair_of_it(hydra):
 
     def spec(node, role):
         if node["name"] not in specs:
-            model = build_model(node, role, "0123456789", (3, 32, 32), mean=[0.5] * 3, std=[0.25] * 3, seed=0)
+            of_data = {"mean": [0.5] * 3, "std": [0.25] * 3}
+            model = build_model(ModelConfig.of(node), role, "0123456789", (3, 32, 32), **of_data, seed=0)
             specs[node["name"]] = model.info
         return specs[node["name"]]
 

@@ -25,11 +25,6 @@ TUNE = "hydra_plugins.distillab.Tune"  # distillab.commands.tune.Tune: Hydra tak
 _composed: dict[str, Mapping[str, Any]] = {}
 
 
-def composed_strategies() -> dict[str, Mapping[str, Any]]:
-    """The strategy files of the latest composition, in the order in which they were merged."""
-    return dict(reversed(_composed.items()))
-
-
 def conf_dir() -> Path:
     """The folder of YAML files: the checkout's where there is one (an editable install), else the wheel's."""
     package = Path(__file__).parents[1]
@@ -66,9 +61,8 @@ class FileConfigSource(_FileConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The entries of a folder; at the root the two roles stand in for `model`."""
         entries = super().list(_model_path(config_path), results_filter)
-        if config_path == "" and "model" in entries:
-            entries = sorted(set(entries) - {"model"} | set(ROLES))
-        return entries
+        at_root = config_path == "" and "model" in entries
+        return sorted({*entries, *ROLES} - {"model"}) if at_root else entries
 
 
 class StructuredConfigSource(_StructuredConfigSource):
@@ -107,7 +101,7 @@ def choices(group: str) -> list[str]:
 
 @contextmanager
 def record_kept() -> Iterator[None]:
-    """Compositions inside the block leave `composed_strategies` as it is."""
+    """Compositions inside the block leave no trace in `strategy_label` and `strategy_conflicts`."""
     kept = dict(_composed)
     try:
         yield
@@ -119,15 +113,15 @@ def record_kept() -> Iterator[None]:
 def strategy_label(strategy: Mapping[str, Any]) -> str:
     """The name of a strategy: the files it was composed from, or its terms."""
     if _composed:
-        return "+".join(composed_strategies())
+        return "+".join(reversed(_composed))
     return "+".join(name for name in strategy if name not in ("ce", "phases")) or "none"
 
 
 def strategy_conflicts() -> list[str]:
     """One line per number on which two chosen strategy files disagree, and for their phases; the last file wins."""
-    lines = []
+    lines: list[str] = []
     seen: dict[tuple[str, str], tuple[str, Any]] = {}
-    for name, config in composed_strategies().items():
+    for name, config in reversed(_composed.items()):
         for place, value in _numbers(config):
             first, other = seen.get(place, (name, value))
             if other != value:
@@ -148,11 +142,9 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]
 def _conflict(place: tuple[str, str], before: tuple[str, Any], after: tuple[str, Any]) -> str:
     (term, key), (first, other), (name, value) = place, before, after
     if term == "phases":
-        return (
-            f"strategy.phases: {first} and {name} have their own; those of {name} it is, and a term that they do not "
-            f"name acts in the last (strategy.phases=[…] decides)"
+        decided = (
+            f"those of {name} it is, and a term that they do not name acts in the last (strategy.phases=[…] decides)"
         )
-    return (
-        f"strategy.{term}.{key}: {first} says {other}, {name} says {value}; {value} it is "
-        f"(strategy.{term}.{key}=… decides)"
-    )
+        return f"strategy.phases: {first} and {name} have their own; {decided}"
+    decided = f"{value} it is (strategy.{term}.{key}=… decides)"
+    return f"strategy.{term}.{key}: {first} says {other}, {name} says {value}; {decided}"

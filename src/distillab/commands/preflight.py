@@ -22,11 +22,6 @@ from distillab.training.term_inputs import Seen, only
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     """Let every term look at data and run in its phases, between untrained copies of the networks.
 
-    Args:
-        scheme: prepared; nothing is trained yet.
-        run: its strategy is left as it is.
-        student: likewise.
-
     Raises:
         UserError: a term cannot work with these networks or data.
     """

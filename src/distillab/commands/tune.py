@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 
 from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
-from distillab.commands.sweep import Sweep, about, recorded
+from distillab.commands.sweep import Sweep, about, combinations, print_table, recorded
 from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
 from distillab.commands.tuning.study import Tuned, open_study
@@ -58,8 +58,8 @@ class Tune(Sweeper):
         """Run what is left of every method's budget.
 
         Raises:
-            UserError: optuna is missing, the protocol has no validation samples, a number cannot be searched, or
-                another command tunes the same.
+            UserError: optuna or validation samples are missing, a number cannot be searched, or another command tunes
+                the same.
         """
         _check(self.trials, self.at_once, self.space)
         folder, launched = Path(self.config.hydra.sweep.dir), 0
@@ -83,12 +83,8 @@ class Tune(Sweeper):
 
         It has no teacher, and learns from the known labels where the others learn from the teacher's.
         """
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
         given = [f"{key}={value}" for key, value in self.params.items()] + arguments
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        chosen = BasicSweeper.split_arguments(parser.parse_overrides(given), None)[0]
+        chosen = combinations(given, self.hydra_context.config_loader)
         alone = {}
         for words in chosen:
             own = [word for word in words if not word.lstrip("+~").startswith(("strategy", "scheme", "data.labels="))]
@@ -101,16 +97,14 @@ class Tune(Sweeper):
 
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
         scheme = composed.hydra.runtime.choices["scheme"]
-        config: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
-        config.pop("hydra")
-        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        kept = {key: value for key, value in OmegaConf.to_container(composed, resolve=False).items() if key != "hydra"}
+        plain = OmegaConf.to_container(OmegaConf.create(kept), resolve=True)
         label = method_name(strategy_label(plain.get("strategy") or {}), scheme)
         run = parse(plain)
         if not run.protocol.validation:
             raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
         numbers = search_space(plain, self.space)
-        described = {key: asdict(number) for key, number in numbers.items()}
-        name = config_hash(plain | {"space": described})
+        name = config_hash(plain | {"space": {key: asdict(number) for key, number in numbers.items()}})
         study = open_study(Path(run.paths.runs) / run.name / "tune", name, locks)
         return Tuned(label, words, numbers, study, self.trials)
 
@@ -127,13 +121,10 @@ class Report(Sweep):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print both tables, and how to train the best of each method again."""
-        from rich.console import Console
-
         folder = Path(config.hydra.sweep.dir)
         if recorded(folder):
             super().on_multirun_end(config, **kwargs)
-        console = Console()
-        (console if console.is_terminal else Console(width=140)).print(table(outcomes))
+        print_table(table(outcomes))
         if lines := repeats(outcomes):
             rank_zero_print("\n  ".join(["the best of each, with three seeds:", *lines]))
         rank_zero_print(f"{folder}/tune.md")
@@ -149,8 +140,8 @@ def _plain(given: Any) -> Any:
 
 
 def _check(trials: int, at_once: int, space: Any) -> None:
-    for key, value, example in (("trials", trials, 20), ("at_once", at_once, 1)):
-        Range(1, whole=True).check(value, f"hydra.sweeper.{key}", example)
+    Range(1, whole=True).check(trials, "hydra.sweeper.trials", 20)
+    Range(1, whole=True).check(at_once, "hydra.sweeper.at_once", 1)
     if not isinstance(space, Mapping):
         raise UserError(f"hydra.sweeper.space={space} is no mapping: hydra.sweeper.space={{recipe.lr:[0.01,0.5,log]}}")
     try:
@@ -164,10 +155,8 @@ def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
     known = sorted({key for one in methods for key in one.numbers})
     for key, bounds in space.items():
         if bounds is not None and key not in known and f"{key}.value" not in known:
-            raise UserError(
-                f"hydra.sweeper.space: no chosen method has a number {key} (searched: {', '.join(known)}): "
-                "hydra.sweeper.space={…}"
-            )
+            what = f"no chosen method has a number {key} (searched: {', '.join(known)})"
+            raise UserError(f"hydra.sweeper.space: {what}: hydra.sweeper.space={{…}}")
 
 
 def _tell_apart(methods: Sequence[Tuned]) -> None:

@@ -23,13 +23,13 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one method's trials.
+    """The outcome of one method's trials: top-1 on validation samples, from 0 to 1.
 
-    Args:
+    Attributes:
         method: its name, with what was changed where several have it.
-        values: top-1 on validation samples of the trials that ended well, from 0 to 1.
+        values: of the trials that ended well.
         failed: how many did not.
-        default: the value of the first trial, None if it failed.
+        default: of the first trial, None if it failed.
         test: top-1 on test samples of the best trial.
         words: the overrides that repeat it with several seeds.
     """

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 class Tuned:
     """One method with its study.
 
-    Args:
-        label: the method's name.
+    Attributes:
         words: its overrides, without those of a trial.
         numbers: what its trials vary, by dotted key.
-        study: optuna's.
         trials: how many it gets.
         changed: the overrides that tell it from others of its name.
     """
@@ -47,10 +45,9 @@ class Tuned:
 
         if not self.study.trials:
             self.study.enqueue_trial({key: number.start for key, number in self.numbers.items()})
+        # Cut off: while the lock is held, no other process runs them.
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
-            self.study.tell(
-                trial.number, state=TrialState.FAIL
-            )  # cut off: while the lock is held, no other process runs it
+            self.study.tell(trial.number, state=TrialState.FAIL)
         self._again = [(slot, trial) for slot, trial in self.slots().items() if trial.state != TrialState.COMPLETE]
 
     def slots(self) -> dict[int, FrozenTrial]:
@@ -89,8 +86,7 @@ class Tuned:
         """Give optuna the primary figure on validation samples, or tell it that the trial failed."""
         from optuna.trial import TrialState
 
-        value = answer.get("validation")
-        if value is None:
+        if (value := answer.get("validation")) is None:
             trial.set_user_attr("error", answer.get("error", "it ended without a result"))
             self.study.tell(trial, state=TrialState.FAIL)
         else:
@@ -126,9 +122,8 @@ def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
         try:
             locks.enter_context(FileLock(folder / f"{name}.lock", timeout=0))
         except Timeout as error:
-            raise UserError(
-                f"another command tunes the same ({folder}/{name}.log); wait for it, or change paths.runs=…"
-            ) from error
+            where = f"{folder}/{name}.log"
+            raise UserError(f"another command tunes the same ({where}); wait for it, or change paths.runs=…") from error
         storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
     return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
 
@@ -138,9 +133,6 @@ def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
 
     It gets no baseline, which would be the student alone with the method's numbers: the tuned one is to be compared with.
     """
-    kept = [w for w in words if not w.startswith(("sweep=", "seed=")) and w.partition("=")[0] not in _keys(numbers)]
+    left_out = {"sweep", "seed", *(word.partition("=")[0] for word in numbers)}
+    kept = [word for word in words if word.partition("=")[0] not in left_out]
     return ["sweep=seeds", *kept, *numbers, "baseline=false"]
-
-
-def _keys(words: Sequence[str]) -> set[str]:
-    return {word.partition("=")[0] for word in words}
