@@ -50,6 +50,7 @@ def test_the_groups_are_found():
         "scheme",
         "strategy",
         "sweep",
+        "task",
         "trainer",
     }
     assert len(CHOICES) > 40
@@ -102,7 +103,9 @@ def test_every_model_instantiates_in_both_roles(name, role):
     if role == "teacher" and name not in ("resnet8", "resnet18"):
         return  # one small and one large are enough for the role
     cfg = composed(f"{role}={name}", *(text.format(role) for text in NEEDED.get(name, [])))[role]
-    model = build_model(ModelConfig.of(cfg, role), role, [str(i) for i in range(7)], (1, 32, 32), mean=[0.5], std=[0.5], seed=0)
+    model = build_model(
+        ModelConfig.of(cfg, role), role, [str(i) for i in range(7)], (1, 32, 32), mean=[0.5], std=[0.5], seed=0
+    )
     assert model.info.outputs == 7 and len(model.info.stages) >= 2 and model.info.head
 
 

@@ -1,7 +1,5 @@
 """The command: composes the config, runs the experiment, and says in one line what is wrong with the input."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -11,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from distillab.commands import tune
+from distillab.commands import devices, tune
 from distillab.commands.composition import PRIMARY, ROLES, choices, conf_dir, strategy_conflicts, strategy_label
 from distillab.commands.invocation import Invocation, parse
+from distillab.commands.run_dir import finished, home
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
@@ -25,8 +26,6 @@ from distillab.core.instantiate import did_you_mean, unknown_key
 from distillab.core.run_identity import config_folder, method_name
 
 if TYPE_CHECKING:
-    from hydra.errors import ConfigCompositionException, MissingConfigException
-
     from distillab.core.result import Result
 
 TRACEBACK = "HYDRA_FULL_ERROR"
@@ -39,8 +38,6 @@ failed: list[Exception] = []  # errors of this command, or of the cells that ran
 @hydra.main(config_path=str(conf_dir()), config_name=PRIMARY, version_base="1.3")
 def _job(cfg: DictConfig) -> dict[str, Any]:
     """One run: of the whole command, or one cell of a sweep, whose sweeper gets its accuracies or its error."""
-    from hydra.core.hydra_config import HydraConfig
-
     settings = HydraConfig.get()
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
@@ -66,28 +63,24 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         return {"error": one_line(error)}
 
 
-def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> Result | None:
+def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "Result | None":
     """The experiment, in this process or in as many as the trainer wants; `begin` is called once it has its devices."""
     from distillab.commands import experiment
-    from distillab.commands.devices import devices_of_a_cell, number_of_devices
-    from distillab.commands.run_dir import finished, home
 
-    config = invocation.config.on_devices(number_of_devices(invocation.config.trainer))
-    devices = config.trainer.devices
-    with devices_of_a_cell(config.trainer, several=_in_parallel()):
+    count = devices.number_of_devices(invocation.config.trainer)
+    config = invocation.config.on_devices(count)
+    with devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
         begin()
         for line in strategy_conflicts():
             rank_zero_print(line)
-        if distributed.world == 1 and devices > 1 and (config.rerun or finished(home(config)) is None):
-            _torchrun(devices, invocation.overrides, invocation.sweep_folder)
+        if distributed.world == 1 and count > 1 and (config.rerun or finished(home(config)) is None):
+            _torchrun(count, invocation.overrides, invocation.sweep_folder)
             return finished(home(config))
         return experiment.run(replace(invocation, config=config))
 
 
 def _in_parallel() -> bool:
     """Whether other processes run cells of this sweep."""
-    from hydra.core.hydra_config import HydraConfig
-
     settings = HydraConfig.get() if HydraConfig.initialized() else None
     return settings is not None and _is_multirun(settings) and not settings.launcher._target_.endswith(".BasicLauncher")
 
@@ -157,8 +150,6 @@ def _refuse_shadowed(words: list[str]) -> None:
 
 def one_line(error: BaseException) -> str:
     """What was wrong and what is allowed, for any error that reaches the command."""
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-
     words = " ".join(str(error).split())
     match error:
         case UserError():

@@ -1,12 +1,12 @@
 """Finds conf/, gives the student and the teacher one folder of models, and knows which strategy files are composed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -19,7 +19,7 @@ from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 ROLES = ("student", "teacher")
 PRIMARY = "train"
-TUNE = "hydra_plugins.distillab.Tune"  # distillab.commands.tune.Tune: Hydra takes no sweeper from a package of another name
+TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
@@ -68,7 +68,7 @@ class FileConfigSource(_FileConfigSource):
 class StructuredConfigSource(_StructuredConfigSource):
     """Hydra's own source of what plugins registered; it only reads, so a copy of it is the source itself."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StructuredConfigSource:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Hydra copies every source for every group that `--help` lists, with all the configs in it."""
         return self
 
@@ -86,9 +86,6 @@ register()
 
 def compose(overrides: list[str]) -> Any:
     """One resolved config, as `train.py` would get it from these overrides (for tests and notebooks)."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra_compose(PRIMARY, overrides=overrides)
 
@@ -120,31 +117,25 @@ def strategy_label(strategy: Mapping[str, Any]) -> str:
 def strategy_conflicts() -> list[str]:
     """One line per number on which two chosen strategy files disagree, and for their phases; the last file wins."""
     lines: list[str] = []
-    seen: dict[tuple[str, str], tuple[str, Any]] = {}
+    seen: dict[str, tuple[str, Any]] = {}
     for name, config in reversed(_composed.items()):
-        for place, value in _numbers(config):
-            first, other = seen.get(place, (name, value))
-            if other != value:
-                lines.append(_conflict(place, (first, other), (name, value)))
-            seen[place] = (name, value)
+        for key, value in _numbers(config):
+            first, other = seen.get(key, (name, value))
+            seen[key] = (name, value)
+            if other == value:
+                continue
+            said = f"{first} says {other}, {name} says {value}; {value} it is (strategy.{key}=… decides)"
+            if key == "phases":
+                said = f"{first} and {name} have their own; those of {name} it is, and a term that they do not name acts in "
+                said += "the last (strategy.phases=[…] decides)"
+            lines.append(f"strategy.{key}: {said}")
     return lines
 
 
-def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
-    """What a strategy file sets, by term and key; its phases as a whole."""
+def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a strategy file sets, by dotted key; its phases as a whole."""
     for term, numbers in config.items():
         if term == "phases":
-            yield (term, ""), numbers
+            yield term, numbers
         for key, value in numbers.items() if isinstance(numbers, Mapping) else ():
-            yield (term, key), value
-
-
-def _conflict(place: tuple[str, str], before: tuple[str, Any], after: tuple[str, Any]) -> str:
-    (term, key), (first, other), (name, value) = place, before, after
-    if term == "phases":
-        decided = (
-            f"those of {name} it is, and a term that they do not name acts in the last (strategy.phases=[…] decides)"
-        )
-        return f"strategy.phases: {first} and {name} have their own; {decided}"
-    decided = f"{value} it is (strategy.{term}.{key}=… decides)"
-    return f"strategy.{term}.{key}: {first} says {other}, {name} says {value}; {decided}"
+            yield f"{term}.{key}", value

@@ -1,7 +1,5 @@
 """How many devices a run takes; in a sweep every cell holds its own GPUs by locks, so no two cells share one."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import sys
@@ -27,7 +25,7 @@ GPU = ("auto", "gpu", "cuda")  # accelerators that may be one
 _own: list[str] = []  # this process's GPUs: where CUDA has started, it cannot change to others
 
 
-def number_of_devices(trainer: TrainerConfig) -> int:
+def number_of_devices(trainer: "TrainerConfig") -> int:
     """How many devices of this machine a run asks for; `auto` and -1 are all GPUs. Raises UserError."""
     devices, on_gpus = trainer.devices, trainer.accelerator in GPU
     if devices in ("auto", -1, "-1"):
@@ -38,20 +36,17 @@ def number_of_devices(trainer: TrainerConfig) -> int:
     if devices > 1:
         _check_several(trainer, devices, len(visible_devices()) if on_gpus else 0)
     if trainer.num_nodes > 1 and world == 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer.num_nodes}: start the same command on every machine through torchrun, "
-            f"docs/scale.md says how, or set trainer.num_nodes=1"
-        )
+        how = "start the same command on every machine through torchrun, docs/scale.md says how"
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes}: {how}, or set trainer.num_nodes=1")
     return devices
 
 
-def _check_several(trainer: TrainerConfig, devices: int, gpus: int) -> None:
+def _check_several(trainer: "TrainerConfig", devices: int, gpus: int) -> None:
     """Raise UserError where a run cannot have more than one device."""
     if not trainer.strategy.startswith("ddp"):
-        raise UserError(
-            f"trainer.devices={trainer.devices} means {devices} devices, and trainer.strategy={trainer.strategy} "
-            f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
-        )
+        several = f"trainer.devices={trainer.devices} means {devices} devices"
+        mend = f"trainer=ddp trainer.devices={devices}, or trainer.devices=1"
+        raise UserError(f"{several}, and trainer.strategy={trainer.strategy} takes one: {mend}")
     if trainer.sync_batchnorm and not gpus:
         raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
     if gpus:
@@ -63,12 +58,10 @@ def _check_enough(wanted: int, there: int) -> None:
         raise UserError(f"trainer.devices={wanted}, and there are {there} GPUs; trainer.devices={there}")
 
 
-def devices_of_a_cell(trainer: TrainerConfig, several: bool) -> Any:
+def devices_of_a_cell(trainer: "TrainerConfig", several: bool) -> Any:
     """A context in which a cell has its GPUs to itself; an empty one where there is nothing to share out.
 
-    Args:
-        trainer: its `devices` a number.
-        several: whether other processes run cells of the same sweep.
+    `trainer.devices` is a number; `several`: whether other processes run cells of the same sweep.
     """
     if not several or world > 1 or trainer.accelerator not in GPU:
         return nullcontext()

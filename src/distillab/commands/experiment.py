@@ -1,7 +1,5 @@
 """One experiment: finds its earlier result, or makes it step by step, writes it and shows it."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import nullcontext
 from dataclasses import asdict

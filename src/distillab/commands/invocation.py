@@ -1,7 +1,5 @@
 """One run as a command asks for it; a network that its scheme names stands for that file's content in conf/model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +32,14 @@ class Invocation:
         sweep_folder: of the sweep that the run belongs to; None for a single run.
     """
 
-    config: RunConfig
+    config: "RunConfig"
     label: str
     command: str = ""
     overrides: Sequence[str] = ()
     sweep_folder: Path | None = None
 
 
-def parse(config: Mapping[str, Any]) -> RunConfig:
+def parse(config: Mapping[str, Any]) -> "RunConfig":
     """The typed config of a run, from the resolved one as plain Python.
 
     Raises:

@@ -1,7 +1,5 @@
 """A run's fit tried on two images before anything is trained, so that it fails now and not hours later."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from contextlib import redirect_stdout

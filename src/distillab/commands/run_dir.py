@@ -1,7 +1,5 @@
 """The folder of a run, and its result there."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +15,12 @@ if TYPE_CHECKING:
 RUNS = "paths.runs=…"
 
 
-def home(config: RunConfig) -> Path:
+def home(config: "RunConfig") -> Path:
     """Where the run of a config lies: `runs/<name>/<config hash>/`."""
     return Path(config.paths.runs) / config.name / config_hash(_with_contents(config.plain))
 
 
-def finished(directory: Path) -> Result | None:
+def finished(directory: Path) -> "Result | None":
     """The result of a run that has ended there, or None."""
     from distillab.core.result_reader import read  # pydantic takes its time
 

@@ -1,7 +1,5 @@
 """The steps of one experiment, in the order in which the data flows: prepare, pretrain, fit, evaluate."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,7 @@ from distillab.training.module import Distillation
 
 @dataclass
 class Steps:
-    """What the steps of an experiment have made so far: records and networks by role, and the student in the end taught.
+    """What the steps of an experiment have made so far: records and networks by role, in the end a taught student.
 
     `longer` is the student alone, trained for equal compute; `module` what is fitted, None for the student alone.
     """
@@ -51,11 +49,6 @@ class Steps:
     networks: dict[Role, Model] = field(default_factory=dict)
     longer: Longer | None = None
     module: Distillation | None = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether the student learns without a teacher."""
-        return self.run.config.strategy == ALONE
 
 
 def prepare(config: RunConfig, timer: Timer) -> Steps:
@@ -76,11 +69,10 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     student = run.student()
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
-    steps = Steps(run, scheme, student, timer)
-    if not steps.alone:
+    if config.strategy != ALONE:
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
-    return steps
+    return Steps(run, scheme, student, timer)
 
 
 def pretrain(steps: Steps) -> None:
@@ -92,7 +84,7 @@ def pretrain(steps: Steps) -> None:
         steps.records["teacher"], steps.networks["teacher"] = teacher, scheme.model
     if scheme.name != "offline":
         rank_zero_print(f"{steps.student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if steps.alone:
+    if config.strategy == ALONE:
         return
     # Before anything else is trained: the cache may refuse.
     data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
@@ -117,9 +109,9 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
         how = {"recipe": run.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
+        how |= {"directory": directory / "checkpoints", "title": title, "logger": logger}
         data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
-        place = directory / "checkpoints"
-        record = Record(training=training.fit(steps.module, data, **how, directory=place, title=title, logger=logger))
+        record = Record(training=training.fit(steps.module, data, **how))
         steps.records["student"] = record.changed(views=run.strategy.num_views)
         steps.module.release()
 

@@ -3,8 +3,6 @@
 Cells may run in other processes or on other machines: they share one small file per cell in the sweep's folder.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -16,7 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 
 from distillab.commands.run_dir import finished
 from distillab.core.distributed import rank_zero_print
@@ -24,8 +26,6 @@ from distillab.core.files import replacing, writable, write_json
 from distillab.reporting.sweep_table import markdown, table
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from distillab.core.result import Result
 
 Record = dict[str, Any]
@@ -92,7 +92,7 @@ class Cell:
         rest = "" if left is None else f" · about {duration(left)} left"
         rank_zero_print(f"{where} · {self.record['strategy']}, {self.record['student']}{rest}")
 
-    def run(self, work: Callable[[], Result], one_line: Callable[[Exception], str]) -> Result:
+    def run(self, work: Callable[[], "Result"], one_line: Callable[[Exception], str]) -> "Result":
         """Do the cell's work and record its result; an exception is recorded in one line and raised again."""
         try:
             result = work()
@@ -133,8 +133,6 @@ def program() -> str:
 
 def number_of_cells(config: DictConfig) -> int | None:
     """How many cells Hydra's own sweeper makes of a multirun; None for a sweeper that decides as it goes."""
-    from hydra.core.global_hydra import GlobalHydra
-
     sweeper = config.hydra.sweeper
     if not str(sweeper._target_).endswith(".BasicSweeper"):
         return None
@@ -144,9 +142,6 @@ def number_of_cells(config: DictConfig) -> int | None:
 
 def combinations(words: list[str], config_loader: Any) -> list[list[str]]:
     """The overrides of each cell that Hydra's own sweeper makes of these."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     overrides = OverridesParser.create(config_loader=config_loader).parse_overrides(words)
     return BasicSweeper.split_arguments(overrides, None)[0]
 
@@ -164,7 +159,7 @@ def recorded(folder: Path) -> list[Record]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
 
 
-def results(folder: Path, runs: Path) -> list[Result]:
+def results(folder: Path, runs: Path) -> list["Result"]:
     """The results, below `runs`, of the cells of the sweep in `folder` that have ended well so far, in its order."""
     found = [finished(runs / record["run"]) for record in recorded(folder) if "run" in record]
     return [result for result in found if result is not None]

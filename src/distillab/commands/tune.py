@@ -1,6 +1,4 @@
-"""Tuning: the same number of trials for every method and for the student alone; then the best and the spread of each."""
-
-from __future__ import annotations
+"""Tuning: as many trials for every method as for the student alone; then the best and the spread of each."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,14 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
 from distillab.commands.sweep import Sweep, about, combinations, print_table, recorded
 from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
-from distillab.commands.tuning.study import Tuned, open_study
 from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
@@ -23,10 +24,9 @@ from distillab.core.files import replacing, writable, write_json
 from distillab.core.run_identity import config_hash, method_name
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
     from optuna.trial import Trial
+
+    from distillab.commands.tuning.study import Tuned
 
 outcomes: list[Outcome] = []  # of this command's methods, for the table at its end
 
@@ -47,12 +47,9 @@ class Tune(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
-        from hydra.core.plugins import Plugins
-
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        given = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
+        self.launcher = Plugins.instance().instantiate_launcher(**given)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run what is left of every method's budget.
@@ -92,8 +89,8 @@ class Tune(Sweeper):
             alone.setdefault(teacherless, [*own, "strategy=none"])
         return list(alone.values()) + [words for words in chosen if "strategy=none" not in words]
 
-    def _tuned(self, words: list[str], locks: ExitStack) -> Tuned:
-        from omegaconf import OmegaConf
+    def _tuned(self, words: list[str], locks: ExitStack) -> "Tuned":
+        from distillab.commands.tuning.study import Tuned, open_study
 
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
         scheme = composed.hydra.runtime.choices["scheme"]
@@ -111,8 +108,6 @@ class Tune(Sweeper):
 
 def register() -> None:
     """Let Hydra find the sweeper under the name that the config gives it; call before a sweep begins."""
-    from hydra.core.plugins import Plugins
-
     Plugins.instance().class_name_to_class[TUNE] = Tune
 
 
@@ -134,8 +129,6 @@ class Report(Sweep):
 
 
 def _plain(given: Any) -> Any:
-    from omegaconf import OmegaConf
-
     return (OmegaConf.to_container(given) if OmegaConf.is_config(given) else given) or {}
 
 
@@ -151,7 +144,7 @@ def _check(trials: int, at_once: int, space: Any) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
+def _check_used(space: Mapping[str, Any], methods: Sequence["Tuned"]) -> None:
     known = sorted({key for one in methods for key in one.numbers})
     for key, bounds in space.items():
         if bounds is not None and key not in known and f"{key}.value" not in known:
@@ -159,14 +152,14 @@ def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
             raise UserError(f"hydra.sweeper.space: {what}: hydra.sweeper.space={{…}}")
 
 
-def _tell_apart(methods: Sequence[Tuned]) -> None:
+def _tell_apart(methods: Sequence["Tuned"]) -> None:
     """Give methods of the same name the overrides in which they differ."""
     for one in methods:
         alike = [set(other.words) for other in methods if other.label == one.label]
         one.changed = " ".join(word for word in one.words if word not in set.intersection(*alike))
 
 
-def _next(methods: Sequence[Tuned], at_once: int) -> list[tuple[Tuned, Trial]]:
+def _next(methods: Sequence["Tuned"], at_once: int) -> list[tuple["Tuned", "Trial"]]:
     """The next trials of every method: in turns, so that a sweep that is cut off has spent about the same on each."""
     return [(one, trial) for one in methods for _ in range(at_once) if (trial := one.ask()) is not None]
 

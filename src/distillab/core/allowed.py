@@ -1,7 +1,5 @@
 """The values that a key of the config may have: one description each, for the check and for its message."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,7 +17,7 @@ class Allowed:
         raise NotImplementedError
 
     def check(self, value: Any, path: str, example: Any = None) -> Any:
-        """The value; raises UserError, which names the key and an override with the example, where it is not allowed."""
+        """The value; raises UserError with the key, and an override by the example, where it is not allowed."""
         if not self.allows(value):
             raise UserError(refusal(path, self.expected, value, example))
         return value

@@ -1,7 +1,5 @@
 """The resolved config as frozen, typed objects: parsed once, by the command, and read by attribute from then on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Annotated, Any, ClassVar, Self
@@ -16,11 +14,8 @@ from distillab.core.recipe import Protocol, Recipe
 Text = Annotated[str, BeforeValidator(str)]  # Hydra reads name=2024 as a number
 
 
-def _target(node: Any) -> Any:
-    return Target.of(node) if isinstance(node, Mapping) else node
-
-
-Built = Annotated[Target, BeforeValidator(_target)]  # a node with `_target_`, for `instantiate.build`
+# A node with `_target_`, for `instantiate.build`.
+Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
 
 
 @group
@@ -41,7 +36,7 @@ class Roi(Group):
     requests_per_day: AmountOrNone = None
 
     @model_validator(mode="after")
-    def _check_price(self) -> Roi:
+    def _check_price(self) -> Self:
         if self.price_per_hour is None and self.requests_per_day is not None:
             what = "{path}.requests_per_day says nothing without a price of the machine"
             raise ValueError(what + "; set {path}.price_per_hour=…")
@@ -178,7 +173,7 @@ class RunConfig(Group):
         """The config that plain, resolved Python describes; raises UserError."""
         return given if isinstance(given, cls) else super().of({**(given or {}), "plain": given}, path)
 
-    def on_devices(self, count: int) -> RunConfig:
+    def on_devices(self, count: int) -> Self:
         """The same on so many devices."""
         plain = {**self.plain, "trainer": {**self.plain["trainer"], "devices": count}}
         return replace(self, trainer=replace(self.trainer, devices=count), plain=plain)

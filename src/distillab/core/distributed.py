@@ -1,7 +1,5 @@
 """One program, one or many processes: who speaks, who writes, who waits."""
 
-from __future__ import annotations
-
 import os
 import sys
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Files that others read: written whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -48,9 +46,9 @@ def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
     Raises:
         UserError: the lock cannot be written; names the override that mends it.
     """
+    held = FileLock(lock)
     with writable(lock.parent, override):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock)
         try:
             held.acquire(timeout=0.1)
         except TimeoutError:

@@ -1,7 +1,5 @@
 """One batch over all devices: a gather through which gradients flow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -43,11 +41,7 @@ def broadcast(number: int, device: torch.device) -> int:
 
 def mean_number(number: float, device: torch.device) -> float | Tensor:
     """A number's mean over all processes, on this device; the number itself where there is one process."""
-    if not _many():
-        return number
-    total = torch.tensor(float(number), device=device)
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    return mean_over_devices({"": torch.tensor(float(number), device=device)})[""] if _many() else number
 
 
 def _many() -> bool:

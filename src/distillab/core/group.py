@@ -1,7 +1,5 @@
 """A group of the config as a typed, frozen object, and the one-line message about what it cannot take."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Self, get_args

@@ -1,12 +1,10 @@
 """Builds objects from the nodes of the config that name a class or a function in `_target_`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 from distillab.core import renamed
 from distillab.core.errors import UserError
@@ -20,7 +18,7 @@ class Target:
     arguments: Mapping[str, Any]
 
     @classmethod
-    def of(cls, node: Target | Mapping[str, Any]) -> Target:
+    def of(cls, node: Self | Mapping[str, Any]) -> Self:
         """The target that a node of the config names."""
         if isinstance(node, cls):
             return node
@@ -49,7 +47,7 @@ def unknown_key(parent: str, key: str, allowed: Sequence[str]) -> str:
 
 
 def locate(target: str, path: str) -> Callable[..., Any]:
-    """The class or function that the `_target_` at `path` names; raises UserError where nothing importable has that name."""
+    """The class or function that the `_target_` at `path` names; raises UserError where nothing has that name."""
     from hydra.utils import get_object
 
     try:

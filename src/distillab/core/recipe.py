@@ -1,9 +1,7 @@
 """How a network is trained, and by which rules the trained one is chosen and compared."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -17,15 +15,11 @@ class Recipe(Group):
     """Optimiser, schedule, epochs and batch: the numbers that only make sense together.
 
     Attributes:
-        batch_size: samples per step, over all devices together.
         linear_lr: samples per optimiser step for which `lr` is meant; with more or fewer it is scaled in proportion
             (arXiv 1706.02677). None takes `lr` as it is.
         momentum: of sgd, and the middle of dot's two (see `distillab.training.dot`), which lie `dot_delta` from it.
-        decay_norms: whether `weight_decay` acts on biases and normalisation too.
-        warmup: share of the steps in which the rate rises to `lr`, the highest.
         milestones: shares of the steps after which a step schedule multiplies by `gamma`.
         clip: largest gradient norm; None does not clip.
-        accumulate: batches per optimiser step.
         patience: epochs without a better validation figure after which the fit stops, counted from the start of the
             strategy's last phase; None never stops early.
         precision: Lightning's, e.g. 32-true, bf16-mixed, 16-mixed.
@@ -52,7 +46,7 @@ class Recipe(Group):
     precision: int | str = "32-true"
 
     @model_validator(mode="after")
-    def _check_dot(self) -> Recipe:
+    def _check_dot(self) -> Self:
         if self.optimizer != "dot":
             return self
         half = self.precision in ("16", "16-mixed") and self.precision
@@ -61,10 +55,8 @@ class Recipe(Group):
             if refused:
                 raise ValueError(f"{{path}}.optimizer=dot takes no {key}={refused}; set {{path}}.{key}={other}")
         if not self.momentum - self.dot_delta >= 0 or not self.momentum + self.dot_delta < 1:
-            raise ValueError(
-                f"{{path}}.momentum={self.momentum:g} minus and plus {{path}}.dot_delta must lie from 0 to below 1, "
-                f"got {{path}}.dot_delta={self.dot_delta:g}"
-            )
+            both = f"{{path}}.momentum={self.momentum:g} minus and plus {{path}}.dot_delta"
+            raise ValueError(f"{both} must lie from 0 to below 1, got {{path}}.dot_delta={self.dot_delta:g}")
         return self
 
     @property
@@ -73,7 +65,7 @@ class Recipe(Group):
         return self.lr if self.linear_lr is None else self.lr * self.batch_size * self.accumulate / self.linear_lr
 
     @property
-    def alone(self) -> Recipe:
+    def alone(self) -> Self:
         """The same without a teacher, where dot is sgd: one gradient, one momentum, no number of dot's."""
         optimizer = "sgd" if self.optimizer == "dot" else self.optimizer
         return replace(self, optimizer=optimizer, dot_delta=Recipe.dot_delta)
@@ -95,7 +87,7 @@ class Protocol(Group):
     select: Annotated[str, Choice("best", "last")] = "best"
 
     @model_validator(mode="after")
-    def _check_name(self) -> Protocol:
+    def _check_name(self) -> Self:
         if self.name == "standard" and not self.validation:
             raise ValueError("standard needs validation images ({path}.validation=0.1), or choose protocol=paper")
         if self.name == "paper" and self.validation:
@@ -103,13 +95,11 @@ class Protocol(Group):
         return self
 
     def check_data(self, validation: float) -> None:
-        """Raise UserError for data that carve off samples where the protocol trains on all, or none where it needs them."""
+        """Raise UserError for data that carve off samples under a protocol that trains on all, or none under another."""
         if bool(validation) != bool(self.validation):
-            share = self.validation or 0
-            raise UserError(
-                f"protocol={self.name} takes {share:g} of the training images for validation and the data "
-                f"{validation:g}; set data.validation={share:g}"
-            )
+            share = f"{self.validation or 0:g}"
+            taken = f"protocol={self.name} takes {share} of the training images for validation"
+            raise UserError(f"{taken} and the data {validation:g}; set data.validation={share}")
 
     @property
     def watches(self) -> str:

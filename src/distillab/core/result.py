@@ -1,7 +1,5 @@
 """One result per run: `runs/<name>/<config hash>/result.json`, which every table, plot and report reads."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
@@ -47,8 +45,8 @@ class Result(Part):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        name, value = self.primary.name, self.student.metrics.get(self.primary.name)
-        if value != self.primary.value:
+        name = self.primary.name
+        if (value := self.student.metrics.get(name)) != self.primary.value:
             raise ValueError(f"`primary.value` is {self.primary.value!r}, and `student.metrics.{name}` {value!r}")
         for role, entry in self.entries.items():
             if name not in entry.metrics:
@@ -60,9 +58,9 @@ class Result(Part):
         fields = self.model_dump()
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
-    def changed(self, **fields: Any) -> Result:
+    def changed(self, **fields: Any) -> Self:
         """The same with other fields, which are checked."""
-        return Result.model_validate({**dict(self), **fields})
+        return self.model_validate({**dict(self), **fields})
 
     @property
     def entries(self) -> dict[Role, Entry]:

@@ -1,7 +1,5 @@
 """What a result is made of; every figure is finite, and what a run did not measure is None."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Reads results back: those of one file or of all runs, whoever wrote or edited them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +13,9 @@ from distillab.core.result_parts import Efficiency, Training
 
 def load_all(runs: Path) -> tuple[list[Result], list[str]]:
     """All results at `runs/*/*/result.json` in the order of their paths, and a line for each file that is none."""
-    results, left_out = [], []
-    for path in sorted(runs.glob("*/*/result.json")):
-        result, complaint = read(path)
-        if result is None:
-            left_out.append(f"{path} is left out: {complaint}")
-        else:
-            results.append(result)
-    return results, left_out
+    found = {path: read(path) for path in sorted(runs.glob("*/*/result.json"))}
+    left_out = [f"{path} is left out: {complaint}" for path, (result, complaint) in found.items() if result is None]
+    return [result for result, _ in found.values() if result is not None], left_out
 
 
 def read(path: Path) -> tuple[Result | None, str | None]:
@@ -45,10 +38,8 @@ def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
     """The results but a tuning's trials, of which the best would win by their number; a line where there are any."""
     kept = [result for result in results if "sweep=tune" not in result.overrides]
     trials = len(results) - len(kept)
-    if not trials:
-        return kept, []
     which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
-    return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"]
+    return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"] if trials else []
 
 
 def _refuse(constant: str) -> None:

@@ -1,7 +1,5 @@
 """What names a run: the hash of its config, the versions of the code, its method, and the command that repeats it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform
@@ -16,8 +14,8 @@ from typing import Any
 import distillab
 
 # What says where and how loudly a run happens, not what it computes. Dotted: inside a group.
-NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "rerun", "roi", "teacher.shard",
-              "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "rerun", "roi",
+              "teacher.shard", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
               "trainer.progress_bar")  # fmt: skip
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
@@ -72,7 +70,7 @@ def method_name(strategy: str, scheme: str) -> str:
 
 
 def repeating_command(typed: str, overrides: Sequence[str]) -> str:
-    """The command that repeats a run of these overrides: of a sweep's cell the cell alone, by what the sweep's file sets.
+    """The command that repeats a run of these overrides: of a sweep's cell the cell alone, by the sweep's own numbers.
 
     `typed` is the command that made it; empty where it is not known.
     """

@@ -1,7 +1,5 @@
 """What tuning found, as a table for the terminal and as a page."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +70,7 @@ def _spread(values: Sequence[float]) -> tuple[str, str, str]:
     return percent(median), f"{percent(first)} to {percent(third)}", f"{percent(lowest)} to {percent(highest)}"
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
+def table(outcomes: Sequence[Outcome]) -> "Table":
     """All methods, one row each."""
     from rich.markup import escape
     from rich.table import Table

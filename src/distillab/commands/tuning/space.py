@@ -1,6 +1,4 @@
-"""What tuning varies: learning rate, weight decay and each method's own weights and temperatures, read from its config."""
-
-from __future__ import annotations
+"""What tuning varies: learning rate, weight decay and each method's weights and temperatures, read from its config."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -31,7 +29,7 @@ class Number:
         """What the first trial takes: the default, or the bound that is nearest to it."""
         return min(max(self.default, self.low), self.high)
 
-    def distribution(self) -> BaseDistribution:
+    def distribution(self) -> "BaseDistribution":
         """The same for optuna; whole numbers stay whole where default and bounds are."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
