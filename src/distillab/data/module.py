@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distillab.core.errors import UserError
+from distillab.data.batch import Batch
 from distillab.data.checks import is_number, require
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, check_share, check_source, hide, known, numbers, wrong
@@ -250,6 +251,10 @@ class DataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         source = self._source(split, training=bool(order))
         return Loader(source, batch_size, rank=rank, world=world, workers=self.workers, **order)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """The batch as the step sees it, on its device."""
+        return batch
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches of the fit that `configure` described."""

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 
 
-def weights_hash(model: ImageModel) -> str:
+def weights_hash(model: Model) -> str:
     """SHA-256 of all weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.net.state_dict().items():
@@ -21,7 +21,7 @@ def weights_hash(model: ImageModel) -> str:
     return digest.hexdigest()
 
 
-def structure(model: ImageModel) -> str:
+def structure(model: Model) -> str:
     """SHA-256 of the printed modules of a network and of its class's source."""
     try:
         source = inspect.getsource(type(model.net))
@@ -31,21 +31,11 @@ def structure(model: ImageModel) -> str:
     return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()
 
 
-def preprocessing(model: ImageModel) -> dict[str, Any]:
-    """Settings beside the weights that change a model's outputs: normalisation, image size, class order, dtype."""
+def preprocessing(model: Model) -> dict[str, Any]:
+    """Settings beside the weights that change a model's outputs: of its inputs, class order, dtype."""
     order = model.class_order.tolist() if model.class_order is not None else None
-    return {
-        "mean": _numbers(model.mean),
-        "std": _numbers(model.std),
-        "size": model.input_size,
-        "order": order,
-        **({"dtype": str(model.held_in)} if model.held_in is not None else {}),  # keys from before `dtype` stay
-    }
+    return model.input_settings() | {"order": order, "dtype": str(model.held_in)}
 
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16
-
-
-def _numbers(values: Tensor | None) -> list[float] | None:
-    return None if values is None else values.flatten().tolist()
