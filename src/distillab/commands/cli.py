@@ -107,7 +107,8 @@ def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | Non
 def main() -> None:
     """The entry of `train.py` and of the console command `distillab`."""
     os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
-    sys.argv[1:] = [_without_plus(word) for word in sys.argv[1:]]
+    optional = ("+experiment=", "+debug=", "+sweep=")  # these groups are in the defaults, as null: a plus says no more
+    sys.argv[1:] = [word.removeprefix("+") if word.startswith(optional) else word for word in sys.argv[1:]]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that student._target_=my_package.MyNet finds modules of this folder
     try:
@@ -128,11 +129,6 @@ def main() -> None:
         sys.exit(130)
     finally:
         distributed.stop()
-
-
-def _without_plus(word: str) -> str:
-    """`+experiment=x` means `experiment=x`: the group is in the defaults, as null."""
-    return word[1:] if word.startswith(("+experiment=", "+debug=", "+sweep=")) else word
 
 
 def _refuse_shadowed(words: list[str]) -> None:

@@ -108,7 +108,9 @@ def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float 
     try:
         yield list(held)
     finally:
-        _give_memory_back()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what torch keeps unused, for the process that holds the device next
         for lock in held.values():
             lock.release()
 
@@ -140,10 +142,3 @@ def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
                 lock.acquire(timeout=0)
                 free[one] = lock
     return free
-
-
-def _give_memory_back() -> None:
-    """Free the memory that torch keeps unused, for the process that holds the device next."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -36,7 +36,7 @@ def run(invocation: Invocation) -> Result | None:
     """
     timer, config = Timer(), invocation.config
     directory, first = home(config), distributed.rank == 0
-    if distributed.world == 1 and (earlier := _earlier(invocation, directory)):  # without the heavy imports
+    if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
@@ -44,17 +44,12 @@ def run(invocation: Invocation) -> Result | None:
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if first else nullcontext():
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
-        if earlier := distributed.broadcast(_earlier(invocation, directory)):
+        if earlier := distributed.broadcast(None if config.rerun else finished(directory)):
             return _show_again(earlier, invocation, directory) if first else earlier
         if config.rerun and first:
             shutil.rmtree(directory, ignore_errors=True)
         distributed.barrier()
         return _make(invocation, directory, timer)
-
-
-def _earlier(invocation: Invocation, directory: Path) -> Result | None:
-    """The run's result, where it is there and not to be made again."""
-    return None if invocation.config.rerun else finished(directory)
 
 
 def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:

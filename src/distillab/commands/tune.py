@@ -24,8 +24,6 @@ from distillab.core.files import replacing, writable, write_json
 from distillab.core.run_identity import config_hash, method_name
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
-
     from distillab.commands.tuning.study import Tuned
 
 outcomes: list[Outcome] = []  # of this command's methods, for the table at its end
@@ -65,7 +63,8 @@ class Tune(Sweeper):
             _check_used(self.space, methods)
             _tell_apart(methods)
             write_json(folder / "sweep.json", about(folder) | {"cells": sum(one.left() for one in methods)})
-            while batch := _next(methods, self.at_once):
+            # In turns: a sweep that is cut off has spent about the same on each.
+            while batch := [(one, trial) for one in methods for _ in range(self.at_once) if (trial := one.ask())]:
                 cells = [one.words + one.overrides(trial.params) for one, trial in batch]
                 jobs = self.launcher.launch(cells, initial_job_idx=launched)
                 launched += len(batch)
@@ -157,11 +156,6 @@ def _tell_apart(methods: Sequence["Tuned"]) -> None:
     for one in methods:
         alike = [set(other.words) for other in methods if other.label == one.label]
         one.changed = " ".join(word for word in one.words if word not in set.intersection(*alike))
-
-
-def _next(methods: Sequence["Tuned"], at_once: int) -> list[tuple["Tuned", "Trial"]]:
-    """The next trials of every method: in turns, so that a sweep that is cut off has spent about the same on each."""
-    return [(one, trial) for one in methods for _ in range(at_once) if (trial := one.ask()) is not None]
 
 
 def _answer(job: JobReturn) -> Mapping[str, Any]:

@@ -43,8 +43,7 @@ def versions() -> dict[str, str | None]:
 
     `commit` is the checkout's git commit ("-dirty" where files were changed), None outside a checkout.
     """
-    found: dict[str, str | None] = {"distillab": distillab.__version__, "commit": _commit()}
-    found["python"] = platform.python_version()
+    found = {"distillab": distillab.__version__, "commit": _commit(), "python": platform.python_version()}
     for package in PACKAGES:
         found[package] = None
         with suppress(PackageNotFoundError):
