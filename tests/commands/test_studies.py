@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
 from distillab.commands import sweep
+from distillab.core.configuration import ModelConfig
 
 CONF = config.conf_dir()
 STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
@@ -63,7 +64,6 @@ def test_every_cell_composes_to_what_it_says(hydra, study):
 
 
 def test_every_method_of_a_study_takes_every_pair_of_it(hydra):
-    from distillab.core.configuration import ModelConfig
     from distillab.models.build import build_model
     from distillab.strategies.strategy import Strategy
 

@@ -6,7 +6,7 @@ import pytest
 from helpers import small_run
 
 from distillab.commands import composition as config
-from distillab.commands.members import with_members
+from distillab.commands.invocation import with_members
 from distillab.core.errors import UserError
 from distillab.core.run_identity import config_hash
 

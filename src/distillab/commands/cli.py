@@ -1,7 +1,5 @@
 """The command: composes the config, runs the experiment, and says in one line what is wrong with the input."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -11,24 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from distillab.commands import tune
+from distillab.commands import devices, tune
 from distillab.commands.composition import PRIMARY, ROLES, choices, conf_dir, strategy_conflicts, strategy_label
 from distillab.commands.invocation import Invocation, parse
+from distillab.commands.run_dir import finished, home
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.core import distributed
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, unknown_key
 from distillab.core.run_identity import config_folder, method_name
 
 if TYPE_CHECKING:
-    from hydra.errors import ConfigCompositionException, MissingConfigException
-
     from distillab.core.result import Result
 
-OPTIONAL_GROUPS = ("experiment", "debug", "sweep")
 TRACEBACK = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK) == "1"
 SWEEP = "DISTILLAB_SWEEP"  # environment variable: the folder of the sweep that a cell belongs to
@@ -39,26 +38,21 @@ failed: list[Exception] = []  # errors of this command, or of the cells that ran
 @hydra.main(config_path=str(conf_dir()), config_name=PRIMARY, version_base="1.3")
 def _job(cfg: DictConfig) -> dict[str, Any]:
     """One run: of the whole command, or one cell of a sweep, whose sweeper gets its accuracies or its error."""
-    from hydra.core.hydra_config import HydraConfig
-
     settings = HydraConfig.get()
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
     try:
-        if settings.mode is None or settings.mode.name != "MULTIRUN":
+        if not _is_multirun(settings):
             folder = os.environ.get(SWEEP)
             _run(Invocation(parse(config), label, command(), overrides, Path(folder) if folder else None))
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
-        cell = Cell(
-            folder, settings.job.num, method_name(label, chosen["scheme"]), str(chosen["student"]), overrides=overrides
+        method = method_name(label, chosen["scheme"])
+        cell = Cell(folder, settings.job.num, method, str(chosen["student"]), overrides=overrides)
+        result = cell.run(
+            lambda: _run(Invocation(parse(config), label, about(folder)["command"], overrides, folder), cell.begin),
+            one_line,
         )
-
-        def work() -> Result | None:
-            whole = about(folder)["command"]
-            return _run(Invocation(parse(config), label, whole, overrides, folder), cell.begin)
-
-        result = cell.run(work, one_line)
         return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
     except Exception as error:
         if WANTS_TRACEBACK:
@@ -69,38 +63,30 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         return {"error": one_line(error)}
 
 
-def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> Result | None:
-    """The experiment, in this process or in as many as the trainer wants; its result.
-
-    `begin` is called once the run has its devices.
-    """
+def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "Result | None":
+    """The experiment, in this process or in as many as the trainer wants; `begin` is called once it has its devices."""
     from distillab.commands import experiment
-    from distillab.commands.devices import devices_of_a_cell, number_of_devices
-    from distillab.commands.run_dir import finished, home
 
-    config = invocation.config.on_devices(number_of_devices(invocation.config.trainer))
-    devices = config.trainer.devices
-    with devices_of_a_cell(config.trainer, several=_in_parallel()):
+    count = devices.number_of_devices(invocation.config.trainer)
+    config = invocation.config.on_devices(count)
+    with devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
         begin()
         for line in strategy_conflicts():
-            distributed.rank_zero_print(line)
-        if distributed.world == 1 and devices > 1:
-            directory = home(config)
-            if config.rerun or finished(directory) is None:
-                _torchrun(devices, invocation.overrides, invocation.sweep_folder)
-                return finished(directory)
+            rank_zero_print(line)
+        if distributed.world == 1 and count > 1 and (config.rerun or finished(home(config)) is None):
+            _torchrun(count, invocation.overrides, invocation.sweep_folder)
+            return finished(home(config))
         return experiment.run(replace(invocation, config=config))
 
 
 def _in_parallel() -> bool:
     """Whether other processes run cells of this sweep."""
-    from hydra.core.hydra_config import HydraConfig
+    settings = HydraConfig.get() if HydraConfig.initialized() else None
+    return settings is not None and _is_multirun(settings) and not settings.launcher._target_.endswith(".BasicLauncher")
 
-    if not HydraConfig.initialized():
-        return False
-    settings = HydraConfig.get()
-    multirun = settings.mode is not None and settings.mode.name == "MULTIRUN"
-    return multirun and not settings.launcher._target_.endswith(".BasicLauncher")
+
+def _is_multirun(settings: Any) -> bool:
+    return settings.mode is not None and settings.mode.name == "MULTIRUN"
 
 
 def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | None) -> None:
@@ -121,7 +107,8 @@ def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | Non
 def main() -> None:
     """The entry of `train.py` and of the console command `distillab`."""
     os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
-    sys.argv[1:] = [_without_plus(word) for word in sys.argv[1:]]
+    optional = ("+experiment=", "+debug=", "+sweep=")  # these groups are in the defaults, as null: a plus says no more
+    sys.argv[1:] = [word.removeprefix("+") if word.startswith(optional) else word for word in sys.argv[1:]]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that student._target_=my_package.MyNet finds modules of this folder
     try:
@@ -138,16 +125,10 @@ def main() -> None:
     except BaseException as error:
         if type(error).__name__ != "Interrupted":
             raise
-        if distributed.rank == 0:
-            print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
+        rank_zero_print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
         sys.exit(130)
     finally:
         distributed.stop()
-
-
-def _without_plus(word: str) -> str:
-    """`+experiment=x` means `experiment=x`: the group is in the defaults, as null."""
-    return word[1:] if word.startswith(tuple(f"+{group}=" for group in OPTIONAL_GROUPS)) else word
 
 
 def _refuse_shadowed(words: list[str]) -> None:
@@ -156,7 +137,7 @@ def _refuse_shadowed(words: list[str]) -> None:
         flag, _, value = word.partition("=")
         if flag not in ("--config-dir", "-cd"):
             continue
-        folder = Path(value or (words[i + 1] if i + 1 < len(words) else ""))
+        folder = Path(value or "".join(words[i + 1 : i + 2]))
         for path in sorted(folder.rglob("*.yaml")):
             inside = path.relative_to(folder)
             if (conf_dir() / inside).is_file():
@@ -165,26 +146,24 @@ def _refuse_shadowed(words: list[str]) -> None:
 
 def one_line(error: BaseException) -> str:
     """What was wrong and what is allowed, for any error that reaches the command."""
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_choice(error)
-    if isinstance(error, ConfigCompositionException) and (line := _unknown(error)):
-        return line
-    if isinstance(error, OverrideParseException):
-        return f'cannot read "{error.override}": write key=value, e.g. strategy=hint or recipe.epochs=3'
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped"
     words = " ".join(str(error).split())
-    if isinstance(error, OSError | OmegaConfBaseException | ConfigCompositionException):
-        return words
+    match error:
+        case UserError():
+            return str(error)
+        case MissingConfigException() if error.missing_cfg_file:
+            return _missing_choice(error)
+        case OverrideParseException():
+            return f'cannot read "{error.override}": write key=value, e.g. strategy=hint or recipe.epochs=3'
+        case KeyboardInterrupt():
+            return "stopped"
+        case ConfigCompositionException():
+            return _unknown(error) or words
+        case OSError() | OmegaConfBaseException():
+            return words
     return f"{type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
 
 
 def _missing_choice(error: MissingConfigException) -> str:
-    """The line about a file that a group does not have."""
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if group == "hydra/launcher":
         return f'hydra/launcher={name} is not installed: pip install "distillab[sweeps]", or choose launcher=basic'

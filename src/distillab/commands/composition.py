@@ -1,12 +1,12 @@
 """Finds conf/, gives the student and the teacher one folder of models, and knows which strategy files are composed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -19,15 +19,10 @@ from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 ROLES = ("student", "teacher")
 PRIMARY = "train"
-TUNE = "hydra_plugins.distillab.Tune"  # distillab.commands.tune.Tune: Hydra takes no sweeper from a package of another name
+TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
-
-
-def composed_strategies() -> dict[str, Mapping[str, Any]]:
-    """The strategy files of the latest composition, in the order in which they were merged."""
-    return dict(reversed(_composed.items()))
 
 
 def conf_dir() -> Path:
@@ -66,15 +61,14 @@ class FileConfigSource(_FileConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The entries of a folder; at the root the two roles stand in for `model`."""
         entries = super().list(_model_path(config_path), results_filter)
-        if config_path == "" and "model" in entries:
-            entries = sorted(set(entries) - {"model"} | set(ROLES))
-        return entries
+        at_root = config_path == "" and "model" in entries
+        return sorted({*entries, *ROLES} - {"model"}) if at_root else entries
 
 
 class StructuredConfigSource(_StructuredConfigSource):
     """Hydra's own source of what plugins registered; it only reads, so a copy of it is the source itself."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StructuredConfigSource:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Hydra copies every source for every group that `--help` lists, with all the configs in it."""
         return self
 
@@ -92,9 +86,6 @@ register()
 
 def compose(overrides: list[str]) -> Any:
     """One resolved config, as `train.py` would get it from these overrides (for tests and notebooks)."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra_compose(PRIMARY, overrides=overrides)
 
@@ -107,7 +98,7 @@ def choices(group: str) -> list[str]:
 
 @contextmanager
 def record_kept() -> Iterator[None]:
-    """Compositions inside the block leave `composed_strategies` as it is."""
+    """Compositions inside the block leave no trace in `strategy_label` and `strategy_conflicts`."""
     kept = dict(_composed)
     try:
         yield
@@ -119,40 +110,32 @@ def record_kept() -> Iterator[None]:
 def strategy_label(strategy: Mapping[str, Any]) -> str:
     """The name of a strategy: the files it was composed from, or its terms."""
     if _composed:
-        return "+".join(composed_strategies())
+        return "+".join(reversed(_composed))
     return "+".join(name for name in strategy if name not in ("ce", "phases")) or "none"
 
 
 def strategy_conflicts() -> list[str]:
     """One line per number on which two chosen strategy files disagree, and for their phases; the last file wins."""
-    lines = []
-    seen: dict[tuple[str, str], tuple[str, Any]] = {}
-    for name, config in composed_strategies().items():
-        for place, value in _numbers(config):
-            first, other = seen.get(place, (name, value))
-            if other != value:
-                lines.append(_conflict(place, (first, other), (name, value)))
-            seen[place] = (name, value)
+    lines: list[str] = []
+    seen: dict[str, tuple[str, Any]] = {}
+    for name, config in reversed(_composed.items()):
+        for key, value in _numbers(config):
+            first, other = seen.get(key, (name, value))
+            seen[key] = (name, value)
+            if other == value:
+                continue
+            said = f"{first} says {other}, {name} says {value}; {value} it is (strategy.{key}=… decides)"
+            if key == "phases":
+                said = f"{first} and {name} have their own; those of {name} it is, and a term that they do not name acts in "
+                said += "the last (strategy.phases=[…] decides)"
+            lines.append(f"strategy.{key}: {said}")
     return lines
 
 
-def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
-    """What a strategy file sets, by term and key; its phases as a whole."""
+def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a strategy file sets, by dotted key; its phases as a whole."""
     for term, numbers in config.items():
         if term == "phases":
-            yield (term, ""), numbers
+            yield term, numbers
         for key, value in numbers.items() if isinstance(numbers, Mapping) else ():
-            yield (term, key), value
-
-
-def _conflict(place: tuple[str, str], before: tuple[str, Any], after: tuple[str, Any]) -> str:
-    (term, key), (first, other), (name, value) = place, before, after
-    if term == "phases":
-        return (
-            f"strategy.phases: {first} and {name} have their own; those of {name} it is, and a term that they do not "
-            f"name acts in the last (strategy.phases=[…] decides)"
-        )
-    return (
-        f"strategy.{term}.{key}: {first} says {other}, {name} says {value}; {value} it is "
-        f"(strategy.{term}.{key}=… decides)"
-    )
+            yield f"{term}.{key}", value

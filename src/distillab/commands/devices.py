@@ -1,14 +1,12 @@
 """How many devices a run takes; in a sweep every cell holds its own GPUs by locks, so no two cells share one."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,44 +20,33 @@ if TYPE_CHECKING:
     from distillab.core.configuration import TrainerConfig
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-
 GPU = ("auto", "gpu", "cuda")  # accelerators that may be one
 
 _own: list[str] = []  # this process's GPUs: where CUDA has started, it cannot change to others
 
 
-def number_of_devices(trainer: TrainerConfig) -> int:
-    """How many devices of this machine a run asks for; `auto` and -1 are all GPUs.
-
-    Raises:
-        UserError: no whole number from 1, more than there are, several without a process for each, or CPUs that are to
-            share BatchNorm.
-    """
+def number_of_devices(trainer: "TrainerConfig") -> int:
+    """How many devices of this machine a run asks for; `auto` and -1 are all GPUs. Raises UserError."""
     devices, on_gpus = trainer.devices, trainer.accelerator in GPU
     if devices in ("auto", -1, "-1"):
         devices = max(1, len(visible_devices())) if on_gpus else 1
     if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
-        raise UserError(
-            f"trainer.devices must be a whole number from 1, or auto for all GPUs, got {devices}; "
-            f"{VISIBLE}=… chooses which"
-        )
+        allowed = "a whole number from 1, or auto for all GPUs"
+        raise UserError(f"trainer.devices must be {allowed}, got {devices}; {VISIBLE}=… chooses which")
     if devices > 1:
         _check_several(trainer, devices, len(visible_devices()) if on_gpus else 0)
     if trainer.num_nodes > 1 and world == 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer.num_nodes}: start the same command on every machine through torchrun, "
-            f"docs/scale.md says how, or set trainer.num_nodes=1"
-        )
+        how = "start the same command on every machine through torchrun, docs/scale.md says how"
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes}: {how}, or set trainer.num_nodes=1")
     return devices
 
 
-def _check_several(trainer: TrainerConfig, devices: int, gpus: int) -> None:
+def _check_several(trainer: "TrainerConfig", devices: int, gpus: int) -> None:
     """Raise UserError where a run cannot have more than one device."""
     if not trainer.strategy.startswith("ddp"):
-        raise UserError(
-            f"trainer.devices={trainer.devices} means {devices} devices, and trainer.strategy={trainer.strategy} "
-            f"takes one: trainer=ddp trainer.devices={devices}, or trainer.devices=1"
-        )
+        several = f"trainer.devices={trainer.devices} means {devices} devices"
+        mend = f"trainer=ddp trainer.devices={devices}, or trainer.devices=1"
+        raise UserError(f"{several}, and trainer.strategy={trainer.strategy} takes one: {mend}")
     if trainer.sync_batchnorm and not gpus:
         raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
     if gpus:
@@ -71,15 +58,10 @@ def _check_enough(wanted: int, there: int) -> None:
         raise UserError(f"trainer.devices={wanted}, and there are {there} GPUs; trainer.devices={there}")
 
 
-def devices_of_a_cell(trainer: TrainerConfig, several: bool) -> Any:
+def devices_of_a_cell(trainer: "TrainerConfig", several: bool) -> Any:
     """A context in which a cell has its GPUs to itself; an empty one where there is nothing to share out.
 
-    Args:
-        trainer: its `devices` a number.
-        several: whether other processes run cells of the same sweep.
-
-    Raises:
-        UserError: the cell wants more GPUs than there are.
+    `trainer.devices` is a number; `several`: whether other processes run cells of the same sweep.
     """
     if not several or world > 1 or trainer.accelerator not in GPU:
         return nullcontext()
@@ -104,18 +86,14 @@ def visible_devices() -> list[str]:
 
 @contextmanager
 def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float = 0.5) -> Iterator[list[str]]:
-    """Hold some devices and let this process see no others; waits until so many are free at once.
+    """Hold `count` devices, let this process see no others, and yield their ids; waits until so many are free at once.
 
     The operating system drops the locks of a process that died. A process that held devices before takes the same ones.
 
     Args:
         ids: of the devices, as CUDA_VISIBLE_DEVICES names them.
         folder: keeps the locks.
-        count: how many are wanted.
         pause: seconds between two looks, while waiting.
-
-    Yields:
-        The devices' ids.
 
     Raises:
         UserError: there are fewer, or the folder cannot be written to.
@@ -130,7 +108,9 @@ def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float 
     try:
         yield list(held)
     finally:
-        _give_memory_back()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what torch keeps unused, for the process that holds the device next
         for lock in held.values():
             lock.release()
 
@@ -148,7 +128,7 @@ def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> di
         if not told:
             wanted = "a GPU" if count == 1 else f"{count} GPUs"
             rank_zero_print(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")
-            told = True
+        told = True
         time.sleep(pause)
 
 
@@ -156,19 +136,9 @@ def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
     """The first devices that no other process holds, by id, with their locks, which are now held."""
     free: dict[str, FileLock] = {}
     for one in ids:
-        if len(free) == count:
-            break
         lock = FileLock(folder / f"{one.replace('/', '-')}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        free[one] = lock
+        with suppress(Timeout):
+            if len(free) < count:
+                lock.acquire(timeout=0)
+                free[one] = lock
     return free
-
-
-def _give_memory_back() -> None:
-    """Free the memory that torch keeps unused, for the process that holds the device next."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

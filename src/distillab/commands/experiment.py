@@ -1,7 +1,5 @@
 """One experiment: finds its earlier result, or makes it step by step, writes it and shows it."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -9,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from distillab.commands import sweep
 from distillab.commands.invocation import Invocation
-from distillab.commands.run_dir import RUNS, finished, home, write_config
+from distillab.commands.run_dir import RUNS, finished, home
 from distillab.core import distributed
-from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
 from distillab.core.result import Result
@@ -37,26 +36,21 @@ def run(invocation: Invocation) -> Result | None:
         UserError: bad input, in one line.
     """
     timer, config = Timer(), invocation.config
-    directory = home(config)
-    if distributed.world == 1 and (earlier := _earlier(config, directory)):  # without the heavy imports
+    directory, first = home(config), distributed.rank == 0
+    if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
     # Beside the folder, which a rerun deletes.
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
-    with held if distributed.rank == 0 else nullcontext():
+    with held if first else nullcontext():
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
-        if earlier := distributed.broadcast(_earlier(config, directory)):
-            return _show_again(earlier, invocation, directory)
-        if config.rerun and distributed.rank == 0:
+        if earlier := distributed.broadcast(None if config.rerun else finished(directory)):
+            return _show_again(earlier, invocation, directory) if first else earlier
+        if config.rerun and first:
             shutil.rmtree(directory, ignore_errors=True)
         distributed.barrier()
         return _make(invocation, directory, timer)
-
-
-def _earlier(config: RunConfig, directory: Path) -> Result | None:
-    """The run's result, where it is there and not to be made again."""
-    return None if config.rerun else finished(directory)
 
 
 def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:
@@ -65,10 +59,9 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Res
     prices = invocation.config.roi
     if prices.price_per_hour is not None:  # a price changes nothing that was trained
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
-        if distributed.rank == 0:
-            with writable(directory, RUNS):
-                write_json(directory / "result.json", earlier.as_json())
-    if invocation.sweep_folder is None and distributed.rank == 0:  # a sweep has a table of its own
+        with writable(directory, RUNS):
+            write_json(directory / "result.json", earlier.as_json())
+    if invocation.sweep_folder is None:  # a sweep has a table of its own
         refresh(directory.parents[1])
         show(earlier, directory)
     return earlier
@@ -78,18 +71,21 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     """The result, after the steps that lead to it; written, logged and shown."""
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
-    logger, result, exit_code = None, None, 1
+    logger, result, exit_code, config = None, None, 1, invocation.config
     try:
         if distributed.rank == 0:
-            write_config(directory, invocation.config)
-            logger = _logger(invocation, directory)
-        made = steps.prepare(invocation.config, timer)
+            with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
+                temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
+            shown, folder = f"{config.name}/{invocation.label}/{directory.name}", invocation.sweep_folder
+            logger = loggers.build(config.plain["logger"], directory, config.plain, shown, folder and folder.name)
+        made = steps.prepare(config, timer)
         steps.pretrain(made)
         steps.fit(made, directory, invocation.label, logger)
         fields = steps.evaluate(made, directory)
         if fields is not None:
-            result = _write(_about(invocation, directory) | fields, timer, invocation, directory)
-            _summarise(logger, result, invocation)
+            result = _write(fields, timer, invocation, directory)
+            folder = invocation.sweep_folder
+            loggers.log_summary(logger, result, sweep.results(folder, Path(config.paths.runs)) if folder else [])
         exit_code = 0
     finally:
         where = loggers.finish(logger, exit_code)
@@ -101,11 +97,11 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     return result
 
 
-def _about(invocation: Invocation, directory: Path) -> dict[str, Any]:
-    """What a result says of the run before anything is measured."""
+def _write(found: dict[str, Any], timer: Timer, invocation: Invocation, directory: Path) -> Result:
+    """Put the result and the student's model card into the run's folder, and renew the pages over all runs."""
     config = invocation.config
     seeds = {"seed": config.seed, "teacher": config.teacher.seed}
-    return {
+    fields = found | {
         "name": config.name,
         "command": invocation.command,
         "overrides": list(invocation.overrides),
@@ -115,29 +111,13 @@ def _about(invocation: Invocation, directory: Path) -> dict[str, Any]:
         "seeds": seeds | {"split": config.data.get("split_seed"), "view": config.data.get("view_seed")},
         "strategy": invocation.label,
         "protocol": config.protocol.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": timer.all(),
     }
-
-
-def _write(fields: dict[str, Any], timer: Timer, invocation: Invocation, directory: Path) -> Result:
-    """Put the result and the student's model card into the run's folder, and renew the pages over all runs."""
-    now = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": timer.all()}
-    result = with_cost(Result.model_validate(fields | now), invocation.config.roi)
+    result = with_cost(Result.model_validate(fields), config.roi)
     with writable(directory, RUNS):
         write_json(directory / "result.json", result.as_json())
         with replacing(directory / "README.md") as temporary:
             temporary.write_text(model_card(result), encoding="utf-8")
     refresh(directory.parents[1])
     return result
-
-
-def _logger(invocation: Invocation, directory: Path) -> Any:
-    """The logger of the config, its files in the run's folder."""
-    config, folder = invocation.config, invocation.sweep_folder
-    shown = f"{config.name}/{invocation.label}/{directory.name}"
-    return loggers.build(config.plain["logger"], directory, config.plain, shown, group=folder and folder.name)
-
-
-def _summarise(logger: Any, result: Result, invocation: Invocation) -> None:
-    """Give the logger the result, beside those of the same sweep."""
-    folder, runs = invocation.sweep_folder, Path(invocation.config.paths.runs)
-    loggers.log_summary(logger, result, sweep.results(folder, runs) if folder else [])

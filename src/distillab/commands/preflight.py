@@ -1,7 +1,5 @@
 """A run's fit tried on two images before anything is trained, so that it fails now and not hours later."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -21,11 +19,6 @@ from distillab.training.term_inputs import Seen, only
 
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     """Let every term look at data and run in its phases, between untrained copies of the networks.
-
-    Args:
-        scheme: prepared; nothing is trained yet.
-        run: its strategy is left as it is.
-        student: likewise.
 
     Raises:
         UserError: a term cannot work with these networks or data.

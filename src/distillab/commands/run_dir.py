@@ -1,46 +1,30 @@
 """The folder of a run, and its result there."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.commands.members import LISTS
-from distillab.core.files import file_hash, replacing, writable
+from distillab.commands.invocation import LISTS
+from distillab.core.files import file_hash
 from distillab.core.run_identity import config_hash
 
 if TYPE_CHECKING:
-    from distillab.core.result import Result
-
-if TYPE_CHECKING:
     from distillab.core.configuration import RunConfig
+    from distillab.core.result import Result
 
 RUNS = "paths.runs=…"
 
 
-def home(config: RunConfig) -> Path:
+def home(config: "RunConfig") -> Path:
     """Where the run of a config lies: `runs/<name>/<config hash>/`."""
     return Path(config.paths.runs) / config.name / config_hash(_with_contents(config.plain))
 
 
-def finished(directory: Path) -> Result | None:
+def finished(directory: Path) -> "Result | None":
     """The result of a run that has ended there, or None."""
     from distillab.core.result_reader import read  # pydantic takes its time
 
     return read(directory / "result.json")[0]
-
-
-def write_config(directory: Path, config: RunConfig) -> None:
-    """Write the resolved config into the run's folder.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    from omegaconf import OmegaConf
-
-    with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
 
 
 def _with_contents(config: Mapping[str, Any]) -> dict[str, Any]:

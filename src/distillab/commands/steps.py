@@ -1,7 +1,5 @@
 """The steps of one experiment, in the order in which the data flows: prepare, pretrain, fit, evaluate."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.result import Role, gain_and_gap
 from distillab.core.result_parts import Entry, Longer, Primary
+from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
 from distillab.evaluation.efficiency import measure
 from distillab.evaluation.roles import Roles, evaluate_roles, with_extremes, write_predictions
@@ -37,17 +36,9 @@ from distillab.training.module import Distillation
 
 @dataclass
 class Steps:
-    """What the steps of an experiment have made so far.
+    """What the steps of an experiment have made so far: records and networks by role, in the end a taught student.
 
-    Attributes:
-        run: the checked parts of the config.
-        scheme: who teaches whom.
-        student: in the end the distilled one.
-        timer: of the parts.
-        records: of the networks by role.
-        networks: likewise.
-        longer: the student alone, trained for equal compute.
-        module: what is fitted; None for the student alone.
+    `longer` is the student alone, trained for equal compute; `module` what is fitted, None for the student alone.
     """
 
     run: Run
@@ -58,11 +49,6 @@ class Steps:
     networks: dict[Role, Model] = field(default_factory=dict)
     longer: Longer | None = None
     module: Distillation | None = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether the student learns without a teacher."""
-        return self.run.config.strategy == ALONE
 
 
 def prepare(config: RunConfig, timer: Timer) -> Steps:
@@ -83,11 +69,10 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     student = run.student()
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
-    steps = Steps(run, scheme, student, timer)
-    if not steps.alone:
+    if config.strategy != ALONE:
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
-    return steps
+    return Steps(run, scheme, student, timer)
 
 
 def pretrain(steps: Steps) -> None:
@@ -99,7 +84,7 @@ def pretrain(steps: Steps) -> None:
         steps.records["teacher"], steps.networks["teacher"] = teacher, scheme.model
     if scheme.name != "offline":
         rank_zero_print(f"{steps.student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if steps.alone:
+    if config.strategy == ALONE:
         return
     # Before anything else is trained: the cache may refuse.
     data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
@@ -119,14 +104,14 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
     """Train the student, or go on where it was stopped; its checkpoints lie in the run's folder."""
     run, scheme, student = steps.run, steps.scheme, steps.student
     with steps.timer.part("fit"):
-        title = f"{student.info.name} {label}" + (f" ({scheme.name})" if scheme.name != "offline" else "")
+        title = f"{student.info.name} {method_name(label, scheme.name)}"
         if steps.module is None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
         how = {"recipe": run.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
+        how |= {"directory": directory / "checkpoints", "title": title, "logger": logger}
         data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
-        place = directory / "checkpoints"
-        record = Record(training=training.fit(steps.module, data, **how, directory=place, title=title, logger=logger))
+        record = Record(training=training.fit(steps.module, data, **how))
         steps.records["student"] = record.changed(views=run.strategy.num_views)
         steps.module.release()
 
@@ -140,39 +125,43 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     if distributed.rank != 0:
         return None
     run, student = steps.run, steps.student
-    task, info = run.setting.task, run.data.info
+    task, classes = run.setting.task, run.data.info.classes
     with steps.timer.part("evaluation"):
-        deployed = student if steps.module is None else steps.module.deployed()
-        steps.networks["student"] = deployed
+        deployed = steps.networks["student"] = student if steps.module is None else steps.module.deployed()
         predicted = {role: run.predictions(steps.networks[role], record) for role, record in steps.records.items()}
         logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
-        found = evaluate_roles(logits, labels, info.classes, task.figures)
+        found = evaluate_roles(logits, labels, classes, task.figures)
         if steps.module is not None:
             scores = run.scores(deployed, predicted["student"])
             steps.records["student"] = steps.records["student"].changed(scores=scores)
         steps.scheme.finish(run, student, steps.records["student"])
         entries = _entries(steps, found)
     with writable(directory, RUNS):
-        save_model(student, directory / "student.safetensors", run.config.student.plain, info.classes, deployed)
+        save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed)
         write_predictions(directory / "predictions.npz", logits, labels)
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
+    return entries | _compared(steps, entries) | {"limits": found.limits, "paired": found.paired}
+
+
+def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
+    """What the result says of the run as a whole."""
+    task, data = steps.run.setting.task, steps.run.data
     scores = {role: entry.metrics[task.primary] for role, entry in entries.items()}
     source = steps.module and steps.module.teacher  # None, too, where no term reads a teacher
     primary = Primary(name=task.primary, value=scores["student"], higher_is_better=task.higher_is_better)
     gain, gap_closed = gain_and_gap(scores["student"], scores.get("baseline"), scores.get("teacher"), primary)
-    return entries | {
+    names = list(data.info.classes)
+    return {
         "task": task.name,
         "scheme": steps.scheme.name,
         "primary": primary,
         "gain": gain,
         "gap_closed": gap_closed,
-        "data": {"name": info.name, "classes": len(info.classes), "class_names": list(info.classes), **run.data.sizes},
+        "data": {"name": data.info.name, "classes": len(names), "class_names": names, **data.sizes},
         "lineage": steps.scheme.lineage,
         "cache": source and source.cache_record,
         "longer": steps.longer,
-        "limits": found.limits,
-        "paired": found.paired,
     }
 
 
@@ -180,22 +169,19 @@ def _entries(steps: Steps, found: Roles) -> dict[Role, Entry]:
     """The networks' parts of the result."""
     setting, entries = steps.run.setting, {}
     primary, watches_test = setting.task.primary, setting.protocol.watches == "test"
-    efficiency = {
-        role: measure(steps.networks[role], setting.device)
-        for role in steps.records
-        if role != "baseline" or steps.networks["student"] is not steps.student  # one network has one latency
+    one = steps.networks["student"] is steps.student  # else the baseline is not what the student is deployed as
+    costs = {
+        role: measure(steps.networks[role], setting.device) for role in steps.records if role != "baseline" or not one
     }
     for role, record in steps.records.items():
         metrics = with_extremes(found.metrics[role], record.training.curves if watches_test else [], primary)
-        entries[role] = Entry.model_validate(
-            {
-                "name": (steps.student if role == "student" else steps.networks[role]).info.name,
-                "per_class": metrics.pop("per_class", None),
-                "metrics": metrics,
-                "validation": {primary: record.scores.get("validation")},
-                "against_teacher": found.against_teacher.get(role),
-                "efficiency": efficiency.get(role, efficiency.get("student")),
-                "training": record.training,
-            }
+        entries[role] = Entry(
+            name=(steps.student if role == "student" else steps.networks[role]).info.name,
+            per_class=metrics.pop("per_class", None),
+            metrics=metrics,
+            validation={primary: record.scores.get("validation")},
+            against_teacher=found.against_teacher.get(role),
+            efficiency=costs.get(role, costs.get("student")),
+            training=record.training,
         )
     return entries

@@ -1,10 +1,7 @@
 """A sweep as a whole: which cell is running, how long the rest takes, and one table of all cells.
 
-Cells may run in other processes or on other machines (launcher=joblib, launcher=submitit): they share one small file
-per cell in the sweep's folder.
+Cells may run in other processes or on other machines: they share one small file per cell in the sweep's folder.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -17,7 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 
 from distillab.commands.run_dir import finished
 from distillab.core.distributed import rank_zero_print
@@ -25,8 +26,6 @@ from distillab.core.files import replacing, writable, write_json
 from distillab.reporting.sweep_table import markdown, table
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from distillab.core.result import Result
 
 Record = dict[str, Any]
@@ -47,23 +46,18 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of all cells, and note those that failed."""
-        from rich.console import Console
-
         folder = Path(config.hydra.sweep.dir)
         total, records = about(folder)["cells"], recorded(folder)
-        missing = (total or len(records)) - len(records)
         failures.extend(record.get("error", "it ended without a result") for record in records if "score" not in record)
-        failures.extend(["it never started"] * missing)
-        console = Console()
-        # A pipe has no width of its own; 80 columns would break every cell.
-        (console if console.is_terminal else Console(width=140)).print(table(records))
+        failures.extend(["it never started"] * ((total or 0) - len(records)))
+        print_table(table(records))
         rank_zero_print(f"{folder}/sweep.md")
         try:
             self._report(folder, Path(config.paths.runs))
         finally:  # Hydra turns what is raised here into a warning
             if failures:
-                many = f"{len(failures)} of {total or len(records)} cells failed"
-                print(f"error: {many}; the same command runs only those again", file=sys.stderr, flush=True)
+                many = f"error: {len(failures)} of {total or len(records)} cells failed"
+                rank_zero_print(f"{many}; the same command runs only those again", file=sys.stderr)
 
     def _report(self, folder: Path, runs: Path) -> None:
         """Write the page over the sweep's results, and say what they show."""
@@ -84,50 +78,35 @@ class Cell:
     """One cell of a sweep: says where the sweep stands, and records how the cell ended."""
 
     def __init__(self, folder: Path, index: int, strategy: str, student: str, *, overrides: Sequence[str] = ()) -> None:
-        """Note the cell; `begin` starts its timer.
-
-        Args:
-            folder: the sweep's.
-            index: which cell, from 0.
-            strategy: its method's name.
-            student: its student's name.
-            overrides: what differs from the defaults.
-
-        Raises:
-            UserError: the folder cannot be written to.
-        """
+        """Note the cell by its number from 0, its method's and student's names, and what differs from the defaults."""
         self.folder, self.index = folder, index
-        self.record: Record = {
-            "number": index + 1,
-            "strategy": strategy,
-            "student": student,
-            "overrides": list(overrides),
-        }
-        self._write()
+        self.record: Record = {"number": index + 1, "strategy": strategy, "student": student}
+        self._write(overrides=list(overrides))
 
     def begin(self) -> None:
         """Start the clock and say where the sweep stands: the cell has its devices, until then it waited for them."""
         self._write(started=time.time())
         total = about(self.folder)["cells"]
         left = seconds_left(recorded(self.folder), total, self.record["started"])
-        rank_zero_print(_headline(self.index + 1, total, f"{self.record['strategy']}, {self.record['student']}", left))
+        where = f"cell {self.index + 1}" + (f" of {total}" if total else "")
+        rest = "" if left is None else f" · about {duration(left)} left"
+        rank_zero_print(f"{where} · {self.record['strategy']}, {self.record['student']}{rest}")
 
-    def run(self, work: Callable[[], Result], one_line: Callable[[Exception], str]) -> Result:
+    def run(self, work: Callable[[], "Result"], one_line: Callable[[Exception], str]) -> "Result":
         """Do the cell's work and record its result; an exception is recorded in one line and raised again."""
         try:
             result = work()
         except Exception as error:
             self._write(error=one_line(error), ended=time.time())
             raise
-        # `created` has no fractions of a second.
-        earlier = datetime.fromisoformat(result.created).timestamp() + 1 < self.record["started"]
+        created = datetime.fromisoformat(result.created).timestamp() + 1  # it has no fractions of a second
         self._write(
             primary=result.primary.name,
             score=result.primary.value,
             gain=result.gain,
             protocol=result.protocol,
             seconds=result.seconds.get("total"),
-            earlier=earlier,
+            earlier=created < self.record["started"],
             ended=time.time(),
             run=f"{result.name}/{result.config_hash}",
         )
@@ -154,17 +133,17 @@ def program() -> str:
 
 def number_of_cells(config: DictConfig) -> int | None:
     """How many cells Hydra's own sweeper makes of a multirun; None for a sweeper that decides as it goes."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     sweeper = config.hydra.sweeper
     if not str(sweeper._target_).endswith(".BasicSweeper"):
         return None
-    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
-    return len(BasicSweeper.split_arguments(overrides, None)[0])
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + [*config.hydra.overrides.task]
+    return len(combinations(words, GlobalHydra.instance().config_loader()))
+
+
+def combinations(words: list[str], config_loader: Any) -> list[list[str]]:
+    """The overrides of each cell that Hydra's own sweeper makes of these."""
+    overrides = OverridesParser.create(config_loader=config_loader).parse_overrides(words)
+    return BasicSweeper.split_arguments(overrides, None)[0]
 
 
 def about(folder: Path) -> Record:
@@ -180,17 +159,17 @@ def recorded(folder: Path) -> list[Record]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
 
 
-def results(folder: Path, runs: Path) -> list[Result]:
+def results(folder: Path, runs: Path) -> list["Result"]:
     """The results, below `runs`, of the cells of the sweep in `folder` that have ended well so far, in its order."""
     found = [finished(runs / record["run"]) for record in recorded(folder) if "run" in record]
     return [result for result in found if result is not None]
 
 
 def seconds_left(records: Sequence[Record], cells: int | None, now: float) -> float | None:
-    """Seconds that the cells at work and those still to come will take at the mean of the cells that ran to their end.
+    """Seconds that the cells at work and those still to come will take; None while nothing is known.
 
-    Cells that were finished before the sweep, and cells that failed, say nothing about it; those that wait for a device
-    are still to come. Cells that run at the same time share the rest between them. None while nothing is known.
+    That is the mean of the cells that ran to their end, not of those that failed or were finished before the sweep, for
+    each; those that wait for a device are still to come. Cells that run at the same time share the rest between them.
     """
     ran = [record["ended"] - record["started"] for record in records if record.get("earlier") is False]
     if not ran or cells is None:
@@ -210,8 +189,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _headline(number: int, total: int | None, what: str, left: float | None) -> str:
-    parts = [f"cell {number}" + (f" of {total}" if total else ""), what]
-    if left is not None:
-        parts.append(f"about {duration(left)} left")
-    return " · ".join(parts)
+def print_table(shown: Any) -> None:
+    """Print a rich table; a pipe has no width of its own, and 80 columns would break every cell."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(shown)

@@ -1,6 +1,4 @@
-"""Tuning: the same number of trials for every method and for the student alone; then the best and the spread of each."""
-
-from __future__ import annotations
+"""Tuning: as many trials for every method as for the student alone; then the best and the spread of each."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,14 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
-from distillab.commands.sweep import Sweep, about, recorded
+from distillab.commands.sweep import Sweep, about, combinations, print_table, recorded
 from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
-from distillab.commands.tuning.study import Tuned, open_study
 from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
@@ -23,10 +24,7 @@ from distillab.core.files import replacing, writable, write_json
 from distillab.core.run_identity import config_hash, method_name
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
-    from optuna.trial import Trial
+    from distillab.commands.tuning.study import Tuned
 
 outcomes: list[Outcome] = []  # of this command's methods, for the table at its end
 
@@ -47,19 +45,16 @@ class Tune(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
-        from hydra.core.plugins import Plugins
-
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        given = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
+        self.launcher = Plugins.instance().instantiate_launcher(**given)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run what is left of every method's budget.
 
         Raises:
-            UserError: optuna is missing, the protocol has no validation samples, a number cannot be searched, or
-                another command tunes the same.
+            UserError: optuna or validation samples are missing, a number cannot be searched, or another command tunes
+                the same.
         """
         _check(self.trials, self.at_once, self.space)
         folder, launched = Path(self.config.hydra.sweep.dir), 0
@@ -68,7 +63,8 @@ class Tune(Sweeper):
             _check_used(self.space, methods)
             _tell_apart(methods)
             write_json(folder / "sweep.json", about(folder) | {"cells": sum(one.left() for one in methods)})
-            while batch := _next(methods, self.at_once):
+            # In turns: a sweep that is cut off has spent about the same on each.
+            while batch := [(one, trial) for one in methods for _ in range(self.at_once) if (trial := one.ask())]:
                 cells = [one.words + one.overrides(trial.params) for one, trial in batch]
                 jobs = self.launcher.launch(cells, initial_job_idx=launched)
                 launched += len(batch)
@@ -83,12 +79,8 @@ class Tune(Sweeper):
 
         It has no teacher, and learns from the known labels where the others learn from the teacher's.
         """
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
         given = [f"{key}={value}" for key, value in self.params.items()] + arguments
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        chosen = BasicSweeper.split_arguments(parser.parse_overrides(given), None)[0]
+        chosen = combinations(given, self.hydra_context.config_loader)
         alone = {}
         for words in chosen:
             own = [word for word in words if not word.lstrip("+~").startswith(("strategy", "scheme", "data.labels="))]
@@ -96,29 +88,25 @@ class Tune(Sweeper):
             alone.setdefault(teacherless, [*own, "strategy=none"])
         return list(alone.values()) + [words for words in chosen if "strategy=none" not in words]
 
-    def _tuned(self, words: list[str], locks: ExitStack) -> Tuned:
-        from omegaconf import OmegaConf
+    def _tuned(self, words: list[str], locks: ExitStack) -> "Tuned":
+        from distillab.commands.tuning.study import Tuned, open_study
 
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
         scheme = composed.hydra.runtime.choices["scheme"]
-        config: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
-        config.pop("hydra")
-        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        kept = {key: value for key, value in OmegaConf.to_container(composed, resolve=False).items() if key != "hydra"}
+        plain = OmegaConf.to_container(OmegaConf.create(kept), resolve=True)
         label = method_name(strategy_label(plain.get("strategy") or {}), scheme)
         run = parse(plain)
         if not run.protocol.validation:
             raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
         numbers = search_space(plain, self.space)
-        described = {key: asdict(number) for key, number in numbers.items()}
-        name = config_hash(plain | {"space": described})
+        name = config_hash(plain | {"space": {key: asdict(number) for key, number in numbers.items()}})
         study = open_study(Path(run.paths.runs) / run.name / "tune", name, locks)
         return Tuned(label, words, numbers, study, self.trials)
 
 
 def register() -> None:
     """Let Hydra find the sweeper under the name that the config gives it; call before a sweep begins."""
-    from hydra.core.plugins import Plugins
-
     Plugins.instance().class_name_to_class[TUNE] = Tune
 
 
@@ -127,13 +115,10 @@ class Report(Sweep):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print both tables, and how to train the best of each method again."""
-        from rich.console import Console
-
         folder = Path(config.hydra.sweep.dir)
         if recorded(folder):
             super().on_multirun_end(config, **kwargs)
-        console = Console()
-        (console if console.is_terminal else Console(width=140)).print(table(outcomes))
+        print_table(table(outcomes))
         if lines := repeats(outcomes):
             rank_zero_print("\n  ".join(["the best of each, with three seeds:", *lines]))
         rank_zero_print(f"{folder}/tune.md")
@@ -143,14 +128,12 @@ class Report(Sweep):
 
 
 def _plain(given: Any) -> Any:
-    from omegaconf import OmegaConf
-
     return (OmegaConf.to_container(given) if OmegaConf.is_config(given) else given) or {}
 
 
 def _check(trials: int, at_once: int, space: Any) -> None:
-    for key, value, example in (("trials", trials, 20), ("at_once", at_once, 1)):
-        Range(1, whole=True).check(value, f"hydra.sweeper.{key}", example)
+    Range(1, whole=True).check(trials, "hydra.sweeper.trials", 20)
+    Range(1, whole=True).check(at_once, "hydra.sweeper.at_once", 1)
     if not isinstance(space, Mapping):
         raise UserError(f"hydra.sweeper.space={space} is no mapping: hydra.sweeper.space={{recipe.lr:[0.01,0.5,log]}}")
     try:
@@ -160,26 +143,19 @@ def _check(trials: int, at_once: int, space: Any) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _check_used(space: Mapping[str, Any], methods: Sequence[Tuned]) -> None:
+def _check_used(space: Mapping[str, Any], methods: Sequence["Tuned"]) -> None:
     known = sorted({key for one in methods for key in one.numbers})
     for key, bounds in space.items():
         if bounds is not None and key not in known and f"{key}.value" not in known:
-            raise UserError(
-                f"hydra.sweeper.space: no chosen method has a number {key} (searched: {', '.join(known)}): "
-                "hydra.sweeper.space={…}"
-            )
+            what = f"no chosen method has a number {key} (searched: {', '.join(known)})"
+            raise UserError(f"hydra.sweeper.space: {what}: hydra.sweeper.space={{…}}")
 
 
-def _tell_apart(methods: Sequence[Tuned]) -> None:
+def _tell_apart(methods: Sequence["Tuned"]) -> None:
     """Give methods of the same name the overrides in which they differ."""
     for one in methods:
         alike = [set(other.words) for other in methods if other.label == one.label]
         one.changed = " ".join(word for word in one.words if word not in set.intersection(*alike))
-
-
-def _next(methods: Sequence[Tuned], at_once: int) -> list[tuple[Tuned, Trial]]:
-    """The next trials of every method: in turns, so that a sweep that is cut off has spent about the same on each."""
-    return [(one, trial) for one in methods for _ in range(at_once) if (trial := one.ask()) is not None]
 
 
 def _answer(job: JobReturn) -> Mapping[str, Any]:

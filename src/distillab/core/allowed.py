@@ -1,10 +1,8 @@
 """The values that a key of the config may have: one description each, for the check and for its message."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from distillab.core.errors import UserError
 
@@ -12,17 +10,14 @@ from distillab.core.errors import UserError
 class Allowed:
     """A set of values. As metadata of an `Annotated` field it makes pydantic check the field, without conversion."""
 
-    @property
-    def expected(self) -> str:
-        """What is allowed, in words."""
-        raise NotImplementedError
+    expected: str  # what is allowed, in words
 
     def allows(self, value: Any) -> bool:
         """Whether the value is one of them."""
         raise NotImplementedError
 
     def check(self, value: Any, path: str, example: Any = None) -> Any:
-        """The value; raises UserError, which names the key and an override with the example, where it is not allowed."""
+        """The value; raises UserError with the key, and an override by the example, where it is not allowed."""
         if not self.allows(value):
             raise UserError(refusal(path, self.expected, value, example))
         return value
@@ -40,12 +35,9 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Range(Allowed):
-    """Finite numbers from `low` (not below it: `above` leaves the bound itself out) to `high` or to below `below`.
+    """Finite numbers, from `low` or above `above`, up to `high` or below `below`; None is no bound.
 
-    Args:
-        low, above, high, below: bounds; None is no bound.
-        whole: no fractions.
-        null: None too.
+    `whole` allows no fractions, `null` None too.
     """
 
     low: float | None = None
@@ -65,10 +57,8 @@ class Range(Allowed):
 
     def allows(self, value: Any) -> bool:
         """Whether the value lies in the range; a truth value is no number."""
-        if value is None:
-            return self.null
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
+            return value is None and self.null
         return (
             math.isfinite(value)
             and (self.low is None or value >= self.low)
@@ -83,19 +73,12 @@ class Choice(Allowed):
 
     def __init__(self, *values: Any) -> None:
         self.values = values
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, in words."""
-        named = ", ".join(spelled(value) for value in self.values if value is not None)
-        return f"one of {named}" + (" or null" if None in self.values else "")
+        named = ", ".join(spelled(value) for value in values if value is not None)
+        self.expected = f"one of {named}" + (" or null" if None in values else "")
 
     def allows(self, value: Any) -> bool:
         """Whether the value is one of them."""
         return any(type(value) is type(one) and value == one for one in self.values)
-
-
-FLAG = Choice(True, False)
 
 
 def refusal(path: str, expected: str, value: Any, example: Any = None) -> str:
@@ -111,3 +94,10 @@ def spelled(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(spelled(one) for one in value)}]"
     return str(value)
+
+
+Flag = Annotated[bool, Choice(True, False)]
+Count = Annotated[int, Range(1, whole=True)]
+CountOrNone = Annotated[int | None, Range(1, whole=True, null=True)]
+Amount = Annotated[float, Range(0)]
+AmountOrNone = Annotated[float | None, Range(0, null=True)]

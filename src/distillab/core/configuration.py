@@ -1,29 +1,21 @@
 """The resolved config as frozen, typed objects: parsed once, by the command, and read by attribute from then on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from distillab.core.allowed import FLAG, Choice, Range
+from distillab.core.allowed import AmountOrNone, Choice, Count, CountOrNone, Flag, Range
 from distillab.core.group import Group, group
 from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
 
-Flag = Annotated[bool, FLAG]
-Price = Annotated[float | None, Range(0, null=True)]
-Batches = Annotated[float | None, Range(0, null=True)]
 Text = Annotated[str, BeforeValidator(str)]  # Hydra reads name=2024 as a number
 
 
-def _target(node: Any) -> Any:
-    return Target.of(node) if isinstance(node, Mapping) else node
-
-
-Built = Annotated[Target, BeforeValidator(_target)]  # a node with `_target_`, for `instantiate.build`
+# A node with `_target_`, for `instantiate.build`.
+Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
 
 
 @group
@@ -31,7 +23,6 @@ class Paths(Group):
     """Folders: of the results, and of trained networks, teacher outputs and data sets that runs share."""
 
     PATH: ClassVar[str] = "paths"
-
     runs: str = "runs"
     store: str = "store"
 
@@ -41,36 +32,26 @@ class Roi(Group):
     """Prices for the return on a distillation; None is unknown."""
 
     PATH: ClassVar[str] = "roi"
-
-    price_per_hour: Price = None
-    requests_per_day: Price = None
+    price_per_hour: AmountOrNone = None
+    requests_per_day: AmountOrNone = None
 
     @model_validator(mode="after")
-    def _check_price(self) -> Roi:
+    def _check_price(self) -> Self:
         if self.price_per_hour is None and self.requests_per_day is not None:
-            raise ValueError(
-                "{path}.requests_per_day says nothing without a price of the machine; set {path}.price_per_hour=…"
-            )
+            what = "{path}.requests_per_day says nothing without a price of the machine"
+            raise ValueError(what + "; set {path}.price_per_hour=…")
         return self
 
 
 @group
 class CacheConfig(Group):
-    """The cache of teacher outputs.
-
-    Attributes:
-        mode: `never` runs the teacher at every step, `require` refuses to run it.
-        dtype: in which outputs are kept.
-        top_k: classes kept per sample; None keeps all.
-        limit_gb: of all caches together; None is no limit.
-    """
+    """The cache of teacher outputs; conf/train.yaml says what each is for."""
 
     PATH: ClassVar[str] = "cache"
-
     mode: Annotated[str, Choice("auto", "never", "require")] = "auto"
     dtype: Annotated[str, Choice("float16", "float32")] = "float16"
-    top_k: Annotated[int | None, Range(1, whole=True, null=True)] = None
-    limit_gb: Annotated[float | None, Range(0, null=True)] = 8
+    top_k: CountOrNone = None
+    limit_gb: AmountOrNone = 8
 
 
 @group
@@ -78,18 +59,17 @@ class TrainerConfig(Group):
     """The devices and the options of the Lightning trainer; conf/trainer/default.yaml says what each is for."""
 
     PATH: ClassVar[str] = "trainer"
-
     accelerator: str = "auto"
     devices: Any = 1  # a number, "auto" or -1 as given, a number once `commands.devices` has resolved it
-    num_nodes: Annotated[int, Range(1, whole=True)] = 1
+    num_nodes: Count = 1
     strategy: str = "auto"
     channels_last: Flag = True
     compile: Annotated[bool | str, Choice(False, "student", "both")] = False
     sync_batchnorm: Flag = False
     deterministic: Annotated[bool | str, Choice(False, True, "warn")] = False
     log_every_n_steps: Annotated[int, Range(0, whole=True)] = 50
-    limit_train_batches: Batches = None
-    limit_val_batches: Batches = None
+    limit_train_batches: AmountOrNone = None
+    limit_val_batches: AmountOrNone = None
     progress_bar: Flag = True
 
 
@@ -98,7 +78,6 @@ class LoggerConfig(Group):
     """Where learning curves go; all but `kind` is of Weights & Biases."""
 
     PATH: ClassVar[str] = "logger"
-
     kind: Annotated[str, Choice("wandb", "csv", "tensorboard", "none")] = "none"
     project: str | None = None
     entity: str | None = None
@@ -112,19 +91,12 @@ class ModelConfig(Group):
 
     Attributes:
         name: for tables; None is the class's.
-        checkpoint: a file of weights; None trains it here.
-        pretrained: take the builder's own weights.
+        checkpoint: a file of weights; None trains the network here.
         classes: the names of its outputs, where their order is not the data's.
-        mean, std: of its input's channels; None is the data's.
-        input_size: side in pixels to which images are resized; None is the data's.
-        stages: module paths of its feature maps; None finds them.
-        head: module path of its last linear layer; None finds it.
-        seed: of a teacher's first weights and training.
-        samples, labelled, corrupt_classes: what a teacher that is trained here learns from.
-        dtype: in which a frozen teacher is held.
-        shard: split a frozen teacher among the devices.
-        recipe: of a teacher that is trained here.
-        builder: what makes the network.
+        mean, std: of its input's channels; None is the data's, as for `input_size`, the side in pixels.
+        stages, head: module paths of its feature maps and its last linear layer; None finds them.
+        seed, samples, labelled, corrupt_classes, recipe: of a teacher that is trained here.
+        dtype, shard: of a frozen teacher: the type in which it is held, whether it is split among the devices.
         plain: all of this as the config has it.
     """
 
@@ -134,11 +106,11 @@ class ModelConfig(Group):
     classes: list[Any] | None = None
     mean: list[Any] | None = None
     std: list[Any] | None = None
-    input_size: Annotated[int | None, Range(1, whole=True, null=True)] = None
+    input_size: CountOrNone = None
     stages: list[str] | None = None
     head: str | None = None
     seed: Annotated[int | None, Range(whole=True, null=True)] = None
-    samples: Annotated[int | None, Range(1, whole=True, null=True)] = None
+    samples: CountOrNone = None
     labelled: Annotated[float | None, Range(above=0, high=1, null=True)] = None
     corrupt_classes: Any = None
     dtype: Annotated[str | None, Choice("bfloat16", "float16", "float32", None)] = None
@@ -160,8 +132,8 @@ def _parts(given: Any) -> Any:
     """A network's config with the builder's keys apart."""
     if not isinstance(given, Mapping):
         return given
-    own = {key: value for key, value in given.items() if key in ROLE_KEYS}
-    rest = {key: value for key, value in given.items() if key not in ROLE_KEYS}
+    own = {key: given[key] for key in given if key in ROLE_KEYS}
+    rest = {key: given[key] for key in given if key not in ROLE_KEYS}
     return own | {"builder": Target.of(rest), "plain": given}
 
 
@@ -170,17 +142,10 @@ Network = Annotated[ModelConfig, BeforeValidator(_parts)]
 
 @group
 class RunConfig(Group):
-    """A run's config.
+    """A run's config; conf/train.yaml says what each key is for. Lies in runs/<name>/<hash of `plain`>.
 
-    Attributes:
-        name: runs/<name>/<hash of the config>.
-        seed: of the student's first weights, batch order and dropout.
-        baseline: also train the student without a teacher.
-        equal_compute: and once more, for as many epochs as the teacher's outputs would have paid for.
-        rerun: repeat a run that has its result.
-        strategy: terms by name, and `phases`; `Strategy.of` builds it.
-        data, task, scheme: what `instantiate.build` builds.
-        plain: all of this as the config has it, for the hash and the result.
+    `data`, `task` and `scheme` are built by `instantiate.build`, `strategy` by `Strategy.of`; `plain` is all of this as
+    the config has it, for the hash and the result.
     """
 
     name: Text
@@ -208,8 +173,7 @@ class RunConfig(Group):
         """The config that plain, resolved Python describes; raises UserError."""
         return given if isinstance(given, cls) else super().of({**(given or {}), "plain": given}, path)
 
-    def on_devices(self, count: int) -> RunConfig:
+    def on_devices(self, count: int) -> Self:
         """The same on so many devices."""
-        trainer = {**self.plain["trainer"], "devices": count}
-        plain = {**self.plain, "trainer": trainer}
+        plain = {**self.plain, "trainer": {**self.plain["trainer"], "devices": count}}
         return replace(self, trainer=replace(self.trainer, devices=count), plain=plain)

@@ -1,11 +1,9 @@
 """One program, one or many processes: who speaks, who writes, who waits."""
 
-from __future__ import annotations
-
 import os
 import sys
 from datetime import timedelta
-from typing import Any
+from typing import Any, TextIO
 
 from distillab.core.errors import UserError
 
@@ -59,10 +57,10 @@ def broadcast(value: Any) -> Any:
 
 
 def share(batch_size: int, devices: int, title: str) -> None:
-    """Say how many images of the global batch each device gets.
+    """Say how many samples of the global batch each device gets.
 
     Raises:
-        UserError: they would not get the same number, and the mean of their gradients would not be the batch's.
+        UserError: not the same number, and the mean of their gradients would not be the batch's.
     """
     if devices == 1:
         return
@@ -75,18 +73,13 @@ def share(batch_size: int, devices: int, title: str) -> None:
     rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
 
 
-def rank_zero_print(text: str) -> None:
-    """Print a line, once."""
+def rank_zero_print(text: str, file: TextIO | None = None) -> None:
+    """Print a line from process 0 alone, to standard output where no file is named."""
     if rank == 0:
-        print(text, flush=True)
+        print(text, file=file, flush=True)
 
 
 def rank_zero_warn(text: str, own: bool = False) -> None:
-    """Print a warning, once, where it does not mix with what is piped on.
-
-    Args:
-        text: the warning.
-        own: it befell this process, whatever the others see: it is printed by any.
-    """
+    """Print a warning on standard error from process 0, from any where it is only its `own`."""
     if rank == 0 or own:
         print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)

@@ -1,7 +1,5 @@
 """Files that others read: written whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -33,11 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writable(place: Path, override: str) -> Iterator[None]:
-    """Turn a full disk or a missing permission inside the block into one line that names the override that mends it.
-
-    Raises:
-        UserError: an OSError came out of the block.
-    """
+    """Turn an OSError of the block, such as a full disk, into a UserError that names the override that mends it."""
     try:
         yield
     except OSError as error:
@@ -47,14 +41,14 @@ def writable(place: Path, override: str) -> Iterator[None]:
 
 @contextmanager
 def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
-    """Hold a lock file; where another process holds it, say whom this one waits for. A dead process's lock is free.
+    """Hold a lock file, and say for whom this process waits where another one holds it; a dead process's lock is free.
 
     Raises:
         UserError: the lock cannot be written; names the override that mends it.
     """
+    held = FileLock(lock)
     with writable(lock.parent, override):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock)
         try:
             held.acquire(timeout=0.1)
         except TimeoutError:
@@ -67,11 +61,7 @@ def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically; NaN and infinities become null, paths become text.
-
-    Raises:
-        TypeError: something in it has no JSON form; an older file stays as it was.
-    """
+    """Write JSON atomically in the form of `plain`; where TypeError is raised an older file stays as it was."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

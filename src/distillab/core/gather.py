@@ -1,7 +1,5 @@
 """One batch over all devices: a gather through which gradients flow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -18,10 +16,10 @@ def gather(x: Tensor) -> Tensor:
     over the global batch, computed by all of them, gives the parameters the gradient of one process with that batch.
 
     Args:
-        x: (n, …); n may differ between processes, the rest may not.
+        x: (n, …); n may differ between processes. With one process it is returned as it is.
 
     Returns:
-        (N, …), N the sum of all n; `x` itself where there is one process.
+        (N, …), N the sum of all n.
     """
     return _Gather.apply(x) if _many() else x
 
@@ -37,17 +35,13 @@ def mean_over_devices(tensors: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
 
 
 def broadcast(number: int, device: torch.device) -> int:
-    """The first process's whole number, through this device; where there is one process, nobody waits for a device."""
+    """The first process's whole number, through this device, which one process alone does not wait for."""
     return int(gather(torch.tensor([number], device=device))[0]) if _many() else number
 
 
 def mean_number(number: float, device: torch.device) -> float | Tensor:
     """A number's mean over all processes, on this device; the number itself where there is one process."""
-    if not _many():
-        return number
-    total = torch.tensor(float(number), device=device)
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    return mean_over_devices({"": torch.tensor(float(number), device=device)})[""] if _many() else number
 
 
 def _many() -> bool:
@@ -61,8 +55,7 @@ class _Gather(torch.autograd.Function):
         counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(distributed.get_world_size())]
         distributed.all_gather(counts, torch.tensor([len(x)], device=x.device))
         ctx.counts = [int(count) for count in counts]
-        # All processes must send one shape.
-        padded = x.new_zeros(max(ctx.counts), *x.shape[1:])
+        padded = x.new_zeros(max(ctx.counts), *x.shape[1:])  # all processes must send one shape
         padded[: len(x)] = x
         parts = [torch.empty_like(padded) for _ in ctx.counts]
         distributed.all_gather(parts, padded)

@@ -1,7 +1,5 @@
 """A group of the config as a typed, frozen object, and the one-line message about what it cannot take."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Self, get_args
@@ -14,14 +12,8 @@ from distillab.core.errors import UserError
 from distillab.core.instantiate import unknown_key
 
 # What pydantic's own errors expect, in our words.
-EXPECTED = {
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
-    "dataclass_type": "a mapping",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "string_type": "text",
-}
+EXPECTED = dict.fromkeys(("dict_type", "mapping_type", "dataclass_type"), "a mapping")
+EXPECTED |= {"list_type": "a list", "tuple_type": "a list", "string_type": "text"}
 
 group = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
@@ -37,11 +29,7 @@ class Group:
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:
-        """The group that a mapping describes; None and keys that it lacks take the defaults.
-
-        Raises:
-            UserError: an unknown key, or a value that is not allowed.
-        """
+        """The group that a mapping describes; None and keys that it lacks take the defaults. Raises UserError."""
         if isinstance(given, cls):
             return given
         try:

@@ -1,12 +1,10 @@
 """Builds objects from the nodes of the config that name a class or a function in `_target_`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 from distillab.core import renamed
 from distillab.core.errors import UserError
@@ -20,12 +18,13 @@ class Target:
     arguments: Mapping[str, Any]
 
     @classmethod
-    def of(cls, node: Target | Mapping[str, Any]) -> Target:
-        """The target of a node of the config; its keys beside `_target_` are the arguments."""
+    def of(cls, node: Self | Mapping[str, Any]) -> Self:
+        """The target that a node of the config names."""
         if isinstance(node, cls):
             return node
-        target = node.get("_target_")
-        return cls(None if target == "???" else target, {k: v for k, v in node.items() if k != "_target_"})
+        arguments = dict(node)
+        target = arguments.pop("_target_", None)
+        return cls(None if target == "???" else target, arguments)
 
     def get(self, key: str, default: Any = None) -> Any:
         """One of the arguments."""
@@ -39,13 +38,7 @@ def did_you_mean(word: str, allowed: Sequence[str]) -> str:
 
 
 def unknown_key(parent: str, key: str, allowed: Sequence[str]) -> str:
-    """The message about a key that a part of the config does not have.
-
-    Args:
-        parent: the dotted path of the part, empty for the whole config.
-        key: what it does not have.
-        allowed: what it has.
-    """
+    """The message about a key that the part of the config at `parent` (empty: the whole config) does not have."""
     path = f"{parent}.{key}" if parent else key
     if path in renamed.KEYS:
         new = renamed.KEYS[path]
@@ -54,11 +47,7 @@ def unknown_key(parent: str, key: str, allowed: Sequence[str]) -> str:
 
 
 def locate(target: str, path: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names.
-
-    Raises:
-        UserError: nothing importable has that name.
-    """
+    """The class or function that the `_target_` at `path` names; raises UserError where nothing has that name."""
     from hydra.utils import get_object
 
     try:
@@ -67,22 +56,18 @@ def locate(target: str, path: str) -> Callable[..., Any]:
         if new := renamed.new_target(target):
             raise UserError(f"{path}._target_: {target} is now {new}: {path}._target_={new}") from error
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(
-            f'{path}._target_: cannot import "{target}" ({reason}); it needs package.module.Name, '
-            f"importable from the current folder"
-        ) from error
+        mend = "it needs package.module.Name, importable from the current folder"
+        raise UserError(f'{path}._target_: cannot import "{target}" ({reason}); {mend}') from error
     if not callable(found):
         raise UserError(f'{path}._target_: "{target}" is not a class or a function')
     return found
 
 
 def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
-    """Call what a node names with its arguments and `given`: the only place that instantiates.
+    """Call what a node names with its arguments and `given`, of which its own win: the only place that instantiates.
 
     Args:
-        node: a target, or a mapping with `_target_`.
         path: where the node stands in the config, for messages.
-        given: arguments that come from the program; the node's own win.
 
     Raises:
         UserError: no `_target_`, a key the target does not take, a missing argument, or the target's own complaint.

@@ -1,18 +1,13 @@
 """How a network is trained, and by which rules the trained one is chosen and compared."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import model_validator
 
-from distillab.core.allowed import FLAG, Choice, Range
+from distillab.core.allowed import Amount, AmountOrNone, Choice, Count, CountOrNone, Flag, Range
 from distillab.core.errors import UserError
 from distillab.core.group import Group, group
-
-Count = Annotated[int, Range(1, whole=True)]
-Number = Annotated[float, Range(0)]
 
 
 @group
@@ -20,64 +15,48 @@ class Recipe(Group):
     """Optimiser, schedule, epochs and batch: the numbers that only make sense together.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step, over all devices together.
-        optimizer: sgd, adamw, or dot, which is sgd with two momenta (see `distillab.training.dot`).
-        lr: the highest learning rate.
-        linear_lr: images per optimiser step for which `lr` is meant; with more or fewer it is scaled in proportion
+        linear_lr: samples per optimiser step for which `lr` is meant; with more or fewer it is scaled in proportion
             (arXiv 1706.02677). None takes `lr` as it is.
-        momentum: of sgd, and the middle of dot's two.
-        nesterov: of sgd.
-        dot_delta: dot's distance of both momenta from the middle.
-        weight_decay: on all parameters, or on weights only (`decay_norms=False` spares biases and normalisation).
-        schedule: one_cycle, cosine, step or constant.
-        warmup: share of the steps in which the rate rises to `lr`.
+        momentum: of sgd, and the middle of dot's two (see `distillab.training.dot`), which lie `dot_delta` from it.
         milestones: shares of the steps after which a step schedule multiplies by `gamma`.
         clip: largest gradient norm; None does not clip.
-        accumulate: batches per optimiser step.
-        patience: epochs without a better validation accuracy after which the fit stops, counted from the start of the
+        patience: epochs without a better validation figure after which the fit stops, counted from the start of the
             strategy's last phase; None never stops early.
         precision: Lightning's, e.g. 32-true, bf16-mixed, 16-mixed.
     """
 
     PATH: ClassVar[str] = "recipe"
-
     epochs: Count = 8
     batch_size: Count = 64
     optimizer: Annotated[str, Choice("sgd", "adamw", "dot")] = "adamw"
-    lr: Number = 3e-3
-    linear_lr: Annotated[int | None, Range(1, whole=True, null=True)] = None
-    momentum: Number = 0.9
-    nesterov: Annotated[bool, FLAG] = False
-    dot_delta: Number = 0.075
-    weight_decay: Number = 0.01
-    decay_norms: Annotated[bool, FLAG] = False
+    lr: Amount = 3e-3
+    linear_lr: CountOrNone = None
+    momentum: Amount = 0.9
+    nesterov: Flag = False
+    dot_delta: Amount = 0.075
+    weight_decay: Amount = 0.01
+    decay_norms: Flag = False
     schedule: Annotated[str, Choice("one_cycle", "cosine", "step", "constant")] = "one_cycle"
-    warmup: Number = 0.3
-    milestones: tuple[Number, ...] = (0.625, 0.75, 0.875)
-    gamma: Number = 0.1
-    clip: Annotated[float | None, Range(0, null=True)] = None
+    warmup: Amount = 0.3
+    milestones: tuple[Amount, ...] = (0.625, 0.75, 0.875)
+    gamma: Amount = 0.1
+    clip: AmountOrNone = None
     accumulate: Count = 1
     patience: Annotated[int | None, Range(0, whole=True, null=True)] = None
     precision: int | str = "32-true"
 
     @model_validator(mode="after")
-    def _check_dot(self) -> Recipe:
+    def _check_dot(self) -> Self:
         if self.optimizer != "dot":
             return self
-        for key, refused, instead in (
-            ("nesterov", self.nesterov, "false"),
-            ("clip", self.clip, "null"),
-            ("precision", self.precision in ("16", "16-mixed"), "bf16-mixed"),
-        ):
+        half = self.precision in ("16", "16-mixed") and self.precision
+        instead = {"nesterov": (self.nesterov, "false"), "clip": (self.clip, "null"), "precision": (half, "bf16-mixed")}
+        for key, (refused, other) in instead.items():
             if refused:
-                value = getattr(self, key)
-                raise ValueError(f"{{path}}.optimizer=dot takes no {key}={value}; set {{path}}.{key}={instead}")
+                raise ValueError(f"{{path}}.optimizer=dot takes no {key}={refused}; set {{path}}.{key}={other}")
         if not self.momentum - self.dot_delta >= 0 or not self.momentum + self.dot_delta < 1:
-            raise ValueError(
-                f"{{path}}.momentum={self.momentum:g} minus and plus {{path}}.dot_delta must lie from 0 to below 1, "
-                f"got {{path}}.dot_delta={self.dot_delta:g}"
-            )
+            both = f"{{path}}.momentum={self.momentum:g} minus and plus {{path}}.dot_delta"
+            raise ValueError(f"{both} must lie from 0 to below 1, got {{path}}.dot_delta={self.dot_delta:g}")
         return self
 
     @property
@@ -86,7 +65,7 @@ class Recipe(Group):
         return self.lr if self.linear_lr is None else self.lr * self.batch_size * self.accumulate / self.linear_lr
 
     @property
-    def alone(self) -> Recipe:
+    def alone(self) -> Self:
         """The same without a teacher, where dot is sgd: one gradient, one momentum, no number of dot's."""
         optimizer = "sgd" if self.optimizer == "dot" else self.optimizer
         return replace(self, optimizer=optimizer, dot_delta=Recipe.dot_delta)
@@ -94,23 +73,21 @@ class Recipe(Group):
 
 @group
 class Protocol(Group):
-    """The rules of a comparison: what is split off, what selects the checkpoint, on what the number is reported.
+    """The rules of a comparison.
 
     Attributes:
-        name: is shown wherever the number is.
-        validation: share of the training images carved off to select the checkpoint; 0 trains on all of them and
-            watches the test images, as much of the literature does.
-        select: `best` epoch on the watched images, or the `last` one.
+        validation: share of the training samples carved off to select the checkpoint; 0 trains on all of them and
+            watches the test samples, as much of the literature does.
+        select: `best` epoch on the watched samples, or the `last` one.
     """
 
     PATH: ClassVar[str] = "protocol"
-
     name: str
     validation: Annotated[float, Range(0, below=1)]
     select: Annotated[str, Choice("best", "last")] = "best"
 
     @model_validator(mode="after")
-    def _check_name(self) -> Protocol:
+    def _check_name(self) -> Self:
         if self.name == "standard" and not self.validation:
             raise ValueError("standard needs validation images ({path}.validation=0.1), or choose protocol=paper")
         if self.name == "paper" and self.validation:
@@ -118,17 +95,11 @@ class Protocol(Group):
         return self
 
     def check_data(self, validation: float) -> None:
-        """Refuse data whose own share of validation images does not keep what the protocol promises.
-
-        Raises:
-            UserError: it carves off images under a protocol that trains on all, or none under one that watches them.
-        """
+        """Raise UserError for data that carve off samples under a protocol that trains on all, or none under another."""
         if bool(validation) != bool(self.validation):
-            share = self.validation or 0
-            raise UserError(
-                f"protocol={self.name} takes {share:g} of the training images for validation and the data "
-                f"{validation:g}; set data.validation={share:g}"
-            )
+            share = f"{self.validation or 0:g}"
+            taken = f"protocol={self.name} takes {share} of the training images for validation"
+            raise UserError(f"{taken} and the data {validation:g}; set data.validation={share}")
 
     @property
     def watches(self) -> str:

@@ -1,9 +1,6 @@
 """Names of the config that have changed: an old one is refused with the new one."""
 
-from __future__ import annotations
-
-# Old dotted key → the new one, or None where it has gone.
-KEYS: dict[str, str | None] = {"protocol._target_": None}
+KEYS: dict[str, str | None] = {"protocol._target_": None}  # old dotted key → the new one, or None where it has gone
 
 # Old module → the new one, for `_target_`.
 MODULES = {

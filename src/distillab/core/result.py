@@ -1,23 +1,10 @@
 """One result per run: `runs/<name>/<config hash>/result.json`, which every table, plot and report reads."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from distillab.core.result_parts import (
-    Cost,
-    Data,
-    Entry,
-    Limits,
-    Longer,
-    Number,
-    Paired,
-    Part,
-    Primary,
-    Trained,
-)
+from distillab.core.result_parts import Cost, Data, Entry, Limits, Longer, Number, Paired, Part, Primary, Trained
 from distillab.core.run_identity import method_name, repeating_command
 
 SCHEMA = 2
@@ -58,8 +45,8 @@ class Result(Part):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        name, value = self.primary.name, self.student.metrics.get(self.primary.name)
-        if value != self.primary.value:
+        name = self.primary.name
+        if (value := self.student.metrics.get(name)) != self.primary.value:
             raise ValueError(f"`primary.value` is {self.primary.value!r}, and `student.metrics.{name}` {value!r}")
         for role, entry in self.entries.items():
             if name not in entry.metrics:
@@ -71,9 +58,9 @@ class Result(Part):
         fields = self.model_dump()
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
-    def changed(self, **fields: Any) -> Result:
+    def changed(self, **fields: Any) -> Self:
         """The same with other fields, which are checked."""
-        return Result.model_validate({**dict(self), **fields})
+        return self.model_validate({**dict(self), **fields})
 
     @property
     def entries(self) -> dict[Role, Entry]:
@@ -109,15 +96,10 @@ class Result(Part):
 def gain_and_gap(
     student: float, baseline: float | None, teacher: float | None, primary: Primary
 ) -> tuple[float | None, float | None]:
-    """What distillation brought over the same student alone, and the share of the gap to the teacher that it closed.
+    """The gain over the student alone (positive is better), and the share of the gap to the teacher that it closes.
 
-    Args:
-        student, baseline, teacher: their primary figures; None where a run had no such network.
-        primary: says which direction is better.
-
-    Returns:
-        The gain (positive is better) and the share (1 reaches the teacher); None without a baseline, the share also
-        where the teacher is not above the baseline.
+    All three are primary figures. Without a baseline both are None; the share is None, too, where the teacher is not
+    above the baseline, and reaches 1 where the student equals the teacher.
     """
     if baseline is None:
         return None, None

@@ -1,23 +1,18 @@
 """What a result is made of; every figure is finite, and what a run did not measure is None."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+
+from distillab.core.files import plain
 
 
 def _known(figures: Any) -> Any:
     """The figures that are there: a loss that has diverged is left out, as null stands for it in a file."""
     if not isinstance(figures, Mapping):
         return figures
-    return {
-        key: value
-        for key, value in figures.items()
-        if value is not None and not (isinstance(value, float) and not isfinite(value))
-    }
+    return {key: value for key, value in plain(figures).items() if value is not None}
 
 
 Number = int | FiniteFloat

@@ -1,7 +1,5 @@
 """Reads results back: those of one file or of all runs, whoever wrote or edited them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +12,10 @@ from distillab.core.result_parts import Efficiency, Training
 
 
 def load_all(runs: Path) -> tuple[list[Result], list[str]]:
-    """All results at `runs/*/*/result.json`, in the order of their paths.
-
-    Returns:
-        The results, and one line for each file that was left out (half-written, of another schema, or broken by hand).
-    """
-    results, left_out = [], []
-    for path in sorted(runs.glob("*/*/result.json")):
-        result, complaint = read(path)
-        if result is None:
-            left_out.append(f"{path} is left out: {complaint}")
-        else:
-            results.append(result)
-    return results, left_out
+    """All results at `runs/*/*/result.json` in the order of their paths, and a line for each file that is none."""
+    found = {path: read(path) for path in sorted(runs.glob("*/*/result.json"))}
+    left_out = [f"{path} is left out: {complaint}" for path, (result, complaint) in found.items() if result is None]
+    return [result for result, _ in found.values() if result is not None], left_out
 
 
 def read(path: Path) -> tuple[Result | None, str | None]:
@@ -41,23 +30,16 @@ def read(path: Path) -> tuple[Result | None, str | None]:
         return None, f"its schema is {content['schema']!r}, this version reads 1 and {SCHEMA}"
     try:
         return Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content), None
-    except ValidationError as error:
-        return None, _complaint(error)
     except ValueError as error:
-        return None, str(error)
+        return None, _complaint(error) if isinstance(error, ValidationError) else str(error)
 
 
 def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
-    """The results that may be ranked, and a line where trials of a tuning are not among them.
-
-    The best of many trials would win by their number.
-    """
+    """The results but a tuning's trials, of which the best would win by their number; a line where there are any."""
     kept = [result for result in results if "sweep=tune" not in result.overrides]
     trials = len(results) - len(kept)
-    if not trials:
-        return kept, []
     which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
-    return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"]
+    return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"] if trials else []
 
 
 def _refuse(constant: str) -> None:
@@ -76,16 +58,13 @@ def _complaint(error: ValidationError) -> str:
 
 # Schema 1 knew image classification alone, and kept all that it knew of a network in one flat object.
 _FIGURES = ("top1", "top5", "nll", "brier", "calibration_error", "balanced_accuracy", "macro_f1")
-_FIGURES += ("top1_best", "top1_last")
+_PARTS = {"metrics": (*_FIGURES, "top1_best", "top1_last")}
+_PARTS |= {"efficiency": tuple(Efficiency.model_fields), "training": tuple(Training.model_fields)}
 
 
 def from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a file of schema 1 in the form of this one; what is malformed there stays so, and is refused.
-
-    Raises:
-        ValueError: an accuracy is none.
-    """
-    result = {key: value for key, value in old.items() if value is not None}  # what is absent has a default
+    """The content of a file of schema 1 in the form of this one; what is malformed there stays so, and is refused."""
+    result = _given(old)
     result |= {role: _entry(role, result[role]) for role in ROLES if isinstance(result.get(role), dict)}
     student = result.get("student")
     top1 = student["metrics"].get("top1") if isinstance(student, dict) else None
@@ -104,19 +83,19 @@ def _entry(role: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     top1 = flat.get("top1")
     if not isinstance(top1, int | float) or not 0 <= top1 <= 1:
         raise ValueError(f"`{role}.top1` is {top1!r}, not a number from 0 to 1")
-    known = {key: value for key, value in flat.items() if value is not None}
+    known = _given(flat)
     entry = {key: known[key] for key in ("name", "per_class", "against_teacher") if key in known}
-    for part, keys in (
-        ("metrics", _FIGURES),
-        ("efficiency", Efficiency.model_fields),
-        ("training", Training.model_fields),
-    ):
-        entry[part] = {key: known[key] for key in keys if key in known}
+    entry |= {part: {key: known[key] for key in keys if key in known} for part, keys in _PARTS.items()}
     return entry | {"validation": {"top1": flat.get("top1_validation")}}
 
 
 def _trained(made: Mapping[str, Any]) -> dict[str, Any]:
-    known = {key: value for key, value in made.items() if value is not None and key != "top1"}
-    top1 = made.get("top1")
+    known = _given(made)
+    top1 = known.pop("top1", None)
     by_split = top1 if isinstance(top1, dict) else {}
     return known | {"metrics": {"top1": by_split.get("test")}, "validation": {"top1": by_split.get("validation")}}
+
+
+def _given(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there: all that is absent has a default."""
+    return {key: value for key, value in mapping.items() if value is not None}

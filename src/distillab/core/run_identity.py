@@ -1,13 +1,12 @@
 """What names a run: the hash of its config, the versions of the code, its method, and the command that repeats it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,9 @@ from typing import Any
 import distillab
 
 # What says where and how loudly a run happens, not what it computes. Dotted: inside a group.
-NOT_HASHED = (
-    "name",
-    "logger",
-    "paths",
-    "cache.limit_gb",
-    "data.cache_dir",
-    "launcher",
-    "rerun",
-    "roi",
-    "teacher.shard",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.progress_bar",
-)
+NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "rerun", "roi",
+              "teacher.shard", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+              "trainer.progress_bar")  # fmt: skip
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
 
@@ -57,13 +43,11 @@ def versions() -> dict[str, str | None]:
 
     `commit` is the checkout's git commit ("-dirty" where files were changed), None outside a checkout.
     """
-    found: dict[str, str | None] = {"distillab": distillab.__version__, "commit": _commit()}
-    found["python"] = platform.python_version()
+    found = {"distillab": distillab.__version__, "commit": _commit(), "python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        found[package] = None
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
     return found
 
 
@@ -85,14 +69,11 @@ def method_name(strategy: str, scheme: str) -> str:
 
 
 def repeating_command(typed: str, overrides: Sequence[str]) -> str:
-    """The command that repeats a run: of a sweep's cell the cell alone, by the numbers that the sweep's file sets for all.
+    """The command that repeats a run of these overrides: of a sweep's cell the cell alone, by the sweep's own numbers.
 
-    Args:
-        typed: the command that made it; empty where it is not known.
-        overrides: the run's own.
+    `typed` is the command that made it; empty where it is not known.
     """
-    about_the_sweep = ("launcher=", "hydra")
-    words = [word for word in overrides if not word.startswith(about_the_sweep)]
+    words = [word for word in overrides if not word.startswith(("launcher=", "hydra"))]
     if not words:
         return typed or "python train.py"
     if any(word.lstrip("+").startswith("sweep=") for word in words):

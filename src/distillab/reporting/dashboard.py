@@ -208,7 +208,3 @@ def _libraries() -> tuple[Any, Any, Any]:
             "(or pip install 'distillab[dashboard]')"
         ) from None
     return wr, ws, expr
-
-
-if __name__ == "__main__":
-    main()

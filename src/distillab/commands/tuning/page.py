@@ -1,7 +1,5 @@
 """What tuning found, as a table for the terminal and as a page."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +21,13 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one method's trials.
+    """The outcome of one method's trials: top-1 on validation samples, from 0 to 1.
 
-    Args:
+    Attributes:
         method: its name, with what was changed where several have it.
-        values: top-1 on validation samples of the trials that ended well, from 0 to 1.
+        values: of the trials that ended well.
         failed: how many did not.
-        default: the value of the first trial, None if it failed.
+        default: of the first trial, None if it failed.
         test: top-1 on test samples of the best trial.
         words: the overrides that repeat it with several seeds.
     """
@@ -72,7 +70,7 @@ def _spread(values: Sequence[float]) -> tuple[str, str, str]:
     return percent(median), f"{percent(first)} to {percent(third)}", f"{percent(lowest)} to {percent(highest)}"
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
+def table(outcomes: Sequence[Outcome]) -> "Table":
     """All methods, one row each."""
     from rich.markup import escape
     from rich.table import Table

@@ -1,7 +1,6 @@
-"""What tuning varies: learning rate, weight decay and each method's own weights and temperatures, read from its config."""
+"""What tuning varies: learning rate, weight decay and each method's weights and temperatures, read from its config."""
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,7 @@ RECIPE = ("lr", "weight_decay")
 
 @dataclass(frozen=True)
 class Number:
-    """A searched number.
-
-    Args:
-        default: what the config says.
-        low: the least it may be.
-        high: the most it may be.
-        log: searched by its logarithm.
-    """
+    """A searched number: what the config says, the least and the most, and whether its logarithm is searched."""
 
     default: float
     low: float
@@ -37,7 +29,7 @@ class Number:
         """What the first trial takes: the default, or the bound that is nearest to it."""
         return min(max(self.default, self.low), self.high)
 
-    def distribution(self) -> BaseDistribution:
+    def distribution(self) -> "BaseDistribution":
         """The same for optuna; whole numbers stay whole where default and bounds are."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -55,10 +47,7 @@ def search_space(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
     Returns:
         Dotted key → number: `recipe.lr`, `recipe.weight_decay`, and of every term its weight and temperatures. The
         first term's weight (that of cross-entropy, as a rule) is the unit: scaling all weights is the learning
-        rate's affair. A number that is 0 is switched off and stays so.
-
-    Raises:
-        UserError: bounds that are none.
+        rate's affair. A number that is 0 is switched off and stays so. Raises UserError for bounds that are none.
     """
     found = {key: _default_range(key, value) for key, value in _candidates(config) if value > 0}
     for key, bounds in changes.items():
@@ -82,10 +71,7 @@ def _candidates(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         for key, value in term.items():
             if (key == "weight" and place > 0) or _is_temperature(key):
                 entries.append((f"strategy.{name}.{key}", value))
-    for key, value in entries:
-        entry = _numeric(key, value)
-        if entry is not None:
-            yield entry
+    yield from filter(None, itertools.starmap(_numeric, entries))
 
 
 def _is_temperature(key: str) -> bool:
@@ -96,14 +82,18 @@ def _numeric(key: str, value: Any) -> tuple[str, float] | None:
     """The number and its key, where there is one; of a schedule its `value`."""
     if isinstance(value, Mapping) and "value" in value:
         key, value = f"{key}.value", value["value"]
-    return (key, value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return (key, value) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _default_range(key: str, default: float) -> Number:
     low, high = TEMPERATURES
-    if _is_temperature(key.removesuffix(".value").rpartition(".")[2]) and low <= default <= high:
-        return Number(float(default), low, high)
-    return Number(float(default), default / AROUND, default * AROUND)
+    if not (_is_temperature(key.removesuffix(".value").rpartition(".")[2]) and low <= default <= high):
+        low, high = default / AROUND, default * AROUND
+    return Number(float(default), low, high)
 
 
 def _select(config: Mapping[str, Any], key: str) -> Any:
@@ -117,10 +107,13 @@ def _bounded(key: str, default: float, bounds: Any) -> Number:
     given = list(bounds) if isinstance(bounds, list | tuple) else []
     log = given[2:] == ["log"]
     numbers = given[: 2 if log else None]
-    plain = all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers)
-    if len(numbers) != 2 or not plain or not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
-        raise UserError(
-            f"hydra.sweeper.space: {key} takes [low, high] or [low, high, log] with low < high (above 0 for log) or "
-            f"null, got {bounds}: hydra.sweeper.space={{{key}:[0.01,0.5,log]}}"
-        )
+    if (
+        len(numbers) != 2
+        or not all(map(_is_number, numbers))
+        or not numbers[0] < numbers[1]
+        or (log and numbers[0] <= 0)
+    ):
+        allowed = "[low, high] or [low, high, log] with low < high (above 0 for log) or null"
+        example = f"hydra.sweeper.space={{{key}:[0.01,0.5,log]}}"
+        raise UserError(f"hydra.sweeper.space: {key} takes {allowed}, got {bounds}: {example}")
     return Number(default, *numbers, log)

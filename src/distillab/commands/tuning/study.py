@@ -1,35 +1,36 @@
-"""The study of one method: its budget, the next trial, the outcome; kept in a file, so that a cut-off one goes on."""
+"""The study of one method: its budget, the next trial, the outcome; kept in a file, so that a cut-off one goes on.
 
-from __future__ import annotations
+The one module that needs optuna, and takes its time to import.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from filelock import FileLock, Timeout
+from optuna import Study
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from distillab.commands.tuning.page import Outcome
 from distillab.commands.tuning.space import Number, word
 from distillab.core.errors import UserError
 from distillab.core.files import writable
 
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial, Trial
-
 
 @dataclass
 class Tuned:
     """One method with its study.
 
-    Args:
-        label: the method's name.
+    Attributes:
         words: its overrides, without those of a trial.
         numbers: what its trials vary, by dotted key.
-        study: optuna's.
         trials: how many it gets.
         changed: the overrides that tell it from others of its name.
     """
@@ -43,14 +44,11 @@ class Tuned:
     _again: list[tuple[int, FrozenTrial]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        from optuna.trial import TrialState
-
         if not self.study.trials:
             self.study.enqueue_trial({key: number.start for key, number in self.numbers.items()})
+        # Cut off: while the lock is held, no other process runs them.
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
-            self.study.tell(
-                trial.number, state=TrialState.FAIL
-            )  # cut off: while the lock is held, no other process runs it
+            self.study.tell(trial.number, state=TrialState.FAIL)
         self._again = [(slot, trial) for slot, trial in self.slots().items() if trial.state != TrialState.COMPLETE]
 
     def slots(self) -> dict[int, FrozenTrial]:
@@ -67,9 +65,6 @@ class Tuned:
 
     def ask(self) -> Trial | None:
         """The next trial, None when the budget is used up: first the default numbers, then what optuna suggests."""
-        from optuna.samplers import TPESampler
-        from optuna.trial import TrialState
-
         if self._again:
             slot, trial = self._again.pop(0)
             if trial.state != TrialState.WAITING:
@@ -87,10 +82,7 @@ class Tuned:
 
     def tell(self, trial: Trial, answer: Mapping[str, Any]) -> None:
         """Give optuna the primary figure on validation samples, or tell it that the trial failed."""
-        from optuna.trial import TrialState
-
-        value = answer.get("validation")
-        if value is None:
+        if (value := answer.get("validation")) is None:
             trial.set_user_attr("error", answer.get("error", "it ended without a result"))
             self.study.tell(trial, state=TrialState.FAIL)
         else:
@@ -99,8 +91,6 @@ class Tuned:
 
     def outcome(self) -> Outcome:
         """The outcome so far."""
-        from optuna.trial import TrialState
-
         slots = self.slots()
         done = [trial for trial in slots.values() if trial.state == TrialState.COMPLETE]
         failed = sum(trial.state == TrialState.FAIL for trial in slots.values())
@@ -117,18 +107,13 @@ class Tuned:
 
 def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
     """The study of that name, held by this process alone until `locks` are released."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     with writable(folder, "paths.runs=…"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             locks.enter_context(FileLock(folder / f"{name}.lock", timeout=0))
         except Timeout as error:
-            raise UserError(
-                f"another command tunes the same ({folder}/{name}.log); wait for it, or change paths.runs=…"
-            ) from error
+            where = f"{folder}/{name}.log"
+            raise UserError(f"another command tunes the same ({where}); wait for it, or change paths.runs=…") from error
         storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
     return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
 
@@ -136,11 +121,8 @@ def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
 def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
     """The overrides that train a method with its best numbers for three seeds.
 
-    It gets no baseline, which would be the student alone with the method's numbers: the tuned one is to be compared with.
+    It gets no baseline, which would be the student alone with the method's numbers, and not the tuned one.
     """
-    kept = [w for w in words if not w.startswith(("sweep=", "seed=")) and w.partition("=")[0] not in _keys(numbers)]
+    left_out = {"sweep", "seed", *(word.partition("=")[0] for word in numbers)}
+    kept = [word for word in words if word.partition("=")[0] not in left_out]
     return ["sweep=seeds", *kept, *numbers, "baseline=false"]
-
-
-def _keys(words: Sequence[str]) -> set[str]:
-    return {word.partition("=")[0] for word in words}
