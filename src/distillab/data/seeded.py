@@ -56,11 +56,7 @@ def _mix(word: Tensor) -> Tensor:
 def random_bits(seed: int, number: int, index: Tensor, stream: int) -> Tensor:
     """Hash (seed, number, stream, index) to 64 random bits by SplitMix64 (Steele et al., OOPSLA 2014).
 
-    Args:
-        seed: any int64.
-        number: view number or epoch.
-        index: (N,) int64, on any device; the bits, (N,) int64, are on the same, and alike on every one.
-        stream: which of the view's random numbers.
+    The seed is any int64, the number that of a view or an epoch; index (N,) int64 → bits (N,) int64 on its device.
     """
     key = torch.zeros((), dtype=torch.int64)
     for word in (seed, number, int(stream)):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
@@ -31,44 +30,44 @@ def build_model(
     """A model in its role, with fresh weights, pretrained ones, or those of `config.checkpoint`.
 
     Args:
-        config: the network's builder, beside the keys of its role.
+        config: the network's.
         role: `student` or `teacher`, for messages.
-        classes: the data's class names.
-        input_shape: (C, H, W) of the data's images.
+        classes, input_shape: of the data: class names, and (C, H, W) of the images.
         mean, std: the data's, used where neither the config nor the weights bring their own.
         seed: of fresh weights; the same seed gives the same student whatever the strategy.
 
     Raises:
         UserError: the config does not give such a model, or the checkpoint does not fit it.
     """
-    of_data = {"mean": mean, "std": std}
-    weights, of_weights = _read_weights(config, role, input_shape)
-    settings = _settings(asdict(config), of_weights, of_data)
+    of_data, of_weights, weights = {"mean": mean, "std": std}, {}, {}
+    if config.checkpoint:
+        weights, of_weights = read_weights(config.checkpoint, f"{role}.checkpoint")
+    elif config.pretrained:
+        of_weights = _pretrained_settings(*IMAGENET, input_shape)
+    settings = _settings(vars(config), of_weights, of_data)
     net = _network(config, role, _offered(config, settings, classes, input_shape), seed)
     if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
         of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
-        settings = _settings(asdict(config), {**of_weights, **of_timm}, of_data)
+        settings = _settings(vars(config), {**of_weights, **of_timm}, of_data)
     name = config.name or config.builder.get("architecture") or config.builder.target.rpartition(".")[2]
     if weights:
         load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
-    model = _image_model(net, name, config, settings, role=role, classes=classes, input_shape=input_shape)
+    channels = 3 if config.pretrained else input_shape[0]
+    for key in ("mean", "std"):
+        settings[key] = list(settings[key]) * (channels if len(settings[key]) == 1 else 1)
+    order = _class_order(settings.pop("classes"), classes, role)
+    try:
+        model = ImageModel(
+            net, input_shape, name, **settings, stages=config.stages, head=config.head, class_order=order
+        )
+    except UserError as error:
+        raise UserError(f"{role}: {error}") from error
     if model.info.outputs != len(classes):
         raise UserError(
             f"{role}: {name} has {model.info.outputs} outputs and the data {len(classes)} classes; "
             f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         )
     return model
-
-
-def _read_weights(
-    config: ModelConfig, role: str, input_shape: tuple[int, int, int]
-) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    """The checkpoint's weights (none without one), and the settings that go with a checkpoint or pretrained weights."""
-    if config.checkpoint:
-        return read_weights(config.checkpoint, f"{role}.checkpoint")
-    if config.pretrained:
-        return {}, _pretrained_settings(*IMAGENET, input_shape)
-    return {}, {}
 
 
 def _pretrained_settings(
@@ -109,45 +108,12 @@ def _network(config: ModelConfig, role: str, offered: Mapping[str, Any], seed: i
         return build(node, role, **given)
 
 
-def _image_model(
-    net: nn.Module,
-    name: str,
-    config: ModelConfig,
-    settings: Mapping[str, Any],
-    *,
-    role: str,
-    classes: Sequence[str],
-    input_shape: tuple[int, int, int],
-) -> ImageModel:
-    channels = 3 if config.pretrained else input_shape[0]
-    try:
-        return ImageModel(
-            net,
-            input_shape,
-            name=name,
-            mean=_per_channel(settings["mean"], channels),
-            std=_per_channel(settings["std"], channels),
-            input_size=settings["input_size"],
-            stages=config.stages,
-            head=config.head,
-            class_order=_class_order(settings["classes"], classes, role),
-        )
-    except UserError as error:
-        raise UserError(f"{role}: {error}") from error
-
-
-def _per_channel(values: Sequence[float], channels: int) -> list[float]:
-    return list(values) * (channels if len(values) == 1 else 1)
-
-
 def _class_order(own: Sequence[str] | None, classes: Sequence[str], role: str) -> list[int] | None:
     """For each class of the data the number of the output that stands for it; None where the orders agree."""
     if own is None or list(own) == list(classes):
         return None
     own = [str(name) for name in own]
-    missing = [name for name in classes if name not in own]
-    if missing:
-        raise UserError(
-            f"{role}.classes lacks {', '.join(missing[:5])}; it must name every output, the data's classes among them"
-        )
+    if missing := [name for name in classes if name not in own]:
+        lacks = f"{role}.classes lacks {', '.join(missing[:5])}"
+        raise UserError(f"{lacks}; it must name every output, the data's classes among them")
     return [own.index(name) for name in classes]

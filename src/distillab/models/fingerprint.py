@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from distillab.models.image_model import ImageModel
 
@@ -17,7 +16,8 @@ def weights_hash(model: ImageModel) -> str:
     """SHA-256 of all weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.net.state_dict().items():
-        digest.update(name.encode() + _bytes(tensor))
+        values = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy knows no bfloat16
+        digest.update(name.encode() + values.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -33,19 +33,7 @@ def structure(model: ImageModel) -> str:
 
 def preprocessing(model: ImageModel) -> dict[str, Any]:
     """Settings beside the weights that change a model's outputs: normalisation, image size, class order, dtype."""
-    order = model.class_order.tolist() if model.class_order is not None else None
-    return {
-        "mean": _numbers(model.mean),
-        "std": _numbers(model.std),
-        "size": model.input_size,
-        "order": order,
-        **({"dtype": str(model.held_in)} if model.held_in is not None else {}),  # keys from before `dtype` stay
-    }
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16
-
-
-def _numbers(values: Tensor | None) -> list[float] | None:
-    return None if values is None else values.flatten().tolist()
+    buffers = {"mean": model.mean, "std": model.std, "order": model.class_order}
+    about = {name: None if values is None else values.flatten().tolist() for name, values in buffers.items()}
+    held_in = {} if model.held_in is None else {"dtype": str(model.held_in)}  # keys from before `dtype` stay
+    return about | {"size": model.input_size} | held_in

@@ -30,12 +30,10 @@ class ImageData(DataModule):
         augment: see `distillab.data.images.augment.Augment`.
         mean, std: per channel in [0, 1]; None measures them on the training images (before `samples`).
         **common: see `DataModule`.
-
-    Raises:
-        UserError: a number out of range; in `prepare`, data that is absent or broken.
     """
 
     reads_files: ClassVar[bool] = False  # whether views may be made from image files
+    resize: int | None = None  # shorter side of images from files before the centre crop
     info: ImageInfo
     _collection: ImageCollection
 
@@ -51,7 +49,7 @@ class ImageData(DataModule):
     ) -> None:
         super().__init__(name, **common)
         self.cache_dir, self.mean, self.std = cache_dir, mean, std
-        self.augment = Augment.of(augment, self.view_seed)
+        self.augment = Augment.of(augment, view_seed=self.view_seed)
         self.mixes = self.augment.mixes
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or data.mean=null data.std=null")
@@ -83,27 +81,16 @@ class ImageData(DataModule):
                 "'data.augment.strong={operations:2,magnitude:10,cutout:0.5}'"
             )
 
-    @property
-    def files_stamp(self) -> str | None:
-        """What else the pixels of images that stay in files may depend on; None where they were decoded."""
-        return self.collection.files_stamp
-
     def _source(self, split: str, training: bool) -> TensorViews | FileViews:
         collection, rows, labels = self._collection, self._rows[split], self._labels_of(split)
         if collection.images is not None:
             stored = collection.images, labels, torch.from_numpy(rows)
-            if training and self.mixes:
-                return MixedViews(*stored, self.view_seed)
-            return TensorViews(*stored, augmented=not training)
-        transform = FileTransform(self.augment if training else None, collection.image_size, self._resize())
+            mixes = training and self.mixes
+            return MixedViews(*stored, self.view_seed) if mixes else TensorViews(*stored, augmented=not training)
+        transform = FileTransform(self.augment if training else None, collection.image_size, self.resize)
         strengthen = self.augment.strengthen if training and self.num_views == 2 else None
-        files = [collection.files[row] for row in rows]
-        return FileViews(
-            files, labels[rows], collection.channels, transform, view_seed=self.view_seed, strengthen=strengthen
-        )
-
-    def _resize(self) -> int | None:
-        return None
+        files, channels = [collection.files[row] for row in rows], collection.channels
+        return FileViews(files, labels[rows], channels, transform, view_seed=self.view_seed, strengthen=strengthen)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:
         """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""

@@ -43,8 +43,6 @@ def given(mean: Sequence[float], std: Sequence[float], channels: int) -> tuple[N
     """The user's numbers, checked. Raises UserError where they are not one per channel."""
     mean, std = (tuple(float(value) for value in values) for values in (mean, std))
     if not len(mean) == len(std) == channels:
-        raise UserError(
-            f"data.mean and data.std have {len(mean)} and {len(std)} numbers for {channels} channels: "
-            "data.mean=null data.std=null"
-        )
+        found = f"{len(mean)} and {len(std)} numbers for {channels} channels"
+        raise UserError(f"data.mean and data.std have {found}: data.mean=null data.std=null")
     return mean, std

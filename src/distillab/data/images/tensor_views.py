@@ -11,8 +11,7 @@ class TensorViews:
     """Decoded images in memory; their augmentation is left to the device.
 
     Args:
-        images: (M, C, H, W) uint8.
-        labels: (M,) int64.
+        images, labels: (M, C, H, W) uint8, and (M,) int64.
         rows: (N,) int64, where each of the split's samples lies in `images`.
         augmented: False where an augmentation is still to come.
     """
