@@ -18,6 +18,7 @@ from distillab.commands import experiment
 from distillab.commands.invocation import Invocation, parse
 from distillab.commands.run_dir import home
 from distillab.core import files
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.files import write_json
 from distillab.core.instantiate import build
@@ -77,7 +78,8 @@ def test_what_ships_with_the_student_is_counted_and_exported(place, unmeasured):
     data = build(cfg["data"], "data")
     data.prepare()
     spec = data.info
-    student = build_model(cfg["student"], "student", spec.classes, (1, 8, 8), mean=spec.mean, std=spec.std, seed=5)
+    own = ModelConfig.of(cfg["student"], "student")
+    student = build_model(own, "student", spec.classes, (1, 8, 8), mean=spec.mean, std=spec.std, seed=5)
     file = directory(place, result) / "student.safetensors"
     loaded = ProjectedStudent.load(file, student)
     assert top1(*predict(loaded, data, "test", "cpu")) == result.primary.value

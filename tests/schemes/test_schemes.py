@@ -95,10 +95,10 @@ def test_a_plan_goes_on_from_what_is_kept(place, capsys):
     told = capsys.readouterr().out
     assert "generation 1 from resnet8 generation 0  epoch" not in told and "(reused from the store)" in told
     assert again.lineage[1].reused and again.primary.value == first.primary.value
-    longer = run(place, "scheme=born_again", "scheme.generations=3", "equal_compute=false")
-    assert [one.get("reused") for one in longer["lineage"]] == [True, True, False, None]
+    longer = run(place, "scheme=born_again", "scheme.generations=3")
+    assert [one.reused for one in longer.lineage] == [True, True, False, None]
     other = run(place, *words, "strategy.kd.temperature=2")
-    assert not other["lineage"][1]["reused"], "another strategy is another lesson"
+    assert not other.lineage[1].reused, "another strategy is another lesson"
 
 
 def test_the_hash_sees_the_scheme(place):

@@ -76,7 +76,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
         data = build(config.data, "data")
         strategy.check_mixed(data.mixes)
         data.prepare()
-    task = build(config.task, "task", channels_last=config.trainer.channels_last)
+    task = build(config.task, "task")
     setting = Setting(Store(config.paths.store), config.protocol, config.trainer, task)
     setting.configured(data, config.recipe, config.seed, strategy.num_views)  # refuses what the data cannot give
     run = Run(config, data, strategy, setting)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
+from distillab.data.batch import Batch
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, hide, known, numbers, wrong
 from distillab.data.loader import Loader, Source
@@ -132,8 +133,8 @@ class DataModule(LightningDataModule):
     ) -> Self:
         """The same data for one fit, whose order follows from the seed; tensors are shared. Raises UserError.
 
-        `batch_size` is that of the global batch; of two views the first is weak and the second strong; `watch` is the
-        split that is evaluated after every epoch, and `accumulate` the number of batches in an optimiser step.
+        `batch_size` is that of the global batch, `num_views` 2 adds a strong view of each sample, `watch` is the split
+        that is evaluated after every epoch, and `accumulate` the number of batches in an optimiser step.
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
@@ -161,10 +162,7 @@ class DataModule(LightningDataModule):
         return clone
 
     def with_wrong_labels(self, classes: Sequence[str | int] | None) -> Self:
-        """The same data, in which every training sample of some classes has the label of one of the others, at random.
-
-        Validation and test samples keep their labels. Classes go by name or number. Raises UserError as `numbers`.
-        """
+        """The same data, in which training samples of these classes have random others' labels. Raises as `numbers`."""
         bad, data = numbers(classes, self.info.classes), self._collection
         if not bad:
             return self
@@ -174,7 +172,7 @@ class DataModule(LightningDataModule):
         return clone
 
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
-        """The names of classes that are given by name or by number. Raises UserError as `numbers`."""
+        """The names of classes that are given by name or by number. Raises as `numbers`."""
         return [self.info.classes[number] for number in numbers(classes, self.info.classes)]
 
     @property
@@ -228,6 +226,10 @@ class DataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         source = self._source(split, training=bool(order))
         return Loader(source, batch_size, rank=rank, world=world, workers=self.workers, **order)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """The batch as the step sees it, on its device."""
+        return batch
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches of the fit that `configure` described."""

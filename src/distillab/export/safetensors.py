@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 from distillab.core.files import replacing
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 
 
 def save_model(
-    model: ImageModel,
+    model: Model,
     path: Path,
     config: Mapping[str, Any],
     classes: Sequence[str],
@@ -23,7 +23,7 @@ def save_model(
     """Write a model's weights as safetensors, atomically.
 
     The file's metadata holds a JSON object under `distillab`: architecture, classes in the order of the outputs,
-    mean, std and input size. As `teacher.checkpoint=` the file needs no other setting.
+    what it expects of its inputs. As `teacher.checkpoint=` the file needs no other setting.
 
     Args:
         model: whose weights are saved.
@@ -40,10 +40,7 @@ def save_model(
         "name": model.info.name,
         "model": {k: v for k, v in config.items() if k not in ("recipe", "checkpoint", "samples", "seed")},
         "classes": list(classes),
-        "mean": model.mean.flatten().tolist() if model.mean is not None else None,
-        "std": model.std.flatten().tolist() if model.std is not None else None,
-        "input_size": model.input_size,
-        "input_shape": list(model.input_shape),
+        **model.input_settings(),
     }
     if model.class_order is not None:  # the outputs stand in another order than the data's classes
         about["classes"] = config.get("classes")

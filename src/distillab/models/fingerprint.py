@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 
 
-def weights_hash(model: ImageModel) -> str:
+def weights_hash(model: Model) -> str:
     """SHA-256 of all weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.net.state_dict().items():
@@ -21,7 +21,7 @@ def weights_hash(model: ImageModel) -> str:
     return digest.hexdigest()
 
 
-def structure(model: ImageModel) -> str:
+def structure(model: Model) -> str:
     """SHA-256 of the printed modules of a network and of its class's source."""
     try:
         source = inspect.getsource(type(model.net))
@@ -31,9 +31,7 @@ def structure(model: ImageModel) -> str:
     return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()
 
 
-def preprocessing(model: ImageModel) -> dict[str, Any]:
-    """Settings beside the weights that change a model's outputs: normalisation, image size, class order, dtype."""
-    buffers = {"mean": model.mean, "std": model.std, "order": model.class_order}
-    about = {name: None if values is None else values.flatten().tolist() for name, values in buffers.items()}
-    held_in = {} if model.held_in is None else {"dtype": str(model.held_in)}  # keys from before `dtype` stay
-    return about | {"size": model.input_size} | held_in
+def preprocessing(model: Model) -> dict[str, Any]:
+    """Settings beside the weights that change a model's outputs: of its inputs, class order, dtype."""
+    order = model.class_order.tolist() if model.class_order is not None else None
+    return model.input_settings() | {"order": order, "dtype": str(model.held_in)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,6 +71,12 @@ class ImageModel(Model):
             with torch.autocast(images.device.type, enabled=False):  # in this dtype, whatever the student learns in
                 logits = self.net(images.to(self.held_in)).float()
         return logits if self.class_order is None else logits[:, self.class_order]
+
+    def input_settings(self) -> dict[str, Any]:
+        """Normalisation, input size and image shape."""
+        numbers = {"mean": self.mean, "std": self.std}
+        known = {name: None if values is None else values.flatten().tolist() for name, values in numbers.items()}
+        return known | {"input_size": self.input_size, "input_shape": list(self.input_shape)}
 
     def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
         """Noise of the data's shape, on the model's device and in its dtype, with no draw from the run's generators."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,10 @@ class Model(nn.Module):
     def forward(self, **inputs: Tensor) -> Tensor:
         """One view of a batch, by the names of `example_inputs` → logits (…, outputs)."""
         raise NotImplementedError
+
+    def input_settings(self) -> dict[str, Any]:
+        """Settings beside the weights that say what the model expects of its inputs, as JSON has them."""
+        return {}
 
     def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
         """Inputs of so many samples, on the model's device and in its dtype: the same at every call."""

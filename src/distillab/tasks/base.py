@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
 from distillab.data.batch import Batch, Inputs
 from distillab.evaluation.metrics import predict
 from distillab.models.feature_info import FeatureInfo
@@ -65,7 +66,9 @@ class Task(ABC):
 
     def as_batch(self, batch: Any) -> Batch:
         """A Batch as it is, or what a plain loader yields; raises UserError for anything else."""
-        raise NotImplementedError(f"{type(self).__name__} takes distillab.data.batch.Batch alone")
+        if isinstance(batch, Batch):
+            return batch
+        raise UserError(f"task={self.name} takes batches of a distillab data module, got {type(batch).__name__}")
 
     def place(self, module: nn.Module) -> nn.Module:
         """The module, its parameters laid out in memory as this task runs fastest."""

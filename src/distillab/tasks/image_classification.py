@@ -63,10 +63,7 @@ class ImageClassification(Task):
 
     def as_batch(self, batch: Any) -> Batch:
         """A Batch as it is, or a pair (images, labels) of a plain loader."""
-        if isinstance(batch, Batch):
-            return batch
-        images, labels = batch
-        return ImageBatch.of([images], labels)
+        return ImageBatch.of([batch[0]], batch[1]) if isinstance(batch, list | tuple) else super().as_batch(batch)
 
     def place(self, module: nn.Module) -> nn.Module:
         """Lay out the weights of convolutions as the images are."""

@@ -43,8 +43,8 @@ class EpochLines(Callback):
         seconds = time.perf_counter() - self.started
         losses = pl_module.mean_losses()
         parts = [f"{name} {losses[name]:.4g}" for name in losses if len(losses) > 2 or name == "loss"]
-        top1 = trainer.callback_metrics.get("val/top1")
-        watched = f"  val {100 * float(top1):5.2f} %" if top1 is not None else ""
+        score = trainer.callback_metrics.get(pl_module.task.monitor)
+        watched = f"  val {pl_module.task.text(float(score)):>7}" if score is not None else ""
         rank_zero_print(
             f"  {self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{watched}  {', '.join(parts)}  {seconds:.1f} s"
         )

@@ -18,7 +18,7 @@ from distillab.core.distributed import rank_zero_print, share
 from distillab.core.files import plain, replacing, writable
 from distillab.core.recipe import Protocol, Recipe
 from distillab.core.result_parts import Training
-from distillab.data.images.datamodule import ImageData
+from distillab.data.module import DataModule
 from distillab.training.callbacks import Curves, EpochLines, StopCleanly, StopEarly
 from distillab.training.compile import Compiled
 from distillab.training.module import Distillation
@@ -38,7 +38,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def fit(
     module: Distillation,
-    data: ImageData,
+    data: DataModule,
     *,
     recipe: Recipe,
     protocol: Protocol,

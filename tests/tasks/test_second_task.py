@@ -1,0 +1,94 @@
+"""A task without images, whose primary figure is an error: nothing between data and report knows what a sample is."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import small_run
+from safetensors.torch import load_file
+
+from distillab.commands import cli
+from distillab.core.result_reader import load_all
+from distillab.reporting.groups import ranked
+from distillab.training.callbacks import Interrupted, StopCleanly
+
+CONF = Path(small_run.__file__).parent / "conf"
+WORDS = ("task=vectors", "data=vectors", "student=perceptron", "teacher=perceptron", "teacher.width=64", "logger=none")
+WORDS += ("recipe.epochs=4", "teacher.recipe.epochs=8", "data.labelled=0.2", "teacher.labelled=1.0")
+WORDS += ("equal_compute=false", "recipe.lr=0.03", f"hydra.searchpath=[file://{CONF}]")
+
+
+def run(place, *words):
+    return small_run.run(place, *words, base=WORDS)
+
+
+def student(place, result):
+    return load_file(place / "runs" / "vectors" / result.config_hash / "student.safetensors")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("vectors")
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    return run(place, "strategy=kd")
+
+
+def test_it_is_trained_selected_and_judged_by_its_own_figure(trained):
+    assert trained.task == "vector_classification"
+    assert (trained.primary.name, trained.primary.higher_is_better) == ("error", False)
+    assert trained.primary.value == trained.student.metrics["error"] < 0.5, "chance is 0.75"
+    assert trained.gain == pytest.approx(trained.score("baseline") - trained.primary.value)
+    curve = [epoch["val/error"] for epoch in trained.student.training.curves]
+    assert trained.student.training.epoch == curve.index(min(curve)) + 1, "the least error selects"
+    assert not [name for entry in trained.entries.values() for name in entry.metrics if name.startswith("top")]
+
+
+def test_its_teacher_is_cached_and_replayed(place, trained):
+    assert trained.cache["computed"] > 0 == trained.cache["read"]
+    again = run(place, "strategy=kd", "rerun=true")
+    assert again.cache["read"] > 0 == again.cache["computed"]
+    assert again.primary == trained.primary
+
+
+def test_a_stopped_fit_goes_on_to_the_same_weights(place, trained, tmp_path, monkeypatch):
+    whole = student(place, trained)
+    ask = StopCleanly.on_train_batch_end
+
+    def stop(self, trainer, module, *arguments):
+        self.asked = trainer.global_step == 9 and "kd" in module.strategy.terms
+        ask(self, trainer, module, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(StopCleanly, "on_train_batch_end", stop)
+        run(tmp_path, "strategy=kd", "baseline=false")
+    resumed = run(tmp_path, "strategy=kd", "baseline=false")
+    assert resumed.student.training.resumed
+    for name, tensor in student(tmp_path, resumed).items():
+        assert torch.equal(tensor, whole[name]), name
+
+
+def test_it_is_ranked_and_reported(place, trained, capsys):
+    run(place, "strategy=kd", "seed=1")
+    results, left_out = load_all(place / "runs")
+    assert len(results) == 2 and not left_out
+    (group,) = [group for group in ranked(results) if not group.row.alone]
+    assert group.row.method == "kd" and group.row.data == "vectors"
+    board = (place / "runs" / "leaderboard.md").read_text()
+    assert "vectors" in board and "error" in board
+    assert "error" in capsys.readouterr().out
+
+
+def test_the_command_takes_it(place, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["train.py", *WORDS, "strategy=kd", f"paths.runs={place}/runs", f"paths.store={place}/store"]
+    )
+    cli.main()
+    told = capsys.readouterr().out
+    assert "this run was finished on" in told, shlex.join(WORDS)
+    (path,) = [p for p in place.glob("runs/vectors/*/result.json") if json.loads(p.read_text())["seeds"]["seed"] == 0]
+    assert json.loads(path.read_text())["primary"]["name"] == "error"
