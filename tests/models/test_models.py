@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torchvision.models.swin_transformer import SwinTransformer
 
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.models.build import build_model
 from distillab.models.feature_extractor import FeatureExtractor
@@ -197,7 +198,7 @@ def test_timm_weights_come_from_a_local_file_with_their_normalisation(tmp_path, 
 
     name = "vit_tiny_patch16_224"
     config = {"_target_": "distillab.models.timm.timm_classifier", "architecture": name, "pretrained": True}
-    arguments = (config, "teacher", list("abcdefg"), (3, 32, 32))
+    arguments = (ModelConfig.of(config), "teacher", list("abcdefg"), (3, 32, 32))
     of_data = {"mean": [0.1], "std": [0.2], "seed": 0}
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

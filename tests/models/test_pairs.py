@@ -7,6 +7,7 @@ from helpers.fits import make_batch
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo, Stage, match_stages
@@ -46,6 +47,7 @@ def strategy(*names):
 
 def model(role, name, changes, seed):
     config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()) | changes
+    config = ModelConfig.of(config, role)
     return build_model(config, role, [str(i) for i in range(10)], SHAPE, mean=[0.5] * 3, std=[0.25] * 3, seed=seed)
 
 

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from distillab.commands.composition import conf_dir
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import multiply_adds, parameters
 from distillab.models.build import build_model
@@ -56,7 +57,7 @@ AHEAD = {"mobilenetv2", "shufflenetv2"}  # a 1×1 convolution between the last s
 
 @cache
 def zoo(name, shape=(3, 32, 32), classes=100):
-    config = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
+    config = ModelConfig.of(yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()))
     half = [0.5] * shape[0]
     return build_model(config, "student", [str(i) for i in range(classes)], shape, mean=half, std=half, seed=0)
 
