@@ -18,9 +18,9 @@ from distillab.core.errors import UserError
 from distillab.data.batch import AS_STORED
 from distillab.data.images import sources as images
 from distillab.data.images.augment import Augment
+from distillab.data.images.datamodule import image_statistics
 from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.sources import CIFAR10
-from distillab.data.images.statistics import image_statistics
 from distillab.data.images.strong import Strong
 from distillab.data.splits import carve, draw_stratified
 

@@ -125,8 +125,11 @@ class Loader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, start = self.sampler.epoch, self.sampler.start
-        batches = self._batches()
+        epoch, start, number = self.sampler.epoch, self.sampler.start, self.sampler.view_number
+        if self._reader is not None:
+            batches = iter(self._reader)
+        else:
+            batches = (self.source.batch(index, number) for index in self.sampler.batches())
         self.sampler.start = 0
         try:
             for count, batch in enumerate(self._counted(batches, start), start + 1):
@@ -136,12 +139,6 @@ class Loader:
             # A worker's error arrives with its traceback in the text; the last line is the message.
             message = str(error).strip().splitlines()[-1]
             raise UserError(message.removeprefix(f"{UserError.__module__}.UserError: ")) from None
-
-    def _batches(self) -> Iterator[Batch]:
-        if self._reader is not None:
-            return iter(self._reader)
-        number = self.sampler.view_number
-        return (self.source.batch(index, number) for index in self.sampler.batches())
 
     def _counted(self, batches: Iterator[Batch], start: int) -> Iterator[Batch]:
         """The batches, each with the number of labels in the optimiser step that it is part of."""

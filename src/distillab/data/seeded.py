@@ -34,12 +34,8 @@ class Stream(IntEnum):
     BOX_COLUMN = 132
 
 
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >> 63 else word
-
-
-_STEP = _signed(0x9E3779B97F4A7C15)
-_MULTIPLIERS = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+_STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64
+_MULTIPLIERS = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
 def _shift(word: Tensor, bits: int) -> Tensor:

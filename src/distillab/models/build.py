@@ -45,7 +45,9 @@ def build_model(
     elif config.pretrained:
         of_weights = _pretrained_settings(*IMAGENET, input_shape)
     settings = _settings(vars(config), of_weights, of_data)
-    net = _network(config, role, _offered(config, settings, classes, input_shape), seed)
+    size = input_shape[1] if settings["input_size"] is None else settings["input_size"]
+    shape = {"num_classes": len(settings["classes"] or classes), "in_channels": input_shape[0], "image_size": size}
+    net = _network(config, role, shape, seed)
     if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
         of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
         settings = _settings(vars(config), {**of_weights, **of_timm}, of_data)
@@ -55,18 +57,14 @@ def build_model(
     channels = 3 if config.pretrained else input_shape[0]
     for key in ("mean", "std"):
         settings[key] = list(settings[key]) * (channels if len(settings[key]) == 1 else 1)
-    order = _class_order(settings.pop("classes"), classes, role)
+    settings |= {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
-        model = ImageModel(
-            net, input_shape, name, **settings, stages=config.stages, head=config.head, class_order=order
-        )
+        model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
-    if model.info.outputs != len(classes):
-        raise UserError(
-            f"{role}: {name} has {model.info.outputs} outputs and the data {len(classes)} classes; "
-            f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
-        )
+    if (outputs := model.info.outputs) != len(classes):
+        mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
+        raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
     return model
 
 
@@ -83,25 +81,13 @@ def _settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
     return {key: next((s[key] for s in sources if s.get(key) is not None), None) for key in keys}
 
 
-def _offered(
-    config: ModelConfig, settings: Mapping[str, Any], classes: Sequence[str], input_shape: tuple[int, int, int]
-) -> dict[str, Any]:
-    """The arguments that the program has for a network, which takes those that its signature names."""
-    return {
-        "num_classes": len(settings["classes"] or classes),
-        "in_channels": input_shape[0],
-        "image_size": input_shape[1] if settings["input_size"] is None else settings["input_size"],
-        "pretrained": bool(config.pretrained),
-    }
-
-
-def _network(config: ModelConfig, role: str, offered: Mapping[str, Any], seed: int) -> nn.Module:
-    """The network of `config._target_`; fresh weights follow from the seed alone."""
+def _network(config: ModelConfig, role: str, shape: Mapping[str, int], seed: int) -> nn.Module:
+    """The network of `config._target_`, given what its signature names; fresh weights follow from the seed alone."""
     node = config.builder
     if node.target is None:
         raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
-    given = accepted(locate(node.target, role), offered)
-    if offered["pretrained"] and "pretrained" not in given:
+    given = accepted(locate(node.target, role), {**shape, "pretrained": config.pretrained})
+    if config.pretrained and "pretrained" not in given:
         raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
     with torch.random.fork_rng():
         torch.manual_seed(seed)

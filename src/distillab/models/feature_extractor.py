@@ -21,12 +21,8 @@ class FeatureExtractor:
 
     Hooks stay on the modules (set before any compile) and only keep references for the length of one call.
 
-    Args:
-        model: the model to read.
-        needs: names out of MODEL_OUTPUTS.
-
     Raises:
-        UserError: a need that the model cannot serve.
+        UserError: a need, one of MODEL_OUTPUTS, that the model cannot serve.
     """
 
     def __init__(self, model: Model, needs: Iterable[str]) -> None:

@@ -16,13 +16,11 @@ class ImageModel(Model):
     """Takes images in [0, 1] and gives logits in the data's class order.
 
     Args:
-        net: see `Model`.
         input_shape: (C, H, W) of the data's images.
         name: for tables and messages.
         mean, std: per channel, in [0, 1]; no normalisation where None.
         input_size: side to which images are resized first; None leaves them as they are.
         stages, head: module paths; guessed by a dry run where None.
-        class_order: see `Model`.
 
     Raises:
         UserError: the network cannot take such images, or lacks a stage.

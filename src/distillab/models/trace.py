@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -69,12 +69,8 @@ def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
 
         return hook
 
-    handles = [
-        module.register_forward_hook(record(path, not any(module.children()))) for path, module in net.named_modules()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for path, module in net.named_modules():
+            hooks.enter_context(module.register_forward_hook(record(path, not any(module.children()))))
         net(example)
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls

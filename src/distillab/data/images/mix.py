@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from distillab.data.images.augment import Augment
-from distillab.data.images.image_batch import ImageBatch
-from distillab.data.images.tensor_views import TensorViews
+from distillab.data.images.image_batch import ImageBatch, TensorViews
+from distillab.data.images.strong import box
 from distillab.data.labels import distributions
 from distillab.data.seeded import Stream, random_bits, uniform
 
@@ -77,13 +77,7 @@ def outside_box(share: Tensor, row: Tensor, column: Tensor, size: int) -> Tensor
     `share` (N,) of the area stays outside a box that lies wholly inside; row and column (N,) in [0, 1) are its centre.
     """
     side = ((1 - share).sqrt() * size).long()
-    places = torch.arange(size, device=share.device)
-
-    def within(centre: Tensor) -> Tensor:
-        start = ((centre * size).long() - side // 2)[:, None]
-        return (places >= start) & (places < start + side[:, None])
-
-    return (~(within(row)[:, :, None] & within(column)[:, None, :])).float()
+    return (~box(side, (row, column), (size, size))).float()
 
 
 def mix(own: Tensor, other: Tensor, share: Tensor) -> Tensor:

@@ -152,14 +152,19 @@ def cutout(images: Tensor, share: float, draw: Draw) -> Tensor:
     """
     height, width = images.shape[2:]
     side = (draw(Stream.CUTOUT_SIDE) * (int(share * min(height, width)) + 1)).long()
+    centre = draw(Stream.CUTOUT_ROW), draw(Stream.CUTOUT_COLUMN)
+    return images.masked_fill(box(side, centre, (height, width))[:, None], FILL)
 
-    def inside(stream: Stream, length: int) -> Tensor:
-        first = (draw(stream) * length).long() - side // 2
-        place = torch.arange(length, device=images.device)
-        return (place >= first[:, None]) & (place < (first + side)[:, None])
 
-    rows, columns = inside(Stream.CUTOUT_ROW, height), inside(Stream.CUTOUT_COLUMN, width)
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], FILL)
+def box(side: Tensor, centre: tuple[Tensor, Tensor], size: tuple[int, int]) -> Tensor:
+    """Mask (N, H, W) of squares of `side` (N,) pixels around a row and a column (N,) in [0, 1), cut at the borders."""
+
+    def inside(at: Tensor, length: int) -> Tensor:
+        first = ((at * length).long() - side // 2)[:, None]
+        place = torch.arange(length, device=side.device)
+        return (place >= first) & (place < first + side[:, None])
+
+    return inside(centre[0], size[0])[:, :, None] & inside(centre[1], size[1])[:, None, :]
 
 
 @group
