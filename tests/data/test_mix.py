@@ -9,8 +9,8 @@ from helpers.small_run import run
 from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.data.images.augment import Augment
+from distillab.data.images.image_batch import TensorViews
 from distillab.data.images.mix import beta, outside_box, partners, shares
-from distillab.data.images.tensor_views import TensorViews
 from distillab.data.seeded import uniform
 from distillab.strategies.base import Term
 
