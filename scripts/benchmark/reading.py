@@ -32,7 +32,7 @@ def measure(layouts: Mapping[str, Layout], images: int = 200) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         file = _photograph(Path(place) / "photograph.jpg")
-        crop = Augment.of({"resized_crop": 0.08, "flip": True}, 0)
+        crop = Augment.of({"resized_crop": 0.08, "flip": True})
         views = FileViews([str(file)] * images, torch.zeros(images, dtype=torch.long), 3, FileTransform(crop, 224, 256))
         _ = views[0, 0]
         began = time.process_time()

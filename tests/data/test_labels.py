@@ -1,5 +1,6 @@
 """Which labels training sees: shares of them, the teacher's answers in their place, and classes made wrong on purpose."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import lightning as L
@@ -9,18 +10,24 @@ import torch
 import yaml
 from helpers.data_checks import cats_and_dogs, complaint, digits, folder
 from helpers.fits import make_batch
+from helpers.small_run import composed
 from torch.nn import functional as F
 
 from distillab import Distillation
 from distillab.commands import composition as config
-from distillab.core.recipe import Recipe
+from distillab.commands.invocation import parse
+from distillab.core.configuration import ModelConfig, TrainerConfig
+from distillab.core.recipe import Protocol, Recipe
 from distillab.data.labels import UNKNOWN, distributions, known, numbers, pseudo_label, wrong
-from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
-from distillab.schemes.pretrain import ALONE, teacher_data
+from distillab.schemes.pretrain import ALONE, Pretraining, teacher_data
 from distillab.strategies.strategy import Strategy
 
 KD = {"kd": {"_target_": "distillab.strategies.kd.KD"}}
+
+
+def teacher(**keys):
+    return ModelConfig.of(keys, "teacher")
 
 
 def parts(name):
@@ -116,13 +123,13 @@ def test_alone_it_learns_from_the_labelled_images_in_as_many_steps(tmp_path):
 
 def test_what_a_teacher_learns_from(tmp_path):
     some = digits(tmp_path, labelled=0.1)
-    ours = teacher_data(some, {"samples": None, "corrupt_classes": ["3", 5]})
+    ours = teacher_data(some, teacher(samples=None, corrupt_classes=["3", 5]))
     labels = ours.training_labels
     assert not ours.hides_labels and not torch.isin(labels, torch.tensor([3, 5])).any()
     assert len(set(ours.rows["train"])) == some.sizes["labelled"]
-    assert len(set(teacher_data(some, {"labelled": 1.0}).rows["train"])) == some.sizes["train"]
+    assert len(set(teacher_data(some, teacher(labelled=1.0)).rows["train"])) == some.sizes["train"]
     assert torch.bincount(told(ours, "test"))[[3, 5]].min() > 30  # it is still judged by the real ones
-    assert teacher_data(digits(tmp_path), {"labelled": None}).fingerprint == digits(tmp_path).fingerprint
+    assert teacher_data(digits(tmp_path), teacher(labelled=None)).fingerprint == digits(tmp_path).fingerprint
 
 
 def test_mixed_samples_with_a_hidden_part_are_unknown_as_a_whole(tmp_path):
@@ -188,9 +195,10 @@ def test_a_step_takes_the_teachers_class_where_the_label_is_hidden(network, digi
 
 def test_what_cannot_be_answered_is_refused(tmp_path):
     some, none = digits(tmp_path, labelled=0.5), digits(tmp_path, labels="teacher")
+    typed = parse(composed(tmp_path))
 
     def run(data, strategy):
-        return Run({"strategy": strategy, "teacher": {}}, data, Recipe(), Strategy.of(strategy), None)
+        return Run(replace(typed, strategy=strategy), data, Strategy.of(strategy), None)
 
     twice = {"twice": {"_target_": "distillab.strategies.ce.CrossEntropy"}}
     run(some, ALONE), run(some, KD), run(none, KD)
@@ -208,8 +216,8 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("numbers", "words"),
-    [({"labels": "none"}, "data.labels must be one of all, teacher"), ({"labelled": 0}, "data.labelled is a share"),
-     ({"labelled": 1.5}, "data.labelled=0.1"), ({"labelled": True}, "data.labelled is a share")],
+    [({"labels": "none"}, "data.labels must be one of all, teacher"), ({"labelled": 0}, "data.labelled must be a number"),
+     ({"labelled": 1.5}, "data.labelled=0.1"), ({"labelled": True}, "data.labelled must be a number")],
 )  # fmt: skip
 def test_wrong_numbers_are_refused(tmp_path, numbers, words):
     complaint(lambda: digits(tmp_path, **numbers), words)
@@ -217,32 +225,29 @@ def test_wrong_numbers_are_refused(tmp_path, numbers, words):
 
 def test_a_ready_made_teacher_is_not_corrupted(tmp_path):
     data = digits(tmp_path)
-    complaint(
-        lambda: teacher_data(data, {"corrupt_classes": ["3"], "checkpoint": "a.pt"}), "teacher.corrupt_classes=null"
-    )
-    complaint(lambda: teacher_data(data, {"corrupt_classes": ["x"]}), 'no class "x"', "teacher.corrupt_classes=[0]")
-    complaint(lambda: teacher_data(data, {"labelled": 2}), "teacher.labelled is a share", "teacher.labelled=0.1")
+    ready_made = teacher(corrupt_classes=["3"], checkpoint="a.pt")
+    complaint(lambda: teacher_data(data, ready_made), "teacher.corrupt_classes=null")
+    complaint(lambda: teacher_data(data, teacher(corrupt_classes=["x"])), 'no class "x"', "teacher.corrupt_classes=[0]")
+    complaint(lambda: teacher(labelled=2), "teacher.labelled must be a number above 0", "teacher.labelled=null")
 
 
-def test_store_keys_change_only_where_the_labels_do(tmp_path, network, monkeypatch):
-    keys = []
-
-    def train_once(model, config, teacher, strategy, lesson, data, *rest):
-        kept = {k: v for k, v in config.items() if k not in trained.NOT_THE_MODEL}
-        keys.append((kept, data.fingerprint, lesson.get("labels"), lesson.get("views")))
-
-    monkeypatch.setattr(trained, "_train_once", train_once)
+def test_store_keys_change_only_where_the_labels_do(tmp_path, network):
     from distillab.models.image_model import ImageModel
 
-    model = ImageModel(network(), (1, 8, 8))
+    model, config, keys = ImageModel(network(), (1, 8, 8)), teacher(depth=8, labelled=1.0), []
+    setting = SimpleNamespace(trainer=TrainerConfig(), protocol=Protocol("standard", 0.1))
+
+    def note(data, strategy):
+        job = Pretraining(model, config, data, Recipe(), 0, "", setting, teacher=model, strategy=strategy)
+        key = job.key()
+        keys.append((key["model"], key["data"], key.get("labels"), key.get("views")))
+
     for choice in ({}, {"labelled": 0.5}, {"labels": "teacher"}):
-        data = digits(tmp_path, **choice)
-        trained.train_taught(model, {"depth": 8, "labelled": 1.0}, model, KD, data, None, 0, "", None)
+        note(digits(tmp_path, **choice), KD)
     assert keys[0] == ({"depth": 8}, digits(tmp_path).fingerprint, None, None)
     assert [key[2][:2] if key[2] else None for key in keys] == [None, ["all", 0.5], ["teacher", 1.0]]
     assert keys[1][2][2] == digits(tmp_path).split_seed, "which labels are known"
     for operations in (1, 2):
         data = digits(tmp_path, augment={"crop": 1, "strong": {"operations": operations}})
-        data.prepare()
-        trained.train_taught(model, {"depth": 8}, model, parts("crld"), data, Recipe(), 0, "", None)
+        note(data, parts("crld"))
     assert keys[3][1] == keys[4][1] and keys[3][3] != keys[4][3], "a strong view counts for who learns from one"

@@ -6,7 +6,7 @@ import torch
 from helpers.data_checks import complaint, digits, indices
 
 from distillab.data.batch import AS_STORED, IGNORED, Batch
-from distillab.data.images.tensor_views import TensorViews
+from distillab.data.images.image_batch import TensorViews
 from distillab.data.loader import Loader, Order
 
 

@@ -9,8 +9,8 @@ from helpers.small_run import run
 from distillab import Distillation
 from distillab.core.errors import UserError
 from distillab.data.images.augment import Augment
+from distillab.data.images.image_batch import TensorViews
 from distillab.data.images.mix import beta, outside_box, partners, shares
-from distillab.data.images.tensor_views import TensorViews
 from distillab.data.seeded import uniform
 from distillab.strategies.base import Term
 
@@ -85,7 +85,7 @@ def test_mixed_views_are_the_weak_views_of_both(tmp_path):
     kinds = set()
     for augment in MIXED:
         batch = prepared(mixed(tmp_path, {"crop": 1} | augment), index)
-        own, share = shares(Augment.of({"crop": 1} | augment, 0), index, 3, 8)
+        own, share = shares(Augment.of({"crop": 1} | augment), index, 3, 8)
         torch.testing.assert_close(batch.pixels[0], own * weak.pixels[0] + (1 - own) * other.pixels[0])
         torch.testing.assert_close(own.mean((1, 2, 3)), share[:, 0])  # labels are shared as the pixels are
         torch.testing.assert_close(batch.labels.sum(1), torch.ones(256))
@@ -130,8 +130,8 @@ def test_evaluation_is_never_mixed(tmp_path):
 
 def test_bad_numbers_and_files_are_refused(tmp_path):
     for alpha in (-1, True, "much", float("inf"), float("nan")):
-        complaint(lambda alpha=alpha: Augment.of({"mixup": alpha}, 0), "data.augment.mixup=1.0")
-        complaint(lambda alpha=alpha: Augment.of({"cutmix": alpha}, 0), "data.augment.cutmix=1.0")
+        complaint(lambda alpha=alpha: Augment.of({"mixup": alpha}), "data.augment.mixup=0")
+        complaint(lambda alpha=alpha: Augment.of({"cutmix": alpha}), "data.augment.cutmix=0")
     root = cats_and_dogs(tmp_path)
     files = folder(root, augment={"mixup": 0.2}, memory_budget=0, image_size=6)
     complaint(files.prepare, "read from files", "data.augment.mixup=0")

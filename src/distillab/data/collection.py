@@ -25,12 +25,13 @@ class Collection:
     """All samples of a dataset and the splits that came with it; a kind of sample adds the samples themselves.
 
     Attributes:
-        content: hash of the samples' content.
+        content: hash of the samples.
         classes: names in label order.
         labels: (M,) int64.
         train: rows of `labels` that may be trained on.
         test: rows for the test.
         validation: rows of a validation split that the dataset brings itself, or None.
+        files_stamp: where samples stay in files: hash of the files' times and of the libraries that decode them.
     """
 
     content: str
@@ -39,6 +40,7 @@ class Collection:
     train: np.ndarray
     test: np.ndarray
     validation: np.ndarray | None = None
+    files_stamp: str | None = None
 
 
 def digest(content: str | bytes | ArrayLike) -> str:

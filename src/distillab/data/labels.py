@@ -1,13 +1,8 @@
-"""Which labels are known: training samples without one, and labels that are wrong on purpose.
-
-A training sample whose label is unknown carries none: `UNKNOWN` stands in its place, so nothing can read it by mistake.
-In a step of a student the teacher's answer fills the gap. Validation and test samples keep their real labels.
-"""
+"""Training samples without a label (`UNKNOWN` stands in its place), and labels that are wrong on purpose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,32 +11,13 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
-from distillab.data.checks import is_number, require
 from distillab.data.splits import draw_stratified
 
 UNKNOWN = -1
-SOURCES = ("all", "teacher")
-
-
-def check_source(source: Any) -> str:
-    """`data.labels`. Raises UserError where it is none of `SOURCES`."""
-    if source not in SOURCES:
-        raise UserError(f"data.labels must be one of {', '.join(SOURCES)}, not {source!r}: data.labels=all")
-    return source
-
-
-def check_share(share: Any, path: str = "data.labelled") -> float:
-    """A share of the training samples. Raises UserError where it is no number above 0 and up to 1."""
-    allowed = is_number(share, 0, 1) and share > 0
-    require(path, share, allowed, what="a share of the training samples, above 0 and up to 1", instead=0.1)
-    return float(share)
 
 
 def known(rows: np.ndarray, labels: np.ndarray, share: float, seed: tuple[int, ...]) -> np.ndarray:
-    """Those of the training samples `rows` whose label is known: a stratified share, one of each class at least.
-
-    A smaller share of the same rows is part of a larger one.
-    """
+    """A stratified share of `rows`, one of each class at least; a smaller share is part of a larger one."""
     if share == 1:
         return rows
     total = max(len(np.unique(labels[rows])), round(share * len(rows)))
@@ -54,24 +30,26 @@ def hide(labels: np.ndarray, rows: np.ndarray) -> Tensor:
     return told.index_fill(0, torch.from_numpy(rows), UNKNOWN) if len(rows) else told
 
 
-def numbers(classes: Sequence[str | int] | str | int | None, names: Sequence[str], path: str) -> list[int]:
+def numbers(
+    classes: Sequence[str | int] | str | int | None, names: Sequence[str], path: str = "teacher.corrupt_classes"
+) -> list[int]:
     """The numbers of classes that are given by name or by number, ascending; [] where none are given.
 
     Raises:
-        UserError: one that does not exist, or all of them, so that no other is left.
+        UserError: a class that does not exist, or all of them, so that no other is left.
     """
     if classes is None or classes == "":
         return []
-    found = set()
+    found, names = set(), list(names)
     for entry in [classes] if isinstance(classes, str | int) else classes:
         if str(entry) in names:
-            found.add(list(names).index(str(entry)))
+            found.add(names.index(str(entry)))
         elif isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < len(names):
             found.add(entry)
         else:
             shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
             raise UserError(
-                f'{path}: there is no class "{entry}"{did_you_mean(str(entry), list(names))} '
+                f'{path}: there is no class "{entry}"{did_you_mean(str(entry), names)} '
                 f"(allowed: {shown}, or numbers from 0 to {len(names) - 1}): {path}=[{names[0]}]"
             )
     if len(found) == len(names):
@@ -100,8 +78,7 @@ def pseudo_label(labels: Tensor, logits: Tensor) -> Tensor:
     """The labels, and the class of the teacher's largest logit where they are unknown.
 
     Args:
-        labels: (N,) int64 with `UNKNOWN`s, or (N, classes) float32 with rows of NaN: a mixed sample of which any part is
-            unknown is answered for as a whole.
+        labels: (N,) int64 with `UNKNOWN`s, or (N, classes) float32 with rows of NaN for mixed samples.
         logits: (N, classes), of the teacher for these views.
     """
     answer = logits.argmax(1)

@@ -21,13 +21,10 @@ class Order:
 
     Args:
         size: samples in the split.
-        batch_size: of the global batch, over all ranks.
+        batch_size: of the global batch, over all ranks; raises UserError where it has fewer samples than there are.
         seed: of the order; None keeps the split's own order.
         cycle: view numbers start again at 0 after so many; None never.
         rank: takes slice `rank` of `world` of every global batch.
-
-    Raises:
-        UserError: the global batch has fewer samples than there are ranks.
     """
 
     def __init__(
@@ -41,10 +38,8 @@ class Order:
         world: int = 1,
     ) -> None:
         if seed is not None and batch_size < world:
-            raise UserError(
-                f"a global batch of {batch_size} leaves some of {world} devices without a sample: "
-                f"recipe.batch_size={2 * world}"
-            )
+            mend = f"recipe.batch_size={2 * world}"
+            raise UserError(f"a global batch of {batch_size} leaves some of {world} devices without a sample: {mend}")
         self.size, self.batch_size, self.seed, self.cycle = size, batch_size, seed, cycle
         self.rank, self.world = rank, world
         self.epoch = self.start = 0
@@ -56,7 +51,7 @@ class Order:
 
     @property
     def view_number(self) -> int:
-        """The number of the epoch's views, which is the epoch; where nothing is shuffled the samples are as stored."""
+        """The number of the epoch's views; `AS_STORED` where nothing is shuffled."""
         if self.seed is None:
             return AS_STORED
         return self.epoch % self.cycle if self.cycle else self.epoch
@@ -89,8 +84,7 @@ class Order:
 class Source(Protocol):
     """The samples of a split in memory.
 
-    Where workers read them, the source is a torch `Dataset` instead, whose key is (sample index, view number), and
-    which has a `collate` that makes a `Batch` of what it gave.
+    Where workers read them, it is a torch `Dataset` instead, with keys (sample index, view number) and a `collate`.
     """
 
     def __len__(self) -> int: ...
@@ -106,8 +100,7 @@ class Loader:
     only then, so it is the right one. A state counts the batches handed out: save it where all of them are trained.
 
     Args:
-        source: of the samples, see `Source`.
-        batch_size: of the global batch, over all ranks.
+        source, batch_size: see `Source` and `Order`.
         workers: processes that read samples.
         accumulate: batches of an optimiser step; each tells how many labels all of them have.
         **order: see `Order`.
@@ -122,22 +115,21 @@ class Loader:
         self._handed_out = (0, 0)  # epoch, batches
         self._reader: DataLoader | None = None
         if isinstance(source, Dataset):
-            self._reader = DataLoader(
-                source,
-                batch_sampler=self.sampler,
-                num_workers=workers,
-                persistent_workers=workers > 0,
-                collate_fn=source.collate,
-                generator=torch.Generator(),  # else each epoch draws a seed from the training's generator
-            )
+            processes = {"num_workers": workers, "persistent_workers": workers > 0}
+            # Without a generator of its own each epoch would draw a seed from the training's.
+            how = {"batch_sampler": self.sampler, "collate_fn": source.collate, "generator": torch.Generator()}
+            self._reader = DataLoader(source, **how, **processes)
 
     def __len__(self) -> int:
         """Batches in a whole epoch, also after a resume."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, start = self.sampler.epoch, self.sampler.start
-        batches = self._batches()
+        epoch, start, number = self.sampler.epoch, self.sampler.start, self.sampler.view_number
+        if self._reader is not None:
+            batches = iter(self._reader)
+        else:
+            batches = (self.source.batch(index, number) for index in self.sampler.batches())
         self.sampler.start = 0
         try:
             for count, batch in enumerate(self._counted(batches, start), start + 1):
@@ -147,12 +139,6 @@ class Loader:
             # A worker's error arrives with its traceback in the text; the last line is the message.
             message = str(error).strip().splitlines()[-1]
             raise UserError(message.removeprefix(f"{UserError.__module__}.UserError: ")) from None
-
-    def _batches(self) -> Iterator[Batch]:
-        if self._reader is not None:
-            return iter(self._reader)
-        number = self.sampler.view_number
-        return (self.source.batch(index, number) for index in self.sampler.batches())
 
     def _counted(self, batches: Iterator[Batch], start: int) -> Iterator[Batch]:
         """The batches, each with the number of labels in the optimiser step that it is part of."""

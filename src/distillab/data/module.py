@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -14,13 +13,13 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.data.checks import is_number, require
 from distillab.data.collection import Collection, DataInfo, fingerprint
-from distillab.data.labels import UNKNOWN, check_share, check_source, hide, known, numbers, wrong
+from distillab.data.labels import UNKNOWN, hide, known, numbers, wrong
 from distillab.data.loader import Loader, Source
-from distillab.data.splits import check_split, divide, limit
+from distillab.data.splits import divide, limit
 
 SPLITS = ("train", "validation", "test")
 EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the batch size of a fit
@@ -29,8 +28,8 @@ EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the b
 class DataModule(LightningDataModule):
     """Train, validation and test samples with seeded splits, order and views.
 
-    A subclass says where they come from (`_collect`), what a model must know of them (`_describe`), how they become
-    batches (`_source`), and which other numbers a sample depends on (`_numbers`).
+    A subclass defines `_collect`, `_describe`, `_source` and, where it has more numbers or views, `_numbers` and
+    `_check_views`.
 
     Args:
         name: of the data, for tables.
@@ -42,8 +41,7 @@ class DataModule(LightningDataModule):
         labelled: share of the training samples whose label is known, stratified.
         views: the number of the views starts again at 0 after so many epochs; None never repeats one.
 
-    Raises:
-        UserError: a number out of range; in `prepare`, data that is absent or broken.
+    Raises UserError for a number out of range and, in `prepare`, for data that is absent or broken.
     """
 
     mixes: bool = False  # whether training samples are mixed with each other
@@ -62,14 +60,15 @@ class DataModule(LightningDataModule):
         views: int | None = None,
     ) -> None:
         super().__init__()
-        check_split(validation, split_seed)
-        seeds = is_number(view_seed, 0, 2**63 - 1, Integral)
-        require("data.view_seed", view_seed, seeds, what="from 0 to 2**63 - 1", instead=0)
-        counts = views is None or is_number(views, 1, kind=Integral)
-        require("data.views", views, counts, what="a number of views from 1, or null", instead=8)
+        Range(0, high=2**32 - 1, whole=True).check(split_seed, "data.split_seed", 0)
+        Range(0, high=2**63 - 1, whole=True).check(view_seed, "data.view_seed", 0)
+        Range(0, below=1).check(validation, "data.validation", 0.1)
+        Choice("all", "teacher").check(labels, "data.labels", "all")
+        Range(above=0, high=1).check(labelled, "data.labelled", 0.1)
+        Range(1, whole=True, null=True).check(views, "data.views", 8)
         self.name, self.split_seed, self.view_seed = name, split_seed, view_seed
         self.validation, self.samples, self.cycle = validation, samples, views
-        self.label_source, self.labelled = check_source(labels), check_share(labelled)
+        self.label_source, self.labelled = labels, float(labelled)
         self.batch_size, self.seed, self.num_views, self.watch, self.accumulate = None, 0, 1, "validation", 1
         self._info: DataInfo | None = None
 
@@ -77,7 +76,6 @@ class DataModule(LightningDataModule):
         raise NotImplementedError
 
     def _describe(self) -> DataInfo:
-        """What a model must know; called once, when the samples are collected and split."""
         raise NotImplementedError
 
     def _source(self, split: str, training: bool) -> Source | Dataset:
@@ -85,40 +83,34 @@ class DataModule(LightningDataModule):
         raise NotImplementedError
 
     def _numbers(self) -> dict[str, Any]:
-        """All other numbers, as JSON has them, that a training sample depends on."""
+        """What else a training sample depends on, as JSON has it."""
         return {}
 
     def _check_views(self, num_views: int) -> None:
         """Raise UserError where a sample has no such number of views."""
         if num_views != 1:
-            raise UserError(
-                f"the strategy needs {num_views} views of a sample, and data={self.name} has one: choose a strategy "
-                "of one view, e.g. strategy=kd"
-            )
+            has = f"data={self.name} has one: choose a strategy of one view, e.g. strategy=kd"
+            raise UserError(f"the strategy needs {num_views} views of a sample, and {has}")
 
     def prepare(self) -> None:
         """Find, read and split the samples; a second call does nothing. Safe in several processes at once."""
-        if self._info is not None:
-            return
-        self._collection = self._collect()
-        self._rows = divide(self._collection, self.validation, (self.split_seed, 0))
-        self._choose_samples()
-        self._info = self._describe()
+        if self._info is None:
+            self._collection = self._collect()
+            self._rows = divide(self._collection, self.validation, (self.split_seed, 0))
+            self._choose_samples()
+            self._info = self._describe()
 
     def setup(self, stage: str) -> None:
         """Lightning's hook for a plain Trainer."""
         self.prepare()
 
     def _choose_samples(self) -> None:
-        """Choose the training samples from all that `samples` may choose from."""
-        rows, data = self._rows["all"], self._collection
+        rows = self._rows["all"]
         if self.samples is not None:
-            choice = {"classes": len(data.classes), "seed": (self.split_seed, 1), "name": self.name}
-            rows = limit(rows, data.labels, self.samples, **choice)
+            rows = limit(rows, self._collection, self.samples, seed=(self.split_seed, 1), name=self.name)
         self._train_on(rows)
 
     def _train_on(self, rows: np.ndarray) -> None:
-        """Take these training samples, and hide the labels that are not known."""
         self._rows = self._rows | {"train": rows}
         shown = self._known(self.labelled) if self.label_source == "all" else rows[:0]
         self._told = hide(self._collection.labels, np.setdiff1d(rows, shown))
@@ -139,14 +131,10 @@ class DataModule(LightningDataModule):
     def configure(
         self, batch_size: int, seed: int, num_views: int = 1, *, watch: str = "validation", accumulate: int = 1
     ) -> Self:
-        """The same data for one fit; tensors are shared.
+        """The same data for one fit, whose order follows from the seed; tensors are shared. Raises UserError.
 
-        Args:
-            batch_size: of the global batch, from 1 to the number of training samples. Raises UserError.
-            seed: of the order of the training samples.
-            num_views: of each sample in a training batch: 1 is a weak one, 2 are a weak and a strong one, if there is.
-            watch: the split that is looked at after every epoch.
-            accumulate: batches of an optimiser step.
+        `batch_size` is that of the global batch, `num_views` 2 adds a strong view of each sample, `watch` is the split
+        that is evaluated after every epoch, and `accumulate` the number of batches in an optimiser step.
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
@@ -161,34 +149,21 @@ class DataModule(LightningDataModule):
     def _checked(self) -> Self:
         count = len(self._rows["train"])
         if self.batch_size is not None and not 1 <= self.batch_size <= count:
-            raise UserError(
-                f"a batch of {self.batch_size} cannot be filled: from 1 to {count} (all training images "
-                f"of {self.name}) are allowed, recipe.batch_size={min(64, count)}"
-            )
+            allowed = f"from 1 to {count} (all training images of {self.name}) are allowed"
+            mend = f"recipe.batch_size={min(64, count)}"
+            raise UserError(f"a batch of {self.batch_size} cannot be filled: {allowed}, {mend}")
         return self
 
-    def labelled_only(self, labelled: float | None = None, path: str = "data.labelled") -> Self:
-        """The same data for one who learns from real labels alone: without the unlabelled samples.
-
-        The labelled ones are repeated until there are as many as before, each copy with an augmentation of its own, so
-        an epoch has as many steps as that of a student who learns from all samples.
-
-        Another share of labelled ones may be given, which stands at `path` in the config. Raises UserError.
-        """
-        share = self.labelled if labelled is None else check_share(labelled, path)
+    def labelled_only(self, labelled: float | None = None) -> Self:
+        """The same data with labelled samples alone (`labelled`: another share), repeated, so an epoch keeps its steps."""
+        share = self.labelled if labelled is None else labelled
         clone = self._clone(label_source="all", labelled=1.0)
         clone._train_on(np.resize(clone._known(share), len(clone._rows["train"])))
         return clone
 
-    def with_wrong_labels(self, classes: Sequence[str | int] | None, path: str = "teacher.corrupt_classes") -> Self:
-        """The same data, in which every training sample of some classes has the label of one of the others, at random.
-
-        Who learns from it never hears of these classes. Validation and test samples keep their labels.
-
-        Classes go by name or number and stand at `path` in the config; None or none leaves the data as they are.
-        Raises UserError where there is no such class, or no other one.
-        """
-        bad, data = numbers(classes, self.info.classes, path), self._collection
+    def with_wrong_labels(self, classes: Sequence[str | int] | None) -> Self:
+        """The same data, in which training samples of these classes have random others' labels. Raises as `numbers`."""
+        bad, data = numbers(classes, self.info.classes), self._collection
         if not bad:
             return self
         labels = wrong(data.labels, self._rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
@@ -196,9 +171,9 @@ class DataModule(LightningDataModule):
         clone._train_on(clone._rows["train"])
         return clone
 
-    def class_names(self, classes: Sequence[str | int] | None, path: str = "teacher.corrupt_classes") -> list[str]:
-        """The names of classes that are given by name or by number. Raises UserError as `with_wrong_labels`."""
-        return [self.info.classes[number] for number in numbers(classes, self.info.classes, path)]
+    def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
+        """The names of classes that are given by name or by number. Raises as `numbers`."""
+        return [self.info.classes[number] for number in numbers(classes, self.info.classes)]
 
     @property
     def info(self) -> DataInfo:
@@ -221,30 +196,30 @@ class DataModule(LightningDataModule):
     @property
     def training_labels(self) -> Tensor:
         """(n,) int64: the label of every training sample, by its index; -1 where it is unknown."""
-        rows = self.rows["train"]
+        rows = self.rows["train"]  # first: it prepares
         return self._labels_of("train")[rows]
 
     @property
     def hides_labels(self) -> bool:
-        """Whether a training sample comes without its label, so that a teacher must answer for it."""
+        """Whether a training sample comes without its label."""
         return bool((self.training_labels == UNKNOWN).any())
 
     @property
     def sizes(self) -> dict[str, int]:
         """Samples in train, validation and test; `labelled` ones of train where not all are."""
-        sizes = {split: len(self.rows[split]) for split in SPLITS}
-        return sizes | ({"labelled": int((self.training_labels != UNKNOWN).sum())} if self.hides_labels else {})
+        labelled = {"labelled": int((self.training_labels != UNKNOWN).sum())} if self.hides_labels else {}
+        return {split: len(self.rows[split]) for split in SPLITS} | labelled
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that a trained teacher owes to its data: content, labels, splits and views; no place or name."""
+        """Hash of content, labels, splits and views, without place and name."""
         described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
         return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
 
     @property
     def files_stamp(self) -> str | None:
-        """What else samples that stay in files may depend on; None where they do not."""
-        return None
+        """Hash of what else samples depend on that stay in files; None where none do."""
+        return self.collection.files_stamp
 
     def _loader(self, split: str, batch_size: int, **order: Any) -> Loader:
         self.prepare()

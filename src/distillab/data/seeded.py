@@ -34,12 +34,8 @@ class Stream(IntEnum):
     BOX_COLUMN = 132
 
 
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >> 63 else word
-
-
-_STEP = _signed(0x9E3779B97F4A7C15)
-_MULTIPLIERS = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+_STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64
+_MULTIPLIERS = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
 def _shift(word: Tensor, bits: int) -> Tensor:
@@ -56,11 +52,7 @@ def _mix(word: Tensor) -> Tensor:
 def random_bits(seed: int, number: int, index: Tensor, stream: int) -> Tensor:
     """Hash (seed, number, stream, index) to 64 random bits by SplitMix64 (Steele et al., OOPSLA 2014).
 
-    Args:
-        seed: any int64.
-        number: view number or epoch.
-        index: (N,) int64, on any device; the bits, (N,) int64, are on the same, and alike on every one.
-        stream: which of the view's random numbers.
+    The seed is any int64, the number that of a view or an epoch; index (N,) int64 → bits (N,) int64 on its device.
     """
     key = torch.zeros((), dtype=torch.int64)
     for word in (seed, number, int(stream)):

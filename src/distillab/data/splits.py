@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
 from distillab.core.errors import UserError
-from distillab.data.checks import is_number, require
 from distillab.data.collection import Collection
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20150309  # never the user's: the test images stay the same in every study
-
-
-def check_split(validation: float, split_seed: int) -> None:
-    """Raise UserError where the numbers of the validation split are out of range."""
-    fraction = is_number(validation, 0) and validation < 1
-    require("data.validation", validation, fraction, what="a fraction from 0 to below 1", instead=0.1)
-    seed = is_number(split_seed, 0, 2**32 - 1, Integral)
-    require("data.split_seed", split_seed, seed, what="from 0 to 2**32 - 1", instead=0)
 
 
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
@@ -32,34 +21,27 @@ def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
 
 
 def draw_stratified(rows: np.ndarray, labels: np.ndarray, total: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Draw `total` of `rows`, places in `labels`, ascending: every class in proportion and at least once.
+    """Draw `total` of `rows` (N,), places in `labels`, ascending: every class in proportion and at least once.
 
-    Args:
-        rows: (N,).
-        labels: of the whole dataset.
-        total: from the number of classes to N.
-        seed: numbers from 0 to 2**32 - 1.
+    `total` goes from the number of classes to N, each number of the seed from 0 to 2**32 - 1.
     """
     generator = np.random.RandomState(seed)
     present, counts = np.unique(labels[rows], return_counts=True)
-    quotas = _quotas(counts, total)
-    drawn = [
-        generator.permutation(rows[labels[rows] == label])[:quota] for label, quota in zip(present, quotas, strict=True)
-    ]
+    each = zip(present, _quotas(counts, total), strict=True)
+    drawn = [generator.permutation(rows[labels[rows] == label])[:quota] for label, quota in each]
     return np.sort(np.concatenate(drawn))
 
 
-def limit(
-    rows: np.ndarray, labels: np.ndarray, samples: int, *, classes: int, seed: tuple[int, ...], name: str
-) -> np.ndarray:
+def limit(rows: np.ndarray, data: Collection, samples: int, *, seed: tuple[int, ...], name: str) -> np.ndarray:
     """Draw `samples` of the training samples `rows` of data `name`. Raises UserError where there are not as many."""
+    classes = len(data.classes)
     if not classes <= samples <= len(rows):
         nearest = max(classes, min(samples, len(rows)))
         raise UserError(
             f"data.samples={samples} is not between {classes} (one per class) and {len(rows)} "
             f"(all training samples of {name}): data.samples={nearest}, or data.samples=null"
         )
-    return draw_stratified(rows, labels, samples, seed)
+    return draw_stratified(rows, data.labels, samples, seed)
 
 
 def carve(
@@ -67,8 +49,7 @@ def carve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split `rows` into what stays and a stratified `fraction`, both with every class.
 
-    Raises:
-        UserError: a class would be left without a sample; `mend` ends its message.
+    Raises UserError where a class would be left without a sample; `mend` ends its message.
     """
     counts = np.bincount(labels[rows], minlength=len(classes))
     total = max(len(classes), round(fraction * len(rows)))

@@ -19,15 +19,11 @@ CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
 def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a checkpoint by name, and the metadata of a file that distillab exported (else empty).
 
-    Takes safetensors, a plain state dict, a Lightning checkpoint, or a dict that holds one under `state_dict` or
-    `model`. Code in a file is never run.
-
-    Args:
-        path: the file.
-        key: the config key that named it, for messages.
+    Takes safetensors, a plain state dict, a Lightning checkpoint, or a dict that holds one under one of `CONTAINERS`.
+    Code in a file is never run.
 
     Raises:
-        UserError: a file that is absent, damaged, no checkpoint, or a pickled model.
+        UserError: a file that is absent, damaged, no checkpoint, or a pickled model; `key` is the config's for it.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,7 +31,7 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
     with path.open("rb") as file:
         start = file.read(9)
     if path.suffix == ".safetensors" or start[8:9] == b"{":
-        return _read_safetensors(path, key)
+        return _read_safetensors(path, f"{key}: ")
     if start[:2] != b"PK" and start[:1] != b"\x80":
         raise UserError(f"{key}: {path} is no checkpoint (expected .safetensors, or a file written by torch.save)")
     return _read_pickled(path, key), {}
@@ -52,11 +48,9 @@ def _read_pickled(path: Path, key: str) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise UserError(f"{key}: {path} is truncated or damaged ({str(error).splitlines()[0]})") from error
-    for name in CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    content = content if isinstance(content, Mapping) else {}
+    content = next((inner for name in CONTAINERS if isinstance(inner := content.get(name), Mapping)), content)
+    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise UserError(
             f"{key}: {path} holds no weights (expected a state dict, alone or under {', '.join(CONTAINERS)})"
@@ -64,7 +58,7 @@ def _read_pickled(path: Path, key: str) -> dict[str, Tensor]:
     return weights
 
 
-def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_safetensors(path: str | Path, where: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -72,7 +66,7 @@ def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{key}: {path} is truncated or damaged ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{where}{path} is absent, truncated or damaged ({str(error).splitlines()[0]})") from error
     try:
         return weights, json.loads(metadata.get("distillab", "{}"))
     except json.JSONDecodeError:
@@ -85,16 +79,10 @@ def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: no such file, or one that holds a plain student.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("distillab", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about["shipped"]  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as safetensors ({error})") from error
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}") from error
+    weights, about = _read_safetensors(path)
+    if "shipped" not in about:
+        raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}")
+    return weights, about["shipped"]
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
@@ -103,9 +91,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
     Args:
         net: the network.
         weights: tensors by name, under any common prefix (`module.`, `student.net.`, …).
-        name: the architecture's, for messages.
-        source: the file's, for messages.
-        key: the config key that named it.
+        name, source, key: the architecture, the file and the config key that named it, for messages.
 
     Raises:
         UserError: tensors missing, unexpected or of another shape; they are listed.
@@ -122,14 +108,10 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
             first = reshaped[0]
             shapes = f"{first} is {tuple(found[first].shape)}, expected {tuple(expected[first].shape)}"
             parts.append(f"{len(reshaped)} of another shape ({shapes})")
-        hint = f"{key.split('.')[0]}=… chooses the architecture"
-        if (
-            reshaped
-            and not missing
-            and not unexpected
-            and all(expected[k].shape[1:] == found[k].shape[1:] for k in reshaped)
-        ):
-            hint = f"{key.split('.')[0]}.classes=[…] names the checkpoint's own classes"
+        role, _, _ = key.partition(".")
+        hint = f"{role}=… chooses the architecture"
+        if not missing and not unexpected and all(expected[k].shape[1:] == found[k].shape[1:] for k in reshaped):
+            hint = f"{role}.classes=[…] names the checkpoint's own classes"
         raise UserError(f"{key}: {source} does not fit {name}: {'; '.join(parts)}; {hint}")
     net.load_state_dict(found | {k: v for k, v in expected.items() if k not in found})
 

@@ -21,12 +21,8 @@ class FeatureExtractor:
 
     Hooks stay on the modules (set before any compile) and only keep references for the length of one call.
 
-    Args:
-        model: the model to read.
-        needs: names out of MODEL_OUTPUTS.
-
     Raises:
-        UserError: a need that the model cannot serve.
+        UserError: a need, one of MODEL_OUTPUTS, that the model cannot serve.
     """
 
     def __init__(self, model: Model, needs: Iterable[str]) -> None:
@@ -35,12 +31,11 @@ class FeatureExtractor:
         self.tried = False
         self.caught: dict[str, Tensor] = {}
         self.stages = model.info.stages
-        modules = dict(model.net.named_modules())
         self.handles = []
+        modules = dict(model.net.named_modules())
         if self.needs & {"stages", "last_map", "preactivations"} and not self.stages:
-            raise UserError(
-                f"{model.info.name} shows no feature maps; name their modules, e.g. student.stages=[layer1]"
-            )
+            mend = "name their modules, e.g. student.stages=[layer1]"
+            raise UserError(f"{model.info.name} shows no feature maps; {mend}")
         if "stages" in self.needs:
             for stage in self.stages:
                 self._after(modules[stage.name], stage.name)
@@ -74,29 +69,24 @@ class FeatureExtractor:
         """Keep a module's input; of several calls (a shared activation) the last one, inside `within` if given."""
         inside = within is None
 
-        def enter(*_: object) -> None:
+        def cross(*args: object) -> None:
             nonlocal inside
-            inside = True
-
-        def leave(*_: object) -> None:
-            nonlocal inside
-            inside = False
+            inside = len(args) == 2  # a hook before the module gets no output
 
         def hook(_: nn.Module, args: tuple) -> None:
             if inside:
                 self.caught[key] = args[0]
 
         if within is not None:
-            self.handles += [within.register_forward_pre_hook(enter), within.register_forward_hook(leave)]
+            self.handles += [within.register_forward_pre_hook(cross), within.register_forward_hook(cross)]
         self.handles.append(module.register_forward_pre_hook(hook))
 
     def __call__(self, **inputs: Tensor) -> SimpleNamespace:
         """Run the model on one view; the namespace has what `needs` names, and nothing else.
 
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
-        the head (the last stage, where no other is found), `embedding` is (N, d),
-        `logits` (N, classes), `head` what turns the embedding into logits (its `weight` and `bias`), `norms` the BatchNorm before
-        each stage's last activation (None where there is none).
+        the head, `embedding` is (N, d), `logits` (N, classes), `head` the `weight` and `bias` that turn the embedding
+        into logits, `norms` the BatchNorm before each stage's last activation (None where there is none).
 
         Raises:
             UserError: at the first call, pre-activations are asked for and a stage shows only what follows them.
@@ -125,10 +115,10 @@ class FeatureExtractor:
         self.tried = True
         for stage, values in zip(self.stages, maps, strict=True):
             if stage.activation is None and not (values < 0).any():
+                shows = f"{self.model.info.name} shows {stage} only after its activation"
                 raise UserError(
-                    f"{self.model.info.name} shows {stage} only after its activation, and the strategy reads the map "
-                    f"before it; name stages that end in an activation module, e.g. student.stages=[…] or "
-                    f"teacher.stages=[…], or choose strategy=attention"
+                    f"{shows}, and the strategy reads the map before it; name stages that end in an activation module, "
+                    "e.g. student.stages=[…] or teacher.stages=[…], or choose strategy=attention"
                 )
 
     def layers(self) -> dict[str, Any]:
@@ -142,7 +132,7 @@ class FeatureExtractor:
         return found
 
     def compile(self) -> None:
-        """From now on run the model through torch.compile; who calls the model itself does not."""
+        """From now on run the model through torch.compile."""
         self.run = torch.compile(self.model)
 
     def remove(self) -> None:

@@ -52,8 +52,7 @@ class FeatureInfo:
         embedding: width of the head's input; None without a head.
         outputs: number of logits.
         head: module path of the last linear layer; None where there is none.
-        final: the map behind the last stage that is pooled for the head; None where the last stage is that map, or
-            none is found.
+        final: the map behind the last stage that is pooled for the head; None where there is none such.
     """
 
     name: str
@@ -70,17 +69,13 @@ class FeatureInfo:
 
     def key(self) -> dict[str, Any]:
         """The part of a store's key that a network owes to the stages; `final` follows from the network itself."""
-        values = {name: value for name, value in asdict(self).items() if name != "final"}
-        return {"classes" if name == "outputs" else name: value for name, value in values.items()}  # keys in use stay
+        values = asdict(self)
+        del values["final"]
+        return values | {"classes": values.pop("outputs")}  # keys in use stay
 
 
 def describe(
-    net: nn.Module,
-    input_shape: tuple[int, ...],
-    name: str,
-    *,
-    stages: list[str] | None = None,
-    head: str | None = None,
+    net: nn.Module, input_shape: tuple[int, ...], name: str, *, stages: list[str] | None, head: str | None
 ) -> FeatureInfo:
     """The feature info of a network, its stages and head guessed where they are not given.
 
@@ -91,16 +86,15 @@ def describe(
     last = {call.path: call for call in calls}
     logits = last[""].output if "" in last else ()
     if len(logits) != 2:
-        raise UserError(
-            f"{name} gives {logits or 'no tensor'} where logits (N, classes) are expected; wrap it so it does"
-        )
+        given = f"{name} gives {logits or 'no tensor'}"
+        raise UserError(f"{given} where logits (N, classes) are expected; wrap it so it does")
     head = head or _guess_head(calls, logits[1])
     paths = stages if stages is not None else _guess_stages(calls, input_shape)
     maps = {call.path: shape for call in calls if (shape := _map_shape(call.output, input_shape))}
     known = [path for path in maps if path]
     for path in paths:
         if path not in known:
-            top = list(dict.fromkeys(p for p in known if p.count(".") == 0)) or known[:12]
+            top = [path for path in known if "." not in path] or known[:12]
             raise UserError(f'{name} has no stage "{path}"{did_you_mean(path, known)} (its maps: {", ".join(top)})')
     if head is not None and head not in last:
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
@@ -111,13 +105,11 @@ def describe(
 
 
 def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
-    """(channels, height, width) of a map, or of tokens (N, L, C) with any class tokens left out.
-
-    A map is (N, C, H, W), or (N, H, W, C) where only so it has the proportions of the image.
-    """
+    """(channels, height, width) of a map (N, C, H, W), or of tokens (N, L, C) with any class tokens left out."""
     if len(output) == 4:
         one, two, three = output[1:]
         _, height, width = input_shape
+        # Channels are last where only so the map has the proportions of the image.
         last = one * width == two * height and two * width != three * height
         return (three, one, two) if last else (one, two, three)
     if len(output) == 3 and output[1] >= 4:
@@ -128,7 +120,7 @@ def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tu
 
 def _guess_head(calls: list[Call], outputs: int) -> str | None:
     """The last linear layer that gives as many outputs as there are logits."""
-    heads = [call.path for call in calls if issubclass(call.kind, nn.Linear) and call.output == (2, outputs)]
+    heads = [call.path for call in calls if issubclass(call.kind, nn.Linear) and call.output == (IMAGES, outputs)]
     return heads[-1] if heads else None
 
 
@@ -163,17 +155,12 @@ def _guess_final(
 
 
 def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:
-    """The stages from the first block on: the stem is what a single layer made before several, or a bare module ends.
-
-    A network of single layers has no stem, and two stages are left in any case.
-    """
+    """The stages from the first block on, two at least: a stem is one layer before several, or ends in a bare module."""
     ends = {call.path: i for i, call in enumerate(calls)}
     while len(paths) > 2:
         first, second = (ends[path] + 1 for path in paths[:2])
-        made, next_made = (
-            sum(issubclass(call.kind, (nn.Conv2d, nn.Linear)) for call in part)
-            for part in (calls[:first], calls[first:second])
-        )
+        layers = [issubclass(call.kind, (nn.Conv2d, nn.Linear)) for call in calls[:second]]
+        made, next_made = sum(layers[:first]), sum(layers[first:])
         bare = [calls[ends[path]].leaf and "." not in path for path in paths[:2]]
         if not (made <= 1 < next_made) and bare != [True, False]:
             break
@@ -191,11 +178,8 @@ def _last_activation(calls: list[Call], stage: str) -> str | None:
 def _last_norm(calls: list[Call], stage: str) -> str | None:
     """The stage's last BatchNorm on its main path: one that a shortcut calls is passed over."""
     shape = next(call.output for call in calls if call.path == stage)
-    norms = [
-        call.path
-        for call in calls
-        if call.path.startswith(f"{stage}.") and issubclass(call.kind, nn.BatchNorm2d) and call.output == shape
-    ]
+    inside = [call for call in calls if call.path.startswith(f"{stage}.") and call.output == shape]
+    norms = [call.path for call in inside if issubclass(call.kind, nn.BatchNorm2d)]
     main = [path for path in norms if "shortcut" not in path and "downsample" not in path]
     return (main or norms or [None])[-1]
 
@@ -203,8 +187,7 @@ def _last_norm(calls: list[Call], stage: str) -> str | None:
 def match_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
     """Pairs of stage numbers: one to one where the counts are equal, else by size, with the last stage of each size.
 
-    A model whose maps never shrink (a transformer) is paired by depth; so are the sizes of two models that have equally
-    many of them.
+    A model whose maps never shrink (a transformer) is paired by depth, as are two models of equally many sizes.
 
     Raises:
         UserError: no way pairs every size of the model that has fewer; both lists are shown.
@@ -220,8 +203,6 @@ def match_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, 
         return [(own[size], others[size]) for size in own if size in others]
     if len(own) == len(others) > 1:
         return list(zip(own.values(), others.values(), strict=True))
-    raise UserError(
-        f"the stages of {student.name} and {teacher.name} do not pair up: "
-        f"{', '.join(map(str, student.stages)) or 'none'} against {', '.join(map(str, teacher.stages)) or 'none'}; "
-        f"name as many on both sides, e.g. student.stages=[…] teacher.stages=[…]"
-    )
+    lists = " against ".join(", ".join(map(str, info.stages)) or "none" for info in (student, teacher))
+    mend = "name as many on both sides, e.g. student.stages=[…] teacher.stages=[…]"
+    raise UserError(f"the stages of {student.name} and {teacher.name} do not pair up: {lists}; {mend}")

@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from distillab.models.model import Model
 
@@ -17,7 +16,8 @@ def weights_hash(model: Model) -> str:
     """SHA-256 of all weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.net.state_dict().items():
-        digest.update(name.encode() + _bytes(tensor))
+        values = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy knows no bfloat16
+        digest.update(name.encode() + values.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -35,7 +35,3 @@ def preprocessing(model: Model) -> dict[str, Any]:
     """Settings beside the weights that change a model's outputs: of its inputs, class order, dtype."""
     order = model.class_order.tolist() if model.class_order is not None else None
     return model.input_settings() | {"order": order, "dtype": str(model.held_in)}
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy knows no bfloat16

@@ -16,13 +16,11 @@ class ImageModel(Model):
     """Takes images in [0, 1] and gives logits in the data's class order.
 
     Args:
-        net: the network itself; its weights are what is saved and exported.
         input_shape: (C, H, W) of the data's images.
         name: for tables and messages.
         mean, std: per channel, in [0, 1]; no normalisation where None.
         input_size: side to which images are resized first; None leaves them as they are.
         stages, head: module paths; guessed by a dry run where None.
-        class_order: for each class of the data, the output of `net` that means it; None where they agree.
 
     Raises:
         UserError: the network cannot take such images, or lacks a stage.
@@ -60,9 +58,7 @@ class ImageModel(Model):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Float images (N, C, H, W) in [0, 1] → logits (N, classes of the data)."""
-        images = pixels
-        if self.repeats > 1:
-            images = images.expand(-1, self.repeats, -1, -1)
+        images = pixels.expand(-1, self.repeats, -1, -1) if self.repeats > 1 else pixels
         if self.input_size is not None and images.shape[-1] != self.input_size:
             images = F.interpolate(images, (self.input_size,) * 2, mode="bilinear", antialias=True)
         if self.mean is not None:

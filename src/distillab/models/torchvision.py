@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
 
@@ -23,14 +24,13 @@ def torchvision_classifier(
     stem: str = "auto",
     **arguments: Any,
 ) -> nn.Module:
-    """A classifier of `torchvision.models`.
+    """A classifier of `torchvision.models`, by its name there, e.g. resnet18.
+
+    With `pretrained` it starts from torchvision's default weights: the head is replaced where they have another number
+    of classes, and the network keeps its three channels.
 
     Args:
-        architecture: its name there, e.g. resnet18.
-        num_classes: outputs; with `pretrained` the head is replaced where the weights have another number.
-        in_channels: channels of the images; with `pretrained` the network keeps its three.
         image_size: side of the images: decides the stem.
-        pretrained: start from torchvision's default weights.
         stem: `small` (stride 1, no first pooling), `native`, or `auto`: small for images under 64.
         arguments: passed on, e.g. dropout, norm_layer.
 
@@ -39,7 +39,9 @@ def torchvision_classifier(
     """
     from torchvision import models
 
-    _check(architecture, stem, models.list_models(module=models))
+    if architecture not in (names := models.list_models(module=models)):
+        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
+    Choice("auto", "small", "native").check(stem, "stem")
     if pretrained:
         return _pretrained(architecture, num_classes, **arguments)
     if architecture.startswith("vit_"):  # learns one position per patch: it must know the size
@@ -53,13 +55,6 @@ def torchvision_classifier(
     return net
 
 
-def _check(architecture: str, stem: str, names: list[str]) -> None:
-    if architecture not in names:
-        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
-    if stem not in ("auto", "small", "native"):
-        raise UserError(f'stem must be auto, small or native, got "{stem}"')
-
-
 def _replace_stem(net: nn.Module, first: str, in_channels: int, *, shrink: bool) -> None:
     """Give the first convolution the data's channels and, for small images, stride 1 and no pooling after it."""
     old = net.get_submodule(first)
@@ -70,8 +65,7 @@ def _replace_stem(net: nn.Module, first: str, in_channels: int, *, shrink: bool)
     if in_channels != old.in_channels or stride != old.stride or kernel != old.kernel_size:
         new = nn.Conv2d(in_channels, old.out_channels, kernel, stride, padding, bias=old.bias is not None)
         nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-        parent, _, child = first.rpartition(".")
-        setattr(net.get_submodule(parent), child, new)
+        net.set_submodule(first, new)
     if shrink and isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):
         net.maxpool = nn.Identity()
 
@@ -90,9 +84,7 @@ def _pretrained(architecture: str, num_classes: int, **arguments: Any) -> nn.Mod
         raise UserError(f"cannot download {weights.url} ({error}); put that file at {file}") from error
     except Exception as error:
         raise UserError(f"{file} does not hold torchvision's weights of {architecture}; delete it") from error
-    heads = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
-    head = net.get_submodule(heads[-1])
+    path, head = [(path, module) for path, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
     if head.out_features != num_classes:
-        parent, _, child = heads[-1].rpartition(".")
-        setattr(net.get_submodule(parent), child, nn.Linear(head.in_features, num_classes))
+        net.set_submodule(path, nn.Linear(head.in_features, num_classes))
     return net

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -38,34 +38,25 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
-    """The calls of all submodules for one batch of IMAGES samples, in the order in which they end.
+    """The calls of all submodules for one batch of IMAGES samples (C, H, W), in the order in which they end.
 
     Runs on fake tensors, so nothing is computed; a network that cannot run so runs for real, in eval mode.
-
-    Args:
-        net: any network from images (N, C, H, W) to logits.
-        input_shape: (C, H, W).
 
     Raises:
         UserError: the network cannot take such images.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    parameter = next(net.parameters(), None)
-    device = parameter.device if parameter is not None else torch.device("cpu")
+    device = next(net.parameters(), torch.empty(0)).device
     with evaluation_mode(net), torch.no_grad():
+        with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True):
+            return _recorded(net, torch.empty(IMAGES, *input_shape, device=device))
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
-                return _recorded(net, torch.empty(IMAGES, *input_shape, device=device))
-        except Exception:
-            try:
-                return _recorded(net, torch.zeros(IMAGES, *input_shape, device=device))
-            except Exception as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(
-                    f"{type(net).__name__} cannot take images of {'×'.join(map(str, input_shape))} ({reason}); "
-                    f"choose another model, or let it see larger ones with input_size=224"
-                ) from error
+            return _recorded(net, torch.zeros(IMAGES, *input_shape, device=device))
+        except Exception as error:
+            reason, size = str(error).splitlines()[0], "×".join(map(str, input_shape))
+            mend = "choose another model, or let it see larger ones with input_size=224"
+            raise UserError(f"{type(net).__name__} cannot take images of {size} ({reason}); {mend}") from error
 
 
 def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
@@ -78,12 +69,8 @@ def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
 
         return hook
 
-    handles = [
-        module.register_forward_hook(record(path, not any(module.children()))) for path, module in net.named_modules()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for path, module in net.named_modules():
+            hooks.enter_context(module.register_forward_hook(record(path, not any(module.children()))))
         net(example)
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls

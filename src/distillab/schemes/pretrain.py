@@ -181,7 +181,7 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
             "teacher.corrupt_classes trains a teacher with wrong labels, and a ready-made one is not trained: "
             "teacher.checkpoint=null teacher.pretrained=false, or teacher.corrupt_classes=null"
         )
-    own = data.with_samples(config.samples).labelled_only(config.labelled, "teacher.labelled")
+    own = data.with_samples(config.samples).labelled_only(config.labelled)
     return own.with_wrong_labels(config.corrupt_classes)
 
 

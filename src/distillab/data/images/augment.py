@@ -1,69 +1,55 @@
 """The augmentation of one dataset: a view is a pure function of (view seed, view number, sample index).
 
-The number of an epoch's views is the epoch. Each number has a weak view (0) and a strong one (1), so methods that learn
-from one view and methods that learn from two share the weak ones.
+The number of an epoch's views is the epoch. Each number has a weak view (0) and a strong one (1).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from numbers import Integral
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Annotated, Any, ClassVar, Self
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from distillab.core.allowed import FLAG, Range
 from distillab.core.errors import UserError
-from distillab.data.checks import is_number, require, require_keys
+from distillab.core.group import Group, group
 from distillab.data.images.strong import Strong
-from distillab.data.images.views import horizontal_flip, random_crop
 from distillab.data.seeded import Draw, Stream, uniform
 
-MIXING = ("mixup", "cutmix")
 
-
-@dataclass(frozen=True)
-class Augment:
+@group
+class Augment(Group):
     """The augmentation of one dataset, from plain numbers.
 
     Attributes:
         crop: padding of the random crop in pixels; 0 is off.
         flip: mirror half of the images.
-        resized_crop: smallest share of the area that a random resized crop keeps; 0 is off. Only for image files that
-            are read again for every view: `__call__` sees images of one size and leaves it out.
-        mixup: alpha of Mixup's Beta distribution; 0 is off. See `distillab.data.images.mix`.
-        cutmix: alpha of CutMix's; 0 is off. Where both are on, a fair coin chooses for each sample.
+        resized_crop: smallest share of the area that a random resized crop of image files keeps; 0 is off. `__call__`
+            leaves it out.
+        mixup, cutmix: alphas of the Beta distributions of `distillab.data.images.mix`; 0 is off.
         strong: what the strong view adds; None leaves no strong view.
         view_seed: see `distillab.data.seeded.uniform`.
     """
 
-    crop: int = 0
-    flip: bool = False
-    resized_crop: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    PATH: ClassVar[str] = "data.augment"
+
+    crop: Annotated[int, Range(0, whole=True)] = 0
+    flip: Annotated[bool, FLAG] = False
+    resized_crop: Annotated[float, Range(0, high=1)] = 0.0
+    mixup: Annotated[float, Range(0)] = 0.0
+    cutmix: Annotated[float, Range(0)] = 0.0
     strong: Strong | None = None
     view_seed: int = 0
 
     @classmethod
-    def of(cls, numbers: Mapping[str, Any] | None, view_seed: int) -> Augment:
-        """Check the numbers of `data.augment`. Raises UserError for an unknown key or a number out of range."""
-        numbers = dict(numbers or {})
-        require_keys("data.augment", numbers, [field.name for field in fields(cls) if field.name != "view_seed"])
-        numbers["strong"] = Strong.of(numbers.get("strong"))
-        augment = cls(**numbers, view_seed=view_seed)
-        share = "a share of the area from 0 to 1"
-        alpha = "the alpha of a Beta distribution, above 0, or 0 for off"
-        for name, is_allowed, what, instead in (
-            ("crop", lambda value: is_number(value, 0, kind=Integral), "a number of pixels", 4),
-            ("flip", lambda value: isinstance(value, bool), "true or false", "true"),
-            ("resized_crop", lambda value: is_number(value, 0, 1), share, 0.08),
-            *((name, lambda value: is_number(value, 0) and value < math.inf, alpha, 1.0) for name in MIXING),
-        ):
-            value = getattr(augment, name)
-            require(f"data.augment.{name}", value, is_allowed(value), what=what, instead=instead)
-        return augment
+    def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None, *, view_seed: int = 0) -> Self:
+        """The augmentation that `data.augment` describes; raises UserError as `Group.of`."""
+        if isinstance(given, Mapping) and "view_seed" in given:
+            raise UserError("data.augment has no view_seed; set data.view_seed=…")
+        return replace(super().of(given, path), view_seed=view_seed)
 
     @property
     def mixes(self) -> bool:
@@ -87,11 +73,10 @@ class Augment:
         numbers = asdict(self)
         if views == 1:
             del numbers["strong"]
-        for name in MIXING:
+        for name in ("mixup", "cutmix"):
             # What is off leaves no trace, so networks trained before there was mixing keep their keys.
-            numbers[name] = float(numbers[name])
-            if not numbers[name]:
-                del numbers[name]
+            if alpha := numbers.pop(name):
+                numbers[name] = float(alpha)
         return numbers
 
     def __call__(self, images: Tensor, index: Tensor, number: int, view: int = 0) -> Tensor:
@@ -110,3 +95,19 @@ class Augment:
     def _draw(self, index: Tensor, number: int, view: int) -> Draw:
         offset = Stream.STRONG if view else 0
         return lambda stream: uniform(self.view_seed, number, index, stream + offset)
+
+
+def random_crop(images: Tensor, padding: int, draw: Draw) -> Tensor:
+    """Pad images (N, C, H, W) with zeros on every side and cut out the original size at a random place."""
+    count, _, height, width = images.shape
+    top, left = ((draw(stream) * (2 * padding + 1)).long() for stream in (Stream.CROP_ROW, Stream.CROP_COLUMN))
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    sample = torch.arange(count, device=images.device)[:, None, None]
+    padded = F.pad(images, [padding] * 4).permute(0, 2, 3, 1)
+    return padded[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def horizontal_flip(images: Tensor, draw: Draw) -> Tensor:
+    """Mirror each image of (N, C, H, W) left to right with probability one half."""
+    return torch.where((draw(Stream.FLIP) < 0.5)[:, None, None, None], images.flip(-1), images)

@@ -28,11 +28,9 @@ class ImageCollection(Collection):
         image_size: height and width.
         images: (M, C, H, W) uint8, or None where they are read from files.
         files: M paths, or None.
-        files_stamp: where images are read from files: hash of the files' times and of the libraries that decode them.
     """
 
     channels: int
     image_size: int
     images: Tensor | None = None
     files: list[str] | None = None
-    files_stamp: str | None = None

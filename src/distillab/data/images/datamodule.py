@@ -7,18 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
-from distillab.data.images import statistics
 from distillab.data.images.augment import Augment
 from distillab.data.images.collection import ImageCollection, ImageInfo
 from distillab.data.images.file_views import FileTransform, FileViews
-from distillab.data.images.image_batch import ImageBatch
+from distillab.data.images.image_batch import ImageBatch, TensorViews
 from distillab.data.images.mix import MixedViews, mixed
-from distillab.data.images.tensor_views import TensorViews
 from distillab.data.module import DataModule
+
+MEASURED = 10_000  # decoded images
+MEASURED_FILES = 500  # they are read at every start
+
+Numbers = tuple[float, ...]
 
 
 class ImageData(DataModule):
@@ -30,12 +34,10 @@ class ImageData(DataModule):
         augment: see `distillab.data.images.augment.Augment`.
         mean, std: per channel in [0, 1]; None measures them on the training images (before `samples`).
         **common: see `DataModule`.
-
-    Raises:
-        UserError: a number out of range; in `prepare`, data that is absent or broken.
     """
 
     reads_files: ClassVar[bool] = False  # whether views may be made from image files
+    resize: int | None = None  # shorter side of images from files before the centre crop
     info: ImageInfo
     _collection: ImageCollection
 
@@ -51,7 +53,7 @@ class ImageData(DataModule):
     ) -> None:
         super().__init__(name, **common)
         self.cache_dir, self.mean, self.std = cache_dir, mean, std
-        self.augment = Augment.of(augment, self.view_seed)
+        self.augment = Augment.of(augment, view_seed=self.view_seed)
         self.mixes = self.augment.mixes
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or data.mean=null data.std=null")
@@ -61,13 +63,25 @@ class ImageData(DataModule):
     def _describe(self) -> ImageInfo:
         data = self._collection
         self.augment.check_images(self.name, data.image_size, decoded=data.images is not None)
-        if self.mean is not None:
-            mean, std = statistics.given(self.mean, self.std, data.channels)
-        else:
-            files = self._source("all", training=False) if data.images is None else None
-            mean, std = statistics.measured(data, self._rows["all"], files)
+        mean, std = self._measured() if self.mean is None else self._given()
         size = {"channels": data.channels, "image_size": data.image_size}
         return ImageInfo(self.name, data.classes, **size, mean=mean, std=std)
+
+    def _given(self) -> tuple[Numbers, Numbers]:
+        mean, std = (tuple(float(value) for value in values) for values in (self.mean, self.std))
+        channels = self._collection.channels
+        if not len(mean) == len(std) == channels:
+            found = f"{len(mean)} and {len(std)} numbers for {channels} channels"
+            raise UserError(f"data.mean and data.std have {found}: data.mean=null data.std=null")
+        return mean, std
+
+    def _measured(self) -> tuple[Numbers, Numbers]:
+        images, rows = self._collection.images, self._rows["all"]
+        if images is not None:
+            return image_statistics(images.numpy()[evenly_spaced(rows, MEASURED)])
+        files = self._source("all", training=False)
+        some = evenly_spaced(np.arange(len(files)), MEASURED_FILES)
+        return image_statistics(np.stack([files[int(index), 0][0][0].numpy() for index in some]))
 
     def _numbers(self) -> dict[str, Any]:
         info, decoded = self.info, self._collection.images is not None
@@ -83,27 +97,16 @@ class ImageData(DataModule):
                 "'data.augment.strong={operations:2,magnitude:10,cutout:0.5}'"
             )
 
-    @property
-    def files_stamp(self) -> str | None:
-        """What else the pixels of images that stay in files may depend on; None where they were decoded."""
-        return self.collection.files_stamp
-
     def _source(self, split: str, training: bool) -> TensorViews | FileViews:
         collection, rows, labels = self._collection, self._rows[split], self._labels_of(split)
         if collection.images is not None:
             stored = collection.images, labels, torch.from_numpy(rows)
-            if training and self.mixes:
-                return MixedViews(*stored, self.view_seed)
-            return TensorViews(*stored, augmented=not training)
-        transform = FileTransform(self.augment if training else None, collection.image_size, self._resize())
+            mixes = training and self.mixes
+            return MixedViews(*stored, self.view_seed) if mixes else TensorViews(*stored, augmented=not training)
+        transform = FileTransform(self.augment if training else None, collection.image_size, self.resize)
         strengthen = self.augment.strengthen if training and self.num_views == 2 else None
-        files = [collection.files[row] for row in rows]
-        return FileViews(
-            files, labels[rows], collection.channels, transform, view_seed=self.view_seed, strengthen=strengthen
-        )
-
-    def _resize(self) -> int | None:
-        return None
+        files, channels = [collection.files[row] for row in rows], collection.channels
+        return FileViews(files, labels[rows], channels, transform, view_seed=self.view_seed, strengthen=strengthen)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:
         """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""
@@ -115,3 +118,18 @@ class ImageData(DataModule):
             views, labels = mixed(views, batch, self.augment, len(self.info.classes))
         inputs = [{"pixels": view} for view in views]
         return replace(batch, inputs=inputs, targets={"labels": labels}, augmented=True, partners=None)
+
+
+def image_statistics(images: np.ndarray) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation per channel, in [0, 1], of uint8 images (N, C, H, W)."""
+    levels = np.arange(256) / 255
+    counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)])
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ levels
+    std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 1e-12))  # a constant channel must not divide by zero
+    return tuple(mean.round(6).tolist()), tuple(std.round(6).tolist())
+
+
+def evenly_spaced(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `rows`, evenly spaced: enough for a mean, the same ones every time."""
+    return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]

@@ -33,35 +33,29 @@ DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 def read_image(path: str, channels: int | None = None) -> Image.Image:
     """Open and decode one file, as grey (1) or RGB (3), or as it is (None).
 
-    Raises:
-        UserError: the file is missing, broken, or holds more than 8 bits per channel.
+    Raises UserError where the file is missing, broken, or holds more than 8 bits per channel.
     """
     try:
         with Image.open(path) as image:
             if image.mode in DEEP_MODES:
-                raise UserError(
-                    f"{path} has {image.mode} pixels; 8 bits per channel are allowed: convert it, or change data.root=…"
-                )
+                allowed = "8 bits per channel are allowed: convert it, or change data.root=…"
+                raise UserError(f"{path} has {image.mode} pixels; {allowed}")
             image.load()
             return image if channels is None else image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path} is not a readable image ({reason}): replace or remove it, or change data.root=…"
-        ) from error
+        mend = "replace or remove it, or change data.root=…"
+        raise UserError(f"{path} is not a readable image ({reason}): {mend}") from error
 
 
 def fit_square(image: Image.Image, path: str, image_size: int, resize: int | None) -> np.ndarray:
     """Bring a grey or RGB image to (C, image_size, image_size) uint8.
 
-    `resize` scales the shorter side, before the centre is cropped; None takes only images that fit already, and raises
-    UserError, with the path, for others.
+    `resize` scales the shorter side, before the centre is cropped; None raises UserError for images of another size.
     """
     if resize is None and image.size != (image_size, image_size):
-        raise UserError(
-            f"{path} has {image.width}x{image.height} pixels, but all images must be alike and square here "
-            f"(the first suggests {image_size}): data.image_size={image_size}"
-        )
+        needed = f"all images must be alike and square here (the first suggests {image_size})"
+        raise UserError(f"{path} has {image.width}x{image.height} pixels, but {needed}: data.image_size={image_size}")
     if resize is not None:
         scale = resize / min(image.size)
         size = tuple(max(resize, round(side * scale)) for side in image.size)
@@ -95,9 +89,8 @@ def hash_files(files: list[str]) -> str:
         try:
             return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
         except OSError as error:
-            raise UserError(
-                f"{path} cannot be read ({error.strerror}): mend its permissions, or change data.root=…"
-            ) from error
+            mend = "mend its permissions, or change data.root=…"
+            raise UserError(f"{path} cannot be read ({error.strerror}): {mend}") from error
 
     whole = hashlib.blake2b(digest_size=16)
     for part in in_threads(files, digest):
@@ -147,8 +140,7 @@ class DecodedStore:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                for image in images:
-                    file.write(image.tobytes())
+                file.writelines(image.tobytes() for image in images)
         rank_zero_info(f"Decoded {shape[0]:,} images in {time.monotonic() - began:.1f} s to {path.parent}")
         images = self.load(key, shape)
         if images is None:

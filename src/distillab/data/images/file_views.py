@@ -20,12 +20,9 @@ from distillab.data.seeded import Stream, random_bits
 
 
 class FileTransform:
-    """From a decoded image to a uint8 tensor (C, image_size, image_size), cropped and flipped where `augment` says so.
+    """From a decoded image to a uint8 tensor (C, image_size, image_size), see `fit_square`.
 
-    Args:
-        augment: its crops and flip are drawn from torch's generator; None in evaluation.
-        image_size: of the result.
-        resize: shorter side before the centre crop; None takes only images that fit already.
+    The crops and the flip of `augment` are drawn from torch's generator; None in evaluation.
     """
 
     def __init__(self, augment: Augment | None, image_size: int, resize: int | None) -> None:
@@ -53,8 +50,7 @@ class FileViews(Dataset):
     """Image files, read and transformed anew for each view. A key is (sample index, number of its views).
 
     Args:
-        files: N paths.
-        labels: (N,) int64.
+        files, labels: N paths, and (N,) int64.
         channels: 1 or 3.
         transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
         view_seed: see `distillab.data.seeded.uniform`.

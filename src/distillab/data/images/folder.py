@@ -38,30 +38,24 @@ class _Listing:
         """Add a folder of class folders."""
         for name in _subfolders(folder):
             if name not in self.classes:
-                raise UserError(
-                    f"{folder / name} is a class that the training images lack: remove it, or change data.root=…"
-                )
+                lacks = "is a class that the training images lack: remove it, or change data.root=…"
+                raise UserError(f"{folder / name} {lacks}")
             found = sorted(_images(folder / name), key=lambda entry: entry.path)
             if not found:
-                raise UserError(
-                    f"class folder {folder / name} has no images ({' '.join(EXTENSIONS)}): "
-                    "fill or remove it, or change data.root=…"
-                )
-            start = len(str(folder))
+                lacks = f"has no images ({' '.join(EXTENSIONS)}): fill or remove it, or change data.root=…"
+                raise UserError(f"class folder {folder / name} {lacks}")
             for entry in found:
                 status = entry.stat()
                 self.files.append(entry.path)
-                self.names.append(f"{part}{entry.path[start:]}:{status.st_size}")
+                self.names.append(f"{part}{entry.path[len(str(folder)) :]}:{status.st_size}")
                 self.times.append(status.st_mtime_ns)
             self.labels += [self.classes.index(name)] * len(found)
             self.parts += [part] * len(found)
 
     def splits(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Classes, labels, and the rows for training, test and validation, as a `Collection` takes them."""
-        labels = np.array(self.labels, dtype=np.int64)
-        train, validation, test = (
-            np.flatnonzero(np.array(self.parts) == part) for part in ("train", "validation", "test")
-        )
+        labels, parts = np.array(self.labels, dtype=np.int64), np.array(self.parts)
+        train, validation, test = (np.flatnonzero(parts == part) for part in ("train", "validation", "test"))
         if not len(test):
             mend = "add images, or a test folder beside train/ in data.root=…"
             train, test = carve(train, labels, self.classes, TEST_FRACTION, seed=(TEST_SEED,), mend=mend)
@@ -94,20 +88,16 @@ def _list(root: str | os.PathLike[str]) -> _Listing:
         train = root / "train" if (root / "train").is_dir() else root
         listing = _Listing(tuple(_subfolders(train)))
         if len(listing.classes) < 2:
-            raise UserError(
-                f"{train} has {len(listing.classes)} class folders; "
-                "at least two, each with its images, are needed: data.root=…"
-            )
+            needed = "at least two, each with its images, are needed: data.root=…"
+            raise UserError(f"{train} has {len(listing.classes)} class folders; {needed}")
         listing.add(train, "train")
-        if train != root:
-            if (root / "val").is_dir():
-                listing.add(root / "val", "validation" if (root / "test").is_dir() else "test")
-            if (root / "test").is_dir():
-                listing.add(root / "test", "test")
+        test = (root / "test").is_dir()
+        for name, part in (("val", "validation" if test else "test"), ("test", "test")):
+            if train != root and (root / name).is_dir():
+                listing.add(root / name, part)
     except OSError as error:
-        raise UserError(
-            f"{error.filename} cannot be listed ({error.strerror}): mend its permissions, or change data.root=…"
-        ) from error
+        mend = "mend its permissions, or change data.root=…"
+        raise UserError(f"{error.filename} cannot be listed ({error.strerror}): {mend}") from error
     return listing
 
 
@@ -116,19 +106,12 @@ def collect(
 ) -> ImageCollection:
     """Find the images of a folder and decode them, once, where they fit the memory budget.
 
-    Args:
-        root: holds train/<class>/… with test/ or val/ beside it, or the class folders themselves.
-        image_size: of the square images; None takes the images' own, which must be one.
-        resize: shorter side before the centre crop; None is `image_size`.
-        memory_budget: GiB of decoded images; more stays in the files.
-        cache_dir: keeps the decoded images.
-
-    An image that stays in its file counts by name and size: the hash of gigabytes at every start would take minutes.
+    Args: see `distillab.data.images.sources.Folder`; `resize` is None where `image_size` is.
 
     Raises:
         UserError: nothing usable lies there, an image is broken or of another size, or the cache cannot be written.
     """
-    listing, resize, images = _list(root), resize or image_size, None
+    listing, images = _list(root), None
     # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
     key = listing.hash(*listing.times, Path(root).expanduser().resolve())
     store = DecodedStore(cache_dir)
@@ -140,15 +123,15 @@ def collect(
             content = note["content"] = note["content"] or hash_files(listing.files)
             images = _decoded(store, listing.files, content, shape, resize)
         else:
-            content = listing.hash()
+            content = listing.hash()  # to hash gigabytes at every start would take minutes
         store.note(key, note)
     if resize != image_size or DECODER != "1":  # else no trace, so that networks keep their keys
         content = digest(f"{content} {resize} {DECODER}")
-    pixels = {"channels": note["channels"], "image_size": size}
+    splits, pixels = listing.splits(), {"channels": note["channels"], "image_size": size}
     if images is not None:
-        return ImageCollection(content, *listing.splits(), **pixels, images=torch.from_numpy(images))
+        return ImageCollection(content, *splits, **pixels, images=torch.from_numpy(images))
     stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
-    return ImageCollection(content, *listing.splits(), **pixels, files=listing.files, files_stamp=stamp)
+    return ImageCollection(content, *splits, **pixels, files=listing.files, files_stamp=stamp)
 
 
 def _side(path: str, width: int, height: int) -> int:
@@ -161,16 +144,14 @@ def _side(path: str, width: int, height: int) -> int:
 def _decoded(
     store: DecodedStore, files: list[str], content: str, shape: tuple[int, ...], resize: int | None
 ) -> np.ndarray:
-    """The decoded images out of the store, where they are put first if they are not there."""
-    how = hashlib.blake2b(f"{shape} {resize} {DECODER}".encode(), digest_size=4).hexdigest()
-    images = store.load(f"{content}-{how}", shape)
-    if images is not None:
-        return images
+    """The decoded images out of the store, put there first if they are not."""
+    key = f"{content}-{hashlib.blake2b(f'{shape} {resize} {DECODER}'.encode(), digest_size=4).hexdigest()}"
 
     def decode(path: str) -> np.ndarray:
         return fit_square(read_image(path, shape[1]), path, shape[2], resize)
 
-    return store.keep(f"{content}-{how}", in_threads(files, decode), shape)
+    images = store.load(key, shape)
+    return store.keep(key, in_threads(files, decode), shape) if images is None else images
 
 
 def _look(listing: _Listing) -> dict[str, object]:

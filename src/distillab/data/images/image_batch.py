@@ -1,4 +1,4 @@
-"""A batch of images on its way from the loader to the step."""
+"""Batches of images on their way from memory or a loader to the step."""
 
 from __future__ import annotations
 
@@ -38,3 +38,24 @@ class ImageBatch(Batch):
     def to(self, device: torch.device | str) -> Self:
         """The same on a device, its partners too."""
         return replace(super().to(device), partners=self.partners and self.partners.to(device))
+
+
+class TensorViews:
+    """Decoded images in memory; their augmentation is left to the device.
+
+    Args:
+        images, labels: (M, C, H, W) uint8, and (M,) int64.
+        rows: (N,) int64, where each of the split's samples lies in `images`.
+        augmented: False where an augmentation is still to come.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, augmented: bool) -> None:
+        self.images, self.labels, self.rows, self.augmented = images, labels, rows, augmented
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: Tensor, number: int) -> ImageBatch:
+        """The samples `index` (n,) as they are stored, in one view."""
+        rows = self.rows[index]
+        return replace(ImageBatch.of([self.images[rows]], self.labels[rows], index, number), augmented=self.augmented)

@@ -1,7 +1,7 @@
 """Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899) as views: each sample is mixed with another of its split.
 
-Partner, coefficient and box of a sample are functions of (view seed, view number, sample index), so a mixed view is one
-too: it does not depend on the batch in which its sample comes, and a teacher's output for it can be replayed.
+Partner, coefficient and box of a sample are functions of (view seed, view number, sample index), so a teacher's output
+for a mixed view can be replayed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from distillab.data.images.augment import Augment
-from distillab.data.images.image_batch import ImageBatch
-from distillab.data.images.tensor_views import TensorViews
+from distillab.data.images.image_batch import ImageBatch, TensorViews
+from distillab.data.images.strong import box
 from distillab.data.labels import distributions
 from distillab.data.seeded import Stream, random_bits, uniform
 
@@ -44,8 +44,7 @@ def partners(view_seed: int, number: int, index: Tensor, size: int) -> Tensor:
 def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
     """Mix augmented views (N, C, H, W) in [0, 1] with the partners' weak ones; all of a sample get the same part.
 
-    Returns:
-        The mixed views, and their labels (N, classes) float32, which sum to 1.
+    Returns the mixed views, and their labels (N, classes) float32, which sum to 1.
     """
     partners = batch.partners
     weak = augment(partners.pixels[0], partners.index, partners.view_number).float().div_(255)
@@ -55,11 +54,7 @@ def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int
 
 
 def shares(augment: Augment, index: Tensor, number: int, size: int) -> tuple[Tensor, Tensor]:
-    """How much of each sample (N,) stays its own; the rest is its partner's.
-
-    Returns:
-        The share of each pixel (N, 1, H, W), which is 0 or 1 with CutMix, and of the labels (N, 1); both in [0, 1].
-    """
+    """How much of each sample (N,) stays its own, in [0, 1]: of each pixel (N, 1, H, W) and of the labels (N, 1)."""
 
     def draw(stream: Stream) -> Tensor:
         return uniform(augment.view_seed, number, index, stream)
@@ -79,19 +74,10 @@ def shares(augment: Augment, index: Tensor, number: int, size: int) -> tuple[Ten
 def outside_box(share: Tensor, row: Tensor, column: Tensor, size: int) -> Tensor:
     """CutMix's mask (N, H, W): 0 in a square box, 1 around it; what of the box lies beyond the borders is lost.
 
-    Args:
-        share: (N,), of the area that stays outside a box that lies wholly inside.
-        row, column: (N,) in [0, 1), the box's centre.
-        size: of the images in pixels.
+    `share` (N,) of the area stays outside a box that lies wholly inside; row and column (N,) in [0, 1) are its centre.
     """
     side = ((1 - share).sqrt() * size).long()
-    places = torch.arange(size, device=share.device)
-
-    def within(centre: Tensor) -> Tensor:
-        start = ((centre * size).long() - side // 2)[:, None]
-        return (places >= start) & (places < start + side[:, None])
-
-    return (~(within(row)[:, :, None] & within(column)[:, None, :])).float()
+    return (~box(side, (row, column), (size, size))).float()
 
 
 def mix(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
@@ -100,11 +86,7 @@ def mix(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 
 def beta(chance: Tensor, alpha: float) -> Tensor:
-    """Quantiles of Beta(alpha, alpha): uniform (N,) in [0, 1) → (N,) float32, from a table of 8,192 cells.
-
-    Only exact or correctly rounded operations: a sample's coefficient has the same bits in every batch and on every
-    device.
-    """
+    """Quantiles of Beta(alpha, alpha): uniform (N,) in [0, 1) → (N,) float32, the same bits on every device."""
     table = _quantiles(alpha, chance.device)
     place = chance * CELLS
     cell = place.long()
@@ -113,8 +95,8 @@ def beta(chance: Tensor, alpha: float) -> Tensor:
 
 @lru_cache
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
-    """The quantiles at 0, 1 / CELLS, …, 1: computed in float64, then rounded."""
-    from scipy.special import betaincinv  # late: only who mixes pays for it
+    """The quantiles at 0, 1 / CELLS, …, 1."""
+    from scipy.special import betaincinv  # slow to import, and few runs mix
 
     quantiles = betaincinv(alpha, alpha, np.linspace(0, 1, CELLS + 1))
     return torch.from_numpy(quantiles).to(device, torch.float32)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from distillab.core.allowed import Range
 from distillab.core.errors import UserError
-from distillab.data.checks import is_number, require
 from distillab.data.collection import digest
 from distillab.data.images import folder
 from distillab.data.images.collection import ImageCollection
@@ -29,21 +28,18 @@ class Digits(ImageData):
 
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-        labels, classes = digits.target.astype(np.int64), tuple(str(name) for name in digits.target_names)
-        rows, mend = np.arange(len(labels)), "reinstall scikit-learn"
-        train, test = carve(rows, labels, classes, TEST_FRACTION, seed=(TEST_SEED,), mend=mend)
-        size = {"channels": 1, "image_size": 8}
-        return ImageCollection(digest(images), classes, labels, train, test, images=torch.from_numpy(images), **size)
+        labels, classes = digits.target.astype(np.int64), tuple(map(str, digits.target_names))
+        how = {"seed": (TEST_SEED,), "mend": "reinstall scikit-learn"}
+        splits = carve(np.arange(len(labels)), labels, classes, TEST_FRACTION, **how)
+        pixels = {"channels": 1, "image_size": 8, "images": torch.from_numpy(images)}
+        return ImageCollection(digest(images), classes, labels, *splits, **pixels)
 
 
 class CIFAR10(ImageData):
     """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32×32, as torchvision reads it.
 
-    The images are unpacked once into the store; a later start maps them, as every process of the machine does.
-
-    Args:
-        root: holds torchvision's files; they are downloaded where they are absent.
-        **common: see `ImageData`.
+    The images are unpacked once into the store and mapped from there. `root` holds torchvision's files, which are
+    downloaded where they are absent.
     """
 
     source: ClassVar[str] = "CIFAR10"
@@ -60,10 +56,9 @@ class CIFAR10(ImageData):
             if images is None:
                 note, images = self._unpack(store)
         labels = np.array(note["labels"], dtype=np.int64)
-        train, test = np.split(np.arange(len(labels)), [note["train"]])
-        size = {"channels": images.shape[1], "image_size": images.shape[2]}
-        classes, pixels = tuple(note["classes"]), torch.from_numpy(images)
-        return ImageCollection(note["content"], classes, labels, train, test, images=pixels, **size)
+        splits = np.split(np.arange(len(labels)), [note["train"]])
+        pixels = {"channels": images.shape[1], "image_size": images.shape[2], "images": torch.from_numpy(images)}
+        return ImageCollection(note["content"], tuple(note["classes"]), labels, *splits, **pixels)
 
     def _unpack(self, store: DecodedStore) -> tuple[dict[str, Any], np.ndarray]:
         """Read torchvision's files, and keep what they hold for the next start."""
@@ -101,10 +96,8 @@ class CIFAR10(ImageData):
             return dataset(self.root, train=train, download=True)  # only where files are absent
         except (OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"no {self.source} in {self.root} and no download ({reason}): unpack {dataset.url} there, "
-                "or change data.root=…, or take data=folder data.root=…, or data=digits"
-            ) from error
+            mend = f"unpack {dataset.url} there, or change data.root=…, or take data=folder data.root=…, or data=digits"
+            raise UserError(f"no {self.source} in {self.root} and no download ({reason}): {mend}") from error
         finally:
             socket.setdefaulttimeout(timeout)
 
@@ -116,7 +109,7 @@ class CIFAR100(CIFAR10):
 
 
 class Folder(ImageData):
-    """Image files, one folder per class: decoded once where they fit the memory budget, read by workers elsewhere.
+    """Image files, one folder per class: decoded once where they fit the memory budget, else read by workers.
 
     Args:
         root: holds train/<class>/… (and test/ or val/, or both), or the class folders themselves.
@@ -140,12 +133,10 @@ class Folder(ImageData):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.root, self.image_size, self.resize = root, image_size, resize
-        self.memory_budget, self.workers = memory_budget, workers
-        sized = image_size is None or is_number(image_size, 1, kind=Integral)
-        require("data.image_size", image_size, sized, what="a number of pixels from 1, or null", instead=32)
-        counted = is_number(workers, 0, kind=Integral)
-        require("data.workers", workers, counted, what="a number of processes from 0", instead=2)
+        self.root, self.image_size, self.resize = root, image_size, resize or image_size
+        self.memory_budget = memory_budget
+        Range(1, whole=True, null=True).check(image_size, "data.image_size", 32)
+        self.workers = Range(0, whole=True).check(workers, "data.workers", 2)
         if resize is not None and (image_size is None or resize < image_size):
             raise UserError(f"data.resize={resize} needs a data.image_size that is no larger: data.resize=null")
         if self.augment.resized_crop and image_size is None:
@@ -155,6 +146,3 @@ class Folder(ImageData):
         # A resized crop needs the whole image, not the decoded square.
         budget = 0.0 if self.augment.resized_crop else self.memory_budget
         return folder.collect(self.root, self.image_size, self.resize, memory_budget=budget, cache_dir=self.cache_dir)
-
-    def _resize(self) -> int | None:
-        return self.resize or self.image_size

@@ -6,18 +6,15 @@ The arithmetic is Pillow's, in integers wherever that is exact, so a sample's vi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from distillab.core.errors import UserError
-from distillab.data.checks import is_number, require, require_keys
+from distillab.core.allowed import Range
+from distillab.core.group import Group, group
 from distillab.data.seeded import Draw, Stream
 
 LEVELS = 30  # the highest magnitude
@@ -60,8 +57,7 @@ def brightness(images: Tensor, level: float, up: Tensor) -> Tensor:
 def contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
     """Away from the image's mean grey or towards it."""
     grey = _grey(images)
-    total = grey.sum((1, 2, 3), keepdim=True)
-    count = grey[0].numel()
+    total, count = grey.sum((1, 2, 3), keepdim=True), grey[0].numel()
     return _blend((2 * total + count) // (2 * count), images, level, up)
 
 
@@ -95,7 +91,7 @@ def _blend(plain: Tensor, images: Tensor, level: float, up: Tensor) -> Tensor:
 
 
 def _affine_tables(level: float, height: int, width: int) -> list[list[list[float]]]:
-    """Where a pixel comes from: rows of (x, y, 1) → (x, y), from the centre, by [AFFINE operation][sign]."""
+    """Matrices (x, y, 1) → (x, y) to where a pixel comes from, from the centre, by [AFFINE operation][sign]."""
 
     def signed(sign: int) -> list[list[float]]:
         angle, shear = sign * math.radians(30 * level), sign * 0.3 * level
@@ -133,18 +129,15 @@ OPERATIONS = (*(operation.__name__ for operation in PIXEL), *AFFINE)
 def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
     """Apply to each image (N, C, H, W) uint8 its operation, those that are alike together.
 
-    Args:
-        images: of 1 or 3 channels.
-        kind: (N,) int64, places in `OPERATIONS`.
-        level: share of the highest magnitude.
-        up: (N,) bool, the sign of the strength where the operation has one.
+    `kind` (N,) int64 are places in `OPERATIONS`, `level` is a share of the highest magnitude, and `up` (N,) bool the
+    sign of the strength where the operation has one.
     """
     # One look at the device for all operations.
     groups = kind.argsort(stable=True).split(torch.bincount(kind, minlength=len(OPERATIONS)).tolist())
     result = images.clone()
-    for operation, group in zip(PIXEL, groups, strict=False):
-        if len(group):
-            result[group] = operation(images[group], level, up[group])
+    for operation, alike in zip(PIXEL, groups, strict=False):
+        if len(alike):
+            result[alike] = operation(images[alike], level, up[alike])
     moved = torch.cat(groups[len(PIXEL) :])
     if len(moved):
         tables = torch.tensor(_affine_tables(level, *images.shape[2:]), device=images.device)
@@ -159,18 +152,23 @@ def cutout(images: Tensor, share: float, draw: Draw) -> Tensor:
     """
     height, width = images.shape[2:]
     side = (draw(Stream.CUTOUT_SIDE) * (int(share * min(height, width)) + 1)).long()
-
-    def inside(stream: Stream, length: int) -> Tensor:
-        first = (draw(stream) * length).long() - side // 2
-        place = torch.arange(length, device=images.device)
-        return (place >= first[:, None]) & (place < (first + side)[:, None])
-
-    rows, columns = inside(Stream.CUTOUT_ROW, height), inside(Stream.CUTOUT_COLUMN, width)
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], FILL)
+    centre = draw(Stream.CUTOUT_ROW), draw(Stream.CUTOUT_COLUMN)
+    return images.masked_fill(box(side, centre, (height, width))[:, None], FILL)
 
 
-@dataclass(frozen=True)
-class Strong:
+def box(side: Tensor, centre: tuple[Tensor, Tensor], size: tuple[int, int]) -> Tensor:
+    """Mask (N, H, W) of squares of `side` (N,) pixels around a row and a column (N,) in [0, 1), cut at the borders."""
+
+    def inside(at: Tensor, length: int) -> Tensor:
+        first = ((at * length).long() - side // 2)[:, None]
+        place = torch.arange(length, device=side.device)
+        return (place >= first) & (place < first + side[:, None])
+
+    return inside(centre[0], size[0])[:, :, None] & inside(centre[1], size[1])[:, None, :]
+
+
+@group
+class Strong(Group):
     """What a strong view adds to crop and flip: RandAugment (1909.13719), then cutout.
 
     Attributes:
@@ -179,25 +177,11 @@ class Strong:
         cutout: side of the largest square that is greyed out, as a share of the image's; 0 is off.
     """
 
-    operations: int = 2
-    magnitude: int = 10
-    cutout: float = 0.5
+    PATH: ClassVar[str] = "data.augment.strong"
 
-    @classmethod
-    def of(cls, numbers: Mapping[str, Any] | None) -> Strong | None:
-        """Check the numbers of `data.augment.strong`. Raises UserError for an unknown key or a number out of range."""
-        if numbers is None:
-            return None
-        if not isinstance(numbers, Mapping):
-            raise UserError(f"data.augment.strong holds numbers or is null, not {numbers!r}: data.augment.strong=null")
-        limits = {"operations": (MOST_OPERATIONS, Integral), "magnitude": (LEVELS, Real), "cutout": (1, Real)}
-        require_keys("data.augment.strong", numbers, limits)
-        for key, value in numbers.items():
-            highest, kind = limits[key]
-            what = f"a {'whole ' if kind is Integral else ''}number from 0 to {highest}"
-            allowed = is_number(value, 0, highest, kind)
-            require(f"data.augment.strong.{key}", value, allowed, what=what, instead=getattr(cls, key))
-        return cls(**numbers)
+    operations: Annotated[int, Range(0, high=MOST_OPERATIONS, whole=True)] = 2
+    magnitude: Annotated[float, Range(0, high=LEVELS)] = 10
+    cutout: Annotated[float, Range(0, high=1)] = 0.5
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """Change uint8 images (N, C, H, W) by the random numbers of `draw`."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
+from distillab.models.zoo.layers import he_normal, stage
 
 
 class BasicBlock(nn.Module):
@@ -20,9 +21,8 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+            projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
         self.relu2 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,8 +38,6 @@ class CifarResNet(nn.Module):
         depth: 6n + 2: 8, 14, 20, 32, 56, 110, ….
         width: multiplies the stages' 16, 32 and 64 channels (4 gives the `8x4` and `32x4` of the KD literature).
         stem_channels: channels of the first convolution.
-        num_classes: outputs.
-        in_channels: channels of the images.
 
     Raises:
         UserError: a depth that is not 6n + 2, or a width under 1.
@@ -57,19 +55,12 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(stem_channels, 16 * width, blocks, stride=1)
-        self.layer2 = self._stage(16 * width, 32 * width, blocks, stride=2)
-        self.layer3 = self._stage(32 * width, 64 * width, blocks, stride=2)
+        self.layer1 = stage(BasicBlock, stem_channels, 16 * width, blocks, stride=1)
+        self.layer2 = stage(BasicBlock, 16 * width, 32 * width, blocks, stride=2)
+        self.layer3 = stage(BasicBlock, 32 * width, 64 * width, blocks, stride=2)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64 * width, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-        first = BasicBlock(in_channels, channels, stride)
-        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+        he_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → logits (N, num_classes)."""

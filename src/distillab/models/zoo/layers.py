@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 
@@ -21,6 +23,15 @@ def convolution(
         nn.BatchNorm2d(channels),
     ]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activation else []))
+
+
+def stage(
+    block: Callable[[int, int, int], nn.Module], in_channels: int, channels: int, blocks: int, *, stride: int
+) -> nn.Sequential:
+    """Blocks `(in_channels, channels, stride)` one after another, of which the first has the stride."""
+    return nn.Sequential(
+        block(in_channels, channels, stride), *(block(channels, channels, 1) for _ in range(1, blocks))
+    )
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:

@@ -43,8 +43,6 @@ class MobileNetV2(nn.Module):
 
     Args:
         width: multiplies the channels of all but the embedding (0.5 in the distillation literature).
-        num_classes: outputs.
-        in_channels: channels of the images.
 
     Raises:
         UserError: a width that leaves a layer without channels.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distillab.models.zoo.layers import convolution, shuffle
+from distillab.models.zoo.layers import convolution, shuffle, stage
 
 STEM = 24
 CHANNELS = (116, 232, 464)
@@ -46,27 +46,16 @@ class ShuffleNetV2(nn.Module):
     """ShuffleNet v2 at width 1 (Ma et al., arXiv 1807.11164), with a 1×1 stem of stride 1 for small images.
 
     `final` is the map behind the last stage whose mean is the embedding.
-
-    Args:
-        num_classes: outputs.
-        in_channels: channels of the images.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
         self.conv1 = convolution(in_channels, STEM, 1)
-        before = (STEM, *CHANNELS)
-        self.layer1, self.layer2, self.layer3 = (
-            self._stage(*shape) for shape in zip(before, CHANNELS, BLOCKS, strict=False)
-        )
+        shapes = zip((STEM, *CHANNELS), CHANNELS, BLOCKS, strict=False)
+        self.layer1, self.layer2, self.layer3 = (stage(ShuffleUnit, *shape, stride=2) for shape in shapes)
         self.final = convolution(CHANNELS[-1], EMBEDDING, 1)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(EMBEDDING, num_classes)
-
-    @staticmethod
-    def _stage(in_channels: int, channels: int, blocks: int) -> nn.Sequential:
-        first = ShuffleUnit(in_channels, channels, stride=2)
-        return nn.Sequential(first, *(ShuffleUnit(channels, channels, stride=1) for _ in range(blocks - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → logits (N, num_classes)."""

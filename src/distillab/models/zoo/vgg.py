@@ -27,8 +27,6 @@ class VGG(nn.Module):
 
     Args:
         depth: 8, 11, 13, 16 or 19.
-        num_classes: outputs.
-        in_channels: channels of the images.
 
     Raises:
         UserError: another depth.
@@ -38,10 +36,8 @@ class VGG(nn.Module):
         super().__init__()
         if depth not in CONVOLUTIONS:
             raise UserError(f"depth must be one of {', '.join(map(str, CONVOLUTIONS))}, got {depth}")
-        before = (in_channels, *CHANNELS)
-        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = (
-            self._layer(*shape) for shape in zip(before, CHANNELS, CONVOLUTIONS[depth], strict=False)
-        )
+        shapes = zip((in_channels, *CHANNELS), CHANNELS, CONVOLUTIONS[depth], strict=False)
+        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = (self._layer(*shape) for shape in shapes)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(CHANNELS[-1], num_classes)
         he_normal(self)

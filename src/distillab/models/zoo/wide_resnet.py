@@ -19,17 +19,15 @@ class PreactivationBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int, activated: bool) -> None:
         super().__init__()
-        before = [] if activated else [nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)]
-        self.activate = nn.Sequential(*before)
+        self.activate = nn.Sequential(*([] if activated else [nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)]))
         self.residual = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
         )
-        self.shortcut = None
-        if in_channels != channels:
-            self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        changes = in_channels != channels
+        self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, channels, H / stride, W / stride), a sum that may be negative."""
@@ -41,14 +39,11 @@ class WideResNet(nn.Module):
     """Wide ResNet for small images (Zagoruyko, Komodakis, arXiv 1605.07146), without dropout.
 
     The BatchNorm and ReLU that open a stage are kept at the end of the stage before, which computes the same: so a
-    stage ends in an activation, as in the other families, and the last one's mean is the embedding. A stage's last
-    block (`layer1.1` in depth 16) is the sum before them.
+    stage ends in an activation, and its last block (`layer1.1` in depth 16) is the sum before it.
 
     Args:
         depth: 6n + 4: 16, 22, 28, 40, ….
         width: multiplies the stages' 16, 32 and 64 channels.
-        num_classes: outputs.
-        in_channels: channels of the images.
 
     Raises:
         UserError: a depth that is not 6n + 4, or a width under 1.
