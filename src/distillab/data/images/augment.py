@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distillab.core.allowed import FLAG, Range
+from distillab.core.allowed import Flag, Range
 from distillab.core.errors import UserError
 from distillab.core.group import Group, group
 from distillab.data.images.strong import Strong
@@ -37,7 +37,7 @@ class Augment(Group):
     PATH: ClassVar[str] = "data.augment"
 
     crop: Annotated[int, Range(0, whole=True)] = 0
-    flip: Annotated[bool, FLAG] = False
+    flip: Flag = False
     resized_crop: Annotated[float, Range(0, high=1)] = 0.0
     mixup: Annotated[float, Range(0)] = 0.0
     cutmix: Annotated[float, Range(0)] = 0.0
