@@ -31,7 +31,7 @@ class EMATeacher(FrozenTeacher):
 
     def __init__(self, student: Model, decay: float = 0.999) -> None:
         TeacherSource.__init__(self)
-        self.decay = check_decay(decay)
+        self.decay = Range(0, below=1).check(decay, "scheme.decay", 0.999)
         self.average = AveragedModel(student, avg_fn=self._averaged, use_buffers=True)
         self.average.n_averaged.fill_(1)  # the student's first state counts
         self.average.requires_grad_(False)
@@ -53,8 +53,3 @@ class EMATeacher(FrozenTeacher):
     def after_step(self, student: Model) -> None:
         """Update the average by one step."""
         self.average.update_parameters(student)
-
-
-def check_decay(decay: float) -> float:
-    """The decay; raises UserError unless 0 ≤ decay < 1."""
-    return Range(0, below=1).check(decay, "scheme.decay", 0.999)
