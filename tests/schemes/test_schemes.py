@@ -96,9 +96,9 @@ def test_a_plan_goes_on_from_what_is_kept(place, capsys):
     assert "generation 1 from resnet8 generation 0  epoch" not in told and "(reused from the store)" in told
     assert again.lineage[1].reused and again.primary.value == first.primary.value
     longer = run(place, "scheme=born_again", "scheme.generations=3", "equal_compute=false")
-    assert [one.get("reused") for one in longer["lineage"]] == [True, True, False, None]
+    assert [one.reused for one in longer.lineage[:3]] == [True, True, False] and not longer.lineage[3].reused
     other = run(place, *words, "strategy.kd.temperature=2")
-    assert not other["lineage"][1]["reused"], "another strategy is another lesson"
+    assert not other.lineage[1].reused, "another strategy is another lesson"
 
 
 def test_the_hash_sees_the_scheme(place):
@@ -116,9 +116,9 @@ def test_the_hash_sees_the_scheme(place):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["scheme=ema", "strategy=none"], "scheme=ema teaches nobody"),
-        (["scheme=ema", "strategy=simkd"], "scheme=ema: strategy.simkd ships a head that nobody trains here"),
-        (["scheme=ema", "strategy=nd"], "scheme=ema: strategy.nd asks a teacher beforehand"),
+        (["scheme=ema", "strategy=none"], "scheme=ema has nothing to teach"),
+        (["scheme=ema", "strategy=simkd"], "scheme=ema: strategy.simkd ships a head that this scheme does not train"),
+        (["scheme=ema", "strategy=nd"], "scheme=ema: strategy.nd needs a trained teacher"),
         (["scheme=ema", "scheme.decay=1"], "scheme.decay must be a number from 0 below 1, got 1"),
         (
             ["scheme=self", "strategy=hint"],

@@ -1,11 +1,14 @@
-"""When a teacher can be shared out, in which pieces, and who judges one that no device holds alone; that it teaches as a
-whole one does is in test_distributed.py."""
+"""When a teacher can be sharded, in which pieces, and how one that no device holds alone is evaluated; that it teaches as
+a whole one does is in test_distributed.py."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.small_run import run
 from torch import nn
 
+from distillab.core.configuration import CacheConfig, ModelConfig, TrainerConfig
 from distillab.core.errors import UserError
 from distillab.core.run_identity import config_hash
 from distillab.models.image_model import ImageModel
@@ -18,25 +21,34 @@ def settings(shard=True, cache="never", compiled=False):
     return {"teacher": {"shard": shard}, "cache": {"mode": cache}, "trainer": {"compile": compiled}}
 
 
+def config(**changed):
+    given = settings(**changed)
+    return SimpleNamespace(
+        teacher=ModelConfig.of(given["teacher"], "teacher"),
+        cache=CacheConfig.of(given["cache"]),
+        trainer=TrainerConfig.of(given["trainer"]),
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "processes", "words"),
     [
         ({}, 1, r"nothing to share the teacher among: trainer=ddp trainer\.devices=2"),
         ({"cache": "auto"}, 2, r"cache\.mode=never"),
         ({"compiled": "both"}, 2, r"trainer\.compile=student"),
-        ({"shard": "stages"}, 2, r'teacher\.shard must be true or false, got "stages"'),
+        ({"shard": "stages"}, 2, r'teacher\.shard must be one of true, false or null, got "stages"'),
     ],
 )
 def test_what_it_does_not_go_with_is_one_line(changed, processes, words):
     with pytest.raises(UserError, match=words) as error:
-        check_shard(settings(**changed), processes)
+        check_shard(config(**changed), processes)
     assert "\n" not in str(error.value)
 
 
 def test_what_it_goes_with():
-    assert check_shard(settings(compiled="student"), 2) is True
-    assert check_shard(settings(shard=False, cache="auto"), 1) is False
-    assert check_shard(settings() | {"teacher": {}}, 1) is False  # a config of before
+    assert check_shard(config(compiled="student"), 2) is True
+    assert check_shard(config(shard=False, cache="auto"), 1) is False
+    assert not ModelConfig.of({}, "teacher").shard  # a config of before
 
 
 def test_one_process_is_refused_before_anything_is_trained(tmp_path):
@@ -74,7 +86,7 @@ def test_blocks_are_shared_out_whole_and_large_ones_in_pieces_first():
     assert list(_blocks(net, 100)) == [net[0], blocks[0], *inner, blocks[1], *linears]
 
 
-def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, digits, capsys):
+def test_a_network_that_the_device_cannot_hold_is_evaluated_by_the_host(network, digits, capsys):
     model, asked = ImageModel(network(), (1, 8, 8)), []
 
     class Full(ImageClassification):
@@ -89,7 +101,7 @@ def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, di
 
     logits, labels = measured.predictions(model, digits, OnGPU())
     assert asked == ["cuda", "cpu"] and len(logits) == len(labels) == digits.sizes["test"]
-    assert "judged on the CPU" in capsys.readouterr().out
+    assert "evaluated on the CPU" in capsys.readouterr().out
 
 
 def test_made_whole_twice_is_whole(network):

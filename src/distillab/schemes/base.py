@@ -174,7 +174,7 @@ class Scheme:
         cases = (
             (
                 not run.strategy.needs_teacher,
-                "teaches nobody: no term of the strategy reads a teacher; choose one that does, e.g. strategy=kd",
+                "has nothing to teach: no term of the strategy reads a teacher; choose one that does, e.g. strategy=kd",
             ),
             (
                 run.config.teacher.shard,

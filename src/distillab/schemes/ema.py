@@ -28,11 +28,13 @@ class EMA(Scheme):
         """Refuse terms that need a trained teacher; the shapes are the student's."""
         self.check(run, unlabelled="the student's average is not trained yet")
         for name, term in run.strategy.terms.items():
-            if term.ready_teacher or type(term).deploy is not Term.deploy:
-                why = "asks a teacher beforehand" if term.ready_teacher else "ships a head that nobody trains here"
-                raise UserError(
-                    f"scheme=ema: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline"
-                )
+            if term.ready_teacher:
+                why = "needs a trained teacher"
+            elif type(term).deploy is not Term.deploy:
+                why = "ships a head that this scheme does not train"
+            else:
+                continue
+            raise UserError(f"scheme=ema: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline")
         self.parent = f"average of {student.info.name}"
         return student.info
 

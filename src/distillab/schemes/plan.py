@@ -51,7 +51,7 @@ class Plan(Scheme):
         for name, term in run.strategy.terms.items():
             if type(term).deploy is not Term.deploy:
                 raise UserError(
-                    f"scheme={self.name} hands networks on, and strategy.{name} ships more than the student; choose "
+                    f"scheme={self.name} passes networks on, and strategy.{name} ships more than the student; choose "
                     f"another strategy, e.g. strategy=kd, or scheme=offline"
                 )
         self.parent, self.teacher = self.first(run)
