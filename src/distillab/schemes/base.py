@@ -170,28 +170,18 @@ class Scheme:
             run: its config, strategy and data are read.
             unlabelled: why the scheme's teacher cannot fill in unknown labels; empty if it can.
         """
-        dtype = run.config.teacher.dtype
-        cases = (
-            (
-                not run.strategy.needs_teacher,
-                "has nothing to teach: no term of the strategy reads a teacher; choose one that does, e.g. strategy=kd",
-            ),
-            (
-                run.config.teacher.shard,
-                "has no single frozen teacher to share out among devices; choose teacher.shard=false",
-            ),
-            (
-                dtype and not self.has_teacher,
-                f"has no frozen teacher of its own to hold in {dtype}; choose teacher.dtype=null",
-            ),
-            (
-                unlabelled and run.data.hides_labels,
-                f"cannot answer for unknown labels: {unlabelled}; choose data.labels=all data.labelled=1.0",
-            ),
-        )
-        for refused, why in cases:
-            if refused:
-                raise UserError(f"scheme={self.name} {why}, or scheme=offline")
+        teacher = run.config.teacher
+        if not run.strategy.needs_teacher:
+            why = "has nothing to teach: no term of the strategy reads a teacher; choose e.g. strategy=kd"
+        elif teacher.shard:
+            why = "has no single frozen teacher to share out among devices; choose teacher.shard=false"
+        elif teacher.dtype and not self.has_teacher:
+            why = f"has no frozen teacher of its own to hold in {teacher.dtype}; choose teacher.dtype=null"
+        elif unlabelled and run.data.hides_labels:
+            why = f"cannot answer for unknown labels: {unlabelled}; choose data.labels=all data.labelled=1.0"
+        else:
+            return
+        raise UserError(f"scheme={self.name} {why}, or scheme=offline")
 
 
 def networks(configs: Sequence[Mapping[str, Any]] | None, path: str) -> list[ModelConfig]:
