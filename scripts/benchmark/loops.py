@@ -28,7 +28,7 @@ from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
-from distillab.training.compile import Compiled
+from distillab.training.callbacks import Compiled
 from distillab.training.module import Distillation
 from distillab.training.startup import import_quietly
 

@@ -20,6 +20,7 @@ from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.strategies.strategy import Strategy
 from distillab.training.callbacks import Interrupted, StopCleanly
+from distillab.training.term_inputs import prepare_terms
 
 SHAPE = (1, 8, 8)
 CONFIGS = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -167,7 +168,7 @@ def seen_batch(data, module) -> Batch:
     """A batch as a step sees it, and the module after it has looked at the data."""
     module.trainer = trainer(1, callbacks=[])
     module.trainer.datamodule = data
-    module._show_data()
+    prepare_terms(module)
     batch = next(iter(data.train_dataloader()))
     return data.on_after_batch_transfer(batch)
 

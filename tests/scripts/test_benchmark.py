@@ -22,7 +22,7 @@ from torchvision.datasets import ImageFolder
 
 from distillab.data.images import folder
 from distillab.teachers.cache import TeacherCache
-from distillab.training.compile import Compiled
+from distillab.training.callbacks import Compiled
 
 
 def noise(count):

@@ -34,23 +34,27 @@ def make(root, layout=None, key="teacher", samples=20, limit=1e9):
     return TeacherCache(root, {"teacher": key}, layout or Layout(10), samples, limit)
 
 
+def encode(layout, found):
+    return layout.pack(layout.narrow(found))
+
+
 def records(layout, rows, seed=0):
-    return layout.encode(outputs(seed=seed))[rows]
+    return encode(layout, outputs(seed=seed))[rows]
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float32", 0), ("float16", 2e-3)])
 def test_dense_records_hold_the_rounded_outputs(dtype, error):
     layout, given = Layout(10, embedding=4, dtype=dtype), outputs()
-    back = layout.decode(layout.encode(given))
+    back = layout.decode(encode(layout, given))
     assert (back.logits - given.logits).abs().max() <= error * given.logits.abs().max()
     assert (back.embedding - given.embedding).abs().max() <= error * given.embedding.abs().max()
-    again = layout.decode(layout.encode(back))  # what was rounded once is not rounded any further
+    again = layout.decode(encode(layout, back))  # what was rounded once is not rounded any further
     assert torch.equal(again.logits, back.logits)
 
 
 def test_top_k_keeps_the_largest_probabilities_and_the_mass_of_the_rest():
     layout, given = Layout(10, top_k=3), outputs()
-    p, q = given.logits.softmax(-1), layout.decode(layout.encode(given)).logits.softmax(-1)
+    p, q = given.logits.softmax(-1), layout.decode(encode(layout, given)).logits.softmax(-1)
     top = p.topk(3).indices
     assert torch.allclose(p.gather(1, top), q.gather(1, top), atol=1e-6)
     assert torch.allclose(q.sum(-1), torch.ones(20)) and q.scatter(1, top, 0).amax(-1).allclose(
@@ -63,11 +67,9 @@ def test_bytes_of_a_sample():
     assert Layout(100, dtype="float16", top_k=8).record.itemsize < 40
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"dtype": "float8"}, {"top_k": 10}, {"top_k": 0}, {"top_k": 2.5}, {"top_k": True}]
-)
+@pytest.mark.parametrize("arguments", [{"top_k": 10}, {"top_k": 0}, {"top_k": 2.5}, {"top_k": True}])
 def test_a_wrong_layout_is_one_line(arguments):
-    with pytest.raises(UserError, match=r"cache\.(dtype|top_k) must"):
+    with pytest.raises(UserError, match=r"cache\.top_k must"):
         Layout(10, **arguments)
 
 

@@ -1,5 +1,5 @@
-"""When a teacher can be shared out, in which pieces, and who judges one that no device holds alone; that it teaches as a
-whole one does is in test_distributed.py."""
+"""When a teacher can be sharded, in which pieces, and how one that no device holds alone is evaluated; that it teaches as
+a whole one does is in test_distributed.py."""
 
 from types import SimpleNamespace
 
@@ -21,9 +21,13 @@ def settings(shard=True, cache="never", compiled=False):
     return {"teacher": {"shard": shard}, "cache": {"mode": cache}, "trainer": {"compile": compiled}}
 
 
-def check(plain, processes):
-    groups = {"teacher": ModelConfig, "cache": CacheConfig, "trainer": TrainerConfig}
-    return check_shard(SimpleNamespace(**{name: own.of(plain[name], name) for name, own in groups.items()}), processes)
+def config(**changed):
+    given = settings(**changed)
+    return SimpleNamespace(
+        teacher=ModelConfig.of(given["teacher"], "teacher"),
+        cache=CacheConfig.of(given["cache"]),
+        trainer=TrainerConfig.of(given["trainer"]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,14 +41,14 @@ def check(plain, processes):
 )
 def test_what_it_does_not_go_with_is_one_line(changed, processes, words):
     with pytest.raises(UserError, match=words) as error:
-        check(settings(**changed), processes)
+        check_shard(config(**changed), processes)
     assert "\n" not in str(error.value)
 
 
 def test_what_it_goes_with():
-    assert check(settings(compiled="student"), 2) is True
-    assert check(settings(shard=False, cache="auto"), 1) is False
-    assert check(settings() | {"teacher": {}}, 1) is False  # a config of before
+    assert check_shard(config(compiled="student"), 2) is True
+    assert check_shard(config(shard=False, cache="auto"), 1) is False
+    assert not ModelConfig.of({}, "teacher").shard  # a config of before
 
 
 def test_one_process_is_refused_before_anything_is_trained(tmp_path):
@@ -82,7 +86,7 @@ def test_blocks_are_shared_out_whole_and_large_ones_in_pieces_first():
     assert list(_blocks(net, 100)) == [net[0], blocks[0], *inner, blocks[1], *linears]
 
 
-def test_a_network_that_the_device_cannot_hold_is_judged_by_the_host(network, digits, capsys):
+def test_a_network_that_the_device_cannot_hold_is_evaluated_by_the_host(network, digits, capsys):
     model, asked = ImageModel(network(), (1, 8, 8)), []
 
     class Full(ImageClassification):

@@ -1,1 +1,1 @@
-"""The student alone, one file per format."""
+"""Exports the student, one file per format."""

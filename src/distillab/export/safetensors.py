@@ -1,4 +1,4 @@
-"""Writes the student alone: its weights, and what someone needs to use them."""
+"""Writes the student's weights, and the metadata to use them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,12 @@ def save_model(
     """Write a model's weights as safetensors, atomically.
 
     The file's metadata holds a JSON object under `distillab`: architecture, classes in the order of the outputs,
-    what it expects of its inputs. As `teacher.checkpoint=` the file needs no other setting.
-
-    Args:
-        model: whose weights are saved.
-        path: of the file.
-        config: the model's.
-        classes: the data's.
-        deployed: what a strategy ships in the model's place: its weights are saved, and its `about` in the metadata.
+    what it expects of its inputs. As `teacher.checkpoint=` the file needs no other setting. A strategy may ship
+    `deployed` in the model's place: then the file holds its weights, and the metadata its `about`.
     """
     from safetensors.torch import save_file
 
     ships = deployed is not None and deployed is not model
-
     about = {
         "name": model.info.name,
         "model": {k: v for k, v in config.items() if k not in ("recipe", "checkpoint", "samples", "seed")},

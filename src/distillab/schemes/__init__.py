@@ -1,1 +1,1 @@
-"""Who teaches whom."""
+"""Schemes: each provides the student with its teacher."""

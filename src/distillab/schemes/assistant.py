@@ -11,7 +11,7 @@ from distillab.core.errors import UserError
 from distillab.evaluation.efficiency import parameters
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.base import Run, networks, refuse_shard
+from distillab.schemes.base import Run, networks
 from distillab.schemes.plan import Plan, Step
 from distillab.schemes.record import Record
 
@@ -19,8 +19,8 @@ from distillab.schemes.record import Record
 class Assistant(Plan):
     """Teacher → assistants → student, each taught by the one before (TAKD, arXiv 1902.03393).
 
-    The assistants learn with the student's recipe and strategy from the student's images, and with the teacher's seed,
-    so that a study of the student's seeds has one chain.
+    The assistants use the student's recipe, strategy and images, and the teacher's seed, so that a study of the
+    student's seeds has one chain.
 
     Args:
         assistants: their configs, the largest first.
@@ -30,6 +30,7 @@ class Assistant(Plan):
     """
 
     name = "assistant"
+    has_teacher = True
 
     def __init__(self, assistants: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class Assistant(Plan):
         self.assistants = assistants
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
-        """Build all networks; say so where one is not smaller than the one before it."""
+        """Build all networks; warn if one is not smaller than the one before it."""
         spec = super().prepare(run, student)
         chain = [self.teacher, *(step.model for step in self.steps), student]
         for larger, smaller in pairwise(chain):
@@ -51,7 +52,6 @@ class Assistant(Plan):
 
     def first(self, run: Run) -> tuple[str, Model]:
         """The config's teacher."""
-        refuse_shard(run, self.name)
         self.model = run.teacher()
         return self.model.info.name, self.model
 

@@ -1,4 +1,4 @@
-"""What every scheme is: it builds, trains or loads the networks that teach, and gives the student its teacher."""
+"""The interface of every scheme, which provides the student's teacher, and what a scheme works with."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class Run:
         return self.config.seed
 
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
-        """A network for the run's data; `path` is where its config stands."""
+        """A network for the run's data; `path` is the config key of its config."""
         return self.setting.task.build_model(config, path, self.data, seed)
 
     def student(self, seed: int | None = None) -> Model:
-        """The student with fresh weights, those of the run's seed unless another is given."""
+        """The student with fresh weights of a seed, by default the run's."""
         return self.network(self.config.student, "student", self.seed if seed is None else seed)
 
     def teacher(self) -> Model:
-        """The config's teacher, not trained yet; raises UserError where it cannot be built or trained on its data."""
+        """The config's teacher, untrained; raises UserError if it cannot be built or trained on its data."""
         config = self.config.teacher
         teacher_data(self.data, config).configure(config.recipe.batch_size, 0)
         return self.network(config, "teacher", config.seed)
@@ -78,7 +78,7 @@ class Run:
     def train_student_alone(
         self, model: Model, logger: Any = None, *, title: str | None = None, epochs: int | None = None
     ) -> Record:
-        """Train or load the student without a teacher: every comparison's baseline.
+        """Train or load the student without a teacher, the baseline of every comparison.
 
         It learns from the labelled samples alone, in as many steps as from all.
 
@@ -86,7 +86,7 @@ class Run:
             model: with fresh weights.
             logger: gets the curves, those of an earlier fit too.
             title: for the printed lines.
-            epochs: other than the recipe's.
+            epochs: None takes the recipe's.
         """
         title = title or f"{model.info.name} alone"
         recipe = replace(self.recipe.alone, epochs=epochs or self.recipe.epochs)
@@ -96,7 +96,7 @@ class Run:
         )
 
     def train_student_longer(self, teacher: Model) -> Longer:
-        """The student alone, trained for what its own and the teacher's passes would have cost."""
+        """Train the student alone for the cost of its own and the teacher's passes."""
         student = self.student()
         work = [multiply_adds(network) for network in (teacher, student)]
         epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.num_views)
@@ -104,33 +104,30 @@ class Run:
         figures = {self.setting.task.primary: record.scores["test"]}
         return Longer(epochs=record.training.epochs, metrics=figures, teacher_multiply_adds=work[0])
 
-    def train_taught(self, model: Model, config: ModelConfig, teacher: Model, *, seed: int, title: str) -> Record:
-        """Train or load a network that learns as the student does, from another teacher."""
-        lesson = {"teacher": teacher, "strategy": self.config.strategy}
-        return train_once(Pretraining(model, config, self.data, self.recipe, seed, title, self.setting, **lesson))
-
     def scores(self, model: Model, test: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
-        """The primary figure by split; `test`: the predictions on test, where they are known."""
+        """The primary figure by split; `test`: the predictions on test, if they are known."""
         return scores(model, self.data, self.setting, test)
 
     def predictions(self, model: Model, record: Record) -> tuple[Tensor, Tensor]:
-        """Rows of logits and labels on test, kept where the network of the record is."""
+        """Rows of logits and labels on test, stored in the folder of the network's record."""
         return predictions(model, self.data, self.setting, record.folder)
 
 
 class Scheme:
-    """Who teaches whom.
+    """Provides the student's teacher.
 
     The run calls `prepare`, `obtain`, `source`, `module` and, in process 0 and after the fit, `finish`, in this order.
 
     Attributes:
         name: for the result.
-        model: what the result shows as the teacher; None where there is none beside the student.
+        has_teacher: whether the config's teacher is one of its networks.
+        model: what the result shows as the teacher; None if there is none beside the student.
         lineage: the networks of the run in the order of their training.
         parent: the name of the student's teacher.
     """
 
     name: ClassVar[str]
+    has_teacher: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.model: Model | None = None
@@ -138,28 +135,24 @@ class Scheme:
         self.parent: str | None = None
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo | None:
-        """Build the networks that are needed and refuse what cannot work; nothing is trained yet.
-
-        Returns:
-            What the strategy's terms see of the teacher.
-        """
+        """Build the networks and refuse what cannot work, before anything is trained; the shapes of the teacher."""
         raise NotImplementedError
 
     def obtain(self, run: Run) -> Record | None:
-        """Train or load the networks that teach; the record of `model`."""
+        """Train or load the teaching networks; the record of `model`."""
         return None
 
     @property
     def live(self) -> Model | None:
-        """The network that runs beside the student in every step; None where `model` is None."""
+        """The network that runs beside the student in every step; None if `model` is None."""
         return self.model
 
     def source(self, student: Model) -> TeacherSource | None:
-        """The student's source of teacher outputs; None where the networks that learn teach each other."""
+        """The student's source of teacher outputs; None if the learning networks teach each other."""
         return None
 
     def module(self, run: Run, student: Model, teacher: TeacherSource | None) -> Distillation:
-        """What is fitted in the end; `teacher` is the source, or what stands before it."""
+        """The module of the final fit; `teacher` is the source, or the cache before it."""
         return Distillation(student, teacher, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
 
     def finish(self, run: Run, student: Model, record: Record) -> None:
@@ -170,43 +163,27 @@ class Scheme:
         """Add a network to the lineage."""
         self.lineage.append(record.trained(name, parent, run.setting.task.primary))
 
+    def check(self, run: Run, unlabelled: str = "") -> None:
+        """Raise UserError if the config asks what only one frozen teacher can do.
+
+        Args:
+            run: its config, strategy and data are read.
+            unlabelled: why the scheme's teacher cannot fill in unknown labels; empty if it can.
+        """
+        teacher = run.config.teacher
+        if not run.strategy.needs_teacher:
+            why = "has nothing to teach: no term of the strategy reads a teacher; choose e.g. strategy=kd"
+        elif teacher.shard:
+            why = "has no single frozen teacher to share out among devices; choose teacher.shard=false"
+        elif teacher.dtype and not self.has_teacher:
+            why = f"has no frozen teacher of its own to hold in {teacher.dtype}; choose teacher.dtype=null"
+        elif unlabelled and run.data.hides_labels:
+            why = f"cannot answer for unknown labels: {unlabelled}; choose data.labels=all data.labelled=1.0"
+        else:
+            return
+        raise UserError(f"scheme={self.name} {why}, or scheme=offline")
+
 
 def networks(configs: Sequence[Mapping[str, Any]] | None, path: str) -> list[ModelConfig]:
-    """The configs of the further networks that a scheme lists under a path."""
+    """The configs of the networks that a scheme lists under a path."""
     return [ModelConfig.of(config, f"{path}.{place}") for place, config in enumerate(configs or ())]
-
-
-def refuse_teacherless(run: Run, scheme: str) -> None:
-    """Raise where no term reads a teacher."""
-    if not run.strategy.needs_teacher:
-        raise UserError(
-            f"scheme={scheme} teaches nobody: no term of the strategy reads a teacher; choose one that does, e.g. "
-            f"strategy=kd, or scheme=offline"
-        )
-
-
-def refuse_dtype(run: Run, scheme: str) -> None:
-    """Raise where something is asked of a frozen teacher, and the scheme has only networks that train."""
-    refuse_shard(run, scheme)
-    if dtype := run.config.teacher.dtype:
-        raise UserError(
-            f"scheme={scheme} has no frozen teacher of its own to hold in {dtype}; choose teacher.dtype=null, or "
-            f"scheme=offline"
-        )
-
-
-def refuse_shard(run: Run, scheme: str) -> None:
-    """Raise where a teacher is to be shared out among devices, and the scheme is none of one frozen teacher."""
-    if run.config.teacher.shard:
-        raise UserError(
-            f"scheme={scheme} has no single frozen teacher to share out among devices; choose teacher.shard=false, or "
-            f"scheme=offline"
-        )
-
-
-def refuse_hidden_labels(run: Run, who: str) -> None:
-    """Raise where labels are unknown, and nobody is ready to answer for them."""
-    if run.data.hides_labels:
-        raise UserError(
-            f"{who} cannot answer for unknown labels; choose scheme=offline, or data.labels=all data.labelled=1.0"
-        )

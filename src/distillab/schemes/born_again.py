@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from distillab.core.errors import UserError
+from distillab.core.allowed import Range
 from distillab.models.model import Model
-from distillab.schemes.base import SEED_STEP, Run, refuse_dtype
+from distillab.schemes.base import SEED_STEP, Run
 from distillab.schemes.plan import Plan, Step
 from distillab.schemes.record import Record
 
 
 class BornAgain(Plan):
-    """The student of generation g teaches generation g + 1 of the same build (arXiv 1805.04770).
+    """The student of generation g teaches generation g + 1 of the same architecture (arXiv 1805.04770).
 
     Generation 0 learns from the labels alone and is the run's baseline; the last generation is the student. Those
     between have seeds of their own.
@@ -19,25 +19,22 @@ class BornAgain(Plan):
         generations: how many learn from the one before, from 1.
 
     Raises:
-        UserError: not such a number.
+        UserError: generations is out of range.
     """
 
     name = "born_again"
 
     def __init__(self, generations: int = 2) -> None:
         super().__init__()
-        if isinstance(generations, bool) or not isinstance(generations, int) or generations < 1:
-            raise UserError(f"scheme.generations must be a whole number from 1, got {generations!r}")
-        self.generations = generations
+        self.generations = Range(1, whole=True).check(generations, "scheme.generations", 2)
 
     def first(self, run: Run) -> tuple[str, Model]:
         """The student, to be trained alone."""
-        refuse_dtype(run, self.name)
         model = run.student()
         return f"{model.info.name} generation 0", model
 
     def obtain_first(self, run: Run, model: Model) -> Record:
-        """It is the paired baseline."""
+        """Train or load the baseline."""
         return run.train_student_alone(model)
 
     def between(self, run: Run) -> list[Step]:

@@ -1,4 +1,4 @@
-"""Puts the teacher behind the cache of its outputs, where strategy and teacher allow one."""
+"""Puts the teacher behind the cache of its outputs, if strategy and teacher allow one."""
 
 from __future__ import annotations
 
@@ -22,22 +22,16 @@ from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.layout import Layout
 
 STORED = {"logits", "embedding"}
-LAYERS = {"head", "norms"}  # parts of the teacher, which need no run of it
+LAYERS = {"head", "norms"}  # parts of the network, which need no forward pass
 
 
 def with_cache(
     teacher: TeacherSource | None, strategy: Strategy, data: DataModule, config: RunConfig
 ) -> TeacherSource | None:
-    """The teacher behind its cache, where its strategy and its kind allow one; says so where not.
-
-    Args:
-        teacher: holds its weights.
-        strategy: of the fit.
-        data: configured for the fit.
-        config: of the run; `cache`, `paths`, `recipe` and parts of `trainer` are read.
+    """The trained teacher behind its cache, or, with a printed reason, without one; `data`: configured for the fit.
 
     Raises:
-        UserError: a wrong setting, or `require` where there can be no cache.
+        UserError: a wrong setting, or `require` without a possible cache.
     """
     settings, trainer = config.cache, config.trainer
     needs = strategy.needs("teacher")
@@ -64,33 +58,31 @@ def with_cache(
         key["compiled"] = True
     if (device := _device(trainer.accelerator)) != "cpu":
         key["device"] = device
-    layout = cache_layout(config, teacher.info, needs)
+    layout, folder = cache_layout(config, teacher.info, needs), Path(config.paths.store) / "cache"
     limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
-    cache = TeacherCache(
-        Path(config.paths.store) / "cache", key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint}
-    )
+    cache = TeacherCache(folder, key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint})
     _look_ahead(cache, strategy, data, config.recipe.epochs, require)
     return CachedTeacher(teacher, cache, require)
 
 
 def cache_layout(config: RunConfig, teacher: FeatureInfo, needs: Iterable[str]) -> Layout:
-    """What is kept of each sample; raises UserError where `cache.top_k` does not suit the teacher's outputs."""
+    """What is stored of each sample; raises UserError if `cache.top_k` does not suit the teacher's outputs."""
     embedding = teacher.embedding if "embedding" in needs else None
     return Layout(teacher.outputs, embedding, config.cache.dtype, config.cache.top_k)
 
 
 def _device(accelerator: str) -> str:
-    """The type of device on which the teacher will run: another one rounds otherwise."""
+    """The type of device that runs the teacher: another one rounds otherwise."""
     found = torch.accelerator.current_accelerator(check_available=True)
     return "cpu" if accelerator == "cpu" or found is None else found.type
 
 
 def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, epochs: int, require: bool) -> None:
-    """Say that the views of the fit will not fit the limit; with `require`, raise where one is not there at all."""
+    """Print that the views of the fit exceed the limit; with `require`, raise UserError if one is missing entirely."""
     kinds = range(strategy.num_views)
     views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
     lacking = sum(not cache.has(*view) for view in views)
-    if require and lacking and not strategy.phases:  # in some phases nobody may ask the teacher
+    if require and lacking and not strategy.phases:  # some phases may not read the teacher
         raise UserError(
             f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
             f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
@@ -107,7 +99,7 @@ def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, epoch
 
 
 def _reason(teacher: TeacherSource, strategy: Strategy) -> str | None:
-    """Why the teacher cannot be replayed; None where it can."""
+    """Why the teacher cannot be replayed; None if it can."""
     if type(teacher) is not FrozenTeacher:
         return "only the outputs of one teacher that does not change can be cached"
     for name, term in strategy.terms.items():

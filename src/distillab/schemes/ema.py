@@ -5,40 +5,36 @@ from __future__ import annotations
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.base import Run, Scheme, refuse_dtype, refuse_hidden_labels, refuse_teacherless
+from distillab.schemes.base import Run, Scheme
 from distillab.strategies.base import Term
 from distillab.teachers.base import TeacherSource
-from distillab.teachers.ema import EMATeacher, check_decay
+from distillab.teachers.ema import EMATeacher
 
 
 class EMA(Scheme):
-    """The student learns from the average of what it was; no teacher is trained beforehand.
+    """The student learns from the moving average of its weights; no teacher is trained beforehand.
 
     Args:
-        decay: see `EMATeacher`.
-
-    Raises:
-        UserError: a decay out of its range.
+        decay: see `EMATeacher`, which checks it.
     """
 
     name = "ema"
 
     def __init__(self, decay: float = 0.999) -> None:
         super().__init__()
-        check_decay(decay)
         self.decay = decay
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
-        """The teacher is of the student's build."""
-        refuse_teacherless(run, self.name)
-        refuse_dtype(run, self.name)
-        refuse_hidden_labels(run, "scheme=ema: an average of a student that still learns")
+        """Refuse terms that need a trained teacher; the shapes are the student's."""
+        self.check(run, unlabelled="the student's average is not trained yet")
         for name, term in run.strategy.terms.items():
-            if term.ready_teacher or type(term).deploy is not Term.deploy:
-                why = "asks a teacher beforehand" if term.ready_teacher else "ships a head that nobody trains here"
-                raise UserError(
-                    f"scheme=ema: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline"
-                )
+            if term.ready_teacher:
+                why = "needs a trained teacher"
+            elif type(term).deploy is not Term.deploy:
+                why = "ships a head that this scheme does not train"
+            else:
+                continue
+            raise UserError(f"scheme=ema: strategy.{name} {why}; choose another, e.g. strategy=kd, or scheme=offline")
         self.parent = f"average of {student.info.name}"
         return student.info
 

@@ -10,15 +10,17 @@ from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.base import Run, Scheme, refuse_hidden_labels, refuse_shard, refuse_teacherless
+from distillab.schemes.base import Run, Scheme
 from distillab.schemes.measure import measure
 from distillab.schemes.record import Record
 from distillab.teachers.base import TeacherSource, refuse_beyond_logits
 from distillab.teachers.ensemble import EnsembleTeacher, Mixture
 
+SHARED = ("recipe", "seed", "samples", "labelled", "dtype")  # keys that further teachers take from the first
+
 
 class Ensemble(Scheme):
-    """The config's teacher and further ones, each trained or loaded like it, and mixed.
+    """A mixture of the config's teacher and further ones, each trained or loaded like it.
 
     Args:
         teachers: configs of the further networks; those that repeat one get a seed of their own.
@@ -29,6 +31,7 @@ class Ensemble(Scheme):
     """
 
     name = "ensemble"
+    has_teacher = True
 
     def __init__(self, teachers: Sequence[Mapping[str, Any]], weighting: str = "mean") -> None:
         super().__init__()
@@ -38,15 +41,13 @@ class Ensemble(Scheme):
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build all teachers."""
-        refuse_teacherless(run, self.name)
-        refuse_shard(run, self.name)
-        if self.weighting == "confidence":
-            refuse_hidden_labels(run, "scheme.weighting=confidence: a weighting by labels")
+        self.check(run, unlabelled="scheme.weighting=confidence reads them" if self.weighting == "confidence" else "")
         first = run.config.teacher
+        shared = {key: first.plain[key] for key in SHARED if key in first.plain}
         self.configs = [first]
         for place, config in enumerate(self.teachers):
-            further = ModelConfig.of({**_shared(first), **config}, f"scheme.teachers.{place}")
-            while any(_same(further, other) for other in self.configs):
+            further = ModelConfig.of({**shared, **config}, f"scheme.teachers.{place}")
+            while _without_defaults(further) in map(_without_defaults, self.configs):
                 further = ModelConfig.of({**further.plain, "seed": further.seed + 1})
             self.configs.append(further)
         named = enumerate(self.configs[1:])
@@ -56,7 +57,7 @@ class Ensemble(Scheme):
         return self.model.info
 
     def obtain(self, run: Run) -> Record:
-        """Train or load each, then measure the mixture, in which every network weighs the same: labels are for the test."""
+        """Train or load each, then measure the mixture with equal weights: labels are for the test."""
         seconds = 0.0
         names = [member.info.name for member in self.model.members]
         for name, member, config in zip(names, self.model.members, self.configs, strict=True):
@@ -73,12 +74,6 @@ class Ensemble(Scheme):
         return EnsembleTeacher(self.model)
 
 
-def _shared(first: ModelConfig) -> dict[str, Any]:
-    """What the further teachers have in common with the first one, unless they say otherwise."""
-    return {key: first.plain[key] for key in ("recipe", "seed", "samples", "labelled", "dtype") if key in first.plain}
-
-
-def _same(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether two configs, defaults left out, give the same trained network."""
-    one, other = ({k: v for k, v in c.plain.items() if v not in (None, False)} for c in (one, other))
-    return one == other
+def _without_defaults(config: ModelConfig) -> dict[str, Any]:
+    """Equal for configs that give the same trained network."""
+    return {key: value for key, value in config.plain.items() if value not in (None, False)}

@@ -1,4 +1,4 @@
-"""How good a ready network is on the data: measured once, and kept."""
+"""Measures trained networks on the data and stores their scores and predictions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ from distillab.schemes.setting import Setting
 def scores(
     model: Model, data: DataModule, setting: Setting, test: tuple[Tensor, Tensor] | None = None
 ) -> dict[str, float]:
-    """The primary figure on validation (where there is such a split) and, once, on test.
-
-    `test`: the model's predictions there, where they are known already.
-    """
+    """The primary figure on validation, if there is such a split, and on test; `test`: the known predictions there."""
     found = {}
     if data.sizes["validation"]:
         found["validation"] = setting.task.score(*_predict(model, data, "validation", setting))
@@ -33,13 +30,7 @@ def scores(
 
 
 def predictions(model: Model, data: DataModule, setting: Setting, folder: str | None = None) -> tuple[Tensor, Tensor]:
-    """Rows of logits (R, classes) and labels (R,) on test; a network of the store predicts them once.
-
-    Args:
-        model: with its trained weights.
-        data: whose test samples are predicted.
-        setting: of the run.
-        folder: the network's in the store; None predicts anew.
+    """Rows of logits (R, classes) and labels (R,) on test, computed once per folder of the store (None: every time).
 
     Raises:
         UserError: the store cannot be written.
@@ -56,11 +47,11 @@ def predictions(model: Model, data: DataModule, setting: Setting, folder: str | 
 
 
 def _predict(model: Model, data: DataModule, split: str, setting: Setting) -> tuple[Tensor, Tensor]:
-    """Rows of a split; a network that the device cannot hold by itself predicts on the CPU."""
+    """Rows of a split; a network too large for the device predicts on the CPU."""
     try:
         return setting.task.predictions(model, data, split, setting.device)
     except torch.OutOfMemoryError:
-        pass  # out here the error no longer holds the tensors that it met
+        pass  # after this block the error no longer holds the tensors
     rank_zero_print("a network is too large for one device: it is evaluated on the CPU, which takes longer")
     model.cpu()
     torch.cuda.empty_cache()
@@ -68,9 +59,9 @@ def _predict(model: Model, data: DataModule, split: str, setting: Setting) -> tu
 
 
 def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[Model] = ()) -> Record:
-    """The scores of a ready network, measured once; where they are near chance, also under the best class order.
+    """The scores of a trained network, or of a mixture of `members`, measured once.
 
-    `members`: the networks that a mixture consists of.
+    Scores near chance are also measured under the best class order.
     """
     networks = members or [model]
     prints = [{"weights": weights_hash(m), "structure": structure(m), "about": preprocessing(m)} for m in networks]
@@ -90,7 +81,7 @@ def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[
 
 
 def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> None:
-    """Warn where a teacher is no better than chance, or reads the classes in another order."""
+    """Warn if a teacher is no better than chance, or has its outputs in another class order."""
     split, value = next(iter(record.scores.items()))
     chance = setting.task.chance(outputs)
     if other := record.training.other_order:
@@ -106,7 +97,7 @@ def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> N
 
 
 def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, student: str) -> None:
-    """Warn where the teacher is no better than the student alone."""
+    """Warn if the teacher is no better than the student alone."""
     if teacher is None:
         return
     task, (split, alone) = setting.task, next(iter(baseline.scores.items()))

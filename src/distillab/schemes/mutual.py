@@ -1,4 +1,4 @@
-"""Peers that learn together, each from what the others say."""
+"""Peers that learn together, each from the outputs of the others."""
 
 from __future__ import annotations
 
@@ -17,26 +17,18 @@ from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.base import (
-    SEED_STEP,
-    Run,
-    Scheme,
-    networks,
-    refuse_dtype,
-    refuse_hidden_labels,
-    refuse_teacherless,
-)
+from distillab.schemes.base import SEED_STEP, Run, Scheme, networks
 from distillab.schemes.record import Record
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.base import Task
 from distillab.teachers.base import TeacherSource
 from distillab.training.module import Distillation
-from distillab.training.term_inputs import term_losses, wanted_views
+from distillab.training.term_inputs import mapped, term_losses, wanted_views
 
 
 class Peer(TeacherSource):
-    """What the strategy sees of a peer that teaches; its outputs come from the module, which runs each peer once."""
+    """Stands for a teaching peer; the module computes its outputs, since it runs each peer once."""
 
     frozen = False
 
@@ -45,22 +37,22 @@ class Peer(TeacherSource):
         self.info = info
 
     def request(self, needs: Iterable[str]) -> None:
-        """Nothing: the module reads all peers."""
+        """Do nothing: the module reads all peers."""
 
 
 class MutualDistillation(Distillation):
     """Trains peers with one optimiser, each by the strategy with every other one as its teacher (arXiv 1706.00384).
 
-    A peer's loss is the mean of the strategy's over its teachers, whose outputs carry no gradient; the losses of all
-    peers are added, and so they are logged. What is validated and deployed is peer 0.
+    A peer's loss is the mean of the strategy's over its teachers, whose outputs carry no gradient; the logged losses
+    are the sums over all peers. Peer 0 is validated and deployed.
 
     Args:
         peers: at least two, the student first.
         strategy: each pair of peers has its own copy of its connectors.
-        arguments: further ones of `Distillation`.
+        task, arguments: see `Distillation`.
 
     Raises:
-        UserError: one peer only, or a strategy that cannot do with teachers that still learn.
+        UserError: one peer only, or a strategy that needs a trained teacher.
     """
 
     def __init__(
@@ -98,8 +90,8 @@ class MutualDistillation(Distillation):
         terms = {name: self.strategy.terms[name] for name in names}
         views = wanted_views(batch, terms, self.task)
         read = [[extractor(**view) for view in views] for extractor in self.extractors]
-        taught = [[detached(view) for view in outputs] for outputs in read]
-        seen = self._seen(batch, taught[0])
+        taught = [[_detached(view) for view in outputs] for outputs in read]
+        seen = self.seen(batch, taught[0])
         losses: dict[str, list[Tensor]] = {name: [] for name in names}
         with torch.autocast(batch.index.device.type, enabled=False):
             for (learner, teacher), strategy in self._pairs.items():
@@ -109,26 +101,19 @@ class MutualDistillation(Distillation):
         return {name: torch.stack(parts).sum() / len(self.peers) for name, parts in losses.items()}
 
 
-def detached(view: SimpleNamespace) -> SimpleNamespace:
-    """What a model gave for a view, without its graph."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, list):
-            return [cut(v) for v in value]
-        return value.detach() if isinstance(value, Tensor) else value
-
-    return SimpleNamespace(**{name: cut(value) for name, value in vars(view).items()})
+def _detached(view: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(**{name: mapped(value, Tensor.detach) for name, value in vars(view).items()})
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Raise where a term wants a teacher that is ready before the first step, or that lends its layers."""
+    """Raise UserError if a term needs a trained teacher, or its layers."""
     if strategy.phases:
         raise UserError("scheme=mutual has no phases: all peers learn from the first step; choose strategy=kd")
     for name, term in strategy.terms.items():
         if lent := sorted({"teacher.head", "teacher.norms"} & set(term.needs)):
             why = f"uses {lent[0]}, and the peer would learn through it"
         elif type(term).prepare is not Term.prepare:
-            why = "looks at the data beforehand, with a teacher that knows something already"
+            why = "looks at the data beforehand, with a trained teacher"
         elif type(term).deploy is not Term.deploy:
             why = "ships more than the student"
         else:
@@ -137,7 +122,7 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 class Mutual(Scheme):
-    """Deep mutual learning (arXiv 1706.00384): the student and its peers; the result is the student, chosen beforehand.
+    """Deep mutual learning (arXiv 1706.00384): the student and its peers; the student is the result.
 
     Args:
         peers: configs of the others; None is one more student with another seed.
@@ -156,9 +141,7 @@ class Mutual(Scheme):
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build the peers; each must be able to learn from each."""
-        refuse_teacherless(run, self.name)
-        refuse_dtype(run, self.name)
-        refuse_hidden_labels(run, "scheme=mutual: a peer that still learns")
+        self.check(run, unlabelled="the peers are not trained yet")
         check_strategy(run.strategy)
         self.peers = []
         for i, config in enumerate(networks(self.configs, "scheme.peers") or [run.config.student]):
@@ -172,12 +155,12 @@ class Mutual(Scheme):
         return self.peers[0].info
 
     def module(self, run: Run, student: Model, teacher: TeacherSource | None) -> Distillation:
-        """All peers."""
+        """The module that trains all peers."""
         peers = [student, *self.peers]
         return MutualDistillation(peers, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
 
     def finish(self, run: Run, student: Model, record: Record) -> None:
-        """Score the peers too; all have learned from each other in the same seconds."""
+        """Measure the peers and add all to the lineage; they share the seconds of the fit."""
         reached = [record.scores, *(run.scores(peer) for peer in self.peers)]
         for name, scores in zip(self.names, reached, strict=True):
             others = ", ".join(other for other in self.names if other != name)

@@ -13,12 +13,13 @@ from distillab.teachers.sharded import ShardedTeacher, check_shard
 
 
 class Offline(Scheme):
-    """One teacher, trained or loaded beforehand, that does not change (arXiv 1503.02531)."""
+    """One teacher, trained or loaded beforehand, with fixed weights (arXiv 1503.02531)."""
 
     name = "offline"
+    has_teacher = True
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo | None:
-        """Build the teacher, where any term reads one."""
+        """Build the teacher, if any term reads one."""
         if not run.strategy.needs_teacher:
             return None
         self.sharded = check_shard(run.config, distributed.world)
@@ -35,7 +36,7 @@ class Offline(Scheme):
         return record
 
     def source(self, student: Model) -> TeacherSource | None:
-        """The teacher, frozen; shared out among the devices where `teacher.shard` says so."""
+        """The frozen teacher; `teacher.shard` divides it among the devices."""
         if self.model is None:
             return None
         return ShardedTeacher(self.model) if self.sharded else FrozenTeacher(self.model)

@@ -1,4 +1,4 @@
-"""Several fits in a row: each network teaches the next."""
+"""A chain of fits: each network teaches the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.base import Run, Scheme, refuse_teacherless
+from distillab.schemes.base import Run, Scheme
+from distillab.schemes.pretrain import Pretraining, train_once
 from distillab.schemes.record import Record
 from distillab.strategies.base import Term
 from distillab.teachers.base import TeacherSource
@@ -18,7 +19,7 @@ from distillab.teachers.frozen import FrozenTeacher
 
 
 class Step(NamedTuple):
-    """One network on the way from the first teacher to the student."""
+    """One network between the first teacher and the student."""
 
     name: str
     model: Model
@@ -27,7 +28,7 @@ class Step(NamedTuple):
 
 
 class Plan(Scheme):
-    """A chain of fits with the student's strategy and recipe; each network on the way is kept in the store.
+    """A chain of fits with the student's strategy and recipe; the store keeps each network.
 
     A subclass gives the first teacher (`first`) and the networks after it (`between`).
     """
@@ -46,11 +47,11 @@ class Plan(Scheme):
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build all networks; each must be able to learn from the one before it."""
-        refuse_teacherless(run, self.name)
+        self.check(run)
         for name, term in run.strategy.terms.items():
             if type(term).deploy is not Term.deploy:
                 raise UserError(
-                    f"scheme={self.name} hands networks on, and strategy.{name} ships more than the student; choose "
+                    f"scheme={self.name} passes networks on, and strategy.{name} ships more than the student; choose "
                     f"another strategy, e.g. strategy=kd, or scheme=offline"
                 )
         self.parent, self.teacher = self.first(run)
@@ -67,13 +68,13 @@ class Plan(Scheme):
         self.note(run, self.parent, record, None)
         if self.model is None:
             rank_zero_print(f"{self.parent}: {run.setting.words(record.scores)}")
-        for step in self.steps:
-            title = f"{step.name} from {self.parent}"
-            made = run.train_taught(step.model, step.config, self.teacher, seed=step.seed, title=title)
-            self.note(run, step.name, made, self.parent)
+        for name, model, config, seed in self.steps:
+            title, lesson = f"{name} from {self.parent}", {"teacher": self.teacher, "strategy": run.config.strategy}
+            made = train_once(Pretraining(model, config, run.data, run.recipe, seed, title, run.setting, **lesson))
+            self.note(run, name, made, self.parent)
             again = " (reused from the store)" if made.training.reused else ""
-            rank_zero_print(f"{step.name} from {self.parent}: {run.setting.words(made.scores)}{again}")
-            self.parent, self.teacher = step.name, step.model
+            rank_zero_print(f"{title}: {run.setting.words(made.scores)}{again}")
+            self.parent, self.teacher = name, model
         return record if self.model is not None else None
 
     @property

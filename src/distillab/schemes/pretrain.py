@@ -1,4 +1,4 @@
-"""Gets trained networks: loads and measures a teacher, or trains teachers and baselines once and keeps them."""
+"""Provides trained networks: loads and measures a teacher, or trains teachers and baselines once and stores them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from distillab.strategies.strategy import Strategy
 from distillab.training.fit import fit
 from distillab.training.module import Distillation
 
-# They count elsewhere in the key, or not at all.
+# Other parts of the key contain them, or they do not change the weights.
 NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype", "shard")
 KEPT_TRAINER = ("limit_train_batches", "limit_val_batches", "channels_last")
-NOTED_TRAINER = ("compile", "sync_batchnorm")  # where they are on
+NOTED_TRAINER = ("compile", "sync_batchnorm")  # if they are on
 ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.0}}
 
 
@@ -36,14 +36,10 @@ class Pretraining:
     """A network to be trained once, and all that its weights depend on.
 
     Attributes:
-        model: freshly built; holds the trained weights afterwards.
-        config: its config.
-        data: what it learns from.
-        recipe: how.
+        model: freshly built; has the trained weights afterwards.
         seed: of its first weights, batch order and dropout.
         title: for the printed lines.
-        setting: of the run.
-        teacher: holds its weights; frozen afterwards. None learns from the labels alone.
+        teacher: trained; frozen afterwards. None learns from the labels alone.
         strategy: the config of the terms.
         logger: gets the curves, those of an earlier fit too (its step is the epoch then).
     """
@@ -60,15 +56,12 @@ class Pretraining:
     logger: Any = None
 
     def key(self) -> dict[str, Any]:
-        """What the weights depend on."""
+        """What the weights depend on; of the recipe only what is changed, so that a new option keeps the key."""
         trainer = asdict(self.setting.trainer)
-        changed = {
-            k: v for k, v in asdict(self.recipe).items() if v != getattr(Recipe, k)
-        }  # a new option keeps the key
         return {
             "model": {k: v for k, v in self.config.plain.items() if k not in NOT_THE_MODEL},
             "data": self.data.fingerprint,
-            "recipe": changed,
+            "recipe": {k: v for k, v in asdict(self.recipe).items() if v != getattr(Recipe, k)},
             "seed": self.seed,
             "protocol": asdict(self.setting.protocol),
             "trainer": {k: trainer[k] for k in KEPT_TRAINER} | {k: trainer[k] for k in NOTED_TRAINER if trainer[k]},
@@ -77,7 +70,7 @@ class Pretraining:
         }
 
     def _lesson(self) -> dict[str, Any]:
-        """What the key owes to a teacher."""
+        """The part of the key that depends on a teacher."""
         teacher, data = self.teacher, self.data
         lesson: dict[str, Any] = {
             "strategy": self.strategy,
@@ -93,7 +86,7 @@ class Pretraining:
 
 
 def train_once(job: Pretraining) -> Record:
-    """Give a model the weights of its pretraining: from the store, else by a fit that is then kept there."""
+    """Give a model its trained weights, from the store or by a fit whose weights the store then keeps."""
     model, setting = job.model, job.setting
 
     def make(folder: Path) -> dict[str, Any]:
@@ -101,7 +94,7 @@ def train_once(job: Pretraining) -> Record:
         ready = setting.configured(job.data, job.recipe, job.seed, module.strategy.num_views)
         how = {"recipe": job.recipe, "protocol": setting.protocol, "trainer": setting.trainer}
         training = fit(module, ready, **how, directory=folder, title=job.title, logger=job.logger)
-        module.release()  # the networks live on, as teachers
+        module.release()  # the networks become teachers
         record = Record(training=training).changed(checkpoints=str(folder))
         if rank == 0:
             save_model(model, folder / "model.safetensors", job.config.plain, job.data.info.classes)
@@ -128,18 +121,19 @@ def _log_again(record: Record, logger: Any) -> None:
 
 
 def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting: Setting) -> Record:
-    """Give the teacher its weights and its measured scores, and say where they come from.
+    """Give the teacher its weights, measure it, and print where they come from.
 
     Args:
-        model: as built from `config`; a checkpoint's weights are in it already.
+        model: as built from `config`, with a checkpoint's weights.
         config: the teacher's.
-        data: the student's; the teacher may learn from others of its samples and labels, see `teacher_data`.
+        data: the student's; `teacher_data` selects from it.
         setting: of the run.
     """
     name = model.info.name
     own, ready_made = teacher_data(data, config), _is_ready_made(config, data)
     if ready_made:
-        hold_in(model, config)
+        if config.dtype:
+            model.hold_in(config.dtype)
         record = measure(model, data, setting)
         record = record.changed(source=str(config.checkpoint or "pretrained weights"), seen_validation="unknown")
     else:
@@ -151,7 +145,7 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         source = "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else "")
         record = record.changed(source=source, seen_validation="no")
         if config.dtype:
-            hold_in(model, config)
+            model.hold_in(config.dtype)
             held = measure(model, data, setting)
             record = record.changed(held.folder, held.scores)
     known = "measured before" if ready_made else "reused from the store"
@@ -161,20 +155,14 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
     return record
 
 
-def hold_in(model: Model, config: ModelConfig) -> None:
-    """Keep a teacher in the dtype in which it will teach, if the config names one."""
-    if config.dtype:
-        model.hold_in(config.dtype)
-
-
 def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
-    """What a teacher that is trained here learns from.
+    """The training data of a teacher that is trained here.
 
-    Of so many samples (`teacher.samples`) those whose label is known (`teacher.labelled`, which is the student's unless
-    said: a teacher that saw more labels would hand them on), with wrong labels for `teacher.corrupt_classes`.
+    Of `teacher.samples` samples the labelled ones (`teacher.labelled`, by default the student's share: a teacher with
+    more labels would pass them on), with wrong labels for `teacher.corrupt_classes`.
 
     Raises:
-        UserError: a number or a class that the data do not have, or a ready-made teacher that is to be corrupted.
+        UserError: a number or a class that the data do not have, or wrong labels for a ready-made teacher.
     """
     if config.corrupt_classes and _is_ready_made(config, data):
         raise UserError(
@@ -186,6 +174,6 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
 
 
 def _is_ready_made(config: ModelConfig, data: DataModule) -> bool:
-    """Whether it comes with weights that tell the data's classes apart, so that nothing is left to train."""
+    """Whether a checkpoint or pretrained weights already fit the data's classes."""
     own_head = config.classes is not None or len(data.info.classes) == 1000
     return bool(config.checkpoint or (config.pretrained and own_head))

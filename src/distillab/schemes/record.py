@@ -1,4 +1,4 @@
-"""What is known of a network once it is trained or measured."""
+"""The facts of a trained or measured network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from distillab.core.result_parts import Figures, Part, Trained, Training
 
 
 class Record(Part):
-    """A network's primary figure by split, and how it came by its weights.
+    """A network's primary figure by split, and the origin of its weights.
 
     Attributes:
-        scores: of `validation`, where there is such a split, and of `test`.
-        training: its fit, or where its weights are from.
+        scores: of `validation`, if there is such a split, and of `test`.
+        training: its fit, or the source of its weights.
         folder: the network's in the store; None outside of it.
     """
 

@@ -1,4 +1,4 @@
-"""What every fit of a run has in common."""
+"""The settings that all fits of a run share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Setting:
 
     @property
     def device(self) -> str:
-        """Where a trained model is evaluated."""
+        """The device that evaluates trained models."""
         return "cuda" if torch.cuda.is_available() and self.trainer.accelerator != "cpu" else "cpu"
 
     def configured(self, data: DataModule, recipe: Recipe, seed: int, num_views: int = 1) -> DataModule:
@@ -35,6 +35,5 @@ class Setting:
 
     def words(self, scores: Mapping[str, float]) -> str:
         """The primary figure by split, in words."""
-        return f"{self.task.label} " + ", ".join(
-            f"{self.task.text(value)} on {split}" for split, value in scores.items()
-        )
+        figures = (f"{self.task.text(value)} on {split}" for split, value in scores.items())
+        return f"{self.task.label} {', '.join(figures)}"

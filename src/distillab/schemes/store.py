@@ -1,4 +1,4 @@
-"""Keeps trained networks: each is trained once per key, under a lock, and reused by every later run."""
+"""Stores trained networks: each is trained once per key, under a lock, and reused by every later run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ from typing import Any
 from distillab.core import distributed
 from distillab.core.files import locked, write_json
 
-STORE_VERSION = 2  # goes up when the same key would give another network
+STORE_VERSION = 2  # increase when the same key would give another network
 
 
 class Store:
-    """A folder of records, each with the files that belong to it.
-
-    Args:
-        root: the folder.
-    """
+    """A folder of records with their files."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -28,19 +24,15 @@ class Store:
     def once(
         self, kind: str, name: str, key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
     ) -> tuple[Path, dict[str, Any], bool]:
-        """The folder and record of a key; made now where they are not there yet.
+        """The folder of a key, its record, and whether they existed before; `make` creates them otherwise.
 
-        A folder counts once its record is written, which is last. Under several processes all of them make it
-        together and process 0 alone writes the record.
+        The record, written last, completes a folder. Several processes call `make` together; process 0 writes it.
 
         Args:
-            kind: which shelf.
-            name: for people.
+            kind: first part of the folder's path.
+            name: first part of the folder's name, for people.
             key: everything that the content depends on.
             make: fills the folder and returns the record.
-
-        Returns:
-            The folder, the record, and whether it was there before.
 
         Raises:
             UserError: the store cannot be written.
@@ -57,7 +49,7 @@ class Store:
             if distributed.rank == 0:
                 write_json(folder / "key.json", dict(key))
                 write_json(record, made)
-            # Only process 0 judges; the others take its record, and wait until it is written.
+            # Only process 0 evaluates; the others take its record, and wait until it is written.
             return folder, distributed.broadcast(made), False
 
 

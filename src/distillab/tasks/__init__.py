@@ -1,1 +1,1 @@
-"""What is learned: how outputs are judged, and which figure selects the checkpoint."""
+"""Tasks: the samples, their metrics, and the figure that selects the checkpoint."""

@@ -1,4 +1,4 @@
-"""What a task is: what a sample looks like, how outputs become rows, and how they are judged."""
+"""The interface of a task: its samples, the rows of its outputs, and their metrics."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """What is learned; the training, the teachers and the schemes know a sample only through it.
+    """The interface of a task; training, teachers and schemes depend on nothing else of a sample.
 
     Attributes:
         name: for the result.
         primary: the figure that selects, ranks and compares.
-        higher_is_better: whether a larger one is better.
-        label: the primary figure's name for a person.
+        higher_is_better: of the primary figure.
+        label: of the primary figure, for a person.
     """
 
     name: ClassVar[str]
@@ -48,7 +48,7 @@ class Task(ABC):
 
     @abstractmethod
     def wrap(self, network: nn.Module, role: str) -> Model:
-        """A plain network as a model; a model as it is. Raises UserError where something must be said first."""
+        """A plain network as a model, a model unchanged; raises UserError if an argument of the task is missing."""
 
     @abstractmethod
     def build_model(self, config: ModelConfig, role: str, data: LightningDataModule, seed: int) -> Model:
@@ -56,8 +56,8 @@ class Task(ABC):
 
         Args:
             config: the network's, with the keys of its role.
-            role: where it stands in the config, for messages.
-            data: what it is to learn from, or to be judged on.
+            role: its path in the config, for messages.
+            data: for training or evaluation.
             seed: of fresh weights.
 
         Raises:
@@ -71,15 +71,15 @@ class Task(ABC):
         raise UserError(f"task={self.name} takes batches of a distillab data module, got {type(batch).__name__}")
 
     def place(self, module: nn.Module) -> nn.Module:
-        """The module, its parameters laid out in memory as this task runs fastest."""
+        """The module with its parameters in the fastest memory format."""
         return module
 
     def arrange(self, inputs: Inputs) -> Inputs:
-        """The same for one view of a batch."""
+        """One view of a batch in the fastest memory format."""
         return inputs
 
     def example_batch(self, model: Model, num_views: int = 1) -> Batch:
-        """Two samples of the model's kind, with labels that it has."""
+        """Two example samples of the model, with valid labels."""
         inputs = model.example_inputs(2)
         device = next(iter(inputs.values())).device
         labels = torch.arange(2, device=device) % model.info.outputs
@@ -91,7 +91,7 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self, info: FeatureInfo) -> MetricCollection:
-        """What is logged of a split, updated with rows of logits and labels."""
+        """The logged metrics of a split, updated with rows of logits and labels."""
 
     @abstractmethod
     def score(self, logits: Tensor, labels: Tensor) -> float:
@@ -106,13 +106,13 @@ class Task(ABC):
         return f"{score:.4g}"
 
     def chance(self, outputs: int) -> float | None:
-        """The primary figure of a guess among so many outputs; None where nothing is said of it."""
+        """The primary figure of a random guess among so many outputs; None if it is undefined."""
         return None
 
     def other_order(
         self, logits: Tensor, labels: Tensor, classes: Sequence[str], score: float
     ) -> dict[str, Any] | None:
-        """The order of the outputs that fits the labels far better, as `score` and `classes`; None without one."""
+        """Another order of the outputs that fits the labels far better, as `score` and `classes`; None without one."""
         return None
 
     def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:

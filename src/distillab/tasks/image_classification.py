@@ -27,16 +27,16 @@ class NegativeLogLikelihood(MeanMetric):
     """The mean cross-entropy of logits (N, C) with labels (N,), in nats."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:  # type: ignore[override]
-        """Take in one batch."""
+        """Add a batch."""
         super().update(F.cross_entropy(preds.float(), target), weight=len(target))
 
 
 class ImageClassification(Task):
-    """Images with one label each: top-1 accuracy, and the mean cross-entropy beside it.
+    """Images with one label each: top-1 accuracy, and the mean cross-entropy.
 
     Args:
         input_shape: (C, H, W) of the images; needed to wrap plain networks.
-        channels_last: lay images out by pixel, which CPUs and GPUs run faster.
+        channels_last: memory format of images by pixel, which CPUs and GPUs run faster.
     """
 
     name = "image_classification"
@@ -48,7 +48,7 @@ class ImageClassification(Task):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def wrap(self, network: nn.Module, role: str) -> Model:
-        """A plain network with the task's image shape; a model as it is."""
+        """A plain network with the task's image shape, a model unchanged."""
         if isinstance(network, Model):
             return network
         if self.input_shape is None:
@@ -66,11 +66,11 @@ class ImageClassification(Task):
         return ImageBatch.of([batch[0]], batch[1]) if isinstance(batch, list | tuple) else super().as_batch(batch)
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Lay out the weights of convolutions as the images are."""
+        """Set the memory format of the weights."""
         return module.to(memory_format=self.memory_format)
 
     def arrange(self, inputs: Inputs) -> Inputs:
-        """Lay out the images."""
+        """Set the memory format of the images."""
         return {name: images.contiguous(memory_format=self.memory_format) for name, images in inputs.items()}
 
     def metrics(self, info: FeatureInfo) -> MetricCollection:
@@ -103,5 +103,5 @@ class ImageClassification(Task):
         return {"score": found, "classes": names}
 
     def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-        """As of `distillab.evaluation.metrics.classification_metrics`."""
+        """The figures of `distillab.evaluation.metrics.classification_metrics`."""
         return classification_metrics(logits, labels)

@@ -1,4 +1,4 @@
-"""What every source of teacher outputs is: the module asks it for a batch, and knows nothing else of it."""
+"""The interface of every source of teacher outputs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TeacherSource(nn.Module):
     """A source of teacher outputs: always in eval mode, without gradients.
 
     Attributes:
-        frozen: True where it has its own file, so that checkpoints leave it out.
-        info: what the strategy's terms see of it.
-        replayed: how many outputs came without running a network, one per sample and view.
+        frozen: True leaves its weights out of checkpoints, since they have their own file.
+        info: the shapes of its outputs.
+        replayed: number of outputs (one per sample and view) that came without running a network.
     """
 
     frozen: bool = True
@@ -33,11 +33,11 @@ class TeacherSource(nn.Module):
         return super().train(False)
 
     def setup(self, device: torch.device) -> bool:
-        """Get ready for a fit on a device; True where the caller's other parts must lie there from now on."""
+        """Prepare for a fit on a device; True asks the caller to move its other parts there."""
         return False
 
     def request(self, needs: Iterable[str]) -> None:
-        """Prepare to give these outputs, and no others from now on; raises UserError where it cannot."""
+        """Select the outputs to compute from now on; raises UserError for one it does not have."""
         refuse_beyond_logits(needs, self.info.name)
 
     def forward(self, batch: Batch) -> list[SimpleNamespace]:
@@ -45,31 +45,31 @@ class TeacherSource(nn.Module):
         raise NotImplementedError
 
     def after_step(self, student: Model) -> None:
-        """Follow the student after an optimiser step; a fixed teacher does not."""
+        """Update from the student after an optimiser step; a fixed teacher does nothing."""
 
     def flush(self) -> None:
-        """Write what a checkpoint must find published."""
+        """Write pending outputs before a checkpoint is saved."""
 
     def compile_network(self) -> bool:
-        """Run the network through torch.compile from now on; False where there is none to compile."""
+        """Run the network through torch.compile from now on; False if there is none to compile."""
         return False
 
     def teardown(self) -> None:
-        """End a fit: let one process alone ask the teacher again."""
+        """End a fit: a single process can run the teacher again."""
 
     def release(self) -> None:
-        """Take the hooks off the networks, which live on."""
+        """Remove the hooks from the networks."""
 
     @property
     def cache_record(self) -> dict[str, Any] | None:
-        """What the cache gave and took, for the result; None without one."""
+        """Cache figures for the result; None without a cache."""
         return None
 
 
 def refuse_beyond_logits(needs: Iterable[str], who: str) -> None:
-    """Raise UserError where terms read more of a teacher than its logits."""
+    """Raise UserError if terms read more of a teacher than its logits."""
     if beyond := sorted(set(needs) - {"logits"}):
         raise UserError(
-            f"{who} has logits alone, and the strategy reads teacher.{', teacher.'.join(beyond)}; choose one that "
+            f"{who} can only give logits, and the strategy reads teacher.{', teacher.'.join(beyond)}; choose one that "
             f"reads logits, e.g. strategy=kd, or scheme=offline"
         )

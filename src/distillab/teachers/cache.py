@@ -1,4 +1,4 @@
-"""What a teacher said, by view and sample: written once as training goes, read by every later run of any seed."""
+"""A disk cache of teacher outputs by view and sample: filled during training, read by later runs of any seed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from distillab.core.distributed import rank_zero_warn
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import View, all_there
 
-CACHE_VERSION = 1  # goes up when the same key would hold other bytes
+CACHE_VERSION = 1  # increase when the same key would hold other bytes
 RECOUNT = 60  # seconds
-RESERVE = 1e9  # bytes of the disk, or a twentieth of it if that is less: they stay free for checkpoints and results
+RESERVE = 1e9  # bytes of the disk, or a twentieth of it if less, that stay free for checkpoints and results
 MEND = "cache.top_k=8 or data.views=8"  # makes a cache smaller
 
 
 class TeacherCache:
-    """Views of one teacher on one data set, kept below one folder.
+    """Views of one teacher on one data set, stored below one folder.
 
     Args:
         root: of all caches.
@@ -31,7 +31,7 @@ class TeacherCache:
         layout: of a record.
         samples: training samples.
         limit: bytes that all caches below `root` may take.
-        strong: what replaces parts of the key for strong views, so that methods of one view and of two share the weak.
+        strong: replaces parts of the key for strong views, so that methods of one view and of two share the weak ones.
     """
 
     def __init__(
@@ -50,51 +50,54 @@ class TeacherCache:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def view(self, number: int, kind: int = 0) -> View:
-        """View `number` of kind 0 (weak) or 1 (strong); what was added to the one before is published first."""
+        """View `number` of kind 0 (weak) or 1 (strong); a new number publishes the views of the one before."""
         if number != self._number:
             self.publish()
             self._number, self._views = number, {}
         if kind not in self._views:
-            folder = self._folder(number, kind)
-            self._views[kind] = View(folder, self.layout, self.samples, f"{self.keys[kind]}/{number}/{kind}")
+            key = f"{self.keys[kind]}/{number}/{kind}"
+            self._views[kind] = View(self._folder(number, kind), self.layout, self.samples, key)
         return self._views[kind]
 
     def has(self, number: int, kind: int = 0) -> bool:
-        """Whether all files of a view are there; how full they are, only reading them says."""
+        """Whether all files of a view exist; they may still lack samples."""
         return all_there(self._folder(number, kind), self.samples)
 
     def _folder(self, number: int, kind: int) -> Path:
         return self.root / self.keys[kind] / f"{number:06d}-{kind}"
 
     def publish(self) -> None:
-        """Write what was added, if there is room; where there is not, the filling ends and training goes on."""
+        """Write new records; without room the filling ends and training goes on."""
         for view in self._views.values():
             if self.filling and view.fresh.any():
-                self._publish(view)
+                try:
+                    if lack := self._lack_of_room(view):
+                        self._end(lack)
+                    else:
+                        self._taken += view.publish()
+                except OSError as error:
+                    self._end(f"{view.folder} cannot be written ({error.strerror or error})")
 
-    def _publish(self, view: View) -> None:
-        try:
-            taken = self.bytes_taken()
-            if taken - view.bytes_there() + view.bytes() > self.limit:
-                self._end(
-                    f"{taken / 1e9:.2f} GB are taken, a view takes {view.bytes() / 1e9:.2f} GB, and cache.limit_gb is "
-                    f"{self.limit / 1e9:g}; raise it, delete what is not needed any more in {self.root}, or set {MEND}"
-                )
-                return
-            self.root.mkdir(parents=True, exist_ok=True)
-            disk = shutil.disk_usage(self.root)
-            if disk.free < view.bytes() + (reserve := min(RESERVE, disk.total / 20)):
-                self._end(
-                    f"{disk.free / 1e9:.2f} GB are free in {self.root}, a view takes {view.bytes() / 1e9:.2f} GB, and "
-                    f"{reserve / 1e9:.2f} GB stay free for checkpoints; make room, or set paths.store=…, {MEND}"
-                )
-                return
-            self._taken += view.publish()
-        except OSError as error:
-            self._end(f"{view.folder} cannot be written ({error.strerror or error})")
+    def _lack_of_room(self, view: View) -> str | None:
+        """Why a view cannot be written: the limit, or the disk."""
+        taken, size = self.bytes_taken(), f"a view takes {view.bytes() / 1e9:.2f} GB"
+        if taken - view.bytes_there() + view.bytes() > self.limit:
+            return (
+                f"{taken / 1e9:.2f} GB are taken, {size}, and cache.limit_gb is {self.limit / 1e9:g}; raise it, "
+                f"delete what is not needed any more in {self.root}, or set {MEND}"
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+        disk = shutil.disk_usage(self.root)
+        reserve = min(RESERVE, disk.total / 20)
+        if disk.free < view.bytes() + reserve:
+            return (
+                f"{disk.free / 1e9:.2f} GB are free in {self.root}, {size}, and {reserve / 1e9:.2f} GB stay free for "
+                f"checkpoints; make room, or set paths.store=…, {MEND}"
+            )
+        return None
 
     def bytes_taken(self) -> int:
-        """Bytes of all caches below `root`: to look at every file costs time, so others' are counted now and then."""
+        """Bytes of all caches below `root`; files of other runs are counted again every `RECOUNT` seconds."""
         now = time.monotonic()
         if now - self._counted > RECOUNT:
             self._taken, self._counted = sum(path.stat().st_size for path in self.root.rglob("*.shard")), now

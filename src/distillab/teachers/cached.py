@@ -1,4 +1,4 @@
-"""Replays teacher outputs instead of running the teacher, where the cache holds them; fills the cache elsewhere."""
+"""Replays cached teacher outputs; runs the teacher for the others and adds them to the cache."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from distillab.teachers.frozen import FrozenTeacher
 class CachedTeacher(TeacherSource):
     """A frozen teacher behind a cache.
 
-    A batch of which any sample is new is run as a whole, and training sees the rounded numbers that are stored: the
-    run that fills the cache, one that reads it and one that resumes end in the same weights. Samples as they are stored
-    (evaluation, a look at the data) always run.
+    A batch with any new sample runs as a whole, and training sees the rounded numbers that are stored: the run that
+    fills the cache, one that reads it and one that resumes end in the same weights. Samples as they are stored
+    (evaluation, terms that look at the data) always run.
 
     Args:
-        teacher: is asked where the cache holds nothing.
-        cache: where its outputs are kept.
-        require: raise where a sample is missing, rather than run the teacher.
+        teacher: computes what the cache lacks.
+        cache: stores its outputs.
+        require: raise if a sample is missing, rather than run the teacher.
     """
 
     def __init__(self, teacher: FrozenTeacher, cache: TeacherCache, require: bool = False) -> None:
@@ -37,7 +37,7 @@ class CachedTeacher(TeacherSource):
         self.teacher, self.cache, self.require = teacher, cache, require
         self.info = teacher.info
         self.computed = 0
-        self._under_way: list[Arrival] = []
+        self._pending: list[PendingCopy] = []
 
     @property
     def model(self) -> Model:  # type: ignore[override]
@@ -45,16 +45,16 @@ class CachedTeacher(TeacherSource):
         return self.teacher.model
 
     def request(self, needs: Iterable[str]) -> None:
-        """Prepare to give these outputs; logits are kept in any case, for other methods on the same embedding."""
+        """Select the outputs; logits are always stored, for other methods on the same embedding."""
         self.teacher.request({*needs, "logits"})
 
     def forward(self, batch: Batch) -> list[SimpleNamespace]:
-        """The requested outputs for each view; raises UserError where a sample is missing and `require` is set."""
+        """The requested outputs for each view; raises UserError if a sample is missing and `require` is set."""
         if batch.view_number == AS_STORED:
             return self.teacher(batch)
         index = batch.places
-        if any(one.number != batch.view_number or np.isin(one.index, index).any() for one in self._under_way):
-            self._land(wait=True)
+        if any(copy.number != batch.view_number or np.isin(copy.index, index).any() for copy in self._pending):
+            self._collect(wait=True)
         return [self._outputs(batch, kind, index) for kind in range(len(batch.inputs))]
 
     def _outputs(self, batch: Batch, kind: int, index: np.ndarray) -> SimpleNamespace:
@@ -71,37 +71,36 @@ class CachedTeacher(TeacherSource):
         return outputs
 
     def _run(self, batch: Batch, view: View, index: np.ndarray) -> SimpleNamespace:
+        known = view.present[index]
         if self.require:
-            missing = int((~view.present[index]).sum())
             raise UserError(
-                f"cache.mode=require, and the teacher cache lacks {missing} of {len(index)} samples of view "
+                f"cache.mode=require, and the teacher cache lacks {(~known).sum()} of {len(index)} samples of view "
                 f"{batch.view_number}; fill it with cache.mode=auto"
             )
         self.computed += len(index)
         (live,) = self.teacher(batch)
         layout, device = self.cache.layout, batch.index.device
         fields = layout.narrow(live)
-        known = view.present[index]
         if known.any():
             rows = torch.from_numpy(np.flatnonzero(known)).to(device)
             for name, values in layout.unpack(view.read(index[known]), device).items():
                 fields[name] = fields[name].index_copy(0, rows, values)
         if self.cache.filling:
-            self._under_way.append(Arrival(view, batch.view_number, index, *to_host(fields)))
-            self._land()
+            self._pending.append(PendingCopy(view, batch.view_number, index, *to_host(fields)))
+            self._collect()
         return layout.widen(fields)
 
-    def _land(self, wait: bool = False) -> None:
-        """Take up what has come back from the device; what is still on its way only where `wait` is set."""
-        while self._under_way and (wait or self._under_way[0].here()):
-            one = self._under_way.pop(0)
-            if one.event is not None:
-                one.event.synchronize()
-            one.view.add(one.index, self.cache.layout.pack(one.fields))
+    def _collect(self, wait: bool = False) -> None:
+        """Add finished copies to their views; `wait` includes unfinished ones."""
+        while self._pending and (wait or self._pending[0].finished()):
+            copy = self._pending.pop(0)
+            if copy.event is not None:
+                copy.event.synchronize()
+            copy.view.add(copy.index, self.cache.layout.pack(copy.fields))
 
     def flush(self) -> None:
-        """Let other runs see what this one added."""
-        self._land(wait=True)
+        """Publish all new records."""
+        self._collect(wait=True)
         self.cache.publish()
 
     def compile_network(self) -> bool:
@@ -109,7 +108,7 @@ class CachedTeacher(TeacherSource):
         return self.teacher.compile_network()
 
     def release(self) -> None:
-        """Take the hooks off the network."""
+        """Remove the hooks from the network."""
         self.teacher.release()
 
     @property
@@ -120,7 +119,7 @@ class CachedTeacher(TeacherSource):
 
 
 @dataclass(frozen=True)
-class Arrival:
+class PendingCopy:
     """A batch's outputs on their way from the device to the host."""
 
     view: View
@@ -129,13 +128,13 @@ class Arrival:
     fields: Mapping[str, Tensor]
     event: torch.cuda.Event | None
 
-    def here(self) -> bool:
-        """Whether they have arrived."""
+    def finished(self) -> bool:
+        """Whether the fields are complete."""
         return self.event is None or self.event.query()
 
 
 def to_host(fields: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.cuda.Event | None]:
-    """The fields in the host's memory, and the event after which they are whole; None: they are so now."""
+    """Copies in the host's memory, and the event that completes them; None: they are complete."""
     if next(iter(fields.values())).device.type != "cuda":
         return {name: values.cpu() for name, values in fields.items()}, None
     copies = {name: torch.empty_like(values, device="cpu", pin_memory=True) for name, values in fields.items()}

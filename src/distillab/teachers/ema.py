@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from distillab.core.errors import UserError
+from distillab.core.allowed import Range
 from distillab.models.model import Model
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
@@ -17,22 +17,21 @@ class EMATeacher(FrozenTeacher):
 
     After step n every weight and floating-point buffer a becomes d·a + (1 − d)·s, s the student's and
     d = min(decay, n / (n + 1)): the plain mean of all states so far, until the average has reached its full memory.
-    Integer buffers are copied. It is in the checkpoint.
+    Integer buffers are copied. Checkpoints contain it.
 
     Args:
-        student: whose average it is; copied.
-        decay: from 0 (the student itself, a step ago) to below 1.
+        student: copied.
+        decay: from 0 (the student one step ago) to below 1.
 
     Raises:
-        UserError: a decay out of its range.
+        UserError: decay is out of range.
     """
 
     frozen = False
 
     def __init__(self, student: Model, decay: float = 0.999) -> None:
-        check_decay(decay)
         TeacherSource.__init__(self)
-        self.decay = decay
+        self.decay = Range(0, below=1).check(decay, "scheme.decay", 0.999)
         self.average = AveragedModel(student, avg_fn=self._averaged, use_buffers=True)
         self.average.n_averaged.fill_(1)  # the student's first state counts
         self.average.requires_grad_(False)
@@ -52,11 +51,5 @@ class EMATeacher(FrozenTeacher):
 
     @torch.no_grad()
     def after_step(self, student: Model) -> None:
-        """Follow the student by one step."""
+        """Update the average by one step."""
         self.average.update_parameters(student)
-
-
-def check_decay(decay: float) -> None:
-    """Raise UserError unless 0 ≤ decay < 1."""
-    if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay < 1:
-        raise UserError(f"decay must be a number from 0 to below 1, got {decay!r}; e.g. scheme.decay=0.999")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.teachers.base import TeacherSource, refuse_beyond_logits
-
-WEIGHTINGS = ("mean", "confidence")
+from distillab.teachers.base import TeacherSource
 
 
 class Mixture(Model):
@@ -23,7 +22,7 @@ class Mixture(Model):
 
     Args:
         members: the networks.
-        weighting: `mean`, or `confidence`: each sample weighs a network by the probability that it gives the label.
+        weighting: `mean`, or `confidence`: weighs a network per sample by its probability of the label.
 
     Raises:
         UserError: no such weighting, or networks of unequal classes.
@@ -31,10 +30,8 @@ class Mixture(Model):
 
     def __init__(self, members: Sequence[Model], weighting: str = "mean") -> None:
         super().__init__()
-        if weighting not in WEIGHTINGS:
-            raise UserError(f'weighting must be one of {", ".join(WEIGHTINGS)}, got "{weighting}"')
+        self.weighting = Choice("mean", "confidence").check(weighting, "scheme.weighting")
         self.members = nn.ModuleList(members)
-        self.weighting = weighting
         infos = [member.info for member in members]
         if len({info.outputs for info in infos}) > 1:
             counted = ", ".join(f"{info.name} {info.outputs}" for info in infos)
@@ -42,10 +39,9 @@ class Mixture(Model):
         self.info = FeatureInfo("+".join(info.name for info in infos), (), None, infos[0].outputs, None)
 
     def forward(self, labels: Tensor | None = None, **inputs: Tensor) -> Tensor:
-        """One view → log-probabilities (N, classes); without labels each network weighs the same."""
-        members = torch.stack(
-            [F.log_softmax(member(**inputs).float(), 1) for member in self.members]
-        )  # (networks, N, C)
+        """Log-probabilities (N, classes) of one view; without labels all networks weigh the same."""
+        logits = [member(**inputs) for member in self.members]
+        members = torch.stack([F.log_softmax(each.float(), 1) for each in logits])  # (networks, N, C)
         if self.weighting == "mean" or labels is None:
             weights = members.new_zeros(len(members), 1)
         elif labels.ndim == 2:  # distributions over the classes
@@ -60,21 +56,13 @@ class Mixture(Model):
 
 
 class EnsembleTeacher(TeacherSource):
-    """A mixture as a source of teacher outputs.
-
-    Args:
-        mixture: holds its networks' weights; frozen from now on.
-    """
+    """A mixture as a source of logits (the networks' feature maps have no mean); freezes its networks."""
 
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
         self.mixture = mixture.requires_grad_(False)
         self.info = mixture.info
         self.train(False)
-
-    def request(self, needs: Iterable[str]) -> None:
-        """Refuse all but logits: the networks' maps have no mean."""
-        refuse_beyond_logits(needs, "an ensemble")
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> list[SimpleNamespace]:

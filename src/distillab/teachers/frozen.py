@@ -1,4 +1,4 @@
-"""A teacher that cannot change."""
+"""A teacher with fixed weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from distillab.teachers.base import TeacherSource
 
 
 class FrozenTeacher(TeacherSource):
-    """One fixed teacher: always in eval mode, without gradients, left out of checkpoints.
-
-    Args:
-        model: the teacher.
-    """
+    """One fixed teacher: always in eval mode, without gradients, left out of checkpoints."""
 
     extractor: FeatureExtractor | None = None
 
@@ -27,20 +23,20 @@ class FrozenTeacher(TeacherSource):
         super().__init__()
         self.model = model.requires_grad_(False)
         self.info = model.info
-        self.train(False)  # a new module stands in train mode
+        self.train(False)  # a new module is in train mode
 
     def request(self, needs: Iterable[str]) -> None:
-        """Prepare to read these outputs."""
+        """Select the outputs to read."""
         self.release()
         self.extractor = FeatureExtractor(self.model, needs)
 
     @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
     def forward(self, batch: Batch) -> list[SimpleNamespace]:
-        """The requested outputs for each view, a namespace per view."""
+        """The requested outputs for each view."""
         return [self.extractor(**inputs) for inputs in batch.inputs]
 
     def layers(self) -> dict[str, Any]:
-        """The requested parts of the network itself, which need no run of it."""
+        """The requested layers of the network, which need no forward pass."""
         return self.extractor.layers()
 
     def compile_network(self) -> bool:
@@ -49,6 +45,6 @@ class FrozenTeacher(TeacherSource):
         return True
 
     def release(self) -> None:
-        """Take the hooks off the network."""
+        """Remove the hooks from the network."""
         if self.extractor is not None:
             self.extractor.remove()

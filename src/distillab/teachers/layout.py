@@ -1,4 +1,4 @@
-"""How one sample's teacher outputs lie on disk: all logits, or the largest few and what the rest share."""
+"""The disk format of one sample's teacher outputs: all logits, or the largest few and what the rest share."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.core.errors import UserError
+from distillab.core.allowed import Range
+from distillab.data.batch import sent
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one sample's outputs lie on disk.
+    """The disk format of one sample's outputs.
 
     Attributes:
         classes: logits per sample.
-        embedding: numbers of the embedding; None keeps none.
+        embedding: numbers of the embedding; None stores none.
         dtype: float32 or float16.
-        top_k: keep the largest k log-probabilities and what is left over for the others; None keeps all logits.
+        top_k: store the k largest log-probabilities, and the mean of the others; None stores all logits.
 
     Raises:
-        UserError: another dtype, or a top_k that is no whole number or leaves no class over.
+        UserError: top_k is no whole number, or leaves no class over.
     """
 
     classes: int
@@ -34,15 +35,7 @@ class Layout:
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "float16"):
-            raise UserError(f'cache.dtype must be float32 or float16, got "{self.dtype}"')
-        if self.top_k is None:
-            return
-        if type(self.top_k) is not int or not 1 <= self.top_k < self.classes:
-            raise UserError(
-                f"cache.top_k must be a whole number from 1 to {self.classes - 1} (all classes but one), or null for "
-                f"all, got {self.top_k}"
-            )
+        Range(1, high=self.classes - 1, whole=True, null=True).check(self.top_k, "cache.top_k")
 
     @property
     def record(self) -> np.dtype:
@@ -56,20 +49,16 @@ class Layout:
             fields.append(("embedding", self.dtype, (self.embedding,)))
         return np.dtype(fields)
 
-    def encode(self, outputs: SimpleNamespace) -> np.ndarray:
-        """Logits (N, classes) and, where kept, the embedding (N, d), as N records."""
-        return self.pack(self.narrow(outputs))
-
     def bytes(self, samples: int) -> int:
-        """What a view of so many samples takes on disk: the records, and a bit for each that says whether it is there."""
+        """Disk size of a view of so many samples: the records, and one bit for each that says whether it is there."""
         return samples * self.record.itemsize + samples // 8
 
     def decode(self, records: np.ndarray, device: torch.device | str = "cpu") -> SimpleNamespace:
-        """The outputs that records hold, in float32; with `top_k` the other classes share what is left equally."""
+        """The outputs of records in float32; with `top_k` the other classes share the rest equally."""
         return self.widen(self.unpack(records, torch.device(device)))
 
     def narrow(self, outputs: SimpleNamespace) -> dict[str, Tensor]:
-        """The outputs as the fields of N records, rounded as they are stored; they stay on their device."""
+        """Logits (N, classes) and the embedding (N, d) as the fields of N records, rounded, on the same device."""
         logits = outputs.logits.detach().float()
         if self.top_k is None:
             fields = {"logits": self._round(logits)}
@@ -88,7 +77,7 @@ class Layout:
         return values.clamp(-most, most).to(dtype)
 
     def widen(self, fields: Mapping[str, Tensor]) -> SimpleNamespace:
-        """The outputs in float32 that the fields of N records stand for."""
+        """The outputs of the fields of N records, in float32."""
         found = SimpleNamespace()
         if self.top_k is None:
             found.logits = fields["logits"].float()
@@ -100,22 +89,15 @@ class Layout:
         return found
 
     def pack(self, fields: Mapping[str, Tensor]) -> np.ndarray:
-        """N records of fields that lie on the host."""
+        """N records of fields in the host's memory."""
         records = np.zeros(len(next(iter(fields.values()))), self.record)
         for name, values in fields.items():
             records[name] = values.numpy()
         return records
 
     def unpack(self, records: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        """The fields of records, on a device; the host does not wait until they are there."""
-        fields = {}
-        for name in self.record.names:
-            values = np.ascontiguousarray(records[name])
-            fields[name] = _sent(torch.from_numpy(values.astype(np.int64) if name == "place" else values), device)
-        return fields
-
-
-def _sent(values: Tensor, device: torch.device) -> Tensor:
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)  # CUDA waits for all its work before it reads other memory
+        """The fields of records on a device; the host does not wait for the copy."""
+        fields = {name: np.ascontiguousarray(records[name]) for name in self.record.names}
+        if "place" in fields:
+            fields["place"] = fields["place"].astype(np.int64)
+        return {name: sent(torch.from_numpy(values), device) for name, values in fields.items()}

@@ -1,4 +1,4 @@
-"""A frozen teacher of which each device holds a part of the weights."""
+"""A frozen teacher whose weights are divided among the devices."""
 
 from __future__ import annotations
 
@@ -15,35 +15,27 @@ from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
 from distillab.teachers.frozen import FrozenTeacher
 
-NOBODY = (
+ONE_PROCESS = (
     "teacher.shard=true has nothing to share the teacher among: trainer=ddp trainer.devices=2 starts two processes, "
     "teacher.shard=false needs one"
 )
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-LARGE = 1 / 8  # of all weights: what is larger is gathered in pieces, if it has any
+LARGE = 1 / 8  # share of all weights: a larger block is gathered in pieces
 
 
 class ShardedTeacher(FrozenTeacher):
-    """One fixed teacher, during a fit shared out among all processes by torch's `fully_shard` (arXiv 2304.11277).
+    """One fixed teacher, divided among all processes during a fit by torch's `fully_shard` (arXiv 2304.11277).
 
-    Between `setup` and `teardown` each device holds its part of every weight and gathers one block of the network
-    at a time; buffers, and the layers that terms read themselves, are whole on each. The network it was made from stays
-    in the host's memory meanwhile, whole and untouched, and outside the module tree, so that DDP, checkpoints and moves
-    between devices pass it by. Every process must ask it equally often. Tested on two CPU processes (gloo); it was
-    never run on several GPUs.
-
-    Args:
-        model: the teacher, with its weights.
+    Between `setup` and `teardown` each device holds its part of every weight and gathers one block of the network at a
+    time; buffers, and the layers that terms read themselves, are whole on each. The original network stays whole in
+    the host's memory, outside the module tree, so that DDP, checkpoints and moves between devices ignore it. All
+    processes must call it equally often. Tested on two CPU processes (gloo); it was never run on several GPUs.
     """
 
     def setup(self, device: torch.device) -> bool:
-        """Give this process its part of the weights, on `device`, before anything asks it.
-
-        Raises:
-            UserError: there is no other process.
-        """
+        """Move this process's part of the weights to `device`; raises UserError if there is no other process."""
         if not distributed.is_initialized() or distributed.get_world_size() == 1:
-            raise UserError(NOBODY)
+            raise UserError(ONE_PROCESS)
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard  # a second to import, which no other run needs
 
@@ -52,22 +44,19 @@ class ShardedTeacher(FrozenTeacher):
         shares = _alias(self._whole[0])
         self.extractor = FeatureExtractor(shares, self.extractor.needs)
         kept = {p for layer in _read_by_terms(shares, self.extractor) for p in layer.to(device).parameters()}
-        kept |= {_moved(p, device) for p in shares.parameters() if p.ndim == 0}  # numbers cannot be divided
-        how = {
-            "mesh": init_device_mesh(device.type, (distributed.get_world_size(),)),
-            "reshard_after_forward": True,
-            "ignored_params": kept,
-        }
+        kept |= {_moved(p, device) for p in shares.parameters() if p.ndim == 0}  # scalars cannot be divided
+        mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+        options = {"mesh": mesh, "reshard_after_forward": True, "ignored_params": kept}
         large = LARGE * sum(p.numel() for p in shares.parameters())
         for block in dict.fromkeys(_blocks(shares.net, large)):
             if any(p not in kept for p in block.parameters()):
-                fully_shard(block, **how)
-        fully_shard(shares, **how)
+                fully_shard(block, **options)
+        fully_shard(shares, **options)
         vars(self)["model"] = shares  # likewise
         return True
 
     def teardown(self) -> None:
-        """Drop this process's part and take the whole network up again; nothing where it is whole."""
+        """Drop this process's part and restore the whole network, unless it is whole already."""
         if "model" in self._modules:
             return
         del vars(self)["model"]
@@ -77,20 +66,12 @@ class ShardedTeacher(FrozenTeacher):
 
 
 def check_shard(config: RunConfig, processes: int) -> bool:
-    """`teacher.shard`, if the run can have it.
-
-    Args:
-        config: the whole config; `teacher.shard`, `cache.mode` and `trainer.compile` are read.
-        processes: of the run.
-
-    Raises:
-        UserError: it cannot.
-    """
+    """`teacher.shard`; raises UserError if cache, compilation or the number of processes excludes it."""
     if not config.teacher.shard:
         return False
     if processes == 1:
-        raise UserError(NOBODY)
-    if config.cache.mode != "never":  # one process would ask the teacher while another reads the cache
+        raise UserError(ONE_PROCESS)
+    if config.cache.mode != "never":  # one process would run the teacher while another reads the cache
         raise UserError(
             "teacher.shard=true runs the teacher in every process at once, without a cache: cache.mode=never"
         )
@@ -100,7 +81,7 @@ def check_shard(config: RunConfig, processes: int) -> bool:
 
 
 def _alias(model: Model) -> Model:
-    """A second network on the tensors of the first: what is put in a tensor's place there changes nothing here."""
+    """A second network on the same tensors; replacing its tensors leaves the first unchanged."""
     tensors: dict[int, Any] = {
         id(p): nn.Parameter(p.detach().contiguous(), requires_grad=False) for p in model.parameters()
     }
@@ -119,7 +100,7 @@ def _moved(parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
 
 
 def _blocks(module: nn.Module, large: float) -> Iterator[nn.Module]:
-    """What the network's lists of layers consist of: its blocks, inner ones first and only where the outer is large.
+    """The entries of the network's lists of layers; inner ones first, and only if the outer one is large.
 
     Nothing smaller: an attention may read the weights of its own layers without running them.
     """

@@ -1,9 +1,10 @@
-"""One view of what a teacher said: files of many samples each, checked by a sum, replaced and never changed."""
+"""One view of a teacher's outputs: files of many samples each, with a checksum, replaced and never changed."""
 
 from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,27 @@ MAGIC = b"distillab cache\n"
 
 
 def shard_name(start: int) -> str:
-    """The file of the samples from `start` on."""
+    """The file name of the samples from `start` on."""
     return f"{start:09d}.shard"
 
 
 def all_there(folder: Path, samples: int) -> bool:
-    """Whether all files of a view are there; how full they are, only reading them says."""
+    """Whether all files of a view exist; they may still lack samples."""
     return all((folder / shard_name(start)).is_file() for start in range(0, samples, SHARD))
 
 
+def by_shard(index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """For each file of some samples its first sample, and which of them (a mask) it contains."""
+    starts = index // SHARD * SHARD
+    for start in np.unique(starts).tolist():
+        yield start, starts == start
+
+
 class View:
-    """One view of all training samples: what is published of it, and what this process adds.
+    """One view of all training samples: the published records, and those that this process adds.
 
     Args:
-        folder: keeps the view's files.
+        folder: of the view's files.
         layout: of a record.
         samples: how many there are.
         key: everything the content depends on; a file of another key is not read.
@@ -50,35 +58,33 @@ class View:
     def read(self, index: np.ndarray) -> np.ndarray:
         """The records of samples that are all `present`."""
         records = np.empty(len(index), self.layout.record)
-        for start in np.unique(index // SHARD) * SHARD:
-            inside = (index >= start) & (index < start + SHARD)
-            records[inside] = self._shards[int(start)][index[inside] - start]
+        for start, inside in by_shard(index):
+            records[inside] = self._shards[start][index[inside] - start]
         return records
 
     def add(self, index: np.ndarray, records: np.ndarray) -> None:
-        """Take up new records; those that are present already stay."""
+        """Add new records; those that are present already stay."""
         new = ~self.present[index]
         index, records = index[new], records[new]
-        for start in np.unique(index // SHARD) * SHARD:
-            shard = self._shards.get(int(start))
+        for start, inside in by_shard(index):
+            shard = self._shards.get(start)
             if shard is None or not shard.flags.writeable:
-                # The published file stays as it is: its numbers are copied into memory before any is added.
+                # The published file stays as it is: its records are copied into memory before any is added.
                 whole = np.zeros(self._count(start), self.layout.record)
                 if shard is not None:
                     whole[:] = shard
-                self._shards[int(start)] = shard = whole
-            inside = (index >= start) & (index < start + SHARD)
+                self._shards[start] = shard = whole
             shard[index[inside] - start] = records[inside]
         self.present[index] = self.fresh[index] = True
 
     def refresh(self) -> None:
-        """Take up what others have published since this process looked; what it added itself stays beside it."""
+        """Read what other processes have published since the last look; records of this one stay."""
         for start in range(0, self.samples, SHARD):
             if self._state(start) != self._seen.get(start):
                 self._open(start)
 
     def publish(self) -> int:
-        """Write what was added, together with what others published meanwhile; files are replaced, never changed.
+        """Write the new records, together with those that other processes published meanwhile.
 
         Of two runs that fill a view at once the earlier one's record stays, as others may have learned from it. The
         later one has learned from its own once; only there its repetition may differ, if a GPU rounded otherwise.
@@ -90,44 +96,46 @@ class View:
             OSError: there is no space, or no permission.
         """
         grown = 0
-        for start in (int(s) for s in np.unique(np.flatnonzero(self.fresh) // SHARD) * SHARD):
-            part = slice(start, start + self._count(start))
+        for start, _ in by_shard(np.flatnonzero(self.fresh)):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
                 for leftover in self.folder.glob(".*.tmp"):  # of a killed run: the lock is ours
                     leftover.unlink()
-                theirs = self._load(start)
+                theirs, file = self._load(start), self._file(start)
                 if theirs is not None:
                     self._merge(start, theirs)
-                grown -= self._file(start).stat().st_size if self._file(start).exists() else 0
+                grown -= file.stat().st_size if file.exists() else 0
                 self._write(start)
-                grown += self._file(start).stat().st_size
-            self.fresh[part] = False
+                grown += file.stat().st_size
+            self.fresh[self._part(start)] = False
             self._open(start)
         return grown
 
     def bytes(self) -> int:
-        """What the whole view takes on disk."""
+        """Disk size of the whole view."""
         return self.layout.bytes(self.samples)
 
     def bytes_there(self) -> int:
-        """What its published files take."""
+        """Disk size of its published files."""
         return sum(file.stat().st_size for file in self.folder.glob("*.shard"))
 
     def _count(self, start: int) -> int:
         return min(SHARD, self.samples - start)
 
+    def _part(self, start: int) -> slice:
+        return slice(start, start + self._count(start))
+
     def _file(self, start: int) -> Path:
         return self.folder / shard_name(start)
 
     def _merge(self, start: int, theirs: tuple[np.ndarray, np.ndarray]) -> None:
-        """Take others' records beside one's own, and in their place where there are both."""
+        """Add others' records, and replace one's own where there are both."""
         there, records = theirs
         self._shards[start][there] = records[there]
-        self.present[start : start + self._count(start)] |= there
+        self.present[self._part(start)] |= there
 
     def _state(self, start: int) -> tuple[int, int] | None:
-        """What tells a published file from the one that replaces it; None where there is none."""
+        """What tells a published file from the one that replaces it; None without a file."""
         try:
             status = self._file(start).stat()
         except OSError:
@@ -136,25 +144,24 @@ class View:
 
     def _open(self, start: int) -> None:
         self._seen[start] = self._state(start)
-        theirs, part = self._load(start), slice(start, start + self._count(start))
+        theirs, part = self._load(start), self._part(start)
         if theirs is not None and self.fresh[part].any():
             self._merge(start, theirs)
         elif theirs is not None:
             self.present[part], self._shards[start] = theirs
 
     def _write(self, start: int) -> None:
-        bitmap = np.packbits(self.present[start : start + self._count(start)]).tobytes()
+        bitmap = np.packbits(self.present[self._part(start)]).tobytes()
         values = self._shards[start].tobytes()
         about = {"key": self.key, "checksum": zlib.crc32(values, zlib.crc32(bitmap))}
         head = json.dumps(about).encode().ljust(256 - len(MAGIC))
         with replacing(self._file(start)) as temporary, temporary.open("wb") as file:
-            for part in (MAGIC, head, bitmap, values):
-                file.write(part)
+            file.writelines((MAGIC, head, bitmap, values))
 
     def _load(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Bitmap and mapped records of a published file; None where there is none, or none that is whole."""
+        """Bitmap and mapped records of a published file; None if there is no whole one."""
         path, count = self._file(start), self._count(start)
-        size = 256 + (count + 7) // 8 + count * self.layout.record.itemsize
+        first = 256 + (count + 7) // 8  # byte of the first record
         try:
             raw = np.memmap(path, np.uint8, "r")
         except FileNotFoundError:
@@ -163,19 +170,20 @@ class View:
             return self._refuse(path, "is empty; it is built again")
         except OSError as error:
             return self._refuse(path, f"cannot be read ({error.strerror or error}); the teacher runs instead")
-        bitmap, values = raw[256 : 256 + (count + 7) // 8], raw[256 + (count + 7) // 8 :]
+        bitmap, values = raw[256:first], raw[first:]
         try:
             about = json.loads(bytes(raw[len(MAGIC) : 256]))
-            whole = len(raw) == size and bytes(raw[: len(MAGIC)]) == MAGIC and about["key"] == self.key
+            whole = len(values) == count * self.layout.record.itemsize and bytes(raw[: len(MAGIC)]) == MAGIC
+            whole = whole and about["key"] == self.key
             whole = whole and about["checksum"] == zlib.crc32(values, zlib.crc32(bitmap))
         except (ValueError, KeyError, TypeError):
             whole = False
         if not whole:
-            # Left where it is: the next publishing replaces it, and another process may have done so already.
+            # It stays on disk: the next publishing replaces it, and another process may have done so already.
             return self._refuse(path, "is damaged (its checksum differs); it is built again")
         return np.unpackbits(bitmap, count=count).astype(bool), values.view(self.layout.record)
 
     def _refuse(self, path: Path, reason: str) -> None:
-        if path not in self._refused:  # publishing looks at it again
+        if path not in self._refused:  # publishing loads it again
             self._refused.add(path)
             rank_zero_warn(f"teacher cache: {path} {reason}")

@@ -1,4 +1,4 @@
-"""Distillation-oriented trainer: the task's gradient and the teacher's have a momentum each (Zhao et al., ICCV 2023)."""
+"""Distillation-oriented trainer: separate momenta for the task's and the teacher's gradient (Zhao et al., ICCV 2023)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,11 @@ from distillab.strategies.strategy import Strategy
 
 
 class DOT(torch.optim.Optimizer):
-    """SGD that keeps two momentum buffers: the teacher's lasts longer, so that it decides the direction (ICCV 2023).
+    """SGD with two momentum buffers: the teacher's lasts longer, so that it dominates the direction (ICCV 2023).
 
     With g the gradient of the task terms and h that of the distil terms: v ← (μ − Δ)·v + g + λθ, w ← (μ + Δ)·w + h,
-    θ ← θ − lr·(v + w); λ is the weight decay. A parameter that only one kind of term reaches learns as under SGD with
-    momentum μ. `split` must have seen the losses before each backward pass.
-
-    Args:
-        parameters: as of any optimiser.
-        lr: learning rate.
-        momentum: μ.
-        delta: Δ.
-        weight_decay: λ.
+    θ ← θ − lr·(v + w); μ is `momentum`, Δ `delta`, λ `weight_decay`. A parameter that only one kind of term reaches
+    learns as under SGD with momentum μ. `split` must get the losses before each backward pass.
     """
 
     def __init__(
@@ -40,14 +33,14 @@ class DOT(torch.optim.Optimizer):
         self.of_task: dict[nn.Parameter, Tensor] = {}
 
     def split(self, loss: Tensor, tasks: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
-        """Take the task terms' share of the gradient beforehand; the rest of what `loss.backward()` gives is distil's.
+        """Compute the task terms' share of the gradient; the rest of what `loss.backward()` gives is distil's.
 
         Args:
-            loss: what is to be differentiated, of which the task losses are part.
+            loss: a function of the task losses.
             tasks: the losses of the task terms.
             parameters: those that both kinds of terms reach.
         """
-        # By what the loss has been multiplied since, for instance by 1 over the batches of a step.
+        # The factor of the task losses in the loss, for instance 1 over the batches of a step.
         factors = torch.autograd.grad(loss, tasks, retain_graph=True)
         gradients = torch.autograd.grad(tasks, parameters, factors, retain_graph=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -55,7 +48,7 @@ class DOT(torch.optim.Optimizer):
             self.of_task[parameter] = gradient if before is None else before + gradient
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients, the task's too."""
+        """Clear all gradients, the task's too."""
         super().zero_grad(set_to_none)
         self.of_task.clear()
 
@@ -90,11 +83,7 @@ class DOT(torch.optim.Optimizer):
 
 
 def check_kinds(optimizer: str, strategy: Strategy) -> None:
-    """Refuse dot where no phase has terms of both kinds.
-
-    Raises:
-        UserError: there are task terms only, or distil terms only.
-    """
+    """Raise UserError if the optimiser is dot and no phase has both task terms and distil terms."""
     phases = [phase.get("terms") or strategy.terms for phase in strategy.phases or [{}]]
     kinds = [{strategy.terms[name].kind for name in names} for names in phases]
     if optimizer == "dot" and not any(len(found) == 2 for found in kinds):

@@ -1,4 +1,4 @@
-"""The one fit: teachers, baselines and students all train through it."""
+"""The fit of every network: teachers, baselines and students."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from distillab.core.files import plain, replacing, writable
 from distillab.core.recipe import Protocol, Recipe
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
-from distillab.training.callbacks import Curves, EpochLines, StopCleanly, StopEarly
-from distillab.training.compile import Compiled
+from distillab.training.callbacks import Compiled, Curves, StopCleanly, StopEarly
 from distillab.training.module import Distillation
 from distillab.training.step_timer import StepTimer
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all: a full disk or a kill leaves the one before."""
+    """Writes a checkpoint completely or not at all: a full disk or a kill leaves the one before."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """As Lightning's, through a temporary file."""
+        """Write through a temporary file."""
         content = io.BytesIO()  # torch.save itself would turn a full disk into an error without a name
         torch.save(checkpoint, content)
         with replacing(Path(path)) as temporary:
@@ -47,28 +46,27 @@ def fit(
     title: str,
     logger: Any = None,
 ) -> Training:
-    """Train a module, or go on where an earlier call stopped; it holds the selected weights afterwards.
+    """Train a module, or resume an earlier call, and load the weights that `protocol` selects.
 
     Args:
-        module: what is trained.
+        module: the network with its strategy.
         data: configured for this fit (batch size, seed, views).
-        recipe, protocol, trainer: how it is trained, which epoch is selected, and on which devices.
-        directory: keeps best.ckpt and last.ckpt.
+        recipe, protocol, trainer: parts of the config.
+        directory: of best.ckpt and last.ckpt.
         title: names the network in the printed lines.
         logger: a Lightning logger, or None.
 
     Returns:
-        Seconds of this call, epochs trained in all, the epoch that was selected; of all calls together the curves (as
-        of `Curves`) and the figures of `StepTimer`.
+        Seconds of this call; epochs, curves and the figures of `StepTimer` of all calls; the selected epoch.
 
     Raises:
         UserError: the loss is not finite, or the folder cannot be written.
     """
     last = directory / "last.ckpt"
     resumed = last.is_file()
-    times, curves = StepTimer(), Curves()
-    # Those that know something come before the stop, which saves it.
-    callbacks = [EpochLines(title), times, curves, StopCleanly(last), *_choosing(module, recipe, trainer, directory)]
+    curves, times = Curves(title), StepTimer()
+    # The stop comes last, since it saves the state of the others.
+    callbacks = [curves, times, StopCleanly(last), *_choosing(module, recipe, trainer, directory)]
     engine = _engine(recipe, trainer, directory, callbacks=callbacks, logger=logger or False)
     share(recipe.batch_size, engine.world_size, title)
     if resumed:
@@ -83,7 +81,7 @@ def fit(
 
 
 def _choosing(module: Distillation, recipe: Recipe, trainer: TrainerConfig, directory: Path) -> list[Callback]:
-    """The callbacks that keep the best and the last epoch, stop early, and compile."""
+    """The callbacks that save the best and the last epoch, stop early, and compile."""
     monitor, mode = module.task.monitor, module.task.mode
     common = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
     best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
@@ -125,7 +123,7 @@ def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments
 
 
 def _load(module: Distillation, file: Path) -> int:
-    """Give the module the weights of a checkpoint; the epoch, from 1, after which it was written."""
+    """Load a checkpoint's weights; its epoch, from 1."""
     checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"])

@@ -1,8 +1,8 @@
-"""The one LightningModule: a student, a teacher, and the strategy by which the one learns from the other."""
+"""The LightningModule that trains a student with a teacher and a strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.core.gather import gather
 from distillab.core.recipe import Recipe
 from distillab.data.batch import Batch
 from distillab.data.labels import pseudo_label
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
-from distillab.strategies.base import Term
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.tasks.base import Task
 from distillab.tasks.image_classification import ImageClassification
@@ -28,9 +26,9 @@ from distillab.training.dot import DOT, check_kinds
 from distillab.training.optimizer import make_optimizer
 from distillab.training.phases import Phased
 from distillab.training.reachable import reachable_parameters, shared_parameters
-from distillab.training.term_inputs import Seen, only, term_losses, wanted_views
+from distillab.training.term_inputs import Seen, prepare_terms, term_losses, wanted_views
 
-CHECK_EVERY = 50  # steps between looks at the loss on a device where a look makes the host wait
+CHECK_EVERY = 50  # steps between checks of the loss on a device that makes the host wait for each
 
 
 class Distillation(Phased):
@@ -38,16 +36,16 @@ class Distillation(Phased):
 
     Args:
         student: a Model, or any network that the task can wrap.
-        teacher: likewise, or a TeacherSource; None where no term reads a teacher. A network is frozen.
-        strategy: terms by name, their config, or a Strategy.
-        task: what is learned; None is image classification with `task_options`.
+        teacher: likewise, or a TeacherSource; None if no term reads a teacher. A network is frozen.
+        strategy: terms by name, their config, or a Strategy; None is cross-entropy.
+        task: None is image classification with `task_options`.
         recipe: optimiser and schedule; None takes the default's, for the trainer's epochs.
         seed: of dropout and other randomness in a step.
         task_options: of image classification: `input_shape`, (C, H, W) of the images, which plain networks need, and
             `channels_last`.
 
     Raises:
-        UserError: the strategy and the two models do not go together.
+        UserError: the strategy does not fit the two models.
     """
 
     def __init__(
@@ -73,9 +71,7 @@ class Distillation(Phased):
         self.teacher = teacher
         check_kinds(self.recipe.optimizer, self.strategy)
         self.strategy.connect(self.student.info, teacher.info if teacher is not None else None, seed)
-        self.extractors = [
-            FeatureExtractor(self.student, self.strategy.needs("student"))
-        ]  # one per network that learns
+        self.extractors = [FeatureExtractor(self.student, self.strategy.needs("student"))]  # one per trained network
         if teacher is not None:
             teacher.request(self.strategy.needs("teacher"))
         self.metrics = self.task.metrics(self.student.info)
@@ -86,13 +82,11 @@ class Distillation(Phased):
         self._task_losses: list[Tensor] = []
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
-        self.pseudo_labels = False  # whether the teacher's answer stands in for labels that are unknown
+        self.pseudo_labels = False  # whether the teacher's predictions replace unknown labels
         self.task.place(self)
 
-    # ------------------------------------------------------------------ phases
-
     def setup(self, stage: str) -> None:
-        """Lay the phases out over the trainer's epochs, and find the parameters each one reaches."""
+        """Divide the trainer's epochs into phases, and find the parameters that each one trains."""
         if stage != "fit":
             return
         data = self.trainer.datamodule
@@ -101,17 +95,17 @@ class Distillation(Phased):
         device = self.trainer.strategy.root_device
         if self.teacher is not None and self.teacher.setup(device):
             self.to(device)
-        self._show_data()
+        prepare_terms(self)
         self.phases = self.strategy.plan(self.trainer.max_epochs)
         self._reachable = {phase: reachable_parameters(self, phase, self._trainable) for phase in self.phases}
         if self.recipe.optimizer == "dot":
-            brought = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
-            Recipe.of(vars(self.recipe) | brought)  # a plain Trainer may bring in what dot does not take
+            options = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
+            Recipe.of(vars(self.recipe) | options)  # a plain Trainer may have options that dot does not support
             self._shared = {phase: shared_parameters(self, phase, self._trainable) for phase in self.phases}
         self._enter(self.phases[0])
 
     def _fill_labels(self, hidden: bool) -> None:
-        """Let the teacher's answers stand in for the labels that the data hide; raises UserError without a teacher."""
+        """Replace labels that the data hide by the teacher's predictions; raises UserError without a teacher."""
         self.pseudo_labels = hidden
         if hidden and self.teacher is None:
             raise UserError("labels are unknown, and no teacher answers for them: data.labels=all data.labelled=1.0")
@@ -119,70 +113,36 @@ class Distillation(Phased):
         if hidden and "logits" not in needs:
             self.teacher.request(needs | {"logits"})
 
-    def _show_data(self) -> None:
-        """Let the terms that ask for it look at the training data.
-
-        Raises:
-            UserError: a term asks, and the data come from a plain loader.
-        """
-        asking = {name: t for name, t in self.strategy.terms.items() if type(t).prepare is not Term.prepare}
-        if not asking:
-            return
-        data, device = self.trainer.datamodule, self.trainer.strategy.root_device
-        if data is None:
-            raise UserError(
-                f"strategy.{next(iter(asking))} must know each sample's index and see the training images beforehand: "
-                f"fit with a distillab data module"
-            )
-        self.to(device)
-
-        def shown() -> Iterator[tuple[SimpleNamespace, Seen]]:
-            for batch in data.evaluation_dataloader("train"):
-                batch = data.on_after_batch_transfer(self.trainer.strategy.batch_to_device(batch, device))
-                batch = replace(batch, inputs=[self.task.arrange(view) for view in batch.inputs])
-                (outputs,) = self.teacher(self._for_teacher(batch))
-                yield outputs, self._seen(batch, [outputs])
-
-        labels = data.training_labels
-        if self.pseudo_labels:
-            labels = torch.cat([gather(seen.labels) for _, seen in shown()]).cpu()
-        for term in asking.values():
-            term.prepare(labels, lambda term=term: ((only(term, "teacher", o), seen) for o, seen in shown()))
-
     def teardown(self, stage: str) -> None:
-        """End the teacher's part in the fit."""
+        """End the teacher's fit."""
         if self.teacher is not None:
             self.teacher.teardown()
 
-    # ------------------------------------------------------------------ steps
-
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """The weighted loss of each named term on a prepared batch."""
+        """The weighted loss of each named term."""
         terms = {name: self.strategy.terms[name] for name in names}
         batch = replace(batch, inputs=wanted_views(batch, terms, self.task))
         student = [self.extractors[0](**view) for view in batch.inputs]
+        teacher = [SimpleNamespace()] * len(student)
         reads = any("teacher." in need for term in terms.values() for need in term.needs)
-        asks = self.teacher is not None and (reads or self.pseudo_labels)
-        teacher = self._teacher_outputs(batch) if asks else [SimpleNamespace()] * len(student)
+        if self.teacher is not None and (reads or self.pseudo_labels):
+            with self.teacher_timer(len(batch.inputs) * len(batch)):
+                teacher = self.teacher(self.for_teacher(batch))
         with torch.autocast(batch.index.device.type, enabled=False):
-            return term_losses(terms, student, teacher, self._seen(batch, teacher), task=self.task)
+            return term_losses(terms, student, teacher, self.seen(batch, teacher), task=self.task)
 
-    def _teacher_outputs(self, batch: Batch) -> list[SimpleNamespace]:
-        with self.teacher_timer(len(batch.inputs) * len(batch)):
-            return self.teacher(self._for_teacher(batch))
-
-    def _for_teacher(self, batch: Batch) -> Batch:
-        """The batch as a teacher may see it: without labels, where it answers for them."""
+    def for_teacher(self, batch: Batch) -> Batch:
+        """The batch without labels, if the teacher predicts them."""
         return replace(batch, targets={}) if self.pseudo_labels else batch
 
-    def _seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> Seen:
-        """What the terms may read of a batch, gaps in the labels filled."""
+    def seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> Seen:
+        """The parts of a batch that terms may read, with all labels known."""
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
         return Seen(labels, batch.index, batch.inputs, step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Rate and dropout depend on (seed, step, rank) alone, so a resumed run does what the unbroken one did."""
+        """Set rate and seed by (seed, step, rank) alone, so that a resumed run repeats the unbroken one."""
         self._set_rate(batch_idx)
         step = self.current_epoch * self.trainer.num_training_batches + batch_idx
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
@@ -204,7 +164,7 @@ class Distillation(Phased):
         return total
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """As usual; dot first sees the losses of the task terms, for the parameters that both kinds reach."""
+        """Compute the gradients; dot first splits those of the parameters that both kinds of terms reach."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         if isinstance(optimizer, DOT) and self._shared[self.phase]:
             optimizer.split(loss, self._task_losses, self._shared[self.phase])
@@ -220,7 +180,7 @@ class Distillation(Phased):
                 )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """As usual; then a teacher that follows the student follows, before any callback saves the state."""
+        """Update the student and then its moving average, before any callback saves the state."""
         super().optimizer_step(*args, **kwargs)
         if self.teacher is not None:
             self.teacher.after_step(self.student)
@@ -237,48 +197,47 @@ class Distillation(Phased):
         return {name: value / max(self._steps, 1) for name, value in self._sums.items()}
 
     def on_validation_epoch_start(self) -> None:
-        """Put together what would be deployed, once for all batches."""
-        self._judged = [self.deployed()]  # in a list: its parts have their places already
+        """Assemble the deployed model, once for all batches."""
+        self._validated = [self.deployed()]  # in a list it is no submodule: its parts are registered already
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Judge what would be deployed."""
+        """Update the metrics with the deployed model."""
         batch = self.task.as_batch(batch)
-        logits = self._judged[0](**self.task.arrange(batch.inputs[0]))
+        logits = self._validated[0](**self.task.arrange(batch.inputs[0]))
         self.metrics.update(*self.task.rows(logits, batch.labels))
         figures = {f"val/{name}": metric for name, metric in self.metrics.items()}
         self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
 
     def deployed(self) -> Model:
-        """What is validated, counted and exported: the student, with whatever a term ships with it."""
+        """The model to validate, count and export: the student, with the parts that terms add."""
         model = self.student
         for term in self.strategy.terms.values():
             model = term.deploy(model, self.teacher)
         return model
 
     def release(self) -> None:
-        """Take the hooks off all networks, which live on without a training step."""
+        """Remove the hooks from all networks."""
         for extractor in self.extractors:
             extractor.remove()
         if self.teacher is not None:
             self.teacher.release()
 
-    # ------------------------------------------------------------------ optimiser and checkpoint
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One optimiser over student and connectors, whatever the phase; `on_train_batch_start` sets its rate."""
+        """The optimiser over student and connectors in all phases; `on_train_batch_start` sets its rate."""
         return make_optimizer(self.recipe, self._trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave a frozen teacher out: it has its own file. Its outputs so far are published with the state."""
+        """Leave out a frozen teacher, which has its own file, and publish its outputs so far."""
         checkpoint["losses"] = (self._sums, self._steps)
-        if self.teacher is not None:
-            self.teacher.flush()
-        if self.teacher is not None and self.teacher.frozen:
+        if self.teacher is None:
+            return
+        self.teacher.flush()
+        if self.teacher.frozen:
             state = checkpoint["state_dict"]
             checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("teacher.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the live teacher's tensors where the checkpoint has none, so that loading stays strict."""
+        """Add the frozen teacher's tensors to the checkpoint, so that loading stays strict."""
         self._sums, self._steps = checkpoint.get("losses", ({}, 0))
         if self.teacher is not None and self.teacher.frozen:
             live = {f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}

@@ -13,10 +13,7 @@ from distillab.training.dot import DOT
 
 
 def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a recipe.
-
-    All parameters are in it from the first step; one without a gradient (frozen in a phase) is passed over.
-    """
+    """The optimiser of a recipe over all parameters; it skips those without a gradient (frozen in a phase)."""
     parameters = list(parameters)
     weights = [p for p in parameters if p.ndim > 1 or recipe.decay_norms]
     spared = [p for p in parameters if p.ndim <= 1 and not recipe.decay_norms]
@@ -32,21 +29,19 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
 
 
 def lr_factor(recipe: Recipe, passed: float) -> float:
-    """The share of `lr` that a step learns with: a pure function, so a resume needs no state.
+    """The factor of the learning rate after a share `passed` (from 0 to below 1) of the recipe's schedule.
 
-    Args:
-        recipe: its schedule.
-        passed: share of the schedule that lies behind, from 0 to below 1.
+    A pure function, so that a resume needs no state.
     """
-    # 1) while it warms up: one_cycle along a half cosine from lr / 25, cosine in a line
+    # 1) warm-up: one_cycle along a half cosine from lr / 25, cosine in a line
     if recipe.schedule in ("one_cycle", "cosine") and passed < recipe.warmup:
         risen = passed / recipe.warmup
         return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * risen)) if recipe.schedule == "one_cycle" else risen
-    # 2) while it falls
+    # 2) decay
     if recipe.schedule in ("one_cycle", "cosine"):
         fallen = (passed - recipe.warmup) / max(1 - recipe.warmup, 1e-9)
         return 0.5 * (1 + math.cos(math.pi * fallen))
-    # 3) where it stands, or falls by steps
+    # 3) steps, or constant
     if recipe.schedule == "step":
         return recipe.gamma ** sum(passed >= share for share in recipe.milestones)
     return 1.0

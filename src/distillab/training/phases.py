@@ -1,4 +1,4 @@
-"""Which parameters learn in which epoch, and at what rate: what a strategy's phases mean for a module."""
+"""Applies a strategy's phases to a module: the trained parameters and the learning rate of each epoch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from distillab.training.optimizer import lr_factor
 
 
 class Phased(L.LightningModule):
-    """A module that trains by the phases of its strategy; a subclass lays them out and sets the attributes.
+    """A module that trains by the phases of its strategy; a subclass sets the attributes.
 
     Attributes:
-        student, strategy, recipe: what trains, and how.
-        phase, phases: the one at work, and all of them over the trainer's epochs.
+        phase, phases: the current one, and all of them over the trainer's epochs.
     """
 
     student: nn.Module
@@ -30,26 +29,26 @@ class Phased(L.LightningModule):
     _reachable: Mapping[Phase, set[nn.Parameter]]
 
     def _enter(self, phase: Phase) -> None:
-        """Let exactly the phase's parameters learn."""
+        """Require gradients of exactly the phase's parameters."""
         self.phase = phase
         for parameter in self._trainable:
             parameter.requires_grad_(parameter in self._reachable[phase])
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """As usual, but a student that a phase does not train keeps its BatchNorm statistics too."""
+        """Switch to train mode; a student that the phase does not train keeps its BatchNorm statistics."""
         super().train(mode)
         if self.phase.train == "connectors":
             self.student.eval()
         return self
 
     def on_train_start(self) -> None:
-        """Take up the phase of the epoch in which training starts or goes on."""
+        """Enter the phase of the epoch in which training starts or resumes."""
         self._to_epoch(self.current_epoch)
         self._announce()
 
     def on_train_epoch_start(self) -> None:
-        """Enter a new phase where one begins."""
+        """Enter a new phase, if one begins."""
         before = self.phase
         self._to_epoch(self.current_epoch)
         if self.phase is not before:
@@ -64,17 +63,16 @@ class Phased(L.LightningModule):
         if phase is not self.phase:
             self._enter(phase)
             wrapper = self.trainer.strategy
-            if isinstance(wrapper.model, nn.parallel.DistributedDataParallel):  # it knows the old phase's parameters
+            if isinstance(wrapper.model, nn.parallel.DistributedDataParallel):  # it has the old phase's parameters
                 wrapper.model = wrapper.model.module
                 wrapper.configure_ddp()
 
     @property
     def numbered(self) -> dict[str, float]:
-        """The number of the phase at work, from 1, as `phase`; nothing where there is only one."""
+        """The number of the current phase, from 1, as `phase`; empty if there is only one."""
         return {"phase": float(self.phases.index(self.phase) + 1)} if len(self.phases) > 1 else {}
 
     def _announce(self) -> None:
-        """Say which phase begins, or goes on, and until when."""
         if len(self.phases) > 1:
             self.print(
                 f"phase {self.phases.index(self.phase) + 1} of {len(self.phases)}, epochs {self.phase.start + 1} to "
@@ -82,10 +80,10 @@ class Phased(L.LightningModule):
             )
 
     def _set_rate(self, batch_idx: int) -> None:
-        """The learning rate as a function of the place in the schedule, which a phase that starts afresh restarts.
+        """Set the learning rate by the position in the schedule, which a phase that starts afresh restarts.
 
         Not a scheduler: one asks for the number of steps before a checkpoint is restored, and Lightning then sets the
-        loader up too early to give it its place in the epoch back.
+        loader up too early to restore its position in the epoch.
         """
         starts = [phase.start for phase in self.phases if phase.fresh or phase.start == 0]
         start = max(epoch for epoch in starts if epoch <= self.current_epoch)

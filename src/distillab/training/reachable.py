@@ -1,4 +1,4 @@
-"""Which parameters a phase reaches: DDP waits for ever for any other."""
+"""Finds the parameters that a phase trains: DDP would wait forever for any other."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ def reachable_parameters(module: Distillation, phase: Phase, trainable: Sequence
 
 def shared_parameters(module: Distillation, phase: Phase, trainable: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     """The parameters of a phase that its task terms and its distil terms reach."""
-    kinds = {
-        kind: tuple(n for n in phase.terms if module.strategy.terms[n].kind == kind) for kind in ("task", "distil")
-    }
-    if not all(kinds.values()):
+    terms = module.strategy.terms
+    kinds = [tuple(name for name in phase.terms if terms[name].kind == kind) for kind in ("task", "distil")]
+    if not all(kinds):
         return []
-    task, distil = (reachable_parameters(module, replace(phase, terms=names), trainable) for names in kinds.values())
+    task, distil = (reachable_parameters(module, replace(phase, terms=names), trainable) for names in kinds)
     return [parameter for parameter in trainable if parameter in task & distil]

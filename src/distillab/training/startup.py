@@ -1,4 +1,4 @@
-"""The heavy imports, made once and quietly."""
+"""Imports torch and lightning without their warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distillab.core import distributed
 
 
 def import_quietly(accelerator: str) -> None:
-    """Import torch and lightning, which takes seconds, and join the other processes of this run."""
+    """Import torch and lightning, which takes seconds, and connect to the other processes of this run."""
     import lightning.pytorch  # noqa: F401
 
     for name in ("lightning.pytorch", "lightning.fabric"):

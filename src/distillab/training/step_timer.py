@@ -1,4 +1,4 @@
-"""Where the seconds of a fit go: teacher, data, student, validation."""
+"""Measures the seconds of a fit by part: teacher, data, student, validation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
-EVERY = 50  # steps between measured ones on a device that works on while the host goes ahead
+EVERY = 50  # steps between measured ones on a device that works asynchronously
 FIRST = 1  # of the measured steps; the very first one also compiles and picks kernels
 TOTALS = ("loop", "validation", "other", "steps", "computed", "replayed")
 MEASURED = ("measured_steps", "step_seconds", "teacher_seconds", "computing_seconds", "computing_samples")
 
 
 class StepTimer(Callback):
-    """Adds up the seconds of a fit by what they were spent on, also over a stop and a resume.
+    """Sums the seconds of a fit by part, also over a stop and a resume.
 
     On the CPU every step is measured. On a GPU the host does not wait for the device, so every 50th step is measured
-    with the device synchronised and stands for the others; what is left of the loop is waiting for data. With several
-    processes each has its own figures.
+    with the device synchronised and represents the others; the rest of the loop is waiting for data. Each process has
+    its own figures.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,12 @@ class StepTimer(Callback):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """For a fit's record.
+        """The figures for the record of a fit.
 
-        Returns:
-            `time`: seconds in `teacher` (its forward passes, or their replay), `data` (waiting for a batch, its
-            augmentation too), `student` (the rest of the step), `validation` and `other` (start, checkpoints);
-            `teacher_seconds_computed`: of the forward passes alone; `teacher_samples_computed` and
-            `teacher_samples_replayed`: teacher outputs, one per sample and view.
+        `time`: seconds in `teacher` (its forward passes, or their replay), `data` (waiting for a batch, its
+        augmentation too), `student` (the rest of the step), `validation` and `other` (start, checkpoints);
+        `teacher_seconds_computed`: of the forward passes alone; `teacher_samples_computed` and
+        `teacher_samples_replayed`: teacher outputs, one per sample and view.
         """
         sums = self.totals
         scale = sums["steps"] / sums["measured_steps"] if sums["measured_steps"] else 0.0
@@ -65,7 +64,7 @@ class StepTimer(Callback):
         return dict(self.totals)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from these."""
         self.totals |= state_dict
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -73,17 +72,19 @@ class StepTimer(Callback):
         self._since = perf_counter()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Ask the module to have its teacher timed."""
+        """Time the module's teacher."""
         self.device = pl_module.device
         pl_module.teacher_timer = partial(self._teacher, pl_module)
         self._lap("other")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """End what came between two epochs."""
+        """Count what came between two epochs, or at the epoch's end, before the checkpoint stores the sums."""
         self._lap("other")
 
+    on_train_epoch_end = on_train_epoch_start
+
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The batch is here."""
+        """Start the step: the batch has arrived."""
         self.measuring = self.device.type == "cpu" or self.totals["steps"] % EVERY == FIRST
         if self.measuring:
             self._synchronize()
@@ -91,7 +92,7 @@ class StepTimer(Callback):
         self._step_started = self._since
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """The step is done."""
+        """End the step."""
         if self.measuring:
             self._synchronize()
         self._lap("loop")
@@ -110,10 +111,6 @@ class StepTimer(Callback):
         self._synchronize()
         self._lap("validation")
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Count the lines and logs of the epoch's end, before the checkpoint keeps the sums."""
-        self._lap("other")
-
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stop the timer."""
         self._lap("other")
@@ -121,7 +118,7 @@ class StepTimer(Callback):
 
     @contextmanager
     def _teacher(self, pl_module: Any, samples: int) -> Iterator[None]:
-        """Time one call for the teacher's outputs, and count how many were computed."""
+        """Time one call of the teacher, and count the computed outputs."""
         before = pl_module.teacher.replayed
         if self.measuring:
             self._synchronize()
