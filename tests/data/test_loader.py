@@ -159,6 +159,8 @@ def test_a_batch_knows_the_labels_of_its_optimiser_step(tmp_path):
         Loader(loader.source, 95, seed=0, rank=rank, world=2, accumulate=3).__iter__() for rank in (0, 1)
     ]  # 95, 95 and 66 samples, shared out unevenly
     assert [[batch.step_rows for batch in part] for part in parts] == [[127] * 3, [129] * 3]
+    limited = Loader(loader.source, 32, seed=0, accumulate=4, limit=6)
+    assert [batch.step_rows for batch in limited] == [128] * 4 + [64] * 2, "the epoch ends inside a step"
     assert all(batch.step_rows is None for batch in data.configure(96, 0).train_dataloader())
     assert all(batch.step_rows is None for batch in data.evaluation_dataloader("train"))
 

@@ -140,7 +140,7 @@ def watched_fit(make, data, epochs: int) -> Watched:
     return Watched(module, engine, teacher, start, before, weights(module), watch.modes)
 
 
-def stopped_and_resumed(make, data, stop_at: int, epochs: int, folder: Path) -> dict[str, Tensor]:
+def stopped_and_resumed(make, data, stop_at: int, epochs: int, folder: Path, **how) -> dict[str, Tensor]:
     """Weights of a fit that was stopped after a step and resumed by a fresh module."""
 
     class Ask(L.Callback):
@@ -150,18 +150,18 @@ def stopped_and_resumed(make, data, stop_at: int, epochs: int, folder: Path) -> 
     stop = StopCleanly(folder / "last.ckpt")
     broken = make()
     with pytest.raises(Interrupted):
-        trainer(epochs, callbacks=[Ask(), stop]).fit(broken, datamodule=data(broken))
+        trainer(epochs, callbacks=[Ask(), stop], **how).fit(broken, datamodule=data(broken))
     torch.manual_seed(99)
     resumed = make()
-    trainer(epochs).fit(resumed, datamodule=data(resumed), ckpt_path=folder / "last.ckpt", weights_only=True)
+    trainer(epochs, **how).fit(resumed, datamodule=data(resumed), ckpt_path=folder / "last.ckpt", weights_only=True)
     return weights(resumed)
 
 
-def stop_and_resume(make, data, stop_at: int, epochs: int, folder: Path):
+def stop_and_resume(make, data, stop_at: int, epochs: int, folder: Path, **how):
     """Weights of an unbroken fit, and of one that was stopped after a step and resumed by a fresh module."""
     whole = make()
-    trainer(epochs).fit(whole, datamodule=data(whole))
-    return weights(whole), stopped_and_resumed(make, data, stop_at, epochs, folder)
+    trainer(epochs, **how).fit(whole, datamodule=data(whole))
+    return weights(whole), stopped_and_resumed(make, data, stop_at, epochs, folder, **how)
 
 
 def seen_batch(data, module) -> Batch:

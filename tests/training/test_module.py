@@ -32,6 +32,15 @@ def test_a_stop_in_mid_epoch_and_a_resume_end_in_the_unbroken_weights(name, stop
     assert_equal(*stop_and_resume(make, data, stop_at, 3, tmp_path))
 
 
+def test_a_stop_waits_for_the_end_of_a_step_of_several_batches(tmp_path, few_digits, network):
+    def make():
+        torch.manual_seed(0)
+        return Distillation(DropoutNet(), network(seed=1), strategy("kd"), input_shape=SHAPE, recipe={"lr": 1e-3})
+
+    data = lambda module: few_digits.configure(16, 0, accumulate=2)  # noqa: E731
+    assert_equal(*stop_and_resume(make, data, 2, 2, tmp_path, accumulate_grad_batches=2))
+
+
 def test_dropout_does_not_depend_on_what_was_drawn_before(digits):
     ends = []
     for noise in (1, 2):

@@ -103,13 +103,21 @@ class Loader:
         source, batch_size: see `Source` and `Order`.
         workers: processes that read samples.
         accumulate: batches of an optimiser step; each tells how many labels all of them have.
+        limit: Lightning's limit of an epoch's batches: a number, or a share below 1.
         **order: see `Order`.
     """
 
     def __init__(
-        self, source: Source | Dataset, batch_size: int, *, workers: int = 0, accumulate: int = 1, **order: Any
+        self,
+        source: Source | Dataset,
+        batch_size: int,
+        *,
+        workers: int = 0,
+        accumulate: int = 1,
+        limit: float = 1.0,
+        **order: Any,
     ) -> None:
-        self.source, self.accumulate = source, accumulate
+        self.source, self.accumulate, self.limit = source, accumulate, limit
         self.sampler = Order(len(source), batch_size, **order)
         self.batch_sampler = None  # Lightning asks whatever has a sampler for it
         self._handed_out = (0, 0)  # epoch, batches
@@ -145,7 +153,8 @@ class Loader:
         if self.accumulate == 1:
             yield from batches
             return
-        while step := list(islice(batches, self.accumulate - start % self.accumulate)):
+        used = self.limit if isinstance(self.limit, int) else int(self.limit * len(self))
+        while step := list(islice(batches, min(self.accumulate - start % self.accumulate, max(used - start, 0)))):
             start += len(step)
             rows = sum(batch.rows for batch in step)
             yield from (replace(batch, step_rows=rows) for batch in step)

@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
-from distillab.data.batch import Batch
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, hide, known, numbers, wrong
 from distillab.data.loader import Loader, Source
@@ -227,15 +226,13 @@ class DataModule(LightningDataModule):
         source = self._source(split, training=bool(order))
         return Loader(source, batch_size, rank=rank, world=world, workers=self.workers, **order)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
-        """The batch as the step sees it, on its device."""
-        return batch
-
     def train_dataloader(self) -> Loader:
         """Shuffled batches of the fit that `configure` described."""
         if self.batch_size is None:
             raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
-        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, accumulate=self.accumulate)
+        order = {"seed": self.seed, "cycle": self.cycle}
+        limit = getattr(self.trainer, "limit_train_batches", 1.0)
+        return self._loader("train", self.batch_size, **order, accumulate=self.accumulate, limit=limit)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The watched samples in order, or [] where there are none."""

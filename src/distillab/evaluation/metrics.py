@@ -35,7 +35,7 @@ def predict(
     logits, labels = [], []
     with evaluation_mode(model):
         for batch in loader:
-            batch = data.on_after_batch_transfer(batch)
+            batch = data.on_after_batch_transfer(batch, 0)
             output, known = rows(model(**sent(batch.inputs[0], torch.device(device))).float().cpu(), batch.labels)
             logits.append(output)
             labels.append(known)

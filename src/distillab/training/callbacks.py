@@ -136,7 +136,10 @@ class StopCleanly(Callback):
         """Save and stop, if asked; after an epoch's last step its validation comes first, or a resume would skip it."""
         # Several processes must agree, for which the host waits for the devices: not after every step.
         checks = pl_module.device.type == "cpu" or trainer.world_size == 1 or batch_idx % AGREE == AGREE - 1
-        if checks and not trainer.is_last_batch and self._agreed(trainer):
+        whole_step = (
+            batch_idx + 1
+        ) % trainer.accumulate_grad_batches == 0  # no checkpoint holds half a step's gradient
+        if checks and whole_step and not trainer.is_last_batch and self._agreed(trainer):
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")
 

@@ -140,7 +140,7 @@ def prepare_terms(module: Distillation) -> None:
 
     def shown() -> Iterator[tuple[SimpleNamespace, Seen]]:
         for batch in data.evaluation_dataloader("train"):
-            batch = data.on_after_batch_transfer(module.trainer.strategy.batch_to_device(batch, device))
+            batch = data.on_after_batch_transfer(module.trainer.strategy.batch_to_device(batch, device), 0)
             batch = replace(batch, inputs=[module.task.arrange(view) for view in batch.inputs])
             (outputs,) = module.teacher(module.for_teacher(batch))
             yield outputs, module.seen(batch, [outputs])
