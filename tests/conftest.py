@@ -1,10 +1,18 @@
 """Small real data, networks, fits and processes that several tests share; what is slow to import, where it is used."""
 
+import os
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from distillab.data.images.sources import Digits
+
+
+def pytest_configure(config):
+    """One thread for each of the two test processes, and for what they start."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def pytest_generate_tests(metafunc):
