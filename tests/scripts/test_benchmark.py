@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from multiprocessing import get_start_method
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,7 +98,12 @@ def test_a_child_process_finds_the_benchmark_from_any_folder(tmp_path, monkeypat
     find = "from importlib.util import find_spec; print(find_spec('benchmark.usual').origin)"
     benchmark_sweep.seconds([sys.executable, "-c", find], tmp_path, expected=benchmark_usual.__file__)
     assert child_environment()["PYTHONPATH"].split(os.pathsep)[1:] == [os.path.abspath("src")]
-    peak_memory(partial(exec, "import os; assert 'scripts' in os.environ['PYTHONPATH']"))
+    # In a process of its own: here the fork server may run already, with the environment of before.
+    scripts = Path(benchmark_usual.__file__).parents[1]
+    work = "import os; assert 'scripts' in os.environ['PYTHONPATH']"
+    code = f"import sys; sys.path.insert(0, {str(scripts)!r}); from functools import partial\n"
+    code += f"from benchmark.memory import peak_memory\npeak_memory(partial(exec, {work!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_repeats_take_turns_with_a_new_cache_each_and_their_median_counts(monkeypatch):
