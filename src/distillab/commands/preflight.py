@@ -44,4 +44,4 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         for term in module.strategy.terms.values():
             term.prepare(batch.labels.cpu(), lambda term=term: shown(term))
         for phase in run.strategy.plan(run.recipe.epochs):
-            reachable_parameters(module, phase, module._trainable)
+            reachable_parameters(module, phase)
