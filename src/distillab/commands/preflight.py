@@ -1,4 +1,4 @@
-"""A run's fit tried on two images before anything is trained, so that it fails now and not hours later."""
+"""Tries a run's fit on two samples before anything is trained, so that it fails now and not hours later."""
 
 import copy
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ class Distillation(Phased):
 
     Args:
         student: a Model, or any network that the task can wrap.
-        teacher: likewise, or a TeacherSource; None if no term reads a teacher. A network is frozen.
+        teacher: a network like the student, which is then frozen, or a TeacherSource; None if no term reads a teacher.
         strategy: terms by name, their config, or a Strategy; None is cross-entropy.
         task: None is image classification with `task_options`.
         recipe: optimiser and schedule; None takes the default's, for the trainer's epochs.
