@@ -80,6 +80,6 @@ def rank_zero_print(text: str, file: TextIO | None = None) -> None:
 
 
 def rank_zero_warn(text: str, own: bool = False) -> None:
-    """Print a warning on standard error from process 0; `own`: it concerns this process, which prints it in any case."""
+    """Print a warning on standard error from process 0, or from any process whose `own` it is."""
     if rank == 0 or own:
         print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)

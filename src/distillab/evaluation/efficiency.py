@@ -57,7 +57,7 @@ def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: 
         seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
 
     Returns:
-        Median and 95th percentile of one sample and of a batch, `throughput` in samples per second by the batch's median.
+        Median and 95th percentile of one sample and of a batch; `throughput`, samples per second by the batch's median.
         The percentile of fewer than `TAIL` calls is None.
     """
     with torch.no_grad(), evaluation_mode(model):
