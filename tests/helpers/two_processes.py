@@ -65,13 +65,13 @@ def end_to_end(name, split, rank=None, among=None):
         phases = module.strategy.plan(1000)
         acting = [tuple(n for n in phase.terms if n in (among or phase.terms)) for phase in phases]
         phases = [replace(phase, terms=names) for phase, names in zip(phases, acting, strict=True) if names]
-        trained = [reachable_parameters(module, phase, module._trainable) for phase in phases]
+        trained = [reachable_parameters(module, phase) for phase in phases]
         in_double(module)
         return [step(module, phase, ps, split, rank) for phase, ps in zip(phases, trained, strict=True)]
 
 
 def step(module, phase, trained, split, rank):
-    for parameter in module._trainable:
+    for parameter in module.trainable:
         parameter.requires_grad_(parameter in trained)
         parameter.grad = None
     torch.manual_seed(5 + (rank or 0))  # what is drawn is the first process's

@@ -37,7 +37,7 @@ failed: list[Exception] = []  # errors of this command, or of the cells that ran
 
 @hydra.main(config_path=str(conf_dir()), config_name=PRIMARY, version_base="1.3")
 def _job(cfg: DictConfig) -> dict[str, Any]:
-    """One run: of the whole command, or one cell of a sweep, whose sweeper gets its accuracies or its error."""
+    """One run: of the whole command, or one cell of a sweep, whose sweeper gets its primary figures or its error."""
     settings = HydraConfig.get()
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)

@@ -1,4 +1,4 @@
-"""One run as a command asks for it; a network that its scheme names stands for that file's content in conf/model."""
+"""A run's config and its origin; the networks that a scheme names are replaced by their configs from conf/model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

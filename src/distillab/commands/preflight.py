@@ -1,4 +1,4 @@
-"""A run's fit tried on two images before anything is trained, so that it fails now and not hours later."""
+"""Tries a run's fit on two samples before anything is trained, so that it fails now and not hours later."""
 
 import copy
 from collections.abc import Iterator
@@ -44,4 +44,4 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         for term in module.strategy.terms.values():
             term.prepare(batch.labels.cpu(), lambda term=term: shown(term))
         for phase in run.strategy.plan(run.recipe.epochs):
-            reachable_parameters(module, phase, module._trainable)
+            reachable_parameters(module, phase)

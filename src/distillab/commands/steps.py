@@ -36,9 +36,9 @@ from distillab.training.module import Distillation
 
 @dataclass
 class Steps:
-    """What the steps of an experiment have made so far: records and networks by role, in the end a taught student.
+    """The state of an experiment between its steps: records and networks by role.
 
-    `longer` is the student alone, trained for equal compute; `module` what is fitted, None for the student alone.
+    `longer` is the student alone, trained for equal compute; `module` is what the fit trains, None for strategy=none.
     """
 
     run: Run
@@ -145,7 +145,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
 
 
 def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
-    """What the result says of the run as a whole."""
+    """The fields of the result that concern the whole run."""
     task, data = steps.run.setting.task, steps.run.data
     scores = {role: entry.metrics[task.primary] for role, entry in entries.items()}
     source = steps.module and steps.module.teacher  # None, too, where no term reads a teacher

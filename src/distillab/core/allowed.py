@@ -1,4 +1,4 @@
-"""The values that a key of the config may have: one description each, for the check and for its message."""
+"""The values that a key of the config may have; one description serves the check and its message."""
 
 import math
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class Range(Allowed):
 
 
 class Choice(Allowed):
-    """One of several values of the same type and content: 0 is not false."""
+    """One of several values, compared by type too: 0 is not false."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values

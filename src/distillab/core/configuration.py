@@ -174,6 +174,6 @@ class RunConfig(Group):
         return given if isinstance(given, cls) else super().of({**(given or {}), "plain": given}, path)
 
     def on_devices(self, count: int) -> Self:
-        """The same on so many devices."""
+        """The same config for so many devices."""
         plain = {**self.plain, "trainer": {**self.plain["trainer"], "devices": count}}
         return replace(self, trainer=replace(self.trainer, devices=count), plain=plain)

@@ -1,4 +1,4 @@
-"""One program, one or many processes: who speaks, who writes, who waits."""
+"""The processes of a run: start and end, barriers, broadcasts, and lines that process 0 alone prints."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def barrier() -> None:
 
 
 def broadcast(value: Any) -> Any:
-    """What process 0 passed in, in every process."""
+    """The value of process 0, in every process."""
     if world == 1:
         return value
     from torch import distributed
@@ -80,6 +80,6 @@ def rank_zero_print(text: str, file: TextIO | None = None) -> None:
 
 
 def rank_zero_warn(text: str, own: bool = False) -> None:
-    """Print a warning on standard error from process 0, from any where it is only its `own`."""
+    """Print a warning on standard error from process 0, or from any process whose `own` it is."""
     if rank == 0 or own:
         print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)

@@ -41,7 +41,7 @@ def writable(place: Path, override: str) -> Iterator[None]:
 
 @contextmanager
 def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
-    """Hold a lock file, and say for whom this process waits where another one holds it; a dead process's lock is free.
+    """Hold a lock file; print `waiting_for` while another process holds it. A dead process's lock is free.
 
     Raises:
         UserError: the lock cannot be written; names the override that mends it.

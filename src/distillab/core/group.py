@@ -25,7 +25,7 @@ class Group:
     in its message becomes the dotted path of the group.
     """
 
-    PATH: ClassVar[str] = ""  # where the group stands in the config, where nothing else is said
+    PATH: ClassVar[str] = ""  # of the group in the config, for messages; `of` may name another
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:

@@ -61,7 +61,7 @@ class Recipe(Group):
 
     @property
     def peak_lr(self) -> float:
-        """The highest learning rate, for the images that an optimiser step sees."""
+        """The highest learning rate, for the number of samples in an optimiser step."""
         return self.lr if self.linear_lr is None else self.lr * self.batch_size * self.accumulate / self.linear_lr
 
     @property

@@ -9,6 +9,7 @@ MODULES = {
     )},
     "distillab.data.images": "distillab.data.images.sources",
     "distillab.data.datamodule": "distillab.data.images.datamodule",
+    "distillab.strategies.two_views": "distillab.strategies.parts.two_views",
     "distillab.sweep": "distillab.commands.sweep",
     "distillab.tune": "distillab.commands.tune",
 }  # fmt: skip

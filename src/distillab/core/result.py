@@ -13,7 +13,7 @@ ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
 
 
 class Result(Part):
-    """All that a run came to; a role that it did not have is None."""
+    """The outcome of a run; a role that it did not have is None."""
 
     status: str = "finished"
     name: str
@@ -54,7 +54,7 @@ class Result(Part):
         return self
 
     def as_json(self) -> dict[str, Any]:
-        """What result.json holds: the schema, and the student's metrics at the top too."""
+        """The content of result.json: the schema, and the student's metrics at the top too."""
         fields = self.model_dump()
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
@@ -84,7 +84,7 @@ class Result(Part):
 
     @property
     def seed(self) -> int | None:
-        """The student's."""
+        """The student's seed."""
         return self.seeds.get("seed", self.config.get("seed"))
 
     @property

@@ -54,7 +54,7 @@ class Efficiency(Part):
 
 
 class Training(Part):
-    """How a network came by its weights: its fit, or where they are from."""
+    """The origin of a network's weights: its fit, or their source."""
 
     seconds: Number = 0.0
     epochs: int | None = None
@@ -79,7 +79,7 @@ class Training(Part):
 
 
 class AgainstTeacher(Part):
-    """How far a student answers what its teacher answers; as of `metrics.against_teacher`."""
+    """Agreement of a student's predictions with its teacher's; as of `metrics.against_teacher`."""
 
     agreement: Number | None = None
     kl: Number | None = None
@@ -138,7 +138,7 @@ class Longer(Part):
 
 
 class TeacherOutputs(Part):
-    """Outputs computed and replayed; `estimated` where nothing was computed, so that the throughput must tell."""
+    """Outputs computed and replayed; `estimated`: `seconds_saved` follows from the teacher's throughput."""
 
     seconds: Number = 0.0
     samples: Number = 0
@@ -176,7 +176,7 @@ class Roi(Part):
 
 
 class Cost(Part):
-    """Where the time went, and what it brought; as of `cost.cost`."""
+    """Seconds by part, and the gain for them; as of `cost.cost`."""
 
     scheme: str = "offline"
     time: dict[str, Number] | None = None

@@ -1,4 +1,4 @@
-"""Reads results back: those of one file or of all runs, whoever wrote or edited them."""
+"""Reads result files, one or those of all runs; a file that is not a valid result is left out, with the reason."""
 
 import json
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""Images, splits, seeded order and views."""
+"""Data: splits, labels, seeded order and batches of any samples; `images` has everything for pixels."""

@@ -1,4 +1,4 @@
-"""The data of one experiment, whatever a sample is: its splits, who knows which label, and the loaders of a fit."""
+"""The data of one experiment, whatever a sample is: its splits, its known labels, and the loaders of a fit."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class DataModule(LightningDataModule):
         return known(self._rows["train"], self._collection.labels, share, (self.split_seed, 2))
 
     def _labels_of(self, split: str) -> Tensor:
-        """(M,) int64: what the loaders of a split are told; `UNKNOWN` where training may not see a label."""
+        """(M,) int64: the labels in the loaders of a split; `UNKNOWN` where training may not see one."""
         return self._told if split == "train" else torch.from_numpy(self._collection.labels)
 
     def _clone(self, **changes: Any) -> Self:

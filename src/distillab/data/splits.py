@@ -8,7 +8,7 @@ from distillab.core.errors import UserError
 from distillab.data.collection import Collection
 
 TEST_FRACTION = 0.2
-TEST_SEED = 20150309  # never the user's: the test images stay the same in every study
+TEST_SEED = 20150309  # fixed: the test samples stay the same in every study
 
 
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""How good, how large, how fast a model is."""
+"""Metrics, statistics, efficiency and cost of trained models."""

@@ -51,7 +51,7 @@ def equal_compute(result: Result) -> EqualCompute:
         can be replayed, or the student itself runs on several views.
     """
     student, longer, primary = result.student, result.longer, result.primary
-    # Who ran beside the student may be another than the teacher that the result shows.
+    # The network that ran beside the student may be another than the teacher that the result shows.
     beside = longer.teacher_multiply_adds if longer else result.teacher.efficiency.multiply_adds
     ratio = measured = _measured_ratio(student.training)
     if measured is None and beside is not None and student.efficiency.multiply_adds:
@@ -93,7 +93,7 @@ def roi(
     Args:
         price_per_hour: of the machine, in any currency, for training and for predictions.
         requests_per_day: predictions; None leaves the days out.
-        teacher_throughput, student_throughput: images per second on that machine, working all the time.
+        teacher_throughput, student_throughput: samples per second on that machine, working all the time.
         training_hours: of the teacher's outputs, networks in between, and the student's training. The teacher exists
             anyway, and the baseline is trained for the comparison alone; neither is in it.
 
@@ -120,7 +120,7 @@ def _roi_of(result: Result, prices: configuration.Roi, outputs: TeacherOutputs, 
     teacher, student = result.teacher.efficiency, result.student.efficiency
     if not teacher.throughput or not student.throughput:
         return None
-    # A warm cache replays what an earlier run paid for; whoever starts with nothing pays it too.
+    # A warm cache replays what an earlier run computed; a run with an empty cache would compute it itself.
     hours = (result.student.training.total_seconds + (outputs.seconds_saved or 0.0) + between) / 3600
     rates = {"teacher_throughput": teacher.throughput, "student_throughput": student.throughput}
     found = roi(prices.price_per_hour, prices.requests_per_day, **rates, training_hours=hours)

@@ -19,7 +19,7 @@ from distillab.models.trace import evaluation_mode
 
 WARMUP, FEWEST = 3, 3  # calls before the timed ones at most, and timed ones in any case
 TAIL = 20  # calls that a 95th percentile takes
-BATCH = 64  # images in the batch that is timed and whose memory is measured
+BATCH = 64  # samples in the batch that is timed and whose memory is measured
 
 
 def parameters(model: nn.Module) -> int:
@@ -53,11 +53,11 @@ def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: 
     """Milliseconds of a forward pass where the model lies, after a warm-up; the model is left as found.
 
     Args:
-        runs: calls timed for one image, fewer where time runs out; a batch gets a fifth of them.
+        runs: calls timed for one sample, fewer where time runs out; a batch gets a fifth of them.
         seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
 
     Returns:
-        Median and 95th percentile of one image and of a batch, `throughput` in images per second by the batch's median.
+        Median and 95th percentile of one sample and of a batch; `throughput`, samples per second by the batch's median.
         The percentile of fewer than `TAIL` calls is None.
     """
     with torch.no_grad(), evaluation_mode(model):

@@ -1,4 +1,4 @@
-"""What a trained model answers on a split, how good the answers are, and how far they are the teacher's."""
+"""Predictions of a trained model on a split, their metrics, and their agreement with the teacher's."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def top1(logits: Tensor, labels: Tensor) -> float:
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
-    """Every number that one model's answers give, in float64.
+    """The metrics of one model's logits, in float64.
 
     Args:
         logits: (N, C), N at least 1 and C at least 2.
@@ -91,7 +91,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
 
 
 def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> AgainstTeacher:
-    """How far a student answers what its teacher answers, and how many of the teacher's errors it makes too.
+    """The agreement of a student's predictions with its teacher's, and how many of the teacher's errors it repeats.
 
     A student errs by itself, so it repeats some of the teacher's errors without having learned them. What it would
     repeat if its answer depended on the true class alone is the mean over the teacher's errors (true class y, answer t)

@@ -1,4 +1,4 @@
-"""All that the answers on test say of teacher, student alone and distilled student."""
+"""Compares the predictions of teacher, student alone and distilled student on test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distillab.evaluation.statistics import paired_samples
 
 
 class Roles(NamedTuple):
-    """What the roles' answers say; `limits` needs all three of them, `paired` the baseline, else they are None."""
+    """The comparison of the roles; without all three of them `limits` is None, without the baseline `paired`."""
 
     metrics: dict[str, dict[str, Any]]
     against_teacher: dict[str, AgainstTeacher]
@@ -31,7 +31,7 @@ def evaluate_roles(
     class_names: Sequence[str],
     figures: Callable[[Tensor, Tensor], dict[str, Any]],
 ) -> Roles:
-    """Compare the answers of `student` and, where the run had them, of `teacher` and `baseline`.
+    """Compare the predictions of `student` and, where the run had them, of `teacher` and `baseline`.
 
     `logits` (N, C) are on the same samples, whose labels are (N,); `figures` of one role are those of the task.
     """
@@ -55,7 +55,7 @@ def with_extremes(metrics: Mapping[str, Any], curves: Sequence[Mapping[str, Any]
 
 
 def write_predictions(path: Path, logits: Mapping[str, Tensor], labels: Tensor) -> None:
-    """Keep what every role answered: `labels` and, by role, the predicted class of each test sample, (N,) int32."""
+    """Write every role's predictions: `labels` and, by role, the predicted class of each test sample, (N,) int32."""
     answers = {role: values.argmax(1).numpy().astype(np.int32) for role, values in logits.items()}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, labels=labels.numpy().astype(np.int32), **answers)

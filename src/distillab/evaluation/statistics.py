@@ -95,7 +95,7 @@ def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, pow
 def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> Paired:
     """Two trained models on the same test samples: McNemar's exact test (1947), Tango's score interval (1998).
 
-    It says whether these two models differ on images like the tested ones; about the methods that made them it says
+    It says whether these two models differ on samples like the tested ones; about the methods that made them it says
     nothing, since other seeds would have made other models.
 
     Args:

@@ -1,1 +1,1 @@
-"""Networks: how they are built, loaded and fingerprinted, and the features that can be read of them."""
+"""Networks: how they are built, loaded and fingerprinted, and the features that are read from them."""

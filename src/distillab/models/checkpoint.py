@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
+SHOWN = 3  # tensors that a message names
 
 
 def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -124,5 +125,5 @@ def _prefix(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> st
     return max(sorted(candidates), key=lambda c: (sum(c + k in weights for k in expected), "student" in c, -len(c)))
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f", … {len(names) - most} more" if len(names) > most else "")
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f", … {len(names) - SHOWN} more" if len(names) > SHOWN else "")

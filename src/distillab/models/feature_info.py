@@ -68,10 +68,10 @@ class FeatureInfo:
         return self.final or self.stages[-1]
 
     def key(self) -> dict[str, Any]:
-        """The part of a store's key that a network owes to the stages; `final` follows from the network itself."""
+        """The stages, the widths and the head as part of a store's key; `final` follows from the network itself."""
         values = asdict(self)
         del values["final"]
-        return values | {"classes": values.pop("outputs")}  # keys in use stay
+        return values | {"classes": values.pop("outputs")}  # the name in the keys of stored networks
 
 
 def describe(

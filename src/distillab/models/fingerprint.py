@@ -25,7 +25,7 @@ def structure(model: Model) -> str:
     """SHA-256 of the printed modules of a network and of its class's source."""
     try:
         source = inspect.getsource(type(model.net))
-    except (OSError, TypeError):  # of a class that was typed in
+    except (OSError, TypeError):  # the class was defined in an interactive session
         source = ""
     printed = re.sub(r" at 0x[0-9a-f]+", "", str(model.net))  # a function's address differs from process to process
     return hashlib.sha256(f"{printed}\n{source}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What every network is from outside, whatever it takes in."""
+"""The interface of every network, whatever its inputs are."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from distillab.schemes.record import Record
 class Assistant(Plan):
     """Teacher → assistants → student, each taught by the one before (TAKD, arXiv 1902.03393).
 
-    The assistants use the student's recipe, strategy and images, and the teacher's seed, so that a study of the
+    The assistants use the student's recipe, strategy and data, and the teacher's seed, so that a study of the
     student's seeds has one chain.
 
     Args:

@@ -49,12 +49,12 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The student's."""
+        """The student's recipe."""
         return self.config.recipe
 
     @property
     def seed(self) -> int:
-        """The student's."""
+        """The student's seed."""
         return self.config.seed
 
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:

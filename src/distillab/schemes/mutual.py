@@ -76,7 +76,7 @@ class MutualDistillation(Distillation):
             own.connect(peers[learner].info, peers[teacher].info, self.seed + SEED_STEP * number)
         self.further = nn.ModuleList(further.values())
         self._pairs = {(0, 1): strategy, **further}
-        self._trainable += [p for p in (*self.peers.parameters(), *self.further.parameters()) if p.requires_grad]
+        self.trainable += [p for p in (*self.peers.parameters(), *self.further.parameters()) if p.requires_grad]
         self.task.place(self)
 
     def _to_epoch(self, epoch: int) -> None:

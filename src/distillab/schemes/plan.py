@@ -79,9 +79,9 @@ class Plan(Scheme):
 
     @property
     def live(self) -> Model | None:
-        """The last of them."""
+        """The teacher of the final fit, the last network of the chain."""
         return self.model and self.teacher
 
     def source(self, student: Model) -> TeacherSource:
-        """The last of them, frozen."""
+        """The last network of the chain, frozen."""
         return FrozenTeacher(self.teacher)

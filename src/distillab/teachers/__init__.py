@@ -1,1 +1,1 @@
-"""Where trained networks come from and are kept."""
+"""Sources of teacher outputs: frozen networks, their cache, ensembles, averages, labels."""

@@ -52,7 +52,7 @@ class ShardedTeacher(FrozenTeacher):
             if any(p not in kept for p in block.parameters()):
                 fully_shard(block, **options)
         fully_shard(shares, **options)
-        vars(self)["model"] = shares  # likewise
+        vars(self)["model"] = shares  # not setattr: it is no part of the module tree either
         return True
 
     def teardown(self) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from distillab.core.distributed import rank_zero_print
 
-AGREE = 10  # steps between two checks whether any of several GPUs' processes was asked to stop
+AGREE = 10  # batches between two checks whether any of several GPUs' processes was asked to stop
 
 
 class Interrupted(BaseException):
@@ -29,7 +29,7 @@ class StopEarly(EarlyStopping):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Likewise, if Lightning validates at other times than at the end of an epoch."""
+        """Check the watched figure, if Lightning validates at other times than at the end of an epoch."""
         if trainer.current_epoch >= pl_module.phases[-1].start:
             super().on_validation_end(trainer, pl_module)
 
@@ -136,9 +136,8 @@ class StopCleanly(Callback):
         """Save and stop, if asked; after an epoch's last step its validation comes first, or a resume would skip it."""
         # Several processes must agree, for which the host waits for the devices: not after every step.
         checks = pl_module.device.type == "cpu" or trainer.world_size == 1 or batch_idx % AGREE == AGREE - 1
-        whole_step = (
-            batch_idx + 1
-        ) % trainer.accumulate_grad_batches == 0  # no checkpoint holds half a step's gradient
+        # No checkpoint holds half a step's gradient.
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if checks and whole_step and not trainer.is_last_batch and self._agreed(trainer):
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")

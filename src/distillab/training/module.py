@@ -36,7 +36,7 @@ class Distillation(Phased):
 
     Args:
         student: a Model, or any network that the task can wrap.
-        teacher: likewise, or a TeacherSource; None if no term reads a teacher. A network is frozen.
+        teacher: a network like the student, which is then frozen, or a TeacherSource; None if no term reads a teacher.
         strategy: terms by name, their config, or a Strategy; None is cross-entropy.
         task: None is image classification with `task_options`.
         recipe: optimiser and schedule; None takes the default's, for the trainer's epochs.
@@ -76,7 +76,7 @@ class Distillation(Phased):
             teacher.request(self.strategy.needs("teacher"))
         self.metrics = self.task.metrics(self.student.info)
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
-        self._trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
+        self.trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
         self.teacher_timer: Callable[[int], AbstractContextManager] = lambda samples: nullcontext()
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
@@ -97,11 +97,11 @@ class Distillation(Phased):
             self.to(device)
         prepare_terms(self)
         self.phases = self.strategy.plan(self.trainer.max_epochs)
-        self._reachable = {phase: reachable_parameters(self, phase, self._trainable) for phase in self.phases}
+        self._reachable = {phase: reachable_parameters(self, phase) for phase in self.phases}
         if self.recipe.optimizer == "dot":
             options = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
             Recipe.of(vars(self.recipe) | options)  # a plain Trainer may have options that dot does not support
-            self._shared = {phase: shared_parameters(self, phase, self._trainable) for phase in self.phases}
+            self._shared = {phase: shared_parameters(self, phase) for phase in self.phases}
         self._enter(self.phases[0])
 
     def _fill_labels(self, hidden: bool) -> None:
@@ -224,7 +224,7 @@ class Distillation(Phased):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser over student and connectors in all phases; `on_train_batch_start` sets its rate."""
-        return make_optimizer(self.recipe, self._trainable)
+        return make_optimizer(self.recipe, self.trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out a frozen teacher, which has its own file, and publish its outputs so far."""

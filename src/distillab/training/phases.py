@@ -18,6 +18,7 @@ class Phased(L.LightningModule):
 
     Attributes:
         phase, phases: the current one, and all of them over the trainer's epochs.
+        trainable: the parameters that any of the phases may train.
     """
 
     student: nn.Module
@@ -25,13 +26,13 @@ class Phased(L.LightningModule):
     recipe: Recipe
     phase: Phase
     phases: Sequence[Phase]
-    _trainable: Sequence[nn.Parameter]
+    trainable: Sequence[nn.Parameter]
     _reachable: Mapping[Phase, set[nn.Parameter]]
 
     def _enter(self, phase: Phase) -> None:
         """Require gradients of exactly the phase's parameters."""
         self.phase = phase
-        for parameter in self._trainable:
+        for parameter in self.trainable:
             parameter.requires_grad_(parameter in self._reachable[phase])
         self.train()
 

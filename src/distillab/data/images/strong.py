@@ -6,7 +6,7 @@ The arithmetic is Pillow's, in integers wherever that is exact, so a sample's vi
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -176,8 +176,6 @@ class Strong(Group):
         magnitude: of all of them, from 0 to 30 as in torchvision; a strength that has a sign gets either.
         cutout: side of the largest square that is greyed out, as a share of the image's; 0 is off.
     """
-
-    PATH: ClassVar[str] = "data.augment.strong"
 
     operations: Annotated[int, Range(0, high=MOST_OPERATIONS, whole=True)] = 2
     magnitude: Annotated[float, Range(0, high=LEVELS)] = 10
