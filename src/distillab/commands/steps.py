@@ -174,7 +174,8 @@ def _entries(steps: Steps, found: Roles) -> dict[Role, Entry]:
         role: measure(steps.networks[role], setting.device) for role in steps.records if role != "baseline" or not one
     }
     for role, record in steps.records.items():
-        metrics = with_extremes(found.metrics[role], record.training.curves if watches_test else [], primary)
+        curves, higher = record.training.curves if watches_test else [], setting.task.higher_is_better
+        metrics = with_extremes(found.metrics[role], curves, primary, higher_is_better=higher)
         entries[role] = Entry(
             name=(steps.student if role == "student" else steps.networks[role]).info.name,
             per_class=metrics.pop("per_class", None),

@@ -48,10 +48,15 @@ def evaluate_roles(
     return Roles(metrics, against, weak, paired)
 
 
-def with_extremes(metrics: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], primary: str) -> dict[str, Any]:
+def with_extremes(
+    metrics: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], primary: str, *, higher_is_better: bool
+) -> dict[str, Any]:
     """A network's metrics, and the primary figure of the best and of the last epoch, where every epoch was tested."""
+    if not curves:
+        return {**metrics}
     by_epoch = [epoch[f"val/{primary}"] for epoch in curves]
-    return {**metrics, f"{primary}_best": max(by_epoch), f"{primary}_last": by_epoch[-1]} if by_epoch else {**metrics}
+    best = max(by_epoch) if higher_is_better else min(by_epoch)
+    return {**metrics, f"{primary}_best": best, f"{primary}_last": by_epoch[-1]}
 
 
 def write_predictions(path: Path, logits: Mapping[str, Tensor], labels: Tensor) -> None:

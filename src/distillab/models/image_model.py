@@ -81,8 +81,3 @@ class ImageModel(Model):
         device, dtype = placed(self)
         noise = torch.rand(size, *self.input_shape, generator=torch.Generator().manual_seed(0))
         return {"pixels": noise.to(device, dtype)}
-
-    def hold_in(self, dtype: str) -> None:
-        """Keep and run the network in bfloat16, float16 or float32; its logits are float32 in any case."""
-        self.held_in = getattr(torch, dtype)
-        self.net.to(self.held_in)

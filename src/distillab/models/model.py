@@ -48,3 +48,8 @@ class Model(nn.Module):
     def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
         """Inputs of so many samples, on the model's device and in its dtype: the same at every call."""
         raise NotImplementedError
+
+    def hold_in(self, dtype: str) -> None:
+        """Keep and run the network in bfloat16, float16 or float32; its logits are float32 in any case."""
+        self.held_in = getattr(torch, dtype)
+        self.net.to(self.held_in)

@@ -135,7 +135,7 @@ class StopCleanly(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save and stop, if asked; after an epoch's last step its validation comes first, or a resume would skip it."""
         # Several processes must agree, for which the host waits for the devices: not after every step.
-        checks = pl_module.device.type == "cpu" or trainer.world_size == 1 or batch_idx % AGREE == AGREE - 1
+        checks = pl_module.device.type == "cpu" or trainer.world_size == 1 or trainer.global_step % AGREE == 0
         # No checkpoint holds half a step's gradient.
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if checks and whole_step and not trainer.is_last_batch and self._agreed(trainer):
