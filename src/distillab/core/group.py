@@ -43,7 +43,7 @@ def _line(owner: type[Group], error: Mapping[str, Any], path: str) -> str:
     location, kind = [str(part) for part in error["loc"]], error["type"]
     for part in location[:-1]:
         owner = _group_of(owner, part) or owner
-    names = [one.name for one in fields(owner)]
+    names = [one.name for one in fields(owner) if one.repr]  # the others are no keys
     *parents, key = [path, *location] if path else location or [""]
     parent, whole = ".".join(parents), ".".join([*parents, key])
     if kind == "unexpected_keyword_argument":
