@@ -24,6 +24,7 @@ from distillab.commands.run_dir import finished
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import replacing, writable, write_json
 from distillab.reporting.sweep_table import markdown, table
+from distillab.reporting.tables import print_table
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
@@ -187,11 +188,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def print_table(shown: Any) -> None:
-    """Print a rich table; a pipe has no width of its own, and 80 columns would break every cell."""
-    from rich.console import Console
-
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(shown)

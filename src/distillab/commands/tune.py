@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
-from distillab.commands.sweep import Sweep, about, combinations, print_table, recorded
+from distillab.commands.sweep import Sweep, about, combinations, recorded
 from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
 from distillab.core.allowed import Range
@@ -22,6 +22,7 @@ from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.run_identity import config_hash, method_name
+from distillab.reporting.tables import print_table
 
 if TYPE_CHECKING:
     from distillab.commands.tuning.study import Tuned

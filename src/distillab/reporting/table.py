@@ -11,7 +11,7 @@ from distillab.core.distributed import rank_zero_print
 from distillab.core.result import Result, Role
 from distillab.evaluation.cost_words import in_words, machine, ratios, words
 from distillab.reporting.metric_table import METRICS, NOTHING, count, metric, percent, points
-from distillab.reporting.tables import terminal
+from distillab.reporting.tables import print_table, terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,11 +40,7 @@ def show(result: Result, directory: Path) -> None:
     """The table, what it says, and where things are."""
     if distributed.rank != 0:
         return
-    from rich.console import Console
-
-    console = Console()
-    # A pipe has no width of its own; 80 columns would break every cell.
-    (console if console.is_terminal else Console(width=140)).print(final_table(result))
+    print_table(final_table(result))
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
     files = f"{directory}/result.json, student.safetensors; {over_all}"
     for sentence in (verdict(result), *further(result), files):

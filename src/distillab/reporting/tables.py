@@ -92,6 +92,14 @@ def terminal(headings: Iterable[str], rows: Iterable[Iterable[str]], texts: Cont
     return shown
 
 
+def print_table(shown: RichTable) -> None:
+    """Print a table; a pipe has no width of its own, and 80 columns would break every cell."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(shown)
+
+
 def write_csv(path: Path, records: Iterable[Mapping[str, Any]], first: Iterable[str] = ()) -> None:
     """One line a record, raw numbers, written atomically; `first` are columns that are there without records too."""
     records = list(records)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from distillab.commands.sweep import program
 from distillab.reporting.metric_table import NOTHING, percent
+from distillab.reporting.tables import terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,15 +73,8 @@ def _spread(values: Sequence[float]) -> tuple[str, str, str]:
 
 def table(outcomes: Sequence[Outcome]) -> "Table":
     """All methods, one row each."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(title="Tuning: top-1 % on validation samples", caption=NOTE.replace("`", ""))
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
-    for row in rows(outcomes):
-        shown.add_row(*map(escape, row))
-    return shown
+    about = {"title": "Tuning: top-1 % on validation samples", "caption": NOTE.replace("`", "")}
+    return terminal(HEADINGS, rows(outcomes), ("method",), **about)
 
 
 def repeats(outcomes: Sequence[Outcome]) -> list[str]:
