@@ -1,7 +1,5 @@
 """What a loader yields and a step reads, whatever a sample is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any, Self
 

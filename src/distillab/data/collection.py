@@ -1,7 +1,5 @@
 """What every dataset is before it is split into batches."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

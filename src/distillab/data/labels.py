@@ -1,7 +1,5 @@
 """Training samples without a label (`UNKNOWN` stands in its place), and labels that are wrong on purpose."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One loader for both kinds of data: samples in memory, and samples that workers read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice

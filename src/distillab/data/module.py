@@ -1,7 +1,5 @@
 """The data of one experiment, whatever a sample is: its splits, its known labels, and the loaders of a fit."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

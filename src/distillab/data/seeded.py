@@ -3,8 +3,6 @@
 Written by hand on purpose: no library's generator gives every sample its own numbers, bit for bit, on every device.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from enum import IntEnum
 

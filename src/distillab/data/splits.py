@@ -1,7 +1,5 @@
 """Stratified seeded splits; the frozen streams of RandomState keep a split the same in every numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from distillab.core.errors import UserError

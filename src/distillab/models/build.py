@@ -1,7 +1,5 @@
 """Builds the student or the teacher from its config and the data's shape, classes and normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

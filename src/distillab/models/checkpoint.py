@@ -1,7 +1,5 @@
 """Reads weights from files without running code in them, and puts them into a network."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from collections.abc import Mapping

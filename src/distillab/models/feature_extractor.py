@@ -1,7 +1,5 @@
 """Reads a model's inner outputs while it runs, by forward hooks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The stages, embedding and head of a network, found by a dry run that allocates nothing."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any

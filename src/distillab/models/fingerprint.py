@@ -1,7 +1,5 @@
 """Hashes and values that identify a model: keys of the teacher store and of the teacher cache."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import re

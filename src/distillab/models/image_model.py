@@ -1,7 +1,5 @@
 """A network with its preprocessing: normalisation, size and channels of images, order of the classes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

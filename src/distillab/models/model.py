@@ -1,7 +1,5 @@
 """The interface of every network, whatever its inputs are."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Every timm classifier by name (extra `timm`)."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

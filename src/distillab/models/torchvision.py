@@ -1,7 +1,5 @@
 """Every torchvision classifier by name, with a small stem for small images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The calls of a network's submodules with their shapes, by a dry run that allocates nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The number of an epoch's views is the epoch. Each number has a weak view (0) and a strong one (1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, ClassVar, Self

@@ -1,7 +1,5 @@
 """What an image dataset is before it is split into batches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Image data for one experiment: pixels, decoded or in files, their augmentation and their statistics."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

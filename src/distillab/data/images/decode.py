@@ -1,7 +1,5 @@
 """Images as one uint8 array on disk, found again by the hash of their content."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

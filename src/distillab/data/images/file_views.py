@@ -1,7 +1,5 @@
 """Image files that are too many for memory: read, transformed and augmented anew for every view, by workers."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 

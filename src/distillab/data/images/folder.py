@@ -1,7 +1,5 @@
 """Folders of images, one folder per class, with or without a test folder."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -1,7 +1,5 @@
 """Batches of images on their way from memory or a loader to the step."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -22,7 +20,7 @@ class ImageBatch(Batch):
     """
 
     augmented: bool = True
-    partners: ImageBatch | None = None
+    partners: Self | None = None
 
     @classmethod
     def of(cls, views: Sequence[Tensor], labels: Tensor, index: Tensor | None = None, number: int = AS_STORED) -> Self:

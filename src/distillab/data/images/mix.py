@@ -4,8 +4,6 @@ Partner, coefficient and box of a sample are functions of (view seed, view numbe
 for a mixed view can be replayed.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where image data comes from: the targets of conf/data."""
 
-from __future__ import annotations
-
 import os
 import socket
 from pathlib import Path

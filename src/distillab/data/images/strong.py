@@ -3,8 +3,6 @@
 The arithmetic is Pillow's, in integers wherever that is exact, so a sample's view does not depend on its batch.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The ResNets of CIFAR: three stages of basic blocks behind a 3×3 stem."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Pieces that several families of the zoo are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

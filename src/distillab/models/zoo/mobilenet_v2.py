@@ -1,7 +1,5 @@
 """MobileNetV2 for small images: inverted residuals with linear bottlenecks."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """ShuffleNet v1 for small images: grouped 1×1 convolutions with a channel shuffle between them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

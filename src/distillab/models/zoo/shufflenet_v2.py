@@ -1,7 +1,5 @@
 """ShuffleNet v2 for small images: half of the channels pass, half are convolved, then all are shuffled."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """VGG with BatchNorm and one linear layer, for small images."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Wide ResNets: three stages of pre-activation blocks behind a 3×3 stem."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
