@@ -136,7 +136,7 @@ def test_fingerprint_knows_every_part_but_not_the_place(root, tmp_path):
     others.append(fingerprint(samples=20))
     others.append(fingerprint(samples=20, split_seed=1))
     relabelled = folder(root)
-    relabelled._collection = replace(relabelled.collection, labels=1 - relabelled.collection.labels)
+    relabelled.collection = replace(relabelled.collection, labels=1 - relabelled.collection.labels)
     others.append(relabelled.fingerprint)
     assert len({one, *others}) == len(others) + 1
 

@@ -58,14 +58,15 @@ def decoded(root):
 def test_images_are_decoded_once(root, monkeypatch, tmp_path):
     first = folder(root)
     pixels = first.collection.images.clone()
-    monkeypatch.setattr(images.folder, "read_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(images, "read_image", lambda *_: pytest.fail("decoded again"))
     shutil.copytree(root, tmp_path / "moved")
     with monkeypatch.context() as patch:
-        patch.setattr(images.folder, "hash_files", lambda *_: pytest.fail("read again"))
+        patch.setattr(images, "hash_files", lambda *_: pytest.fail("read again"))
         again = folder(root)
         assert torch.equal(again.collection.images, pixels)
     write_cache = root.parent / "store"
-    monkeypatch.setattr(images.folder, "_look", lambda _: {"content": None, "channels": 3, "size": [6, 6]})
+    looked = {"content": None, "channels": 3, "size": [6, 6]}
+    monkeypatch.setattr(images.Folder, "_look", lambda *_: looked)
     moved = folder(tmp_path / "moved", cache_dir=write_cache)
     moved.prepare()
     assert moved.fingerprint == first.fingerprint and decoded(root)
@@ -102,14 +103,14 @@ def test_a_changed_file_is_seen(root):
 
 def test_the_cache_of_images_in_files_knows_their_times_and_who_decodes_them(root, monkeypatch):
     def stamp(**numbers):
-        return folder(root, mean=[0.5] * 3, std=[0.5] * 3, **numbers).files_stamp
+        return folder(root, mean=[0.5] * 3, std=[0.5] * 3, **numbers).collection.files_stamp
 
     assert stamp() is None  # of decoded images the whole content counts
     first = stamp(memory_budget=0)
     assert first == stamp(memory_budget=0)
     os.utime(root / "test" / "cat" / "000.png", (1, 1))
     touched = stamp(memory_budget=0)
-    monkeypatch.setattr(images.folder.PIL, "__version__", "another")
+    monkeypatch.setattr(images.PIL, "__version__", "another")
     assert len({first, touched, stamp(memory_budget=0)}) == 3
 
 
@@ -128,7 +129,7 @@ def test_how_images_were_resized_and_decoded_is_known(root, monkeypatch, numbers
         files = [str(path) for path in [*sorted(root.glob("train/*/*")), *sorted(root.glob("test/*/*"))]]
         assert plain[0] == decode.hash_files(files)  # nothing but what is in the files
     others = [content(5), content(6)]
-    monkeypatch.setattr(images.folder, "DECODER", "2")
+    monkeypatch.setattr(images, "DECODER", "2")
     others += [content(None), content(5)]
     assert len({plain[0], *(one for one, _ in others)}) == len({plain[1], *(one for _, one in others)}) == 5
 

@@ -64,12 +64,12 @@ def test_wrong_labels_are_those_of_other_classes_evenly():
 
 
 def test_classes_go_by_name_and_by_number():
-    assert numbers(["dog", 0], ["cat", "bird", "dog"], "x") == [0, 2]
-    assert numbers("dog", ["cat", "dog"], "x") == [1]
-    assert numbers([2], ["9", "2", "5"], "x") == [1]  # a name before a number
-    complaint(lambda: numbers(["dgo"], ["cat", "dog"], "teacher.corrupt_classes"), '"dgo"', "dog", "teacher.corrupt_cl")
-    complaint(lambda: numbers([2], ["cat", "dog"], "x"), "from 0 to 1")
-    complaint(lambda: numbers([0, 1], ["cat", "dog"], "x"), "all 2 classes")
+    assert numbers(["dog", 0], ["cat", "bird", "dog"]) == [0, 2]
+    assert numbers("dog", ["cat", "dog"]) == [1]
+    assert numbers([2], ["9", "2", "5"]) == [1]  # a name before a number
+    complaint(lambda: numbers(["dgo"], ["cat", "dog"]), '"dgo"', "dog", "teacher.corrupt_cl")
+    complaint(lambda: numbers([2], ["cat", "dog"]), "from 0 to 1")
+    complaint(lambda: numbers([0, 1], ["cat", "dog"]), "all 2 classes")
 
 
 # ------------------------------------------------------------------ data

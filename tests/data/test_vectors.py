@@ -91,7 +91,7 @@ def test_the_fingerprint_knows_every_part_but_not_the_name():
         VectorData().with_wrong_labels(["east"]).fingerprint,
         VectorData(labelled=0.5).labelled_only().fingerprint,
     }
-    assert len({one, *prints}) == 9 and VectorData().files_stamp is None
+    assert len({one, *prints}) == 9 and VectorData().collection.files_stamp is None
 
 
 def test_labels_are_hidden_and_made_wrong():

@@ -21,7 +21,7 @@ from benchmark.loops import BATCH, CLASSES, SHAPE, WARMUP, Timing, Workload
 from benchmark.memory import peak_memory
 from torchvision.datasets import ImageFolder
 
-from distillab.data.images import folder
+from distillab.data.images import sources
 from distillab.teachers.cache import TeacherCache
 from distillab.training.callbacks import Compiled
 
@@ -195,8 +195,8 @@ def test_the_student_stops_its_process_at_the_first_gradient_and_at_nothing_befo
 
 def test_the_data_of_a_second_start_is_found_decoded(tmp_path, monkeypatch):
     benchmark_sweep.write_images(tmp_path / "images", noise(3 * CLASSES))
-    reads, read = [], folder.read_image
-    monkeypatch.setattr(folder, "read_image", lambda path, *rest: reads.append(path) or read(path, *rest))
+    reads, read = [], sources.read_image
+    monkeypatch.setattr(sources, "read_image", lambda path, *rest: reads.append(path) or read(path, *rest))
     found = benchmark_sweep.data_ready(tmp_path / "images", tmp_path)
     assert found["data_images"] == 3 * CLASSES and found["data_ready"] > 0
     assert len(reads) == 3 * CLASSES + 1  # the first start's, which looks at one file before

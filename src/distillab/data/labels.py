@@ -22,15 +22,7 @@ def known(rows: np.ndarray, labels: np.ndarray, share: float, seed: tuple[int, .
     return draw_stratified(rows, labels, total, seed)
 
 
-def hide(labels: np.ndarray, rows: np.ndarray) -> Tensor:
-    """Labels (M,), with `UNKNOWN` in the rows that training may not see."""
-    told = torch.from_numpy(labels)
-    return told.index_fill(0, torch.from_numpy(rows), UNKNOWN) if len(rows) else told
-
-
-def numbers(
-    classes: Sequence[str | int] | str | int | None, names: Sequence[str], path: str = "teacher.corrupt_classes"
-) -> list[int]:
+def numbers(classes: Sequence[str | int] | str | int | None, names: Sequence[str]) -> list[int]:
     """The numbers of classes that are given by name or by number, ascending; [] where none are given.
 
     Raises:
@@ -38,7 +30,7 @@ def numbers(
     """
     if classes is None or classes == "":
         return []
-    found, names = set(), list(names)
+    path, found, names = "teacher.corrupt_classes", set(), list(names)
     for entry in [classes] if isinstance(classes, str | int) else classes:
         if str(entry) in names:
             found.add(names.index(str(entry)))

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
 from distillab.data.collection import Collection, DataInfo, fingerprint
-from distillab.data.labels import UNKNOWN, hide, known, numbers, wrong
+from distillab.data.labels import UNKNOWN, known, numbers, wrong
 from distillab.data.loader import Loader, Source
 from distillab.data.splits import divide, limit
 
@@ -28,15 +29,8 @@ class DataModule(LightningDataModule):
     A subclass defines `_collect`, `_describe`, `_source` and, where it has more numbers or views, `_numbers` and
     `_check_views`.
 
-    Args:
-        name: of the data, for tables.
-        split_seed: of the validation split, of `samples` and of `labelled`.
-        view_seed: of the augmentation.
-        validation: fraction of the training samples, stratified; 0 leaves no validation loader.
-        samples: training samples kept after the validation was carved off, stratified; None keeps all.
-        labels: `all`; `teacher` hides the label of every training sample.
-        labelled: share of the training samples whose label is known, stratified.
-        views: the number of the views starts again at 0 after so many epochs; None never repeats one.
+    conf/data/digits.yaml says what each argument is for. All shares are stratified, and drawn by `split_seed`; `samples`
+    are chosen after the validation was carved off, and a `validation` of 0 leaves no loader for it.
 
     Raises UserError for a number out of range and, in `prepare`, for data that is absent or broken.
     """
@@ -67,7 +61,6 @@ class DataModule(LightningDataModule):
         self.validation, self.samples, self.cycle = validation, samples, views
         self.label_source, self.labelled = labels, float(labelled)
         self.batch_size, self.seed, self.num_views, self.watch, self.accumulate = None, 0, 1, "validation", 1
-        self._info: DataInfo | None = None
 
     def _collect(self) -> Collection:
         raise NotImplementedError
@@ -91,38 +84,55 @@ class DataModule(LightningDataModule):
 
     def prepare(self) -> None:
         """Find, read and split the samples; a second call does nothing. Safe in several processes at once."""
-        if self._info is None:
-            self._collection = self._collect()
-            self._rows = divide(self._collection, self.validation, (self.split_seed, 0))
-            self._choose_samples()
-            self._info = self._describe()
+        _ = self.rows, self.info
 
     def setup(self, stage: str) -> None:
         """Lightning's hook for a plain Trainer."""
         self.prepare()
 
-    def _choose_samples(self) -> None:
-        rows = self._rows["all"]
-        if self.samples is not None:
-            rows = limit(rows, self._collection, self.samples, seed=(self.split_seed, 1), name=self.name)
-        self._train_on(rows)
+    @cached_property
+    def info(self) -> DataInfo:
+        """What a model must know of its data."""
+        return self._describe()
 
-    def _train_on(self, rows: np.ndarray) -> None:
-        self._rows = self._rows | {"train": rows}
-        shown = self._known(self.labelled) if self.label_source == "all" else rows[:0]
-        self._told = hide(self._collection.labels, np.setdiff1d(rows, shown))
+    @cached_property
+    def collection(self) -> Collection:
+        """All samples, with the labels that this data has of them."""
+        return self._collect()
+
+    @cached_property
+    def rows(self) -> Mapping[str, np.ndarray]:
+        """By split: where its samples lie in the collection; `all` are those that `samples` chose from."""
+        rows = divide(self.collection, self.validation, (self.split_seed, 0))
+        return rows | {"train": self._limited(rows["all"], self.samples)}
+
+    def _limited(self, rows: np.ndarray, samples: int | None) -> np.ndarray:
+        return limit(rows, self.collection, samples, seed=(self.split_seed, 1), name=self.name)
 
     def _known(self, share: float) -> np.ndarray:
-        return known(self._rows["train"], self._collection.labels, share, (self.split_seed, 2))
+        return known(self.rows["train"], self.collection.labels, share, (self.split_seed, 2))
+
+    @cached_property
+    def _told(self) -> Tensor:
+        rows, labels = self.rows["train"], torch.from_numpy(self.collection.labels)
+        shown = self._known(self.labelled) if self.label_source == "all" else rows[:0]
+        return labels.index_fill(0, torch.from_numpy(np.setdiff1d(rows, shown)), UNKNOWN)
 
     def _labels_of(self, split: str) -> Tensor:
         """(M,) int64: the labels in the loaders of a split; `UNKNOWN` where training may not see one."""
-        return self._told if split == "train" else torch.from_numpy(self._collection.labels)
+        return self._told if split == "train" else torch.from_numpy(self.collection.labels)
 
     def _clone(self, **changes: Any) -> Self:
+        """The same data but for these attributes. Raises UserError where a batch cannot be filled."""
         self.prepare()
         clone = copy.copy(self)
         vars(clone).update(changes, trainer=None)
+        vars(clone).pop("_told", None)
+        count = len(clone.rows["train"])
+        if clone.batch_size is not None and not 1 <= clone.batch_size <= count:
+            allowed = f"from 1 to {count} (all training images of {self.name}) are allowed"
+            mend = f"recipe.batch_size={min(64, count)}"
+            raise UserError(f"a batch of {clone.batch_size} cannot be filled: {allowed}, {mend}")
         return clone
 
     def configure(
@@ -135,66 +145,36 @@ class DataModule(LightningDataModule):
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
-        return self._clone(**fit)._checked()
+        return self._clone(**fit)
 
     def with_samples(self, samples: int | None) -> Self:
         """The same data with another number of training samples; validation and test stay. Raises UserError."""
-        clone = self._clone(samples=samples)
-        clone._choose_samples()
-        return clone._checked()
+        return self._training_on(self._limited(self.rows["all"], samples), samples=samples)
 
-    def _checked(self) -> Self:
-        count = len(self._rows["train"])
-        if self.batch_size is not None and not 1 <= self.batch_size <= count:
-            allowed = f"from 1 to {count} (all training images of {self.name}) are allowed"
-            mend = f"recipe.batch_size={min(64, count)}"
-            raise UserError(f"a batch of {self.batch_size} cannot be filled: {allowed}, {mend}")
-        return self
+    def _training_on(self, rows: np.ndarray, **changes: Any) -> Self:
+        return self._clone(rows=self.rows | {"train": rows}, **changes)
 
     def labelled_only(self, labelled: float | None = None) -> Self:
         """The same data with labelled samples alone (`labelled`: another share), repeated, so an epoch keeps its steps."""
-        share = self.labelled if labelled is None else labelled
-        clone = self._clone(label_source="all", labelled=1.0)
-        clone._train_on(np.resize(clone._known(share), len(clone._rows["train"])))
-        return clone
+        rows = self._known(self.labelled if labelled is None else labelled)
+        return self._training_on(np.resize(rows, len(self.rows["train"])), label_source="all", labelled=1.0)
 
     def with_wrong_labels(self, classes: Sequence[str | int] | None) -> Self:
         """The same data, in which training samples of these classes have random others' labels. Raises as `numbers`."""
-        bad, data = numbers(classes, self.info.classes), self._collection
+        bad, data = numbers(classes, self.info.classes), self.collection
         if not bad:
             return self
-        labels = wrong(data.labels, self._rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
-        clone = self._clone(_collection=replace(data, labels=labels))  # so they are in the fingerprint
-        clone._train_on(clone._rows["train"])
-        return clone
+        labels = wrong(data.labels, self.rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
+        return self._clone(collection=replace(data, labels=labels))  # so they are in the fingerprint
 
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
         """The names of classes that are given by name or by number. Raises as `numbers`."""
         return [self.info.classes[number] for number in numbers(classes, self.info.classes)]
 
     @property
-    def info(self) -> DataInfo:
-        """What a model must know of its data."""
-        self.prepare()
-        return self._info
-
-    @property
-    def collection(self) -> Collection:
-        """All samples, with the labels that this data has of them."""
-        self.prepare()
-        return self._collection
-
-    @property
-    def rows(self) -> Mapping[str, np.ndarray]:
-        """By split: where its samples lie in the collection; `all` are those that `samples` chose from."""
-        self.prepare()
-        return self._rows
-
-    @property
     def training_labels(self) -> Tensor:
         """(n,) int64: the label of every training sample, by its index; -1 where it is unknown."""
-        rows = self.rows["train"]  # first: it prepares
-        return self._labels_of("train")[rows]
+        return self._told[self.rows["train"]]
 
     @property
     def hides_labels(self) -> bool:
@@ -213,11 +193,6 @@ class DataModule(LightningDataModule):
         described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
         return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
 
-    @property
-    def files_stamp(self) -> str | None:
-        """Hash of what else samples depend on that stay in files; None where none do."""
-        return self.collection.files_stamp
-
     def _loader(self, split: str, batch_size: int, **order: Any) -> Loader:
         self.prepare()
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -228,9 +203,8 @@ class DataModule(LightningDataModule):
         """Shuffled batches of the fit that `configure` described."""
         if self.batch_size is None:
             raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
-        order = {"seed": self.seed, "cycle": self.cycle}
-        limit = getattr(self.trainer, "limit_train_batches", 1.0)
-        return self._loader("train", self.batch_size, **order, accumulate=self.accumulate, limit=limit)
+        steps = {"accumulate": self.accumulate, "limit": getattr(self.trainer, "limit_train_batches", 1.0)}
+        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, **steps)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The watched samples in order, or [] where there are none."""

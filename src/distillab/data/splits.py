@@ -30,8 +30,10 @@ def draw_stratified(rows: np.ndarray, labels: np.ndarray, total: int, seed: tupl
     return np.sort(np.concatenate(drawn))
 
 
-def limit(rows: np.ndarray, data: Collection, samples: int, *, seed: tuple[int, ...], name: str) -> np.ndarray:
-    """Draw `samples` of the training samples `rows` of data `name`. Raises UserError where there are not as many."""
+def limit(rows: np.ndarray, data: Collection, samples: int | None, *, seed: tuple[int, ...], name: str) -> np.ndarray:
+    """Draw `samples` of the training samples `rows` of data `name`; None keeps all. UserError where there are fewer."""
+    if samples is None:
+        return rows
     classes = len(data.classes)
     if not classes <= samples <= len(rows):
         nearest = max(classes, min(samples, len(rows)))

@@ -50,7 +50,7 @@ def with_cache(
         "about": preprocessing(model),
         "spec": str(teacher.info),
         "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
-        "files": data.files_stamp,
+        "files": data.collection.files_stamp,
         "precision": config.recipe.precision,
         "channels_last": trainer.channels_last,
     }

@@ -26,18 +26,14 @@ Numbers = tuple[float, ...]
 class ImageData(DataModule):
     """A data module of images; subclasses say where they come from.
 
-    Args:
-        name: of the data, for tables.
-        cache_dir: keeps decoded images, under data/.
-        augment: see `distillab.data.images.augment.Augment`.
-        mean, std: per channel in [0, 1]; None measures them on the training images (before `samples`).
-        **common: see `DataModule`.
+    conf/data/folder.yaml says what each argument is for. Decoded images are kept in `cache_dir`, under data/; `mean` and
+    `std`, per channel in [0, 1], are measured on the training images before `samples` where they are None.
     """
 
     reads_files: ClassVar[bool] = False  # whether views may be made from image files
     resize: int | None = None  # shorter side of images from files before the centre crop
     info: ImageInfo
-    _collection: ImageCollection
+    collection: ImageCollection
 
     def __init__(
         self,
@@ -59,7 +55,7 @@ class ImageData(DataModule):
             raise UserError(f"data={name} is decoded before it is cropped: data.augment.resized_crop=0")
 
     def _describe(self) -> ImageInfo:
-        data = self._collection
+        data = self.collection
         self.augment.check_images(self.name, data.image_size, decoded=data.images is not None)
         mean, std = self._measured() if self.mean is None else self._given()
         size = {"channels": data.channels, "image_size": data.image_size}
@@ -67,24 +63,23 @@ class ImageData(DataModule):
 
     def _given(self) -> tuple[Numbers, Numbers]:
         mean, std = (tuple(float(value) for value in values) for values in (self.mean, self.std))
-        channels = self._collection.channels
+        channels = self.collection.channels
         if not len(mean) == len(std) == channels:
             found = f"{len(mean)} and {len(std)} numbers for {channels} channels"
             raise UserError(f"data.mean and data.std have {found}: data.mean=null data.std=null")
         return mean, std
 
     def _measured(self) -> tuple[Numbers, Numbers]:
-        images, rows = self._collection.images, self._rows["all"]
-        if images is not None:
-            return image_statistics(images.numpy()[evenly_spaced(rows, MEASURED)])
+        if self.collection.images is not None:
+            return image_statistics(self.collection.images.numpy()[evenly_spaced(self.rows["all"], MEASURED)])
         files = self._source("all", training=False)
         some = evenly_spaced(np.arange(len(files)), MEASURED_FILES)
         return image_statistics(np.stack([files[int(index), 0][0][0].numpy() for index in some]))
 
     def _numbers(self) -> dict[str, Any]:
-        info, decoded = self.info, self._collection.images is not None
-        numbers = {name: getattr(info, name) for name in ("channels", "image_size", "mean", "std")}
-        return numbers | {"on_files": not decoded, "augment": self.augment.numbers(self.num_views)}
+        numbers = {name: getattr(self.info, name) for name in ("channels", "image_size", "mean", "std")}
+        on_files = self.collection.images is None
+        return numbers | {"on_files": on_files, "augment": self.augment.numbers(self.num_views)}
 
     def _check_views(self, num_views: int) -> None:
         if num_views not in (1, 2):
@@ -96,12 +91,12 @@ class ImageData(DataModule):
             )
 
     def _source(self, split: str, training: bool) -> TensorViews | FileViews:
-        collection, rows, labels = self._collection, self._rows[split], self._labels_of(split)
+        collection, rows, labels = self.collection, self.rows[split], self._labels_of(split)
         if collection.images is not None:
             stored = collection.images, labels, torch.from_numpy(rows)
             mixes = training and self.mixes
             return MixedViews(*stored, self.view_seed) if mixes else TensorViews(*stored, augmented=not training)
-        transform = FileTransform(self.augment if training else None, collection.image_size, self.resize)
+        transform = FileTransform(self.augment if training else Augment(), collection.image_size, self.resize)
         strengthen = self.augment.strengthen if training and self.num_views == 2 else None
         files, channels = [collection.files[row] for row in rows], collection.channels
         return FileViews(files, labels[rows], channels, transform, view_seed=self.view_seed, strengthen=strengthen)

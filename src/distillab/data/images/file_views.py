@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -20,17 +21,17 @@ from distillab.data.seeded import Stream, random_bits
 class FileTransform:
     """From a decoded image to a uint8 tensor (C, image_size, image_size), see `fit_square`.
 
-    The crops and the flip of `augment` are drawn from torch's generator; None in evaluation.
+    The crops and the flip of `augment` are drawn from torch's generator.
     """
 
-    def __init__(self, augment: Augment | None, image_size: int, resize: int | None) -> None:
+    def __init__(self, augment: Augment, image_size: int, resize: int | None) -> None:
         self.image_size, self.resize, self.resized_crop = image_size, resize, None
         self.steps: list[Callable[[Tensor], Tensor]] = []
-        if augment and augment.resized_crop:
+        if augment.resized_crop:
             self.resized_crop = v2.RandomResizedCrop(image_size, scale=(augment.resized_crop, 1.0))
-        if augment and augment.crop:
+        if augment.crop:
             self.steps.append(v2.RandomCrop(image_size, padding=augment.crop))
-        if augment and augment.flip:
+        if augment.flip:
             self.steps.append(v2.RandomHorizontalFlip())
 
     def __call__(self, image: Image.Image, path: str) -> Tensor:
@@ -44,29 +45,21 @@ class FileTransform:
         return view
 
 
+@dataclass(eq=False)
 class FileViews(Dataset):
-    """Image files, read and transformed anew for each view. A key is (sample index, number of its views).
+    """N image files, read and transformed anew for each view. A key is (sample index, number of its views).
 
-    Args:
-        files, labels: N paths, and (N,) int64.
-        channels: 1 or 3.
-        transform: from image and path to a uint8 tensor (C, H, W), drawing from the global generators.
-        view_seed: see `distillab.data.seeded.uniform`.
-        strengthen: makes the strong view, as `Augment.strengthen` does; None leaves one view.
+    `transform` makes of an image and its path a uint8 tensor (C, H, W), and draws from the global generators; `strengthen`
+    makes the strong view, as `Augment.strengthen` does, and None leaves one view.
     """
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        labels: Tensor,
-        channels: int,
-        transform: Callable[[Image.Image, str], Tensor],
-        *,
-        view_seed: int = 0,
-        strengthen: Callable[[Tensor, Tensor, int], Tensor] | None = None,
-    ) -> None:
-        self.files, self.labels, self.channels, self.transform = files, labels, channels, transform
-        self.view_seed, self.strengthen = view_seed, strengthen
+    files: Sequence[str]
+    labels: Tensor  # (N,) int64
+    channels: int  # 1 or 3
+    transform: Callable[[Image.Image, str], Tensor]
+    _: KW_ONLY
+    view_seed: int = 0
+    strengthen: Callable[[Tensor, Tensor, int], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.files)

@@ -1,21 +1,28 @@
 """Where image data comes from: the targets of conf/data."""
 
+import hashlib
+import math
 import os
 import socket
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import PIL
 import torch
+from PIL import Image
 
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.data.collection import digest
-from distillab.data.images import folder
 from distillab.data.images.collection import ImageCollection
 from distillab.data.images.datamodule import ImageData
-from distillab.data.images.decode import DecodedStore
+from distillab.data.images.decode import GREY_MODES, DecodedStore, fit_square, hash_files, in_threads, read_image
+from distillab.data.images.folder import Listing
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
+
+DECODER = "1"  # change it where decoding gives other pixels
 
 
 class Digits(ImageData):
@@ -109,13 +116,8 @@ class CIFAR100(CIFAR10):
 class Folder(ImageData):
     """Image files, one folder per class: decoded once where they fit the memory budget, else read by workers.
 
-    Args:
-        root: holds train/<class>/… (and test/ or val/, or both), or the class folders themselves.
-        image_size: of the square images; None where all files have one size.
-        resize: shorter side before the centre crop of evaluation; None is `image_size`.
-        memory_budget: GiB of decoded images that are kept; more stays in the files.
-        workers: processes that read files during training.
-        **common: see `ImageData`.
+    conf/data/folder.yaml says what each argument is for. Raises UserError in `prepare` where nothing usable lies in
+    `root`, an image is broken or of another size, or the decoded images cannot be written.
     """
 
     reads_files = True
@@ -131,7 +133,7 @@ class Folder(ImageData):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.root, self.image_size, self.resize = root, image_size, resize or image_size
+        self.root, self.image_size, self.resize = Path(root).expanduser(), image_size, resize or image_size
         self.memory_budget = memory_budget
         Range(1, whole=True, null=True).check(image_size, "data.image_size", 32)
         self.workers = Range(0, whole=True).check(workers, "data.workers", 2)
@@ -141,6 +143,56 @@ class Folder(ImageData):
             raise UserError("data.augment.resized_crop needs a size to crop to: data.image_size=224")
 
     def _collect(self) -> ImageCollection:
+        listing, store, images = Listing.of(self.root), DecodedStore(self.cache_dir), None
+        # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
+        key = listing.hash(*listing.times, self.root.resolve())
         # A resized crop needs the whole image, not the decoded square.
         budget = 0.0 if self.augment.resized_crop else self.memory_budget
-        return folder.collect(self.root, self.image_size, self.resize, memory_budget=budget, cache_dir=self.cache_dir)
+        with store.lock():
+            note = store.recall(key, "content", "channels", "size") or self._look(listing.files)
+            size = self.image_size or self._side(listing.files[0], *note["size"])
+            shape = (len(listing.files), note["channels"], size, size)
+            if math.prod(shape) <= budget * 2**30:
+                content = note["content"] = note["content"] or hash_files(listing.files)
+                images = self._decoded(store, listing.files, content, shape)
+            else:
+                content = listing.hash()  # to hash gigabytes at every start would take minutes
+            store.note(key, note)
+        if self.resize != self.image_size or DECODER != "1":  # else no trace, so that networks keep their keys
+            content = digest(f"{content} {self.resize} {DECODER}")
+        splits, pixels = listing.splits(), {"channels": note["channels"], "image_size": size}
+        if images is not None:
+            return ImageCollection(content, *splits, **pixels, images=torch.from_numpy(images))
+        stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
+        return ImageCollection(content, *splits, **pixels, files=listing.files, files_stamp=stamp)
+
+    @staticmethod
+    def _side(path: str, width: int, height: int) -> int:
+        if width != height:
+            mend = f"data.image_size={min(width, height)}"
+            raise UserError(f"{path} has {width}x{height} pixels; square images are needed: {mend}")
+        return width
+
+    def _decoded(self, store: DecodedStore, files: list[str], content: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The decoded images out of the store, put there first if they are not."""
+        key = f"{content}-{hashlib.blake2b(f'{shape} {self.resize} {DECODER}'.encode(), digest_size=4).hexdigest()}"
+
+        def decode(path: str) -> np.ndarray:
+            return fit_square(read_image(path, shape[1]), path, shape[2], self.resize)
+
+        images = store.load(key, shape)
+        return store.keep(key, in_threads(files, decode), shape) if images is None else images
+
+    @staticmethod
+    def _look(files: list[str]) -> dict[str, Any]:
+        """Size and channels from the first image; where it is grey, all must be."""
+
+        def is_grey(path: str) -> bool:
+            try:
+                with Image.open(path) as image:
+                    return image.mode in GREY_MODES
+            except (OSError, ValueError, SyntaxError):
+                return True  # decoding will name it
+
+        grey = all(is_grey(path) for path in files)  # stops at the first coloured one
+        return {"content": None, "channels": 1 if grey else 3, "size": read_image(files[0]).size}

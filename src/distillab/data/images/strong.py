@@ -20,58 +20,11 @@ MOST_OPERATIONS = 16  # each has two of the view's streams
 FILL = 127  # grey: what cutout leaves
 
 
-def identity(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """The image."""
-    return images
-
-
-def auto_contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
+def _auto_contrast(images: Tensor) -> Tensor:
     """Stretch each channel to 0 … 255."""
     low, high = images.amin((2, 3), keepdim=True).int(), images.amax((2, 3), keepdim=True).int()
     stretched = (images.int() - low) * 255 // (high - low).clamp(min=1)
     return torch.where(high > low, stretched.byte(), images)
-
-
-def equalize(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Make each channel's histogram even; a channel whose rarer values fill fewer than 255 pixels stays as it is."""
-    return v2.functional.equalize(images)
-
-
-def solarize(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Invert the pixels from a threshold on, which falls from 255 to 0."""
-    return torch.where(images >= 255 - 255 * level, 255 - images, images)
-
-
-def posterize(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Keep the first bits of every pixel, from 8 down to 4."""
-    return images & (256 - (1 << round(4 * level)))
-
-
-def brightness(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Away from black or towards it."""
-    return _blend(torch.zeros_like(images), images, level, up)
-
-
-def contrast(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Away from the image's mean grey or towards it."""
-    grey = _grey(images)
-    total, count = grey.sum((1, 2, 3), keepdim=True), grey[0].numel()
-    return _blend((2 * total + count) // (2 * count), images, level, up)
-
-
-def color(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Away from the grey image or towards it."""
-    return _blend(_grey(images), images, level, up)
-
-
-def sharpness(images: Tensor, level: float, up: Tensor) -> Tensor:
-    """Away from the smoothed image or towards it; the outermost pixels stay."""
-    pixels = images.int()
-    rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
-    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * pixels[:, :, 1:-1, 1:-1]
-    smooth = pixels.clone()
-    smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26
-    return _blend(smooth, images, level, up)
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -80,6 +33,22 @@ def _grey(images: Tensor) -> Tensor:
         return images.int()
     red, green, blue = images.int().split(1, dim=1)
     return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+
+
+def _mean_grey(images: Tensor) -> Tensor:
+    grey = _grey(images)
+    total, count = grey.sum((1, 2, 3), keepdim=True), grey[0].numel()
+    return (2 * total + count) // (2 * count)
+
+
+def _smooth(images: Tensor) -> Tensor:
+    """The 3×3 mean with a fivefold centre; the outermost pixels stay."""
+    pixels = images.int()
+    rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * pixels[:, :, 1:-1, 1:-1]
+    smooth = pixels.clone()
+    smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26
+    return smooth
 
 
 def _blend(plain: Tensor, images: Tensor, level: float, up: Tensor) -> Tensor:
@@ -119,9 +88,21 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
     return F.grid_sample(images.float(), grid, align_corners=False).round_().byte()
 
 
-PIXEL = (identity, auto_contrast, equalize, solarize, posterize, brightness, contrast, color, sharpness)
+# From images (N, C, H, W), the share of the highest strength, and whether it goes up (N,). The last four lead away from a
+# plainer picture or towards it; equalize leaves a channel as it is whose rarer values fill fewer than 255 pixels.
+PIXEL = {
+    "identity": lambda images, level, up: images,
+    "auto_contrast": lambda images, level, up: _auto_contrast(images),
+    "equalize": lambda images, level, up: v2.functional.equalize(images),
+    "solarize": lambda images, level, up: torch.where(images >= 255 - 255 * level, 255 - images, images),
+    "posterize": lambda images, level, up: images & (256 - (1 << round(4 * level))),  # keeps 8 to 4 bits
+    "brightness": lambda images, level, up: _blend(torch.zeros_like(images), images, level, up),
+    "contrast": lambda images, level, up: _blend(_mean_grey(images), images, level, up),
+    "color": lambda images, level, up: _blend(_grey(images), images, level, up),
+    "sharpness": lambda images, level, up: _blend(_smooth(images), images, level, up),
+}
 AFFINE = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-OPERATIONS = (*(operation.__name__ for operation in PIXEL), *AFFINE)
+OPERATIONS = (*PIXEL, *AFFINE)
 
 
 def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
@@ -133,7 +114,7 @@ def operate(images: Tensor, kind: Tensor, level: float, up: Tensor) -> Tensor:
     # One look at the device for all operations.
     groups = kind.argsort(stable=True).split(torch.bincount(kind, minlength=len(OPERATIONS)).tolist())
     result = images.clone()
-    for operation, alike in zip(PIXEL, groups, strict=False):
+    for operation, alike in zip(PIXEL.values(), groups, strict=False):
         if len(alike):
             result[alike] = operation(images[alike], level, up[alike])
     moved = torch.cat(groups[len(PIXEL) :])
