@@ -22,8 +22,7 @@ from benchmark import usual
 from benchmark.usual import BATCH, CLASSES, MEAN, SHAPE, STD, device, network
 from distillab.core.configuration import CacheConfig, Paths, TrainerConfig
 from distillab.core.recipe import Recipe
-from distillab.data.images.collection import ImageCollection
-from distillab.data.images.datamodule import ImageData
+from distillab.data.images.datamodule import ImageCollection, ImageData
 from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.cached import CachedTeacher

@@ -15,23 +15,14 @@ Inputs = dict[str, Tensor]
 
 @dataclass
 class Batch:
-    """One batch of N samples, seen in one or more views.
+    """One batch of N samples, seen in one or more views."""
 
-    Attributes:
-        inputs: per view the keyword arguments of a model, the weak view first.
-        targets: by name; `labels` are (N, …) int64, or shares of the classes (N, classes) once samples are mixed.
-        index: (N,) int64, each sample's place in its split; -1 where the loader does not know it.
-        view_number: of all of them; `AS_STORED` in evaluation.
-        step_rows: labels to be learned from in the whole optimiser step on this device; None counts this batch alone.
-        host_index: (N,) `index` in the host's memory: to read it off a GPU is to wait for all the GPU's work.
-    """
-
-    inputs: list[Inputs]
-    targets: Inputs
-    index: Tensor
-    view_number: int = AS_STORED
-    step_rows: int | None = None
-    host_index: Tensor | None = None
+    inputs: list[Inputs]  # per view the keyword arguments of a model, the weak view first
+    targets: Inputs  # by name; `labels` are (N, …) int64, or shares of the classes (N, classes) once samples are mixed
+    index: Tensor  # (N,) int64, each sample's place in its split; -1 where the loader does not know it
+    view_number: int = AS_STORED  # of all of them; `AS_STORED` in evaluation
+    step_rows: int | None = None  # labels to learn from in the whole optimiser step on this device; None: this batch's
+    host_index: Tensor | None = None  # (N,) in the host's memory: reading it off a GPU waits for all its work
 
     @property
     def labels(self) -> Tensor:

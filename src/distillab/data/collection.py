@@ -20,25 +20,15 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Collection:
-    """All samples of a dataset and the splits that came with it; a kind of sample adds the samples themselves.
+    """All samples of a dataset and the splits that came with it; a kind of sample adds the samples themselves."""
 
-    Attributes:
-        content: hash of the samples.
-        classes: names in label order.
-        labels: (M,) int64.
-        train: rows of `labels` that may be trained on.
-        test: rows for the test.
-        validation: rows of a validation split that the dataset brings itself, or None.
-        files_stamp: where samples stay in files: hash of the files' times and of the libraries that decode them.
-    """
-
-    content: str
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    train: np.ndarray
-    test: np.ndarray
-    validation: np.ndarray | None = None
-    files_stamp: str | None = None
+    content: str  # hash of the samples
+    classes: tuple[str, ...]  # names in label order
+    labels: np.ndarray  # (M,) int64
+    train: np.ndarray  # rows of `labels` that may be trained on
+    test: np.ndarray  # rows for the test
+    validation: np.ndarray | None = None  # rows of a validation split that the dataset brings itself
+    files_stamp: str | None = None  # of samples that stay in files: hash of their times and of the decoding libraries
 
 
 def digest(content: str | bytes | ArrayLike) -> str:
@@ -48,7 +38,5 @@ def digest(content: str | bytes | ArrayLike) -> str:
 
 def fingerprint(described: Mapping[str, Any], arrays: Iterable[np.ndarray]) -> str:
     """Hash what JSON can hold, and arrays of whole numbers in their order."""
-    whole = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16)
-    for array in arrays:
-        whole.update(hashlib.blake2b(array.astype("<i8").tobytes(), digest_size=16).digest())
-    return whole.hexdigest()
+    parts = [hashlib.blake2b(array.astype("<i8").tobytes(), digest_size=16).digest() for array in arrays]
+    return digest(b"".join([json.dumps(described, sort_keys=True).encode(), *parts]))

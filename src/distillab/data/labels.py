@@ -25,8 +25,7 @@ def known(rows: np.ndarray, labels: np.ndarray, share: float, seed: tuple[int, .
 def numbers(classes: Sequence[str | int] | str | int | None, names: Sequence[str]) -> list[int]:
     """The numbers of classes that are given by name or by number, ascending; [] where none are given.
 
-    Raises:
-        UserError: a class that does not exist, or all of them, so that no other is left.
+    Raises UserError for a class that does not exist, and for all of them, so that no other is left.
     """
     if classes is None or classes == "":
         return []
@@ -65,11 +64,9 @@ def distributions(labels: Tensor, classes: int) -> Tensor:
 
 
 def pseudo_label(labels: Tensor, logits: Tensor) -> Tensor:
-    """The labels, and the class of the teacher's largest logit where they are unknown.
+    """The labels, and the class of the teacher's largest logit, (N, classes) for these views, where they are unknown.
 
-    Args:
-        labels: (N,) int64 with `UNKNOWN`s, or (N, classes) float32 with rows of NaN for mixed samples.
-        logits: (N, classes), of the teacher for these views.
+    They are (N,) int64 with `UNKNOWN`s, or (N, classes) float32 with rows of NaN for mixed samples.
     """
     answer = logits.argmax(1)
     if labels.ndim == 1:

@@ -1,7 +1,7 @@
 """One loader for both kinds of data: samples in memory, and samples that workers read."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -14,33 +14,26 @@ from distillab.data.batch import AS_STORED, Batch
 from distillab.data.seeded import Stream, random_bits
 
 
+@dataclass(eq=False)
 class Order:
     """Which samples make up each batch of an epoch: a pure function of (seed, epoch), and this rank's share of it.
 
-    Args:
-        size: samples in the split.
-        batch_size: of the global batch, over all ranks; raises UserError where it has fewer samples than there are.
-        seed: of the order; None keeps the split's own order.
-        cycle: view numbers start again at 0 after so many; None never.
-        rank: takes slice `rank` of `world` of every global batch.
+    Raises UserError where a shuffled batch leaves a rank without a sample.
     """
 
-    def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        seed: int | None = None,
-        *,
-        cycle: int | None = None,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        if seed is not None and batch_size < world:
-            mend = f"recipe.batch_size={2 * world}"
-            raise UserError(f"a global batch of {batch_size} leaves some of {world} devices without a sample: {mend}")
-        self.size, self.batch_size, self.seed, self.cycle = size, batch_size, seed, cycle
-        self.rank, self.world = rank, world
-        self.epoch = self.start = 0
+    size: int  # samples in the split
+    batch_size: int  # of the global batch, over all ranks
+    seed: int | None = None  # None keeps the split's own order
+    _: KW_ONLY
+    cycle: int | None = None  # view numbers start again at 0 after so many; None never
+    rank: int = 0  # takes slice `rank` of `world` of every global batch
+    world: int = 1
+    epoch = start = 0
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and self.batch_size < self.world:
+            few = f"a global batch of {self.batch_size} leaves some of {self.world} devices without a sample"
+            raise UserError(f"{few}: recipe.batch_size={2 * self.world}")
 
     def set_epoch(self, epoch: int) -> None:
         """Move to an epoch; its first batch is next, unless a loaded state already stands in this epoch."""
@@ -97,12 +90,8 @@ class Loader:
     Lightning loads the state, then calls `sampler.set_epoch`, then asks for the next batch; the first batch is made
     only then, so it is the right one. A state counts the batches handed out: save it where all of them are trained.
 
-    Args:
-        source, batch_size: see `Source` and `Order`.
-        workers: processes that read samples.
-        accumulate: batches of an optimiser step; each tells how many labels all of them have.
-        limit: Lightning's limit of an epoch's batches: a number, or a share below 1.
-        **order: see `Order`.
+    Each of the `accumulate` batches of an optimiser step tells how many labels all of them have; `limit` is Lightning's
+    of an epoch's batches: a number, or a share below 1. `order` is for `Order`.
     """
 
     def __init__(

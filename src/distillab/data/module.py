@@ -149,21 +149,17 @@ class DataModule(LightningDataModule):
 
     def with_samples(self, samples: int | None) -> Self:
         """The same data with another number of training samples; validation and test stay. Raises UserError."""
-        return self._training_on(self._limited(self.rows["all"], samples), samples=samples)
-
-    def _training_on(self, rows: np.ndarray, **changes: Any) -> Self:
-        return self._clone(rows=self.rows | {"train": rows}, **changes)
+        return self._clone(samples=samples, rows=self.rows | {"train": self._limited(self.rows["all"], samples)})
 
     def labelled_only(self, labelled: float | None = None) -> Self:
         """The same data with labelled samples alone (`labelled`: another share), repeated, so an epoch keeps its steps."""
-        rows = self._known(self.labelled if labelled is None else labelled)
-        return self._training_on(np.resize(rows, len(self.rows["train"])), label_source="all", labelled=1.0)
+        known = self._known(self.labelled if labelled is None else labelled)
+        rows = self.rows | {"train": np.resize(known, len(self.rows["train"]))}
+        return self._clone(rows=rows, label_source="all", labelled=1.0)
 
     def with_wrong_labels(self, classes: Sequence[str | int] | None) -> Self:
         """The same data, in which training samples of these classes have random others' labels. Raises as `numbers`."""
         bad, data = numbers(classes, self.info.classes), self.collection
-        if not bad:
-            return self
         labels = wrong(data.labels, self.rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
         return self._clone(collection=replace(data, labels=labels))  # so they are in the fingerprint
 

@@ -27,15 +27,9 @@ def build_model(
 ) -> ImageModel:
     """A model in its role, with fresh weights, pretrained ones, or those of `config.checkpoint`.
 
-    Args:
-        config: the network's.
-        role: `student` or `teacher`, for messages.
-        classes, input_shape: of the data: class names, and (C, H, W) of the images.
-        mean, std: the data's, used where neither the config nor the weights bring their own.
-        seed: of fresh weights; the same seed gives the same student whatever the strategy.
-
-    Raises:
-        UserError: the config does not give such a model, or the checkpoint does not fit it.
+    The data has `classes`, images of `input_shape` (C, H, W), and `mean` and `std`, which are used where neither the config
+    nor the weights bring their own. The same seed gives the same fresh weights whatever the strategy. Raises UserError
+    where the config does not give such a model, or the checkpoint does not fit it.
     """
     of_data, of_weights, weights = {"mean": mean, "std": std}, {}, {}
     if config.checkpoint:

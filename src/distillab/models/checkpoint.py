@@ -19,10 +19,8 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
     """The tensors of a checkpoint by name, and the metadata of a file that distillab exported (else empty).
 
     Takes safetensors, a plain state dict, a Lightning checkpoint, or a dict that holds one under one of `CONTAINERS`.
-    Code in a file is never run.
-
-    Raises:
-        UserError: a file that is absent, damaged, no checkpoint, or a pickled model; `key` is the config's for it.
+    Code in a file is never run. Raises UserError, which names the config's `key` for it, for a file that is absent,
+    damaged, no checkpoint, or a pickled model.
     """
     path = Path(path)
     if not path.is_file():
@@ -73,11 +71,7 @@ def _read_safetensors(path: str | Path, where: str = "") -> tuple[dict[str, Tens
 
 
 def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of an exported student that ships more than itself, and the value of its `about`.
-
-    Raises:
-        UserError: no such file, or one that holds a plain student.
-    """
+    """The weights of an exported student that ships more than itself, and its `about`; UserError for any other file."""
     weights, about = _read_safetensors(path)
     if "shipped" not in about:
         raise UserError(f"{path} holds a student alone: load it with student.checkpoint={path}")
@@ -85,15 +79,10 @@ def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
-    """Put weights into a network; each of its tensors must be among them, in its shape.
+    """Put weights into a network: tensors by name, under any common prefix (`module.`, `student.net.`, …).
 
-    Args:
-        net: the network.
-        weights: tensors by name, under any common prefix (`module.`, `student.net.`, …).
-        name, source, key: the architecture, the file and the config key that named it, for messages.
-
-    Raises:
-        UserError: tensors missing, unexpected or of another shape; they are listed.
+    Raises UserError, with the architecture's `name`, the file `source` and the config key that named it, where tensors are
+    missing, unexpected or of another shape.
     """
     expected = net.state_dict()
     prefix = _prefix(expected, weights)
@@ -112,7 +101,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
         if not missing and not unexpected and all(expected[k].shape[1:] == found[k].shape[1:] for k in reshaped):
             hint = f"{role}.classes=[…] names the checkpoint's own classes"
         raise UserError(f"{key}: {source} does not fit {name}: {'; '.join(parts)}; {hint}")
-    net.load_state_dict(found | {k: v for k, v in expected.items() if k not in found})
+    net.load_state_dict(expected | found)
 
 
 def _prefix(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:

@@ -17,10 +17,8 @@ MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "emb
 class FeatureExtractor:
     """Runs a model and returns the outputs that were asked for.
 
-    Hooks stay on the modules (set before any compile) and only keep references for the length of one call.
-
-    Raises:
-        UserError: a need, one of MODEL_OUTPUTS, that the model cannot serve.
+    Hooks stay on the modules (set before any compile) and only keep references for the length of one call. Raises
+    UserError for a need, one of MODEL_OUTPUTS, that the model cannot serve.
     """
 
     def __init__(self, model: Model, needs: Iterable[str]) -> None:
@@ -55,7 +53,6 @@ class FeatureExtractor:
                 raise UserError(f"{model.info.name} has no linear head to read; name it, e.g. student.head=fc")
             self.head = modules[model.info.head]
             self._before(self.head, "embedding")
-            self.order = model.class_order
 
     def _after(self, module: nn.Module, key: str) -> None:
         def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
@@ -84,10 +81,8 @@ class FeatureExtractor:
 
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
         the head, `embedding` is (N, d), `logits` (N, classes), `head` the `weight` and `bias` that turn the embedding
-        into logits, `norms` the BatchNorm before each stage's last activation (None where there is none).
-
-        Raises:
-            UserError: at the first call, pre-activations are asked for and a stage shows only what follows them.
+        into logits, `norms` the BatchNorm before each stage's last activation (None where there is none). Raises
+        UserError at the first call where a stage shows only what follows the pre-activations that are asked for.
         """
         logits = self.run(**inputs)
         read = SimpleNamespace()
@@ -103,8 +98,7 @@ class FeatureExtractor:
                 self._check_preactivations(read.preactivations)
         if "embedding" in self.needs:
             read.embedding = self.caught["embedding"].flatten(1)
-        for name, layer in self.layers().items():
-            setattr(read, name, layer)
+        vars(read).update(self.layers())
         self.caught.clear()
         return read
 
@@ -125,8 +119,9 @@ class FeatureExtractor:
         if "norms" in self.needs:
             found["norms"] = self.norms
         if "head" in self.needs:
-            plain = self.order is None and self.model.held_in is None
-            found["head"] = self.head if plain else _ordered(self.head, self.order)
+            order = self.model.class_order
+            plain = order is None and self.model.held_in is None
+            found["head"] = self.head if plain else _ordered(self.head, order)
         return found
 
     def compile(self) -> None:

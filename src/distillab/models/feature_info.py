@@ -15,21 +15,14 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, 
 
 @dataclass(frozen=True)
 class Stage:
-    """A depth in the network whose output is read.
+    """A depth in the network whose output is read, a map; tokens are laid out as the square they come from."""
 
-    Attributes:
-        name: module path inside the network.
-        channels, height, width: shape of one sample's map there (tokens are laid out as the square they come from).
-        activation: path of the activation that ends the stage; None where it ends in something else.
-        norm: path of the BatchNorm before that activation; None where there is none.
-    """
-
-    name: str
+    name: str  # module path inside the network
     channels: int
     height: int
     width: int
-    activation: str | None = None
-    norm: str | None = None
+    activation: str | None = None  # path of the activation that ends the stage; None where it ends in something else
+    norm: str | None = None  # path of the BatchNorm before that activation
 
     @property
     def size(self) -> tuple[int, int]:
@@ -42,23 +35,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """The sizes of a model that a connector is built from.
+    """The sizes of a model that a connector is built from."""
 
-    Attributes:
-        name: for tables and messages.
-        stages: by depth.
-        embedding: width of the head's input; None without a head.
-        outputs: number of logits.
-        head: module path of the last linear layer; None where there is none.
-        final: the map behind the last stage that is pooled for the head; None where there is none such.
-    """
-
-    name: str
-    stages: tuple[Stage, ...]
-    embedding: int | None
-    outputs: int
-    head: str | None
-    final: Stage | None = field(default=None, repr=False)
+    name: str  # for tables and messages
+    stages: tuple[Stage, ...]  # by depth
+    embedding: int | None  # width of the head's input
+    outputs: int  # number of logits
+    head: str | None  # module path of the last linear layer
+    final: Stage | None = field(default=None, repr=False)  # the map behind the last stage that is pooled for the head
 
     @property
     def last_map(self) -> Stage:
@@ -77,8 +61,7 @@ def describe(
 ) -> FeatureInfo:
     """The feature info of a network, its stages and head guessed where they are not given.
 
-    Raises:
-        UserError: a stage or head that the network does not have, or that is not an image map.
+    Raises UserError for a stage or head that the network does not have, or that is not an image map.
     """
     calls = trace(net, input_shape)
     last = {call.path: call for call in calls}
@@ -87,8 +70,8 @@ def describe(
         given = f"{name} gives {logits or 'no tensor'}"
         raise UserError(f"{given} where logits (N, classes) are expected; wrap it so it does")
     head = head or _guess_head(calls, logits[1])
-    paths = stages if stages is not None else _guess_stages(calls, input_shape)
-    maps = {call.path: shape for call in calls if (shape := _map_shape(call.output, input_shape))}
+    paths = stages if stages is not None else _guess_stages(calls)
+    maps = {call.path: call.map for call in calls if call.map}
     known = [path for path in maps if path]
     for path in paths:
         if path not in known:
@@ -98,22 +81,8 @@ def describe(
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
     found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
     embedding = math.prod(last[head].input[1:]) if head else None
-    final = _guess_final(calls, found[-1], embedding, input_shape) if found else None
+    final = _guess_final(calls, found[-1], embedding) if found else None
     return FeatureInfo(name, found, embedding, logits[1], head, final and Stage(final, *maps[final]))
-
-
-def _map_shape(output: tuple[int, ...], input_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
-    """(channels, height, width) of a map (N, C, H, W), or of tokens (N, L, C) with any class tokens left out."""
-    if len(output) == 4:
-        one, two, three = output[1:]
-        _, height, width = input_shape
-        # Channels are last where only so the map has the proportions of the image.
-        last = one * width == two * height and two * width != three * height
-        return (three, one, two) if last else (one, two, three)
-    if len(output) == 3 and output[1] >= 4:
-        side = math.isqrt(output[1])
-        return output[2], side, side
-    return None
 
 
 def _guess_head(calls: list[Call], outputs: int) -> str | None:
@@ -122,13 +91,13 @@ def _guess_head(calls: list[Call], outputs: int) -> str | None:
     return heads[-1] if heads else None
 
 
-def _guess_stages(calls: list[Call], input_shape: tuple[int, int, int]) -> list[str]:
+def _guess_stages(calls: list[Call]) -> list[str]:
     """The outermost module that ends each resolution, without the stem; for tokens, four blocks at equal depths."""
     maps: dict[int, str] = {}
     for call in calls:
         if not call.path or len(call.output) != 4 or call.output[0] != IMAGES:  # a transformer's windows are more
             continue
-        _, height, _ = _map_shape(call.output, input_shape)
+        _, height, _ = call.map
         if 1 < height <= min(maps, default=height):
             maps[height] = call.path  # modules end from the inside out: the last one is the outermost
     if len(maps) > 1:
@@ -140,15 +109,13 @@ def _guess_stages(calls: list[Call], input_shape: tuple[int, int, int]) -> list[
     return blocks or list(maps.values())
 
 
-def _guess_final(
-    calls: list[Call], stage: Stage, embedding: int | None, input_shape: tuple[int, int, int]
-) -> str | None:
+def _guess_final(calls: list[Call], stage: Stage, embedding: int | None) -> str | None:
     """The outermost module behind the last stage whose map has its size (so it is not pooled) and the head's width."""
     if stage.channels == embedding:
         return None
     end = max(i for i, call in enumerate(calls) if call.path == stage.name)
     behind = [call for call in calls[end + 1 :] if call.path and len(call.output) == 4]
-    wide = [call.path for call in behind if _map_shape(call.output, input_shape) == (embedding, *stage.size)]
+    wide = [call.path for call in behind if call.map == (embedding, *stage.size)]
     return wide[-1] if wide else None
 
 
@@ -185,10 +152,8 @@ def _last_norm(calls: list[Call], stage: str) -> str | None:
 def match_stages(student: FeatureInfo, teacher: FeatureInfo) -> list[tuple[int, int]]:
     """Pairs of stage numbers: one to one where the counts are equal, else by size, with the last stage of each size.
 
-    A model whose maps never shrink (a transformer) is paired by depth, as are two models of equally many sizes.
-
-    Raises:
-        UserError: no way pairs every size of the model that has fewer; both lists are shown.
+    A model whose maps never shrink (a transformer) is paired by depth, as are two models of equally many sizes. Raises
+    UserError, with both lists, where no way pairs every size of the model that has fewer.
     """
     counts = (len(student.stages), len(teacher.stages))
     own, others = ({stage.size: i for i, stage in enumerate(info.stages)} for info in (student, teacher))

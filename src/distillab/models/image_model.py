@@ -13,15 +13,9 @@ from distillab.models.model import Model, placed
 class ImageModel(Model):
     """Takes images in [0, 1] and gives logits in the data's class order.
 
-    Args:
-        input_shape: (C, H, W) of the data's images.
-        name: for tables and messages.
-        mean, std: per channel, in [0, 1]; no normalisation where None.
-        input_size: side to which images are resized first; None leaves them as they are.
-        stages, head: module paths; guessed by a dry run where None.
-
-    Raises:
-        UserError: the network cannot take such images, or lacks a stage.
+    The data's images, (C, H, W), are resized to the side `input_size` and normalised by `mean` and `std`, per channel in
+    [0, 1], unless these are None; `stages` and `head` are module paths, guessed by a dry run where None. Raises UserError
+    where the network cannot take such images, or lacks a stage.
     """
 
     def __init__(
@@ -42,8 +36,7 @@ class ImageModel(Model):
         self.input_shape = tuple(input_shape)
         self.input_size = input_size
         first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
-        expected = first.in_channels if first is not None else self.input_shape[0]
-        self.repeats = 3 if expected == 3 and self.input_shape[0] == 1 else 1
+        self.repeats = 3 if self.input_shape[0] == 1 and first is not None and first.in_channels == 3 else 1
         # Not persistent: a checkpoint holds the network's own weights only.
         for key, values in (("mean", mean), ("std", std)):
             values = torch.tensor(values).view(-1, 1, 1) if values is not None else None

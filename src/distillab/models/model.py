@@ -16,23 +16,15 @@ def placed(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 class Model(nn.Module):
-    """A network and what it looks like from outside.
+    """A network and what it looks like from outside."""
 
-    Attributes:
-        net: the network itself; its weights are what is saved and exported.
-        info: its outputs, and the features that can be read on the way.
-        class_order: for each class of the data, the output of `net` that means it; None where they agree.
-        held_in: the dtype in which the network is kept and run; None is that of training.
-    """
-
-    net: nn.Module
-    info: FeatureInfo
-    class_order: Tensor | None
-    held_in: torch.dtype | None
+    net: nn.Module  # the network itself; its weights are what is saved and exported
+    info: FeatureInfo  # its outputs, and the features that can be read on the way
+    class_order: Tensor | None  # for each class of the data, the output of `net` that means it; None where they agree
+    held_in: torch.dtype | None = None  # in which the network is kept and run; None is the dtype of training
 
     def __init__(self) -> None:
         super().__init__()
-        self.held_in = None
         self.register_buffer("class_order", None, persistent=False)
 
     def forward(self, **inputs: Tensor) -> Tensor:

@@ -20,14 +20,9 @@ def timm_classifier(
     """A classifier of `timm.create_model`, by its name there, e.g. vit_tiny_patch16_224.
 
     With `pretrained` it starts from timm's weights: the head is new where they have another number of classes, and timm
-    adapts the first layer to the channels.
-
-    Args:
-        image_size: side of the images, for architectures that must know it.
-        arguments: passed on, e.g. drop_rate, patch_size.
-
-    Raises:
-        UserError: timm is not installed, an unknown architecture, or weights that cannot be had.
+    adapts the first layer to the channels. `image_size` is for architectures that must know the images' side; the other
+    arguments are passed on, e.g. drop_rate, patch_size. Raises UserError where timm is not installed, for an unknown
+    architecture, and for weights that cannot be had.
     """
     try:
         import timm

@@ -25,15 +25,9 @@ def torchvision_classifier(
     """A classifier of `torchvision.models`, by its name there, e.g. resnet18.
 
     With `pretrained` it starts from torchvision's default weights: the head is replaced where they have another number
-    of classes, and the network keeps its three channels.
-
-    Args:
-        image_size: side of the images: decides the stem.
-        stem: `small` (stride 1, no first pooling), `native`, or `auto`: small for images under 64.
-        arguments: passed on, e.g. dropout, norm_layer.
-
-    Raises:
-        UserError: an unknown architecture or stem, or weights that cannot be had.
+    of classes, and the network keeps its three channels. The stem is `small` (stride 1, no first pooling), `native`, or
+    `auto`: small for images under 64 pixels. Other arguments are passed on, e.g. dropout, norm_layer. Raises UserError for
+    an unknown architecture or stem, and for weights that cannot be had.
     """
     from torchvision import models
 

@@ -1,5 +1,6 @@
 """The calls of a network's submodules with their shapes, by a dry run that allocates nothing."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ class Call:
     kind: type[nn.Module]
     input: tuple[int, ...]
     output: tuple[int, ...]
+    map: tuple[int, int, int] | None  # (channels, height, width) of an output that is a map or tokens
     leaf: bool
 
 
@@ -38,10 +40,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
     """The calls of all submodules for one batch of IMAGES samples (C, H, W), in the order in which they end.
 
-    Runs on fake tensors, so nothing is computed; a network that cannot run so runs for real, in eval mode.
-
-    Raises:
-        UserError: the network cannot take such images.
+    Runs on fake tensors, so nothing is computed; a network that cannot run so runs for real, in eval mode. Raises
+    UserError for a network that cannot take such images.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -59,16 +59,29 @@ def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
 
 def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
     calls: list[Call] = []
+    paths = {module: path for path, module in net.named_modules()}
 
-    def record(path: str, leaf: bool):  # noqa: ANN202 - a hook
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
-                calls.append(Call(path, type(module), tuple(args[0].shape), tuple(output.shape), leaf))
-
-        return hook
+    def record(module: nn.Module, args: tuple, output: object) -> None:
+        if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
+            shapes = tuple(args[0].shape), tuple(output.shape), _map_shape(output.shape, example.shape)
+            calls.append(Call(paths[module], type(module), *shapes, leaf=not any(module.children())))
 
     with ExitStack() as hooks:
-        for path, module in net.named_modules():
-            hooks.enter_context(module.register_forward_hook(record(path, not any(module.children()))))
+        for module in paths:
+            hooks.enter_context(module.register_forward_hook(record))
         net(example)
     return calls
+
+
+def _map_shape(output: torch.Size, images: torch.Size) -> tuple[int, int, int] | None:
+    """(channels, height, width) of a map (N, C, H, W), or of tokens (N, L, C) with any class tokens left out."""
+    if len(output) == 4:
+        one, two, three = output[1:]
+        height, width = images[2:]
+        # Channels are last where only so the map has the proportions of the image.
+        last = one * width == two * height and two * width != three * height
+        return (three, one, two) if last else (one, two, three)
+    if len(output) == 3 and output[1] >= 4:
+        side = math.isqrt(output[1])
+        return output[2], side, side
+    return None

@@ -20,16 +20,9 @@ from distillab.data.seeded import Draw, Stream, uniform
 
 @group
 class Augment(Group):
-    """The augmentation of one dataset, from plain numbers.
+    """The augmentation of one dataset, from plain numbers; conf/data/folder.yaml says what each is for.
 
-    Attributes:
-        crop: padding of the random crop in pixels; 0 is off.
-        flip: mirror half of the images.
-        resized_crop: smallest share of the area that a random resized crop of image files keeps; 0 is off. `__call__`
-            leaves it out.
-        mixup, cutmix: alphas of the Beta distributions of `distillab.data.images.mix`; 0 is off.
-        strong: what the strong view adds; None leaves no strong view.
-        view_seed: see `distillab.data.seeded.uniform`.
+    `resized_crop` is made where image files are read, and `mixup` and `cutmix` in `distillab.data.images.mix`.
     """
 
     PATH: ClassVar[str] = "data.augment"
@@ -53,18 +46,6 @@ class Augment(Group):
     def mixes(self) -> bool:
         """Whether samples are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
-
-    def check_images(self, name: str, size: int, decoded: bool) -> None:
-        """Raise UserError where images of so many pixels, decoded or in files, cannot be augmented so."""
-        if self.crop > size:
-            raise UserError(
-                f"data.augment.crop={self.crop} is larger than the images ({size} pixels): data.augment.crop={size // 8}"
-            )
-        if self.mixes and not decoded:
-            raise UserError(
-                f"data={name} is read from files, and only decoded images are mixed: data.augment.mixup=0 "
-                "data.augment.cutmix=0, or data.augment.resized_crop=0 and a larger data.memory_budget=…"
-            )
 
     def numbers(self, views: int) -> dict[str, Any]:
         """All numbers that so many views of a sample depend on, for a fingerprint."""

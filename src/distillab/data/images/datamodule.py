@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch
+from distillab.data.collection import Collection, DataInfo
 from distillab.data.images.augment import Augment
-from distillab.data.images.collection import ImageCollection, ImageInfo
 from distillab.data.images.file_views import FileTransform, FileViews
 from distillab.data.images.image_batch import ImageBatch, TensorViews
 from distillab.data.images.mix import MixedViews, mixed
@@ -21,6 +22,26 @@ MEASURED = 10_000  # decoded images
 MEASURED_FILES = 500  # they are read at every start
 
 Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInfo(DataInfo):
+    """What a model must know of its images: square, of `channels`, values in [0, 1], and their mean and std there."""
+
+    channels: int
+    image_size: int
+    mean: Numbers
+    std: Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCollection(Collection):
+    """All images of a dataset, either decoded or as files."""
+
+    channels: int  # 1 or 3
+    image_size: int  # height and width
+    images: Tensor | None = None  # (M, C, H, W) uint8
+    files: list[str] | None = None  # M paths
 
 
 class ImageData(DataModule):
@@ -55,19 +76,21 @@ class ImageData(DataModule):
             raise UserError(f"data={name} is decoded before it is cropped: data.augment.resized_crop=0")
 
     def _describe(self) -> ImageInfo:
-        data = self.collection
-        self.augment.check_images(self.name, data.image_size, decoded=data.images is not None)
-        mean, std = self._measured() if self.mean is None else self._given()
-        size = {"channels": data.channels, "image_size": data.image_size}
-        return ImageInfo(self.name, data.classes, **size, mean=mean, std=std)
-
-    def _given(self) -> tuple[Numbers, Numbers]:
-        mean, std = (tuple(float(value) for value in values) for values in (self.mean, self.std))
-        channels = self.collection.channels
-        if not len(mean) == len(std) == channels:
-            found = f"{len(mean)} and {len(std)} numbers for {channels} channels"
+        data, crop, size = self.collection, self.augment.crop, self.collection.image_size
+        if crop > size:
+            large = f"data.augment.crop={crop} is larger than the images ({size} pixels)"
+            raise UserError(f"{large}: data.augment.crop={size // 8}")
+        if self.mixes and data.images is None:
+            raise UserError(
+                f"data={self.name} is read from files, and only decoded images are mixed: data.augment.mixup=0 "
+                "data.augment.cutmix=0, or data.augment.resized_crop=0 and a larger data.memory_budget=…"
+            )
+        given = self._measured() if self.mean is None else (self.mean, self.std)
+        mean, std = (tuple(map(float, values)) for values in given)
+        if not len(mean) == len(std) == data.channels:
+            found = f"{len(mean)} and {len(std)} numbers for {data.channels} channels"
             raise UserError(f"data.mean and data.std have {found}: data.mean=null data.std=null")
-        return mean, std
+        return ImageInfo(self.name, data.classes, channels=data.channels, image_size=size, mean=mean, std=std)
 
     def _measured(self) -> tuple[Numbers, Numbers]:
         if self.collection.images is not None:
@@ -95,7 +118,7 @@ class ImageData(DataModule):
         if collection.images is not None:
             stored = collection.images, labels, torch.from_numpy(rows)
             mixes = training and self.mixes
-            return MixedViews(*stored, self.view_seed) if mixes else TensorViews(*stored, augmented=not training)
+            return MixedViews(*stored, view_seed=self.view_seed) if mixes else TensorViews(*stored, not training)
         transform = FileTransform(self.augment if training else Augment(), collection.image_size, self.resize)
         strengthen = self.augment.strengthen if training and self.num_views == 2 else None
         files, channels = [collection.files[row] for row in rows], collection.channels

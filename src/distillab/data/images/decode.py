@@ -21,6 +21,7 @@ from PIL import Image
 
 from distillab.core.errors import UserError
 from distillab.core.files import locked, replacing, writable, write_json
+from distillab.data.collection import digest
 
 CHUNK = 64  # files per task: fewer would pay more for the pool than for the decoding
 GREY_MODES = ("1", "L", "LA", "La")
@@ -83,17 +84,14 @@ def in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
 def hash_files(files: list[str]) -> str:
     """Hash the content of all files, in order. Raises UserError for one that cannot be read."""
 
-    def digest(path: str) -> bytes:
+    def content(path: str) -> bytes:
         try:
             return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
         except OSError as error:
             mend = "mend its permissions, or change data.root=…"
             raise UserError(f"{path} cannot be read ({error.strerror}): {mend}") from error
 
-    whole = hashlib.blake2b(digest_size=16)
-    for part in in_threads(files, digest):
-        whole.update(part)
-    return whole.hexdigest()
+    return digest(b"".join(in_threads(files, content)))
 
 
 class DecodedStore:

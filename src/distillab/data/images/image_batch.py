@@ -12,15 +12,10 @@ from distillab.data.batch import AS_STORED, Batch
 
 @dataclass
 class ImageBatch(Batch):
-    """A batch whose inputs are `pixels` (N, C, H, W): uint8 as stored, float in [0, 1] once prepared.
+    """A batch whose inputs are `pixels` (N, C, H, W): uint8 as stored, float in [0, 1] once prepared."""
 
-    Attributes:
-        augmented: True once the views carry their augmentation.
-        partners: the N samples that are still to be mixed in, as stored; None where none are.
-    """
-
-    augmented: bool = True
-    partners: Self | None = None
+    augmented: bool = True  # once the views carry their augmentation
+    partners: Self | None = None  # the N samples that are still to be mixed in, as stored
 
     @classmethod
     def of(cls, views: Sequence[Tensor], labels: Tensor, index: Tensor | None = None, number: int = AS_STORED) -> Self:
@@ -38,17 +33,14 @@ class ImageBatch(Batch):
         return replace(super().to(device), partners=self.partners and self.partners.to(device))
 
 
+@dataclass(eq=False)
 class TensorViews:
-    """Decoded images in memory; their augmentation is left to the device.
+    """Decoded images in memory; their augmentation is left to the device."""
 
-    Args:
-        images, labels: (M, C, H, W) uint8, and (M,) int64.
-        rows: (N,) int64, where each of the split's samples lies in `images`.
-        augmented: False where an augmentation is still to come.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, augmented: bool) -> None:
-        self.images, self.labels, self.rows, self.augmented = images, labels, rows, augmented
+    images: Tensor  # (M, C, H, W) uint8
+    labels: Tensor  # (M,) int64
+    rows: Tensor  # (N,) int64: where each of the split's samples lies in `images`
+    augmented: bool = False  # else an augmentation is still to come
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,6 +4,7 @@ Partner, coefficient and box of a sample are functions of (view seed, view numbe
 for a mixed view can be replayed.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,12 +20,11 @@ from distillab.data.seeded import Stream, random_bits, uniform
 CELLS = 2**13  # of the table of quantiles; a power of two keeps the place in it exact
 
 
+@dataclass(eq=False)
 class MixedViews(TensorViews):
     """Decoded images in memory, each batch with the samples that are to be mixed in on the device."""
 
-    def __init__(self, images: Tensor, labels: Tensor, rows: Tensor, view_seed: int) -> None:
-        super().__init__(images, labels, rows, augmented=False)
-        self.view_seed = view_seed
+    view_seed: int = 0
 
     def batch(self, index: Tensor, number: int) -> ImageBatch:
         """The samples `index` (n,) and their partners, as they are stored."""

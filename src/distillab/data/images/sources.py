@@ -16,8 +16,7 @@ from PIL import Image
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.data.collection import digest
-from distillab.data.images.collection import ImageCollection
-from distillab.data.images.datamodule import ImageData
+from distillab.data.images.datamodule import ImageCollection, ImageData
 from distillab.data.images.decode import GREY_MODES, DecodedStore, fit_square, hash_files, in_threads, read_image
 from distillab.data.images.folder import Listing
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve

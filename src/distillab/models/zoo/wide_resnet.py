@@ -10,9 +10,7 @@ from distillab.models.zoo.layers import he_normal
 class PreactivationBlock(nn.Module):
     """BatchNorm and ReLU before each of two 3×3 convolutions; where the channels change, a 1×1 shortcut after the first.
 
-    Args:
-        in_channels, channels, stride: of the first convolution.
-        activated: True where the input has been through BatchNorm and ReLU already.
+    An `activated` input has been through BatchNorm and ReLU already.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, activated: bool) -> None:
