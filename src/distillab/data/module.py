@@ -153,8 +153,8 @@ class DataModule(LightningDataModule):
 
     def labelled_only(self, labelled: float | None = None) -> Self:
         """The same data with labelled samples alone (`labelled`: another share), repeated, so an epoch keeps its steps."""
-        known = self._known(self.labelled if labelled is None else labelled)
-        rows = self.rows | {"train": np.resize(known, len(self.rows["train"]))}
+        shown = self._known(self.labelled if labelled is None else labelled)
+        rows = self.rows | {"train": np.resize(shown, len(self.rows["train"]))}
         return self._clone(rows=rows, label_source="all", labelled=1.0)
 
     def with_wrong_labels(self, classes: Sequence[str | int] | None) -> Self:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
@@ -56,8 +57,6 @@ def _read_pickled(path: Path, key: str) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: str | Path, where: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

@@ -31,18 +31,15 @@ class ImageModel(Model):
         head: str | None = None,
         class_order: list[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_order)
         self.net = net
         self.input_shape = tuple(input_shape)
         self.input_size = input_size
         first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
         self.repeats = 3 if self.input_shape[0] == 1 and first is not None and first.in_channels == 3 else 1
-        # Not persistent: a checkpoint holds the network's own weights only.
         for key, values in (("mean", mean), ("std", std)):
             values = torch.tensor(values).view(-1, 1, 1) if values is not None else None
             self.register_buffer(key, values, persistent=False)
-        order = torch.tensor(class_order) if class_order is not None else None
-        self.register_buffer("class_order", order, persistent=False)
         side = (input_size, input_size) if input_size else self.input_shape[1:]
         self.net_shape = (self.input_shape[0] * self.repeats, *side)  # of what the network sees
         self.info: FeatureInfo = describe(net, self.net_shape, name or type(net).__name__, stages=stages, head=head)

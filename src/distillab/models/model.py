@@ -23,9 +23,11 @@ class Model(nn.Module):
     class_order: Tensor | None  # for each class of the data, the output of `net` that means it; None where they agree
     held_in: torch.dtype | None = None  # in which the network is kept and run; None is the dtype of training
 
-    def __init__(self) -> None:
+    def __init__(self, class_order: list[int] | None = None) -> None:
         super().__init__()
-        self.register_buffer("class_order", None, persistent=False)
+        order = torch.tensor(class_order) if class_order is not None else None
+        # Not persistent: a checkpoint holds the network's own weights only.
+        self.register_buffer("class_order", order, persistent=False)
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """One view of a batch, by the names of `example_inputs` → logits (…, outputs)."""

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torchvision import models
 
 from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
@@ -29,8 +31,6 @@ def torchvision_classifier(
     `auto`: small for images under 64 pixels. Other arguments are passed on, e.g. dropout, norm_layer. Raises UserError for
     an unknown architecture or stem, and for weights that cannot be had.
     """
-    from torchvision import models
-
     if architecture not in (names := models.list_models(module=models)):
         raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
     Choice("auto", "small", "native").check(stem, "stem")
@@ -64,9 +64,6 @@ def _replace_stem(net: nn.Module, first: str, in_channels: int, *, shrink: bool)
 
 def _pretrained(architecture: str, num_classes: int, **arguments: Any) -> nn.Module:
     """torchvision's default weights, the head new where the class counts differ."""
-    import torch
-    from torchvision import models
-
     weights = models.get_model_weights(architecture).DEFAULT
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     net = models.get_model(architecture, weights=None, **arguments)

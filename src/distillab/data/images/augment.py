@@ -42,11 +42,6 @@ class Augment(Group):
             raise UserError("data.augment has no view_seed; set data.view_seed=…")
         return replace(super().of(given, path), view_seed=view_seed)
 
-    @property
-    def mixes(self) -> bool:
-        """Whether samples are mixed with each other."""
-        return self.mixup > 0 or self.cutmix > 0
-
     def numbers(self, views: int) -> dict[str, Any]:
         """All numbers that so many views of a sample depend on, for a fingerprint."""
         numbers = asdict(self)

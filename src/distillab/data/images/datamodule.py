@@ -69,7 +69,7 @@ class ImageData(DataModule):
         super().__init__(name, **common)
         self.cache_dir, self.mean, self.std = cache_dir, mean, std
         self.augment = Augment.of(augment, view_seed=self.view_seed)
-        self.mixes = self.augment.mixes
+        self.mixes = self.augment.mixup > 0 or self.augment.cutmix > 0
         if (mean is None) != (std is None):
             raise UserError("data.mean and data.std go together: give both, or data.mean=null data.std=null")
         if self.augment.resized_crop and not self.reads_files:

@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
+from torchvision import datasets
 
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
@@ -46,7 +47,7 @@ class CIFAR10(ImageData):
     downloaded where they are absent.
     """
 
-    source: ClassVar[str] = "CIFAR10"
+    source: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
 
     def __init__(self, root: str | os.PathLike[str], **common: Any) -> None:
         super().__init__(**common)
@@ -81,10 +82,8 @@ class CIFAR10(ImageData):
 
     def _listing(self) -> str:
         """Hash of place, size and time of torchvision's files, those that are absent too."""
-        from torchvision import datasets
-
-        source = getattr(datasets, self.source)
-        folder, seen = self.root.resolve() / source.base_folder, []
+        source, seen = self.source, []
+        folder = self.root.resolve() / source.base_folder
         for name in (source.meta["filename"], *(name for name, _ in source.train_list + source.test_list)):
             file = folder / name
             status = file.stat() if file.exists() else None
@@ -92,16 +91,15 @@ class CIFAR10(ImageData):
         return digest("\n".join(seen))
 
     def _read(self, train: bool) -> Any:
-        from torchvision import datasets
-
-        dataset, timeout = getattr(datasets, self.source), socket.getdefaulttimeout()
+        timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(20)  # a network that swallows packets must not hang the run
         try:
-            return dataset(self.root, train=train, download=True)  # only where files are absent
+            return self.source(self.root, train=train, download=True)  # only where files are absent
         except (OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            mend = f"unpack {dataset.url} there, or change data.root=…, or take data=folder data.root=…, or data=digits"
-            raise UserError(f"no {self.source} in {self.root} and no download ({reason}): {mend}") from error
+            lacks = f"no {self.source.__name__} in {self.root} and no download ({reason})"
+            mend = f"unpack {self.source.url} there, or change data.root=…, or take data=folder data.root=…"
+            raise UserError(f"{lacks}: {mend}, or data=digits") from error
         finally:
             socket.setdefaulttimeout(timeout)
 
@@ -109,7 +107,7 @@ class CIFAR10(ImageData):
 class CIFAR100(CIFAR10):
     """CIFAR-100 (Krizhevsky, 2009): as CIFAR-10, with 100 classes."""
 
-    source = "CIFAR100"
+    source = datasets.CIFAR100
 
 
 class Folder(ImageData):
@@ -149,7 +147,11 @@ class Folder(ImageData):
         budget = 0.0 if self.augment.resized_crop else self.memory_budget
         with store.lock():
             note = store.recall(key, "content", "channels", "size") or self._look(listing.files)
-            size = self.image_size or self._side(listing.files[0], *note["size"])
+            width, height = note["size"]
+            if self.image_size is None and width != height:
+                needed = f"square images are needed: data.image_size={min(width, height)}"
+                raise UserError(f"{listing.files[0]} has {width}x{height} pixels; {needed}")
+            size = self.image_size or width
             shape = (len(listing.files), note["channels"], size, size)
             if math.prod(shape) <= budget * 2**30:
                 content = note["content"] = note["content"] or hash_files(listing.files)
@@ -164,13 +166,6 @@ class Folder(ImageData):
             return ImageCollection(content, *splits, **pixels, images=torch.from_numpy(images))
         stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
         return ImageCollection(content, *splits, **pixels, files=listing.files, files_stamp=stamp)
-
-    @staticmethod
-    def _side(path: str, width: int, height: int) -> int:
-        if width != height:
-            mend = f"data.image_size={min(width, height)}"
-            raise UserError(f"{path} has {width}x{height} pixels; square images are needed: {mend}")
-        return width
 
     def _decoded(self, store: DecodedStore, files: list[str], content: str, shape: tuple[int, ...]) -> np.ndarray:
         """The decoded images out of the store, put there first if they are not."""

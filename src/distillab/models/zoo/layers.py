@@ -16,20 +16,17 @@ def convolution(
     activation: bool = True,
 ) -> nn.Sequential:
     """Convolution that keeps the size (but for its stride), BatchNorm and, unless said, ReLU."""
-    layers = [
-        nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=bias),
-        nn.BatchNorm2d(channels),
-    ]
-    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activation else []))
+    convolved = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
+    activations = [nn.ReLU(inplace=True)] if activation else []
+    return nn.Sequential(convolved, nn.BatchNorm2d(channels), *activations)
 
 
 def stage(
     block: Callable[[int, int, int], nn.Module], in_channels: int, channels: int, blocks: int, *, stride: int
 ) -> nn.Sequential:
     """Blocks `(in_channels, channels, stride)` one after another, of which the first has the stride."""
-    return nn.Sequential(
-        block(in_channels, channels, stride), *(block(channels, channels, 1) for _ in range(1, blocks))
-    )
+    first = block(in_channels, channels, stride)
+    return nn.Sequential(first, *(block(channels, channels, 1) for _ in range(1, blocks)))
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
