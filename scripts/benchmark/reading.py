@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from distillab.data.images.augment import Augment
-from distillab.data.images.file_views import FileTransform, FileViews
+from distillab.data.images.file_views import FileViews
 from distillab.teachers.cache import View
 from distillab.teachers.layout import Layout
 
@@ -33,7 +33,8 @@ def measure(layouts: Mapping[str, Layout], images: int = 200) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         file = _photograph(Path(place) / "photograph.jpg")
         crop = Augment.of({"resized_crop": 0.08, "flip": True})
-        views = FileViews([str(file)] * images, torch.zeros(images, dtype=torch.long), 3, FileTransform(crop, 224, 256))
+        labels = torch.zeros(images, dtype=torch.long)
+        views = FileViews([str(file)] * images, labels, 3, 224, resize=256, augment=crop)
         _ = views[0, 0]
         began = time.process_time()
         for index in range(images):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distillab.core.allowed import Flag, Range
+from distillab.core.allowed import Amount, Flag, Range
 from distillab.core.errors import UserError
 from distillab.core.group import Group, group
 from distillab.data.images.strong import Strong
@@ -30,8 +30,8 @@ class Augment(Group):
     crop: Annotated[int, Range(0, whole=True)] = 0
     flip: Flag = False
     resized_crop: Annotated[float, Range(0, high=1)] = 0.0
-    mixup: Annotated[float, Range(0)] = 0.0
-    cutmix: Annotated[float, Range(0)] = 0.0
+    mixup: Amount = 0.0
+    cutmix: Amount = 0.0
     strong: Strong | None = None
     view_seed: int = 0
 

@@ -13,7 +13,7 @@ from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.data.collection import Collection, DataInfo
 from distillab.data.images.augment import Augment
-from distillab.data.images.file_views import FileTransform, FileViews
+from distillab.data.images.file_views import FileViews
 from distillab.data.images.image_batch import ImageBatch, TensorViews
 from distillab.data.images.mix import MixedViews, mixed
 from distillab.data.module import DataModule
@@ -119,10 +119,9 @@ class ImageData(DataModule):
             stored = collection.images, labels, torch.from_numpy(rows)
             mixes = training and self.mixes
             return MixedViews(*stored, view_seed=self.view_seed) if mixes else TensorViews(*stored, not training)
-        transform = FileTransform(self.augment if training else Augment(), collection.image_size, self.resize)
-        strengthen = self.augment.strengthen if training and self.num_views == 2 else None
-        files, channels = [collection.files[row] for row in rows], collection.channels
-        return FileViews(files, labels[rows], channels, transform, view_seed=self.view_seed, strengthen=strengthen)
+        files, shape = [collection.files[row] for row in rows], (collection.channels, collection.image_size)
+        views = {"augment": self.augment, "num_views": self.num_views} if training else {}
+        return FileViews(files, labels[rows], *shape, resize=self.resize, **views)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:
         """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""

@@ -150,10 +150,8 @@ def box(side: Tensor, centre: tuple[Tensor, Tensor], size: tuple[int, int]) -> T
 class Strong(Group):
     """What a strong view adds to crop and flip: RandAugment (1909.13719), then cutout.
 
-    Attributes:
-        operations: how many of `OPERATIONS` each sample gets, drawn evenly and with repetition.
-        magnitude: of all of them, from 0 to 30 as in torchvision; a strength that has a sign gets either.
-        cutout: side of the largest square that is greyed out, as a share of the image's; 0 is off.
+    Each sample gets `operations` of `OPERATIONS`, drawn evenly and with repetition, all of a `magnitude` as in torchvision;
+    a strength that has a sign gets either. `cutout` is the side of the largest grey square, as a share of the image's.
     """
 
     operations: Annotated[int, Range(0, high=MOST_OPERATIONS, whole=True)] = 2
