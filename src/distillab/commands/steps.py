@@ -137,7 +137,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         steps.scheme.finish(run, student, steps.records["student"])
         entries = _entries(steps, found)
     with writable(directory, RUNS):
-        save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed)
+        save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
         write_predictions(directory / "predictions.npz", logits, labels)
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")

@@ -5,38 +5,40 @@ from __future__ import annotations
 from itertools import pairwise
 from math import ceil
 
-from distillab.core import configuration
+from distillab.core.configuration import Prices
 from distillab.core.result import Result
 from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
 
-def with_cost(result: Result, prices: configuration.Roi | None) -> Result:
+def with_cost(result: Result, prices: Prices | None) -> Result:
     """The result with its `cost` by these prices; a student alone has none."""
     taught = result.teacher or result.baseline  # a scheme without a fixed teacher has the baseline only
     return result.changed(cost=cost(result, prices) if taught else None)
 
 
-def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
+def cost(result: Result, prices: Prices | None = None) -> Cost:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
     `teacher_training_seconds` is 0 for a teacher that was given; without a price there is no `roi`, without a fixed teacher
     no `equal_compute`.
     """
-    prices, teacher = prices or configuration.Roi(), result.teacher
-    outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
+    student, teacher = result.student, result.teacher
+    outputs = _teacher_outputs(student.training, teacher and teacher.efficiency)
     # Of the networks that the one before them in the chain has taught; the last is the student.
     chain = pairwise(result.lineage[:-1])
     between = float(sum(made.seconds for before, made in chain if made.parent == before.name))
+    # A warm cache replays what an earlier run computed; a run with an empty cache would compute it itself.
+    hours = (student.training.total_seconds + (outputs.seconds_saved or 0.0) + between) / 3600
     return Cost(
         scheme=result.scheme,
-        time=result.student.training.time,
+        time=student.training.time,
         teacher_outputs=outputs,
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
         equal_compute=equal_compute(result) if teacher else None,
-        roi=_roi_of(result, prices, outputs, between) if teacher and prices.price_per_hour is not None else None,
+        roi=roi(prices, teacher.efficiency, student.efficiency, hours) if teacher and prices else None,
     )
 
 
@@ -80,62 +82,44 @@ def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, view
     return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
 
 
-def roi(
-    price_per_hour: float,
-    requests_per_day: float | None,
-    *,
-    teacher_throughput: float,
-    student_throughput: float,
-    training_hours: float,
-) -> Roi:
-    """Return on the distillation: what predictions cost with the teacher and with the student, and when it is earned.
+def roi(prices: Prices, teacher: Efficiency, student: Efficiency, training_hours: float) -> Roi | None:
+    """What predictions cost with the teacher and with the student, at the throughputs measured, and when it is earned.
 
-    Args:
-        price_per_hour: of the machine, in any currency, for training and for predictions.
-        requests_per_day: predictions; None leaves the days out.
-        teacher_throughput, student_throughput: samples per second on that machine, working all the time.
-        training_hours: of the teacher's outputs, networks in between, and the student's training. The teacher exists
-            anyway, and the baseline is trained for the comparison alone; neither is in it.
+    `training_hours` are of the teacher's outputs, networks in between, and the student's training. The teacher exists
+    anyway, and the baseline is trained for the comparison alone; neither is in it.
 
     Returns:
-        `requests` and `days` are None where it never pays for itself or a day has no requests.
+        None without a price or throughputs; `requests` and `days` are None where it never pays for itself or a day has no
+        requests.
     """
-    teacher, student = (price_per_hour / 3600 * 1e6 / rate for rate in (teacher_throughput, student_throughput))
-    price = price_per_hour * training_hours
-    requests = ceil(round(1e6 * price / (teacher - student), 6)) if student < teacher else None
+    if prices.price_per_hour is None or not teacher.throughput or not student.throughput:
+        return None
+    rates = teacher.throughput, student.throughput
+    with_teacher, with_student = (prices.price_per_hour / 3600 * 1e6 / rate for rate in rates)
+    price = prices.price_per_hour * training_hours
+    requests = ceil(round(1e6 * price / (with_teacher - with_student), 6)) if with_student < with_teacher else None
     return Roi(
-        price_per_hour=price_per_hour,
-        requests_per_day=requests_per_day,
+        price_per_hour=prices.price_per_hour,
+        requests_per_day=prices.requests_per_day,
         training_hours=training_hours,
-        teacher_per_million=teacher,
-        student_per_million=student,
+        teacher_per_million=with_teacher,
+        student_per_million=with_student,
         distillation=price,
         requests=requests,
-        days=requests / requests_per_day if requests is not None and requests_per_day else None,
+        days=requests / prices.requests_per_day if requests is not None and prices.requests_per_day else None,
+        device=student.device,
+        threads=student.threads,
     )
 
 
-def _roi_of(result: Result, prices: configuration.Roi, outputs: TeacherOutputs, between: float) -> Roi | None:
-    """The return of a run, at the throughputs measured in it; None where they were not."""
-    teacher, student = result.teacher.efficiency, result.student.efficiency
-    if not teacher.throughput or not student.throughput:
-        return None
-    # A warm cache replays what an earlier run computed; a run with an empty cache would compute it itself.
-    hours = (result.student.training.total_seconds + (outputs.seconds_saved or 0.0) + between) / 3600
-    rates = {"teacher_throughput": teacher.throughput, "student_throughput": student.throughput}
-    found = roi(prices.price_per_hour, prices.requests_per_day, **rates, training_hours=hours)
-    return found.model_copy(update={"device": student.device, "threads": student.threads})
-
-
 def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> TeacherOutputs:
-    seconds, computed = student.teacher_seconds_computed, student.teacher_samples_computed
+    seconds, computed = float(student.teacher_seconds_computed), student.teacher_samples_computed
     replayed, throughput = student.teacher_samples_replayed, teacher and teacher.throughput
     saved = replayed * seconds / computed if computed else None
-    estimated = saved is None and bool(replayed and throughput)
-    if estimated:
+    if estimated := saved is None and bool(replayed and throughput):
         saved = replayed / throughput
-    known = {"samples": computed, "replayed": replayed, "seconds_saved": saved, "estimated": estimated}
-    return TeacherOutputs(seconds=float(seconds), **known)
+    known = {"seconds": seconds, "samples": computed, "replayed": replayed}
+    return TeacherOutputs(**known, seconds_saved=saved, estimated=estimated)
 
 
 def _measured_ratio(student: Training) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs
 
 # What a teacher has more of than its student: the figure's key, the word where it is more, the word where it is less.
@@ -15,23 +17,24 @@ RATIOS = {
 }
 
 
-def words(found: Cost) -> list[str]:
-    """What `cost` found, in sentences; those of which nothing is known are left out."""
+def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
+    """What `cost` found, in sentences; those of which nothing is known are left out.
+
+    `gain` writes a gain of the primary figure with so many digits and its unit.
+    """
     said = [found.time and _time_words(found.time), _output_words(found.teacher_outputs)]
     if found.teacher_training_seconds:
-        said.append(
-            f"Training the teacher took {found.teacher_training_seconds:,.1f} s, once for all runs that share it."
-        )
+        took = f"{found.teacher_training_seconds:,.1f} s"
+        said.append(f"Training the teacher took {took}, once for all runs that share it.")
     if found.between_seconds:
         took = f"{found.between_seconds:,.1f} s"
         said.append(f"Training the networks in between took {took}, which no comparison charges.")
-    said.append(found.equal_compute and _gain_words(found.equal_compute))
+    said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and _roi_words(found.roi))
     if not found.equal_compute and found.scheme != "offline":
-        said.append(
-            f"The gain at equal compute was not measured for scheme={found.scheme}: it has no fixed teacher to charge."
-        )
-    return [sentence for sentence in said if sentence]
+        why = "it has no fixed teacher to charge"
+        said.append(f"The gain at equal compute was not measured for scheme={found.scheme}: {why}.")
+    return list(filter(None, said))
 
 
 def machine(measured: Efficiency | Roi) -> str:
@@ -60,10 +63,9 @@ def in_words(found: dict[str, float]) -> str:
     parts = []
     for key, ratio in found.items():
         if ratio:
-            less, more = RATIOS[key]
             times = max(ratio, 1 / ratio)
             number = f"{times:.3g}" if times < 1000 else f"{times:,.0f}"
-            parts.append(f"{number}× {less if ratio >= 1 else more}")
+            parts.append(f"{number}× {RATIOS[key][ratio < 1]}")
     return ", ".join(parts)
 
 
@@ -85,20 +87,20 @@ def _output_words(outputs: TeacherOutputs) -> str:
     return "; ".join(parts) + "." if parts else ""
 
 
-def _gain_words(equal: EqualCompute) -> str:
+def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
     if equal.gain_equal_steps is None:
         return ""
-    said = f"At equal steps distillation brought {100 * equal.gain_equal_steps:+.2f} points"
+    said = f"At equal steps distillation brought {gain(equal.gain_equal_steps, 2)}"
     said += ", and with a warm cache equal steps are equal compute." if equal.gain_warm_cache is not None else "."
     if equal.gain_live is not None:
         seconds = f" ({equal.epochs:.1f} by the seconds measured)" if equal.measured else ""
-        said += f" With a live teacher, equal compute is {equal.training_epochs} epochs of the student alone by "
-        said += f"multiply-adds{seconds}; "
-        said += f"against these it brought {100 * equal.gain_live:+.2f} points."
-    elif equal.epochs is not None:
-        said += f" With a live teacher, the student alone could have trained {equal.epochs:.1f} epochs for the same "
-        said += "compute; this was not tried."
-    return said
+        epochs = f"{equal.training_epochs} epochs of the student alone by multiply-adds{seconds}"
+        brought = f"against these it brought {gain(equal.gain_live, 2)}"
+        return f"{said} With a live teacher, equal compute is {epochs}; {brought}."
+    if equal.epochs is None:
+        return said
+    could = f"the student alone could have trained {equal.epochs:.1f} epochs for the same compute"
+    return f"{said} With a live teacher, {could}; this was not tried."
 
 
 def _roi_words(found: Roi) -> str:

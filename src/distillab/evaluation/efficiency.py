@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -52,24 +53,17 @@ def multiply_adds(model: Model) -> int:
 def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: float = 2.0) -> dict[str, float | None]:
     """Milliseconds of a forward pass where the model lies, after a warm-up; the model is left as found.
 
-    Args:
-        runs: calls timed for one sample, fewer where time runs out; a batch gets a fifth of them.
-        seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
-
-    Returns:
-        Median and 95th percentile of one sample and of a batch; `throughput`, samples per second by the batch's median.
-        The percentile of fewer than `TAIL` calls is None.
+    `runs` calls are timed for one sample and a fifth of them for a batch, fewer where the `seconds` of both together run
+    out, but `FEWEST` in any case. Found are median and 95th percentile, None of fewer than `TAIL` calls, and
+    `throughput`, samples per second by the batch's median.
     """
-    with torch.no_grad(), evaluation_mode(model):
-        one, batch = (model.example_inputs(size) for size in (1, batch_size))
-        device, _ = placed(model)
-        single = _timings(lambda: model(**one), device, runs, seconds / 2)
-        whole = _timings(lambda: model(**batch), device, runs // 5, seconds / 2)
     found: dict[str, float | None] = {}
-    for name, times in (("latency", single), ("latency_batch", whole)):
-        found[f"{name}_ms"] = 1e3 * float(np.median(times))
-        found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
-    return found | {"throughput": batch_size / float(np.median(whole))}
+    with torch.no_grad(), evaluation_mode(model):
+        for name, size, most in (("latency", 1, runs), ("latency_batch", batch_size, runs // 5)):
+            times = _timings(partial(model, **model.example_inputs(size)), placed(model)[0], most, seconds / 2)
+            found[f"{name}_ms"] = 1e3 * float(np.median(times))
+            found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
+    return found | {"throughput": batch_size / float(np.median(times))}
 
 
 def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:

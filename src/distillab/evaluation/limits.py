@@ -17,7 +17,7 @@ BINS = 5
 NAMED = 5  # classes in one sentence; more than that nobody reads
 
 
-def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, class_names: Sequence[str]) -> Limits:
+def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *, class_names: Sequence[str]) -> Limits:
     """Accuracy of teacher, student alone and distilled student per class and per bin of the teacher's margin.
 
     A bin holds the samples whose margin, the teacher's largest probability minus its second, lies in a range: small is
@@ -35,17 +35,16 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, cl
         Lines for the classes and bins that have samples; the classes shown to be hurt, worst first; two sentences: where
         the teacher is worse than the student alone (or else weakest), and where distillation hurts.
     """
-    answers = {"teacher": teacher, "alone": alone, "distilled": distilled}
-    right = {role: logits.argmax(1) == labels for role, logits in answers.items()}
+    logits = {"teacher": teacher, "alone": alone, "distilled": distilled}
+    right = {role: each.argmax(1) == labels for role, each in logits.items()}
     # Pairs, not a dict: two classes may bear one name, as some of ImageNet's do.
     groups = [(class_names[label], labels == label) for label in labels.unique().tolist()]
     classes = [_line(name, members, right) for name, members in groups]
 
     def below_alone(role: str) -> list[LimitsLine]:
-        pairs = (
-            (line, right[role][each], right["alone"][each]) for line, (_, each) in zip(classes, groups, strict=True)
-        )
-        return [line for line, own, alone in pairs if paired_interval(own, alone, LEVEL / len(classes))[1] < 0]
+        level, lines = LEVEL / len(classes), zip(classes, groups, strict=True)
+        own, alone = right[role], right["alone"]
+        return [line for line, (_, each) in lines if paired_interval(own[each], alone[each], level)[1] < 0]
 
     worse = sorted(below_alone("teacher"), key=lambda line: line.teacher - line.alone)
     hurt = sorted(below_alone("distilled"), key=lambda line: line.change)
@@ -134,10 +133,10 @@ def _where_it_hurts(classes: list[LimitsLine], hurt: list[LimitsLine]) -> str:
 
 
 def _joined(told: list[str]) -> str:
-    shown, left = told[:NAMED], len(told) - NAMED
-    if left > 0:
-        shown.append(f"{left} more {'class' if left == 1 else 'classes'}")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    *shown, last = told[:NAMED]
+    if (left := len(told) - NAMED) > 0:
+        shown, last = told[:NAMED], f"{left} more {'class' if left == 1 else 'classes'}"
+    return f"{', '.join(shown)} and {last}" if shown else last
 
 
 def _accuracies(line: LimitsLine) -> str:

@@ -43,7 +43,7 @@ def evaluate_roles(
     if alone is not None:
         paired = paired_samples(*((answers.argmax(1) == labels).tolist() for answers in (student, alone)))
         if teacher is not None:
-            weak = limits(labels, teacher, alone, student, class_names)
+            weak = limits(labels, teacher, alone, student, class_names=class_names)
     metrics = {role: figures(answers, labels) for role, answers in logits.items()}
     return Roles(metrics, against, weak, paired)
 

@@ -18,6 +18,7 @@ def save_model(
     path: Path,
     config: Mapping[str, Any],
     classes: Sequence[str],
+    *,
     deployed: nn.Module | None = None,
 ) -> None:
     """Write a model's weights as safetensors, atomically.

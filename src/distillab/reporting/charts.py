@@ -21,7 +21,7 @@ def text(value: Any) -> str:
     return escape(str(value), quote=False)
 
 
-def accuracy(points: list[Point], cost: str, methods: list[str], primary: str) -> Chart | None:
+def accuracy(points: list[Point], cost: str, methods: list[str], shown: Metric) -> Chart | None:
     """The primary figure against one of `COSTS`, on a logarithmic axis, with the fronts; None where no point has it.
 
     `points` are of one data set and protocol; `methods` are all of the report, which fixes their colours.
@@ -29,49 +29,34 @@ def accuracy(points: list[Point], cost: str, methods: list[str], primary: str) -
     known = [point for point in points if point.costs.get(cost)]
     if not known:
         return None
-    shown, traces = metric(primary), []
+    traces = []
     for family, (name, colour, dash, _) in looks.FRONTS.items():
-        steps = [(x, shown.scale * score) for x, score in front(known, family, cost)]
-        if len(steps) > 1:
+        if steps := [(x, shown.scale * score) for x, score in front(known, family, cost)]:
             line = {"color": colour, "dash": dash, "width": 1.5, "shape": "hv"}
             traces.append(_lines(name, steps, line, hoverinfo="skip"))
     for series in (*methods, looks.ALONE, looks.TEACHER):
-        members = [point for point in known if point.series == series]
-        if members:
-            traces.append(_markers(series, members, cost, methods, shown))
-    layout = {
-        "xaxis": {"type": "log", "dtick": "D2", "title": {"text": f"{looks.COSTS[cost]} (log)"}},
-        "yaxis": {"title": {"text": shown.axis}},
-    }
-    return _chart(traces, layout, height=480)
+        if members := [point for point in known if point.series == series]:
+            colour, symbol, _ = looks.look(series, methods)
+            traces.append(_models(members, cost, shown, {"color": colour, "symbol": symbol}))
+    xaxis = {"type": "log", "dtick": "D2"} | _title(f"{looks.COSTS[cost]} (log)")
+    return _chart(traces, {"xaxis": xaxis, "yaxis": _title(shown.axis)}, height=480)
 
 
-def _markers(series: str, points: list[Point], cost: str, methods: list[str], shown: Metric) -> Trace:
-    colour, symbol, _ = looks.look(series, methods)
-    tops, form = [shown.scale * point.score for point in points], METRICS[cost].form
+def _models(points: list[Point], cost: str, shown: Metric, look: dict[str, str]) -> Trace:
+    """One series: what a point says where the mouse is over it, and its interval."""
+    series, tops, form = points[0].series, [shown.scale * point.score for point in points], METRICS[cost].form
     bounds = [None if None in (p.low, p.high) else (shown.scale * p.low, shown.scale * p.high) for p in points]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": text(series),
-        "x": [point.costs[cost] for point in points],
-        "y": tops,
-        "text": [
-            f"<b>{text(point.name)}</b>, {text(series)}<br>{shown.form(point.score)} {shown.unit}, {form(point.costs[cost])}"
-            f"<br>{text(point.note)}"
-            for point in points
-        ],
-        "hovertemplate": "%{text}<extra></extra>",
-        "marker": {"color": colour, "symbol": symbol, "size": 14 if series == looks.TEACHER else 10},
-        "error_y": {
-            "type": "data",
-            "array": [b and b[1] - top for b, top in zip(bounds, tops, strict=True)],
-            "arrayminus": [b and top - b[0] for b, top in zip(bounds, tops, strict=True)],
-            "color": colour,
-            "thickness": 1,
-            "width": 3,
-        },
-    }
+    words = [
+        f"<b>{text(point.name)}</b>, {text(series)}<br>{shown.form(point.score)} {shown.unit}, {form(point.costs[cost])}"
+        f"<br>{text(point.note)}"
+        for point in points
+    ]
+    above = [b and b[1] - top for b, top in zip(bounds, tops, strict=True)]
+    below = [b and top - b[0] for b, top in zip(bounds, tops, strict=True)]
+    bars = {"type": "data", "array": above, "arrayminus": below, "color": look["color"], "thickness": 1, "width": 3}
+    places = {"x": [point.costs[cost] for point in points], "y": tops}
+    marker = look | {"size": 14 if series == looks.TEACHER else 10}
+    return _markers(series, places, marker, text=words, hovertemplate="%{text}<extra></extra>", error_y=bars)
 
 
 def curves(lines: Iterable[tuple[str, str, list[float], list[float]]], name: str, methods: list[str]) -> Chart | None:
@@ -88,8 +73,7 @@ def curves(lines: Iterable[tuple[str, str, list[float], list[float]]], name: str
         told |= {"legendgroup": series, "showlegend": series not in seen}
         traces.append(_lines(series, zip(epochs, scaled, strict=True), line, **told))
         seen.add(series)
-    title = f"{name}, %" if shown.scale == 100 else name
-    layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": title}}}
+    layout = {"xaxis": _title("epoch"), "yaxis": _title(f"{name}, %" if shown.scale == 100 else name)}
     return _chart(traces, layout, height=400) if traces else None
 
 
@@ -99,35 +83,35 @@ def limits(rows: list[LimitsLine], what: str) -> Chart:
     for role, name in (("teacher", looks.TEACHER), ("alone", looks.ALONE), ("distilled", "student distilled")):
         colour, symbol, _ = looks.LOOKS.get(name, (looks.COLOURS[0], "circle", None))
         places = {"x": [text(row.name) for row in rows], "y": [100 * getattr(row, role) for row in rows]}
-        marker = {"color": colour, "symbol": symbol, "size": 10}
-        traces.append({"type": "scatter", "mode": "markers", "name": name, **places, "marker": marker})
-    xaxis = {"type": "category", "title": {"text": what}}
-    layout = {"xaxis": xaxis, "yaxis": {"title": {"text": "accuracy, %"}}}
+        traces.append(_markers(name, places, {"color": colour, "symbol": symbol, "size": 10}))
+    layout = {"xaxis": {"type": "category"} | _title(what), "yaxis": _title("accuracy, %")}
     return _chart(traces, layout, height=380)
 
 
 def seconds(names: list[str], parts: dict[str, list[float]]) -> Chart:
     """Where the time went: one bar a run, one colour a part; `parts` has one number a run for each part."""
-    traces = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": text(part),
-            "y": list(map(text, names)),
-            "x": values,
-            "marker": {"color": looks.COLOURS[place % len(looks.COLOURS)]},
-            "hovertemplate": f"{text(part)}: %{{x:.1f}} s<extra></extra>",
-        }
-        for place, (part, values) in enumerate(parts.items())
-    ]
-    layout = {"barmode": "stack", "xaxis": {"title": {"text": "seconds"}}}
-    layout["yaxis"] = {"automargin": True, "autorange": "reversed", "type": "category"}
+    shown = list(map(text, names))
+    traces = []
+    for place, (part, values) in enumerate(parts.items()):
+        bar = {"type": "bar", "orientation": "h", "name": text(part), "y": shown, "x": values}
+        bar["marker"] = {"color": looks.COLOURS[place % len(looks.COLOURS)]}
+        traces.append(bar | {"hovertemplate": f"{text(part)}: %{{x:.1f}} s<extra></extra>"})
+    yaxis = {"automargin": True, "autorange": "reversed", "type": "category"}
+    layout = {"barmode": "stack", "xaxis": _title("seconds"), "yaxis": yaxis}
     return _chart(traces, layout, height=150 + 32 * len(names))
+
+
+def _title(words: str) -> dict[str, Any]:
+    return {"title": {"text": words}}
 
 
 def _lines(name: str, points: Iterable[tuple[float, float | None]], line: dict[str, Any], **more: Any) -> Trace:
     xs, ys = zip(*points, strict=True)
     return {"type": "scatter", "mode": "lines", "name": text(name), "x": list(xs), "y": list(ys), "line": line, **more}
+
+
+def _markers(name: str, places: dict[str, list[Any]], marker: dict[str, Any], **more: Any) -> Trace:
+    return {"type": "scatter", "mode": "markers", "name": text(name), **places, "marker": marker, **more}
 
 
 def _chart(traces: list[Trace], layout: dict[str, Any], height: int) -> Chart:

@@ -14,8 +14,8 @@ from zipfile import BadZipFile
 from distillab.core.result import Result
 from distillab.core.result_parts import Paired
 from distillab.evaluation.statistics import paired_samples
-from distillab.reporting.comparison import Row
 from distillab.reporting.gains import Gain, gains, on_samples
+from distillab.reporting.rows import Row
 
 Answers = Mapping[str, tuple[Any, Any]]  # config hash → labels and predicted classes (N,) of a run's test samples
 
@@ -47,17 +47,15 @@ def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> l
     pairs, alone = [], [row for row in rows if row.alone]
     for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
         taught = [row for row in family if not row.alone]
-        found = _comparable([*taught, *(row for row in alone if taught and _lesson(row) == _lesson(taught[0]))])
-        tested = gains([_differences(*pair) for pair in found])
+        if not taught:
+            continue
+        found = _comparable([*taught, *(row for row in alone if row.lesson == taught[0].lesson)])
+        tested = gains([_differences(*pair) for pair in found], taught[0].metric)
         # All of them: to test the best one alone, chosen on these very samples, would find a winner where there is none.
         samples = on_samples([_on_samples(*pair, answers or {}) for pair in found])
         for (first, second), difference, words in zip(found, tested, samples, strict=True):
             pairs.append(Pair(first, second, _common(first, second), difference, words))
     return pairs
-
-
-def _lesson(row: Row) -> tuple[Any, ...]:
-    return *row.ranking, row.labelled
 
 
 def _comparable(rows: list[Row]) -> list[tuple[Row, Row]]:
@@ -83,10 +81,8 @@ def _is_baseline(alone: Row, taught: Row) -> bool:
 
 
 def _differences(first: Row, second: Row) -> list[float]:
-    """On the seeds that both have."""
-    other, primary = dict(zip(second.seeds, second.scores, strict=True)), first.primary
-    own = zip(first.seeds, first.scores, strict=True)
-    return [primary.gain(score, other[seed]) for seed, score in own if seed in other]
+    own, other = (dict(zip(row.seeds, row.scores, strict=True)) for row in (first, second))
+    return [first.primary.gain(own[seed], other[seed]) for seed in _common(first, second)]
 
 
 def _on_samples(first: Row, second: Row, answers: Answers) -> Paired | None:
