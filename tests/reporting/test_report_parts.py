@@ -10,7 +10,7 @@ from scipy import stats
 
 from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts
-from distillab.reporting.chart_points import front, points
+from distillab.reporting.charts import front, points
 from distillab.reporting.metric_table import metric
 from distillab.reporting.ranking import headline, ranked
 from distillab.reporting.run_sections import provenance

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from distillab.core.files import replacing
 from distillab.core.result import Result
 from distillab.reporting import looks
-from distillab.reporting.chart_points import Point, front, points
+from distillab.reporting.charts import Point, front, points
 from distillab.reporting.metric_table import Metric
 from distillab.reporting.ranking import by_place, ranked, taught_methods
 

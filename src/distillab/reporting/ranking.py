@@ -1,10 +1,10 @@
-"""What the report ranks: the rows of the comparison, each with its rank among the same data and protocol."""
+"""What the report ranks: the rows of the comparison, each with its rank among the same data and protocol; as tables."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -13,12 +13,13 @@ from typing import Any
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry
 from distillab.reporting.comparison import compare
-from distillab.reporting.metric_table import RANKED
-from distillab.reporting.rows import Row
+from distillab.reporting.metric_table import NOTHING, RANKED, metric, percent
+from distillab.reporting.rows import Gain, Row
 from distillab.reporting.table import sentence
-from distillab.reporting.tables import ranks
+from distillab.reporting.tables import Table, ranks, shown, table, text
 
 TIMED = ("latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms", "throughput")
+FILTERS = ("data", "protocol", "student", "method")
 
 
 def ranked(results: list[Result]) -> list[Row]:
@@ -104,3 +105,91 @@ def headline(rows: list[Row]) -> list[str]:
         elif best.lesson not in taught:
             alone.append(f"{', '.join((where, 'trained alone', *best.apart.values()))}: {reached}.")
     return lines + alone
+
+
+def interval(low: float | None, high: float | None, form: Callable[[float], str]) -> str:
+    """An interval in words."""
+    return NOTHING if low is None or high is None else f"{form(low)} to {form(high)}"
+
+
+def p_value(p: float | None) -> str:
+    """A p with three decimals."""
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def figure(key: str, value: float | None) -> list[Any]:
+    """A figure's cell, with the number to sort it by."""
+    return [metric(key).form(value), value]
+
+
+def leaderboard(rows: list[Row]) -> list[Table]:
+    """One table a ranking, best mean first; `filters` holds what the drop-downs choose by, one entry a row."""
+    rankings = []
+    for name, members in by_place(rows).items():
+        lines = [_cells(row) for row in members]
+        known = [key for key in lines[0] if any(shown(line[key]) != NOTHING for line in lines)]
+        filters = [{key: getattr(row, key) for key in FILTERS} for row in members]
+        content = table(known, ([line[key] for key in known] for line in lines))
+        rankings.append({"title": name, "filters": filters, **content})
+    return rankings
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    """The columns by their headings; one that no row has anything for is left out."""
+    name, form, gained = row.primary.name, row.metric.form, row.metric.difference
+    deviation = "" if row.deviation is None else f" ± {form(row.deviation)}"
+    mean, low, high, p = (row.gain and getattr(row.gain, key) for key in ("mean", "low", "high", "p_holm"))
+    equal = row.equal_compute and row.equal_compute.mean
+
+    def figures(keys: Sequence[str]) -> dict[str, Any]:
+        return {metric(key).heading: figure(key, row.figure(key)) for key in keys}
+
+    return {
+        "rank": [str(row.rank), row.rank],
+        **{key: text(getattr(row, key)) for key in ("method", "student", "teacher", "labels", "changed")},
+        row.metric.heading: [form(row.mean) + deviation, row.mean],
+        "its 95 % interval": [interval(row.low, row.high, form), row.low],
+        **figures((f"{name}_best", f"{name}_last")),
+        "gain": [gained(mean), mean],
+        "95 % interval": [interval(low, high, gained), low],
+        "p (Holm)": [p_value(p), p],
+        "gap closed %": [percent(row.gap_closed, 0), row.gap_closed],
+        "gain at equal compute": [gained(equal), equal],
+        "in words": text(row.words),
+        **figures(RANKED[:3]),
+        "measured on": text(row.measured_on),
+        **figures(RANKED[3:]),
+        "seeds": " ".join(map(str, row.seeds)),
+        "epochs": [text(row.epochs), row.epochs],
+        "training images": [text(row.train), row.train],
+    }
+
+
+def record(row: Row) -> dict[str, Any]:
+    """The line of the CSV: raw numbers."""
+    name = row.primary.name
+    beside = ("balanced_accuracy", "macro_f1", f"{name}_best", f"{name}_last")
+    return {
+        **{key: getattr(row, key) for key in ("data", "train", "protocol", "rank")},
+        **{key: getattr(row, key) for key in ("method", "student", "teacher", "epochs", "labels", "changed")},
+        "seeds": " ".join(map(str, row.seeds)),
+        name: row.mean,
+        "deviation": row.deviation,
+        f"{name}_low": row.low,
+        f"{name}_high": row.high,
+        **{key: row.figure(key) for key in beside},
+        **_numbers("gain", row.gain),
+        "gap_closed": row.gap_closed,
+        **_numbers("equal_compute_gain", row.equal_compute),
+        **{key: row.figure(key) for key in RANKED},
+        "measured_on": row.measured_on,
+        "front": " ".join(row.front),
+        "words": row.words,
+        "runs": " ".join(result.config_hash for result in row.results),
+    }
+
+
+def _numbers(name: str, gain: Gain | None) -> dict[str, float | None]:
+    """A gain's columns; the mean has the gain's name alone."""
+    keys = {"mean": "", "low": "_low", "high": "_high", "p": "_p", "p_holm": "_p_holm", "smallest": "_smallest_shown"}
+    return {name + ending: gain and getattr(gain, key) for key, ending in keys.items()}

@@ -10,10 +10,9 @@ from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import tables
+from distillab.reporting.comparison import Answers, read_predictions
 from distillab.reporting.metric_table import PLOTTED, gain_note
-from distillab.reporting.pairs import Answers, read_predictions
-from distillab.reporting.ranking import headline, ranked, taught_methods
-from distillab.reporting.ranking_table import leaderboard, record
+from distillab.reporting.ranking import headline, leaderboard, ranked, record, taught_methods
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 
@@ -99,19 +98,15 @@ def _markdown(page: Page) -> str:
             parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
             parts += [tables.bullets(view["text"])] if view["text"] else []
             shown = view["tables"]
-            parts += [_elsewhere(shown)] if section["detail"] and shown else map(_table, shown)
+            sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in shown)
+            elsewhere = f"The HTML page has the table{'s' * (len(shown) > 1)}: {sizes}."
+            parts += [elsewhere] if section["detail"] and shown else map(_table, shown)
     if page["left_out"]:
         parts += ["## Left out", tables.bullets(page["left_out"])]
     return "\n\n".join(parts) + "\n"
 
 
-def _elsewhere(left_out: list[tables.Table]) -> str:
-    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in left_out)
-    return f"The HTML page has the table{'s' * (len(left_out) > 1)}: {sizes}."
-
-
 def _table(table: tables.Table) -> str:
     headings, first = table["headings"], table["rows"][0]
-    rows = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in table["rows"]]
     texts = [heading for heading, cell in zip(headings, first, strict=True) if isinstance(cell, str)]
-    return tables.markdown(headings, rows, texts)
+    return tables.markdown(headings, (map(tables.shown, row) for row in table["rows"]), texts)

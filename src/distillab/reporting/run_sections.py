@@ -9,8 +9,7 @@ from typing import Any
 from distillab.core.result_parts import Entry
 from distillab.evaluation.cost_words import in_words, machine, ratios
 from distillab.reporting.metric_table import AGAINST_TEACHER, DEPLOYED, METRICS, NOTHING, ON_TEST
-from distillab.reporting.ranking import by_place, timed
-from distillab.reporting.ranking_table import figure
+from distillab.reporting.ranking import by_place, figure, timed
 from distillab.reporting.rows import Row, mean
 from distillab.reporting.tables import Section, View, section, table, text, view
 

@@ -10,12 +10,11 @@ from distillab.core.result_parts import Cost, LimitsLine
 from distillab.evaluation.cost_words import words
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import charts
-from distillab.reporting.chart_points import points as chart_points
+from distillab.reporting.charts import points as chart_points
+from distillab.reporting.comparison import Answers, Pair, against_each_other
 from distillab.reporting.looks import ALONE
 from distillab.reporting.metric_table import METRICS, PLOTTED, percent, points
-from distillab.reporting.pairs import Answers, Pair, against_each_other
-from distillab.reporting.ranking import by_place, taught_methods
-from distillab.reporting.ranking_table import interval, p_value
+from distillab.reporting.ranking import by_place, interval, p_value, taught_methods
 from distillab.reporting.rows import Row
 from distillab.reporting.run_sections import agreement, deployed, provenance, views_by_place
 from distillab.reporting.tables import Section, Table, section, table, view
@@ -64,7 +63,7 @@ def _pair_line(pair: Pair) -> list[Any]:
     names = (", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second))
     found, shown = pair.difference, pair.first.metric
     p = None if found.low is None else found.p_holm
-    tested = [[shown.difference(found.mean), found.mean], [interval(found.low, found.high, shown), found.low]]
+    tested = [[shown.difference(found.mean), found.mean], [interval(found.low, found.high, shown.difference), found.low]]
     return [*names, pair.first.student, *tested, [p_value(p), p], pair.words]
 
 

@@ -47,6 +47,11 @@ def text(value: Any) -> str:
     return NOTHING if value in (None, "") else str(value)
 
 
+def shown(cell: str | list[Any]) -> str:
+    """The text of a cell."""
+    return cell if isinstance(cell, str) else cell[0]
+
+
 def ranks(scores: Iterable[Hashable]) -> list[int]:
     """The rank of each score, the best first; equal ones share theirs."""
     first: dict[Hashable, int] = {}
