@@ -9,8 +9,7 @@ from helpers.made_results import made
 from distillab.core.configuration import Prices
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Efficiency, TeacherOutputs, Training
-from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost
-from distillab.evaluation.cost_words import words
+from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost, words
 from distillab.reporting.metric_table import metric
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}

@@ -67,13 +67,14 @@ def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: 
 
 
 def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
-    """Bytes that a forward pass of a batch needs at its worst moment: weights, buffers, and all tensors alive then.
+    """Bytes that a forward pass needs at its worst moment: weights, buffers, and all tensors alive then, the batch too.
 
-    The batch counts as one of them. On the CPU the live tensors are counted after every operation, so what a kernel
-    borrows while it works is left out; a GPU's allocator counts it too. The program and its libraries never count.
+    On the CPU the live tensors are counted after every operation, so what a kernel borrows while it works is left out; a
+    GPU's allocator counts it too. The program and its libraries never count.
     """
     device, _ = placed(model)
-    held = {_storage(tensor): _bytes(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    storages = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
+    held = {storage._cdata: storage.nbytes() for storage in storages}  # unlike data_ptr not 0 for every empty tensor
     weights = sum(held.values())
     with torch.no_grad(), evaluation_mode(model):
         if device.type == "cuda":
@@ -96,9 +97,9 @@ class _LiveTensors(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and _storage(tensor) not in self.known:
-                self.alive[_storage(tensor)] = StorageWeakRef(tensor.untyped_storage()), _bytes(tensor)
+        for storage in (leaf.untyped_storage() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
+            if storage._cdata not in self.known:
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self.alive = {key: (storage, size) for key, (storage, size) in self.alive.items() if not storage.expired()}
         self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
         return result
@@ -122,20 +123,11 @@ def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
         model.to(home)
 
 
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # unlike data_ptr not 0 for every empty tensor
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes()
-
-
 def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: float) -> list[float]:
     """Seconds of each call after a warm-up, which takes as much time again at most."""
 
     def repeated(fewest: int, most: int) -> list[float]:
-        times: list[float] = []
-        end = perf_counter() + seconds
+        times, end = [], perf_counter() + seconds
         while len(times) < fewest or (len(times) < most and perf_counter() < end):
             start = perf_counter()
             call()

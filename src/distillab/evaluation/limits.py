@@ -27,13 +27,9 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *,
     an interval widened for as many tests as classes occur (Bonferroni): the chance to name any class wrongly stays
     under 5 %, in either list.
 
-    Args:
-        labels: (N,), from 0 to C - 1.
-        teacher, alone, distilled: logits (N, C) on the same samples.
-
-    Returns:
-        Lines for the classes and bins that have samples; the classes shown to be hurt, worst first; two sentences: where
-        the teacher is worse than the student alone (or else weakest), and where distillation hurts.
+    `labels` are (N,), from 0 to C - 1; `teacher`, `alone` and `distilled` logits (N, C) on the same samples. What has no
+    samples has no line; the classes hurt come worst first; the two sentences say where the teacher is worse than the
+    student alone (or else weakest), and where distillation hurts.
     """
     logits = {"teacher": teacher, "alone": alone, "distilled": distilled}
     right = {role: each.argmax(1) == labels for role, each in logits.items()}

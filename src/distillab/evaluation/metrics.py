@@ -72,14 +72,15 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     right, samples, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     occurs, seen = samples > 0, samples + answered > 0
     recall = right / samples
+    calibration = multiclass_calibration_error(
+        probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS, norm="l1"
+    )
     return {
         "top1": top1(logits, labels),
         "top5": (ranked == labels[:, None]).any(1).double().mean().item(),
         "nll": F.nll_loss(log_probabilities, labels).item(),
         "brier": ((probabilities**2).sum(1) - 2 * of_label + 1).mean().item(),
-        "calibration_error": multiclass_calibration_error(
-            probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS, norm="l1"
-        ).item(),
+        "calibration_error": calibration.item(),
         "balanced_accuracy": recall[occurs].mean().item(),
         "macro_f1": (2 * right / (samples + answered))[seen].mean().item(),
         "per_class": [value if has else None for value, has in zip(recall.tolist(), occurs.tolist(), strict=True)],

@@ -129,11 +129,9 @@ def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
 
 
 def _words(gain: float, low: float, high: float, p: float) -> str:
-    size, *bounds = (f"{round(100 * value, 1) + 0.0:.1f}".replace("-", "−") for value in (gain, low, high))
-    size = size if size.startswith("−") else f"+{size}"
-    interval = f"{size} points (95 % interval {bounds[0]} to {bounds[1]})"
-    models = "these two trained models on the test samples"
-    seed = "one seed says nothing of the methods"
+    bounds = f"{100 * low:z.1f} to {100 * high:z.1f}"
+    interval = f"{100 * gain:+z.1f} points (95 % interval {bounds})".replace("-", "−")
+    models, seed = "these two trained models on the test samples", "one seed says nothing of the methods"
     if p < 1 - LEVEL:
         return f"{interval} between {models}, shown; {seed}"
     return f"no difference shown between {models}: {interval}; {seed}"

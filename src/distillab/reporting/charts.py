@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from distillab.core.result_parts import Entry, LimitsLine
-from distillab.evaluation.cost_words import machine
+from distillab.evaluation.cost import machine
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import looks
 from distillab.reporting.looks import ALONE, FRONTS, TEACHER
@@ -127,7 +127,7 @@ def _models(models: list[Point], cost: str, shown: Metric, look: dict[str, str])
     series, tops, form = models[0].series, [shown.scale * model.score for model in models], METRICS[cost].form
     bounds = [None if None in (p.low, p.high) else (shown.scale * p.low, shown.scale * p.high) for p in models]
     words = [
-        f"<b>{text(model.name)}</b>, {text(series)}<br>{shown.form(model.score)} {shown.unit}, {form(model.costs[cost])}"
+        f"<b>{text(model.name)}</b>, {text(series)}<br>{shown.words(model.score)}, {form(model.costs[cost])}"
         f"<br>{text(model.note)}"
         for model in models
     ]

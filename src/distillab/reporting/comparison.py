@@ -186,23 +186,20 @@ def _on_samples(first: Row, second: Row, answers: Answers) -> Paired | None:
 
 def read_predictions(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
     """What the students of these runs below `runs` answered, as far as it was kept, and a line for each damaged file."""
+    import numpy as np
+
     found, left_out = {}, []
     for result in results:
         path = Path(runs, result.name, result.config_hash, "predictions.npz")
-        if answers := _read(path):
-            found[result.config_hash] = answers
+        try:
+            with np.load(path) as kept:
+                both = kept["labels"], kept["student"]
+            integers = all(each.ndim == 1 and each.dtype.kind in "iu" for each in both)
+            whole = integers and both[0].shape == both[1].shape and both[0].size
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+            whole = False
+        if whole:
+            found[result.config_hash] = both
         elif path.is_file():
             left_out.append(f"{path}: no labels and answers of as many test samples")
     return found, left_out
-
-
-def _read(path: Path) -> tuple[Any, Any] | None:
-    import numpy as np
-
-    try:
-        with np.load(path) as kept:
-            labels, student = kept["labels"], kept["student"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
-        return None
-    whole = labels.ndim == 1 and labels.shape == student.shape and labels.size
-    return (labels, student) if whole and labels.dtype.kind in "iu" and student.dtype.kind in "iu" else None

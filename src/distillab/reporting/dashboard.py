@@ -10,9 +10,8 @@ from typing import Any
 
 from distillab.core.errors import UserError
 from distillab.reporting.loggers import has_key
-from distillab.reporting.metric_table import PRIMARY
 
-TOP1 = PRIMARY["image_classification"]
+TOP1 = "top1"
 TOP1_ALONE = f"baseline_{TOP1}"
 COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, f"teacher_{TOP1}")
 COLUMNS += ("gain", "gap_closed")

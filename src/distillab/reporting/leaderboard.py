@@ -48,7 +48,7 @@ def update(runs: Path) -> list[Path]:
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
         results, trials = rankable(results)
-        rows = [(result, _row(result, rank)) for result, rank in _ranked(results)]
+        rows = _ranked(results)
         raw = ({key: value for key, (_, value, _) in row.items()} for _, row in rows)
         tables.write_csv(paths[0], raw, first=("data", "protocol"))
         with replacing(paths[1]) as temporary:
@@ -62,7 +62,7 @@ def _place(result: Result) -> tuple[str, str]:
     return result.data.name, result.protocol
 
 
-def _ranked(results: list[Result]) -> list[tuple[Result, int]]:
+def _ranked(results: list[Result]) -> list[tuple[Result, Row]]:
     """By data, protocol and rank; equal scores share a rank, the smaller model first."""
 
     def order(result: Result) -> tuple[Any, ...]:
@@ -72,7 +72,8 @@ def _ranked(results: list[Result]) -> list[tuple[Result, int]]:
     found = []
     for _, ranking in groupby(sorted(results, key=order), _place):
         members = list(ranking)
-        found += zip(members, tables.ranks(result.primary.value for result in members), strict=True)
+        ranks = tables.ranks(result.primary.value for result in members)
+        found += [(result, _row(result, rank)) for result, rank in zip(members, ranks, strict=True)]
     return found
 
 

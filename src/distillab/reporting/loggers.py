@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +33,12 @@ def build(
     """
     if settings.kind == "wandb":
         return _wandb(settings, run_dir, config=config, name=name, group=group)
-    if settings.kind == "tensorboard":
-        return _tensorboard(run_dir)
     if settings.kind == "none":
         return None
-    from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    return CSVLogger(run_dir, name="csv")
-
-
-def _tensorboard(run_dir: Path) -> Logger:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
+    if settings.kind == "csv":
+        return CSVLogger(run_dir, name="csv")
     try:
         # The summary is the only hyperparameter metric; Lightning's own placeholder `hp_metric` would stand beside it.
         return TensorBoardLogger(run_dir, name="tensorboard", default_hp_metric=False)
@@ -108,7 +102,6 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
     from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
     numbers, labels = summary(result)
-    hyperparameters = result.config | {"labels": labels}
     if isinstance(logger, WandbLogger):
         run, folder = logger.experiment, Path(logger.save_dir)
         # One row of history holds both axes, so that a chart of the primary figure over parameters needs no other source.
@@ -117,13 +110,14 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
         # Charts group runs by the config only, and there `strategy` and `student` are whole groups.
         run.config.update({"labels": labels}, allow_val_change=True)
         _log_student(run, folder, result, {**numbers, **labels})
-    elif isinstance(logger, TensorBoardLogger):
+        return
+    hyperparameters = result.config | {"labels": labels}
+    if isinstance(logger, TensorBoardLogger):
         logger.log_hyperparams(hyperparameters, numbers)
-        logger.save()
     else:
         logger.log_hyperparams(hyperparameters)
         logger.log_metrics(numbers)
-        logger.save()
+    logger.save()
 
 
 def _pictures(folder: Path) -> dict[str, Any]:
@@ -208,8 +202,4 @@ def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
         "protocol": result.protocol,
         "seed": result.seeds.get("seed"),
     }
-    return _known(numbers), _known(labels)
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    return tuple({key: value for key, value in each.items() if value is not None} for each in (numbers, labels))

@@ -115,7 +115,6 @@ METRICS = {
     "peak_memory_bytes": Metric("peak memory", count, "bytes", False),
     "size_bytes": Metric("size", count, "bytes", False),
 }
-PRIMARY = {"image_classification": "top1"}
 ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "calibration_error")
 AGAINST_TEACHER = ("agreement", "kl", "repeated_errors", "repeated_by_chance")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")

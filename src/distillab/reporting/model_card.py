@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from distillab.core.result import Result
-from distillab.core.result_parts import AgainstTeacher
 from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
 from distillab.reporting.table import measured_on, primary, savings, verdict
 from distillab.reporting.tables import bullets, markdown
@@ -82,16 +81,14 @@ def _accuracy(result: Result) -> str:
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
         gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
-    told = [verdict(result), *([_against_teacher(against)] if against else [])]
-    return "\n\n".join([_compared(result, keys, gain), *told])
-
-
-def _against_teacher(against: AgainstTeacher) -> str:
-    told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test images"
-    if against.repeated_errors is None or against.repeated_by_chance is None:
-        return f"{told}."
-    repeated, chance = percent(against.repeated_errors, 1), percent(against.repeated_by_chance, 1)
-    return f"{told} and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)."
+    parts = [_compared(result, keys, gain), verdict(result)]
+    if against:
+        told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test images"
+        if None not in (against.repeated_errors, against.repeated_by_chance):
+            repeated, chance = percent(against.repeated_errors, 1), percent(against.repeated_by_chance, 1)
+            told += f" and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)"
+        parts.append(f"{told}.")
+    return "\n\n".join(parts)
 
 
 def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] = ()) -> str:

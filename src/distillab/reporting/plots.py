@@ -123,8 +123,10 @@ def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, sca
     for point in found:
         x, y = point.costs[cost] / unit, scale * point.score
         beside = sorted({other.series for other in found if other.family == "distilled" and other.name == point.name})
-        # What is drawn moves, its data stays true.
-        moved = offset_copy(axes.transData, axes.figure, x=_shift(point, beside), units="points")
+        place = beside.index(point.series) - (len(beside) - 1) / 2 if point.series in beside else 0
+        # The methods of one student stand side by side on paper: what is drawn moves, its data stays true.
+        shift = min(10.0, 60 / max(len(beside), 1)) * place
+        moved = offset_copy(axes.transData, axes.figure, x=shift, units="points")
         if point.baseline is not None:
             axes.plot([x, x], [scale * point.baseline, y], color=looks.LINE, linewidth=1.2, zorder=2, transform=moved)
         colour, _, marker = looks.look(point.series, methods)
@@ -139,13 +141,6 @@ def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, sca
         axes.scatter([x], [y], label=point.series, marker=marker, transform=moved, zorder=4, **dot)
         named.append(((point.series == looks.TEACHER, point.name), (point.name, x, y)))
     return list(dict(sorted(named, key=lambda one: one[1][2])).values())  # of one model's points the highest
-
-
-def _shift(point: Point, beside: list[str]) -> float:
-    """How far to move a method's point sideways on paper, so that those of one student stand side by side."""
-    if point.series not in beside:
-        return 0
-    return min(10.0, 60 / len(beside)) * (beside.index(point.series) - (len(beside) - 1) / 2)
 
 
 def _dress(axes: Axes, found: list[Point], cost: str, shown: Metric) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from distillab.core.result import Result, Role, gain_and_gap
 from distillab.core.result_parts import Entry, Paired, Primary
-from distillab.evaluation.cost_words import machine
+from distillab.evaluation.cost import machine
 from distillab.evaluation.statistics import LEVEL, holm, paired_test, smallest_gain
 from distillab.reporting.metric_table import Metric, metric
 

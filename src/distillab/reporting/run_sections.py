@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from distillab.core.result_parts import Entry
-from distillab.evaluation.cost_words import in_words, machine, ratios
+from distillab.evaluation.cost import in_words, machine, ratios
 from distillab.reporting.metric_table import AGAINST_TEACHER, DEPLOYED, METRICS, NOTHING, ON_TEST
 from distillab.reporting.ranking import by_place, figure, timed
 from distillab.reporting.rows import Row, mean

@@ -7,11 +7,11 @@ from collections import defaultdict
 from typing import Any
 
 from distillab.core.result_parts import Cost, LimitsLine
-from distillab.evaluation.cost_words import words
+from distillab.evaluation.cost import words
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import charts
 from distillab.reporting.charts import points as chart_points
-from distillab.reporting.comparison import Answers, Pair, against_each_other
+from distillab.reporting.comparison import Answers, against_each_other
 from distillab.reporting.looks import ALONE
 from distillab.reporting.metric_table import METRICS, PLOTTED, percent, points
 from distillab.reporting.ranking import by_place, interval, p_value, taught_methods
@@ -48,8 +48,15 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
     """Every two methods on the same seeds, or on the test samples of a single one."""
 
     def lines_of(members: list[Row]) -> list[list[Any]]:
-        found = against_each_other(sorted(members, key=lambda row: row.family), answers)
-        return [_pair_line(pair) for pair in found if len(pair.seeds) > 1 or pair.on_samples]
+        form, lines = members[0].metric.difference, []
+        for pair in against_each_other(sorted(members, key=lambda row: row.family), answers):
+            if len(pair.seeds) > 1 or pair.on_samples:
+                names = (", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second))
+                mean, low, high = pair.difference.mean, pair.difference.low, pair.difference.high
+                p = None if low is None else pair.difference.p_holm
+                tested = [[form(mean), mean], [interval(low, high, form), low], [p_value(p), p]]
+                lines.append([*names, pair.first.student, *tested, pair.words])
+        return lines
 
     about = (
         "Paired t-tests on the seeds that both methods have, by Holm's correction over the pairs with one teacher. Where "
@@ -57,14 +64,6 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
     )
     views = views_by_place(rows, PAIRS, lines_of)
     return section("pairs", "Methods against each other", about, choices=["data"], views=views)
-
-
-def _pair_line(pair: Pair) -> list[Any]:
-    names = (", ".join((row.label, *row.apart.values())) for row in (pair.first, pair.second))
-    found, shown = pair.difference, pair.first.metric
-    p = None if found.low is None else found.p_holm
-    tested = [[shown.difference(found.mean), found.mean], [interval(found.low, found.high, shown.difference), found.low]]
-    return [*names, pair.first.student, *tested, [p_value(p), p], pair.words]
 
 
 def learning(rows: list[Row]) -> Section:

@@ -21,12 +21,8 @@ def _shown(records: Sequence[Record]) -> Metric:
     return metric(primary) if primary else Metric("score", percent)
 
 
-def _headings(records: Sequence[Record]) -> list[str]:
-    return ["cell", "strategy", "student", "changed", _shown(records).heading, "gain", "seconds", "note"]
-
-
-def _rows(records: Sequence[Record]) -> list[list[str]]:
-    """The cells as text; `changed` is what the cells do not have in common."""
+def _content(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and the cells as text; `changed` is what the cells do not have in common."""
     common = set.intersection(*(set(record["overrides"]) for record in records)) if records else set()
     lines = []
     for place, record in enumerate(records, start=1):
@@ -36,7 +32,7 @@ def _rows(records: Sequence[Record]) -> list[list[str]]:
         cell = [str(record.get("number", place)), record["strategy"], record["student"], told or NOTHING]
         figures = [shown.form(record.get("score")), shown.difference(record.get("gain"))]
         lines.append([*cell, *figures, NOTHING if seconds is None else f"{seconds:.0f}", _state(record)])
-    return lines
+    return ["cell", "strategy", "student", "changed", _shown(records).heading, "gain", "seconds", "note"], lines
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -56,13 +52,13 @@ def _state(record: Record) -> str:
 def table(records: Sequence[Record]) -> Table:
     """All cells, one row each."""
     about = {"title": _title(records), "caption": gain_note([_shown(records)], "the same student trained alone")}
-    return tables.terminal(_headings(records), _rows(records), TEXTS, **about)
+    return tables.terminal(*_content(records), TEXTS, **about)
 
 
 def markdown(sweep: Record, records: Sequence[Record]) -> str:
     """All cells that have begun, as a Markdown page."""
     done = sum("ended" in record for record in records)
-    page = tables.markdown(_headings(records), _rows(records), TEXTS)
+    page = tables.markdown(*_content(records), TEXTS)
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
     head = f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{_title(records)}:"
     return f"{head}\n\n{page}\n\n{gain_note([_shown(records)])}\n"

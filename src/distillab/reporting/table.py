@@ -6,10 +6,9 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.result import Result, Role
-from distillab.evaluation.cost_words import in_words, machine, ratios, words
+from distillab.evaluation.cost import in_words, machine, ratios, words
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, Metric, count, metric, percent
 from distillab.reporting.tables import print_table, terminal
 
@@ -37,14 +36,11 @@ def models_line(student: Any, teacher: Any) -> str:
 
 
 def show(result: Result, directory: Path) -> None:
-    """The table, what it says, and where things are."""
-    if distributed.rank != 0:
-        return
+    """The table, what it says, and where things are; the first process alone has a result."""
     print_table(final_table(result))
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
     files = f"{directory}/result.json, student.safetensors; {over_all}"
-    for line in (verdict(result), *further(result), files):
-        rank_zero_print(line)
+    rank_zero_print("\n".join((verdict(result), *further(result), files)))
 
 
 def final_table(result: Result) -> Table:
