@@ -65,6 +65,15 @@ def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
     assert sorted(alone) == [0.9, 0.94]
 
 
+def test_a_loss_that_was_never_finite_has_no_curve():
+    result = full("kd", 0.95, 0)
+    curves = [epoch | {"val/nll": None} for epoch in result.student.training.curves]
+    rows = ranked([edited(result, student={"training": {"curves": curves}})])
+    (views,) = (section["views"] for section in sections(rows) if section["id"] == "learning")
+    drawn = {view["key"][1]: len(view["charts"][0]["data"]) for view in views}
+    assert drawn["val/top1"] == 2 and drawn.get("val/nll", 1) == 1, "the student alone has one"
+
+
 def test_chart_without_costs_is_none():
     assert (
         charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], metric("top1"))

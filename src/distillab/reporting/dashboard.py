@@ -9,13 +9,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from distillab.core.errors import UserError
-from distillab.reporting.loggers import has_key
+from distillab.reporting.loggers import DEPLOYED, has_key, one_line
 
 TOP1 = "top1"
 TOP1_ALONE = f"baseline_{TOP1}"
 COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, f"teacher_{TOP1}")
-COLUMNS += ("gain", "gap_closed")
-COLUMNS += ("agreement", "calibration_error", "parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
+COLUMNS += ("gain", "gap_closed", "agreement", "calibration_error", *DEPLOYED)
 BY_METHOD, BY_STUDENT = "labels.strategy", "labels.student"  # in the config; the seeds of a pair fall together
 MOST_RUNS = 100
 
@@ -129,10 +128,8 @@ def save(project: str, entity: str, data: str, protocol: str) -> list[str]:
         entity = entity or wandb.Api().default_entity
         return [make(project, entity, data, protocol).save().url for make in (workspace, report)]
     except Exception as error:  # wandb and wandb-workspaces have no common exception for what the server says
-        words = " ".join(str(error).split())
-        raise UserError(
-            f"W&B did not take the dashboard ({words}): check --entity and --project, or use --offline"
-        ) from error
+        mend = "check --entity and --project, or use --offline"
+        raise UserError(f"W&B did not take the dashboard ({one_line(error)}): {mend}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

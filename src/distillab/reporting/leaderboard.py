@@ -37,10 +37,7 @@ def update(runs: Path) -> list[Path]:
     """Rewrite both leaderboards from all results below `runs`: one ranking per data set and protocol, the best first.
 
     Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
-    trials are counted there.
-
-    Returns:
-        The two files.
+    trials are counted there. Returns the two files.
     """
     runs.mkdir(parents=True, exist_ok=True)
     paths = [runs / "leaderboard.csv", runs / "leaderboard.md"]

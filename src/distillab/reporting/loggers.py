@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
 SCATTER = "accuracy_against_parameters"
+MEND = "mend that, or choose logger.mode=offline"
 
 
 def build(
@@ -64,7 +65,7 @@ def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
     try:
         logger.experiment  # noqa: B018  (starts the run: a refused key must show before training, not after it)
     except wandb.errors.Error as error:
-        raise UserError(f"W&B cannot start a run ({_line(error)}): mend that, or choose logger.mode=offline") from error
+        raise UserError(f"W&B cannot start a run ({one_line(error)}): {MEND}") from error
     return logger
 
 
@@ -84,10 +85,11 @@ def has_key() -> bool:
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.errors.Error as error:
-        raise UserError(f"W&B cannot use its key ({_line(error)}): mend that, or choose logger.mode=offline") from error
+        raise UserError(f"W&B cannot use its key ({one_line(error)}): {MEND}") from error
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What W&B says, which may break lines."""
     return " ".join(str(error).split())
 
 
@@ -103,9 +105,13 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
 
     numbers, labels = summary(result)
     if isinstance(logger, WandbLogger):
+        import wandb
+
         run, folder = logger.experiment, Path(logger.save_dir)
+        drawn = folder / "limits.png", folder.parent.parent / "accuracy_vs_parameters.png"
+        pictures = {f"plots/{path.stem}": wandb.Image(str(path)) for path in drawn if path.is_file()}
         # One row of history holds both axes, so that a chart of the primary figure over parameters needs no other source.
-        run.log({**numbers, **_pictures(folder), SCATTER: _scatter(result, siblings)})
+        run.log({**numbers, **pictures, SCATTER: _scatter(result, siblings)})
         run.summary.update({**numbers, **labels})
         # Charts group runs by the config only, and there `strategy` and `student` are whole groups.
         run.config.update({"labels": labels}, allow_val_change=True)
@@ -118,14 +124,6 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
         logger.log_hyperparams(hyperparameters)
         logger.log_metrics(numbers)
     logger.save()
-
-
-def _pictures(folder: Path) -> dict[str, Any]:
-    """The pictures of the run and of all runs so far, as far as they were drawn."""
-    import wandb
-
-    paths = folder / "limits.png", folder.parent.parent / "accuracy_vs_parameters.png"
-    return {f"plots/{path.stem}": wandb.Image(str(path)) for path in paths if path.is_file()}
 
 
 def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
@@ -164,15 +162,13 @@ def _log_student(run: Any, folder: Path, result: Result, metadata: dict[str, Any
 def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     """End the W&B run, or the next one in this process would go on with it; with any other logger do nothing.
 
-    Returns:
-        The run's address, or the command that uploads an offline run; None without W&B.
+    Returns the run's address, or the command that uploads an offline run; None without W&B.
     """
     if type(logger).__name__ != "WandbLogger":
         return None
     import wandb
 
-    run = wandb.run
-    if run is None:
+    if (run := wandb.run) is None:
         return None
     folder = Path(run.dir).parent
     where = run.url or (f"wandb sync {folder}" if run.offline and folder.is_dir() else None)

@@ -22,10 +22,7 @@ Page = dict[str, Any]
 def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
     """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
 
-    Args:
-        runs: the folder with the runs, `<name>/<hash>/result.json` below it.
-        out: the page; each file is replaced atomically.
-        results: only these instead of all below `runs`.
+    `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
 
     Raises:
         UserError: no result can be read, or a file cannot be written.

@@ -70,9 +70,7 @@ class Gain:
 class Row:
     """One method on one pair, data set, protocol and budget: all runs that differ in the seed alone.
 
-    What so many seeds do not give is None.
-
-    Attributes:
+    Attributes (what so many seeds do not give is None):
         train: the data set's number of training images.
         method: strategy and scheme; `none` is the student alone, whose row has no gain.
         results, seeds, scores: one of each seed; a score is the student's primary figure.

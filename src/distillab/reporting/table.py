@@ -99,7 +99,7 @@ def primary(result: Result) -> Metric:
 
 
 def _outcome(result: Result) -> str:
-    student, shown, error = result.student, primary(result), _error(result, "student")
+    student, shown, error = result.student, primary(result), standard_error(result, "student")
     known = f" ± {100 * error:.1f} (binomial standard error, {result.data.test} test samples)" if error else ""
     reached = f"{shown.words(result.primary.value, 1)}{known}"
     if result.alone:
@@ -141,14 +141,10 @@ def sentence(words: str | None) -> str | None:
     return words and f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
-def standard_error(share: float, samples: int | None) -> float | None:
-    """Binomial standard error of an accuracy over that many test samples, from 0 to 1; None if they are unknown."""
-    return sqrt(share * (1 - share) / samples) if samples else None
-
-
-def _error(result: Result, role: Role) -> float | None:
-    """The standard error of a role's primary figure; None where that is no share of the test samples."""
-    return standard_error(result.score(role), result.data.test) if primary(result).scale == 100 else None
+def standard_error(result: Result, role: Role) -> float | None:
+    """Binomial standard error of a role's accuracy, from 0 to 1; None for another figure, or unknown test samples."""
+    share, samples = result.score(role), result.data.test
+    return sqrt(share * (1 - share) / samples) if samples and primary(result).scale == 100 else None
 
 
 def _gap(result: Result) -> str:
@@ -165,7 +161,7 @@ def _gap(result: Result) -> str:
 
 
 def _trust(result: Result) -> str:
-    error, other = _error(result, "student"), _error(result, "baseline")
+    error, other = standard_error(result, "student"), standard_error(result, "baseline")
     if error is None or other is None:
         return "One seed: another may say otherwise."
     samples = f"{result.data.test} test samples"
