@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from distillab.core.result_parts import Cost, LimitsLine
+from distillab.core.result_parts import LimitsLine
 from distillab.evaluation.cost import words
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import charts
@@ -127,19 +127,14 @@ GAINS = {
 
 def cost(rows: list[Row]) -> Section:
     """Where the time went, and what it bought."""
-    views, units = [], {}
-    for place, members in by_place(rows).items():
-        known = [(row, [result.cost for result in row.results if result.cost]) for row in members]
-        told = [(row, costs) for row, costs in known if costs]
-        if not told:
-            continue
-        times = [_mean_times(costs) for _, costs in told]
+    views, told = [], [row for row in rows if any(result.cost for result in row.results)]
+    for place, members in by_place(told).items():
+        times = [_mean_times(row) for row in members]
         parts = {part: [other.get(part, 0) for other in times] for time in times for part in time}
-        drawn = [charts.seconds([row.title for row, _ in told], parts)] if parts else []
-        lines = [[row.title, *_cost_cells(row, costs)] for row, costs in told]
-        views.append(view([place], charts=drawn, tables=[table(("method", *GAINS, "in words, last seed"), lines)]))
-        shown = members[0].metric
-        units[shown.gained.replace("points", f"in points of {shown.label}")] = None
+        drawn = [charts.seconds([row.title for row in members], parts)] if parts else []
+        content = table(("method", *GAINS, "in words, last seed"), map(_cost_line, members))
+        views.append(view([place], charts=drawn, tables=[content]))
+    units = {row.metric.gained.replace("points", f"in points of {row.metric.label}"): None for row in told}
     about = (
         f"Seconds of the student's training by what they were spent on, and the gain {' or '.join(units)} over the student "
         "alone: trained for as many steps, or for as much compute as the teacher took. Means over a method's seeds, with "
@@ -148,23 +143,24 @@ def cost(rows: list[Row]) -> Section:
     return section("cost", "Cost and return", about, choices=["data"], views=views)
 
 
-def _mean_times(costs: list[Cost]) -> dict[str, float]:
+def _mean_times(row: Row) -> dict[str, float]:
     """Seconds by part, the mean over the runs."""
     found: dict[str, list[float]] = defaultdict(list)
-    for part, spent in (spent for cost in costs for spent in (cost.time or {}).items()):
-        found[part].append(spent)
+    for result in row.results:
+        for part, spent in ((result.cost and result.cost.time) or {}).items():
+            found[part].append(spent)
     return {part: statistics.fmean(spent) for part, spent in found.items()}
 
 
-def _cost_cells(row: Row, costs: list[Cost]) -> list[Any]:
-    cells, form = [], row.metric.difference
+def _cost_line(row: Row) -> list[Any]:
+    cells, form, known = [], row.metric.difference, [result.cost for result in row.results if result.cost]
     for key in GAINS.values():
-        gains = [getattr(one.equal_compute, key) for one in costs if one.equal_compute]
-        known = [gain for gain in gains if gain is not None]
-        if len(set(known)) < 2:  # without a spread there is no interval
-            value = statistics.fmean(known) if known else None
-            cells.append([form(value), value])
+        gains = [getattr(one.equal_compute, key) for one in known if one.equal_compute]
+        gains = [gain for gain in gains if gain is not None]
+        if len(set(gains)) < 2:  # without a spread there is no interval
+            value, spread = statistics.fmean(gains) if gains else None, ""
         else:
-            value, _, low, high = mean_interval(known)
-            cells.append([f"{form(value)} ({form(low)} to {form(high)})", value])
-    return [*cells, " ".join(words(costs[-1], row.metric.gain))]
+            value, _, low, high = mean_interval(gains)
+            spread = f" ({form(low)} to {form(high)})"
+        cells.append([form(value) + spread, value])
+    return [row.title, *cells, " ".join(words(known[-1], row.metric.gain))]
