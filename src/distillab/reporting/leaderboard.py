@@ -28,31 +28,29 @@ def refresh(runs: Path) -> None:
     from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
 
     with writable(runs, "paths.runs=…"):
-        update(runs)
-        if results := rankable(load_all(runs)[0])[0]:
+        if results := update(runs):
             accuracy_plot(results, runs / "accuracy_vs_parameters.png")
 
 
-def update(runs: Path) -> list[Path]:
+def update(runs: Path) -> list[Result]:
     """Rewrite both leaderboards from all results below `runs`: one ranking per data set and protocol, the best first.
 
     Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
-    trials are counted there. Returns the two files.
+    trials are counted there. Returns what is ranked.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    paths = [runs / "leaderboard.csv", runs / "leaderboard.md"]
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
         results, trials = rankable(results)
         rows = _ranked(results)
         raw = ({key: value for key, (_, value, _) in row.items()} for _, row in rows)
-        tables.write_csv(paths[0], raw, first=("data", "protocol"))
-        with replacing(paths[1]) as temporary:
+        tables.write_csv(runs / "leaderboard.csv", raw, first=("data", "protocol"))
+        with replacing(runs / "leaderboard.md") as temporary:
             temporary.write_text(_markdown(rows, left_out + trials), encoding="utf-8")
     for line in left_out:
         log.warning(line)
-    return paths
+    return results
 
 
 def _place(result: Result) -> tuple[str, str]:
