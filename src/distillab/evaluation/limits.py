@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distillab.core.result_parts import Limits, LimitsLine
 
-LEVEL = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
+ALPHA = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
 BINS = 5
 NAMED = 5  # classes in one sentence; more than that nobody reads
 
@@ -38,9 +38,9 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *,
     classes = [_line(name, members, right) for name, members in groups]
 
     def below_alone(role: str) -> list[LimitsLine]:
-        level, lines = LEVEL / len(classes), zip(classes, groups, strict=True)
+        alpha, lines = ALPHA / len(classes), zip(classes, groups, strict=True)
         own, alone = right[role], right["alone"]
-        return [line for line, (_, each) in lines if paired_interval(own[each], alone[each], level)[1] < 0]
+        return [line for line, (_, each) in lines if paired_interval(own[each], alone[each], alpha)[1] < 0]
 
     worse = sorted(below_alone("teacher"), key=lambda line: line.teacher - line.alone)
     hurt = sorted(below_alone("distilled"), key=lambda line: line.change)
@@ -52,8 +52,8 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *,
     )
 
 
-def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[float, float]:
-    """Interval of accuracy(one) - accuracy(other) on the same samples, at confidence 1 - level.
+def paired_interval(one: Tensor, other: Tensor, alpha: float = ALPHA) -> tuple[float, float]:
+    """Interval of accuracy(one) - accuracy(other) on the same samples, at confidence 1 - alpha.
 
     Newcombe's method 10 (Statistics in Medicine 17, 1998, p. 2635): the Wilson intervals of both accuracies, joined by
     the correlation of the two. Unlike a bootstrap it is exact to repeat and has a width also where no answer differs.
@@ -63,7 +63,7 @@ def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[f
     both, only_one, only_other = (int(mask.sum()) for mask in (one & other, one & ~other, ~one & other))
     neither = n - both - only_one - only_other
     rights = both + only_one, both + only_other
-    (low_1, high_1), (low_2, high_2) = (_wilson(count, n, level) for count in rights)
+    (low_1, high_1), (low_2, high_2) = (_wilson(count, n, alpha) for count in rights)
     share_1, share_2 = rights[0] / n, rights[1] / n
     product = both * neither - only_one * only_other
     if product > 0:
@@ -79,9 +79,9 @@ def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[f
     return max(low, -1.0), min(high, 1.0)
 
 
-def _wilson(count: int, n: int, level: float) -> tuple[float, float]:
+def _wilson(count: int, n: int, alpha: float) -> tuple[float, float]:
     # In scipy it is a method of an exact test, which a thousand classes would wait for.
-    z = NormalDist().inv_cdf(1 - level / 2)
+    z = NormalDist().inv_cdf(1 - alpha / 2)
     centre = (count + z**2 / 2) / (n + z**2)
     half = z * sqrt(count * (n - count) / n + z**2 / 4) / (n + z**2)
     return centre - half, centre + half

@@ -11,8 +11,7 @@ from typing import Any
 from distillab.core.errors import UserError
 from distillab.reporting.loggers import DEPLOYED, has_key, one_line
 
-TOP1 = "top1"
-TOP1_ALONE = f"baseline_{TOP1}"
+TOP1, TOP1_ALONE = "top1", "baseline_top1"
 COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, f"teacher_{TOP1}")
 COLUMNS += ("gain", "gap_closed", "agreement", "calibration_error", *DEPLOYED)
 BY_METHOD, BY_STUDENT = "labels.strategy", "labels.student"  # in the config; the seeds of a pair fall together
@@ -113,11 +112,8 @@ def panels(wr: Any) -> dict[str, tuple[str, list[Any]]]:
 
 def specification(project: str, entity: str, data: str, protocol: str) -> dict[str, Any]:
     """Workspace and report as W&B stores them, in plain Python; made without the network."""
-    both = {"workspace": workspace(project, entity, data, protocol), "report": report(project, entity, data, protocol)}
-    return {
-        kind: json.loads(made._to_model().model_dump_json(by_alias=True, exclude_none=True))
-        for kind, made in both.items()
-    }
+    models = {make.__name__: make(project, entity, data, protocol)._to_model() for make in (workspace, report)}
+    return {kind: json.loads(made.model_dump_json(by_alias=True, exclude_none=True)) for kind, made in models.items()}
 
 
 def save(project: str, entity: str, data: str, protocol: str) -> list[str]:
