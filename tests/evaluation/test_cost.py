@@ -6,11 +6,11 @@ from fractions import Fraction
 import pytest
 from helpers.made_results import made
 
-from distillab.core.configuration import Roi
+from distillab.core.configuration import Prices
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Efficiency, TeacherOutputs, Training
-from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost
-from distillab.evaluation.cost_words import words
+from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost, words
+from distillab.reporting.metric_table import metric
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
 BASELINE = {"top1": 0.90, "multiply_adds": 100, "seconds": 60.0}
@@ -84,8 +84,14 @@ def test_equal_compute_epochs(epochs, teacher, student, expected):
     assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
 
 
+def said(found):
+    return words(found, metric("top1").gain)
+
+
 def roi_at(price, requests, teacher, student):
-    return roi(price, requests, teacher_throughput=teacher, student_throughput=student, training_hours=2.5)
+    prices = Prices.of({"price_per_hour": price, "requests_per_day": requests})
+    measured = (Efficiency(parameters=1, throughput=rate) for rate in (teacher, student))
+    return roi(prices, *measured, training_hours=2.5)
 
 
 def test_roi_by_hand():
@@ -101,7 +107,7 @@ def test_roi_by_hand():
 
 
 def test_the_run_pays_for_outputs_that_the_cache_replayed():
-    prices = Roi.of({"price_per_hour": 3600.0, "requests_per_day": None})
+    prices = Prices.of({"price_per_hour": 3600.0, "requests_per_day": None})
     # 200 s of the fit (of all its calls), and 60 s that the cache saved; at the price of 1 a second.
     assert cost(result(), prices).roi.distillation == pytest.approx(260)
     # Nothing computed: 4000 outputs at the teacher's measured 100 a second.
@@ -126,13 +132,13 @@ def test_the_run_pays_for_outputs_that_the_cache_replayed():
 )
 def test_a_wrong_price_is_refused_in_one_line(settings, named):
     with pytest.raises(UserError, match=named) as error:
-        Roi.of(settings)
+        Prices.of(settings)
     assert "\n" not in str(error.value)
 
 
 def test_words():
-    found = cost(result(longer=LONGER), Roi.of({"price_per_hour": 3.6, "requests_per_day": 1000}))
-    assert words(found) == [
+    found = cost(result(longer=LONGER), Prices.of({"price_per_hour": 3.6, "requests_per_day": 1000}))
+    assert said(found) == [
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
         "Training the teacher took 500.0 s, once for all runs that share it.",
@@ -142,11 +148,11 @@ def test_words():
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
         "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
     ]
-    never = cost(result(teacher=TEACHER | {"throughput": 10_000.0}), Roi.of({"price_per_hour": 3.6}))
-    assert words(never)[-1].endswith("never pays for itself: the student is not cheaper.")
-    none_come = cost(result(), Roi.of({"price_per_hour": 3.6, "requests_per_day": 0}))
-    assert words(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
-    untried = words(cost(result(WARM)))
+    never = cost(result(teacher=TEACHER | {"throughput": 10_000.0}), Prices.of({"price_per_hour": 3.6}))
+    assert said(never)[-1].endswith("never pays for itself: the student is not cheaper.")
+    none_come = cost(result(), Prices.of({"price_per_hour": 3.6, "requests_per_day": 0}))
+    assert said(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
+    untried = said(cost(result(WARM)))
     saved = "which saved about 40.0 s, by the teacher's throughput."
     assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"
     assert untried[3].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
@@ -161,22 +167,22 @@ def test_what_a_scheme_leaves_uncharged_is_said():
     run = result(scheme="assistant", lineage=lineage)
     assistant = with_cost(run, None).cost
     between = "Training the networks in between took 70.0 s, which no comparison charges."
-    assert assistant.between_seconds == 70 and between in words(assistant)
-    priced = with_cost(run, Roi.of({"price_per_hour": 3.6})).cost.roi.training_hours
-    offline = with_cost(run.changed(lineage=lineage[-1:]), Roi.of({"price_per_hour": 3.6})).cost.roi.training_hours
+    assert assistant.between_seconds == 70 and between in said(assistant)
+    priced = with_cost(run, Prices.of({"price_per_hour": 3.6})).cost.roi.training_hours
+    offline = with_cost(run.changed(lineage=lineage[-1:]), Prices.of({"price_per_hour": 3.6})).cost.roi.training_hours
     assert priced - offline == pytest.approx(70 / 3600), "who distils through an assistant pays for it"
     peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
     mutual = with_cost(run.changed(teacher=None, scheme="mutual", lineage=peers), None).cost
     told = "The gain at equal compute was not measured for scheme=mutual: it has no fixed teacher to charge."
-    assert mutual.between_seconds == 0 and words(mutual)[-1] == told
+    assert mutual.between_seconds == 0 and said(mutual)[-1] == told
     offline = with_cost(run.changed(scheme="offline", lineage=chain[:1] + lineage[-1:]), None).cost
-    assert offline.between_seconds == 0 and not any("not measured" in sentence for sentence in words(offline))
+    assert offline.between_seconds == 0 and not any("not measured" in sentence for sentence in said(offline))
 
 
 def test_older_results_and_runs_without_a_teacher_have_their_words_too():
     old = {"top1": 0.9, "epochs": 3, "seconds": 12.0}
-    assert words(cost(result(old, None, None))) == []
-    found = cost(result(old, {"top1": 0.95}, {"top1": 0.89}), Roi.of({"price_per_hour": 1}))
+    assert said(cost(result(old, None, None))) == []
+    found = cost(result(old, {"top1": 0.95}, {"top1": 0.89}), Prices.of({"price_per_hour": 1}))
     assert found.equal_compute.training_epochs is None and found.roi is None
-    (sentence,) = words(found)
+    (sentence,) = said(found)
     assert sentence.startswith("At equal steps distillation brought +1.00 points")

@@ -61,7 +61,7 @@ def test_lines_by_hand():
     teacher = torch.tensor([0, 0, 0, 1, 2, 0])
     alone = torch.tensor([0, 0, 1, 1, 2, 2])
     distilled = torch.tensor([0, 0, 0, 2, 2, 1])
-    found = limits(labels, *(logits_of(answers, 3) for answers in (teacher, alone, distilled)), ["a", "b", "c"])
+    found = limits(labels, *(logits_of(answers, 3) for answers in (teacher, alone, distilled)), class_names=["a", "b", "c"])
     first, last = found.classes  # class b has no sample
     assert (first.name, first.samples, last.name, last.samples) == ("a", 4, "c", 2)
     assert (first.teacher, first.alone, first.distilled, first.change) == (0.75, 0.5, 0.75, 0.25)
@@ -74,7 +74,7 @@ def test_bins_hold_equal_counts_and_their_names_are_true():
     generator = torch.Generator().manual_seed(3)
     labels = torch.zeros(1000, dtype=torch.long)
     height = torch.rand(1000, generator=generator) * 6
-    found = limits(labels, logits_of(labels, margin=height), logits_of(labels), logits_of(labels), NAMES)
+    found = limits(labels, logits_of(labels, margin=height), logits_of(labels), logits_of(labels), class_names=NAMES)
     assert [line.samples for line in found.bins] == pytest.approx([200] * 5, abs=10)  # edges are rounded
     edges = [tuple(map(float, line.name.removeprefix("margin ").split("–"))) for line in found.bins]
     assert edges[0][0] == 0 and edges[-1][1] == 1 and all(one[1] == other[0] for one, other in pairwise(edges))
@@ -85,11 +85,10 @@ def test_bins_hold_equal_counts_and_their_names_are_true():
 
 def test_bins_of_a_sure_teacher_keep_distinct_names_and_equal_margins_stay_together():
     labels = torch.zeros(500, dtype=torch.long)
-    sure = limits(
-        labels, logits_of(labels, margin=torch.linspace(6, 9, 500)), logits_of(labels), logits_of(labels), NAMES
-    )
+    far = logits_of(labels, margin=torch.linspace(6, 9, 500))
+    sure = limits(labels, far, logits_of(labels), logits_of(labels), class_names=NAMES)
     assert len({line.name for line in sure.bins}) == 5
-    equal = limits(labels, logits_of(labels, margin=100.0), logits_of(labels), logits_of(labels), NAMES)
+    equal = limits(labels, logits_of(labels, margin=100.0), logits_of(labels), logits_of(labels), class_names=NAMES)
     assert [(line.name, line.samples) for line in equal.bins] == [("margin 0.00–1.00", 500)]
 
 
@@ -97,7 +96,7 @@ def test_hard_samples_come_first():
     labels = torch.zeros(100, dtype=torch.long)
     height = torch.linspace(0.5, 8, 100)
     alone = (torch.arange(100) < 20).long()  # wrong where the teacher is least sure
-    found = limits(labels, logits_of(labels, margin=height), logits_of(alone), logits_of(labels), NAMES)
+    found = limits(labels, logits_of(labels, margin=height), logits_of(alone), logits_of(labels), class_names=NAMES)
     changes = [line.change for line in found.bins]
     assert changes[0] > 0.9 and max(changes[2:]) == 0
     assert sum(line.samples for line in found.bins) == 100
@@ -144,7 +143,7 @@ def test_no_class_is_blamed_for_noise():
     blamed, uncorrected, said = 0, 0, 0
     for _ in range(200):
         teacher, alone, distilled = (logits_of(answers_of(labels, [0.7] * 10, generator)) for _ in range(3))
-        found = limits(labels, teacher, alone, distilled, NAMES)
+        found = limits(labels, teacher, alone, distilled, class_names=NAMES)
         blamed += bool(found.hurt)
         uncorrected += any(line.high < 0 for line in found.classes)
         said += "which is none after correction over 10 classes" in found.sentences[1]
@@ -161,14 +160,14 @@ def test_many_hurt_classes_are_counted_not_listed():
 def test_a_loss_that_is_not_shown_is_named_with_its_interval():
     labels = torch.arange(10).repeat(4)
     distilled = torch.where((labels == 3) & (torch.arange(40) < 10), 0, labels)
-    found = limits(labels, logits_of(labels), logits_of(labels), logits_of(distilled), NAMES)
+    found = limits(labels, logits_of(labels), logits_of(labels), logits_of(distilled), class_names=NAMES)
     assert found.hurt == []
     assert "the largest loss, at cat, is −25.0 points, 95 % interval −" in found.sentences[1]
 
 
 def test_classes_of_one_name_stay_two():
     labels = torch.arange(10)
-    found = limits(labels, *[logits_of(labels)] * 3, ["crane"] * 10)
+    found = limits(labels, *[logits_of(labels)] * 3, class_names=["crane"] * 10)
     assert [(line.name, line.samples) for line in found.classes] == [("crane", 1)] * 10
 
 

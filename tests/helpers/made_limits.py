@@ -25,4 +25,4 @@ def study(bad=(), samples=400, seed=0, follows=0.8):
     teacher = answers_of(labels, [0.4 if name in bad else 0.9 for name in NAMES], generator)
     alone = answers_of(labels, [0.75] * 10, generator)
     distilled = torch.where(torch.rand(labels.shape, generator=generator) < follows, teacher, alone)
-    return limits(labels, logits_of(teacher), logits_of(alone), logits_of(distilled), NAMES)
+    return limits(labels, logits_of(teacher), logits_of(alone), logits_of(distilled), class_names=NAMES)

@@ -6,8 +6,7 @@ from helpers.made_results import edited, made
 from helpers.made_seeds import HINT, KD, config, over_seeds
 from scipy import stats
 
-from distillab.reporting.comparison import compare
-from distillab.reporting.pairs import against_each_other, read_predictions
+from distillab.reporting.comparison import against_each_other, compare, read_predictions
 
 
 def test_methods_against_each_other_on_the_seeds_that_both_have():

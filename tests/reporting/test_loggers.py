@@ -10,10 +10,11 @@ import pytest
 from helpers.made_results import edited, made
 from helpers.wandb_files import read, wandb_records
 
+from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
-from distillab.reporting import loggers, wandb_run
+from distillab.reporting import loggers
 
-SETTINGS = {"kind": "wandb", "project": "distillab", "entity": None, "mode": "auto", "tags": ["study"]}
+SETTINGS = LoggerConfig.of({"kind": "wandb", "project": "distillab", "entity": None, "mode": "auto", "tags": ["study"]})
 
 
 @pytest.fixture
@@ -133,37 +134,35 @@ def test_an_older_result_has_fewer_figures(tmp_path):
 
 
 def test_a_key_means_online_and_none_is_never_asked_for(no_account, monkeypatch, tmp_path):
-    assert wandb_run._mode("auto") == "offline"
+    assert loggers._mode("auto") == "offline"
     with pytest.raises(UserError, match=r"no key.*logger\.mode=offline"):
-        wandb_run._mode("online")
+        loggers._mode("online")
     (tmp_path / ".netrc").write_text("machine example.org login user password secret\n")
-    assert wandb_run._mode("auto") == "offline"
+    assert loggers._mode("auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(UserError, match=r"cannot use its key.*logger\.mode=offline"):
-        wandb_run._mode("auto")
+        loggers._mode("auto")
     monkeypatch.delenv("WANDB_API_KEY")
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
-    assert (wandb_run._mode("auto"), wandb_run._mode("online"), wandb_run._mode("offline")) == (
+    assert (loggers._mode("auto"), loggers._mode("online"), loggers._mode("offline")) == (
         "online",
         "online",
         "offline",
     )
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert wandb_run._mode("auto") == "offline"
-    with pytest.raises(UserError, match="auto, online, offline, disabled"):
-        wandb_run._mode("sometimes")
+    assert loggers._mode("auto") == "offline"
 
 
 def test_an_environment_key_means_online(no_account, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert wandb_run._mode("auto") == "online"
+    assert loggers._mode("auto") == "online"
 
 
 def test_csv_and_tensorboard_hold_the_summary(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for kind in ("csv", "tensorboard"):
-        logger = loggers.build({"kind": kind}, tmp_path, {"seed": 0}, "a name")
+        logger = loggers.build(LoggerConfig.of({"kind": kind}), tmp_path, {"seed": 0}, "a name")
         logger.log_metrics({"train/loss": 1.0}, step=0)
         loggers.log_summary(logger, made())
         assert loggers.finish(logger) is None
@@ -178,7 +177,7 @@ def test_csv_and_tensorboard_hold_the_summary(tmp_path):
 
 def test_a_second_start_keeps_the_curves_of_the_first(tmp_path):
     for _ in range(2):
-        logger = loggers.build({"kind": "csv"}, tmp_path, {}, "a name")
+        logger = loggers.build(LoggerConfig.of({"kind": "csv"}), tmp_path, {}, "a name")
         logger.log_metrics({"loss": 1.0}, step=0)
         logger.save()
     assert len(list(tmp_path.glob("csv/version_*/metrics.csv"))) == 2
@@ -192,15 +191,16 @@ def test_missing_tensorboard_names_the_extra(monkeypatch, tmp_path):
 
     monkeypatch.setattr(lightning_loggers, "TensorBoardLogger", absent)
     with pytest.raises(UserError, match="uv sync --extra tensorboard"):
-        loggers.build({"kind": "tensorboard"}, tmp_path, {}, "a name")
+        loggers.build(LoggerConfig.of({"kind": "tensorboard"}), tmp_path, {}, "a name")
 
 
 def test_no_logger_and_an_unknown_one(tmp_path):
-    assert loggers.build(None, tmp_path, {}, "x") is None and loggers.build({"kind": "none"}, tmp_path, {}, "x") is None
+    assert loggers.build(LoggerConfig.of({"kind": "none"}), tmp_path, {}, "x") is None
     loggers.log_summary(None, made())
     assert loggers.finish(None, 1) is None
-    with pytest.raises(UserError, match="wandb, csv, tensorboard, none"):
-        loggers.build({"kind": "mlflow"}, tmp_path, {}, "x")
+    for wrong, named in ({"kind": "mlflow"}, "csv"), ({"kind": "wandb", "mode": "sometimes"}, "auto, online, offline"):
+        with pytest.raises(UserError, match=named):
+            LoggerConfig.of(wrong)
 
 
 def test_every_logger_file_is_understood(no_account, tmp_path, monkeypatch):
@@ -208,5 +208,6 @@ def test_every_logger_file_is_understood(no_account, tmp_path, monkeypatch):
 
     folder = Path(__file__).parents[2] / "conf" / "logger"
     files = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
-    assert sorted(files) == sorted(loggers.KINDS) and all(config["kind"] == name for name, config in files.items())
-    assert set(files["wandb"]) == set(SETTINGS) and {len(files[name]) for name in files if name != "wandb"} == {1}
+    assert sorted(files) == ["csv", "none", "tensorboard", "wandb"]
+    assert all(config["kind"] == name for name, config in files.items())
+    assert set(files["wandb"]) == set(vars(SETTINGS)) and {len(files[name]) for name in files if name != "wandb"} == {1}

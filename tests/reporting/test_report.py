@@ -14,7 +14,7 @@ from helpers.made_study import COST, LIMITS, full, study
 from scipy import stats
 
 from distillab.core.errors import UserError
-from distillab.reporting.groups import non_dominated
+from distillab.reporting.ranking import non_dominated
 from distillab.reporting.report import write_report
 
 NASTY = "</script><b>x</b>"

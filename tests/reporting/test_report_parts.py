@@ -10,8 +10,9 @@ from scipy import stats
 
 from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts
-from distillab.reporting.chart_points import front, points
-from distillab.reporting.groups import headline, ranked
+from distillab.reporting.charts import front, points
+from distillab.reporting.metric_table import metric
+from distillab.reporting.ranking import headline, ranked
 from distillab.reporting.run_sections import provenance
 from distillab.reporting.sections import pairs, sections
 
@@ -39,14 +40,14 @@ def taught_by(teacher, top1, **changes):
 
 
 def test_two_teachers_are_told_apart_everywhere():
-    groups = ranked([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
+    rows = ranked([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
     labels = [f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")]
-    assert [group.label for group in groups] == labels
-    made_of = {section["id"]: section["views"] for section in sections(groups)}
+    assert [row.title for row in rows] == labels
+    made_of = {section["id"]: section["views"] for section in sections(rows)}
     assert [view["key"][0].split(": ")[1] for view in made_of["limits"]] == [f"{label}, seed 0" for label in labels]
     assert made_of["cost"][0]["charts"][0]["data"][0]["y"] == labels
     assert [row[0] for row in made_of["cost"][0]["tables"][0]["rows"]] == labels
-    assert [line.split(":")[0] for line in headline(groups)] == [
+    assert [line.split(":")[0] for line in headline(rows)] == [
         f"resnet8 on digits, protocol standard, taught by {name}" for name in ("resnet20", "resnet56")
     ]
 
@@ -64,9 +65,18 @@ def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
     assert sorted(alone) == [0.9, 0.94]
 
 
+def test_a_loss_that_was_never_finite_has_no_curve():
+    result = full("kd", 0.95, 0)
+    curves = [epoch | {"val/nll": None} for epoch in result.student.training.curves]
+    rows = ranked([edited(result, student={"training": {"curves": curves}})])
+    (views,) = (section["views"] for section in sections(rows) if section["id"] == "learning")
+    drawn = {view["key"][1]: len(view["charts"][0]["data"]) for view in views}
+    assert drawn["val/top1"] == 2 and drawn.get("val/nll", 1) == 1, "the student alone has one"
+
+
 def test_chart_without_costs_is_none():
     assert (
-        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], "top1")
+        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], metric("top1"))
         is None
     )
 
@@ -100,29 +110,30 @@ def test_command_of_a_cell_composes_what_the_cell_was(study):
     assert "hydra.mode=RUN" in again and composed(again) == composed(cell)
 
 
-def timed(strategy, latency, top1, **machine):
+def timed(strategy, latency, top1, student=("resnet8", 78_042), **machine):
     place = {"device": "cpu", "threads": 1, **machine}
-    student = {"efficiency": {"latency_ms": latency, "throughput": 1000 / latency, **place}}
-    return edited(made(strategy, top1), teacher={"efficiency": place}, student=student)
+    measured = {"efficiency": {"latency_ms": latency, "throughput": 1000 / latency, **place}}
+    return edited(made(strategy, top1, student=student), teacher={"efficiency": place}, student=measured)
 
 
 def test_one_network_on_one_machine_has_one_latency():
     """Two methods of one student lie at one latency, and the better one alone is on the front; other machines are apart."""
-    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("dkd", 0.1, 0.9, threads=8)])
-    known = {group.row.method: (group.mean("student", "latency_ms"), "latency_ms" in group.front) for group in groups}
+    rows = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("dkd", 0.1, 0.9, threads=8)])
+    known = {row.method: (row.figure("latency_ms"), "latency_ms" in row.front) for row in rows}
     assert known == {"kd": (2.0, False), "hint": (2.0, True), "dkd": (0.1, True)}
-    assert [group.measured_on for group in groups] == ["cpu, 1 thread", "cpu, 1 thread", "cpu, 8 threads"]
-    assert front(points(groups), "distilled", "latency_ms") == [], "no front over two machines"
-    assert front(points(groups[:2]), "distilled", "latency_ms") == [(2.0, 0.95)]
+    assert [row.measured_on for row in rows] == ["cpu, 1 thread", "cpu, 1 thread", "cpu, 8 threads"]
+    assert front(points(rows), "distilled", "latency_ms") == [], "no front over two machines"
+    faster = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("hint", 9.0, 0.97, student=("resnet14", 175_258))])
+    assert front(points(faster), "distilled", "latency_ms") == [(2.0, 0.95), (9.0, 0.97)]
 
 
 def test_every_network_has_its_size_and_speed_beside_its_teacher():
-    groups = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9).changed(teacher=None)])
-    (view,) = next(one["views"] for one in sections(groups) if one["id"] == "deployed")
+    rows = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9).changed(teacher=None)])
+    (view,) = next(one["views"] for one in sections(rows) if one["id"] == "deployed")
     (shown,) = view["tables"]
-    rows = [dict(zip(shown["headings"], row, strict=True)) for row in shown["rows"]]
-    assert [(row["network"], row["as"], row["measured on"]) for row in rows] == [
+    lines = [dict(zip(shown["headings"], line, strict=True)) for line in shown["rows"]]
+    assert [(line["network"], line["as"], line["measured on"]) for line in lines] == [
         ("resnet34", "teacher", "cpu, 1 thread"), ("resnet8", "student", "cpu, 1 thread"),
     ]  # fmt: skip
-    assert rows[1]["latency, ms"] == ["2.00", 2.0] and rows[1]["parameters"] == ["78.0 k", 78_042]
-    assert rows[1]["against its teacher"].startswith("resnet34: 273× fewer parameters")
+    assert lines[1]["latency, ms"] == ["2.00", 2.0] and lines[1]["parameters"] == ["78.0 k", 78_042]
+    assert lines[1]["against its teacher"].startswith("resnet34: 273× fewer parameters")

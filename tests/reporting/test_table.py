@@ -61,7 +61,7 @@ def test_standard_error_is_the_spread_of_many_tests():
     import numpy as np
 
     draws = np.random.default_rng(0).binomial(400, 0.9, size=20_000) / 400
-    assert table.standard_error(0.9, 400) == pytest.approx(draws.std(), rel=0.03)
+    assert table.standard_error(made(top1=0.9), "student") == pytest.approx(draws.std(), rel=0.03)
 
 
 def test_final_table_compares_with_the_teacher():

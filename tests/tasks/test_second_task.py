@@ -11,7 +11,10 @@ from safetensors.torch import load_file
 
 from distillab.commands import cli
 from distillab.core.result_reader import load_all
-from distillab.reporting.groups import ranked
+from distillab.reporting.model_card import model_card
+from distillab.reporting.ranking import ranked
+from distillab.reporting.report import write_report
+from distillab.reporting.table import further, verdict
 from distillab.training.callbacks import Interrupted, StopCleanly
 
 CONF = Path(small_run.__file__).parent / "conf"
@@ -76,11 +79,26 @@ def test_it_is_ranked_and_reported(place, trained, capsys):
     run(place, "strategy=kd", "seed=1")
     results, left_out = load_all(place / "runs")
     assert len(results) == 2 and not left_out
-    (group,) = [group for group in ranked(results) if not group.row.alone]
-    assert group.row.method == "kd" and group.row.data == "vectors"
+    (row,) = [row for row in ranked(results) if not row.alone]
+    assert row.method == "kd" and row.data == "vectors"
     board = (place / "runs" / "leaderboard.md").read_text()
     assert "vectors" in board and "error" in board
     assert "error" in capsys.readouterr().out
+
+
+def test_no_page_calls_its_error_a_percentage(place, trained):
+    """The gain is in the figure's own unit, and positive because less is better."""
+    gain = f"{trained.gain:+.3f}".replace("-", "−")
+    assert f" {gain.lstrip('+−')} in error (less is better) " in verdict(trained).replace("+", "")
+    assert f"reaches {trained.primary.value:.3f};" in verdict(trained.changed(baseline=None, gain=None, teacher=None))
+    assert f"brought {gain} in error" in " ".join(further(trained)), "at equal steps"
+    page = write_report(place / "runs", place / "report.html").with_suffix(".md").read_text()
+    (row,) = ranked(load_all(place / "runs")[0])
+    assert f"kd with {row.mean:.3f} (2 seeds)" in page and "Gain: error over the same student" in page
+    card, board = model_card(trained), (place / "runs" / "leaderboard.md").read_text()
+    assert gain in card and gain in board
+    for shown in (page, card, board):
+        assert "top-1" not in shown.lower(), "another task's figure"
 
 
 def test_the_command_takes_it(place, monkeypatch, capsys):

@@ -77,7 +77,7 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
             with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
                 temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
             shown, folder = f"{config.name}/{invocation.label}/{directory.name}", invocation.sweep_folder
-            logger = loggers.build(config.plain["logger"], directory, config.plain, shown, group=folder and folder.name)
+            logger = loggers.build(config.logger, directory, config.plain, shown, group=folder and folder.name)
         made = steps.prepare(config, timer)
         steps.pretrain(made)
         steps.fit(made, directory, invocation.label, logger)

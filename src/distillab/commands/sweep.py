@@ -62,17 +62,17 @@ class Sweep(Callback):
 
     def _report(self, folder: Path, runs: Path) -> None:
         """Write the page over the sweep's results, and say what they show."""
-        from distillab.reporting.groups import ranked
+        from distillab.reporting.ranking import ranked
         from distillab.reporting.report import write_report
 
         if ended := results(folder, runs):
             with writable(folder, "paths.runs=…"):
                 rank_zero_print(f"{write_report(runs, folder / 'report.html', ended)}")
-            groups = ranked(ended)
-            several = {group.row.place for group in groups} != {f"{groups[0].row.data}, protocol standard"}
-            for group in groups:
-                if not group.row.alone:
-                    rank_zero_print(f"{group.label}{f', {group.row.place}' if several else ''}: {group.row.words}")
+            rows = ranked(ended)
+            several = {row.place for row in rows} != {f"{rows[0].data}, protocol standard"}
+            for row in rows:
+                if not row.alone:
+                    rank_zero_print(f"{row.title}{f', {row.place}' if several else ''}: {row.words}")
 
 
 class Cell:

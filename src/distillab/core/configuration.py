@@ -28,7 +28,7 @@ class Paths(Group):
 
 
 @group
-class Roi(Group):
+class Prices(Group):
     """Prices for the return on a distillation; None is unknown."""
 
     PATH: ClassVar[str] = "roi"
@@ -154,7 +154,7 @@ class RunConfig(Group):
     equal_compute: Flag
     rerun: Flag
     paths: Paths
-    roi: Roi
+    roi: Prices
     cache: CacheConfig
     student: Network
     teacher: Network

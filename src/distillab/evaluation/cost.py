@@ -1,42 +1,54 @@
-"""What a distillation cost, what it brought for that, and when it has paid for itself."""
+"""What a distillation cost, what it brought for that, and when it has paid for itself; the same in words."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import ceil
 
-from distillab.core import configuration
+from distillab.core.configuration import Prices
 from distillab.core.result import Result
 from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Training
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
+# What a teacher has more of than its student: the figure's key, the word where it is more, the word where it is less.
+RATIOS = {
+    "parameters": ("fewer parameters", "more parameters"),
+    "multiply_adds": ("fewer multiply-adds", "more multiply-adds"),
+    "latency_ms": ("faster on one image", "slower on one image"),
+    "latency_batch_ms": ("faster on a batch", "slower on a batch"),
+    "peak_memory_bytes": ("less peak memory", "more peak memory"),
+    "size_bytes": ("smaller on disk", "larger on disk"),
+}
 
 
-def with_cost(result: Result, prices: configuration.Roi | None) -> Result:
+def with_cost(result: Result, prices: Prices | None) -> Result:
     """The result with its `cost` by these prices; a student alone has none."""
     taught = result.teacher or result.baseline  # a scheme without a fixed teacher has the baseline only
     return result.changed(cost=cost(result, prices) if taught else None)
 
 
-def cost(result: Result, prices: configuration.Roi | None = None) -> Cost:
+def cost(result: Result, prices: Prices | None = None) -> Cost:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
     `teacher_training_seconds` is 0 for a teacher that was given; without a price there is no `roi`, without a fixed teacher
     no `equal_compute`.
     """
-    prices, teacher = prices or configuration.Roi(), result.teacher
-    outputs = _teacher_outputs(result.student.training, teacher and teacher.efficiency)
+    student, teacher = result.student, result.teacher
+    outputs = _teacher_outputs(student.training, teacher and teacher.efficiency)
     # Of the networks that the one before them in the chain has taught; the last is the student.
     chain = pairwise(result.lineage[:-1])
     between = float(sum(made.seconds for before, made in chain if made.parent == before.name))
+    # A warm cache replays what an earlier run computed; a run with an empty cache would compute it itself.
+    hours = (student.training.total_seconds + (outputs.seconds_saved or 0.0) + between) / 3600
     return Cost(
         scheme=result.scheme,
-        time=result.student.training.time,
+        time=student.training.time,
         teacher_outputs=outputs,
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
         equal_compute=equal_compute(result) if teacher else None,
-        roi=_roi_of(result, prices, outputs, between) if teacher and prices.price_per_hour is not None else None,
+        roi=roi(prices, teacher.efficiency, student.efficiency, hours) if teacher and prices else None,
     )
 
 
@@ -80,62 +92,43 @@ def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, view
     return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
 
 
-def roi(
-    price_per_hour: float,
-    requests_per_day: float | None,
-    *,
-    teacher_throughput: float,
-    student_throughput: float,
-    training_hours: float,
-) -> Roi:
-    """Return on the distillation: what predictions cost with the teacher and with the student, and when it is earned.
+def roi(prices: Prices, teacher: Efficiency, student: Efficiency, training_hours: float) -> Roi | None:
+    """What predictions cost with the teacher and with the student, at the throughputs measured, and when it is earned.
 
-    Args:
-        price_per_hour: of the machine, in any currency, for training and for predictions.
-        requests_per_day: predictions; None leaves the days out.
-        teacher_throughput, student_throughput: samples per second on that machine, working all the time.
-        training_hours: of the teacher's outputs, networks in between, and the student's training. The teacher exists
-            anyway, and the baseline is trained for the comparison alone; neither is in it.
+    `training_hours` are of the teacher's outputs, networks in between, and the student's training. The teacher exists
+    anyway, and the baseline is trained for the comparison alone; neither is in it.
 
-    Returns:
-        `requests` and `days` are None where it never pays for itself or a day has no requests.
+    None without a price or throughputs; `requests` and `days` are None where it never pays for itself or a day has no
+    requests.
     """
-    teacher, student = (price_per_hour / 3600 * 1e6 / rate for rate in (teacher_throughput, student_throughput))
-    price = price_per_hour * training_hours
-    requests = ceil(round(1e6 * price / (teacher - student), 6)) if student < teacher else None
+    if prices.price_per_hour is None or not teacher.throughput or not student.throughput:
+        return None
+    rates = teacher.throughput, student.throughput
+    with_teacher, with_student = (prices.price_per_hour / 3600 * 1e6 / rate for rate in rates)
+    price = prices.price_per_hour * training_hours
+    requests = ceil(round(1e6 * price / (with_teacher - with_student), 6)) if with_student < with_teacher else None
     return Roi(
-        price_per_hour=price_per_hour,
-        requests_per_day=requests_per_day,
+        price_per_hour=prices.price_per_hour,
+        requests_per_day=prices.requests_per_day,
         training_hours=training_hours,
-        teacher_per_million=teacher,
-        student_per_million=student,
+        teacher_per_million=with_teacher,
+        student_per_million=with_student,
         distillation=price,
         requests=requests,
-        days=requests / requests_per_day if requests is not None and requests_per_day else None,
+        days=requests / prices.requests_per_day if requests is not None and prices.requests_per_day else None,
+        device=student.device,
+        threads=student.threads,
     )
 
 
-def _roi_of(result: Result, prices: configuration.Roi, outputs: TeacherOutputs, between: float) -> Roi | None:
-    """The return of a run, at the throughputs measured in it; None where they were not."""
-    teacher, student = result.teacher.efficiency, result.student.efficiency
-    if not teacher.throughput or not student.throughput:
-        return None
-    # A warm cache replays what an earlier run computed; a run with an empty cache would compute it itself.
-    hours = (result.student.training.total_seconds + (outputs.seconds_saved or 0.0) + between) / 3600
-    rates = {"teacher_throughput": teacher.throughput, "student_throughput": student.throughput}
-    found = roi(prices.price_per_hour, prices.requests_per_day, **rates, training_hours=hours)
-    return found.model_copy(update={"device": student.device, "threads": student.threads})
-
-
 def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> TeacherOutputs:
-    seconds, computed = student.teacher_seconds_computed, student.teacher_samples_computed
+    seconds, computed = float(student.teacher_seconds_computed), student.teacher_samples_computed
     replayed, throughput = student.teacher_samples_replayed, teacher and teacher.throughput
     saved = replayed * seconds / computed if computed else None
-    estimated = saved is None and bool(replayed and throughput)
-    if estimated:
+    if estimated := saved is None and bool(replayed and throughput):
         saved = replayed / throughput
-    known = {"samples": computed, "replayed": replayed, "seconds_saved": saved, "estimated": estimated}
-    return TeacherOutputs(seconds=float(seconds), **known)
+    known = {"seconds": seconds, "samples": computed, "replayed": replayed}
+    return TeacherOutputs(**known, seconds_saved=saved, estimated=estimated)
 
 
 def _measured_ratio(student: Training) -> float | None:
@@ -144,3 +137,104 @@ def _measured_ratio(student: Training) -> float | None:
     if not student.time or not student.time["student"] or not outputs.samples:
         return None
     return (outputs.seconds + outputs.seconds_saved) / student.time["student"]
+
+
+def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
+    """What `cost` found, in sentences; those of which nothing is known are left out.
+
+    `gain` writes a gain of the primary figure with so many digits and its unit.
+    """
+    said = [found.time and _time_words(found.time), _output_words(found.teacher_outputs)]
+    if found.teacher_training_seconds:
+        took = f"{found.teacher_training_seconds:,.1f} s"
+        said.append(f"Training the teacher took {took}, once for all runs that share it.")
+    if found.between_seconds:
+        took = f"{found.between_seconds:,.1f} s"
+        said.append(f"Training the networks in between took {took}, which no comparison charges.")
+    said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
+    said.append(found.roi and _roi_words(found.roi))
+    if not found.equal_compute and found.scheme != "offline":
+        why = "it has no fixed teacher to charge"
+        said.append(f"The gain at equal compute was not measured for scheme={found.scheme}: {why}.")
+    return list(filter(None, said))
+
+
+def machine(measured: Efficiency | Roi) -> str:
+    """Where a model was measured: `cpu, 2 threads`, `cuda`; empty where it is not known."""
+    threads = measured.threads if measured.device == "cpu" else None
+    return (measured.device or "") + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
+
+
+def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:
+    """How many times more of each thing the teacher takes than the student, by the keys of `RATIOS`.
+
+    What was not measured for both of them is left out, as are latencies and the peak memory that were measured on
+    different devices or threads.
+    """
+    elsewhere = (teacher.device, teacher.threads) != (student.device, student.threads)
+    found = {}
+    for key in RATIOS:
+        above, below = getattr(teacher, key), getattr(student, key)
+        if above is not None and below and not (elsewhere and key.startswith(("latency", "peak"))):
+            found[key] = above / below
+    return found
+
+
+def in_words(found: dict[str, float]) -> str:
+    """The ratios for people, e.g. "272× fewer parameters, 12× faster on one image"."""
+    parts = []
+    for key, ratio in found.items():
+        if ratio:
+            times = max(ratio, 1 / ratio)
+            number = f"{times:.3g}" if times < 1000 else f"{times:,.0f}"
+            parts.append(f"{number}× {RATIOS[key][ratio < 1]}")
+    return ", ".join(parts)
+
+
+def _time_words(time: dict[str, float]) -> str:
+    total = sum(time.values()) or 1.0
+    shares = ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in time.items())
+    return f"The student's training took {total:,.1f} s: {shares}."
+
+
+def _output_words(outputs: TeacherOutputs) -> str:
+    parts = []
+    if outputs.samples:
+        parts.append(f"{outputs.samples:,} teacher outputs were computed in {outputs.seconds:,.1f} s")
+    if outputs.replayed:
+        saved, what = outputs.seconds_saved, "" if parts else " teacher outputs"
+        how = f"about {saved:,.1f} s, by the teacher's throughput" if outputs.estimated else f"{saved or 0:,.1f} s"
+        which = f", which saved {how}" if saved else ""
+        parts.append(f"{outputs.replayed:,}{what} came from the cache{which}")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
+    if equal.gain_equal_steps is None:
+        return ""
+    said = f"At equal steps distillation brought {gain(equal.gain_equal_steps, 2)}"
+    said += ", and with a warm cache equal steps are equal compute." if equal.gain_warm_cache is not None else "."
+    if equal.gain_live is not None:
+        seconds = f" ({equal.epochs:.1f} by the seconds measured)" if equal.measured else ""
+        epochs = f"{equal.training_epochs} epochs of the student alone by multiply-adds{seconds}"
+        brought = f"against these it brought {gain(equal.gain_live, 2)}"
+        return f"{said} With a live teacher, equal compute is {epochs}; {brought}."
+    if equal.epochs is None:
+        return said
+    could = f"the student alone could have trained {equal.epochs:.1f} epochs for the same compute"
+    return f"{said} With a live teacher, {could}; this was not tried."
+
+
+def _roi_words(found: Roi) -> str:
+    teacher, student, price = (
+        f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+        for value in (found.teacher_per_million, found.student_per_million, found.distillation)
+    )
+    where = f" (measured in batches on {machine(found)})" if machine(found) else ""
+    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{where}. "
+    if found.requests is None:
+        return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
+    days = f", {found.days:,.1f} days" if found.days is not None else ""
+    if found.requests_per_day == 0:
+        days = ", which never come at 0 a day"
+    return said + f"The distillation cost {price} and has paid for itself after {found.requests:,} requests{days}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -52,34 +53,28 @@ def multiply_adds(model: Model) -> int:
 def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: float = 2.0) -> dict[str, float | None]:
     """Milliseconds of a forward pass where the model lies, after a warm-up; the model is left as found.
 
-    Args:
-        runs: calls timed for one sample, fewer where time runs out; a batch gets a fifth of them.
-        seconds: time for the timed calls of both together; `FEWEST` each are made in any case.
-
-    Returns:
-        Median and 95th percentile of one sample and of a batch; `throughput`, samples per second by the batch's median.
-        The percentile of fewer than `TAIL` calls is None.
+    `runs` calls are timed for one sample and a fifth of them for a batch, fewer where the `seconds` of both together run
+    out, but `FEWEST` in any case. Found are median and 95th percentile, None of fewer than `TAIL` calls, and
+    `throughput`, samples per second by the batch's median.
     """
-    with torch.no_grad(), evaluation_mode(model):
-        one, batch = (model.example_inputs(size) for size in (1, batch_size))
-        device, _ = placed(model)
-        single = _timings(lambda: model(**one), device, runs, seconds / 2)
-        whole = _timings(lambda: model(**batch), device, runs // 5, seconds / 2)
     found: dict[str, float | None] = {}
-    for name, times in (("latency", single), ("latency_batch", whole)):
-        found[f"{name}_ms"] = 1e3 * float(np.median(times))
-        found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
-    return found | {"throughput": batch_size / float(np.median(whole))}
+    with torch.no_grad(), evaluation_mode(model):
+        for name, size, most in (("latency", 1, runs), ("latency_batch", batch_size, runs // 5)):
+            times = _timings(partial(model, **model.example_inputs(size)), placed(model)[0], most, seconds / 2)
+            found[f"{name}_ms"] = 1e3 * float(np.median(times))
+            found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
+    return found | {"throughput": batch_size / float(np.median(times))}
 
 
 def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
-    """Bytes that a forward pass of a batch needs at its worst moment: weights, buffers, and all tensors alive then.
+    """Bytes that a forward pass needs at its worst moment: weights, buffers, and all tensors alive then, the batch too.
 
-    The batch counts as one of them. On the CPU the live tensors are counted after every operation, so what a kernel
-    borrows while it works is left out; a GPU's allocator counts it too. The program and its libraries never count.
+    On the CPU the live tensors are counted after every operation, so what a kernel borrows while it works is left out; a
+    GPU's allocator counts it too. The program and its libraries never count.
     """
     device, _ = placed(model)
-    held = {_storage(tensor): _bytes(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    storages = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
+    held = {storage._cdata: storage.nbytes() for storage in storages}  # unlike data_ptr not 0 for every empty tensor
     weights = sum(held.values())
     with torch.no_grad(), evaluation_mode(model):
         if device.type == "cuda":
@@ -102,9 +97,9 @@ class _LiveTensors(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and _storage(tensor) not in self.known:
-                self.alive[_storage(tensor)] = StorageWeakRef(tensor.untyped_storage()), _bytes(tensor)
+        for storage in (leaf.untyped_storage() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
+            if storage._cdata not in self.known:
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self.alive = {key: (storage, size) for key, (storage, size) in self.alive.items() if not storage.expired()}
         self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
         return result
@@ -128,20 +123,11 @@ def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
         model.to(home)
 
 
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # unlike data_ptr not 0 for every empty tensor
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes()
-
-
 def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: float) -> list[float]:
     """Seconds of each call after a warm-up, which takes as much time again at most."""
 
     def repeated(fewest: int, most: int) -> list[float]:
-        times: list[float] = []
-        end = perf_counter() + seconds
+        times, end = [], perf_counter() + seconds
         while len(times) < fewest or (len(times) < most and perf_counter() < end):
             start = perf_counter()
             call()

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from distillab.core.result_parts import Limits, LimitsLine
 
-LEVEL = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
+ALPHA = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
 BINS = 5
 NAMED = 5  # classes in one sentence; more than that nobody reads
 
 
-def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, class_names: Sequence[str]) -> Limits:
+def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *, class_names: Sequence[str]) -> Limits:
     """Accuracy of teacher, student alone and distilled student per class and per bin of the teacher's margin.
 
     A bin holds the samples whose margin, the teacher's largest probability minus its second, lies in a range: small is
@@ -27,25 +27,20 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, cl
     an interval widened for as many tests as classes occur (Bonferroni): the chance to name any class wrongly stays
     under 5 %, in either list.
 
-    Args:
-        labels: (N,), from 0 to C - 1.
-        teacher, alone, distilled: logits (N, C) on the same samples.
-
-    Returns:
-        Lines for the classes and bins that have samples; the classes shown to be hurt, worst first; two sentences: where
-        the teacher is worse than the student alone (or else weakest), and where distillation hurts.
+    `labels` are (N,), from 0 to C - 1; `teacher`, `alone` and `distilled` logits (N, C) on the same samples. What has no
+    samples has no line; the classes hurt come worst first; the two sentences say where the teacher is worse than the
+    student alone (or else weakest), and where distillation hurts.
     """
-    answers = {"teacher": teacher, "alone": alone, "distilled": distilled}
-    right = {role: logits.argmax(1) == labels for role, logits in answers.items()}
+    logits = {"teacher": teacher, "alone": alone, "distilled": distilled}
+    right = {role: each.argmax(1) == labels for role, each in logits.items()}
     # Pairs, not a dict: two classes may bear one name, as some of ImageNet's do.
     groups = [(class_names[label], labels == label) for label in labels.unique().tolist()]
     classes = [_line(name, members, right) for name, members in groups]
 
     def below_alone(role: str) -> list[LimitsLine]:
-        pairs = (
-            (line, right[role][each], right["alone"][each]) for line, (_, each) in zip(classes, groups, strict=True)
-        )
-        return [line for line, own, alone in pairs if paired_interval(own, alone, LEVEL / len(classes))[1] < 0]
+        alpha, lines = ALPHA / len(classes), zip(classes, groups, strict=True)
+        own, alone = right[role], right["alone"]
+        return [line for line, (_, each) in lines if paired_interval(own[each], alone[each], alpha)[1] < 0]
 
     worse = sorted(below_alone("teacher"), key=lambda line: line.teacher - line.alone)
     hurt = sorted(below_alone("distilled"), key=lambda line: line.change)
@@ -57,8 +52,8 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, cl
     )
 
 
-def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[float, float]:
-    """Interval of accuracy(one) - accuracy(other) on the same samples, at confidence 1 - level.
+def paired_interval(one: Tensor, other: Tensor, alpha: float = ALPHA) -> tuple[float, float]:
+    """Interval of accuracy(one) - accuracy(other) on the same samples, at confidence 1 - alpha.
 
     Newcombe's method 10 (Statistics in Medicine 17, 1998, p. 2635): the Wilson intervals of both accuracies, joined by
     the correlation of the two. Unlike a bootstrap it is exact to repeat and has a width also where no answer differs.
@@ -68,7 +63,7 @@ def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[f
     both, only_one, only_other = (int(mask.sum()) for mask in (one & other, one & ~other, ~one & other))
     neither = n - both - only_one - only_other
     rights = both + only_one, both + only_other
-    (low_1, high_1), (low_2, high_2) = (_wilson(count, n, level) for count in rights)
+    (low_1, high_1), (low_2, high_2) = (_wilson(count, n, alpha) for count in rights)
     share_1, share_2 = rights[0] / n, rights[1] / n
     product = both * neither - only_one * only_other
     if product > 0:
@@ -84,9 +79,9 @@ def paired_interval(one: Tensor, other: Tensor, level: float = LEVEL) -> tuple[f
     return max(low, -1.0), min(high, 1.0)
 
 
-def _wilson(count: int, n: int, level: float) -> tuple[float, float]:
+def _wilson(count: int, n: int, alpha: float) -> tuple[float, float]:
     # In scipy it is a method of an exact test, which a thousand classes would wait for.
-    z = NormalDist().inv_cdf(1 - level / 2)
+    z = NormalDist().inv_cdf(1 - alpha / 2)
     centre = (count + z**2 / 2) / (n + z**2)
     half = z * sqrt(count * (n - count) / n + z**2 / 4) / (n + z**2)
     return centre - half, centre + half
@@ -134,10 +129,10 @@ def _where_it_hurts(classes: list[LimitsLine], hurt: list[LimitsLine]) -> str:
 
 
 def _joined(told: list[str]) -> str:
-    shown, left = told[:NAMED], len(told) - NAMED
-    if left > 0:
-        shown.append(f"{left} more {'class' if left == 1 else 'classes'}")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    *shown, last = told[:NAMED]
+    if (left := len(told) - NAMED) > 0:
+        shown, last = told[:NAMED], f"{left} more {'class' if left == 1 else 'classes'}"
+    return f"{', '.join(shown)} and {last}" if shown else last
 
 
 def _accuracies(line: LimitsLine) -> str:

@@ -27,18 +27,18 @@ def predict(
     data: LightningDataModule,
     split: str,
     device: str | torch.device = "cpu",
+    *,
     rows: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda logits, labels: (logits, labels),
 ) -> tuple[Tensor, Tensor]:
     """Logits (R, classes) in float32 and labels (R,) of a split, in its order, on the CPU; `rows` makes them of a batch's."""
     loader = data.evaluation_dataloader(split)
     model.to(device)
-    logits, labels = [], []
+    found = []
     with evaluation_mode(model):
         for batch in loader:
             batch = data.on_after_batch_transfer(batch, 0)
-            output, known = rows(model(**sent(batch.inputs[0], torch.device(device))).float().cpu(), batch.labels)
-            logits.append(output)
-            labels.append(known)
+            found.append(rows(model(**sent(batch.inputs[0], torch.device(device))).float().cpu(), batch.labels))
+    logits, labels = zip(*found, strict=True)
     return torch.cat(logits), torch.cat(labels)
 
 
@@ -48,11 +48,7 @@ def top1(logits: Tensor, labels: Tensor) -> float:
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | list[float | None]]:
-    """The metrics of one model's logits, in float64.
-
-    Args:
-        logits: (N, C), N at least 1 and C at least 2.
-        labels: (N,), from 0 to C - 1.
+    """The metrics of one model's logits (N, C), at least (1, 2), for labels (N,) from 0 to C - 1, in float64.
 
     Returns:
         top1, top5: share of samples whose label is among the one or min(5, C) largest logits, of equal ones the first.
@@ -76,14 +72,15 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     right, samples, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     occurs, seen = samples > 0, samples + answered > 0
     recall = right / samples
+    calibration = multiclass_calibration_error(
+        probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS, norm="l1"
+    )
     return {
         "top1": top1(logits, labels),
         "top5": (ranked == labels[:, None]).any(1).double().mean().item(),
         "nll": F.nll_loss(log_probabilities, labels).item(),
         "brier": ((probabilities**2).sum(1) - 2 * of_label + 1).mean().item(),
-        "calibration_error": multiclass_calibration_error(
-            probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS, norm="l1"
-        ).item(),
+        "calibration_error": calibration.item(),
         "balanced_accuracy": recall[occurs].mean().item(),
         "macro_f1": (2 * right / (samples + answered))[seen].mean().item(),
         "per_class": [value if has else None for value, has in zip(recall.tolist(), occurs.tolist(), strict=True)],
@@ -93,13 +90,11 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
 def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> AgainstTeacher:
     """The agreement of a student's predictions with its teacher's, and how many of the teacher's errors it repeats.
 
-    A student errs by itself, so it repeats some of the teacher's errors without having learned them. What it would
-    repeat if its answer depended on the true class alone is the mean over the teacher's errors (true class y, answer t)
-    of n(y, t) / n(y), where n(y) counts the samples of class y and n(y, t) those that the student calls t.
-
-    Returns:
-        `agreement` is the share of samples with the same answer; `kl` the mean of KL(teacher || student) at temperature 1,
-        in nats, None where it is not finite; the shares of errors are None where the teacher makes none.
+    `agreement` is the share of samples with the same answer; `kl` the mean of KL(teacher || student) at temperature 1, in
+    nats, None where it is not finite; the shares of errors are None where the teacher makes none. A student errs by
+    itself, so it repeats some errors without having learned them: by chance, if its answer depended on the true class
+    alone, the mean over the teacher's errors (true class y, answer t) of n(y, t) / n(y), where n(y) counts the samples of
+    class y and n(y, t) those that the student calls t.
     """
     ours, theirs = logits.argmax(1), teacher_logits.argmax(1)
     log_student, log_teacher = logits.double().log_softmax(1), teacher_logits.double().log_softmax(1)
@@ -109,8 +104,7 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> A
     confusion = confusion_matrix(ours, labels, logits.shape[1]).double()
     habit = confusion / confusion.sum(1, keepdim=True)
     wrong = theirs != labels
-    errors = int(wrong.sum())
-    kl = divergence.mean().item()
+    errors, kl = int(wrong.sum()), divergence.mean().item()
     return AgainstTeacher(
         agreement=(ours == theirs).double().mean().item(),
         kl=kl if isfinite(kl) else None,

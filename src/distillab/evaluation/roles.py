@@ -38,14 +38,13 @@ def evaluate_roles(
     teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
     against, weak, paired = {}, None, None
     if teacher is not None:
-        known = {role: logits[role] for role in ("baseline", "student") if role in logits}
-        against = {role: against_teacher(answers, teacher, labels) for role, answers in known.items()}
+        taught = {role: answers for role, answers in logits.items() if role != "teacher"}
+        against = {role: against_teacher(answers, teacher, labels) for role, answers in taught.items()}
     if alone is not None:
         paired = paired_samples(*((answers.argmax(1) == labels).tolist() for answers in (student, alone)))
         if teacher is not None:
-            weak = limits(labels, teacher, alone, student, class_names)
-    metrics = {role: figures(answers, labels) for role, answers in logits.items()}
-    return Roles(metrics, against, weak, paired)
+            weak = limits(labels, teacher, alone, student, class_names=class_names)
+    return Roles({role: figures(answers, labels) for role, answers in logits.items()}, against, weak, paired)
 
 
 def with_extremes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import sqrt
 from typing import NamedTuple
 
@@ -30,9 +31,9 @@ class PairedTest(NamedTuple):
 
     mean: float
     deviation: float | None
-    low: float | None
-    high: float | None
-    p: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -45,18 +46,18 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, deviation, mean - half, mean + half)
 
 
-def paired_test(differences: Sequence[float], level: float = LEVEL) -> PairedTest:
+def paired_test(differences: Sequence[float]) -> PairedTest:
     """Paired t-test of no difference, from the differences on the same seeds.
 
     Seeds that all give the same difference have no spread to test against (accuracies are counts of test samples, so
     that happens by chance): the interval is then None, and so is p, unless the difference is zero (p = 1). The interval
-    leaves out zero exactly where p is below 1 - level.
+    leaves out zero exactly where p is below 1 - `LEVEL`.
     """
-    mean, deviation, low, high = mean_interval(differences, level)
+    mean, deviation, low, high = mean_interval(differences)
     if deviation is None:
-        return PairedTest(mean, None, None, None, None)
+        return PairedTest(mean, None)
     if deviation < NO_SPREAD:
-        return PairedTest(mean, 0.0, None, None, 1.0 if abs(mean) < NO_SPREAD else None)
+        return PairedTest(mean, 0.0, p=1.0 if abs(mean) < NO_SPREAD else None)
     statistic = mean / (deviation / sqrt(len(differences)))
     p = 2 * float(special.stdtr(len(differences) - 1, -abs(statistic)))
     return PairedTest(mean, deviation, low, high, p)
@@ -68,23 +69,16 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     None is a test that could not be made, stays None and is not counted.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for step, (p, place) in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - step) * p))
-        adjusted[place] = largest
-    return adjusted
+    stepped = (min(1.0, (len(order) - step) * p) for step, (p, _) in enumerate(order))
+    adjusted = dict(zip((place for _, place in order), accumulate(stepped, max), strict=True))
+    return [adjusted.get(place) for place in range(len(p_values))]
 
 
 def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, power: float = 0.8) -> float | None:
     """The smallest true gain that the paired t-test would have shown with that power, by the noncentral t.
 
-    Args:
-        deviation: sample standard deviation of the paired differences.
-        level: of the two-sided test; 1 - 0.05 / m for the strictest of Holm's steps over m tests.
-
-    Returns:
-        The gain in the unit of the deviation; None below two pairs or without a spread.
+    `deviation` is the sample standard deviation of the paired differences, `level` of the two-sided test: 1 - 0.05 / m for
+    the strictest of Holm's steps over m tests. None below two pairs or without a spread.
     """
     if deviation is None or count < 2 or deviation < NO_SPREAD:
         return None
@@ -96,13 +90,8 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     """Two trained models on the same test samples: McNemar's exact test (1947), Tango's score interval (1998).
 
     It says whether these two models differ on samples like the tested ones; about the methods that made them it says
-    nothing, since other seeds would have made other models.
-
-    Args:
-        student_correct, baseline_correct: (n,) whether the distilled student and the student alone are right.
-
-    Returns:
-        `low` and `high` are the 95 % interval of the difference of the accuracies, in shares of one.
+    nothing, since other seeds would have made other models. `low` and `high` are the 95 % interval of the difference of
+    the accuracies, in shares of one; the arguments, (n,), say which answers are right.
 
     Raises:
         ValueError: no samples, or not the same number of them.
@@ -112,13 +101,11 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     student, baseline = np.asarray(student_correct, dtype=bool), np.asarray(baseline_correct, dtype=bool)
     if student.shape != baseline.shape or student.ndim != 1 or not len(student):
         raise ValueError(f"expected two rows of as many test samples, got {student.shape} and {baseline.shape}")
-    only_student, only_baseline = int((student & ~baseline).sum()), int((baseline & ~student).sum())
-    discordant = only_student + only_baseline
-    p = float(binomtest(only_student, discordant).pvalue) if discordant else 1.0
-    low, high = _score_interval(only_student, only_baseline, len(student))
-    words = _words((only_student - only_baseline) / len(student), low, high, p)
-    counts = {"only_student_right": only_student, "only_baseline_right": only_baseline}
-    return Paired(**counts, p=p, low=low, high=high, words=words)
+    more, less = int((student & ~baseline).sum()), int((baseline & ~student).sum())
+    p = float(binomtest(more, more + less).pvalue) if more + less else 1.0
+    low, high = _score_interval(more, less, len(student))
+    words = _words((more - less) / len(student), low, high, p)
+    return Paired(only_student_right=more, only_baseline_right=less, p=p, low=low, high=high, words=words)
 
 
 def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
@@ -142,11 +129,9 @@ def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
 
 
 def _words(gain: float, low: float, high: float, p: float) -> str:
-    size, *bounds = (f"{round(100 * value, 1) + 0.0:.1f}".replace("-", "−") for value in (gain, low, high))
-    size = size if size.startswith("−") else f"+{size}"
-    interval = f"{size} points (95 % interval {bounds[0]} to {bounds[1]})"
-    models = "these two trained models on the test samples"
-    seed = "one seed says nothing of the methods"
+    bounds = f"{100 * low:z.1f} to {100 * high:z.1f}"
+    interval = f"{100 * gain:+z.1f} points (95 % interval {bounds})".replace("-", "−")
+    models, seed = "these two trained models on the test samples", "one seed says nothing of the methods"
     if p < 1 - LEVEL:
         return f"{interval} between {models}, shown; {seed}"
     return f"no difference shown between {models}: {interval}; {seed}"

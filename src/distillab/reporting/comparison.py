@@ -1,136 +1,29 @@
-"""Methods compared over seeds: each run against the same student, seed and schedule trained without a teacher."""
+"""Methods compared over seeds: each with the same student, seed and schedule without a teacher, and with one another."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from distillab.core.result import Result
-from distillab.core.result_parts import Primary
+from distillab.core.result_parts import Paired
 from distillab.core.run_identity import config_hash, without
-from distillab.evaluation.statistics import mean_interval
-from distillab.reporting.gains import Gain, gains, on_samples
+from distillab.evaluation.statistics import mean_interval, paired_samples
+from distillab.reporting.rows import FACTS, LABELS, Gain, Row, gains, on_samples
 
-# What a row says in columns of its own, and what changes nothing that it compares.
-LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
-NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")  # with every value the same weights come out
+Answers = Mapping[str, tuple[Any, Any]]  # config hash → labels and predicted classes (N,) of a run's test samples
+# What changes nothing that a row compares: with every value the same weights come out.
+NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")
 TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
 TOLD += NOT_THE_METHOD + tuple(f"{role}.{key}" for role, key in LABELS)
 NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one pair, data set, protocol and budget: all runs that differ in the seed alone.
-
-    What so many seeds do not give is None.
-
-    Attributes:
-        train: the data set's number of training images.
-        method: strategy and scheme; `none` is the student alone, whose row has no gain.
-        results, seeds, scores: one of each seed; a score is the student's primary figure.
-        mean, deviation, low, high: of `scores`, with the 95 % t interval of the mean.
-        changed: the further overrides of the newest run, without those that all rows of one `place` share.
-        gain: over the results' own baselines, corrected over the rows of the same `family`; None where no result has one.
-        equal_compute: likewise over the student alone trained for as much compute as with a live teacher.
-        on_samples: what the test samples say of the two models of a single seed.
-        apart: what sets it apart from the rows of its place, beside method and student: words by the keys of `FACTS`.
-    """
-
-    data: str
-    train: int | None
-    protocol: str
-    teacher: str | None
-    student: str
-    epochs: int | None
-    method: str
-    results: tuple[Result, ...] = field(repr=False, compare=False)
-    seeds: tuple[int | None, ...]
-    scores: tuple[float, ...]
-    mean: float
-    deviation: float | None
-    low: float | None
-    high: float | None
-    changed: str = ""
-    gain: Gain | None = None
-    equal_compute: Gain | None = None
-    on_samples: str | None = None
-    apart: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-    @property
-    def primary(self) -> Primary:
-        """What the scores are."""
-        return self.results[0].primary
-
-    @property
-    def sign(self) -> int:
-        """1 where a higher score is better, else -1."""
-        return 1 if self.primary.higher_is_better else -1
-
-    @property
-    def alone(self) -> bool:
-        """Whether the student learned without a teacher."""
-        return self.method == "none"
-
-    @property
-    def place(self) -> str:
-        """Data set and protocol in words; rows of other places are never ranked together."""
-        return f"{self.data}, protocol {self.protocol}"
-
-    @property
-    def ranking(self) -> tuple[Any, ...]:
-        """What rows have in common whose accuracies say which method is better; None sorts last."""
-        known = (self.train, self.epochs)
-        return self.data, self.protocol, self.student, *((number is None, number or 0) for number in known)
-
-    @property
-    def family(self) -> tuple[Any, ...]:
-        """What rows have in common whose tests are corrected together."""
-        return *self.ranking, self.teacher or "", self.labels
-
-    @property
-    def labels(self) -> str:
-        """Which labels student and teacher learned from, where it was not all of them."""
-        known = ((role, key, self._configured(role, key)) for role, key in LABELS if role == "data" or not self.alone)
-        return ", ".join(f"{role}.{key}={value}" for role, key, value in known if value not in (None, "all", 1.0))
-
-    @property
-    def labelled(self) -> float:
-        """The share of the training images whose label the student alone, every comparison's baseline, learns from."""
-        known = self._configured("data", "labelled")
-        return 1.0 if known is None else known
-
-    def _configured(self, role: str, key: str) -> Any:
-        return (self.results[0].config.get(role) or {}).get(key)
-
-    @property
-    def label(self) -> str:
-        """The method and what was changed."""
-        return " ".join(filter(None, (self.method, self.changed)))
-
-    @property
-    def words(self) -> str:
-        """What it shows, at equal steps and at equal compute."""
-        if self.alone and self.gain is None:
-            return "the student alone"
-        if self.gain is None:
-            return "the gain is unknown: no student trained alone (baseline=true)"
-        said = self.on_samples if self.on_samples and len(self.gain.each) == 1 else self.gain.words("methods")
-        return f"{said}; at equal compute {self.equal_compute.short}" if self.equal_compute else said
-
-
-# What may set rows apart that one data set and protocol have in common, in words.
-FACTS: Mapping[str, Callable[[Row], str]] = {
-    "teacher": lambda row: f"taught by {row.teacher}" if row.teacher and not row.alone else "",
-    "epochs": lambda row: "" if row.epochs is None else f"{row.epochs} epochs",
-    "train": lambda row: "" if row.train is None else f"{row.train} training images",
-    "labels": lambda row: row.labels or "all labels",
-}
 
 
 def compare(results: Sequence[Result]) -> list[Row]:
@@ -142,7 +35,8 @@ def compare(results: Sequence[Result]) -> list[Row]:
     groups: dict[tuple[Any, ...], dict[int | None, Result]] = {}
     for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
         groups.setdefault(_identity(result), {})[result.seed] = result
-    rows = _set_apart(_with_changes([_row(identity[:-1], by_seed) for identity, by_seed in groups.items()]))
+    rows = sorted((_row(identity[:-1], by_seed) for identity, by_seed in groups.items()), key=attrgetter("place"))
+    rows = [row for _, members in groupby(rows, attrgetter("place")) for row in _told_apart(list(members))]
     # By family alone at first: a stable sort keeps the rest of the order.
     rows = sorted(sorted(rows, key=lambda row: (-row.sign * row.mean, row.label)), key=attrgetter("family"))
     return [row for _, family in groupby(rows, attrgetter("family")) for row in _tested(list(family))]
@@ -177,39 +71,24 @@ def _row(shown: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
     return Row(*shown, results, seeds, scores, *mean_interval(scores))
 
 
-def _with_changes(rows: list[Row]) -> list[Row]:
-    """The rows with what was changed, but for what all rows of one data set and protocol share: it tells none apart."""
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """The rows of one data set and protocol with what they do not all share: what was changed, and the facts."""
     told = [_changed(max(row.results, key=attrgetter("created"))) for row in rows]
-    places: dict[str, list[list[str]]] = defaultdict(list)
-    for row, words in zip(rows, told, strict=True):
-        places[row.place].append(words)
-    shared = {place: set.intersection(*map(set, each)) if len(each) > 1 else set() for place, each in places.items()}
-    return [
-        replace(row, changed=" ".join(word for word in words if word not in shared[row.place]))
-        for row, words in zip(rows, told, strict=True)
-    ]
-
-
-def _set_apart(rows: list[Row]) -> list[Row]:
-    """The rows with those facts that are not the same in all rows of their data and protocol."""
-    facts = [{key: fact(row) for key, fact in FACTS.items()} for row in rows]
-    said: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row, own in zip(rows, facts, strict=True):
-        for key, fact in own.items():
-            said[row.place, key].add(fact)
-    differing = {key for key, known in said.items() if len(known - {""}) > 1}
-    return [
-        replace(row, apart={key: fact for key, fact in own.items() if fact and (row.place, key) in differing})
-        for row, own in zip(rows, facts, strict=True)
-    ]
+    shared = set.intersection(*map(set, told)) if len(rows) > 1 else set()
+    changed = [" ".join(word for word in words if word not in shared) for words in told]
+    facts = {key: [fact(row) for row in rows] for key, fact in FACTS.items()}
+    differing = {key: said for key, said in facts.items() if len({*said} - {""}) > 1}
+    apart = [{key: said[number] for key, said in differing.items() if said[number]} for number in range(len(rows))]
+    return [replace(row, changed=word, apart=fact) for row, word, fact in zip(rows, changed, apart, strict=True)]
 
 
 def _tested(family: list[Row]) -> list[Row]:
     """The rows of a family with what their gains show."""
-    steps, compute = (
-        gains([[each for result in row.results if (each := of(result)) is not None] for row in family])
-        for of in (_over_baseline, _over_equal_compute)
+    by_steps, by_compute = (
+        [[gain for gain in map(over, row.results) if gain is not None] for row in family]
+        for over in (_over_baseline, _over_equal_compute)
     )
+    steps, compute = gains(by_steps, family[0].metric), gains(by_compute, family[0].metric)
     # The test over test samples is of the two models of a single seed.
     paired = [
         next(result.paired for result in row.results if result.baseline) if gain and len(gain.each) == 1 else None
@@ -228,3 +107,99 @@ def _over_baseline(result: Result) -> float | None:
 def _over_equal_compute(result: Result) -> float | None:
     equal = result.cost and result.cost.equal_compute
     return None if _over_baseline(result) is None or not equal else equal.gain_live
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods of one family on the seeds that both have; the difference is first minus second."""
+
+    first: Row
+    second: Row
+    seeds: tuple[int | None, ...]
+    difference: Gain
+    on_samples: str | None  # what the test samples say of the two models, where there is one seed
+
+    @property
+    def words(self) -> str:
+        """What the pair shows."""
+        return self.on_samples or self.difference.words("pairs")
+
+
+def against_each_other(rows: Sequence[Row], answers: Answers | None = None) -> list[Pair]:
+    """Every two methods of one family by a paired t-test on the same seeds, the better mean first.
+
+    Holm's correction is over the pairs of the family. A student alone of the same ranking, which learned from as many
+    labels, is among them unless it is the very baseline of the gains, as after tuning; rows without a seed in common
+    have nothing to be paired by. With one seed in common they are compared on the test samples (McNemar), as far as
+    their answers are there.
+    """
+    pairs, alone = [], [row for row in rows if row.alone]
+    for _, family in groupby(sorted(rows, key=attrgetter("family")), attrgetter("family")):
+        taught = [row for row in family if not row.alone]
+        if not taught:
+            continue
+        found = _comparable([*taught, *(row for row in alone if row.lesson == taught[0].lesson)])
+        tested = gains([_differences(*pair) for pair in found], taught[0].metric)
+        # All of them: to test the best one alone, chosen on these very samples, would find a winner where there is none.
+        samples = on_samples([_on_samples(*pair, answers or {}) for pair in found])
+        for (first, second), difference, words in zip(found, tested, samples, strict=True):
+            pairs.append(Pair(first, second, _common(first, second), difference, words))
+    return pairs
+
+
+def _comparable(rows: list[Row]) -> list[tuple[Row, Row]]:
+    best_first = sorted(rows, key=lambda row: -row.sign * row.mean)
+    return [
+        (first, second)
+        for first, second in combinations(best_first, 2)
+        if not (first.alone and second.alone)
+        and not (_is_baseline(first, second) or _is_baseline(second, first))
+        and _common(first, second)
+    ]
+
+
+def _common(first: Row, second: Row) -> tuple[int | None, ...]:
+    """The seeds that both have."""
+    return tuple(seed for seed in first.seeds if seed in second.seeds)
+
+
+def _is_baseline(alone: Row, taught: Row) -> bool:
+    """Whether the one is what the gains of the other are over already."""
+    trained = {result.baseline and result.baseline.training.checkpoints for result in taught.results}
+    return alone.alone and any(result.student.training.checkpoints in trained for result in alone.results)
+
+
+def _differences(first: Row, second: Row) -> list[float]:
+    own, other = (dict(zip(row.seeds, row.scores, strict=True)) for row in (first, second))
+    return [first.primary.gain(own[seed], other[seed]) for seed in _common(first, second)]
+
+
+def _on_samples(first: Row, second: Row, answers: Answers) -> Paired | None:
+    """The test over test samples of the two students of the only seed in common; None where it cannot be made."""
+    common = _common(first, second)
+    told = [answers.get(row.results[row.seeds.index(common[0])].config_hash) for row in (first, second)]
+    if len(common) > 1 or None in told:
+        return None
+    (labels, one), (same, other) = told
+    return paired_samples(one == labels, other == labels) if labels.tolist() == same.tolist() else None
+
+
+def read_predictions(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
+    """What the students of these runs below `runs` answered, as far as it was kept, and a line for each damaged file."""
+    import numpy as np
+
+    found, left_out = {}, []
+    for result in results:
+        path = Path(runs, result.name, result.config_hash, "predictions.npz")
+        try:
+            with np.load(path) as kept:
+                both = kept["labels"], kept["student"]
+            integers = all(each.ndim == 1 and each.dtype.kind in "iu" for each in both)
+            whole = integers and both[0].shape == both[1].shape and both[0].size
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
+            whole = False
+        if whole:
+            found[result.config_hash] = both
+        elif path.is_file():
+            left_out.append(f"{path}: no labels and answers of as many test samples")
+    return found, left_out

@@ -9,16 +9,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from distillab.core.errors import UserError
-from distillab.reporting.metric_table import PRIMARY
-from distillab.reporting.wandb_run import MODES, has_key
+from distillab.reporting.loggers import DEPLOYED, has_key, one_line
 
-TOP1 = PRIMARY["image_classification"]
-TOP1_ALONE = f"baseline_{TOP1}"
+TOP1, TOP1_ALONE = "top1", "baseline_top1"
 COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, f"teacher_{TOP1}")
-COLUMNS += ("gain", "gap_closed")
-COLUMNS += ("agreement", "calibration_error", "parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
+COLUMNS += ("gain", "gap_closed", "agreement", "calibration_error", *DEPLOYED)
 BY_METHOD, BY_STUDENT = "labels.strategy", "labels.student"  # in the config; the seeds of a pair fall together
-ROLLED = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 MOST_RUNS = 100
 
 EXPLAINED = (
@@ -30,22 +26,12 @@ EXPLAINED = (
 
 
 def workspace(project: str, entity: str, data: str, protocol: str) -> Any:
-    """A workspace of one data set and protocol: nothing in it ranks numbers that do not compare.
+    """A `Workspace` of one data set and protocol by their names: nothing in it ranks numbers that do not compare.
 
-    Args:
-        project, entity: where it is saved; the entity may be empty as long as it is not saved.
-        data: the data set's name, as results give it.
-        protocol: the protocol's name.
-
-    Returns:
-        A `wandb_workspaces.workspaces.Workspace`.
-
-    Raises:
-        UserError: wandb-workspaces is not installed.
+    The entity may be empty as long as it is not saved. Raises UserError where wandb-workspaces is not installed.
     """
     wr, ws, expr = _libraries()
-    pages = panels(wr)
-    sections = [ws.Section(name=title, panels=shown, is_open=True) for title, (_, shown) in pages.items()]
+    sections = [ws.Section(name=title, panels=shown, is_open=True) for title, (_, shown) in panels(wr).items()]
     settings = ws.RunsetSettings(
         filters=_filters(expr, data, protocol),
         groupby=[expr.Config(BY_STUDENT), expr.Config(BY_METHOD)],
@@ -57,115 +43,89 @@ def workspace(project: str, entity: str, data: str, protocol: str) -> Any:
 
 
 def report(project: str, entity: str, data: str, protocol: str) -> Any:
-    """The same panels as a W&B report, each group with a sentence, and the table of runs last.
-
-    Arguments and errors are those of `workspace`.
-
-    Returns:
-        A `wandb_workspaces.reports.v2.Report`.
-    """
+    """The same panels as a W&B `Report`, each group with a sentence, and the table of runs last."""
     wr, _, expr = _libraries()
 
-    def runs(name: str, grouped: bool) -> Any:
+    def runs(name: str, groupby: tuple[str, ...] = ()) -> Any:
         return wr.Runset(
             name=name,
             filters=_filters(expr, data, protocol),
-            groupby=[f"config.{BY_STUDENT}", f"config.{BY_METHOD}"] if grouped else [],
+            groupby=[f"config.{key}" for key in groupby],
             order=[wr.OrderBy(wr.SummaryMetric(TOP1))],
             pinned_columns=[f"summary:{key}" for key in COLUMNS],
         )
 
     blocks = [wr.P(EXPLAINED)]
     for title, (words, shown) in panels(wr).items():
-        blocks += [wr.H2(title), wr.P(words), wr.PanelGrid(runsets=[runs("runs", grouped=False)], panels=shown)]
-    table = wr.PanelGrid(runsets=[runs("seeds grouped", grouped=True), runs("all runs", grouped=False)])
+        blocks += [wr.H2(title), wr.P(words), wr.PanelGrid(runsets=[runs("runs")], panels=shown)]
+    table = wr.PanelGrid(runsets=[runs("seeds grouped", (BY_STUDENT, BY_METHOD)), runs("all runs")])
     blocks += [wr.H2("Runs"), wr.P("Grouped by student and method; the second tab lists every seed."), table]
-    return wr.Report(
-        project=project,
-        entity=entity,
-        title=_title(data, protocol),
-        description=EXPLAINED,
-        blocks=blocks,
-        width="fluid",
-    )
+    about = {"title": _title(data, protocol), "description": EXPLAINED, "width": "fluid"}
+    return wr.Report(project=project, entity=entity, blocks=blocks, **about)
 
 
 def panels(wr: Any) -> dict[str, tuple[str, list[Any]]]:
     """Title of each group of panels → what it shows, in a sentence, and the panels."""
     top1, alone = wr.SummaryMetric(TOP1), wr.SummaryMetric(TOP1_ALONE)
+    wide = wr.Layout(0, 0, 24, 10)
 
     def against(key: str, words: str, place: Any) -> Any:
         return wr.ScatterPlot(title=f"Top-1 against {words}", x=wr.SummaryMetric(key), y=top1, log_x=True, layout=place)
 
-    def bars(title: str, metrics: list[Any], groupby: str, place: Any) -> Any:
-        by = wr.Config(groupby)
-        return wr.BarPlot(title=title, metrics=metrics, groupby=by, max_runs_to_show=MOST_RUNS, layout=place, **ROLLED)
+    def grouped(kind: Any, title: str, groupby: str, place: tuple[int, int], **shown: Any) -> Any:
+        spread = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "max_runs_to_show": MOST_RUNS}
+        return kind(title=title, groupby=wr.Config(groupby), layout=wr.Layout(*place, 12, 8), **spread, **shown)
 
-    def curve(title: str, key: str, place: Any) -> Any:
-        by = wr.Config(BY_METHOD)
-        return wr.LinePlot(
-            title=title, x="epoch", y=[key], groupby=by, max_runs_to_show=MOST_RUNS, layout=place, **ROLLED
-        )
-
-    left, right, wide = wr.Layout(0, 0, 12, 8), wr.Layout(12, 0, 12, 8), wr.Layout(0, 0, 24, 10)
-    lower = wr.Layout(0, 8, 12, 8)
+    sizes = [
+        against("parameters", "parameters", wide),
+        against("multiply_adds", "multiply-adds", wr.Layout(0, 10, 12, 8)),
+        against("latency_ms", "latency of one image, ms", wr.Layout(12, 10, 12, 8)),
+    ]
+    gain, agreement = (wr.SummaryMetric(key) for key in ("gain", "agreement"))
+    methods = [
+        grouped(wr.BarPlot, "Gain over the student alone", BY_METHOD, (0, 0), metrics=[gain]),
+        grouped(wr.BarPlot, "Top-1: distilled and alone", BY_METHOD, (12, 0), metrics=[top1, alone]),
+        grouped(wr.BarPlot, "Agreement with the teacher", BY_METHOD, (0, 8), metrics=[agreement]),
+        grouped(wr.BarPlot, "Top-1 by student", BY_STUDENT, (12, 8), metrics=[top1, alone]),
+    ]
+    curves = [
+        grouped(wr.LinePlot, "Accuracy by epoch", BY_METHOD, (0, 0), x="epoch", y=[f"val/{TOP1}"]),
+        grouped(wr.LinePlot, "Training loss by epoch", BY_METHOD, (12, 0), x="epoch", y=["train/loss"]),
+    ]
+    pictures = wr.MediaBrowser(media_keys=["plots/limits", "plots/accuracy_vs_parameters"], num_columns=2, layout=wide)
     return {
-        "Accuracy against size": (
-            "One point per run, on a logarithmic axis. Up and to the left is better.",
-            [
-                against("parameters", "parameters", wide),
-                against("multiply_adds", "multiply-adds", wr.Layout(0, 10, 12, 8)),
-                against("latency_ms", "latency of one image, ms", wr.Layout(12, 10, 12, 8)),
-            ],
-        ),
+        "Accuracy against size": ("One point per run, on a logarithmic axis. Up and to the left is better.", sizes),
         "Methods compared": (
             "Means over the students and seeds of each method; the bar's range is one standard deviation.",
-            [
-                bars("Gain over the student alone", [wr.SummaryMetric("gain")], BY_METHOD, left),
-                bars("Top-1: distilled and alone", [top1, alone], BY_METHOD, right),
-                bars("Agreement with the teacher", [wr.SummaryMetric("agreement")], BY_METHOD, lower),
-                bars("Top-1 by student", [top1, alone], BY_STUDENT, wr.Layout(12, 8, 12, 8)),
-            ],
+            methods,
         ),
         "Learning curves": (
             "Validation accuracy (or, under the protocol of papers, test accuracy) and training loss of each method.",
-            [curve("Accuracy by epoch", f"val/{TOP1}", left), curve("Training loss by epoch", "train/loss", right)],
+            curves,
         ),
         "Pictures": (
             "Where the teacher's weakness is passed on, and the plot over all runs as it stood when each run ended.",
-            [wr.MediaBrowser(media_keys=["plots/limits", "plots/accuracy_vs_parameters"], num_columns=2, layout=wide)],
+            [pictures],
         ),
     }
 
 
 def specification(project: str, entity: str, data: str, protocol: str) -> dict[str, Any]:
     """Workspace and report as W&B stores them, in plain Python; made without the network."""
-    both = {"workspace": workspace(project, entity, data, protocol), "report": report(project, entity, data, protocol)}
-    return {
-        kind: json.loads(made._to_model().model_dump_json(by_alias=True, exclude_none=True))
-        for kind, made in both.items()
-    }
+    models = {make.__name__: make(project, entity, data, protocol)._to_model() for make in (workspace, report)}
+    return {kind: json.loads(made.model_dump_json(by_alias=True, exclude_none=True)) for kind, made in models.items()}
 
 
 def save(project: str, entity: str, data: str, protocol: str) -> list[str]:
-    """Save both to W&B.
-
-    Returns:
-        Their addresses.
-
-    Raises:
-        UserError: W&B refused.
-    """
+    """Save both to W&B; returns their addresses, raises UserError if W&B refuses."""
     import wandb
 
     try:
         entity = entity or wandb.Api().default_entity
         return [make(project, entity, data, protocol).save().url for make in (workspace, report)]
     except Exception as error:  # wandb and wandb-workspaces have no common exception for what the server says
-        words = " ".join(str(error).split())
-        raise UserError(
-            f"W&B did not take the dashboard ({words}): check --entity and --project, or use --offline"
-        ) from error
+        mend = "check --entity and --project, or use --offline"
+        raise UserError(f"W&B did not take the dashboard ({one_line(error)}): {mend}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -180,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = options.project, options.entity, options.data, options.protocol
     os.environ.setdefault("WANDB_SILENT", "true")
     try:
-        if options.offline or os.environ.get("WANDB_MODE") in MODES[2:] or not has_key():
+        if options.offline or os.environ.get("WANDB_MODE") in ("offline", "disabled") or not has_key():
             print(json.dumps(specification(*chosen), indent=2, ensure_ascii=False))
         else:
             print("\n".join(save(*chosen)))

@@ -14,13 +14,13 @@ from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import tables
-from distillab.reporting.metric_table import PLOTTED, metric, percent, points
+from distillab.reporting.metric_table import PLOTTED, gain_note, metric, percent
+from distillab.reporting.tables import text
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-# Heading, value and form of a column; any form but `text` makes it a column of numbers.
-Column = tuple[str, Callable[["Result"], Any], Callable[[Any], str]]
+# Key in the CSV → heading, raw value, and form; any form but `text` makes it a column of numbers.
+Row = dict[str, tuple[str, Any, Callable[[Any], str]]]
 
 
 def refresh(runs: Path) -> None:
@@ -28,95 +28,92 @@ def refresh(runs: Path) -> None:
     from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
 
     with writable(runs, "paths.runs=…"):
-        update(runs)
-        if results := rankable(load_all(runs)[0])[0]:
+        if results := update(runs):
             accuracy_plot(results, runs / "accuracy_vs_parameters.png")
 
 
-def update(runs: Path) -> list[Path]:
+def update(runs: Path) -> list[Result]:
     """Rewrite both leaderboards from all results below `runs`: one ranking per data set and protocol, the best first.
 
     Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
-    trials are counted there.
-
-    Returns:
-        The two files.
+    trials are counted there. Returns what is ranked.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    paths = [runs / "leaderboard.csv", runs / "leaderboard.md"]
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
         results, trials = rankable(results)
-        rows = ranked(results)
-        tables.write_csv(paths[0], rows, first=("data", "protocol"))
-        with replacing(paths[1]) as temporary:
-            temporary.write_text(markdown(rows, left_out + trials), encoding="utf-8")
+        rows = _ranked(results)
+        raw = ({key: value for key, (_, value, _) in row.items()} for _, row in rows)
+        tables.write_csv(runs / "leaderboard.csv", raw, first=("data", "protocol"))
+        with replacing(runs / "leaderboard.md") as temporary:
+            temporary.write_text(_markdown(rows, left_out + trials), encoding="utf-8")
     for line in left_out:
         log.warning(line)
-    return paths
+    return results
 
 
-def ranked(results: list[Result]) -> list[Row]:
-    """One row per result, ordered by data, protocol and rank; equal scores share a rank, the smaller model first."""
+def _place(result: Result) -> tuple[str, str]:
+    return result.data.name, result.protocol
+
+
+def _ranked(results: list[Result]) -> list[tuple[Result, Row]]:
+    """By data, protocol and rank; equal scores share a rank, the smaller model first."""
 
     def order(result: Result) -> tuple[Any, ...]:
         primary, size = result.primary, result.student.efficiency.parameters
-        return result.data.name, result.protocol, primary.gain(0, primary.value), size, result.config_hash
+        return *_place(result), primary.gain(0, primary.value), size, result.config_hash
 
-    rows = []
-    for (data, protocol), ranking in groupby(sorted(results, key=order), lambda result: order(result)[:2]):
+    found = []
+    for _, ranking in groupby(sorted(results, key=order), _place):
         members = list(ranking)
-        for rank, result in zip(tables.ranks(one.primary.value for one in members), members, strict=True):
-            known = {key: value(result) for key, (_, value, _) in _columns(result.primary.name).items()}
-            rows.append({"data": data, "protocol": protocol, "rank": rank, **known})
-    return rows
+        ranks = tables.ranks(result.primary.value for result in members)
+        found += [(result, _row(result, rank)) for result, rank in zip(members, ranks, strict=True)]
+    return found
 
 
-def _columns(name: str) -> dict[str, Column]:
-    """By the key in the CSV, whose numbers are raw; `name` is the ranking's primary figure."""
-    primary, text = metric(name), tables.text
-
-    def figure(key: str) -> Column:
-        return metric(key).heading, lambda result: result.student.figure(key), metric(key).form
-
-    def score(role: str, heading: str) -> Column:
-        return heading, lambda result: result.score(role), primary.form
-
+def _row(result: Result, rank: int) -> Row:
+    name, shown, figure = result.primary.name, metric(result.primary.name), result.student.figure
     return {
-        "name": ("name", lambda result: result.name, text),
-        "strategy": ("strategy", lambda result: result.method, text),
-        "student": ("student", lambda result: result.student.name, text),
-        "teacher": ("teacher", lambda result: result.teacher and result.teacher.name, text),
-        "seed": ("seed", lambda result: result.seeds.get("seed"), lambda seed: text(seed)),
-        **{key: figure(key) for key in (name, f"{name}_best", f"{name}_last")},
-        "gain": ("gain", lambda result: result.gain, points),
-        "gap_closed": ("gap closed %", lambda result: result.gap_closed, lambda share: percent(share, 0)),
-        f"teacher_{name}": score("teacher", f"teacher {primary.heading}"),
-        f"baseline_{name}": score("baseline", f"student alone {primary.unit}".rstrip()),
-        **{key: figure(key) for key in PLOTTED},
-        "changed": ("changed", lambda result: " ".join(result.overrides), text),
-        "run": ("run", lambda result: result.config_hash, text),
+        "data": ("data", result.data.name, text),
+        "protocol": ("protocol", result.protocol, text),
+        "rank": ("rank", rank, str),
+        "name": ("name", result.name, text),
+        "strategy": ("strategy", result.method, text),
+        "student": ("student", result.student.name, text),
+        "teacher": ("teacher", result.teacher and result.teacher.name, text),
+        "seed": ("seed", result.seeds.get("seed"), lambda seed: text(seed)),
+        **{key: (metric(key).heading, figure(key), metric(key).form) for key in (name, f"{name}_best", f"{name}_last")},
+        "gain": ("gain", result.gain, shown.difference),
+        "gap_closed": ("gap closed %", result.gap_closed, lambda share: percent(share, 0)),
+        f"teacher_{name}": (f"teacher {shown.heading}", result.score("teacher"), shown.form),
+        f"baseline_{name}": (f"student alone {shown.unit}".rstrip(), result.score("baseline"), shown.form),
+        **{key: (metric(key).heading, figure(key), metric(key).form) for key in PLOTTED},
+        "changed": ("changed", " ".join(result.overrides), text),
+        "run": ("run", result.config_hash, text),
     }
 
 
-def markdown(rows: list[Row], left_out: list[str]) -> str:
+def _markdown(rows: list[tuple[Result, Row]], left_out: list[str]) -> str:
     """The rankings as aligned Markdown tables, then the files that were left out."""
     parts = ["# Leaderboard"]
-    for (data, protocol), ranking in groupby(rows, lambda row: (row["data"], row["protocol"])):
-        parts += [f"## {data}, protocol {protocol}", _table(list(ranking))]
-    parts.append(tables.GAIN if rows else "No results yet.")
+    for (data, protocol), ranking in groupby(rows, lambda one: _place(one[0])):
+        parts += [f"## {data}, protocol {protocol}", _table([row for _, row in ranking])]
+    shown = [metric(result.primary.name) for result, _ in rows]
+    parts.append(gain_note(shown) if rows else "No results yet.")
     if left_out:
         parts += ["## Left out", tables.bullets(left_out)]
     return "\n\n".join(parts) + "\n"
 
 
 def _table(rows: list[Row]) -> str:
-    primary = next(key for key in rows[0] if f"{key}_best" in rows[0])
-    columns = {"rank": ("rank", None, str), **_columns(primary)}
-    for key in (f"{primary}_best", f"{primary}_last"):  # known where every epoch was tested
-        if all(row[key] is None for row in rows):
-            del columns[key]
-    headings, _, forms = zip(*columns.values(), strict=True)
-    lines = [[form(row[key]) for key, form in zip(columns, forms, strict=True)] for row in rows]
-    return tables.markdown(headings, lines, [form is not tables.text for form in forms], aligned=True)
+    """Without the columns that the title tells, and those that are known only where every epoch was tested."""
+    columns = [
+        key
+        for key in rows[0]
+        if key not in ("data", "protocol")
+        and not (key.endswith(("_best", "_last")) and all(row[key][1] is None for row in rows))
+    ]
+    lines = [[form(value) for _, value, form in map(row.get, columns)] for row in rows]
+    texts = [heading for heading, _, form in map(rows[0].get, columns) if form is text]
+    return tables.markdown([rows[0][key][0] for key in columns], lines, texts, aligned=True)

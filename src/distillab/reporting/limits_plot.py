@@ -19,11 +19,7 @@ DISTILLED, HURT = looks.COLOURS[0], looks.COLOURS[1]
 
 
 def limits_picture(limits: Limits, path: Path) -> Path:
-    """Draw `limits` of a result as one PNG, written atomically: left per class, right per bin of the teacher's margin.
-
-    Returns:
-        The file: `path` with the suffix `.png`.
-    """
+    """Draw `limits` as one PNG at `path` with that suffix: left per class, right per bin of the teacher's margin."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
@@ -36,7 +32,11 @@ def figure(limits: Limits) -> Figure:
     height = 1.9 + 0.3 * max(len(classes), len(bins), 7)
     drawing = new_figure(11, height, w_pad=0.1, h_pad=0.08, wspace=0.04)
     left, right = drawing.subplots(1, 2, width_ratios=(1.25, 1))
-    _panel(left, _title(len(classes), len(limits.classes)), classes, set(limits.hurt))
+    heading, explained = "By class", "the teacher's weakest first"
+    if (shown := len(classes)) < (known := len(limits.classes)):
+        heading = f"{shown} of {known} classes"
+        explained = f"the teacher's {shown // 2} weakest; of the rest, the {shown // 2} most changed"
+    _panel(left, (heading, explained), classes, set(limits.hurt))
     _panel(right, ("By difficulty", "the teacher's least sure answers first"), bins, set())
     interval, *marks = zip(*left.get_legend_handles_labels(), strict=True)
     handles, labels = zip(*marks, interval, strict=True)
@@ -52,13 +52,6 @@ def _chosen(classes: list[LimitsLine]) -> list[LimitsLine]:
     kept, rest = weakest[: SHOWN // 2], weakest[SHOWN // 2 :]
     changed = sorted(rest, key=lambda line: -abs(line.change))[: SHOWN // 2]
     return sorted([*kept, *changed], key=lambda line: line.teacher)
-
-
-def _title(shown: int, classes: int) -> tuple[str, str]:
-    if shown == classes:
-        return "By class", "the teacher's weakest first"
-    half = shown // 2
-    return f"{shown} of {classes} classes", f"the teacher's {half} weakest; of the rest, the {half} most changed"
 
 
 def _panel(axes: Axes, title: tuple[str, str], lines: list[LimitsLine], hurt: set[str]) -> None:

@@ -1,47 +1,96 @@
-"""The loggers of conf/logger: Weights & Biases, CSV, TensorBoard, or none."""
+"""The loggers of conf/logger: Weights & Biases, CSV, TensorBoard, or none; how a run starts, and what is kept of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
 from distillab.core.result import Result
-from distillab.reporting import wandb_run
+from distillab.reporting.looks import ALONE, TEACHER
+from distillab.reporting.metric_table import metric
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-KINDS = ("wandb", "csv", "tensorboard", "none")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
+SCATTER = "accuracy_against_parameters"
+MEND = "mend that, or choose logger.mode=offline"
 
 
 def build(
-    logger: Mapping[str, Any] | None, run_dir: Path, config: dict[str, Any], name: str, *, group: str | None = None
+    settings: LoggerConfig, run_dir: Path, config: dict[str, Any], name: str, *, group: str | None = None
 ) -> Logger | None:
-    """The Lightning logger that a file of conf/logger describes, its own files below `run_dir`.
+    """The Lightning logger of these settings, its own files below `run_dir`.
 
-    Args:
-        logger: `kind`, and for W&B `project`, `entity`, `mode`, `tags`; None is no logger.
-        config: the resolved config, plain Python.
-        group: what a sweep's runs have in common; W&B only.
+    `config` is the resolved config in plain Python; `group` is what a sweep's runs have in common, for W&B only.
 
     Raises:
-        UserError: unknown kind or mode, no W&B key where it was told to be online, W&B cannot start, no tensorboard.
+        UserError: no W&B key where it was told to be online, W&B cannot start, no tensorboard.
     """
-    kind = "none" if logger is None else logger.get("kind")
-    if kind == "none":
+    if settings.kind == "wandb":
+        return _wandb(settings, run_dir, config=config, name=name, group=group)
+    if settings.kind == "none":
         return None
-    if kind == "csv":
-        from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+    if settings.kind == "csv":
         return CSVLogger(run_dir, name="csv")
-    if kind == "tensorboard":
-        return _tensorboard(run_dir)
-    if kind == "wandb":
-        return wandb_run.start(logger, run_dir, config, name=name, group=group)
-    raise UserError(f"logger.kind is {kind!r}, allowed are {', '.join(KINDS)}: choose one with logger=<kind>")
+    try:
+        # The summary is the only hyperparameter metric; Lightning's own placeholder `hp_metric` would stand beside it.
+        return TensorBoardLogger(run_dir, name="tensorboard", default_hp_metric=False)
+    except ModuleNotFoundError:
+        raise UserError(
+            "logger=tensorboard needs tensorboard, which is not installed: run `uv sync --extra tensorboard` "
+            "(or pip install 'distillab[tensorboard]'), or choose logger=csv"
+        ) from None
+
+
+def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
+    # W&B reads this once, when it is first used: several lines of banner per run would bury the run's own output.
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    about |= {"project": settings.project, "entity": settings.entity, "tags": settings.tags}
+    run_dir.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder where it finds none
+    # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
+    logger = WandbLogger(save_dir=run_dir, mode=_mode(settings.mode), **about)
+    # Lightning passes it on even where nobody asked, and W&B prints a warning about it, silent or not.
+    vars(logger).get("_wandb_init", {}).pop("anonymous", None)
+    try:
+        logger.experiment  # noqa: B018  (starts the run: a refused key must show before training, not after it)
+    except wandb.errors.Error as error:
+        raise UserError(f"W&B cannot start a run ({one_line(error)}): {MEND}") from error
+    return logger
+
+
+def _mode(wanted: str) -> str:
+    if wanted == "auto":
+        wanted = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    # W&B would ask for the key at the terminal, and a sweep would wait for ever.
+    if wanted not in ("offline", "dryrun", "disabled") and not has_key():
+        raise UserError("W&B has no key to go online: set WANDB_API_KEY, run `wandb login`, or logger.mode=offline")
+    return wanted
+
+
+def has_key() -> bool:
+    """Whether W&B can log in by itself: from the environment, its settings, or where `wandb login` keeps keys."""
+    import wandb
+
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.errors.Error as error:
+        raise UserError(f"W&B cannot use its key ({one_line(error)}): {MEND}") from error
+
+
+def one_line(error: Exception) -> str:
+    """What W&B says, which may break lines."""
+    return " ".join(str(error).split())
 
 
 def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result] = ()) -> None:
@@ -56,7 +105,17 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
 
     numbers, labels = summary(result)
     if isinstance(logger, WandbLogger):
-        wandb_run.log(logger, result, siblings, numbers=numbers, labels=labels)
+        import wandb
+
+        run, folder = logger.experiment, Path(logger.save_dir)
+        drawn = folder / "limits.png", folder.parent.parent / "accuracy_vs_parameters.png"
+        pictures = {f"plots/{path.stem}": wandb.Image(str(path)) for path in drawn if path.is_file()}
+        # One row of history holds both axes, so that a chart of the primary figure over parameters needs no other source.
+        run.log({**numbers, **pictures, SCATTER: _scatter(result, siblings)})
+        run.summary.update({**numbers, **labels})
+        # Charts group runs by the config only, and there `strategy` and `student` are whole groups.
+        run.config.update({"labels": labels}, allow_val_change=True)
+        _log_student(run, folder, result, {**numbers, **labels})
         return
     hyperparameters = result.config | {"labels": labels}
     if isinstance(logger, TensorBoardLogger):
@@ -67,18 +126,49 @@ def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result
     logger.save()
 
 
+def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
+    """A chart of the primary figure against parameters: the students of the sweep so far, alone too, and the teachers."""
+    import wandb
+
+    shown = metric(result.primary.name)
+    column = f"{result.primary.name}_{'percent' if shown.unit == '%' else shown.unit}".rstrip("_")
+    data, protocol = place = result.data.name, result.protocol
+    kept = {other.config_hash: other for other in (*siblings, result) if (other.data.name, other.protocol) == place}
+    rows = {}  # runs share teachers and baselines: each is one point
+    for other in kept.values():
+        series = {"teacher": TEACHER, "baseline": ALONE, "student": ALONE if other.alone else other.method}
+        for role, entry in other.entries.items():
+            seed, score = other.seeds.get("teacher" if role == "teacher" else "seed"), shown.scale * other.score(role)
+            rows[series[role], entry.name, entry.efficiency.parameters, round(score, 4), seed] = None
+    table = wandb.Table(columns=["strategy", "model", "parameters", column, "seed"], data=[list(row) for row in rows])
+    title = f"{data}, protocol {protocol}: {shown.heading} against parameters"
+    return wandb.plot.scatter(table, "parameters", column, title=title)
+
+
+def _log_student(run: Any, folder: Path, result: Result, metadata: dict[str, Any]) -> None:
+    """The student as a model artifact: its weights, its result and its model card."""
+    import wandb
+
+    if not (folder / "student.safetensors").is_file():
+        return
+    name = re.sub(r"[^\w.-]", "-", f"{result.student.name}-{result.config_hash}")
+    artifact = wandb.Artifact(name, type="model", metadata=metadata)
+    for path in (folder / file for file in ("student.safetensors", "result.json", "README.md")):
+        if path.is_file():
+            artifact.add_file(str(path), name=path.name)
+    run.log_artifact(artifact)
+
+
 def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     """End the W&B run, or the next one in this process would go on with it; with any other logger do nothing.
 
-    Returns:
-        The run's address, or the command that uploads an offline run; None without W&B.
+    Returns the run's address, or the command that uploads an offline run; None without W&B.
     """
     if type(logger).__name__ != "WandbLogger":
         return None
     import wandb
 
-    run = wandb.run
-    if run is None:
+    if (run := wandb.run) is None:
         return None
     folder = Path(run.dir).parent
     where = run.url or (f"wandb sync {folder}" if run.offline and folder.is_dir() else None)
@@ -91,11 +181,10 @@ def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
     student, primary = result.student, result.primary
     watched, best = f"val/{primary.name}", max if primary.higher_is_better else min
     validation = [epoch[watched] for epoch in student.training.curves if epoch.get(watched) is not None]
-    numbers = student.metrics | {key: student.figure(key) for key in DEPLOYED}
+    numbers = student.metrics | {key: student.figure(key) for key in (*DEPLOYED, "agreement")}
     numbers |= {
         "gain": result.gain,
         "gap_closed": result.gap_closed,
-        "agreement": student.figure("agreement"),
         f"teacher_{primary.name}": result.score("teacher"),
         f"baseline_{primary.name}": result.score("baseline"),
         f"{watched}_best": best(validation, default=student.validation.get(primary.name)),
@@ -109,21 +198,4 @@ def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
         "protocol": result.protocol,
         "seed": result.seeds.get("seed"),
     }
-    return _known(numbers), _known(labels)
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _tensorboard(run_dir: Path) -> Logger:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    try:
-        # The summary is the only hyperparameter metric; Lightning's own placeholder `hp_metric` would stand beside it.
-        return TensorBoardLogger(run_dir, name="tensorboard", default_hp_metric=False)
-    except ModuleNotFoundError:
-        raise UserError(
-            "logger=tensorboard needs tensorboard, which is not installed: run `uv sync --extra tensorboard` "
-            "(or pip install 'distillab[tensorboard]'), or choose logger=csv"
-        ) from None
+    return tuple({key: value for key, value in each.items() if value is not None} for each in (numbers, labels))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 NOTHING = "–"
+OVER = "the same student, seed and schedule trained without a teacher"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -41,7 +42,10 @@ def decimals(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure: its name for people, what writes a value in its unit, and its direction, None where it has none."""
+    """One figure: its name for people, what writes a value in its unit, and its direction, None where it has none.
+
+    The shares of one are shown in percent, and their differences in points; any other figure as it is.
+    """
 
     label: str
     form: Callable[[float | None], str] = decimals
@@ -62,6 +66,26 @@ class Metric:
     def scale(self) -> int:
         """What a value is multiplied by on that axis."""
         return 100 if self.form is percent else 1
+
+    def words(self, value: float | None, digits: int = 2) -> str:
+        """A value with its unit, for a sentence."""
+        return f"{percent(value, digits) if self.form is percent else self.form(value)} {self.unit}".rstrip()
+
+    def difference(self, gain: float | None, digits: int = 2) -> str:
+        """A signed difference of two values, without its unit."""
+        if self.form is percent or gain is None:
+            return points(gain, digits)
+        return f"{gain:+.3f}".replace("-", "−")
+
+    @property
+    def gained(self) -> str:
+        """The unit of a gain, for a sentence: a gain is positive where the value got better, whatever its direction."""
+        direction = " (less is better)" if self.higher_is_better is False else ""
+        return "points" if self.form is percent else f"in {self.label}{direction}"
+
+    def gain(self, gain: float | None, digits: int = 1) -> str:
+        """A gain with its unit, for a sentence."""
+        return f"{self.difference(gain, digits)} {self.gained}"
 
 
 METRICS = {
@@ -91,7 +115,6 @@ METRICS = {
     "peak_memory_bytes": Metric("peak memory", count, "bytes", False),
     "size_bytes": Metric("size", count, "bytes", False),
 }
-PRIMARY = {"image_classification": "top1"}
 ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "calibration_error")
 AGAINST_TEACHER = ("agreement", "kl", "repeated_errors", "repeated_by_chance")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
@@ -100,6 +123,12 @@ RANKED = ("parameters", "multiply_adds", "latency_ms", "size_bytes")  # the cost
 PLOTTED = ("parameters", "multiply_adds", "latency_ms")  # the costs that accuracy is drawn against
 
 
-def metric(key: str) -> Metric:
-    """The metric of that key; one that the table does not know is a plain number by its own name."""
-    return METRICS.get(key) or Metric(key)
+def metric(key: str, higher_is_better: bool | None = None) -> Metric:
+    """The metric of that key; one that the table does not know is a plain number by its own name, with this direction."""
+    return METRICS.get(key) or Metric(key, higher_is_better=higher_is_better)
+
+
+def gain_note(shown: Iterable[Metric], over: str = OVER) -> str:
+    """What the gains of a page are, by the primary figures of its rankings."""
+    units = {f"points of {one.label}" if one.form is percent else one.label: one.form is percent for one in shown}
+    return f"Gain: {' or '.join(units)} over {over}{'' if all(units.values()) else '; positive is better'}."

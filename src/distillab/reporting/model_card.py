@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from distillab.core.result import Result
-from distillab.core.result_parts import AgainstTeacher
-from distillab.reporting.metric_table import METRICS, NOTHING, ON_TEST, metric, percent, points
-from distillab.reporting.table import measured_on, savings, verdict
+from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
+from distillab.reporting.table import measured_on, primary, savings, verdict
 from distillab.reporting.tables import bullets, markdown
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "throughput", "peak_memory_bytes")
@@ -31,7 +30,7 @@ def model_card(result: Result) -> str:
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
     loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip()
-    costs = [_table(_compared(result, COST)), " ".join(filter(None, (savings(result), measured_on(result))))]
+    costs = [_compared(result, COST), " ".join(filter(None, (savings(result), measured_on(result))))]
     parts += ["## Size and speed", *costs, "## How to load it", loading, "## How it was made", _making(result)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -62,8 +61,8 @@ def _what(result: Result) -> str:
     data, teacher, names = result.data, result.teacher, result.data.class_names
     classes = "unknown" if data.classes is None else data.classes
     named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMES else ""
-    shown = metric(result.primary.name)
-    taught = teacher and f"{teacher.name}, {shown.form(result.score('teacher'))} {shown.unit} {shown.label}"
+    shown = primary(result)
+    taught = teacher and f"{teacher.name}, {shown.words(result.score('teacher'))} {shown.label}"
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
     lines = [
@@ -77,35 +76,32 @@ def _what(result: Result) -> str:
 
 
 def _accuracy(result: Result) -> str:
-    lines, against = _compared(result, ON_TEST), result.student.against_teacher
+    shown, keys = primary(result), dict.fromkeys((result.primary.name, *ON_TEST))
+    against, gain = result.student.against_teacher, []
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
-        lines.append(["gain over the student alone, points", *others, points(result.gain)])
-    return "\n\n".join([_table(lines), verdict(result), *([_against_teacher(against)] if against else [])])
+        gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
+    parts = [_compared(result, keys, gain), verdict(result)]
+    if against:
+        told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test images"
+        if None not in (against.repeated_errors, against.repeated_by_chance):
+            repeated, chance = percent(against.repeated_errors, 1), percent(against.repeated_by_chance, 1)
+            told += f" and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)"
+        parts.append(f"{told}.")
+    return "\n\n".join(parts)
 
 
-def _against_teacher(against: AgainstTeacher) -> str:
-    told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test images"
-    if against.repeated_errors is None or against.repeated_by_chance is None:
-        return f"{told}."
-    repeated, chance = percent(against.repeated_errors, 1), percent(against.repeated_by_chance, 1)
-    return f"{told} and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)."
-
-
-def _compared(result: Result, keys: Sequence[str]) -> list[list[str]]:
-    """One column per role, one row per figure that any of them has."""
+def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] = ()) -> str:
+    """A table with one column per role, one row per figure that any of them has, and further rows."""
     headings = {"teacher": "teacher", "baseline": "student alone", "student": "this model"}
     entries = {role: entry for role, entry in result.entries.items() if not (result.alone and role == "baseline")}
-    lines = [["", *(f"{headings[role]}: {entry.name}" for role, entry in entries.items())]]
+    lines = []
     for key in keys:
         values = [entry.figure(key) for entry in entries.values()]
         if any(value is not None for value in values):
-            lines.append([METRICS[key].heading, *map(METRICS[key].form, values)])
-    return lines
-
-
-def _table(lines: list[list[str]]) -> str:
-    return markdown(lines[0], lines[1:], [False, *[True] * (len(lines[0]) - 1)])
+            lines.append([metric(key).heading, *map(metric(key).form, values)])
+    names = (f"{headings[role]}: {entry.name}" for role, entry in entries.items())
+    return markdown(["", *names], [*lines, *further], texts=[""])
 
 
 def _making(result: Result) -> str:

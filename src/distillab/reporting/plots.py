@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from distillab.core.files import replacing
 from distillab.core.result import Result
 from distillab.reporting import looks
-from distillab.reporting.chart_points import Point, front, points
-from distillab.reporting.groups import by_ranking, ranked
-from distillab.reporting.metric_table import Metric, metric
+from distillab.reporting.charts import Point, front, points
+from distillab.reporting.metric_table import Metric
+from distillab.reporting.ranking import by_place, ranked, taught_methods
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,10 +33,8 @@ STYLE = {
 def accuracy_plot(results: list[Result], path: Path, cost: str = "parameters") -> list[Path]:
     """Draw the primary figure against one of `COSTS`, one panel per data set and protocol, as PNG and SVG.
 
-    A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone.
-
-    Returns:
-        The two files, each written atomically; none where no result knows that cost.
+    A point is the mean over a method's seeds with its 95 % interval; a line leads to it from the student alone. Returns
+    the two files, each written atomically; none where no result knows that cost.
     """
     import matplotlib
 
@@ -77,22 +75,22 @@ def plain(axes: Axes) -> None:
 
 def figure(results: list[Result], cost: str = "parameters") -> Figure | None:
     """The picture of `accuracy_plot`; None without points."""
-    groups = ranked(results)
-    places = by_ranking(groups)
-    panels = {place: [point for point in points(members) if point.costs[cost]] for place, members in places.items()}
-    panels = {place: known for place, known in panels.items() if known}
+    rows = ranked(results)
+    panels = []
+    for title, members in by_place(rows).items():
+        if known := [point for point in points(members) if point.costs[cost]]:
+            panels.append((title, members[0].metric, known))
     if not panels:
         return None
-    methods = sorted({group.row.method for group in groups if not group.row.alone})
-    columns = min(2, len(panels))
-    rows = ceil(len(panels) / columns)
-    drawing = new_figure(1.9 + 5.3 * columns, 4.3 * rows, w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
-    axes = list(drawing.subplots(rows, columns, squeeze=False).flat)
+    methods, across = taught_methods(rows), min(2, len(panels))
+    down = ceil(len(panels) / across)
+    drawing = new_figure(1.9 + 5.3 * across, 4.3 * down, w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
+    axes = list(drawing.subplots(down, across, squeeze=False).flat)
     labels, entries = [], {}
-    for panel, (title, members) in zip(axes, panels.items(), strict=False):
-        shown = metric(places[title][0].row.primary.name)
-        _dress(panel, title.removesuffix(", protocol standard"), members, cost, shown)
-        labels.append((panel, _panel(panel, members, cost, methods, scale=shown.scale)))
+    for panel, (title, shown, known) in zip(axes, panels, strict=False):
+        _dress(panel, known, cost, shown)
+        panel.set_title(title.removesuffix(", protocol standard"), loc="left", fontweight="bold", color=looks.INK)
+        labels.append((panel, _panel(panel, known, cost, methods, scale=shown.scale)))
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     for panel in axes[len(panels) :]:
@@ -117,16 +115,18 @@ def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, sca
     from matplotlib.transforms import offset_copy
 
     unit = MILLION.get(cost, 1.0)
-    named = [(point.name, point.costs[cost] / unit, scale * point.score) for point in found]
     for family, (name, colour, _, style) in looks.FRONTS.items():
-        steps = [(x / unit, scale * score) for x, score in front(found, family, cost)]
-        if len(steps) > 1:
+        if steps := [(x / unit, scale * score) for x, score in front(found, family, cost)]:
             line = {"color": colour, "linestyle": style, "linewidth": 1.2, "zorder": 1.5}
             axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", label=name, **line)
-    for point, (_, x, y) in zip(found, named, strict=True):
+    named = []
+    for point in found:
+        x, y = point.costs[cost] / unit, scale * point.score
         beside = sorted({other.series for other in found if other.family == "distilled" and other.name == point.name})
-        # What is drawn moves, its data stays true.
-        moved = offset_copy(axes.transData, axes.figure, x=_shift(point, beside), units="points")
+        place = beside.index(point.series) - (len(beside) - 1) / 2 if point.series in beside else 0
+        # The methods of one student stand side by side on paper: what is drawn moves, its data stays true.
+        shift = min(10.0, 60 / max(len(beside), 1)) * place
+        moved = offset_copy(axes.transData, axes.figure, x=shift, units="points")
         if point.baseline is not None:
             axes.plot([x, x], [scale * point.baseline, y], color=looks.LINE, linewidth=1.2, zorder=2, transform=moved)
         colour, _, marker = looks.look(point.series, methods)
@@ -139,21 +139,12 @@ def _panel(axes: Axes, found: list[Point], cost: str, methods: list[str], *, sca
         elif point.series == looks.TEACHER:
             dot["s"] = 190
         axes.scatter([x], [y], label=point.series, marker=marker, transform=moved, zorder=4, **dot)
-    highest: dict[tuple[bool, str], Named] = {}
-    for point, name in sorted(zip(found, named, strict=True), key=lambda pair: pair[1][2]):
-        highest[point.series == looks.TEACHER, point.name] = name
-    return list(highest.values())
+        named.append(((point.series == looks.TEACHER, point.name), (point.name, x, y)))
+    return list(dict(sorted(named, key=lambda one: one[1][2])).values())  # of one model's points the highest
 
 
-def _shift(point: Point, beside: list[str]) -> float:
-    """How far to move a method's point sideways on paper, so that those of one student stand side by side."""
-    if point.series not in beside:
-        return 0
-    return min(10.0, 60 / len(beside)) * (beside.index(point.series) - (len(beside) - 1) / 2)
-
-
-def _dress(axes: Axes, title: str, found: list[Point], cost: str, shown: Metric) -> None:
-    """Scales, limits and titles of a panel that holds these points."""
+def _dress(axes: Axes, found: list[Point], cost: str, shown: Metric) -> None:
+    """Scales, limits and titles of the axes of a panel that holds these points."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     unit = MILLION.get(cost, 1.0)
@@ -173,7 +164,6 @@ def _dress(axes: Axes, title: str, found: list[Point], cost: str, shown: Metric)
     axes.tick_params(which="both", colors=SOFT)
     axes.set_xlabel(f"{looks.COSTS[cost]}{', millions' if cost in MILLION else ''} (log)", color=looks.INK)
     axes.set_ylabel(", ".join(filter(None, (f"{shown.label} on test", shown.unit))), color=looks.INK)
-    axes.set_title(title, loc="left", fontweight="bold", color=looks.INK)
 
 
 def _place_labels(axes: Axes, points: list[Named]) -> None:

@@ -10,10 +10,10 @@ from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable
 from distillab.reporting import tables
-from distillab.reporting.group_table import leaderboard
-from distillab.reporting.groups import Group, headline, ranked
-from distillab.reporting.metric_table import PLOTTED
-from distillab.reporting.pairs import Answers, read_predictions
+from distillab.reporting.comparison import Answers, read_predictions
+from distillab.reporting.metric_table import PLOTTED, gain_note
+from distillab.reporting.ranking import headline, leaderboard, ranked, record, taught_methods
+from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 
 Page = dict[str, Any]
@@ -22,13 +22,7 @@ Page = dict[str, Any]
 def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
     """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
 
-    Args:
-        runs: the folder with the runs, `<name>/<hash>/result.json` below it.
-        out: the page; each file is replaced atomically.
-        results: only these instead of all below `runs`.
-
-    Returns:
-        `out`.
+    `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
 
     Raises:
         UserError: no result can be read, or a file cannot be written.
@@ -48,28 +42,29 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(f"{runs} holds no result that can be shown{why}: train first, or name its paths.runs")
     answers, unreadable = read_predictions(results, runs)
-    groups = ranked(results)
-    page = _page(results, groups, left_out + unreadable, answers)
+    rows = ranked(results)
+    page = _page(results, rows, left_out + unreadable, answers)
     with writable(out.parent, "--out FILE"):
-        for path, content in ((out, _html(page)), (out.with_suffix(".md"), markdown(page))):
+        for path, content in ((out, _html(page)), (out.with_suffix(".md"), _markdown(page))):
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        tables.write_csv(out.with_suffix(".csv"), [group.record for group in groups])
+        tables.write_csv(out.with_suffix(".csv"), map(record, rows))
         for cost in PLOTTED:
             accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out
 
 
-def _page(results: list[Result], groups: list[Group], left_out: list[str], answers: Answers) -> Page:
+def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: Answers) -> Page:
     """Everything that the page shows, as plain data."""
-    many, data = len(results), sorted({group.row.data for group in groups})
-    methods = sorted({group.row.method for group in groups if not group.row.alone})
-    compared = f"{', '.join(methods) or 'students alone'} on {', '.join(data)}"
+    many, data = len(results), sorted({row.data for row in rows})
+    compared = f"{', '.join(taught_methods(rows)) or 'students alone'} on {', '.join(data)}"
     return {
         "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
-        "headline": headline(groups),
-        "leaderboard": leaderboard(groups),
-        "sections": sections(groups, answers),
+        "headline": headline(rows),
+        "leaderboard": leaderboard(rows),
+        "ranked_by": " and ".join(dict.fromkeys(row.metric.label for row in rows)),
+        "gain": gain_note(row.metric for row in rows),
+        "sections": sections(rows, answers),
         "left_out": left_out,
         "newest": max(result.created for result in results)[:10],
     }
@@ -85,12 +80,13 @@ def _html(page: Page) -> str:
     return environment.get_template("report.html.j2").render(page=page, plotlyjs=get_plotlyjs())
 
 
-def markdown(page: Page) -> str:
+def _markdown(page: Page) -> str:
     """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
     parts = ["# Distillation report", page["summary"], tables.bullets(page["headline"]), "## Leaderboard"]
     for ranking in page["leaderboard"]:
         parts += [f"### {ranking['title']}", _table(ranking)]
-    parts += [tables.GAIN, PLOT]
+    picture = f"![{page['ranked_by'].capitalize()} against deployed parameters](accuracy_vs_parameters.png)"
+    parts += [page["gain"], picture]
     for section in page["sections"]:
         told = [view for view in section["views"] if view["text"] or view["tables"]]
         if told:
@@ -99,21 +95,15 @@ def markdown(page: Page) -> str:
             parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
             parts += [tables.bullets(view["text"])] if view["text"] else []
             shown = view["tables"]
-            parts += [_elsewhere(shown)] if section["detail"] and shown else map(_table, shown)
+            sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in shown)
+            elsewhere = f"The HTML page has the table{'s' * (len(shown) > 1)}: {sizes}."
+            parts += [elsewhere] if section["detail"] and shown else map(_table, shown)
     if page["left_out"]:
         parts += ["## Left out", tables.bullets(page["left_out"])]
     return "\n\n".join(parts) + "\n"
 
 
-def _elsewhere(left_out: list[tables.Table]) -> str:
-    sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in left_out)
-    return f"The HTML page has the table{'s' * (len(left_out) > 1)}: {sizes}."
-
-
-PLOT = "![Top-1 against deployed parameters](accuracy_vs_parameters.png)"
-
-
 def _table(table: tables.Table) -> str:
-    rows = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in table["rows"]]
-    # Text is what carries no number; the first row tells.
-    return tables.markdown(table["headings"], rows, [not isinstance(cell, str) for cell in table["rows"][0]])
+    headings, first = table["headings"], table["rows"][0]
+    texts = [heading for heading, cell in zip(headings, first, strict=True) if isinstance(cell, str)]
+    return tables.markdown(headings, (map(tables.shown, row) for row in table["rows"]), texts)

@@ -6,11 +6,10 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.result import Result, Role
-from distillab.evaluation.cost_words import in_words, machine, ratios, words
-from distillab.reporting.metric_table import METRICS, NOTHING, count, metric, percent, points
+from distillab.evaluation.cost import in_words, machine, ratios, words
+from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, Metric, count, metric, percent
 from distillab.reporting.tables import print_table, terminal
 
 if TYPE_CHECKING:
@@ -37,28 +36,26 @@ def models_line(student: Any, teacher: Any) -> str:
 
 
 def show(result: Result, directory: Path) -> None:
-    """The table, what it says, and where things are."""
-    if distributed.rank != 0:
-        return
+    """The table, what it says, and where things are; the first process alone has a result."""
     print_table(final_table(result))
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
     files = f"{directory}/result.json, student.safetensors; {over_all}"
-    for sentence in (verdict(result), *further(result), files):
-        rank_zero_print(sentence)
+    rank_zero_print("\n".join((verdict(result), *further(result), files)))
 
 
 def final_table(result: Result) -> Table:
     """Teacher, student alone and student distilled, one row each, as far as the run had them."""
-    shown = metric(result.primary.name)
+    shown = primary(result)
     student = "student alone" if result.alone else f"student, {result.method}"
     labels = {"teacher": "teacher", "baseline": "student alone", "student": student}
     rows = []
     for role, entry in result.entries.items():
         gain, closed = (result.gain, result.gap_closed) if role == "student" else (None, None)
         share = NOTHING if gain is None or closed is None else f"{percent(closed, 0)} %"
-        costs = (_compared(result, role, key) for key in ("parameters", "multiply_adds", "latency_ms", "size_bytes"))
-        rows.append([f"{labels[role]}: {entry.name}", shown.form(result.score(role)), points(gain), share, *costs])
-    title = f"{result.data.name}, protocol {result.protocol}: accuracy on {result.data.test or 'the'} test samples"
+        figures = [shown.form(result.score(role)), shown.difference(gain), share]
+        rows.append([f"{labels[role]}: {entry.name}", *figures, *(_compared(result, role, key) for key in RANKED)])
+    figure = "accuracy" if shown.scale == 100 else shown.label
+    title = f"{result.data.name}, protocol {result.protocol}: {figure} on {result.data.test or 'the'} test samples"
     brackets = "In brackets: share of the teacher's." if result.teacher else ""
     caption = " ".join(filter(None, (brackets, measured_on(result))))
     table = terminal(["model", shown.heading, *HEADINGS], rows, texts=["model"], title=title, caption=caption)
@@ -90,28 +87,33 @@ def verdict(result: Result) -> str:
     Where every epoch was tested, also the best epoch's and the last one's accuracy, which papers report.
     """
     best, last = (result.student.figure(f"{result.primary.name}_{which}") for which in ("best", "last"))
+    said, shown = _outcome(result), primary(result)
     if best is None or last is None:
-        return _outcome_in_words(result)
-    return f"{_outcome_in_words(result)} Best epoch on test {percent(best)} %, last epoch {percent(last)} %."
+        return said
+    return f"{said} Best epoch on test {shown.words(best)}, last epoch {shown.words(last)}."
 
 
-def _outcome_in_words(result: Result) -> str:
-    student, score, samples = result.student, result.primary.value, result.data.test
-    error = standard_error(score, samples)
-    known = f" ± {100 * error:.1f} (binomial standard error, {samples} test samples)" if error else ""
-    reached = f"{percent(score, 1)} %{known}"
+def primary(result: Result) -> Metric:
+    """How a primary figure is written."""
+    return metric(result.primary.name, result.primary.higher_is_better)
+
+
+def _outcome(result: Result) -> str:
+    student, shown, error = result.student, primary(result), standard_error(result, "student")
+    known = f" ± {100 * error:.1f} (binomial standard error, {result.data.test} test samples)" if error else ""
+    reached = f"{shown.words(result.primary.value, 1)}{known}"
     if result.alone:
         return f"{student.name} alone, without a teacher, reaches {reached}."
     if result.gain is None or not result.baseline:
-        beside = f", the teacher {percent(result.score('teacher'), 1)} %" if result.teacher else ""
+        beside = f", the teacher {shown.words(result.score('teacher'), 1)}" if result.teacher else ""
         unknown = "what distillation itself brought is unknown without the same student trained alone (baseline=true)"
         return f"{student.name} reaches {reached}{beside}; {unknown}."
     pair = f"the same student alone ({student.name}, seed {result.seeds.get('seed')})"
-    size = f"{abs(100 * result.gain):.1f}"
-    outcome = f"brought +{size} points over" if result.gain > 0 else f"lost {size} points against"
-    outcome = "made no difference to" if size == "0.0" else outcome
+    size = shown.difference(abs(result.gain), 1)
+    brought = f"brought {size} {shown.gained} over" if result.gain > 0 else f"lost {size[1:]} {shown.gained} against"
+    brought = brought if float(size) else "made no difference to"
     trust = sentence(result.paired and result.paired.words) or _trust(result)
-    return f"Distillation {outcome} {pair}{_gap(result)}. {trust}"
+    return f"Distillation {brought} {pair}{_gap(result)}. {trust}"
 
 
 def further(result: Result) -> list[str]:
@@ -123,7 +125,8 @@ def further(result: Result) -> list[str]:
             f"Of the teacher's {against.teacher_errors} errors the student repeats {percent(against.repeated_errors, 0)} % "
             f"({percent(against.repeated_by_chance, 0)} % by chance; alone {percent(alone.repeated_errors, 0)} %)."
         )
-    return [*told, *filter(None, [savings(result)]), *(words(result.cost) if result.cost else ())]
+    told += filter(None, [savings(result)])
+    return told + (words(result.cost, primary(result).gain) if result.cost else [])
 
 
 def savings(result: Result) -> str:
@@ -138,29 +141,31 @@ def sentence(words: str | None) -> str | None:
     return words and f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
-def standard_error(share: float, samples: int | None) -> float | None:
-    """Binomial standard error of an accuracy over that many test samples, from 0 to 1; None if they are unknown."""
-    return sqrt(share * (1 - share) / samples) if samples else None
+def standard_error(result: Result, role: Role) -> float | None:
+    """Binomial standard error of a role's accuracy, from 0 to 1; None for another figure, or unknown test samples."""
+    share, samples = result.score(role), result.data.test
+    return sqrt(share * (1 - share) / samples) if samples and primary(result).scale == 100 else None
 
 
 def _gap(result: Result) -> str:
     if not result.teacher:
         return ""
-    share = result.gap_closed
+    share, shown = result.gap_closed, primary(result)
     if share is None:
-        scores = f"{percent(result.score('teacher'), 1)} % against {percent(result.score('baseline'), 1)} %"
-        return f"; the teacher is not above the student alone ({scores}), so there was no gap to close"
+        scores = " against ".join(shown.words(result.score(role), 1) for role in ("teacher", "baseline"))
+        above = "above" if result.primary.higher_is_better else "below"
+        return f"; the teacher is not {above} the student alone ({scores}), so there was no gap to close"
     if share >= 1:
         return f" and closed the whole gap to the teacher ({100 * share:.0f} %)"
     return f" and closed {100 * share:.0f} % of the gap to the teacher" if round(share, 2) > 0 else ""
 
 
 def _trust(result: Result) -> str:
-    samples = result.data.test
-    error, other = (standard_error(result.score(role), samples) for role in ("student", "baseline"))
+    error, other = standard_error(result, "student"), standard_error(result, "baseline")
     if error is None or other is None:
         return "One seed: another may say otherwise."
-    known = f"One seed, and {samples} test samples give each accuracy a standard error of {100 * error:.1f} points"
+    samples = f"{result.data.test} test samples"
+    known = f"One seed, and {samples} give each accuracy a standard error of {100 * error:.1f} points"
     # As if the two were tested on different samples: wider than the truth, so that nothing is called sure too early.
     if abs(result.gain) < 2 * sqrt(error**2 + other**2):
         return f"{known}: a difference this small can be chance."

@@ -8,7 +8,7 @@ tables are too long for the Markdown page). A view has `key` (its place in the c
 from __future__ import annotations
 
 import csv
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 View = dict[str, Any]
 Section = dict[str, Any]
 Table = dict[str, Any]
-GAIN = "Gain: points of top-1 over the same student, seed and schedule trained without a teacher."
 
 
 def section(
-    name: str, title: str, text: str, choices: Iterable[str], views: list[View], detail: bool = False
+    name: str, title: str, text: str, *, choices: Iterable[str] = (), views: list[View], detail: bool = False
 ) -> Section:
     """A section of the page; without views it is not shown."""
     return {"id": name, "title": title, "text": text, "choices": list(choices), "views": views, "detail": detail}
@@ -48,6 +47,11 @@ def text(value: Any) -> str:
     return NOTHING if value in (None, "") else str(value)
 
 
+def shown(cell: str | list[Any]) -> str:
+    """The text of a cell."""
+    return cell if isinstance(cell, str) else cell[0]
+
+
 def ranks(scores: Iterable[Hashable]) -> list[int]:
     """The rank of each score, the best first; equal ones share theirs."""
     first: dict[Hashable, int] = {}
@@ -55,18 +59,13 @@ def ranks(scores: Iterable[Hashable]) -> list[int]:
 
 
 def markdown(
-    headings: Iterable[str], rows: Iterable[Iterable[str]], numbers: Sequence[bool], *, aligned: bool = False
+    headings: Collection[str], rows: Iterable[Iterable[str]], texts: Container[str], *, aligned: bool = False
 ) -> str:
-    """A Markdown table.
-
-    Args:
-        headings, rows: texts.
-        numbers: for each column, whether it holds numbers, which stand to the right.
-        aligned: pad the cells, so that they stand under each other in the source too.
-    """
+    """A Markdown table of texts; all columns but `texts` stand to the right, `aligned` pads the source's cells too."""
     lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (headings, *rows)]
     columns = []
-    for cells, number in zip(zip(*lines, strict=True), numbers, strict=True):
+    for heading, cells in zip(headings, zip(*lines, strict=True), strict=True):
+        number = heading not in texts
         width = max(3, *map(len, cells)) if aligned else 3 + number
         rule = "-" * (width - number) + ":" * number
         padded = [(cell.rjust(width) if number else cell.ljust(width)) if aligned else cell for cell in cells]

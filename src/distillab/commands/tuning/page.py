@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distillab.commands.sweep import program
+from distillab.reporting import tables
 from distillab.reporting.metric_table import NOTHING, percent
-from distillab.reporting.tables import terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HEADINGS = ("method", "trials", "default", "best", "test of the best", "median", "middle half", "range")
+TEXTS = ("method",)  # the other columns are numbers
 NOTE = (
     "Top-1 in percent on the validation samples, which chose the best trial; every method had the same budget, and "
     "`default` is its first trial, with the numbers as they stand in the files. The best of many trials flatters "
@@ -74,7 +75,7 @@ def _spread(values: Sequence[float]) -> tuple[str, str, str]:
 def table(outcomes: Sequence[Outcome]) -> "Table":
     """All methods, one row each."""
     about = {"title": "Tuning: top-1 % on validation samples", "caption": NOTE.replace("`", "")}
-    return terminal(HEADINGS, rows(outcomes), ("method",), **about)
+    return tables.terminal(HEADINGS, rows(outcomes), TEXTS, **about)
 
 
 def repeats(outcomes: Sequence[Outcome]) -> list[str]:
@@ -84,7 +85,6 @@ def repeats(outcomes: Sequence[Outcome]) -> list[str]:
 
 def markdown(command: str, outcomes: Sequence[Outcome]) -> str:
     """All methods as a Markdown page."""
-    rule = ["---", *["---:"] * (len(HEADINGS) - 1)]
-    page = "\n".join(f"| {' | '.join(line)} |" for line in [HEADINGS, rule, *rows(outcomes)])
+    page = tables.markdown(HEADINGS, rows(outcomes), TEXTS)
     best = "\n".join(f"    {line}" for line in repeats(outcomes)) or "No trial has ended well."
     return f"# Tuning\n\n    {command}\n\n{page}\n\n{NOTE}\n\nThe best numbers of each, with three seeds:\n\n{best}\n"
