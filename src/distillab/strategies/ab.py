@@ -26,9 +26,9 @@ def activation_boundary(F_s: Tensor, F_t: Tensor, margin: float = 1.0) -> Tensor
 class ActivationBoundary(PreactivationTerm):
     """The term of `activation_boundary`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
 
-    def __init__(self, weight: Scheduled = 0.003, margin: float = 1.0) -> None:
-        super().__init__(weight)
-        self.margin = self.number("margin", margin, above=0)
+    above = {"margin": 0}
+    weight: Scheduled = 0.003
+    margin: float = 1.0
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
         return activation_boundary(x, teacher.preactivations[stage], self.margin)

@@ -41,12 +41,9 @@ def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
 
 
 class ABKD(LogitsTerm):
-    """The term of `abkd`."""
-
-    def __init__(self, weight: Scheduled = 32.0, alpha: Scheduled = 0.8, beta: Scheduled = 0.3) -> None:
-        super().__init__(weight)
-        self.alpha = self.number("alpha", alpha)
-        self.beta = self.number("beta", beta)
+    weight: Scheduled = 32.0
+    alpha: Scheduled = 0.8
+    beta: Scheduled = 0.3
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         return abkd.rows(student_logits, teacher_logits, self.alpha, self.beta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -22,20 +22,11 @@ Scheduled = float | Mapping[str, float]  # a number, or the arguments of a `Sche
 TeacherPass = Callable[[], Iterator[tuple[Fields, Fields]]]  # runs the teacher over the data; see `Term.prepare`
 
 
-class Outputs:
+class Outputs(list[Fields]):
     """The outputs of one model for each view of a batch: `outputs[1].logits`; `outputs.logits` is view 0."""
 
-    def __init__(self, views: list[Fields]) -> None:
-        self._views = views
-
-    def __getitem__(self, view: int) -> Fields:
-        return self._views[view]
-
-    def __len__(self) -> int:
-        return len(self._views)
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._views[0], name)
+        return getattr(self[0], name)
 
 
 @dataclass(frozen=True)
@@ -72,13 +63,15 @@ def whole_epochs(time: float, epochs: int) -> int:
     return max(1, round(time * epochs)) if 0 < time < 1 else int(time)
 
 
+@dataclass(eq=False, repr=False)
 class Term(nn.Module):
     """One named loss of a strategy, and the `weight` by which it is multiplied.
 
     A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`), or
     else `forward`. Its parameters (connectors) are trained and saved with the student. Its arguments are called as in
     its loss; one that is `Scheduled` may be a schedule, and where nothing else is said `temperature` is above 0 and any
-    other number a factor.
+    other number a factor. A subclass writes an `__init__`, or declares `weight` and its other arguments with their
+    defaults, as in a dataclass: those of which the default is a number are then checked, and floats.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # what it reads, dotted names out of `READABLE`; it is handed nothing else
@@ -89,16 +82,23 @@ class Term(nn.Module):
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
+    above: ClassVar[Mapping[str, float]] = {}  # what its declared numbers are above; a temperature is above 0 anyway
+
+    weight: Scheduled = 1.0
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if "weight" in vars(cls).get("__annotations__", {}):
+            dataclass(eq=False, repr=False)(cls)
         if "needs" in vars(cls) and "soft_labels" not in vars(cls):
             cls.soft_labels = not {"batch.labels", "batch.index"} & set(cls.needs)
 
-    def __init__(self, weight: Scheduled = 1.0) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
         self.schedules: dict[str, Schedule] = {}
-        self.weight = self.number("weight", weight)
+        for name in (argument.name for argument in fields(self) if type(argument.default) in (int, float)):
+            above = self.above.get(name, 0 if name.endswith("temperature") else None)
+            setattr(self, name, self.number(name, getattr(self, name), above))
 
     def number(self, name: str, value: Any, above: float | None = None) -> float:
         """The checked value of a number, or of a schedule in epoch 0, which then sets the attribute in every epoch."""
@@ -129,10 +129,8 @@ class Term(nn.Module):
     def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
         """Read the training data once, before the first epoch (and before a checkpoint is restored).
 
-        Args:
-            labels: (n,) int64 of every training sample, by its index.
-            teacher: call it to run the teacher over the training samples without augmentation; yields, batch by batch,
-                the teacher's outputs that the term needs, and `labels` and `index` of the batch.
+        `labels` are (n,) int64, by the samples' index. `teacher()` runs the teacher over the training samples without
+        augmentation and yields, batch by batch, those of its outputs that the term needs, and `labels` and `index`.
         """
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:

@@ -12,11 +12,12 @@ class SureKD(Term):
 
     needs = ("student.logits", "teacher.logits")
     num_views = 2
+    weight: Scheduled = 1.0
+    temperature: Scheduled = 4.0
+    confidence: Scheduled = 0.0
 
-    def __init__(self, weight: Scheduled, temperature: Scheduled, confidence: Scheduled) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
-        self.confidence = self.number("confidence", confidence)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.confidence > 1:
             raise UserError(f"confidence must be a probability, at most 1, got {self.confidence:g}")
 
@@ -30,8 +31,8 @@ class SureKD(Term):
 class WithinViews(SureKD):
     """Each view learns from the teacher's of the same view where the teacher is sure of the weak one."""
 
-    def __init__(self, weight: Scheduled = 2.0, temperature: Scheduled = 4.0, confidence: Scheduled = 0.9) -> None:
-        super().__init__(weight, temperature, confidence)
+    weight: Scheduled = 2.0
+    confidence: Scheduled = 0.9
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """`kd` of each view with the teacher's same one."""
@@ -42,8 +43,8 @@ class WithinViews(SureKD):
 class AcrossViews(SureKD):
     """Each view learns from the teacher's of the other view where the teacher is sure of the strong one."""
 
-    def __init__(self, weight: Scheduled = 0.5, temperature: Scheduled = 4.0, confidence: Scheduled = 0.2) -> None:
-        super().__init__(weight, temperature, confidence)
+    weight: Scheduled = 0.5
+    confidence: Scheduled = 0.2
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """`kd` of each view with the teacher's other one."""

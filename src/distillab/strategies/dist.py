@@ -34,18 +34,12 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
 
 
 class DIST(Term):
-    """The term of `dist`."""
-
     needs = ("student.logits", "teacher.logits")
     global_batch = True
-
-    def __init__(
-        self, weight: Scheduled = 2.0, beta: Scheduled = 1.0, gamma: Scheduled = 1.0, temperature: Scheduled = 4.0
-    ) -> None:
-        super().__init__(weight)
-        self.beta = self.number("beta", beta)
-        self.gamma = self.number("gamma", gamma)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 2.0
+    beta: Scheduled = 1.0
+    gamma: Scheduled = 1.0
+    temperature: Scheduled = 4.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """`dist`; without the part between samples where there is one only: such a last batch must not end a run."""

@@ -23,18 +23,12 @@ def dkd(s: Tensor, t: Tensor, y: Tensor, alpha: float = 1.0, beta: float = 8.0, 
 
 
 class DKD(Term):
-    """The term of `dkd`."""
-
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
-
-    def __init__(
-        self, weight: Scheduled = 1.0, alpha: Scheduled = 1.0, beta: Scheduled = 8.0, temperature: Scheduled = 4.0
-    ) -> None:
-        super().__init__(weight)
-        self.alpha = self.number("alpha", alpha)
-        self.beta = self.number("beta", beta)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 1.0
+    alpha: Scheduled = 1.0
+    beta: Scheduled = 8.0
+    temperature: Scheduled = 4.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         check_classes(student)

@@ -21,10 +21,8 @@ class Hint(Term):
     """The term of `hint`, with its connector, at a stage that `choose_stage` knows."""
 
     needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 100.0, stage: str | int = "middle") -> None:
-        super().__init__(weight)
-        self.stage = stage
+    weight: Scheduled = 100.0
+    stage: str | int = "middle"
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         partner = dict(match_stages(student, teacher))

@@ -26,11 +26,8 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class KD(LogitsTerm):
-    """The term of `kd`."""
-
-    def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 0.9
+    temperature: Scheduled = 4.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
         return kd_rows(student_logits, teacher_logits, self.temperature)

@@ -97,7 +97,5 @@ def relation(above: Tensor, below: Tensor) -> Tensor:
 
 
 class KDSVD(NeighbouringStages):
-    """The term of `kdsvd`."""
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

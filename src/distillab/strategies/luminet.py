@@ -27,14 +27,10 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class LumiNet(Term):
-    """The term of `luminet`."""
-
     needs = ("student.logits", "teacher.logits")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 1089.0, temperature: Scheduled = 4.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 1089.0
+    temperature: Scheduled = 4.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return luminet(student.logits, teacher.logits, self.temperature)

@@ -59,20 +59,14 @@ class MultiTemperature(Term):
 
 
 class InstanceAlignment(MultiTemperature):
-    """`kd` at several temperatures."""
-
     loss = staticmethod(kd)
 
 
 class BatchAlignment(MultiTemperature):
-    """The term of `batch_gram`."""
-
     loss = staticmethod(batch_gram)
     global_batch = True
 
 
 class ClassAlignment(MultiTemperature):
-    """The term of `class_gram`."""
-
     loss = staticmethod(class_gram)
     global_batch = True

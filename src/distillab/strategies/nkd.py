@@ -26,15 +26,11 @@ def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float 
 
 
 class NKD(Term):
-    """The term of `nkd`."""
-
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
-
-    def __init__(self, weight: Scheduled = 1.0, gamma: Scheduled = 3.5, temperature: Scheduled = 3.0) -> None:
-        super().__init__(weight)
-        self.gamma = self.number("gamma", gamma)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 1.0
+    gamma: Scheduled = 3.5
+    temperature: Scheduled = 3.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         check_classes(student)

@@ -26,11 +26,9 @@ def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
 
 
 class NormKD(LogitsTerm):
-    """The term of `normkd`."""
-
-    def __init__(self, weight: Scheduled = 0.9, scale: Scheduled = 2.0) -> None:
-        super().__init__(weight)
-        self.scale = self.number("scale", scale, above=0)
+    above = {"scale": 0}
+    weight: Scheduled = 0.9
+    scale: Scheduled = 2.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
         return normkd.rows(student_logits, teacher_logits, self.scale)

@@ -23,8 +23,7 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
 class NST(StagePairs):
     """The term of `nst`, summed over all stages."""
 
-    def __init__(self, weight: Scheduled = 50.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 50.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

@@ -53,9 +53,7 @@ class OFD(PreactivationTerm):
     """The term of `ofd`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
 
     needs = ("student.preactivations", "teacher.preactivations", "teacher.norms")
-
-    def __init__(self, weight: Scheduled = 0.001) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 0.001
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build a connector for each pair; a teacher's stage without BatchNorm is refused."""

@@ -28,13 +28,9 @@ def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
 
 
 class PKT(Term):
-    """The term of `pkt`."""
-
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 30000.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 30000.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return pkt(student.embedding, teacher.embedding)

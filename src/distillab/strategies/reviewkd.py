@@ -60,9 +60,7 @@ class ReviewKD(Term):
     """The term of `hcl`, summed over the stages before their activations and the embedding as a 1×1 map."""
 
     needs = ("student.preactivations", "student.embedding", "teacher.preactivations", "teacher.embedding")
-
-    def __init__(self, weight: Scheduled = 5.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 5.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         self.pairs = match_stages(student, teacher)[::-1]

@@ -65,27 +65,19 @@ def rkd_angle(e_s: Tensor, e_t: Tensor) -> Tensor:
 
 
 class RKDDistance(Term):
-    """The term of `rkd_distance`."""
-
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
     smallest_batch = 2
-
-    def __init__(self, weight: Scheduled = 25.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 25.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return rkd_distance(student.embedding, teacher.embedding)
 
 
 class RKDAngle(Term):
-    """The term of `rkd_angle`."""
-
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 50.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 50.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return rkd_angle(student.embedding, teacher.embedding)

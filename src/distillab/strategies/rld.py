@@ -1,5 +1,7 @@
 """Refined logit distillation: a wrong teacher's knowledge is corrected by the label (arXiv 2408.07703)."""
 
+from dataclasses import KW_ONLY
+
 from torch import Tensor
 
 from distillab.strategies.base import Scheduled, Term
@@ -38,25 +40,14 @@ def rld(
 
 
 class RLD(Term):
-    """The term of `rld`."""
-
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
-
-    def __init__(
-        self,
-        weight: Scheduled = 1.0,
-        *,
-        alpha: Scheduled = 1.0,
-        beta: Scheduled = 8.0,
-        temperature: Scheduled = 4.0,
-        alpha_temperature: Scheduled = 4.0,
-    ) -> None:
-        super().__init__(weight)
-        self.alpha = self.number("alpha", alpha)
-        self.beta = self.number("beta", beta)
-        self.temperature = self.number("temperature", temperature, above=0)
-        self.alpha_temperature = self.number("alpha_temperature", alpha_temperature, above=0)
+    weight: Scheduled = 1.0
+    _: KW_ONLY
+    alpha: Scheduled = 1.0
+    beta: Scheduled = 8.0
+    temperature: Scheduled = 4.0
+    alpha_temperature: Scheduled = 4.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)

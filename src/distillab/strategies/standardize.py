@@ -25,9 +25,8 @@ def standardize(z: Tensor) -> Tensor:
 class StandardizedKD(LogitsTerm):
     """The term of `kd` on standardised logits."""
 
-    def __init__(self, weight: Scheduled = 9.0, temperature: Scheduled = 2.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 9.0
+    temperature: Scheduled = 2.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

@@ -36,9 +36,9 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
 class VID(StagePairs):
     """The term of `vid`, summed over all stages; each has a regressor, and `variance` per channel at first."""
 
-    def __init__(self, weight: Scheduled = 1.0, variance: float = 5.0) -> None:
-        super().__init__(weight)
-        self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
+    above = {"variance": LEAST_VARIANCE}
+    weight: Scheduled = 1.0
+    variance: float = 5.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         super().connect(student, teacher)

@@ -33,10 +33,8 @@ class WKD(Term):
     """The term of `wkd`, on the last stage's map and with its connector."""
 
     needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 0.08, mean_weight: float = 4.0) -> None:
-        super().__init__(weight)
-        self.mean_weight = self.number("mean_weight", mean_weight)
+    weight: Scheduled = 0.08
+    mean_weight: float = 4.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         check_pixels(student, teacher, "a map of one pixel has no deviation")

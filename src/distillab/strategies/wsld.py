@@ -26,15 +26,11 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
 
 
 class WSLD(Term):
-    """The term of `wsld`."""
-
     needs = ("student.logits", "teacher.logits", "batch.labels")
     rowwise = True
     soft_labels = True
-
-    def __init__(self, weight: Scheduled = 2.25, temperature: Scheduled = 4.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 2.25
+    temperature: Scheduled = 4.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         return wsld.rows(student_logits, teacher_logits, labels, self.temperature)
