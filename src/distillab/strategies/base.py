@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.models.feature_extractor import MODEL_OUTPUTS
 from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.parts.arguments import check_whole
 
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS}
 READABLE |= {"batch.labels", "batch.index", "batch.views"}
@@ -71,7 +72,8 @@ class Term(nn.Module):
     else `forward`. Its parameters (connectors) are trained and saved with the student. Its arguments are called as in
     its loss; one that is `Scheduled` may be a schedule, and where nothing else is said `temperature` is above 0 and any
     other number a factor. A subclass writes an `__init__`, or declares `weight` and its other arguments with their
-    defaults, as in a dataclass: those of which the default is a number are then checked, and floats.
+    defaults, as in a dataclass, and gets them checked: by a default of 2.0 any number may be given, by one of 2 a whole
+    number from 1.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # what it reads, dotted names out of `READABLE`; it is handed nothing else
@@ -82,7 +84,7 @@ class Term(nn.Module):
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
-    above: ClassVar[Mapping[str, float]] = {}  # what its declared numbers are above; a temperature is above 0 anyway
+    above: ClassVar[Mapping[str, float]] = {}  # what declared numbers must be above; a temperature is above 0 anyway
 
     weight: Scheduled = 1.0
 
@@ -96,9 +98,12 @@ class Term(nn.Module):
     def __post_init__(self) -> None:
         super().__init__()
         self.schedules: dict[str, Schedule] = {}
-        for name in (argument.name for argument in fields(self) if type(argument.default) in (int, float)):
+        for name, default in ((argument.name, argument.default) for argument in fields(self)):
             above = self.above.get(name, 0 if name.endswith("temperature") else None)
-            setattr(self, name, self.number(name, getattr(self, name), above))
+            if type(default) is float:
+                setattr(self, name, self.number(name, getattr(self, name), above))
+            elif type(default) is int:
+                check_whole((above or 0) + 1, **{name: getattr(self, name)})
 
     def number(self, name: str, value: Any, above: float | None = None) -> float:
         """The checked value of a number, or of a schedule in epoch 0, which then sets the attribute in every epoch."""

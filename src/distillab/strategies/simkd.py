@@ -19,7 +19,6 @@ from distillab.models.model import Model
 from distillab.models.trace import trace
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
-from distillab.strategies.parts.arguments import check_whole
 from distillab.strategies.parts.features import check_same, head_reads_last_map, pool_to_smaller
 
 
@@ -52,11 +51,8 @@ class SimKD(Term):
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
-
-    def __init__(self, weight: Scheduled = 1.0, factor: int = 2) -> None:
-        super().__init__(weight)
-        check_whole(factor=factor)
-        self.factor = factor
+    weight: Scheduled = 1.0
+    factor: int = 2
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the projector; a teacher's head that cannot read its last map, or too large a factor, is refused."""
