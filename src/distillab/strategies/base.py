@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.models.feature_extractor import MODEL_OUTPUTS
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.parts.arguments import check_whole
 
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS}
 READABLE |= {"batch.labels", "batch.index", "batch.views"}
@@ -64,16 +63,24 @@ def whole_epochs(time: float, epochs: int) -> int:
     return max(1, round(time * epochs)) if 0 < time < 1 else int(time)
 
 
+def check_whole(least: int = 1, **numbers: int) -> None:
+    """Refuse what is no whole number from `least`."""
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"{name} must be a whole number from {least}, got {value!r}")
+
+
 @dataclass(eq=False, repr=False)
 class Term(nn.Module):
     """One named loss of a strategy, and the `weight` by which it is multiplied.
 
     A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`), or
-    else `forward`. Its parameters (connectors) are trained and saved with the student. Its arguments are called as in
-    its loss; one that is `Scheduled` may be a schedule, and where nothing else is said `temperature` is above 0 and any
-    other number a factor. A subclass writes an `__init__`, or declares `weight` and its other arguments with their
-    defaults, as in a dataclass, and gets them checked: by a default of 2.0 any number may be given, by one of 2 a whole
-    number from 1.
+    else `forward`. One that only calls a function with what it needs, in that order, and its numbers names it instead:
+    `class PKT(Term, loss=pkt)`; a row-wise one calls its `rows`. The parameters (connectors) are trained and saved with
+    the student. The arguments are called as in the loss; one that is `Scheduled` may be a schedule, and where nothing
+    else is said `temperature` is above 0 and any other number a factor. A subclass writes an `__init__`, or declares
+    `weight` and its other arguments with their defaults, as in a dataclass, and gets them checked: by a default of 2.0
+    any number may be given, by one of 2 a whole number from 1.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # what it reads, dotted names out of `READABLE`; it is handed nothing else
@@ -84,12 +91,15 @@ class Term(nn.Module):
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
+    loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names
     above: ClassVar[Mapping[str, float]] = {}  # what declared numbers must be above; a temperature is above 0 anyway
 
     weight: Scheduled = 1.0
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
+    def __init_subclass__(cls, loss: Callable[..., Tensor] | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if loss is not None:
+            cls.loss = staticmethod(loss)
         if "weight" in vars(cls).get("__annotations__", {}):
             dataclass(eq=False, repr=False)(cls)
         if "needs" in vars(cls) and "soft_labels" not in vars(cls):
@@ -120,6 +130,11 @@ class Term(nn.Module):
             raise UserError(f"{name} must be a number above {above:g}, got {value:g}")
         return float(value)
 
+    def numbers(self) -> dict[str, float]:
+        """The declared numbers but `weight`, by name, as they are in this epoch."""
+        declared = [argument.name for argument in fields(self) if type(argument.default) in (int, float)]
+        return {name: getattr(self, name) for name in declared if name != "weight"}
+
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set every scheduled number to its value in this epoch, counted from 0, of all `epochs`."""
         for name, schedule in self.schedules.items():
@@ -139,12 +154,19 @@ class Term(nn.Module):
         """
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """The unweighted loss, a scalar; the mean of `rows` by default."""
+        """The unweighted loss, a scalar: by default `loss`, or the mean of `rows`."""
+        if hasattr(self, "loss") and not self.rowwise:
+            of = {"student": student, "teacher": teacher, "batch": batch}
+            read = [getattr(of[owner], name) for owner, name in (need.split(".") for need in self.needs)]
+            return self.loss(*read, **self.numbers())
         return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
         """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`."""
-        raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
+        if not hasattr(self, "loss"):
+            raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
+        given = [given for given in (student_logits, teacher_logits, labels) if given is not None]
+        return self.loss.rows(*given, **self.numbers())
 
     def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
         """The model to validate, count and export; the student by default."""
@@ -153,12 +175,10 @@ class Term(nn.Module):
 
 def choose_stage(stage: str | int, info: FeatureInfo, among: list[int]) -> int:
     """The number of the stage, one of `among`, that a word (first, middle, last), a number or a module path names."""
-    words = {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
     names = {info.stages[i].name: i for i in among}
+    words = names | {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
     if stage in words:
         return words[stage]
-    if stage in names:
-        return names[stage]
     if isinstance(stage, int) and not isinstance(stage, bool) and 0 <= stage < len(among):
         return among[stage]
     raise UserError(

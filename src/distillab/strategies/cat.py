@@ -4,8 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Fields, Outputs, Scheduled
-from distillab.strategies.parts.arguments import check_whole
+from distillab.strategies.base import Fields, Outputs, Scheduled, check_whole
 from distillab.strategies.parts.features import ReadByHead, checked, unit
 
 __all__ = ["class_attention"]

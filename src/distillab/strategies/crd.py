@@ -11,8 +11,8 @@ from distillab.core.errors import UserError
 from distillab.core.gather import broadcast
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, TeacherPass, Term
-from distillab.strategies.parts.arguments import at_least_float32
 from distillab.strategies.parts.features import embedding_widths, unit
+from distillab.strategies.parts.logits import at_least_float32
 
 __all__ = ["crd_nce"]
 

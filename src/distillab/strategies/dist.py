@@ -4,9 +4,8 @@ from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import widened
 from distillab.strategies.parts.features import root
-from distillab.strategies.parts.logits import check_logits
+from distillab.strategies.parts.logits import check_logits, widened
 
 __all__ = ["dist"]
 

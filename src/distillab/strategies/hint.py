@@ -5,8 +5,9 @@ from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term, choose_stage
-from distillab.strategies.parts.arguments import check_same_shape, widened
 from distillab.strategies.parts.connectors import MapConnector
+from distillab.strategies.parts.features import check_same_shape
+from distillab.strategies.parts.logits import widened
 
 __all__ = ["hint"]
 

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
-from distillab.strategies.parts.arguments import check_positive, check_same_shape, widened
-from distillab.strategies.parts.logits import LogitsTerm
+from distillab.strategies.parts.features import check_same_shape
+from distillab.strategies.parts.logits import LogitsTerm, check_positive, widened
 
 __all__ = ["kd"]
 

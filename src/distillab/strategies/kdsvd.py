@@ -10,8 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs
-from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import NeighbouringStages, checked, inner
+from distillab.strategies.parts.features import NeighbouringStages, check_same_channels, checked, inner
 
 __all__ = ["kdsvd"]
 

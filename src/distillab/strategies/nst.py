@@ -1,9 +1,8 @@
 """Neuron selectivity transfer: match how single channels are spread over the image (Huang, Wang, arXiv 1707.01219)."""
 
-import torch
 from torch import Tensor
 
-from distillab.strategies.base import Fields, Outputs, Scheduled
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.features import StagePairs, checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
@@ -20,10 +19,7 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     return within - 2 * inner(F_s, F_t).square().mean()
 
 
-class NST(StagePairs):
+class NST(StagePairs, loss=nst):
     """The term of `nst`, summed over all stages."""
 
     weight: Scheduled = 50.0
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()

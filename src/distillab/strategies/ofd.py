@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Scheduled
-from distillab.strategies.parts.arguments import at_least_float32, check_same_shape
 from distillab.strategies.parts.connectors import PreactivationTerm
-from distillab.strategies.parts.features import checked
+from distillab.strategies.parts.features import check_same_shape, checked
+from distillab.strategies.parts.logits import at_least_float32
 
 __all__ = ["ofd", "ofd_margin"]
 

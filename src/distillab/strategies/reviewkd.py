@@ -6,9 +6,8 @@ from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import check_same_shape
 from distillab.strategies.parts.connectors import PointBatchNorm
-from distillab.strategies.parts.features import checked, embedding_widths
+from distillab.strategies.parts.features import check_same_shape, checked, embedding_widths
 
 __all__ = ["hcl"]
 

@@ -4,10 +4,9 @@ from dataclasses import KW_ONLY
 
 from torch import Tensor
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import kl, log_pair, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, log_pair, mean_of_rows, widened
 
 __all__ = ["rld"]
 
@@ -39,16 +38,11 @@ def rld(
     return alpha * confidence + beta * below
 
 
-class RLD(Term):
-    needs = ("student.logits", "teacher.logits", "batch.labels")
-    rowwise = True
+class RLD(LogitsTerm, loss=rld):
+    needs = (*LogitsTerm.needs, "batch.labels")
     weight: Scheduled = 1.0
     _: KW_ONLY
     alpha: Scheduled = 1.0
     beta: Scheduled = 8.0
     temperature: Scheduled = 4.0
     alpha_temperature: Scheduled = 4.0
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)
-        return rld.rows(student_logits, teacher_logits, labels, *numbers)

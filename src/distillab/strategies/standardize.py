@@ -5,8 +5,7 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import at_least_float32
-from distillab.strategies.parts.logits import LogitsTerm
+from distillab.strategies.parts.logits import LogitsTerm, at_least_float32
 
 __all__ = ["standardize"]
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import check_positive, widened
+from distillab.strategies.parts.logits import check_positive, widened
 
 __all__ = ["forward_kl", "jsd", "reverse_kl", "skew_kl", "tvd"]
 

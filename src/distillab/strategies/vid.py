@@ -9,8 +9,7 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled
-from distillab.strategies.parts.arguments import check_same_shape
-from distillab.strategies.parts.features import StagePairs, checked, pool_to_smaller
+from distillab.strategies.parts.features import StagePairs, check_same_shape, checked, pool_to_smaller
 
 __all__ = ["vid"]
 

@@ -7,9 +7,8 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import check_same_channels
 from distillab.strategies.parts.connectors import MapConnector
-from distillab.strategies.parts.features import check_pixels, checked
+from distillab.strategies.parts.features import check_pixels, check_same_channels, checked
 
 __all__ = ["wkd"]
 

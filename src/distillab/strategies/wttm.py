@@ -4,8 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows, widened
 
 __all__ = ["ttm", "wttm"]
 

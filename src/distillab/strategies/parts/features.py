@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, Stage, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Term
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
@@ -24,6 +24,20 @@ def checked(form: str, **tensors: Tensor) -> list[Tensor]:
         raise UserError(f"{' and '.join(tensors)} must be ({form}) of one N, got {shapes}")
     wide = reduce(torch.promote_types, (x.dtype for x in found), torch.float32)
     return [x.to(wide) for x in found]
+
+
+def check_same_shape(**tensors: Tensor) -> None:
+    """Refuse tensors of unequal shapes."""
+    shapes = [tuple(x.shape) for x in tensors.values()]
+    if len(set(shapes)) > 1:
+        raise UserError(f"{' and '.join(tensors)} must have one shape, got {' and '.join(map(str, shapes))}")
+
+
+def check_same_channels(**maps: Tensor) -> None:
+    """Refuse maps (N, C, …) of unequal C."""
+    channels = [x.shape[1] for x in maps.values()]
+    if len(set(channels)) > 1:
+        raise UserError(f"{' and '.join(maps)} must have equal channels, got {' and '.join(map(str, channels))}")
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -78,13 +92,18 @@ def check_pixels(student: FeatureInfo, teacher: FeatureInfo, why: str) -> None:
 
 
 class StagePairs(Term):
-    """A loss of the maps of both models' stages, in pairs."""
+    """A `loss` of the maps of both models' stages, in pairs, summed over them."""
 
     needs = ("student.stages", "teacher.stages")
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = match_stages(student, teacher)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """The sum over the pairs."""
+        maps = [(student.stages[i], teacher.stages[j]) for i, j in self.pairs]
+        return torch.stack([self.loss(*pair, **self.numbers()) for pair in maps]).sum()
 
 
 class NeighbouringStages(StagePairs):
