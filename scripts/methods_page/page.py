@@ -163,9 +163,9 @@ def _figure(top1: float | str) -> str:
 
 def _phases(strategy: Strategy) -> str:
     def of(phase: Mapping[str, Any]) -> str:
-        epochs = phase.get("epochs")
+        epochs = phase["epochs"]
         long = "the rest" if epochs is None else f"{100 * epochs:g} %" if epochs < 1 else f"{epochs} epochs"
-        return f"{long}: {', '.join(phase.get('terms') or strategy.terms)} → {phase.get('train', 'both')}"
+        return f"{long}: {', '.join(phase['terms'])} → {phase['train']}"
 
     return "; ".join(of(phase) for phase in strategy.phases or ()) or NOTHING
 

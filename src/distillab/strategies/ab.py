@@ -23,8 +23,6 @@ def activation_boundary(F_s: Tensor, F_t: Tensor, margin: float = 1.0) -> Tensor
 
 
 class ActivationBoundary(PreactivationTerm, loss=activation_boundary):
-    """The term of `activation_boundary`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
-
     above = {"margin": 0}
     weight: Scheduled = 0.003
     margin: float = 1.0

@@ -72,7 +72,6 @@ class FactorTransfer(Term):
     weight: Scheduled = 200.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Note the width of the student's last map; one of a single pixel is refused."""
         check_pixels(student, teacher, "a factor of one pixel is the same for every image")
         self.width = student.stages[-1].channels
 

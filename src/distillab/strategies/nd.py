@@ -31,8 +31,6 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
 
 
 class NormDirection(Term):
-    """The term of `nd`, with its connector."""
-
     needs = ("student.embedding", "teacher.embedding", "batch.labels")
     smallest_batch = 2  # its BatchNorm has one value of each channel for a sample
     ready_teacher = True

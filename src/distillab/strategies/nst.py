@@ -20,6 +20,4 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
 
 
 class NST(StagePairs, loss=nst):
-    """The term of `nst`, summed over all stages."""
-
     weight: Scheduled = 50.0

@@ -74,7 +74,7 @@ class DOT(torch.optim.Optimizer):
 
 def check_kinds(optimizer: str, strategy: Strategy) -> None:
     """Raise UserError if the optimiser is dot and no phase has both task terms and distil terms."""
-    phases = [phase.get("terms") or strategy.terms for phase in strategy.phases or [{}]]
+    phases = [phase["terms"] for phase in strategy.phases] if strategy.phases else [strategy.terms]
     kinds = [{strategy.terms[name].kind for name in names} for names in phases]
     if optimizer == "dot" and not any(len(found) == 2 for found in kinds):
         raise UserError(

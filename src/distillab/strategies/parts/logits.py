@@ -101,7 +101,7 @@ def check_labels(y: Tensor, classes: int) -> None:
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) of each row, from log-probabilities: (N, C), (N, C) → (N,)."""
+    """KL(p ‖ q) of each row, from log-probabilities, with gradient through both: (N, C), (N, C) → (N,)."""
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
 
