@@ -3,7 +3,7 @@
     class TestKD(MethodTester):
         configs = ("kd", "kd_tuned")
         cases = {"kd": [Case(reference_kd, **LOGITS, rest={"temperature": 4.0}, extreme=True)]}
-        mutations = [("kd", "temperature**2 * kl", "kl", "T² dropped")]
+        mutations = [("kd", "temperature**2 * F.kl_div", "F.kl_div", "T² dropped")]
 
 A test whose table is empty is not collected: a method without a function has no cases, one that compares no samples has
 no test of unequal parts of a batch.

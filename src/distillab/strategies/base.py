@@ -33,8 +33,6 @@ class Outputs(list[Fields]):
 class Schedule:
     """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs."""
 
-    KEYS: ClassVar[tuple[str, ...]] = ("value", "warmup", "start", "until", "hold", "cosine")
-
     value: float  # the highest
     _: KW_ONLY
     warmup: float = 0  # time over which it rises linearly from value / warmup
@@ -118,9 +116,9 @@ class Term(nn.Module):
     def number(self, name: str, value: Any, above: float | None = None) -> float:
         """The checked value of a number, or of a schedule in epoch 0, which then sets the attribute in every epoch."""
         if isinstance(value, Mapping):
-            keys = ", ".join(Schedule.KEYS)
-            if set(value) - set(Schedule.KEYS) or "value" not in value:
-                raise UserError(f"{name} takes a number or {{{keys}}} with a value, got {dict(value)}")
+            keys = [key.name for key in fields(Schedule)]
+            if set(value) - set(keys) or "value" not in value:
+                raise UserError(f"{name} takes a number or {{{', '.join(keys)}}} with a value, got {dict(value)}")
             self.number(name, value["value"], above)
             self.schedules[name] = Schedule(**value)
             return self.schedules[name](0, 1)
@@ -155,7 +153,7 @@ class Term(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The unweighted loss, a scalar: by default `loss`, or the mean of `rows`."""
-        if hasattr(self, "loss") and not self.rowwise:
+        if hasattr(type(self), "loss") and not self.rowwise:
             of = {"student": student, "teacher": teacher, "batch": batch}
             read = [getattr(of[owner], name) for owner, name in (need.split(".") for need in self.needs)]
             return self.loss(*read, **self.numbers())
@@ -163,7 +161,7 @@ class Term(nn.Module):
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
         """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`."""
-        if not hasattr(self, "loss"):
+        if not hasattr(type(self), "loss"):
             raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
         given = [given for given in (student_logits, teacher_logits, labels) if given is not None]
         return self.loss.rows(*given, **self.numbers())

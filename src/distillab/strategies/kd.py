@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.features import check_same_shape
-from distillab.strategies.parts.logits import LogitsTerm, check_positive, kl, widened
+from distillab.strategies.parts.logits import LogitsTerm, check_positive, widened
 
 __all__ = ["kd"]
 
@@ -15,7 +15,7 @@ def kd_rows(s: Tensor, t: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
     s, t = widened(s, t)
     log_student, log_teacher = F.log_softmax(s / temperature, dim=-1), F.log_softmax(t / temperature, dim=-1)
     # Summed over classes, not averaged; T² keeps the gradient's size independent of T.
-    return temperature**2 * kl(log_teacher, log_student)
+    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
 
 
 def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:

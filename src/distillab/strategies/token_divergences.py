@@ -28,7 +28,8 @@ def kept(s: Tensor, t: Tensor, mask: Tensor | None, temperature: float) -> tuple
 
 def log_probabilities(s: Tensor, t: Tensor, mask: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
     """log q of the student and log p of the teacher, who gets no gradient, for the kept tokens in float32 or wider."""
-    s, t = widened(*kept(s, t, mask, temperature))
+    s, t = kept(s, t, mask, temperature)
+    s, t = widened(s, t)
     return F.log_softmax(s / temperature, dim=-1), F.log_softmax(t / temperature, dim=-1)
 
 
@@ -49,7 +50,8 @@ def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: fl
     Logits s, t (N, V), q = softmax(s / T), p = softmax(t / T), T > 0; the mask, bool (N,), is True for the tokens that
     count; None for all. 0 with gradient 0 where no token is kept.
     """
-    return mean(kd_rows(*kept(s, t, mask, temperature), temperature))
+    s, t = kept(s, t, mask, temperature)
+    return mean(kd_rows(s, t, temperature))
 
 
 def reverse_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:

@@ -78,8 +78,9 @@ def check_head(info: FeatureInfo, found: Tensor | None = None, expected: Tensor 
 
     Its channels tell, or what was `found` from that mean, where the model itself gives the `expected`.
     """
-    differs = info.last_map.channels != info.embedding
-    if found is not None and not differs:
+    if found is None:
+        differs = info.last_map.channels != info.embedding
+    else:
         differs = found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max()
     if differs:
         raise UserError(
