@@ -1,7 +1,5 @@
 """The interface of a loss term: a module with a weight, numbers that may follow a schedule, and declared needs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
@@ -141,7 +139,7 @@ class Term(nn.Module):
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None) -> None:
         """Build the connectors between the two models. Does nothing by default."""
 
-    def join(self, terms: Mapping[str, Term]) -> None:
+    def join(self, terms: Mapping[str, "Term"]) -> None:
         """Find the strategy's other terms by name, after all of them are connected. Does nothing by default."""
 
     def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:

@@ -1,10 +1,8 @@
 """A strategy: named terms, and the phases in which they act."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -51,7 +49,7 @@ class Strategy(nn.Module):
         self.phases = self._complete([self._checked(phase) for phase in phases]) if phases else None
 
     @classmethod
-    def of(cls, strategy: Strategy | Mapping[str, Any]) -> Strategy:
+    def of(cls, strategy: Self | Mapping[str, Any]) -> Self:
         """From a config (`_target_`s), from ready terms by name, or a Strategy as it is."""
         if isinstance(strategy, cls):
             return strategy

@@ -1,7 +1,5 @@
 """The interface of every source of teacher outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, Self

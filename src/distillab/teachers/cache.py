@@ -1,7 +1,5 @@
 """A disk cache of teacher outputs by view and sample: filled during training, read by later runs of any seed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

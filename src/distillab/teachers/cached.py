@@ -1,7 +1,5 @@
 """Replays cached teacher outputs; runs the teacher for the others and adds them to the cache."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace

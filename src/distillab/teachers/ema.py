@@ -1,7 +1,5 @@
 """The student's own moving average as its teacher."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel

@@ -1,7 +1,5 @@
 """A teacher with fixed weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import SimpleNamespace
 

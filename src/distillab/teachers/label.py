@@ -1,7 +1,5 @@
 """A virtual teacher that smooths the labels."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import torch

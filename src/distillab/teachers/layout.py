@@ -1,7 +1,5 @@
 """The disk format of one sample's teacher outputs: all logits, or the largest few and what the rest share."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

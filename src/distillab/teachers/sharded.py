@@ -1,7 +1,5 @@
 """A frozen teacher whose weights are divided among the devices."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 

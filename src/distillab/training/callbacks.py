@@ -1,7 +1,5 @@
 """Callbacks of a fit: the curves with a printed line per epoch, early stopping, compilation, and a clean stop."""
 
-from __future__ import annotations
-
 import signal
 import time
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Distillation-oriented trainer: separate momenta for the task's and the teacher's gradient (Zhao et al., ICCV 2023)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

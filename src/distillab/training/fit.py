@@ -1,7 +1,5 @@
 """The fit of every network: teachers, baselines and students."""
 
-from __future__ import annotations
-
 import io
 import sys
 import time

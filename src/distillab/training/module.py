@@ -1,7 +1,5 @@
 """The LightningModule that trains a student with a teacher and a strategy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The optimiser and the learning rates that a recipe describes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Applies a strategy's phases to a module: the parameters that each one trains, and the learning rate."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -100,7 +98,7 @@ class Phased(L.LightningModule):
             group["lr"] = self.recipe.peak_lr * lr_factor(self.recipe, epochs / (end - start))
 
 
-def reachable_parameters(module: Distillation, phase: Phase) -> set[nn.Parameter]:
+def reachable_parameters(module: "Distillation", phase: Phase) -> set[nn.Parameter]:
     """The trainable parameters that a phase trains and its loss depends on: DDP would wait forever for any other."""
     batch = module.task.example_batch(module.student, module.strategy.num_views)
     for parameter in module.trainable:
@@ -117,7 +115,7 @@ def reachable_parameters(module: Distillation, phase: Phase) -> set[nn.Parameter
     }
 
 
-def shared_parameters(module: Distillation, phase: Phase) -> list[nn.Parameter]:
+def shared_parameters(module: "Distillation", phase: Phase) -> list[nn.Parameter]:
     """The parameters of a phase that its task terms and its distil terms reach."""
     terms = module.strategy.terms
     kinds = [tuple(name for name in phase.terms if terms[name].kind == kind) for kind in ("task", "distil")]

@@ -1,7 +1,5 @@
 """Measures the seconds of a fit by part: teacher, data, student, validation."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

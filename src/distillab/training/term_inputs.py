@@ -1,7 +1,5 @@
 """The inputs of each term in a step, and its loss."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -78,7 +76,7 @@ def sum_of_rows(term: Term, student: Tensor, teacher: Tensor | None, labels: Ten
     return torch.stack([part(first) for first in range(0, len(student), at_once)]).sum()
 
 
-def prepare_terms(module: Distillation) -> None:
+def prepare_terms(module: "Distillation") -> None:
     """Give the training data to the terms that prepare; raises UserError for the data of a plain loader."""
     preparing = {name: t for name, t in module.strategy.terms.items() if type(t).prepare is not Term.prepare}
     if not preparing:
