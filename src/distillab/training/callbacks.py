@@ -29,7 +29,7 @@ class StopEarly(EarlyStopping):
 
 
 class Curves(Callback):
-    """Stores every epoch's figures, over a stop and a resume, and prints a line for each that starts with `title`.
+    """Stores every epoch's figures, over a stop and a resume; with a `title`, which opens it, prints a line for each.
 
     `epochs` has for each one `epoch` (from 1), `train/loss`, `train/<term>`, all validated figures as `val/<name>`,
     `seconds`; `phase` (from 1) if the strategy has several.

@@ -51,7 +51,7 @@ def term_losses(
     losses = {}
     for name, term in terms.items():
         if name in rowwise:
-            losses[name] = term.weight * (sum_of_rows(term, logits, taught, labels) / count)  # of no row 0 / 1e-9
+            losses[name] = term.weight * (sum_of_rows(term, logits, taught, labels) / count)  # no row: 0 / 1e-9 is 0
             continue
         outputs = [
             Outputs([only(term, owner, view) for view in views[: term.num_views]])
