@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ def _term(name: str, node: Mapping[str, Any]) -> str:
     weight = node.get("weight", 1)
     schedule = {}
     if isinstance(weight, Mapping):
-        schedule = {f"weight {key}": weight[key] for key in Schedule.KEYS if key in weight and key != "value"}
+        keys = [key.name for key in fields(Schedule) if key.name != "value"]
+        schedule = {f"weight {key}": weight[key] for key in keys if key in weight}
         weight = weight["value"]
     times = schedule | {k: v for k, v in node.items() if k == "ramp"}
     told = [f"{key} {_time(value)}" for key, value in times.items()]
@@ -163,9 +165,9 @@ def _figure(top1: float | str) -> str:
 
 def _phases(strategy: Strategy) -> str:
     def of(phase: Mapping[str, Any]) -> str:
-        epochs = phase.get("epochs")
+        epochs = phase["epochs"]
         long = "the rest" if epochs is None else f"{100 * epochs:g} %" if epochs < 1 else f"{epochs} epochs"
-        return f"{long}: {', '.join(phase.get('terms') or strategy.terms)} → {phase.get('train', 'both')}"
+        return f"{long}: {', '.join(phase['terms'])} → {phase['train']}"
 
     return "; ".join(of(phase) for phase in strategy.phases or ()) or NOTHING
 

@@ -22,8 +22,8 @@ from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.sharded import ShardedTeacher
-from distillab.training.reachable import reachable_parameters
-from distillab.training.term_inputs import Seen, term_losses
+from distillab.training.phases import reachable_parameters
+from distillab.training.term_inputs import term_losses
 from helpers.fits import strategy, trainer
 from helpers.two_networks import (
     BATCH,
@@ -101,7 +101,7 @@ def input_gradients(name, rank=None):
             views = [SimpleNamespace(**{k: leaf(v, inputs) for k, v in vars(view).items()}) for view in student]
             torch.manual_seed(5)
             with torch.enable_grad():
-                seen = Seen(batch.labels, batch.index)
+                seen = SimpleNamespace(labels=batch.labels, index=batch.index, batch_rows=None)
                 loss = term_losses({key: term}, views, teacher, seen, task=module.task)[key]
             gradients = torch.autograd.grad(loss, inputs, allow_unused=True)
             found[key] = (loss.detach(), [gradient for gradient in gradients if gradient is not None])

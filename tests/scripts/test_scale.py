@@ -99,7 +99,7 @@ def test_as_many_views_fit_as_the_page_says(tables, tmp_path):
     said = re.search(r"views within `cache.limit_gb=8` \| (\d+) \| (\d+) \|", tables["bytes"])
     limit = 1e9 * scale.LIMIT
     for views, layout in zip(map(int, said.groups()), Scale().layouts().values(), strict=True):
-        cache = TeacherCache(tmp_path, {}, layout, Scale().images, limit)
+        cache = TeacherCache(tmp_path, {}, layout, samples=Scale().images, limit=limit, strong={})
         taken = cache.view(0).bytes()
         assert views * taken <= cache.limit < (views + 1) * taken
 

@@ -18,14 +18,9 @@ class TestCRLD(MethodTester):
     }
     hand_mutations = [
         ("WithinViews", "(sure * rows).mean()", "rows[sure].mean()", "divided by the sure samples only"),
-        ("WithinViews", "self.of_sure(t_weak, ", "self.of_sure(t_strong, ", "judged by the strong view"),
-        ("AcrossViews", "self.of_sure(t_strong, ", "self.of_sure(t_weak, ", "judged by the weak view"),
-        (
-            "AcrossViews",
-            "(strong, t_weak), (weak, t_strong)",
-            "(strong, t_strong), (weak, t_weak)",
-            "each from its own view",
-        ),
+        ("WithinViews", "judge = 0", "judge = 1", "judged by the strong view"),
+        ("AcrossViews", "judge = 1", "judge = 0", "judged by the weak view"),
+        ("AcrossViews", "((1, 0), (0, 1))", "((1, 1), (0, 0))", "each from its own view"),
     ]
 
 

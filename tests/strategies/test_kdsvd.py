@@ -47,7 +47,7 @@ class TestKDSVD(MethodTester):
     mutations = [
         ("kdsvd", "F_t.detach()", "F_t", "a gradient to the teacher"),
         ("kdsvd", "square() / 8", "square() / 4", "the kernel's width"),
-        ("kdsvd", "square().sum() / len(relation_s)", "square().mean()", "mean over channel pairs"),
+        ("kdsvd", "square().sum() / len(above_s)", "square().mean()", "mean over channel pairs"),
         ("kdsvd", "CANDIDATES = 4", "CANDIDATES = 1", "no choice of vector"),
         ("kdsvd", "along * turn[:, None] +", "", "half of the gradient"),
     ]

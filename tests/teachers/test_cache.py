@@ -31,7 +31,7 @@ def outputs(count=20, classes=10, seed=0):
 
 
 def make(root, layout=None, key="teacher", samples=20, limit=1e9):
-    return TeacherCache(root, {"teacher": key}, layout or Layout(10), samples, limit)
+    return TeacherCache(root, {"teacher": key}, layout or Layout(10), samples=samples, limit=limit, strong={})
 
 
 def encode(layout, found):

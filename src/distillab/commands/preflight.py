@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
-from types import SimpleNamespace
 
 import torch
 
 from distillab.core import distributed
+from distillab.data.batch import Batch
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme
-from distillab.strategies.base import Term
-from distillab.training.reachable import reachable_parameters
-from distillab.training.term_inputs import Seen, only
+from distillab.strategies.base import Fields, Term
+from distillab.training.phases import reachable_parameters
+from distillab.training.term_inputs import only
 
 
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
@@ -37,9 +37,9 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         if len(known) and not run.data.hides_labels:
             batch.targets = {"labels": known[[0, min(1, len(known) - 1)]].to(batch.index.device)}
 
-        def shown(term: Term) -> Iterator[tuple[SimpleNamespace, Seen]]:
+        def shown(term: Term) -> Iterator[tuple[Fields, Batch]]:
             (outputs,) = module.teacher(batch)
-            yield only(term, "teacher", outputs), Seen(batch.labels, batch.index)
+            yield only(term, "teacher", outputs), batch
 
         for term in module.strategy.terms.values():
             term.prepare(batch.labels.cpu(), lambda term=term: shown(term))

@@ -60,9 +60,10 @@ def with_cache(
         key["device"] = device
     layout, folder = cache_layout(config, teacher.info, needs), Path(config.paths.store) / "cache"
     limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
-    cache = TeacherCache(folder, key, layout, data.sizes["train"], limit, strong={"data": data.fingerprint})
+    samples, strong = data.sizes["train"], {"data": data.fingerprint}
+    cache = TeacherCache(folder, key, layout, samples=samples, limit=limit, strong=strong)
     _look_ahead(cache, strategy, data, config.recipe.epochs, require)
-    return CachedTeacher(teacher, cache, require)
+    return CachedTeacher(model, cache, require)
 
 
 def cache_layout(config: RunConfig, teacher: FeatureInfo, needs: Iterable[str]) -> Layout:

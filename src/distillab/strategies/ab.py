@@ -4,10 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Outputs, Scheduled
-from distillab.strategies.parts.arguments import check_same_shape
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.connectors import PreactivationTerm
-from distillab.strategies.parts.features import checked
+from distillab.strategies.parts.features import check_same_shape, checked
 
 __all__ = ["activation_boundary"]
 
@@ -23,12 +22,7 @@ def activation_boundary(F_s: Tensor, F_t: Tensor, margin: float = 1.0) -> Tensor
     return F.relu(short).square().flatten(1).sum(1).mean()
 
 
-class ActivationBoundary(PreactivationTerm):
-    """The term of `activation_boundary`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
-
-    def __init__(self, weight: Scheduled = 0.003, margin: float = 1.0) -> None:
-        super().__init__(weight)
-        self.margin = self.number("margin", margin, above=0)
-
-    def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
-        return activation_boundary(x, teacher.preactivations[stage], self.margin)
+class ActivationBoundary(PreactivationTerm, loss=activation_boundary):
+    above = {"margin": 0}
+    weight: Scheduled = 0.003
+    margin: float = 1.0

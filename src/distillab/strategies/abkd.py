@@ -5,8 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import LogitsTerm, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, mean_of_rows, widened
 
 __all__ = ["abkd"]
 
@@ -40,13 +39,7 @@ def abkd(s: Tensor, t: Tensor, alpha: float = 0.8, beta: float = 0.3) -> Tensor:
     return (alpha / total * p + beta / total * q - mixed).sum(-1) / (alpha * beta)
 
 
-class ABKD(LogitsTerm):
-    """The term of `abkd`."""
-
-    def __init__(self, weight: Scheduled = 32.0, alpha: Scheduled = 0.8, beta: Scheduled = 0.3) -> None:
-        super().__init__(weight)
-        self.alpha = self.number("alpha", alpha)
-        self.beta = self.number("beta", beta)
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return abkd.rows(student_logits, teacher_logits, self.alpha, self.beta)
+class ABKD(LogitsTerm, loss=abkd):
+    weight: Scheduled = 32.0
+    alpha: Scheduled = 0.8
+    beta: Scheduled = 0.3

@@ -1,12 +1,11 @@
 """Attention transfer: where in the image the activations are strong (Zagoruyko, Komodakis, arXiv 1612.03928)."""
 
-import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo, match_stages
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term, choose_stage
-from distillab.strategies.parts.features import checked, pool_to_smaller, unit
+from distillab.strategies.base import Scheduled, choose_stage
+from distillab.strategies.parts.features import StagePairs, checked, pool_to_smaller, unit
 
 __all__ = ["attention_transfer"]
 
@@ -33,15 +32,15 @@ def attention_transfer(F_s: Tensor, F_t: Tensor, p: float = 2) -> Tensor:
     return (attention_map(F_s, p) - attention_map(F_t, p)).square().mean()
 
 
-class AttentionTransfer(Term):
+class AttentionTransfer(StagePairs, loss=attention_transfer):
     """The term of `attention_transfer`, summed over `stages`: `all`, or a list of those that `choose_stage` knows."""
 
-    needs = ("student.stages", "teacher.stages")
+    weight: Scheduled = 1000.0
+    stages: str | list[str | int] = "all"
+    p: float = 2.0
 
-    def __init__(self, weight: Scheduled = 1000.0, stages: str | list[str | int] = "all", p: float = 2) -> None:
-        super().__init__(weight)
-        self.stages = stages
-        self.p = self.number("p", p)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_power(self.p)
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
@@ -49,7 +48,3 @@ class AttentionTransfer(Term):
         named = [self.stages] if isinstance(self.stages, str | int) else self.stages
         chosen = partner if self.stages == "all" else [choose_stage(s, student, list(partner)) for s in named]
         self.pairs = [(stage, partner[stage]) for stage in chosen]
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        losses = [attention_transfer(student.stages[i], teacher.stages[j], self.p) for i, j in self.pairs]
-        return torch.stack(losses).sum()

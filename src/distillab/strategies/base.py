@@ -1,10 +1,8 @@
 """The interface of a loss term: a module with a weight, numbers that may follow a schedule, and declared needs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -22,27 +20,16 @@ Scheduled = float | Mapping[str, float]  # a number, or the arguments of a `Sche
 TeacherPass = Callable[[], Iterator[tuple[Fields, Fields]]]  # runs the teacher over the data; see `Term.prepare`
 
 
-class Outputs:
+class Outputs(list[Fields]):
     """The outputs of one model for each view of a batch: `outputs[1].logits`; `outputs.logits` is view 0."""
 
-    def __init__(self, views: list[Fields]) -> None:
-        self._views = views
-
-    def __getitem__(self, view: int) -> Fields:
-        return self._views[view]
-
-    def __len__(self) -> int:
-        return len(self._views)
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._views[0], name)
+        return getattr(self[0], name)
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs."""
-
-    KEYS: ClassVar[tuple[str, ...]] = ("value", "warmup", "start", "until", "hold", "cosine")
 
     value: float  # the highest
     _: KW_ONLY
@@ -72,13 +59,24 @@ def whole_epochs(time: float, epochs: int) -> int:
     return max(1, round(time * epochs)) if 0 < time < 1 else int(time)
 
 
+def check_whole(least: int = 1, **numbers: int) -> None:
+    """Refuse what is no whole number from `least`."""
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"{name} must be a whole number from {least}, got {value!r}")
+
+
+@dataclass(eq=False, repr=False)
 class Term(nn.Module):
     """One named loss of a strategy, and the `weight` by which it is multiplied.
 
     A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`), or
-    else `forward`. Its parameters (connectors) are trained and saved with the student. Its arguments are called as in
-    its loss; one that is `Scheduled` may be a schedule, and where nothing else is said `temperature` is above 0 and any
-    other number a factor.
+    else `forward`. One that only calls a function with what it needs, in that order, and its numbers names it instead:
+    `class PKT(Term, loss=pkt)`; a row-wise one calls its `rows`. The parameters (connectors) are trained and saved with
+    the student. The arguments are called as in the loss; one that is `Scheduled` may be a schedule, and where nothing
+    else is said `temperature` is above 0 and any other number a factor. A subclass writes an `__init__`, or declares
+    `weight` and its other arguments with their defaults, as in a dataclass, and gets them checked: by a default of 2.0
+    any number may be given, by one of 2 a whole number from 1.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # what it reads, dotted names out of `READABLE`; it is handed nothing else
@@ -89,23 +87,36 @@ class Term(nn.Module):
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
+    loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names
+    above: ClassVar[Mapping[str, float]] = {}  # what declared numbers must be above; a temperature is above 0 anyway
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
+    weight: Scheduled = 1.0
+
+    def __init_subclass__(cls, loss: Callable[..., Tensor] | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if loss is not None:
+            cls.loss = staticmethod(loss)
+        if "weight" in vars(cls).get("__annotations__", {}):
+            dataclass(eq=False, repr=False)(cls)
         if "needs" in vars(cls) and "soft_labels" not in vars(cls):
             cls.soft_labels = not {"batch.labels", "batch.index"} & set(cls.needs)
 
-    def __init__(self, weight: Scheduled = 1.0) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
         self.schedules: dict[str, Schedule] = {}
-        self.weight = self.number("weight", weight)
+        for name, default in ((argument.name, argument.default) for argument in fields(self)):
+            above = self.above.get(name, 0 if name.endswith("temperature") else None)
+            if type(default) is float:
+                setattr(self, name, self.number(name, getattr(self, name), above))
+            elif type(default) is int:
+                check_whole((above or 0) + 1, **{name: getattr(self, name)})
 
     def number(self, name: str, value: Any, above: float | None = None) -> float:
         """The checked value of a number, or of a schedule in epoch 0, which then sets the attribute in every epoch."""
         if isinstance(value, Mapping):
-            keys = ", ".join(Schedule.KEYS)
-            if set(value) - set(Schedule.KEYS) or "value" not in value:
-                raise UserError(f"{name} takes a number or {{{keys}}} with a value, got {dict(value)}")
+            keys = [key.name for key in fields(Schedule)]
+            if set(value) - set(keys) or "value" not in value:
+                raise UserError(f"{name} takes a number or {{{', '.join(keys)}}} with a value, got {dict(value)}")
             self.number(name, value["value"], above)
             self.schedules[name] = Schedule(**value)
             return self.schedules[name](0, 1)
@@ -115,6 +126,11 @@ class Term(nn.Module):
             raise UserError(f"{name} must be a number above {above:g}, got {value:g}")
         return float(value)
 
+    def numbers(self) -> dict[str, float]:
+        """The declared numbers but `weight`, by name, as they are in this epoch."""
+        declared = [argument.name for argument in fields(self) if type(argument.default) in (int, float)]
+        return {name: getattr(self, name) for name in declared if name != "weight"}
+
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set every scheduled number to its value in this epoch, counted from 0, of all `epochs`."""
         for name, schedule in self.schedules.items():
@@ -123,25 +139,30 @@ class Term(nn.Module):
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None) -> None:
         """Build the connectors between the two models. Does nothing by default."""
 
-    def join(self, terms: Mapping[str, Term]) -> None:
+    def join(self, terms: Mapping[str, "Term"]) -> None:
         """Find the strategy's other terms by name, after all of them are connected. Does nothing by default."""
 
     def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
         """Read the training data once, before the first epoch (and before a checkpoint is restored).
 
-        Args:
-            labels: (n,) int64 of every training sample, by its index.
-            teacher: call it to run the teacher over the training samples without augmentation; yields, batch by batch,
-                the teacher's outputs that the term needs, and `labels` and `index` of the batch.
+        `labels` are (n,) int64, by the samples' index. `teacher()` runs the teacher over the training samples without
+        augmentation and yields, batch by batch, those of its outputs that the term needs, and `labels` and `index`.
         """
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """The unweighted loss, a scalar; the mean of `rows` by default."""
+        """The unweighted loss, a scalar: by default `loss`, or the mean of `rows`."""
+        if hasattr(type(self), "loss") and not self.rowwise:
+            of = {"student": student, "teacher": teacher, "batch": batch}
+            read = [getattr(of[owner], name) for owner, name in (need.split(".") for need in self.needs)]
+            return self.loss(*read, **self.numbers())
         return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
         """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`."""
-        raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
+        if not hasattr(type(self), "loss"):
+            raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
+        given = [given for given in (student_logits, teacher_logits, labels) if given is not None]
+        return self.loss.rows(*given, **self.numbers())
 
     def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
         """The model to validate, count and export; the student by default."""
@@ -150,12 +171,10 @@ class Term(nn.Module):
 
 def choose_stage(stage: str | int, info: FeatureInfo, among: list[int]) -> int:
     """The number of the stage, one of `among`, that a word (first, middle, last), a number or a module path names."""
-    words = {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
     names = {info.stages[i].name: i for i in among}
+    words = names | {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
     if stage in words:
         return words[stage]
-    if stage in names:
-        return names[stage]
     if isinstance(stage, int) and not isinstance(stage, bool) and 0 <= stage < len(among):
         return among[stage]
     raise UserError(

@@ -4,8 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Fields, Outputs, Scheduled
-from distillab.strategies.parts.arguments import check_whole
+from distillab.strategies.base import Fields, Outputs, Scheduled, check_whole
 from distillab.strategies.parts.features import ReadByHead, checked, unit
 
 __all__ = ["class_attention"]
@@ -27,10 +26,9 @@ def class_attention(A_s: Tensor, A_t: Tensor, resolution: int = 2, normalize: bo
 class ClassAttention(ReadByHead):
     """The term of `class_attention` on the last maps."""
 
-    def __init__(self, weight: Scheduled = 15.0, resolution: int = 2, normalize: bool = False) -> None:
-        super().__init__(weight)
-        check_whole(resolution=resolution)
-        self.resolution, self.normalize = resolution, normalize
+    weight: Scheduled = 15.0
+    resolution: int = 2
+    normalize: bool = False
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         self.check_heads(student, teacher)

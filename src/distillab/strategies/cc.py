@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import check_same_shape
-from distillab.strategies.parts.features import checked, embedding_widths
+from distillab.strategies.parts.features import check_same_shape, checked, embedding_widths
 
 __all__ = ["correlation_congruence"]
 

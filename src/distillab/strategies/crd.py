@@ -1,6 +1,7 @@
 """Contrastive representation distillation: tell a sample's embedding from those of other classes (arXiv 1910.10699)."""
 
 import math
+from dataclasses import KW_ONLY
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from distillab.core.errors import UserError
 from distillab.core.gather import broadcast
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, TeacherPass, Term
-from distillab.strategies.parts.arguments import at_least_float32, check_whole
 from distillab.strategies.parts.features import embedding_widths, unit
+from distillab.strategies.parts.logits import at_least_float32
 
 __all__ = ["crd_nce"]
 
@@ -47,23 +48,17 @@ class CRD(Term):
 
     needs = ("student.embedding", "teacher.embedding", "batch.index", "batch.labels")  # the labels in `prepare`
     global_batch = True
+    weight: Scheduled = 0.8
+    _: KW_ONLY
+    dimensions: int = 128
+    negatives: int = 16384
+    temperature: Scheduled = 0.07
+    momentum: float = 0.5
 
-    def __init__(
-        self,
-        weight: Scheduled = 0.8,
-        *,
-        dimensions: int = 128,
-        negatives: int = 16384,
-        temperature: Scheduled = 0.07,
-        momentum: float = 0.5,
-    ) -> None:
-        super().__init__(weight)
-        check_whole(dimensions=dimensions, negatives=negatives)
-        self.dimensions, self.negatives = dimensions, negatives
-        self.temperature = self.number("temperature", temperature, above=0)
-        self.momentum = self.number("momentum", momentum)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.momentum < 1:
-            raise UserError(f"momentum must be a number from 0 to below 1, got {momentum}")
+            raise UserError(f"momentum must be a number from 0 to below 1, got {self.momentum:g}")
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         of_student, of_teacher = embedding_widths(student, teacher)

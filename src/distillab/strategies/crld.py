@@ -1,5 +1,8 @@
 """Cross-view consistency: what the teacher is sure of in one view holds in the other (Zhang et al., arXiv 2412.16493)."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from torch import Tensor
 
 from distillab.core.errors import UserError
@@ -12,40 +15,37 @@ class SureKD(Term):
 
     needs = ("student.logits", "teacher.logits")
     num_views = 2
+    judge: ClassVar[int]  # the view of which the teacher must be sure
+    pairs: ClassVar[Sequence[tuple[int, int]]]  # a view of the student's, and the teacher's that it learns from
+    weight: Scheduled = 1.0
+    temperature: Scheduled = 4.0
+    confidence: Scheduled = 0.0
 
-    def __init__(self, weight: Scheduled, temperature: Scheduled, confidence: Scheduled) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
-        self.confidence = self.number("confidence", confidence)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.confidence > 1:
             raise UserError(f"confidence must be a probability, at most 1, got {self.confidence:g}")
 
-    def of_sure(self, judged: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
-        """`kd` of (student, teacher) logits, with samples left out whose `judged` teacher logits are not sure."""
-        sure = judged.detach().softmax(-1).amax(-1) >= self.confidence
-        rows = sum(kd_rows(s, t, self.temperature) for s, t in pairs)
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """`kd` of the pairs of views, with samples left out of which the teacher is not sure."""
+        sure = teacher[self.judge].logits.detach().softmax(-1).amax(-1) >= self.confidence
+        rows = sum(kd_rows(student[own].logits, teacher[other].logits, self.temperature) for own, other in self.pairs)
         return (sure * rows).mean()
 
 
 class WithinViews(SureKD):
     """Each view learns from the teacher's of the same view where the teacher is sure of the weak one."""
 
-    def __init__(self, weight: Scheduled = 2.0, temperature: Scheduled = 4.0, confidence: Scheduled = 0.9) -> None:
-        super().__init__(weight, temperature, confidence)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`kd` of each view with the teacher's same one."""
-        (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
-        return self.of_sure(t_weak, (weak, t_weak), (strong, t_strong))
+    judge = 0
+    pairs = ((0, 0), (1, 1))
+    weight: Scheduled = 2.0
+    confidence: Scheduled = 0.9
 
 
 class AcrossViews(SureKD):
     """Each view learns from the teacher's of the other view where the teacher is sure of the strong one."""
 
-    def __init__(self, weight: Scheduled = 0.5, temperature: Scheduled = 4.0, confidence: Scheduled = 0.2) -> None:
-        super().__init__(weight, temperature, confidence)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        """`kd` of each view with the teacher's other one."""
-        (weak, strong), (t_weak, t_strong) = ([side[view].logits for view in (0, 1)] for side in (student, teacher))
-        return self.of_sure(t_strong, (strong, t_weak), (weak, t_strong))
+    judge = 1
+    pairs = ((1, 0), (0, 1))
+    weight: Scheduled = 0.5
+    confidence: Scheduled = 0.2

@@ -4,9 +4,8 @@ from torch import Tensor
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import widened
 from distillab.strategies.parts.features import root
-from distillab.strategies.parts.logits import check_logits
+from distillab.strategies.parts.logits import check_logits, widened
 
 __all__ = ["dist"]
 
@@ -34,18 +33,12 @@ def dist(s: Tensor, t: Tensor, beta: float = 1.0, gamma: float = 1.0, temperatur
 
 
 class DIST(Term):
-    """The term of `dist`."""
-
     needs = ("student.logits", "teacher.logits")
     global_batch = True
-
-    def __init__(
-        self, weight: Scheduled = 2.0, beta: Scheduled = 1.0, gamma: Scheduled = 1.0, temperature: Scheduled = 4.0
-    ) -> None:
-        super().__init__(weight)
-        self.beta = self.number("beta", beta)
-        self.gamma = self.number("gamma", gamma)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 2.0
+    beta: Scheduled = 1.0
+    gamma: Scheduled = 1.0
+    temperature: Scheduled = 4.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """`dist`; without the part between samples where there is one only: such a last batch must not end a run."""

@@ -2,11 +2,9 @@
 
 from torch import Tensor
 
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import check_classes, kl, log_pair, mean_of_rows, others
+from distillab.strategies.parts.logits import OtherClassesTerm, kl, log_pair, mean_of_rows, others, widened
 
 __all__ = ["dkd"]
 
@@ -22,22 +20,8 @@ def dkd(s: Tensor, t: Tensor, y: Tensor, alpha: float = 1.0, beta: float = 8.0, 
     return alpha * target + beta * kd_rows(others(s, y), others(t, y), temperature)
 
 
-class DKD(Term):
-    """The term of `dkd`."""
-
-    needs = ("student.logits", "teacher.logits", "batch.labels")
-    rowwise = True
-
-    def __init__(
-        self, weight: Scheduled = 1.0, alpha: Scheduled = 1.0, beta: Scheduled = 8.0, temperature: Scheduled = 4.0
-    ) -> None:
-        super().__init__(weight)
-        self.alpha = self.number("alpha", alpha)
-        self.beta = self.number("beta", beta)
-        self.temperature = self.number("temperature", temperature, above=0)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        check_classes(student)
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return dkd.rows(student_logits, teacher_logits, labels, self.alpha, self.beta, self.temperature)
+class DKD(OtherClassesTerm, loss=dkd):
+    weight: Scheduled = 1.0
+    alpha: Scheduled = 1.0
+    beta: Scheduled = 8.0
+    temperature: Scheduled = 4.0

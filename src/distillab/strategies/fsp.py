@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Fields, Outputs
-from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import NeighbouringStages, checked, inner, pool_to_smaller
+from distillab.strategies.parts.features import NeighbouringStages, check_same_channels, checked, inner, pool_to_smaller
 
 __all__ = ["fsp"]
 

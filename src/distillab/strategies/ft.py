@@ -43,10 +43,9 @@ class Paraphraser(Term):
     """An autoencoder of the teacher's last map, trained by mean squared error; its code has `rate` of the channels."""
 
     needs = ("teacher.stages",)
-
-    def __init__(self, weight: Scheduled = 1.0, rate: float = 0.5) -> None:
-        super().__init__(weight)
-        self.rate = self.number("rate", rate, above=0)
+    above = {"rate": 0}
+    weight: Scheduled = 1.0
+    rate: float = 0.5
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         width = teacher.stages[-1].channels
@@ -70,12 +69,9 @@ class FactorTransfer(Term):
     """The term of `factor_transfer` between the student's translated last map and a `Paraphraser`'s factor."""
 
     needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 200.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 200.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Note the width of the student's last map; one of a single pixel is refused."""
         check_pixels(student, teacher, "a factor of one pixel is the same for every image")
         self.width = student.stages[-1].channels
 

@@ -5,8 +5,9 @@ from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term, choose_stage
-from distillab.strategies.parts.arguments import check_same_shape, widened
 from distillab.strategies.parts.connectors import MapConnector
+from distillab.strategies.parts.features import check_same_shape
+from distillab.strategies.parts.logits import widened
 
 __all__ = ["hint"]
 
@@ -21,10 +22,8 @@ class Hint(Term):
     """The term of `hint`, with its connector, at a stage that `choose_stage` knows."""
 
     needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 100.0, stage: str | int = "middle") -> None:
-        super().__init__(weight)
-        self.stage = stage
+    weight: Scheduled = 100.0
+    stage: str | int = "middle"
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         partner = dict(match_stages(student, teacher))

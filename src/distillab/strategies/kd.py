@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
-from distillab.strategies.parts.arguments import check_positive, check_same_shape, widened
-from distillab.strategies.parts.logits import LogitsTerm
+from distillab.strategies.parts.features import check_same_shape
+from distillab.strategies.parts.logits import LogitsTerm, check_positive, widened
 
 __all__ = ["kd"]
 
@@ -26,11 +26,8 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class KD(LogitsTerm):
-    """The term of `kd`."""
-
-    def __init__(self, weight: Scheduled = 0.9, temperature: Scheduled = 4.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 0.9
+    temperature: Scheduled = 4.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
         return kd_rows(student_logits, teacher_logits, self.temperature)

@@ -10,8 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs
-from distillab.strategies.parts.arguments import check_same_channels
-from distillab.strategies.parts.features import NeighbouringStages, checked, inner
+from distillab.strategies.parts.features import NeighbouringStages, check_same_channels, checked, inner
 
 __all__ = ["kdsvd"]
 
@@ -84,10 +83,10 @@ def kdsvd(stages_s: Sequence[Tensor], stages_t: Sequence[Tensor]) -> Tensor:
         F_s, F_t = (torch.nan_to_num(x, posinf=0, neginf=0).flatten(2).mT for x in (F_s, F_t))
         vector = first_vector(F_t)
         found.append((AlignedVector.apply(F_s, vector), vector))
-    losses = []
-    for (below_s, below_t), (above_s, above_t) in pairwise(found):
-        relation_s, relation_t = relation(above_s, below_s), relation(above_t, below_t)
-        losses.append((relation_s - relation_t).square().sum() / len(relation_s))
+    losses = [
+        (relation(above_s, below_s) - relation(above_t, below_t)).square().sum() / len(above_s)
+        for (below_s, below_t), (above_s, above_t) in pairwise(found)
+    ]
     return torch.stack(losses).sum()
 
 
@@ -97,7 +96,5 @@ def relation(above: Tensor, below: Tensor) -> Tensor:
 
 
 class KDSVD(NeighbouringStages):
-    """The term of `kdsvd`."""
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return kdsvd([student.stages[i] for i, _ in self.pairs], [teacher.stages[j] for _, j in self.pairs])

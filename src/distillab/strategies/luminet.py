@@ -3,9 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import check_logits, kl
+from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.parts.logits import check_logits, kl, widened
 
 __all__ = ["luminet"]
 
@@ -26,15 +25,8 @@ def luminet(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
     return kl(log_teacher, log_student).mean()
 
 
-class LumiNet(Term):
-    """The term of `luminet`."""
-
+class LumiNet(Term, loss=luminet):
     needs = ("student.logits", "teacher.logits")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 1089.0, temperature: Scheduled = 4.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        return luminet(student.logits, teacher.logits, self.temperature)
+    weight: Scheduled = 1089.0
+    temperature: Scheduled = 4.0

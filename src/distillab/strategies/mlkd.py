@@ -1,7 +1,6 @@
 """Multi-level logit distillation: each sample, the batch's relations and the classes' (Jin, Wang, Lin, CVPR 2023)."""
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,9 +8,8 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.kd import kd
-from distillab.strategies.parts.arguments import widened
 from distillab.strategies.parts.features import inner
-from distillab.strategies.parts.logits import check_logits
+from distillab.strategies.parts.logits import check_logits, widened
 
 __all__ = ["batch_gram", "class_gram"]
 
@@ -43,7 +41,6 @@ def class_gram(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 class MultiTemperature(Term):
     """A `loss` of logits (B, C), summed over the weak and the strong view and over temperatures above 0."""
 
-    loss: ClassVar[Callable[[Tensor, Tensor, float], Tensor]]
     needs = ("student.logits", "teacher.logits")
     num_views = 2
 
@@ -58,21 +55,13 @@ class MultiTemperature(Term):
         return torch.stack([self.loss(s, t, temperature) for s, t in pairs for temperature in self.temperatures]).sum()
 
 
-class InstanceAlignment(MultiTemperature):
+class InstanceAlignment(MultiTemperature, loss=kd):
     """`kd` at several temperatures."""
 
-    loss = staticmethod(kd)
 
-
-class BatchAlignment(MultiTemperature):
-    """The term of `batch_gram`."""
-
-    loss = staticmethod(batch_gram)
+class BatchAlignment(MultiTemperature, loss=batch_gram):
     global_batch = True
 
 
-class ClassAlignment(MultiTemperature):
-    """The term of `class_gram`."""
-
-    loss = staticmethod(class_gram)
+class ClassAlignment(MultiTemperature, loss=class_gram):
     global_batch = True

@@ -31,14 +31,10 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
 
 
 class NormDirection(Term):
-    """The term of `nd`, with its connector."""
-
     needs = ("student.embedding", "teacher.embedding", "batch.labels")
     smallest_batch = 2  # its BatchNorm has one value of each channel for a sample
     ready_teacher = True
-
-    def __init__(self, weight: Scheduled = 2.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 2.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         inputs, width = embedding_widths(student, teacher)

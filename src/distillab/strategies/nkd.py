@@ -3,10 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import check_classes, mean_of_rows, others
+from distillab.strategies.base import Scheduled
+from distillab.strategies.parts.logits import OtherClassesTerm, mean_of_rows, others, widened
 
 __all__ = ["nkd"]
 
@@ -25,19 +23,7 @@ def nkd(s: Tensor, t: Tensor, y: Tensor, gamma: float = 1.5, temperature: float 
     return target + gamma * temperature**2 * rest
 
 
-class NKD(Term):
-    """The term of `nkd`."""
-
-    needs = ("student.logits", "teacher.logits", "batch.labels")
-    rowwise = True
-
-    def __init__(self, weight: Scheduled = 1.0, gamma: Scheduled = 3.5, temperature: Scheduled = 3.0) -> None:
-        super().__init__(weight)
-        self.gamma = self.number("gamma", gamma)
-        self.temperature = self.number("temperature", temperature, above=0)
-
-    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        check_classes(student)
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return nkd.rows(student_logits, teacher_logits, labels, self.gamma, self.temperature)
+class NKD(OtherClassesTerm, loss=nkd):
+    weight: Scheduled = 1.0
+    gamma: Scheduled = 3.5
+    temperature: Scheduled = 3.0

@@ -4,8 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows, widened
 
 __all__ = ["normkd"]
 
@@ -25,12 +24,7 @@ def normkd(s: Tensor, t: Tensor, scale: float = 2.0) -> Tensor:
     return teacher_temperature.squeeze(-1) ** 2 * kl(log_teacher, log_student)
 
 
-class NormKD(LogitsTerm):
-    """The term of `normkd`."""
-
-    def __init__(self, weight: Scheduled = 0.9, scale: Scheduled = 2.0) -> None:
-        super().__init__(weight)
-        self.scale = self.number("scale", scale, above=0)
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
-        return normkd.rows(student_logits, teacher_logits, self.scale)
+class NormKD(LogitsTerm, loss=normkd):
+    above = {"scale": 0}
+    weight: Scheduled = 0.9
+    scale: Scheduled = 2.0

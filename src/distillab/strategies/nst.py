@@ -1,9 +1,8 @@
 """Neuron selectivity transfer: match how single channels are spread over the image (Huang, Wang, arXiv 1707.01219)."""
 
-import torch
 from torch import Tensor
 
-from distillab.strategies.base import Fields, Outputs, Scheduled
+from distillab.strategies.base import Scheduled
 from distillab.strategies.parts.features import StagePairs, checked, inner, pool_to_smaller, unit
 
 __all__ = ["nst"]
@@ -20,11 +19,5 @@ def nst(F_s: Tensor, F_t: Tensor) -> Tensor:
     return within - 2 * inner(F_s, F_t).square().mean()
 
 
-class NST(StagePairs):
-    """The term of `nst`, summed over all stages."""
-
-    def __init__(self, weight: Scheduled = 50.0) -> None:
-        super().__init__(weight)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        return torch.stack([nst(student.stages[i], teacher.stages[j]) for i, j in self.pairs]).sum()
+class NST(StagePairs, loss=nst):
+    weight: Scheduled = 50.0

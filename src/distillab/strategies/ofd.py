@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Outputs, Scheduled
-from distillab.strategies.parts.arguments import at_least_float32, check_same_shape
 from distillab.strategies.parts.connectors import PreactivationTerm
-from distillab.strategies.parts.features import checked
+from distillab.strategies.parts.features import check_same_shape, checked
 
 __all__ = ["ofd", "ofd_margin"]
 
@@ -50,15 +49,10 @@ def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class OFD(PreactivationTerm):
-    """The term of `ofd`, summed over the stages with weights 1, 1/2, 1/4, … from the last one down."""
-
     needs = ("student.preactivations", "teacher.preactivations", "teacher.norms")
-
-    def __init__(self, weight: Scheduled = 0.001) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 0.001
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
-        """Pair the stages and build a connector for each pair; a teacher's stage without BatchNorm is refused."""
         super().connect(student, teacher)
         for _, j in self.pairs:
             if teacher.stages[j].norm is None:
@@ -75,4 +69,4 @@ def norm_margin(norm: nn.BatchNorm2d) -> Tensor:
     """`ofd_margin` of a BatchNorm; one without scale and shift gives deviation 1 and mean 0."""
     if norm.weight is None:
         return ofd_margin(torch.ones(norm.num_features), torch.zeros(norm.num_features))
-    return ofd_margin(at_least_float32(norm.weight), at_least_float32(norm.bias))  # a teacher may be in half precision
+    return ofd_margin(norm.weight, norm.bias)

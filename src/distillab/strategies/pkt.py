@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.features import checked, inner
 
 __all__ = ["pkt"]
@@ -27,14 +27,7 @@ def pkt(e_s: Tensor, e_t: Tensor, eps: float = 1e-7) -> Tensor:
     return (P_t * ((P_t + eps) / (P_s + eps)).log()).mean()
 
 
-class PKT(Term):
-    """The term of `pkt`."""
-
+class PKT(Term, loss=pkt):
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 30000.0) -> None:
-        super().__init__(weight)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        return pkt(student.embedding, teacher.embedding)
+    weight: Scheduled = 30000.0

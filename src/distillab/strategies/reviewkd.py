@@ -6,9 +6,8 @@ from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import check_same_shape
 from distillab.strategies.parts.connectors import PointBatchNorm
-from distillab.strategies.parts.features import checked, embedding_widths
+from distillab.strategies.parts.features import check_same_shape, checked, embedding_widths
 
 __all__ = ["hcl"]
 
@@ -60,9 +59,7 @@ class ReviewKD(Term):
     """The term of `hcl`, summed over the stages before their activations and the embedding as a 1×1 map."""
 
     needs = ("student.preactivations", "student.embedding", "teacher.preactivations", "teacher.embedding")
-
-    def __init__(self, weight: Scheduled = 5.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 5.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         self.pairs = match_stages(student, teacher)[::-1]

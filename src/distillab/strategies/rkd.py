@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from distillab.core.errors import UserError
-from distillab.strategies.base import Fields, Outputs, Scheduled, Term
+from distillab.strategies.base import Scheduled, Term
 from distillab.strategies.parts.features import checked, inner, root, unit
 
 __all__ = ["rkd_angle", "rkd_distance"]
@@ -64,28 +64,14 @@ def rkd_angle(e_s: Tensor, e_t: Tensor) -> Tensor:
     return torch.stack(over_anchors(part, e_s, e_t)).sum() / len(e_s) ** 3
 
 
-class RKDDistance(Term):
-    """The term of `rkd_distance`."""
-
+class RKDDistance(Term, loss=rkd_distance):
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
     smallest_batch = 2
-
-    def __init__(self, weight: Scheduled = 25.0) -> None:
-        super().__init__(weight)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        return rkd_distance(student.embedding, teacher.embedding)
+    weight: Scheduled = 25.0
 
 
-class RKDAngle(Term):
-    """The term of `rkd_angle`."""
-
+class RKDAngle(Term, loss=rkd_angle):
     needs = ("student.embedding", "teacher.embedding")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 50.0) -> None:
-        super().__init__(weight)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        return rkd_angle(student.embedding, teacher.embedding)
+    weight: Scheduled = 50.0

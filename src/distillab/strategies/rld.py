@@ -1,11 +1,12 @@
 """Refined logit distillation: a wrong teacher's knowledge is corrected by the label (arXiv 2408.07703)."""
 
+from dataclasses import KW_ONLY
+
 from torch import Tensor
 
-from distillab.strategies.base import Scheduled, Term
+from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import kl, log_pair, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, log_pair, mean_of_rows, widened
 
 __all__ = ["rld"]
 
@@ -37,27 +38,11 @@ def rld(
     return alpha * confidence + beta * below
 
 
-class RLD(Term):
-    """The term of `rld`."""
-
-    needs = ("student.logits", "teacher.logits", "batch.labels")
-    rowwise = True
-
-    def __init__(
-        self,
-        weight: Scheduled = 1.0,
-        *,
-        alpha: Scheduled = 1.0,
-        beta: Scheduled = 8.0,
-        temperature: Scheduled = 4.0,
-        alpha_temperature: Scheduled = 4.0,
-    ) -> None:
-        super().__init__(weight)
-        self.alpha = self.number("alpha", alpha)
-        self.beta = self.number("beta", beta)
-        self.temperature = self.number("temperature", temperature, above=0)
-        self.alpha_temperature = self.number("alpha_temperature", alpha_temperature, above=0)
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        numbers = (self.alpha, self.beta, self.temperature, self.alpha_temperature)
-        return rld.rows(student_logits, teacher_logits, labels, *numbers)
+class RLD(LogitsTerm, loss=rld):
+    needs = (*LogitsTerm.needs, "batch.labels")
+    weight: Scheduled = 1.0
+    _: KW_ONLY
+    alpha: Scheduled = 1.0
+    beta: Scheduled = 8.0
+    temperature: Scheduled = 4.0
+    alpha_temperature: Scheduled = 4.0

@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import check_whole
 from distillab.strategies.parts.connectors import PointBatchNorm
 from distillab.strategies.parts.features import inner, pool_to_smaller, unit
 
@@ -47,11 +46,9 @@ class SemCKD(Term):
 
     needs = ("student.stages", "teacher.stages")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 400.0, batch_size: int = 64) -> None:
-        super().__init__(weight)
-        check_whole(4, batch_size=batch_size)
-        self.batch_size = batch_size
+    above = {"batch_size": 3}
+    weight: Scheduled = 400.0
+    batch_size: int = 64
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build a query for each student stage, a key for each of the teacher's, a projection for each pair."""

@@ -19,8 +19,7 @@ from distillab.models.model import Model
 from distillab.models.trace import trace
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.hint import hint
-from distillab.strategies.parts.arguments import check_whole
-from distillab.strategies.parts.features import check_same, head_reads_last_map, pool_to_smaller
+from distillab.strategies.parts.features import check_head, pool_to_smaller
 
 
 class Projector(nn.Module):
@@ -52,15 +51,13 @@ class SimKD(Term):
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
-
-    def __init__(self, weight: Scheduled = 1.0, factor: int = 2) -> None:
-        super().__init__(weight)
-        check_whole(factor=factor)
-        self.factor = factor
+    weight: Scheduled = 1.0
+    factor: int = 2
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the projector; a teacher's head that cannot read its last map, or too large a factor, is refused."""
-        goal = head_reads_last_map(teacher)
+        check_head(teacher)
+        goal = teacher.last_map
         if self.factor > goal.channels:
             raise UserError(f"factor must leave a channel of {goal} of {teacher.name}, got {self.factor}")
         self.teacher_info = teacher
@@ -69,7 +66,7 @@ class SimKD(Term):
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """`hint` of the projected student map, at the smaller of the two sizes."""
         if not self.training:  # as in the trial before the first step
-            check_same(teacher.last_map.mean((2, 3)), teacher.embedding, self.teacher_info)
+            check_head(self.teacher_info, teacher.last_map.mean((2, 3)), teacher.embedding)
         return hint(*pool_to_smaller(self.projector(student.stages[-1]), teacher.last_map))
 
     def deploy(self, student: ImageModel, teacher: nn.Module) -> nn.Module:

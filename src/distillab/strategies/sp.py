@@ -19,9 +19,7 @@ class SimilarityPreserving(Term):
 
     needs = ("student.stages", "teacher.stages")
     global_batch = True
-
-    def __init__(self, weight: Scheduled = 3000.0) -> None:
-        super().__init__(weight)
+    weight: Scheduled = 3000.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         return similarity_preserving(student.stages[-1], teacher.stages[-1])

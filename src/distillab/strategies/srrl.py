@@ -18,10 +18,8 @@ class SRRL(Term):
     """
 
     needs = ("student.stages", "teacher.logits", "teacher.embedding", "teacher.head")
-
-    def __init__(self, weight: Scheduled = 1.0, regression: float = 1.0) -> None:
-        super().__init__(weight)
-        self.regression = self.number("regression", regression)
+    weight: Scheduled = 1.0
+    regression: float = 1.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Build the connector: 1×1 convolution, BatchNorm and ReLU to the width of the teacher's embedding."""

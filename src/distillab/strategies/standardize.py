@@ -5,8 +5,7 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.strategies.base import Scheduled
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import at_least_float32
-from distillab.strategies.parts.logits import LogitsTerm
+from distillab.strategies.parts.logits import LogitsTerm, at_least_float32
 
 __all__ = ["standardize"]
 
@@ -25,9 +24,8 @@ def standardize(z: Tensor) -> Tensor:
 class StandardizedKD(LogitsTerm):
     """The term of `kd` on standardised logits."""
 
-    def __init__(self, weight: Scheduled = 9.0, temperature: Scheduled = 2.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
+    weight: Scheduled = 9.0
+    temperature: Scheduled = 2.0
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         return kd_rows(standardize(student_logits), standardize(teacher_logits), self.temperature)

@@ -1,10 +1,8 @@
 """A strategy: named terms, and the phases in which they act."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -48,12 +46,10 @@ class Strategy(nn.Module):
                 wrong, readable = (", ".join(sorted(names)) for names in (unknown, READABLE))
                 raise UserError(f"strategy.{name} needs {wrong}; readable: {readable}")
         self.terms = nn.ModuleDict(terms)
-        for phase in phases or ():
-            self._check(phase)
-        self.phases = self._complete(phases) if phases else None
+        self.phases = self._complete([self._checked(phase) for phase in phases]) if phases else None
 
     @classmethod
-    def of(cls, strategy: Strategy | Mapping[str, Any]) -> Strategy:
+    def of(cls, strategy: Self | Mapping[str, Any]) -> Self:
         """From a config (`_target_`s), from ready terms by name, or a Strategy as it is."""
         if isinstance(strategy, cls):
             return strategy
@@ -63,7 +59,8 @@ class Strategy(nn.Module):
         terms = {k: build(node, f"strategy.{k}") if isinstance(node, Mapping) else node for k, node in nodes.items()}
         return cls(terms, strategy.get("phases"))
 
-    def _check(self, phase: Mapping[str, Any]) -> None:
+    def _checked(self, phase: Mapping[str, Any]) -> dict[str, Any]:
+        """A phase with all its keys."""
         keys, names = ("epochs", "terms", *CHOICES), list(self.terms)
         for key, value in phase.items():
             if key not in keys:
@@ -74,19 +71,20 @@ class Strategy(nn.Module):
             if name not in names:
                 known = f"{did_you_mean(name, names)} (terms: {', '.join(names)})"
                 raise UserError(f'strategy.phases: no term "{name}"{known}')
+        default = {"epochs": None, "train": "both", "optimizer": "fresh"}
+        return default | dict(phase) | {"terms": list(phase.get("terms") or names)}
 
-    def _complete(self, phases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _complete(self, phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The phases, with every term in one of them at least."""
-        phases = [dict(phase) for phase in phases]
-        named = {name for phase in phases for name in phase.get("terms") or self.terms}
+        named = {name for phase in phases for name in phase["terms"]}
         if rest := [name for name in self.terms if name not in named]:
-            last = next((phase for phase in reversed(phases) if phase.get("train") != "connectors"), None)
+            last = next((phase for phase in reversed(phases) if phase["train"] != "connectors"), None)
             if last is None:
                 raise UserError(
                     f"strategy.phases never train the student, so that {', '.join(rest)} would do nothing; leave it out "
                     f"with ~strategy.{rest[0]}, or name it in a phase: strategy.phases=[…]"
                 )
-            last["terms"] = [*last["terms"], *rest]
+            last["terms"] += rest
             last["train"] = "both"  # their connectors learn too
         return phases
 
@@ -94,7 +92,7 @@ class Strategy(nn.Module):
         """The phases laid out over a recipe's epochs, of which every one needs one; UserError where they do not fit."""
         if not self.phases:
             return [Phase(0, epochs, tuple(self.terms))]
-        lengths = [phase.get("epochs") for phase in self.phases]
+        lengths = [phase["epochs"] for phase in self.phases]
         lengths = [n if n is None or n >= 1 else max(1, whole_epochs(n, epochs)) for n in lengths]
         given = sum(n for n in lengths if n is not None)
         left = lengths.count(None)
@@ -106,9 +104,8 @@ class Strategy(nn.Module):
         plan, start = [], 0
         for phase, length in zip(self.phases, lengths, strict=True):
             length = epochs - given if length is None else int(length)
-            names = tuple(phase.get("terms") or self.terms)
-            fresh = phase.get("optimizer", "fresh") == "fresh"
-            plan.append(Phase(start, length, names, train=phase.get("train", "both"), fresh=fresh))
+            fresh = phase["optimizer"] == "fresh"
+            plan.append(Phase(start, length, tuple(phase["terms"]), train=phase["train"], fresh=fresh))
             start += length
         return plan
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.strategies.kd import kd_rows
-from distillab.strategies.parts.arguments import check_positive, widened
+from distillab.strategies.parts.logits import check_positive, kl, widened
 
 __all__ = ["forward_kl", "jsd", "reverse_kl", "skew_kl", "tvd"]
 
@@ -44,11 +44,6 @@ def log_mixture(log_a: Tensor, log_b: Tensor, share: float) -> Tensor:
     return torch.stack([log_a + math.log(share), log_b + math.log1p(-share)]).logsumexp(0)
 
 
-def kl_of_rows(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """KL(a ‖ b) of each row, with gradient through both."""
-    return (log_a.exp() * (log_a - log_b)).sum(-1)
-
-
 def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · KL(p ‖ q), summed over the vocabulary, mean over the kept tokens (arXiv 1503.02531); `kd` of those.
 
@@ -62,7 +57,7 @@ def forward_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: fl
 def reverse_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """T² · KL(q ‖ p), mean over the kept tokens; arguments are those of `forward_kl` (MiniLLM, arXiv 2306.08543)."""
     log_q, log_p = log_probabilities(s, t, mask, temperature)
-    return mean(temperature**2 * kl_of_rows(log_q, log_p))
+    return mean(temperature**2 * kl(log_q, log_p))
 
 
 def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, beta: float = 0.5) -> Tensor:
@@ -77,7 +72,7 @@ def jsd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1
         return (reverse_kl if beta else forward_kl)(s, t, mask, temperature)
     log_q, log_p = log_probabilities(s, t, mask, temperature)
     log_m = log_mixture(log_p, log_q, beta)
-    return mean(temperature**2 * (beta * kl_of_rows(log_p, log_m) + (1 - beta) * kl_of_rows(log_q, log_m)))
+    return mean(temperature**2 * (beta * kl(log_p, log_m) + (1 - beta) * kl(log_q, log_m)))
 
 
 def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0, alpha: float = 0.1) -> Tensor:
@@ -90,7 +85,7 @@ def skew_kl(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float
     if alpha == 0:
         return forward_kl(s, t, mask, temperature)
     log_q, log_p = log_probabilities(s, t, mask, temperature)
-    return mean(temperature**2 * kl_of_rows(log_p, log_mixture(log_p, log_q, alpha)))
+    return mean(temperature**2 * kl(log_p, log_mixture(log_p, log_q, alpha)))
 
 
 def tvd(s: Tensor, t: Tensor, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:

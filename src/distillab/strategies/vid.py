@@ -9,8 +9,7 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled
-from distillab.strategies.parts.arguments import check_same_shape
-from distillab.strategies.parts.features import StagePairs, checked, pool_to_smaller
+from distillab.strategies.parts.features import StagePairs, check_same_shape, checked, pool_to_smaller
 
 __all__ = ["vid"]
 
@@ -36,9 +35,9 @@ def vid(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
 class VID(StagePairs):
     """The term of `vid`, summed over all stages; each has a regressor, and `variance` per channel at first."""
 
-    def __init__(self, weight: Scheduled = 1.0, variance: float = 5.0) -> None:
-        super().__init__(weight)
-        self.variance = self.number("variance", variance, above=LEAST_VARIANCE)
+    above = {"variance": LEAST_VARIANCE}
+    weight: Scheduled = 1.0
+    variance: float = 5.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         super().connect(student, teacher)

@@ -7,9 +7,8 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
-from distillab.strategies.parts.arguments import check_same_channels
 from distillab.strategies.parts.connectors import MapConnector
-from distillab.strategies.parts.features import check_pixels, checked
+from distillab.strategies.parts.features import check_pixels, check_same_channels, checked
 
 __all__ = ["wkd"]
 
@@ -33,10 +32,8 @@ class WKD(Term):
     """The term of `wkd`, on the last stage's map and with its connector."""
 
     needs = ("student.stages", "teacher.stages")
-
-    def __init__(self, weight: Scheduled = 0.08, mean_weight: float = 4.0) -> None:
-        super().__init__(weight)
-        self.mean_weight = self.number("mean_weight", mean_weight)
+    weight: Scheduled = 0.08
+    mean_weight: float = 4.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         check_pixels(student, teacher, "a map of one pixel has no deviation")

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Scheduled, Term
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import mean_of_rows
+from distillab.strategies.base import Scheduled
+from distillab.strategies.parts.logits import LogitsTerm, mean_of_rows, widened
 
 __all__ = ["wsld"]
 
@@ -25,16 +24,8 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
     return temperature**2 * weights * soft
 
 
-class WSLD(Term):
-    """The term of `wsld`."""
-
-    needs = ("student.logits", "teacher.logits", "batch.labels")
-    rowwise = True
+class WSLD(LogitsTerm, loss=wsld):
+    needs = (*LogitsTerm.needs, "batch.labels")
     soft_labels = True
-
-    def __init__(self, weight: Scheduled = 2.25, temperature: Scheduled = 4.0) -> None:
-        super().__init__(weight)
-        self.temperature = self.number("temperature", temperature, above=0)
-
-    def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return wsld.rows(student_logits, teacher_logits, labels, self.temperature)
+    weight: Scheduled = 2.25
+    temperature: Scheduled = 4.0

@@ -4,8 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.strategies.base import Scheduled
-from distillab.strategies.parts.arguments import widened
-from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows
+from distillab.strategies.parts.logits import LogitsTerm, kl, mean_of_rows, widened
 
 __all__ = ["ttm", "wttm"]
 
@@ -31,10 +30,10 @@ def wttm(s: Tensor, t: Tensor, gamma: float = 0.3) -> Tensor:
 class TTM(LogitsTerm):
     """The term of `wttm`, or of `ttm` where it is not `weighted`."""
 
-    def __init__(self, weight: Scheduled = 4.0, gamma: Scheduled = 0.2, weighted: bool = True) -> None:
-        super().__init__(weight)
-        self.gamma = self.number("gamma", gamma, above=0)
-        self.weighted = weighted
+    above = {"gamma": 0}
+    weight: Scheduled = 4.0
+    gamma: Scheduled = 0.2
+    weighted: bool = True
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
         loss = wttm if self.weighted else ttm

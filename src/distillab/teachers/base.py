@@ -1,7 +1,5 @@
 """The interface of every source of teacher outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, Self
@@ -16,17 +14,11 @@ from distillab.models.model import Model
 
 
 class TeacherSource(nn.Module):
-    """A source of teacher outputs: always in eval mode, without gradients.
+    """A source of teacher outputs: always in eval mode, without gradients."""
 
-    Attributes:
-        frozen: True leaves its weights out of checkpoints, since they have their own file.
-        info: the shapes of its outputs.
-        replayed: number of outputs (one per sample and view) that came without running a network.
-    """
-
-    frozen: bool = True
-    info: FeatureInfo
-    replayed: int = 0
+    frozen: bool = True  # its weights stay out of checkpoints, since they have their own file
+    info: FeatureInfo  # the shapes of its outputs
+    replayed: int = 0  # outputs, one per sample and view, that came without running a network
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, whatever the parent module does."""

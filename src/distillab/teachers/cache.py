@@ -1,13 +1,10 @@
 """A disk cache of teacher outputs by view and sample: filled during training, read by later runs of any seed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,29 +20,24 @@ MEND = "cache.top_k=8 or data.views=8"  # makes a cache smaller
 
 
 class TeacherCache:
-    """Views of one teacher on one data set, stored below one folder.
+    """Views of all training `samples` of one teacher, stored below the `root` of all caches, which take `limit` bytes.
 
-    Args:
-        root: of all caches.
-        key: everything the outputs depend on: the teacher's weights and normalisation, the data, the augmentation.
-        layout: of a record.
-        samples: training samples.
-        limit: bytes that all caches below `root` may take.
-        strong: replaces parts of the key for strong views, so that methods of one view and of two share the weak ones.
+    The `key` is everything the outputs depend on: the teacher's weights and normalisation, the data, the augmentation.
+    `strong` replaces parts of it for strong views, so that methods of one view and of two share the weak ones.
     """
 
     def __init__(
-        self, root: Path, key: Mapping[str, Any], layout: Layout, samples: int, limit: float, strong: dict | None = None
+        self, root: Path, key: dict[str, Any], layout: Layout, *, samples: int, limit: float, strong: dict[str, Any]
     ) -> None:
         self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
-        self.keys = self._hash(key), self._hash({**key, **(strong or {})})  # by kind of view
+        self.keys = self._hash(key), self._hash(key | strong)  # by kind of view
         self.key = self.keys[0]
         self.filling = True
         self._number: int | None = None
         self._views: dict[int, View] = {}  # of this number, by kind
         self._taken, self._counted = 0, -math.inf
 
-    def _hash(self, key: Mapping[str, Any]) -> str:
+    def _hash(self, key: dict[str, Any]) -> str:
         text = json.dumps([CACHE_VERSION, key, asdict(self.layout), self.samples], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,7 +1,5 @@
 """Replays cached teacher outputs; runs the teacher for the others and adds them to the cache."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,44 +12,32 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.data.batch import AS_STORED, Batch
 from distillab.models.model import Model
-from distillab.teachers.base import TeacherSource
 from distillab.teachers.cache import TeacherCache, View
 from distillab.teachers.frozen import FrozenTeacher
 
 
-class CachedTeacher(TeacherSource):
-    """A frozen teacher behind a cache.
+class CachedTeacher(FrozenTeacher):
+    """A frozen teacher behind a cache; with `require` it raises if a sample is missing, rather than run the network.
 
     A batch with any new sample runs as a whole, and training sees the rounded numbers that are stored: the run that
     fills the cache, one that reads it and one that resumes end in the same weights. Samples as they are stored
     (evaluation, terms that look at the data) always run.
-
-    Args:
-        teacher: computes what the cache lacks.
-        cache: stores its outputs.
-        require: raise if a sample is missing, rather than run the teacher.
     """
 
-    def __init__(self, teacher: FrozenTeacher, cache: TeacherCache, require: bool = False) -> None:
-        super().__init__()
-        self.teacher, self.cache, self.require = teacher, cache, require
-        self.info = teacher.info
+    def __init__(self, model: Model, cache: TeacherCache, require: bool = False) -> None:
+        super().__init__(model)
+        self.cache, self.require = cache, require
         self.computed = 0
         self._pending: list[PendingCopy] = []
 
-    @property
-    def model(self) -> Model:  # type: ignore[override]
-        """The network behind the cache."""
-        return self.teacher.model
-
     def request(self, needs: Iterable[str]) -> None:
         """Select the outputs; logits are always stored, for other methods on the same embedding."""
-        self.teacher.request({*needs, "logits"})
+        super().request({*needs, "logits"})
 
     def forward(self, batch: Batch) -> list[SimpleNamespace]:
         """The requested outputs for each view; raises UserError if a sample is missing and `require` is set."""
         if batch.view_number == AS_STORED:
-            return self.teacher(batch)
+            return super().forward(batch)
         index = batch.places
         if any(copy.number != batch.view_number or np.isin(copy.index, index).any() for copy in self._pending):
             self._collect(wait=True)
@@ -66,8 +52,7 @@ class CachedTeacher(TeacherSource):
             outputs = self.cache.layout.decode(view.read(index), batch.index.device)
         else:
             outputs = self._run(Batch([batch.inputs[kind]], batch.targets, batch.index, batch.view_number), view, index)
-        for name, layer in self.teacher.layers().items():
-            setattr(outputs, name, layer)
+        vars(outputs).update(self.extractor.layers())
         return outputs
 
     def _run(self, batch: Batch, view: View, index: np.ndarray) -> SimpleNamespace:
@@ -78,7 +63,7 @@ class CachedTeacher(TeacherSource):
                 f"{batch.view_number}; fill it with cache.mode=auto"
             )
         self.computed += len(index)
-        (live,) = self.teacher(batch)
+        (live,) = super().forward(batch)
         layout, device = self.cache.layout, batch.index.device
         fields = layout.narrow(live)
         if known.any():
@@ -102,14 +87,6 @@ class CachedTeacher(TeacherSource):
         """Publish all new records."""
         self._collect(wait=True)
         self.cache.publish()
-
-    def compile_network(self) -> bool:
-        """Compile the network behind the cache."""
-        return self.teacher.compile_network()
-
-    def release(self) -> None:
-        """Remove the hooks from the network."""
-        self.teacher.release()
 
     @property
     def cache_record(self) -> dict[str, Any]:

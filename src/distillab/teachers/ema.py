@@ -1,7 +1,5 @@
 """The student's own moving average as its teacher."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -17,14 +15,8 @@ class EMATeacher(FrozenTeacher):
 
     After step n every weight and floating-point buffer a becomes d·a + (1 − d)·s, s the student's and
     d = min(decay, n / (n + 1)): the plain mean of all states so far, until the average has reached its full memory.
-    Integer buffers are copied. Checkpoints contain it.
-
-    Args:
-        student: copied.
-        decay: from 0 (the student one step ago) to below 1.
-
-    Raises:
-        UserError: decay is out of range.
+    Integer buffers are copied. Checkpoints contain it. UserError unless `decay` lies from 0 (the student one step ago)
+    to below 1.
     """
 
     frozen = False

@@ -1,7 +1,5 @@
 """Several frozen teachers as one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -20,12 +18,8 @@ from distillab.teachers.base import TeacherSource
 class Mixture(Model):
     """The mixture of several networks' probabilities (arXiv 1503.02531), as log-probabilities.
 
-    Args:
-        members: the networks.
-        weighting: `mean`, or `confidence`: weighs a network per sample by its probability of the label.
-
-    Raises:
-        UserError: no such weighting, or networks of unequal classes.
+    The `weighting` is `mean`, or `confidence`, which weighs a network per sample by its probability of the label.
+    UserError for any other, or networks of unequal classes.
     """
 
     def __init__(self, members: Sequence[Model], weighting: str = "mean") -> None:

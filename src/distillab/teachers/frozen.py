@@ -1,10 +1,7 @@
 """A teacher with fixed weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 
@@ -34,10 +31,6 @@ class FrozenTeacher(TeacherSource):
     def forward(self, batch: Batch) -> list[SimpleNamespace]:
         """The requested outputs for each view."""
         return [self.extractor(**inputs) for inputs in batch.inputs]
-
-    def layers(self) -> dict[str, Any]:
-        """The requested layers of the network, which need no forward pass."""
-        return self.extractor.layers()
 
     def compile_network(self) -> bool:
         """Run the network through torch.compile from now on."""

@@ -1,7 +1,5 @@
 """A virtual teacher that smooths the labels."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import torch
@@ -18,13 +16,7 @@ class LabelTeacher(TeacherSource):
     """A virtual teacher with one probability for the label and an equal share for each other class (arXiv 1909.11723).
 
     Its logits are log-probabilities: `correct` for the label, (1 − correct) / (classes − 1) for each other class.
-
-    Args:
-        classes: how many there are.
-        correct: probability of the label, above 1 / classes (chance) and below 1.
-
-    Raises:
-        UserError: correct is out of range.
+    UserError unless `correct` lies above 1 / classes (chance) and below 1.
     """
 
     def __init__(self, classes: int, correct: float = 0.99) -> None:

@@ -1,7 +1,5 @@
 """The disk format of one sample's teacher outputs: all logits, or the largest few and what the rest share."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +15,12 @@ from distillab.data.batch import sent
 
 @dataclass(frozen=True)
 class Layout:
-    """The disk format of one sample's outputs.
+    """The disk format of one sample's outputs; UserError where top_k is no whole number, or leaves no class over."""
 
-    Attributes:
-        classes: logits per sample.
-        embedding: numbers of the embedding; None stores none.
-        dtype: float32 or float16.
-        top_k: store the k largest log-probabilities, and the mean of the others; None stores all logits.
-
-    Raises:
-        UserError: top_k is no whole number, or leaves no class over.
-    """
-
-    classes: int
-    embedding: int | None = None
-    dtype: str = "float32"
-    top_k: int | None = None
+    classes: int  # logits per sample
+    embedding: int | None = None  # numbers of the embedding; None stores none
+    dtype: str = "float32"  # or float16
+    top_k: int | None = None  # store the k largest log-probabilities, and the mean of the others; None: all logits
 
     def __post_init__(self) -> None:
         Range(1, high=self.classes - 1, whole=True, null=True).check(self.top_k, "cache.top_k")

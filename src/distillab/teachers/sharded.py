@@ -1,10 +1,7 @@
 """A frozen teacher whose weights are divided among the devices."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -44,7 +41,9 @@ class ShardedTeacher(FrozenTeacher):
         shares = _alias(self._whole[0])
         self.extractor = FeatureExtractor(shares, self.extractor.needs)
         kept = {p for layer in _read_by_terms(shares, self.extractor) for p in layer.to(device).parameters()}
-        kept |= {_moved(p, device) for p in shares.parameters() if p.ndim == 0}  # scalars cannot be divided
+        for scalar in (p for p in shares.parameters() if p.ndim == 0):  # it cannot be divided
+            scalar.data = scalar.data.to(device)
+            kept.add(scalar)
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
         options = {"mesh": mesh, "reshard_after_forward": True, "ignored_params": kept}
         large = LARGE * sum(p.numel() for p in shares.parameters())
@@ -82,21 +81,14 @@ def check_shard(config: RunConfig, processes: int) -> bool:
 
 def _alias(model: Model) -> Model:
     """A second network on the same tensors; replacing its tensors leaves the first unchanged."""
-    tensors: dict[int, Any] = {
-        id(p): nn.Parameter(p.detach().contiguous(), requires_grad=False) for p in model.parameters()
-    }
-    return copy.deepcopy(model, tensors | {id(b): b.detach() for b in model.buffers()})
+    weights = {id(p): nn.Parameter(p.detach().contiguous(), requires_grad=False) for p in model.parameters()}
+    return copy.deepcopy(model, weights | {id(b): b.detach() for b in model.buffers()})
 
 
 def _read_by_terms(model: Model, extractor: FeatureExtractor) -> list[nn.Module]:
     """The layers whose weights terms read, or ship, without running them."""
     head = [model.net.get_submodule(model.info.head)] if model.info.head is not None else []
     return head + [norm for norm in getattr(extractor, "norms", []) if norm is not None]
-
-
-def _moved(parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
-    parameter.data = parameter.data.to(device)
-    return parameter
 
 
 def _blocks(module: nn.Module, large: float) -> Iterator[nn.Module]:

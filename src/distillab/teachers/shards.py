@@ -38,11 +38,7 @@ def by_shard(index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 class View:
     """One view of all training samples: the published records, and those that this process adds.
 
-    Args:
-        folder: of the view's files.
-        layout: of a record.
-        samples: how many there are.
-        key: everything the content depends on; a file of another key is not read.
+    The `key` is everything the content depends on; a file of another one is not read.
     """
 
     def __init__(self, folder: Path, layout: Layout, samples: int, key: str) -> None:
@@ -89,11 +85,7 @@ class View:
         Of two runs that fill a view at once the earlier one's record stays, as others may have learned from it. The
         later one has learned from its own once; only there its repetition may differ, if a GPU rounded otherwise.
 
-        Returns:
-            The bytes by which the files grew.
-
-        Raises:
-            OSError: there is no space, or no permission.
+        Returns the bytes by which the files grew; raises OSError without space or permission.
         """
         grown = 0
         for start, _ in by_shard(np.flatnonzero(self.fresh)):
@@ -151,12 +143,15 @@ class View:
             self.present[part], self._shards[start] = theirs
 
     def _write(self, start: int) -> None:
-        bitmap = np.packbits(self.present[self._part(start)]).tobytes()
+        bitmap = np.packbits(self.present[self._part(start)])
         values = self._shards[start].tobytes()
-        about = {"key": self.key, "checksum": zlib.crc32(values, zlib.crc32(bitmap))}
-        head = json.dumps(about).encode().ljust(256 - len(MAGIC))
         with replacing(self._file(start)) as temporary, temporary.open("wb") as file:
-            file.writelines((MAGIC, head, bitmap, values))
+            file.writelines((self._head(bitmap, values), bitmap, values))
+
+    def _head(self, bitmap: np.ndarray, values: np.ndarray | bytes) -> bytes:
+        """The first 256 bytes of a file."""
+        about = {"key": self.key, "checksum": zlib.crc32(values, zlib.crc32(bitmap))}
+        return MAGIC + json.dumps(about).encode().ljust(256 - len(MAGIC))
 
     def _load(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Bitmap and mapped records of a published file; None if there is no whole one."""
@@ -171,14 +166,7 @@ class View:
         except OSError as error:
             return self._refuse(path, f"cannot be read ({error.strerror or error}); the teacher runs instead")
         bitmap, values = raw[256:first], raw[first:]
-        try:
-            about = json.loads(bytes(raw[len(MAGIC) : 256]))
-            whole = len(values) == count * self.layout.record.itemsize and bytes(raw[: len(MAGIC)]) == MAGIC
-            whole = whole and about["key"] == self.key
-            whole = whole and about["checksum"] == zlib.crc32(values, zlib.crc32(bitmap))
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
+        if len(values) != count * self.layout.record.itemsize or bytes(raw[:256]) != self._head(bitmap, values):
             # It stays on disk: the next publishing replaces it, and another process may have done so already.
             return self._refuse(path, "is damaged (its checksum differs); it is built again")
         return np.unpackbits(bitmap, count=count).astype(bool), values.view(self.layout.record)

@@ -1,9 +1,8 @@
 """Callbacks of a fit: the curves with a printed line per epoch, early stopping, compilation, and a clean stop."""
 
-from __future__ import annotations
-
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,12 @@ class StopEarly(EarlyStopping):
         if trainer.current_epoch >= pl_module.phases[-1].start:
             super().on_train_epoch_end(trainer, pl_module)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Check the watched figure, if Lightning validates at other times than at the end of an epoch."""
-        if trainer.current_epoch >= pl_module.phases[-1].start:
-            super().on_validation_end(trainer, pl_module)
-
 
 class Curves(Callback):
-    """Stores every epoch's figures, over a stop and a resume, and prints a line for each.
+    """Stores every epoch's figures, over a stop and a resume; with a `title`, which opens it, prints a line for each.
 
-    Args:
-        title: starts the line; None prints none.
-
-    Attributes:
-        epochs: for each one `epoch` (from 1), `train/loss`, `train/<term>`, all validated figures as `val/<name>`,
-            `seconds`; `phase` (from 1) if the strategy has several.
+    `epochs` has for each one `epoch` (from 1), `train/loss`, `train/<term>`, all validated figures as `val/<name>`,
+    `seconds`; `phase` (from 1) if the strategy has several.
     """
 
     def __init__(self, title: str | None = None) -> None:
@@ -94,8 +84,7 @@ class Curves(Callback):
 class Compiled(Callback):
     """Compiles the networks as the step runs them, not as they are validated, saved or exported.
 
-    Args:
-        choice: `student` (every network that is trained) or `both` (a live teacher too).
+    The `choice` is `student` (every network that is trained) or `both` (a live teacher too).
     """
 
     def __init__(self, choice: str) -> None:
@@ -120,11 +109,9 @@ class StopCleanly(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Replace Lightning's signal handlers, which stop without a message. Only a main thread can."""
-        try:
+        with suppress(ValueError):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.previous[number] = signal.signal(number, self._ask)
-        except ValueError:
-            self.previous = {}
 
     def _ask(self, number: int, frame: Any) -> None:
         if self.asked:

@@ -1,12 +1,11 @@
 """Distillation-oriented trainer: separate momenta for the task's and the teacher's gradient (Zhao et al., ICCV 2023)."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from distillab.core.errors import UserError
 from distillab.core.gather import mean_over_devices
@@ -22,12 +21,7 @@ class DOT(torch.optim.Optimizer):
     """
 
     def __init__(
-        self,
-        parameters: Iterable[nn.Parameter] | Iterable[Mapping[str, Any]],
-        lr: float,
-        momentum: float = 0.9,
-        delta: float = 0.075,
-        weight_decay: float = 0.0,
+        self, parameters: ParamsT, lr: float, *, momentum: float = 0.9, delta: float = 0.075, weight_decay: float = 0.0
     ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "delta": delta, "weight_decay": weight_decay})
         self.of_task: dict[nn.Parameter, Tensor] = {}
@@ -35,10 +29,7 @@ class DOT(torch.optim.Optimizer):
     def split(self, loss: Tensor, tasks: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
         """Compute the task terms' share of the gradient; the rest of what `loss.backward()` gives is distil's.
 
-        Args:
-            loss: a function of the task losses.
-            tasks: the losses of the task terms.
-            parameters: those that both kinds of terms reach.
+        The loss is a function of the losses of the task terms; the parameters are those that both kinds of terms reach.
         """
         # The factor of the task losses in the loss, for instance 1 over the batches of a step.
         factors = torch.autograd.grad(loss, tasks, retain_graph=True)
@@ -55,10 +46,7 @@ class DOT(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         of_task = mean_over_devices(self.of_task)  # as DDP has done with the whole gradient
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -84,7 +72,7 @@ class DOT(torch.optim.Optimizer):
 
 def check_kinds(optimizer: str, strategy: Strategy) -> None:
     """Raise UserError if the optimiser is dot and no phase has both task terms and distil terms."""
-    phases = [phase.get("terms") or strategy.terms for phase in strategy.phases or [{}]]
+    phases = [phase["terms"] for phase in strategy.phases] if strategy.phases else [strategy.terms]
     kinds = [{strategy.terms[name].kind for name in names} for names in phases]
     if optimizer == "dot" and not any(len(found) == 2 for found in kinds):
         raise UserError(

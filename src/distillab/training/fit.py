@@ -1,7 +1,5 @@
 """The fit of every network: teachers, baselines and students."""
 
-from __future__ import annotations
-
 import io
 import sys
 import time
@@ -49,9 +47,7 @@ def fit(
     """Train a module, or resume an earlier call, and load the weights that `protocol` selects.
 
     Args:
-        module: the network with its strategy.
         data: configured for this fit (batch size, seed, views).
-        recipe, protocol, trainer: parts of the config.
         directory: of best.ckpt and last.ckpt.
         title: names the network in the printed lines.
         logger: a Lightning logger, or None.

@@ -1,7 +1,5 @@
 """The LightningModule that trains a student with a teacher and a strategy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -24,9 +22,8 @@ from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.dot import DOT, check_kinds
 from distillab.training.optimizer import make_optimizer
-from distillab.training.phases import Phased
-from distillab.training.reachable import reachable_parameters, shared_parameters
-from distillab.training.term_inputs import Seen, prepare_terms, term_losses, wanted_views
+from distillab.training.phases import Phased, reachable_parameters, shared_parameters
+from distillab.training.term_inputs import prepare_terms, term_losses, wanted_views
 
 CHECK_EVERY = 50  # steps between checks of the loss on a device that makes the host wait for each
 
@@ -135,11 +132,14 @@ class Distillation(Phased):
         """The batch without labels, if the teacher predicts them."""
         return replace(batch, targets={}) if self.pseudo_labels else batch
 
-    def seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> Seen:
-        """The parts of a batch that terms may read, with all labels known."""
+    def seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> SimpleNamespace:
+        """The parts of a batch that terms may read, with all labels (N, …) known.
+
+        `batch_rows` is the mean number of labels of the batches of the optimiser step; None counts each batch alone.
+        """
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
-        return Seen(labels, batch.index, batch.inputs, step)
+        return SimpleNamespace(labels=labels, index=batch.index, views=batch.inputs, batch_rows=step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set rate and seed by (seed, step, rank) alone, so that a resumed run repeats the unbroken one."""

@@ -1,7 +1,5 @@
 """The optimiser and the learning rates that a recipe describes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 
@@ -22,7 +20,7 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
     # Lightning cannot clip a fused optimiser's gradients in half precision.
     fused = recipe.clip is None
     if recipe.optimizer == "dot":
-        return DOT(groups, recipe.peak_lr, recipe.momentum, recipe.dot_delta)
+        return DOT(groups, recipe.peak_lr, momentum=recipe.momentum, delta=recipe.dot_delta)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=recipe.nesterov, fused=fused)
     return torch.optim.AdamW(groups, recipe.peak_lr, fused=fused)

@@ -1,16 +1,20 @@
-"""Applies a strategy's phases to a module: the trained parameters and the learning rate of each epoch."""
-
-from __future__ import annotations
+"""Applies a strategy's phases to a module: the parameters that each one trains, and the learning rate."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 import lightning as L
+import torch
 from torch import nn
 
 from distillab.core.recipe import Recipe
+from distillab.models.trace import evaluation_mode
 from distillab.strategies.strategy import Phase, Strategy
 from distillab.training.optimizer import lr_factor
+
+if TYPE_CHECKING:
+    from distillab.training.module import Distillation
 
 
 class Phased(L.LightningModule):
@@ -92,3 +96,30 @@ class Phased(L.LightningModule):
         epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches - start
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
             group["lr"] = self.recipe.peak_lr * lr_factor(self.recipe, epochs / (end - start))
+
+
+def reachable_parameters(module: "Distillation", phase: Phase) -> set[nn.Parameter]:
+    """The trainable parameters that a phase trains and its loss depends on: DDP would wait forever for any other."""
+    batch = module.task.example_batch(module.student, module.strategy.num_views)
+    for parameter in module.trainable:
+        parameter.requires_grad_(True)
+    with evaluation_mode(module), torch.enable_grad():
+        loss = sum(module.losses(batch, phase.terms).values())
+    gradients = torch.autograd.grad(loss, module.trainable, allow_unused=True)
+    students = set(module.student.parameters())
+    allowed = {"both": (True, True), "student": (True, False), "connectors": (False, True)}[phase.train]
+    return {
+        parameter
+        for parameter, gradient in zip(module.trainable, gradients, strict=True)
+        if gradient is not None and allowed[0 if parameter in students else 1]
+    }
+
+
+def shared_parameters(module: "Distillation", phase: Phase) -> list[nn.Parameter]:
+    """The parameters of a phase that its task terms and its distil terms reach."""
+    terms = module.strategy.terms
+    kinds = [tuple(name for name in phase.terms if terms[name].kind == kind) for kind in ("task", "distil")]
+    if not all(kinds):
+        return []
+    task, distil = (reachable_parameters(module, replace(phase, terms=names)) for names in kinds)
+    return [parameter for parameter in module.trainable if parameter in task & distil]

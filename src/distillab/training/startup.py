@@ -1,7 +1,5 @@
 """Imports torch and lightning without their warnings."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 

@@ -1,7 +1,6 @@
 """Measures the seconds of a fit by part: teacher, data, student, validation."""
 
-from __future__ import annotations
-
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -13,8 +12,6 @@ from lightning.pytorch.callbacks import Callback
 
 EVERY = 50  # steps between measured ones on a device that works asynchronously
 FIRST = 1  # of the measured steps; the very first one also compiles and picks kernels
-TOTALS = ("loop", "validation", "other", "steps", "computed", "replayed")
-MEASURED = ("measured_steps", "step_seconds", "teacher_seconds", "computing_seconds", "computing_samples")
 
 
 class StepTimer(Callback):
@@ -26,7 +23,7 @@ class StepTimer(Callback):
     """
 
     def __init__(self) -> None:
-        self.totals: dict[str, float] = dict.fromkeys(TOTALS + MEASURED, 0)
+        self.totals: dict[str, float] = defaultdict(int)
         self.device = torch.device("cpu")
         self.measuring = False
         self._since = self._step_started = perf_counter()
@@ -86,16 +83,12 @@ class StepTimer(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Start the step: the batch has arrived."""
         self.measuring = self.device.type == "cpu" or self.totals["steps"] % EVERY == FIRST
-        if self.measuring:
-            self._synchronize()
-        self._lap("loop")
+        self._lap("loop", exact=self.measuring)
         self._step_started = self._since
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the step."""
-        if self.measuring:
-            self._synchronize()
-        self._lap("loop")
+        self._lap("loop", exact=self.measuring)
         self.totals["steps"] += 1
         if self.measuring:
             self.totals["measured_steps"] += 1
@@ -103,13 +96,11 @@ class StepTimer(Callback):
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """End the training steps before it."""
-        self._synchronize()
-        self._lap("loop")
+        self._lap("loop", exact=True)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """End the validation."""
-        self._synchronize()
-        self._lap("validation")
+        self._lap("validation", exact=True)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stop the timer."""
@@ -120,13 +111,9 @@ class StepTimer(Callback):
     def _teacher(self, pl_module: Any, samples: int) -> Iterator[None]:
         """Time one call of the teacher, and count the computed outputs."""
         before = pl_module.teacher.replayed
-        if self.measuring:
-            self._synchronize()
-        started = perf_counter()
+        started = self._now(self.measuring)
         yield
-        if self.measuring:
-            self._synchronize()
-        seconds = perf_counter() - started
+        seconds = self._now(self.measuring) - started
         computed = samples - (pl_module.teacher.replayed - before)
         self.totals["computed"] += computed
         self.totals["replayed"] += samples - computed
@@ -136,11 +123,13 @@ class StepTimer(Callback):
                 self.totals["computing_seconds"] += seconds
                 self.totals["computing_samples"] += computed
 
-    def _lap(self, part: str) -> None:
-        now = perf_counter()
+    def _lap(self, part: str, exact: bool = False) -> None:
+        now = self._now(exact)
         self.totals[part] += now - self._since
         self._since = now
 
-    def _synchronize(self) -> None:
-        if self.device.type != "cpu":
+    def _now(self, exact: bool) -> float:
+        """The time; if it is to be exact, after all work of the device."""
+        if exact and self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
+        return perf_counter()

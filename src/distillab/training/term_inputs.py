@@ -1,10 +1,7 @@
 """The inputs of each term in a step, and its loss."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,57 +11,13 @@ from torch.utils.checkpoint import checkpoint
 from distillab.core.errors import UserError
 from distillab.core.gather import gather, mean_number
 from distillab.data.batch import Batch, Inputs
-from distillab.strategies.base import Outputs, Term
+from distillab.strategies.base import Fields, Outputs, Term
 from distillab.tasks.base import Task
 
 if TYPE_CHECKING:
     from distillab.training.module import Distillation
 
 CHUNK = 2**26  # logits per call of a term; more rows are split and recomputed in the backward pass
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The parts of a batch that terms may read.
-
-    Attributes:
-        labels: (N, …), all known.
-        index: (N,), each sample's place in its split.
-        views: the model's inputs, per view.
-        batch_rows: mean number of labels of the batches of an optimiser step; None counts each batch alone.
-    """
-
-    labels: Tensor
-    index: Tensor
-    views: list[Inputs] = field(default_factory=list)
-    batch_rows: float | None = None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A batch without ignored positions, for the row-wise terms.
-
-    Attributes:
-        student, teacher: logits (R, C) in float32 at least; None if no term reads the teacher's.
-        labels: (R,), or (R, C) of mixed samples.
-        denominator: divides the sum over these rows: the mean number of rows over the batches of an optimiser step and
-            over all devices, so that every row of the step weighs the same.
-    """
-
-    student: Tensor
-    teacher: Tensor | None
-    labels: Tensor
-    denominator: float | Tensor
-
-    @classmethod
-    def of(cls, student: SimpleNamespace, teacher: SimpleNamespace, seen: Seen, task: Task) -> Rows | None:
-        """From both outputs of the first view; None if no term reads the student's logits."""
-        if not hasattr(student, "logits"):
-            return None
-        logits, labels = task.rows(_at_least_float32(student.logits), seen.labels)
-        taught = task.rows(_at_least_float32(teacher.logits), seen.labels)[0] if hasattr(teacher, "logits") else None
-        rows = len(logits) if seen.batch_rows is None else seen.batch_rows
-        return cls(logits, taught, labels, mean_number(max(rows, 1e-9), logits.device))  # no row: 0 / 1e-9 is 0
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
@@ -81,22 +34,24 @@ def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[In
 
 
 def term_losses(
-    terms: Mapping[str, Term], student: list[SimpleNamespace], teacher: list[SimpleNamespace], seen: Seen, *, task: Task
+    terms: Mapping[str, Term], student: list[Fields], teacher: list[Fields], seen: Fields, *, task: Task
 ) -> dict[str, Tensor]:
     """The weighted loss of each term, a scalar, from exactly the inputs that it declares, in float32 at least.
 
-    Args:
-        terms: by name.
-        student, teacher: outputs per view.
-        seen: the batch.
-        task: makes rows of logits and labels.
+    `student` and `teacher` are their outputs per view, `seen` is the batch as `Distillation.seen` gives it. A row-wise
+    term's sum is divided by the mean number of rows over the batches of an optimiser step and over all devices, so that
+    every row of the step weighs the same.
     """
-    rowwise = [term for term in terms.values() if _is_rowwise(term)]
-    rows = Rows.of(student[0], teacher[0], seen, task) if rowwise else None
+    rowwise = [name for name, term in terms.items() if term.rowwise and type(term).forward is Term.forward]
+    if rowwise:
+        logits, labels = task.rows(_at_least_float32(student[0].logits), seen.labels)
+        taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
+        taught = None if taught is None else task.rows(_at_least_float32(taught), seen.labels)[0]
+        count = mean_number(max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9), logits.device)
     losses = {}
     for name, term in terms.items():
-        if _is_rowwise(term):
-            losses[name] = term.weight * (sum_of_rows(term, rows) / rows.denominator)
+        if name in rowwise:
+            losses[name] = term.weight * (sum_of_rows(term, logits, taught, labels) / count)  # no row: 0 / 1e-9 is 0
             continue
         outputs = [
             Outputs([only(term, owner, view) for view in views[: term.num_views]])
@@ -106,26 +61,22 @@ def term_losses(
     return losses
 
 
-def _is_rowwise(term: Term) -> bool:
-    return term.rowwise and type(term).forward is Term.forward
-
-
-def sum_of_rows(term: Term, rows: Rows) -> Tensor:
-    """The sum of a row-wise term, a scalar, in chunks of rows."""
-    teacher = rows.teacher if "teacher.logits" in term.needs else None
-    labels = rows.labels if "batch.labels" in term.needs else None
-    at_once = max(1, CHUNK // rows.student.shape[-1])
-    if len(rows.student) <= at_once:
-        return term.rows(rows.student, teacher, labels).sum()
+def sum_of_rows(term: Term, student: Tensor, teacher: Tensor | None, labels: Tensor) -> Tensor:
+    """The sum of a row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows."""
+    teacher = teacher if "teacher.logits" in term.needs else None
+    labels = labels if "batch.labels" in term.needs else None
+    at_once = max(1, CHUNK // student.shape[-1])
+    if len(student) <= at_once:
+        return term.rows(student, teacher, labels).sum()
 
     def part(first: int) -> Tensor:
-        chosen = (None if all_ is None else all_[first : first + at_once] for all_ in (rows.student, teacher, labels))
+        chosen = (None if all_ is None else all_[first : first + at_once] for all_ in (student, teacher, labels))
         return checkpoint(lambda *some: term.rows(*some).sum(), *chosen, use_reentrant=False)
 
-    return torch.stack([part(first) for first in range(0, len(rows.student), at_once)]).sum()
+    return torch.stack([part(first) for first in range(0, len(student), at_once)]).sum()
 
 
-def prepare_terms(module: Distillation) -> None:
+def prepare_terms(module: "Distillation") -> None:
     """Give the training data to the terms that prepare; raises UserError for the data of a plain loader."""
     preparing = {name: t for name, t in module.strategy.terms.items() if type(t).prepare is not Term.prepare}
     if not preparing:
@@ -138,7 +89,7 @@ def prepare_terms(module: Distillation) -> None:
         )
     module.to(device)
 
-    def shown() -> Iterator[tuple[SimpleNamespace, Seen]]:
+    def shown() -> Iterator[tuple[Fields, Fields]]:
         for batch in data.evaluation_dataloader("train"):
             batch = data.on_after_batch_transfer(module.trainer.strategy.batch_to_device(batch, device), 0)
             batch = replace(batch, inputs=[module.task.arrange(view) for view in batch.inputs])
@@ -152,13 +103,13 @@ def prepare_terms(module: Distillation) -> None:
         term.prepare(labels, lambda term=term: ((only(term, "teacher", o), seen) for o, seen in shown()))
 
 
-def only(term: Term, owner: str, source: Any) -> SimpleNamespace:
+def only(term: Term, owner: str, source: Any) -> Fields:
     """The inputs that a term declares of `owner` (student, teacher or batch)."""
     names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
     inputs = {name: mapped(getattr(source, name), _at_least_float32) for name in names}
     if term.global_batch:  # it compares samples, also those of other devices
         inputs = {name: mapped(value, gather) for name, value in inputs.items()}
-    return SimpleNamespace(**inputs)
+    return Fields(**inputs)
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -12,8 +12,20 @@ from distillab.models.image_model import ImageModel
 from distillab.strategies.cat import ClassAttention
 from distillab.strategies.fsp import FSP
 from distillab.strategies.kdsvd import KDSVD
-from distillab.strategies.parts.features import pool_to_smaller, root, unit
+from distillab.strategies.parts.features import check_same_channels, check_same_shape, pool_to_smaller, root, unit
 from distillab.strategies.simkd import SimKD
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: check_same_shape(a=draw(2, 3), b=draw(2, 4)), r"a and b must have one shape, got \(2, 3\) and \(2, 4"),
+        (lambda: check_same_channels(a=draw(2, 3), b=draw(2, 4)), "a and b must have equal channels, got 3 and 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(call, said):
+    with pytest.raises(UserError, match=said):
+        call()
 
 
 def test_roots_and_directions_of_zero_have_a_gradient_of_zero():

@@ -59,7 +59,7 @@ class PreactivationTerm(Term):
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
         """The loss of a connected student map against one stage of the teacher."""
-        raise NotImplementedError(f"{type(self).__name__} has no stage_loss")
+        return self.loss(x, teacher.preactivations[stage], **self.numbers())
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The weighted sum over the stages."""

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo, Stage, match_stages
-from distillab.strategies.base import Outputs, Term
+from distillab.models.feature_info import FeatureInfo, match_stages
+from distillab.strategies.base import Fields, Outputs, Term
 
 
 def checked(form: str, **tensors: Tensor) -> list[Tensor]:
@@ -24,6 +24,20 @@ def checked(form: str, **tensors: Tensor) -> list[Tensor]:
         raise UserError(f"{' and '.join(tensors)} must be ({form}) of one N, got {shapes}")
     wide = reduce(torch.promote_types, (x.dtype for x in found), torch.float32)
     return [x.to(wide) for x in found]
+
+
+def check_same_shape(**tensors: Tensor) -> None:
+    """Refuse tensors of unequal shapes."""
+    shapes = [tuple(x.shape) for x in tensors.values()]
+    if len(set(shapes)) > 1:
+        raise UserError(f"{' and '.join(tensors)} must have one shape, got {' and '.join(map(str, shapes))}")
+
+
+def check_same_channels(**maps: Tensor) -> None:
+    """Refuse maps (N, C, …) of unequal C."""
+    channels = [x.shape[1] for x in maps.values()]
+    if len(set(channels)) > 1:
+        raise UserError(f"{' and '.join(maps)} must have equal channels, got {' and '.join(map(str, channels))}")
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -59,11 +73,20 @@ def embedding_widths(student: FeatureInfo, teacher: FeatureInfo) -> tuple[int, i
     return student.embedding, teacher.embedding
 
 
-def head_reads_last_map(info: FeatureInfo) -> Stage:
-    """The deepest map; a model whose head does not read its channels is refused."""
-    if info.last_map.channels != info.embedding:
-        raise refused_head(info)
-    return info.last_map
+def check_head(info: FeatureInfo, found: Tensor | None = None, expected: Tensor | None = None) -> None:
+    """Refuse a model whose head is no linear function of the mean of its last map.
+
+    Its channels tell, or what was `found` from that mean, where the model itself gives the `expected`.
+    """
+    if found is None:
+        differs = info.last_map.channels != info.embedding
+    else:
+        differs = found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max()
+    if differs:
+        raise UserError(
+            f"the head of {info.name} does not read the mean of its last map; name the stage right before its pooling, "
+            f"with student.stages=[…] or teacher.stages=[…], or take kd"
+        )
 
 
 def check_pixels(student: FeatureInfo, teacher: FeatureInfo, why: str) -> None:
@@ -78,13 +101,18 @@ def check_pixels(student: FeatureInfo, teacher: FeatureInfo, why: str) -> None:
 
 
 class StagePairs(Term):
-    """A loss of the maps of both models' stages, in pairs."""
+    """A `loss` of the maps of both models' stages, in pairs, summed over them."""
 
     needs = ("student.stages", "teacher.stages")
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages."""
         self.pairs = match_stages(student, teacher)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """The sum over the pairs."""
+        maps = [(student.stages[i], teacher.stages[j]) for i, j in self.pairs]
+        return torch.stack([self.loss(*pair, **self.numbers()) for pair in maps]).sum()
 
 
 class NeighbouringStages(StagePairs):
@@ -114,25 +142,11 @@ class ReadByHead(Term):
         """Refuse a model whose head cannot read its last map."""
         self.infos = (student, teacher)
         for info in self.infos:
-            head_reads_last_map(info)
+            check_head(info)
 
     def check_heads(self, student: Outputs, teacher: Outputs) -> None:
-        """Refuse, in the trial before the first step (where no dropout comes between), what `check_same` refuses."""
+        """Refuse, in the trial before the first step (where no dropout comes between), what `check_head` refuses."""
         if not self.training:
             for info, outputs in zip(self.infos, (student, teacher), strict=True):
                 logits = F.linear(outputs.last_map.mean((2, 3)), outputs.head.weight, outputs.head.bias)
-                check_same(logits, outputs.logits, info)
-
-
-def refused_head(info: FeatureInfo) -> UserError:
-    """The error of a model whose head is no linear function of the mean of its last map."""
-    return UserError(
-        f"the head of {info.name} does not read the mean of its last map; name the stage right before its pooling, with "
-        f"student.stages=[…] or teacher.stages=[…], or take kd"
-    )
-
-
-def check_same(found: Tensor, expected: Tensor, info: FeatureInfo) -> None:
-    """Refuse a model whose own output is not the one `found` from the mean of its last map."""
-    if found.shape != expected.shape or (found - expected).abs().max() > 1e-3 + 1e-2 * expected.abs().max():
-        raise refused_head(info)
+                check_head(info, logits, outputs.logits)

@@ -1,4 +1,4 @@
-"""What the losses on logits share: the mean over rows, checks, and the classes other than one, in log space."""
+"""What the losses on logits share: precision, the mean over rows, checks, and the classes other than one."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +12,17 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Term
-from distillab.strategies.parts.arguments import check_positive
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The tensor in float32 or wider."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def widened(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the dtype of `s`, but in float32 at least; no gradient reaches `t`."""
+    s = at_least_float32(s)
+    return s, t.detach().to(s.dtype)
 
 
 def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Callable[..., Tensor]], Any]:
@@ -41,10 +51,22 @@ def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Ca
 
 
 class LogitsTerm(Term):
-    """A mean over the rows of both models' logits, which the labels have no part in."""
+    """A mean over the rows of both models' logits."""
 
     needs = ("student.logits", "teacher.logits")
     rowwise = True
+
+
+class OtherClassesTerm(LogitsTerm):
+    """A mean over rows that compares the classes other than the label's, of which there must be two."""
+
+    needs = (*LogitsTerm.needs, "batch.labels")
+
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
+        """Refuse a model of two classes."""
+        if student.outputs < 3:
+            what = "compares the classes other than the target"
+            raise UserError(f"{what}, and {student.name} has only one; choose strategy=kd")
 
 
 def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, **above_zero: float) -> None:
@@ -62,6 +84,13 @@ def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int 
         check_labels(y, s.shape[1])
 
 
+def check_positive(**numbers: float) -> None:
+    """Refuse a number that is not above 0."""
+    for name, value in numbers.items():
+        if value <= 0:
+            raise UserError(f"{name} must be a number above 0, got {value}")
+
+
 def check_labels(y: Tensor, classes: int) -> None:
     """Refuse class numbers out of range; not on a GPU, where a look at them would make the host wait."""
     if y.is_cuda or not len(y):
@@ -71,14 +100,8 @@ def check_labels(y: Tensor, classes: int) -> None:
             raise UserError(f"y must hold class numbers from 0 to {classes - 1}, got {label}")
 
 
-def check_classes(info: FeatureInfo) -> None:
-    """Refuse a model of two classes, of which only one is not the target: there is nothing to compare it with."""
-    if info.outputs < 3:
-        raise UserError(f"compares the classes other than the target, and {info.name} has only one; choose strategy=kd")
-
-
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) of each row, from log-probabilities: (N, C), (N, C) → (N,)."""
+    """KL(p ‖ q) of each row, from log-probabilities, with gradient through both: (N, C), (N, C) → (N,)."""
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
 
