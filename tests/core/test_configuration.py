@@ -103,7 +103,7 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
          "teacher.recipe.optimizer=dot takes no clip=1; set teacher.recipe.clip=null"),
         (["protocol.select=first"], 'protocol.select must be one of best, last, got "first"; set protocol.select=best'),
         (["protocol=paper", "protocol.validation=0.1"],
-         "paper trains on all images (protocol.validation=0), or choose protocol=standard"),
+         "paper trains on all samples (protocol.validation=0), or choose protocol=standard"),
         (["trainer.compile=0"], "trainer.compile must be one of false, student, both, got 0; set trainer.compile=false"),
         (["trainer.limit_train_batches=-1"], "trainer.limit_train_batches must be a number from 0, or null, got -1; "
          "set trainer.limit_train_batches=null"),

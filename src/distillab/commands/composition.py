@@ -77,7 +77,7 @@ def register() -> None:
     """Make Hydra read through the sources above; call before any composition."""
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
-    node = {"_target_": TUNE, "trials": 20, "at_once": 1, "space": None, "params": None}
+    node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
 
 

@@ -71,20 +71,20 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     """The result, after the steps that lead to it; written, logged and shown."""
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
-    logger, result, exit_code, config = None, None, 1, invocation.config
+    config, folder = invocation.config, invocation.sweep_folder
+    made = steps.prepare(config, timer)  # before anything is written: what it refuses leaves nothing behind
+    logger, result, exit_code = None, None, 1
     try:
         if distributed.rank == 0:
             with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
                 temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
-            shown, folder = f"{config.name}/{invocation.label}/{directory.name}", invocation.sweep_folder
+            shown = f"{config.name}/{invocation.label}/{directory.name}"
             logger = loggers.build(config.plain["logger"], directory, config.plain, shown, group=folder and folder.name)
-        made = steps.prepare(config, timer)
         steps.pretrain(made)
         steps.fit(made, directory, invocation.label, logger)
         fields = steps.evaluate(made, directory)
         if fields is not None:
             result = _write(fields, timer, invocation, directory)
-            folder = invocation.sweep_folder
             loggers.log_summary(logger, result, sweep.results(folder, Path(config.paths.runs)) if folder else [])
         exit_code = 0
     finally:

@@ -31,11 +31,8 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         module = scheme.module(run, student, scheme.source(student))
         if distributed.world > 1:  # several GPUs exchange only what lies on them
             module.to(run.setting.device)
-        batch = module.task.example_batch(module.student)
-        known = run.data.training_labels
-        known = known[known >= 0].unique()
-        if len(known) and not run.data.hides_labels:
-            batch.targets = {"labels": known[[0, min(1, len(known) - 1)]].to(batch.index.device)}
+        known = None if run.data.hides_labels else run.data.training_labels
+        batch = module.task.example_batch(module.student, labels=known)
 
         def shown(term: Term) -> Iterator[tuple[SimpleNamespace, Seen]]:
             (outputs,) = module.teacher(batch)

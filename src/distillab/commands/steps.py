@@ -15,8 +15,9 @@ from distillab.core.result import Role, gain_and_gap
 from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
+from distillab.data.module import DataModule
 from distillab.evaluation.efficiency import measure
-from distillab.evaluation.roles import Roles, evaluate_roles, with_extremes, write_predictions
+from distillab.evaluation.roles import Roles, with_extremes, write_predictions
 from distillab.export.safetensors import save_model
 from distillab.models.model import Model
 from distillab.reporting.limits_plot import limits_picture
@@ -38,10 +39,12 @@ from distillab.training.module import Distillation
 class Steps:
     """The state of an experiment between its steps: records and networks by role.
 
-    `longer` is the student alone, trained for equal compute; `module` is what the fit trains, None for strategy=none.
+    `data` are configured for the student's fit; `longer` is the student alone, trained for equal compute; `module` is
+    what the fit trains, None for strategy=none.
     """
 
     run: Run
+    data: DataModule
     scheme: Scheme
     student: Model
     timer: Timer
@@ -64,7 +67,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
         data.prepare()
     task = build(config.task, "task")
     setting = Setting(Store(config.paths.store), config.protocol, config.trainer, task)
-    setting.configured(data, config.recipe, config.seed, strategy.num_views)  # refuses what the data cannot give
+    configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
     cache_layout(config, student.info, ())
@@ -72,7 +75,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     if config.strategy != ALONE:
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
-    return Steps(run, scheme, student, timer)
+    return Steps(run, configured, scheme, student, timer)
 
 
 def pretrain(steps: Steps) -> None:
@@ -87,8 +90,7 @@ def pretrain(steps: Steps) -> None:
     if config.strategy == ALONE:
         return
     # Before anything else is trained: the cache may refuse.
-    data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
-    source = with_cache(scheme.source(steps.student), run.strategy, data, config)
+    source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
     steps.module = scheme.module(run, steps.student, source)
     if not config.baseline:
         return
@@ -110,8 +112,7 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
             return
         how = {"recipe": run.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
         how |= {"directory": directory / "checkpoints", "title": title, "logger": logger}
-        data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
-        record = Record(training=training.fit(steps.module, data, **how))
+        record = Record(training=training.fit(steps.module, steps.data, **how))
         steps.records["student"] = record.changed(views=run.strategy.num_views)
         steps.module.release()
 
@@ -125,12 +126,12 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     if distributed.rank != 0:
         return None
     run, student = steps.run, steps.student
-    task, classes = run.setting.task, run.data.info.classes
+    classes = run.data.info.classes
     with steps.timer.part("evaluation"):
         deployed = steps.networks["student"] = student if steps.module is None else steps.module.deployed()
         predicted = {role: run.predictions(steps.networks[role], record) for role, record in steps.records.items()}
         logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
-        found = evaluate_roles(logits, labels, classes, task.figures)
+        found = run.setting.task.compare(logits, labels, classes)
         if steps.module is not None:
             scores = run.scores(deployed, predicted["student"])
             steps.records["student"] = steps.records["student"].changed(scores=scores)
@@ -138,7 +139,8 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         entries = _entries(steps, found)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed)
-        write_predictions(directory / "predictions.npz", logits, labels)
+        if found.answers:
+            write_predictions(directory / "predictions.npz", found.answers, labels)
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
     return entries | _compared(steps, entries) | {"limits": found.limits, "paired": found.paired}

@@ -21,6 +21,7 @@ from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
+from distillab.core.instantiate import build
 from distillab.core.run_identity import config_hash, method_name
 from distillab.reporting.tables import print_table
 
@@ -42,13 +43,12 @@ class Tune(Sweeper):
 
     def __init__(self, trials: int, at_once: int, space: Any = None, params: Any = None) -> None:
         self.trials, self.at_once = trials, at_once
-        self.space, self.params = _plain(space), _plain(params)
+        self.space, self.params = space or {}, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         self.hydra_context, self.config = hydra_context, config
-        given = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
-        self.launcher = Plugins.instance().instantiate_launcher(**given)
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run what is left of every method's budget.
@@ -94,16 +94,18 @@ class Tune(Sweeper):
 
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
         scheme = composed.hydra.runtime.choices["scheme"]
-        kept = {key: value for key, value in OmegaConf.to_container(composed, resolve=False).items() if key != "hydra"}
-        plain = OmegaConf.to_container(OmegaConf.create(kept), resolve=True)
+        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        plain = OmegaConf.to_container(own, resolve=True)
         label = method_name(strategy_label(plain.get("strategy") or {}), scheme)
         run = parse(plain)
+        task = build(run.task, "task")
         if not run.protocol.validation:
             raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
         numbers = search_space(plain, self.space)
         name = config_hash(plain | {"space": {key: asdict(number) for key, number in numbers.items()}})
-        study = open_study(Path(run.paths.runs) / run.name / "tune", name, locks)
-        return Tuned(label, words, numbers, study, self.trials)
+        folder = Path(run.paths.runs) / run.name / "tune"
+        study = open_study(folder, name, locks, higher_is_better=task.higher_is_better)
+        return Tuned(label, task, words, numbers, study, self.trials)
 
 
 def register() -> None:
@@ -112,10 +114,10 @@ def register() -> None:
 
 
 class Report(Sweep):
-    """Hydra's callback: prints the table of the cells, as after every sweep, then that of the methods."""
+    """Hydra's callback for the end of a tuning."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print both tables, and how to train the best of each method again."""
+        """Print the cells, as after every sweep, the methods, and how to train the best of each again."""
         folder = Path(config.hydra.sweep.dir)
         if recorded(folder):
             super().on_multirun_end(config, **kwargs)
@@ -126,10 +128,6 @@ class Report(Sweep):
 
     def _report(self, folder: Path, runs: Path) -> None:
         """No page: it would rank the trials by test samples, which choose nothing here."""
-
-
-def _plain(given: Any) -> Any:
-    return (OmegaConf.to_container(given) if OmegaConf.is_config(given) else given) or {}
 
 
 def _check(trials: int, at_once: int, space: Any) -> None:

@@ -89,16 +89,16 @@ class Protocol(Group):
     @model_validator(mode="after")
     def _check_name(self) -> Self:
         if self.name == "standard" and not self.validation:
-            raise ValueError("standard needs validation images ({path}.validation=0.1), or choose protocol=paper")
+            raise ValueError("standard needs validation samples ({path}.validation=0.1), or choose protocol=paper")
         if self.name == "paper" and self.validation:
-            raise ValueError("paper trains on all images ({path}.validation=0), or choose protocol=standard")
+            raise ValueError("paper trains on all samples ({path}.validation=0), or choose protocol=standard")
         return self
 
     def check_data(self, validation: float) -> None:
         """Raise UserError for data that carve off samples under a protocol that trains on all, or none under another."""
         if bool(validation) != bool(self.validation):
             share = f"{self.validation or 0:g}"
-            taken = f"protocol={self.name} takes {share} of the training images for validation"
+            taken = f"protocol={self.name} takes {share} of the training samples for validation"
             raise UserError(f"{taken} and the data {validation:g}; set data.validation={share}")
 
     @property

@@ -148,7 +148,7 @@ class DataModule(LightningDataModule):
     def _checked(self) -> Self:
         count = len(self._rows["train"])
         if self.batch_size is not None and not 1 <= self.batch_size <= count:
-            allowed = f"from 1 to {count} (all training images of {self.name}) are allowed"
+            allowed = f"from 1 to {count} (all training samples of {self.name}) are allowed"
             mend = f"recipe.batch_size={min(64, count)}"
             raise UserError(f"a batch of {self.batch_size} cannot be filled: {allowed}, {mend}")
         return self

@@ -6,37 +6,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distillab.commands.sweep import program
-from distillab.reporting.metric_table import NOTHING, percent
-from distillab.reporting.tables import terminal
+from distillab.reporting import tables
+from distillab.reporting.metric_table import NOTHING, metric
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HEADINGS = ("method", "trials", "default", "best", "test of the best", "median", "middle half", "range")
 NOTE = (
-    "Top-1 in percent on the validation samples, which chose the best trial; every method had the same budget, and "
-    "`default` is its first trial, with the numbers as they stand in the files. The best of many trials flatters "
-    "itself: compare methods by its test accuracy, over several seeds."
+    "{figure} on the validation samples, which chose the best trial; every method had the same budget, and `default` "
+    "is its first trial, with the numbers as they stand in the files. The best of many trials flatters itself: compare "
+    "methods by its {label} on test, over several seeds."
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one method's trials: top-1 on validation samples, from 0 to 1.
+    """The outcome of one method's trials: values of the primary figure on validation samples.
 
     Attributes:
         method: its name, with what was changed where several have it.
+        primary: the key of the figure.
         values: of the trials that ended well.
         failed: how many did not.
         default: of the first trial, None if it failed.
-        test: top-1 on test samples of the best trial.
+        best, test: of the best trial, on validation and on test samples; None where all failed.
         words: the overrides that repeat it with several seeds.
     """
 
     method: str
+    primary: str
     values: Sequence[float]
     failed: int
     default: float | None
+    best: float | None
     test: float | None
     words: Sequence[str]
 
@@ -45,36 +48,31 @@ class Outcome:
         """The command that trains the best with several seeds."""
         return f"{program()} {shlex.join(self.words)}"
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Under `HEADINGS`; the middle half is from the first to the third quartile, interpolated."""
+        form, spread = metric(self.primary).form, (NOTHING, NOTHING, NOTHING)
+        if self.values:
+            import numpy as np
 
-def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
-    """One row for each method, under `HEADINGS`."""
-    return [
-        (
-            one.method,
-            f"{len(one.values)}" + (f" and {one.failed} failed" if one.failed else ""),
-            percent(one.default),
-            percent(max(one.values, default=None)),
-            percent(one.test),
-            *_spread(one.values),
-        )
-        for one in outcomes
-    ]
+            lowest, first, median, third, highest = map(form, np.percentile(self.values, [0, 25, 50, 75, 100]))
+            spread = median, f"{first} to {third}", f"{lowest} to {highest}"
+        trials = f"{len(self.values)}" + (f" and {self.failed} failed" if self.failed else "")
+        return self.method, trials, form(self.default), form(self.best), form(self.test), *spread
 
 
-def _spread(values: Sequence[float]) -> tuple[str, str, str]:
-    """Median, middle half (from the first to the third quartile, interpolated) and range."""
-    if not values:
-        return NOTHING, NOTHING, NOTHING
-    import numpy as np
-
-    lowest, first, median, third, highest = np.percentile(values, [0, 25, 50, 75, 100])
-    return percent(median), f"{percent(first)} to {percent(third)}", f"{percent(lowest)} to {percent(highest)}"
+def note(outcomes: Sequence[Outcome]) -> str:
+    """What the numbers are, and are not."""
+    known = metric(outcomes[0].primary)
+    figure = known.label[0].upper() + known.label[1:] + (" in percent" if known.unit == "%" else "")
+    return NOTE.format(figure=figure, label=known.label)
 
 
 def table(outcomes: Sequence[Outcome]) -> "Table":
     """All methods, one row each."""
-    about = {"title": "Tuning: top-1 % on validation samples", "caption": NOTE.replace("`", "")}
-    return terminal(HEADINGS, rows(outcomes), ("method",), **about)
+    title = f"Tuning: {metric(outcomes[0].primary).heading} on validation samples"
+    about = {"title": title, "caption": note(outcomes).replace("`", "")}
+    return tables.terminal(HEADINGS, [one.row for one in outcomes], ("method",), **about)
 
 
 def repeats(outcomes: Sequence[Outcome]) -> list[str]:
@@ -84,7 +82,7 @@ def repeats(outcomes: Sequence[Outcome]) -> list[str]:
 
 def markdown(command: str, outcomes: Sequence[Outcome]) -> str:
     """All methods as a Markdown page."""
-    rule = ["---", *["---:"] * (len(HEADINGS) - 1)]
-    page = "\n".join(f"| {' | '.join(line)} |" for line in [HEADINGS, rule, *rows(outcomes)])
+    page = tables.markdown(HEADINGS, [one.row for one in outcomes], [heading != "method" for heading in HEADINGS])
     best = "\n".join(f"    {line}" for line in repeats(outcomes)) or "No trial has ended well."
-    return f"# Tuning\n\n    {command}\n\n{page}\n\n{NOTE}\n\nThe best numbers of each, with three seeds:\n\n{best}\n"
+    told = f"{page}\n\n{note(outcomes)}\n\nThe best numbers of each, with three seeds:\n\n{best}"
+    return f"# Tuning\n\n    {command}\n\n{told}\n"

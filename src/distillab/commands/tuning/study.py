@@ -22,6 +22,7 @@ from distillab.commands.tuning.page import Outcome
 from distillab.commands.tuning.space import Number, word
 from distillab.core.errors import UserError
 from distillab.core.files import writable
+from distillab.tasks.base import Task
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Tuned:
     """One method with its study.
 
     Attributes:
+        task: whose primary figure is tuned.
         words: its overrides, without those of a trial.
         numbers: what its trials vary, by dotted key.
         trials: how many it gets.
@@ -36,6 +38,7 @@ class Tuned:
     """
 
     label: str
+    task: Task
     words: list[str]
     numbers: Mapping[str, Number]
     study: Study
@@ -94,18 +97,21 @@ class Tuned:
         slots = self.slots()
         done = [trial for trial in slots.values() if trial.state == TrialState.COMPLETE]
         failed = sum(trial.state == TrialState.FAIL for trial in slots.values())
-        first, best = slots.get(0), max(done, key=lambda trial: trial.value, default=None)
+        choose = max if self.task.higher_is_better else min
+        first, best = slots.get(0), choose(done, key=lambda trial: trial.value, default=None)
         return Outcome(
             method=f"{self.label} {self.changed}".rstrip(),
+            primary=self.task.primary,
             values=[trial.value for trial in done],
             failed=failed,
             default=first.value if first in done else None,
+            best=best and best.value,
             test=best and best.user_attrs["test"],
             words=[] if best is None else repeated(self.words, self.overrides(best.params)),
         )
 
 
-def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
+def open_study(folder: Path, name: str, locks: ExitStack, *, higher_is_better: bool) -> Study:
     """The study of that name, held by this process alone until `locks` are released."""
     with writable(folder, "paths.runs=…"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,8 @@ def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
             where = f"{folder}/{name}.log"
             raise UserError(f"another command tunes the same ({where}); wait for it, or change paths.runs=…") from error
         storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
-    return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    direction = "maximize" if higher_is_better else "minimize"
+    return optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
 
 
 def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
