@@ -24,7 +24,7 @@ from distillab.reporting.limits_plot import limits_picture
 from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
-from distillab.schemes.measure import warn_if_below
+from distillab.schemes.measure import predictions, scores, warn_if_below
 from distillab.schemes.pretrain import ALONE
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
@@ -110,7 +110,7 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         if steps.module is None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
-        how = {"recipe": run.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
+        how = {"recipe": run.config.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
         how |= {"directory": directory / "checkpoints", "title": title, "logger": logger}
         record = Record(training=training.fit(steps.module, steps.data, **how))
         steps.records["student"] = record.changed(views=run.strategy.num_views)
@@ -129,12 +129,15 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     classes = run.data.info.classes
     with steps.timer.part("evaluation"):
         deployed = steps.networks["student"] = student if steps.module is None else steps.module.deployed()
-        predicted = {role: run.predictions(steps.networks[role], record) for role, record in steps.records.items()}
+        predicted = {
+            role: predictions(steps.networks[role], run.data, run.setting, record.folder)
+            for role, record in steps.records.items()
+        }
         logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
         found = run.setting.task.compare(logits, labels, classes)
         if steps.module is not None:
-            scores = run.scores(deployed, predicted["student"])
-            steps.records["student"] = steps.records["student"].changed(scores=scores)
+            reached = scores(deployed, run.data, run.setting, predicted["student"])
+            steps.records["student"] = steps.records["student"].changed(scores=reached)
         steps.scheme.finish(run, student, steps.records["student"])
         entries = _entries(steps, found)
     with writable(directory, RUNS):

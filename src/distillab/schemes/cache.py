@@ -34,8 +34,7 @@ def with_cache(
     Raises:
         UserError: a wrong setting, or `require` without a possible cache.
     """
-    settings, trainer = config.cache, config.trainer
-    needs = strategy.needs("teacher")
+    settings, trainer, needs = config.cache, config.trainer, strategy.needs("teacher")
     if settings.mode == "never" or not needs or teacher is None:
         return teacher
     require = settings.mode == "require"
@@ -83,12 +82,12 @@ def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, confi
     epochs = config.recipe.epochs
     views = list(product(range(min(epochs, data.cycle or epochs)), range(strategy.num_views)))
     lacking = sum(not cache.has(*view) for view in views)
-    if config.cache.mode == "require":
-        if lacking and not strategy.phases:  # some phases may not read the teacher
-            raise UserError(
-                f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
-                f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
-            )
+    if config.cache.mode == "require" and lacking and not strategy.phases:  # some phases may not read the teacher
+        raise UserError(
+            f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
+            f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
+        )
+    if config.cache.mode == "require" or not lacking:
         return
     needed, taken = lacking * cache.layout.bytes(cache.samples), cache.bytes_taken()
     if taken + needed > cache.limit:
