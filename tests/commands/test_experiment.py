@@ -15,8 +15,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
 from distillab.commands import experiment
-from distillab.commands.invocation import Invocation, parse
-from distillab.commands.run_dir import home
+from distillab.commands.invocation import Invocation, home, parse
 from distillab.core import files
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError

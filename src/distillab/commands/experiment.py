@@ -10,8 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distillab.commands import sweep
-from distillab.commands.invocation import Invocation
-from distillab.commands.run_dir import RUNS, finished, home
+from distillab.commands.invocation import RUNS, Invocation, finished, home
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
@@ -29,11 +28,7 @@ from distillab.training.startup import import_quietly
 def run(invocation: Invocation) -> Result | None:
     """Teacher, baseline and student, from a config to a result that is written and shown.
 
-    Returns:
-        The result; None in any process but the first.
-
-    Raises:
-        UserError: bad input, in one line.
+    The result is None in any process but the first. Raises UserError for bad input.
     """
     timer, config = Timer(), invocation.config
     directory, first = home(config), distributed.rank == 0

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distillab.commands.invocation import RUNS
 from distillab.commands.preflight import preflight
-from distillab.commands.run_dir import RUNS
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
@@ -104,41 +104,36 @@ def pretrain(steps: Steps) -> None:
 
 def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
     """Train the student, or go on where it was stopped; its checkpoints lie in the run's folder."""
-    run, scheme, student = steps.run, steps.scheme, steps.student
+    run, scheme, student, config = steps.run, steps.scheme, steps.student, steps.run.config
     with steps.timer.part("fit"):
         title = f"{student.info.name} {method_name(label, scheme.name)}"
         if steps.module is None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
-        how = {"recipe": run.config.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
-        how |= {"directory": directory / "checkpoints", "title": title, "logger": logger}
-        record = Record(training=training.fit(steps.module, steps.data, **how))
-        steps.records["student"] = record.changed(views=run.strategy.num_views)
+        how = {"recipe": config.recipe, "protocol": config.protocol, "trainer": config.trainer, "logger": logger}
+        found = training.fit(steps.module, steps.data, **how, directory=directory / "checkpoints", title=title)
+        steps.records["student"] = Record(training=found).changed(views=run.strategy.num_views)
         steps.module.release()
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     """Predict the test once with every network, and write what belongs to the student.
 
-    Returns:
-        Fields of the result; None in any process but the first.
+    Gives the fields of the result; None in any process but the first.
     """
     if distributed.rank != 0:
         return None
-    run, student = steps.run, steps.student
-    classes = run.data.info.classes
+    run, student, networks, records = steps.run, steps.student, steps.networks, steps.records
+    data, setting, classes = run.data, run.setting, run.data.info.classes
     with steps.timer.part("evaluation"):
-        deployed = steps.networks["student"] = student if steps.module is None else steps.module.deployed()
-        predicted = {
-            role: predictions(steps.networks[role], run.data, run.setting, record.folder)
-            for role, record in steps.records.items()
-        }
+        deployed = networks["student"] = student if steps.module is None else steps.module.deployed()
+        predicted = {role: predictions(networks[role], data, setting, records[role].folder) for role in networks}
         logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
-        found = run.setting.task.compare(logits, labels, classes)
+        found = setting.task.compare(logits, labels, classes)
         if steps.module is not None:
-            reached = scores(deployed, run.data, run.setting, predicted["student"])
-            steps.records["student"] = steps.records["student"].changed(scores=reached)
-        steps.scheme.finish(run, student, steps.records["student"])
+            reached = scores(deployed, data, setting, predicted["student"])
+            records["student"] = records["student"].changed(scores=reached)
+        steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed)
@@ -172,22 +167,21 @@ def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
 
 def _entries(steps: Steps, found: Roles) -> dict[Role, Entry]:
     """The networks' parts of the result."""
-    setting, entries = steps.run.setting, {}
-    primary, watches_test = setting.task.primary, setting.protocol.watches == "test"
-    one = steps.networks["student"] is steps.student  # else the baseline is not what the student is deployed as
-    costs = {
-        role: measure(steps.networks[role], setting.device) for role in steps.records if role != "baseline" or not one
-    }
+    setting, task, entries = steps.run.setting, steps.run.setting.task, {}
+    measured = dict(steps.networks)
+    if measured["student"] is steps.student:  # then the baseline is what the student is deployed as
+        measured.pop("baseline", None)
+    costs = {role: measure(network, setting.device) for role, network in measured.items()}
     for role, record in steps.records.items():
-        curves, higher = record.training.curves if watches_test else [], setting.task.higher_is_better
-        metrics = with_extremes(found.metrics[role], curves, primary, higher_is_better=higher)
+        curves = record.training.curves if setting.protocol.watches == "test" else []
+        metrics = with_extremes(found.metrics[role], curves, task.primary, higher_is_better=task.higher_is_better)
         entries[role] = Entry(
             name=(steps.student if role == "student" else steps.networks[role]).info.name,
             per_class=metrics.pop("per_class", None),
             metrics=metrics,
-            validation={primary: record.scores.get("validation")},
+            validation={task.primary: record.scores.get("validation")},
             against_teacher=found.against_teacher.get(role),
-            efficiency=costs.get(role, costs.get("student")),
+            efficiency=costs.get(role, costs["student"]),
             training=record.training,
         )
     return entries
