@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 
 from distillab.commands.composition import compose, conf_dir
 from distillab.commands.invocation import parse
-from distillab.core import renamed
 from distillab.core.allowed import Choice, Range
 from distillab.core.configuration import (
     ROLE_KEYS,
@@ -19,7 +18,7 @@ from distillab.core.configuration import (
     TrainerConfig,
 )
 from distillab.core.errors import UserError
-from distillab.core.instantiate import Target, build, locate
+from distillab.core.instantiate import MOVED, RENAMED, Target, build, locate
 from distillab.core.recipe import Protocol, Recipe
 
 
@@ -127,7 +126,7 @@ def test_what_is_not_allowed_is_one_line(overrides, line):
 
 
 def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
-    monkeypatch.setitem(renamed.KEYS, "trainer.gpus", "trainer.devices")
+    monkeypatch.setitem(RENAMED, "trainer.gpus", "trainer.devices")
     line = refusal(lambda: parse(plain("+trainer.gpus=2")))
     assert line == "trainer.gpus is now trainer.devices: trainer.devices=…"
     line = refusal(lambda: build({"_target_": "distillab.models.cifar_resnet.CifarResNet"}, "student"))
@@ -136,7 +135,7 @@ def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
     assert "sources.Digits" in refusal(lambda: locate("distillab.data.images.Digits", "data"))
 
 
-@pytest.mark.parametrize("module", renamed.MODULES.values())
+@pytest.mark.parametrize("module", MOVED.values())
 def test_every_new_module_is_there(module):
     from importlib.util import find_spec
 

@@ -21,27 +21,19 @@ RUNS = "paths.runs=…"
 
 @dataclass(frozen=True)
 class Invocation:
-    """A run's config and where it comes from.
-
-    Attributes:
-        label: the strategy's name.
-        command: the command line.
-        overrides: the words of it that differ from the defaults.
-        sweep_folder: of the sweep that the run belongs to; None for a single run.
-    """
+    """A run's config and where it comes from."""
 
     config: "RunConfig"
-    label: str
+    label: str  # the strategy's name
     command: str = ""
-    overrides: Sequence[str] = ()
-    sweep_folder: Path | None = None
+    overrides: Sequence[str] = ()  # the words of the command that differ from the defaults
+    sweep_folder: Path | None = None  # of the sweep that the run belongs to
 
 
 def parse(config: Mapping[str, Any]) -> "RunConfig":
     """The typed config of a run, from the resolved one as plain Python.
 
-    Raises:
-        UserError: an empty group, an unknown key, or a value that is not allowed.
+    Raises UserError for an empty group, an unknown key, or a value that is not allowed.
     """
     from distillab.core.configuration import RunConfig  # pydantic takes time, which --help need not spend
 

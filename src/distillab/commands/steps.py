@@ -37,21 +37,17 @@ from distillab.training.module import Distillation
 
 @dataclass
 class Steps:
-    """The state of an experiment between its steps: records and networks by role.
-
-    `data` are configured for the student's fit; `longer` is the student alone, trained for equal compute; `module` is
-    what the fit trains, None for strategy=none.
-    """
+    """The state of an experiment between its steps: records and networks by role."""
 
     run: Run
-    data: DataModule
+    data: DataModule  # configured for the student's fit
     scheme: Scheme
     student: Model
     timer: Timer
     records: dict[Role, Record] = field(default_factory=dict)
     networks: dict[Role, Model] = field(default_factory=dict)
-    longer: Longer | None = None
-    module: Distillation | None = None
+    longer: Longer | None = None  # the student alone, trained for equal compute
+    module: Distillation | None = None  # what the fit trains; None for strategy=none
 
 
 def prepare(config: RunConfig, timer: Timer) -> Steps:

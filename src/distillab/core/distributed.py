@@ -57,10 +57,9 @@ def broadcast(value: Any) -> Any:
 
 
 def share(batch_size: int, devices: int, title: str) -> None:
-    """Say how many samples of the global batch each device gets.
+    """Say how many samples of the global batch each device gets; UserError where it is not the same number for each.
 
-    Raises:
-        UserError: not the same number, and the mean of their gradients would not be the batch's.
+    The mean of the devices' gradients would not be the batch's.
     """
     if devices == 1:
         return

@@ -43,8 +43,7 @@ def writable(place: Path, override: str) -> Iterator[None]:
 def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
     """Hold a lock file; print `waiting_for` while another process holds it. A dead process's lock is free.
 
-    Raises:
-        UserError: the lock cannot be written; names the override that mends it.
+    Raises UserError with the override that mends it where the lock cannot be written.
     """
     held = FileLock(lock)
     with writable(lock.parent, override):

@@ -22,26 +22,16 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one method's trials: values of the primary figure on validation samples.
+    """The outcome of one method's trials: its primary figure, on validation samples where nothing else is said."""
 
-    Attributes:
-        method: its name, with what was changed where several have it.
-        primary: the key of the figure.
-        values: of the trials that ended well.
-        failed: how many did not.
-        default: of the first trial, None if it failed.
-        best, test: of the best trial, on validation and on test samples; None where all failed.
-        words: the overrides that repeat it with several seeds.
-    """
-
-    method: str
-    primary: str
-    values: Sequence[float]
-    failed: int
-    default: float | None
-    best: float | None
-    test: float | None
-    words: Sequence[str]
+    method: str  # its name, with what was changed where several have it
+    primary: str  # the key of the figure
+    values: Sequence[float]  # of the trials that ended well
+    failed: int  # how many did not
+    default: float | None  # of the first trial; None if it failed
+    best: float | None  # None where all failed, as for the test
+    test: float | None  # of the best trial, on test samples
+    words: Sequence[str]  # the overrides that repeat the best with several seeds
 
     @property
     def command(self) -> str:

@@ -27,23 +27,15 @@ from distillab.tasks.base import Task
 
 @dataclass
 class Tuned:
-    """One method with its study.
-
-    Attributes:
-        task: whose primary figure is tuned.
-        words: its overrides, without those of a trial.
-        numbers: what its trials vary, by dotted key.
-        trials: how many it gets.
-        changed: the overrides that tell it from others of its name.
-    """
+    """One method with its study."""
 
     label: str
-    task: Task
-    words: list[str]
-    numbers: Mapping[str, Number]
+    task: Task  # whose primary figure is tuned
+    words: list[str]  # its overrides, without those of a trial
+    numbers: Mapping[str, Number]  # what its trials vary, by dotted key
     study: Study
-    trials: int
-    changed: str = ""
+    trials: int  # how many it gets
+    changed: str = ""  # the overrides that tell it from others of its name
     _again: list[tuple[int, FrozenTrial]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
