@@ -123,7 +123,3 @@ class Task(ABC):
     def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:
         """Rows of logits and labels of a whole split, in the data's order, on the CPU."""
         return predict(model, data, split, device, self.rows)
-
-    def evaluate(self, model: Model, data: LightningDataModule, split: str, device: str) -> dict[str, Any]:
-        """All figures of a model on a split."""
-        return self.figures(*self.predictions(model, data, split, device))
