@@ -13,8 +13,7 @@ from hydra.utils import instantiate
 
 from distillab.commands import tune
 from distillab.commands.composition import PRIMARY, TUNE, conf_dir
-from distillab.commands.tuning import page as tuning_page
-from distillab.commands.tuning.study import repeated
+from distillab.commands.tuning.study import Outcome, repeated
 from distillab.core.errors import UserError
 from distillab.tasks.image_classification import ImageClassification
 
@@ -179,18 +178,18 @@ def test_what_cannot_be_tuned_is_refused_before_anything_runs(tuning, monkeypatc
 def test_the_table_says_how_the_trials_spread():
     known = outcome("kd", [0.5, 0.7, 0.6, 0.9, 0.8], 1, 0.5, 0.9, 0.85, ["sweep=seeds", "strategy=[kd,hint]"])
     none = outcome("none", [], 2, None, None, None, [])
-    assert [one.row for one in (known, none)] == [
+    assert [tune.row(one) for one in (known, none)] == [
         ("kd", "5 and 1 failed", "50.00", "90.00", "85.00", "70.00", "60.00 to 80.00", "50.00 to 90.00"),
         ("none", "0 and 2 failed", *"––––––"),
     ]
-    assert known.command.endswith("sweep=seeds 'strategy=[kd,hint]'") and len(tuning_page.repeats([known, none])) == 1
-    assert "No trial has ended well." in tuning_page.markdown("typed", [none])
-    assert tuning_page.table([known]).title == "Tuning: top-1 % on validation samples"
-    assert tuning_page.note([known]).startswith("Top-1 in percent on the validation samples, which chose the best")
+    assert known.command.endswith("sweep=seeds 'strategy=[kd,hint]'") and len(tune.repeats([known, none])) == 1
+    assert "No trial has ended well." in tune.page("typed", [none])
+    assert tune.table([known]).title == "Tuning: top-1 % on validation samples"
+    assert tune.note([known]).startswith("Top-1 in percent on the validation samples, which chose the best")
 
 
 def outcome(method, *figures):
-    return tuning_page.Outcome(method, "top1", *figures)
+    return Outcome(method, "top1", *figures)
 
 
 class Missed(ImageClassification):

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
 from distillab.commands.sweep import Sweep, about, combinations, recorded
-from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
 from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print
@@ -23,12 +22,22 @@ from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.instantiate import build
 from distillab.core.run_identity import config_hash, method_name
-from distillab.reporting.tables import print_table
+from distillab.reporting.metric_table import NOTHING, metric
+from distillab.reporting.tables import markdown, print_table, terminal
 
 if TYPE_CHECKING:
-    from distillab.commands.tuning.study import Tuned
+    from rich.table import Table
 
-outcomes: list[Outcome] = []  # of this command's methods, for the table at its end
+    from distillab.commands.tuning.study import Outcome, Tuned
+
+outcomes: list["Outcome"] = []  # of this command's methods, for the table at its end
+
+HEADINGS = ("method", "trials", "default", "best", "test of the best", "median", "middle half", "range")
+NOTE = (
+    "{figure} on the validation samples, which chose the best trial; every method had the same budget, and `default` "
+    "is its first trial, with the numbers as they stand in the files. The best of many trials flatters itself: compare "
+    "methods by its {label} on test, over several seeds."
+)
 
 
 class Tune(Sweeper):
@@ -167,6 +176,45 @@ def _answer(job: JobReturn) -> Mapping[str, Any]:
         return {"error": one_line(error)}
 
 
-def _write(folder: Path, rows: Sequence[Outcome]) -> None:
+def _write(folder: Path, rows: Sequence["Outcome"]) -> None:
     with writable(folder, "paths.runs=…"), replacing(folder / "tune.md") as temporary:
-        temporary.write_text(markdown(about(folder)["command"], rows), encoding="utf-8")
+        temporary.write_text(page(about(folder)["command"], rows), encoding="utf-8")
+
+
+def row(outcome: "Outcome") -> tuple[str, ...]:
+    """A method under `HEADINGS`; the middle half is from the first to the third quartile, interpolated."""
+    form, spread = metric(outcome.primary).form, (NOTHING, NOTHING, NOTHING)
+    if outcome.values:
+        import numpy as np
+
+        lowest, first, median, third, highest = map(form, np.percentile(outcome.values, [0, 25, 50, 75, 100]))
+        spread = median, f"{first} to {third}", f"{lowest} to {highest}"
+    trials = f"{len(outcome.values)}" + (f" and {outcome.failed} failed" if outcome.failed else "")
+    return outcome.method, trials, form(outcome.default), form(outcome.best), form(outcome.test), *spread
+
+
+def note(outcomes: Sequence["Outcome"]) -> str:
+    """What the numbers are, and are not."""
+    known = metric(outcomes[0].primary)
+    figure = known.label[0].upper() + known.label[1:] + (" in percent" if known.unit == "%" else "")
+    return NOTE.format(figure=figure, label=known.label)
+
+
+def table(outcomes: Sequence["Outcome"]) -> "Table":
+    """All methods, one row each."""
+    title = f"Tuning: {metric(outcomes[0].primary).heading} on validation samples"
+    about = {"title": title, "caption": note(outcomes).replace("`", "")}
+    return terminal(HEADINGS, [row(one) for one in outcomes], ("method",), **about)
+
+
+def repeats(outcomes: Sequence["Outcome"]) -> list[str]:
+    """The command of each method that repeats its best trial with several seeds."""
+    return [one.command for one in outcomes if one.words]
+
+
+def page(command: str, outcomes: Sequence["Outcome"]) -> str:
+    """All methods as a Markdown page."""
+    methods = markdown(HEADINGS, [row(one) for one in outcomes], [heading != "method" for heading in HEADINGS])
+    best = "\n".join(f"    {line}" for line in repeats(outcomes)) or "No trial has ended well."
+    told = f"{methods}\n\n{note(outcomes)}\n\nThe best numbers of each, with three seeds:\n\n{best}"
+    return f"# Tuning\n\n    {command}\n\n{told}\n"

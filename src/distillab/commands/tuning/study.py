@@ -4,6 +4,7 @@ The one module that needs optuna, and takes its time to import.
 """
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,11 +19,30 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from distillab.commands.tuning.page import Outcome
+from distillab.commands.sweep import program
 from distillab.commands.tuning.space import Number, word
 from distillab.core.errors import UserError
 from distillab.core.files import writable
 from distillab.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one method's trials: its primary figure, on validation samples where nothing else is said."""
+
+    method: str  # its name, with what was changed where several have it
+    primary: str  # the key of the figure
+    values: Sequence[float]  # of the trials that ended well
+    failed: int  # how many did not
+    default: float | None  # of the first trial; None if it failed
+    best: float | None  # None where all failed, as for the test
+    test: float | None  # of the best trial, on test samples
+    words: Sequence[str]  # the overrides that repeat the best with several seeds
+
+    @property
+    def command(self) -> str:
+        """The command that trains the best with several seeds."""
+        return f"{program()} {shlex.join(self.words)}"
 
 
 @dataclass
