@@ -54,7 +54,7 @@ def _check_enough(wanted: int, there: int) -> None:
 
 
 def devices_of_a_cell(trainer: "TrainerConfig", several: bool) -> Any:
-    """A context in which a cell has its GPUs to itself; an empty one unless `several` processes run the sweep's cells."""
+    """A context in which a cell has its GPUs to itself, as far as `several` processes run the sweep's cells."""
     if not several or world > 1 or trainer.accelerator not in GPU:
         return nullcontext()
     ids, count = visible_devices(), trainer.devices

@@ -26,10 +26,7 @@ from distillab.training.startup import import_quietly
 
 
 def run(invocation: Invocation) -> Result | None:
-    """Teacher, baseline and student, from a config to a result that is written and shown.
-
-    The result is None in any process but the first. Raises UserError for bad input.
-    """
+    """The result of a config, written and shown; None in any process but the first. UserError for bad input."""
     timer, config = Timer(), invocation.config
     directory, first = home(config), distributed.rank == 0
     if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports

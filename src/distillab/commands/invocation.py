@@ -31,10 +31,7 @@ class Invocation:
 
 
 def parse(config: Mapping[str, Any]) -> "RunConfig":
-    """The typed config of a run, from the resolved one as plain Python.
-
-    Raises UserError for an empty group, an unknown key, or a value that is not allowed.
-    """
+    """The typed config of a run from the resolved one; UserError for an empty group, unknown key or wrong value."""
     from distillab.core.configuration import RunConfig  # pydantic takes time, which --help need not spend
 
     for group in GROUPS:

@@ -18,11 +18,7 @@ from distillab.training.term_inputs import Seen, only
 
 
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
-    """Let every term look at data and run in its phases, between untrained copies of the networks.
-
-    Raises:
-        UserError: a term cannot work with these networks or data.
-    """
+    """Let every term look at data and run in its phases, between untrained copies; UserError where one cannot work."""
     if run.config.teacher.shard:  # too large to be whole on a device
         return
     run = replace(run, strategy=copy.deepcopy(run.strategy))

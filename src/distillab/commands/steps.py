@@ -113,10 +113,7 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
-    """Predict the test once with every network, and write what belongs to the student.
-
-    Gives the fields of the result; None in any process but the first.
-    """
+    """Test every network once and write what belongs to the student; the result's fields, None but in process 0."""
     if distributed.rank != 0:
         return None
     run, student, networks, records = steps.run, steps.student, steps.networks, steps.records

@@ -62,9 +62,8 @@ class Tune(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run what is left of every method's budget.
 
-        Raises:
-            UserError: optuna or validation samples are missing, a number cannot be searched, or another command tunes
-                the same.
+        Raises UserError where optuna or validation samples are missing, a number cannot be searched, or another command
+        tunes the same.
         """
         _check(self.trials, self.at_once, self.space)
         folder, launched = Path(self.config.hydra.sweep.dir), 0
@@ -80,9 +79,13 @@ class Tune(Sweeper):
                 launched += len(batch)
                 for (one, trial), job in zip(batch, jobs, strict=True):
                     one.tell(trial, _answer(job))
-                _write(folder, [one.outcome() for one in methods])
-            outcomes[:] = [one.outcome() for one in methods]
-            _write(folder, outcomes)
+                self._write(folder, methods)
+            self._write(folder, methods)
+
+    def _write(self, folder: Path, methods: Sequence["Tuned"]) -> None:
+        outcomes[:] = [one.outcome() for one in methods]
+        with writable(folder, "paths.runs=…"), replacing(folder / "tune.md") as temporary:
+            temporary.write_text(page(about(folder)["command"], outcomes), encoding="utf-8")
 
     def _methods(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every method, the student alone first: untuned, it would lose to the tuned methods.
@@ -174,11 +177,6 @@ def _answer(job: JobReturn) -> Mapping[str, Any]:
         return job.return_value or {}
     except Exception as error:
         return {"error": one_line(error)}
-
-
-def _write(folder: Path, rows: Sequence["Outcome"]) -> None:
-    with writable(folder, "paths.runs=…"), replacing(folder / "tune.md") as temporary:
-        temporary.write_text(page(about(folder)["command"], rows), encoding="utf-8")
 
 
 def row(outcome: "Outcome") -> tuple[str, ...]:

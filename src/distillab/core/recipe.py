@@ -80,7 +80,7 @@ class Protocol(Group):
         return self
 
     def check_data(self, validation: float) -> None:
-        """Raise UserError for data that carve off samples where the protocol trains on all, or none where it does not."""
+        """Raise UserError for data that carve off samples under a protocol that trains on all, or the other way round."""
         if bool(validation) != bool(self.validation):
             share = f"{self.validation or 0:g}"
             taken = f"protocol={self.name} takes {share} of the training samples for validation"

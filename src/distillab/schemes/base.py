@@ -66,8 +66,8 @@ class Run:
     ) -> Record:
         """Train or load the student without a teacher, the baseline of every comparison.
 
-        `model` has fresh weights and learns from the labelled samples alone, in as many steps as from all; `logger` gets
-        the curves, those of an earlier fit too; without `epochs` the recipe's count.
+        `model` has fresh weights and learns from the labelled samples alone, in as many steps as from all; `logger`
+        gets the curves, those of an earlier fit too; without `epochs` the recipe's count.
         """
         title = title or f"{model.info.name} alone"
         config, own = self.config, self.data.labelled_only()
