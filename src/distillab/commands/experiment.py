@@ -39,9 +39,6 @@ def run(invocation: Invocation) -> Result | None:
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
         if earlier := distributed.broadcast(None if config.rerun else finished(directory)):
             return _show_again(earlier, invocation, directory) if first else earlier
-        if config.rerun and first:
-            shutil.rmtree(directory, ignore_errors=True)
-        distributed.barrier()
         return _make(invocation, directory, timer)
 
 
@@ -64,7 +61,10 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
     config, folder = invocation.config, invocation.sweep_folder
-    made = steps.prepare(config, timer)  # before anything is written: what it refuses leaves nothing behind
+    made = steps.prepare(config, timer)  # what it refuses leaves everything as it was
+    if config.rerun and distributed.rank == 0:
+        shutil.rmtree(directory, ignore_errors=True)
+    distributed.barrier()
     logger, result, exit_code = None, None, 1
     try:
         if distributed.rank == 0:
