@@ -14,9 +14,8 @@ from helpers.small_run import run
 from omegaconf import OmegaConf
 
 from distillab.commands import composition as config
-from distillab.commands import experiment
-from distillab.commands.invocation import Invocation, parse
-from distillab.commands.run_dir import home
+from distillab.commands import experiment, steps
+from distillab.commands.invocation import Invocation, home, parse
 from distillab.core import files
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
@@ -160,8 +159,9 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
             first.kill()
 
     monkeypatch.setattr(files, "rank_zero_print", said)
-    monkeypatch.setattr(experiment, "_make", lambda *_: pytest.fail("it was made again"))
-    result = experiment.run(Invocation(parse(cfg), "kd", sweep_folder=tmp_path / "study"))
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "_make", lambda *_: pytest.fail("it was made again"))
+        result = experiment.run(Invocation(parse(cfg), "kd", sweep_folder=tmp_path / "study"))
     assert result.created.startswith("2024-01-02") and "finished on 2024-01-02" in capsys.readouterr().out
     assert told == [f"waiting for another process that is at {folder}"]
     first.communicate()
@@ -170,13 +170,15 @@ def test_a_second_process_waits_for_a_run_and_shows_what_the_first_one_made(monk
     assert again.stdout.readline() == "held\n"
     kept = []
 
-    def ends(text):
+    def look(*_):
         kept.append((folder / "result.json").is_file())
-        again.kill()
 
-    monkeypatch.setattr(files, "rank_zero_print", ends)
-    monkeypatch.setattr(experiment, "_make", lambda *_: {"there": folder.exists()})
-    assert experiment.run(Invocation(parse(cfg | {"rerun": True}), "kd")) == {"there": False} and kept == [True]
+    monkeypatch.setattr(files, "rank_zero_print", lambda text: (look(), again.kill()))
+    monkeypatch.setattr(steps, "prepare", look)
+    monkeypatch.setattr(steps, "pretrain", lambda _: (look(), sys.exit("stopped before it trains")))
+    with pytest.raises(SystemExit, match="stopped"):
+        experiment.run(Invocation(parse(cfg | {"rerun": True}), "kd"))
+    assert kept == [True, True, False], "while it waits, while it may be refused, when it is made again"
     again.communicate()
 
 

@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import cli, sweep
 from distillab.commands import composition as config
-from distillab.commands.invocation import Invocation, parse
-from distillab.commands.run_dir import home
+from distillab.commands.invocation import Invocation, home, parse
 from distillab.core.files import write_json
 from distillab.core.run_identity import config_hash
 

@@ -16,6 +16,7 @@ from distillab.schemes.base import Run
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
 from distillab.strategies.strategy import Strategy
+from distillab.tasks.image_classification import ImageClassification
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ from distillab.strategies.strategy import Strategy
         (["data=folder", "data.root=absent"], "absent"),
         (["recipe.batch_size=100000"], "recipe.batch_size"),
         (["recipe.batch_size=1", "strategy=nd"], "strategy.nd needs batches of at least 2 samples, got 1"),
-        (["protocol=paper", "protocol.validation=0.2"], "paper trains on all images (protocol.validation=0)"),
-        (["protocol=paper", "data.validation=0.2"], "protocol=paper takes 0 of the training images for validation"),
+        (["protocol=paper", "protocol.validation=0.2"], "paper trains on all samples (protocol.validation=0)"),
+        (["protocol=paper", "data.validation=0.2"], "protocol=paper takes 0 of the training samples for validation"),
         (["data.validation=0"], "and the data 0; set data.validation=0.1"),
         (["recipe.batch_size=0"], "recipe.batch_size must be a whole number from 1, got 0"),
         (["student=custom"], "student._target_ is missing"),
@@ -44,7 +45,9 @@ def test_bad_input_is_one_line_before_anything_is_trained(tmp_path, overrides, s
     with pytest.raises(UserError) as caught:
         run(tmp_path, "name=bad", *overrides)
     assert said in str(caught.value) and "\n" not in str(caught.value)
-    assert not list((tmp_path / "runs").glob("bad/*/result.json"))
+    written = {path.name for path in (tmp_path / "runs").glob("bad/*/*")}
+    # A store is written to, and found to refuse it, once the run has begun.
+    assert written == ({"config.yaml"} if said == "/proc/store" else set()), "a refused run writes nothing"
 
 
 class OneClass(Digits):
@@ -53,6 +56,13 @@ class OneClass(Digits):
     @property
     def training_labels(self):
         return super().training_labels * 0
+
+
+class OneLabel(ImageClassification):
+    """A task that chooses the labels of its example itself."""
+
+    def example_batch(self, model, num_views=1, labels=None):
+        return super().example_batch(model, num_views, None if labels is None else labels * 0)
 
 
 class MaxPooled(torch.nn.Module):
@@ -75,6 +85,7 @@ class MaxPooled(torch.nn.Module):
         (["strategy=sdd", "student=custom", "student._target_=test_trial.MaxPooled"], "does not read the mean"),
         (["strategy=simkd", "teacher=custom", "teacher._target_=test_trial.MaxPooled"], "does not read the mean"),
         (["strategy=crd", "data._target_=test_trial.OneClass"], "the training data have one"),
+        (["strategy=crd", "task._target_=test_trial.OneLabel"], "the training data have one"),
         (["cache.top_k=2.5"], "cache.top_k"),
     ],
 )

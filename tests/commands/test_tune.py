@@ -13,9 +13,9 @@ from hydra.utils import instantiate
 
 from distillab.commands import tune
 from distillab.commands.composition import PRIMARY, TUNE, conf_dir
-from distillab.commands.tuning import page as tuning_page
-from distillab.commands.tuning.study import repeated
+from distillab.commands.tuning.study import Outcome, repeated
 from distillab.core.errors import UserError
+from distillab.tasks.image_classification import ImageClassification
 
 
 class Cells:
@@ -176,14 +176,45 @@ def test_what_cannot_be_tuned_is_refused_before_anything_runs(tuning, monkeypatc
 
 
 def test_the_table_says_how_the_trials_spread():
-    known = tuning_page.Outcome("kd", [0.5, 0.7, 0.6, 0.9, 0.8], 1, 0.5, 0.85, ["sweep=seeds", "strategy=[kd,hint]"])
-    none = tuning_page.Outcome("none", [], 2, None, None, [])
-    assert tuning_page.rows([known, none]) == [
+    known = outcome("kd", [0.5, 0.7, 0.6, 0.9, 0.8], 1, 0.5, 0.9, 0.85, ["sweep=seeds", "strategy=[kd,hint]"])
+    none = outcome("none", [], 2, None, None, None, [])
+    assert [tune.row(one) for one in (known, none)] == [
         ("kd", "5 and 1 failed", "50.00", "90.00", "85.00", "70.00", "60.00 to 80.00", "50.00 to 90.00"),
         ("none", "0 and 2 failed", *"––––––"),
     ]
-    assert known.command.endswith("sweep=seeds 'strategy=[kd,hint]'") and len(tuning_page.repeats([known, none])) == 1
-    assert "No trial has ended well." in tuning_page.markdown("typed", [none])
+    assert known.command.endswith("sweep=seeds 'strategy=[kd,hint]'") and len(tune.repeats([known, none])) == 1
+    assert "No trial has ended well." in tune.page("typed", [none])
+    assert tune.table([known]).title == "Tuning: top-1 % on validation samples"
+    assert tune.note([known]).startswith("Top-1 in percent on the validation samples, which chose the best")
+
+
+def outcome(method, *figures):
+    return Outcome(method, "top1", *figures)
+
+
+class Missed(ImageClassification):
+    """Judged by the share of wrong answers."""
+
+    primary = "missed"
+    label = "missed"
+    higher_is_better = False
+
+
+class Misses(Cells):
+    def answer(self, words):
+        return {split: 1 - value for split, value in super().answer(words).items()}
+
+
+def test_of_an_error_the_least_is_looked_for_and_is_the_best(tuning):
+    right = tuning("strategy=kd", trials=13)  # optuna learns from ten
+    best = tune.outcomes[1]
+    missed = tuning("strategy=kd", "task._target_=test_tune.Missed", cells=Misses(), trials=13)
+    least = tune.outcomes[1]
+    assert [rate(words) for words in missed.ran] == [rate(words) for words in right.ran]
+    assert (best.best, least.best) == (max(best.values), min(least.values))
+    assert least.best == pytest.approx(1 - best.best) and least.test == pytest.approx(least.best + 0.1)
+    page = (missed.folder / "tune.md").read_text()
+    assert "Missed on the validation samples, which chose" in page and f"| {least.best:.3f} |" in page
 
 
 def test_a_repeated_command_says_nothing_twice():

@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 
 from distillab.commands.composition import compose, conf_dir
 from distillab.commands.invocation import parse
-from distillab.core import renamed
 from distillab.core.allowed import Choice, Range
 from distillab.core.configuration import (
     ROLE_KEYS,
@@ -19,7 +18,7 @@ from distillab.core.configuration import (
     TrainerConfig,
 )
 from distillab.core.errors import UserError
-from distillab.core.instantiate import Target, build, locate
+from distillab.core.instantiate import MOVED, RENAMED, Target, build, locate
 from distillab.core.recipe import Protocol, Recipe
 
 
@@ -103,7 +102,7 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
          "teacher.recipe.optimizer=dot takes no clip=1; set teacher.recipe.clip=null"),
         (["protocol.select=first"], 'protocol.select must be one of best, last, got "first"; set protocol.select=best'),
         (["protocol=paper", "protocol.validation=0.1"],
-         "paper trains on all images (protocol.validation=0), or choose protocol=standard"),
+         "paper trains on all samples (protocol.validation=0), or choose protocol=standard"),
         (["trainer.compile=0"], "trainer.compile must be one of false, student, both, got 0; set trainer.compile=false"),
         (["trainer.limit_train_batches=-1"], "trainer.limit_train_batches must be a number from 0, or null, got -1; "
          "set trainer.limit_train_batches=null"),
@@ -127,7 +126,7 @@ def test_what_is_not_allowed_is_one_line(overrides, line):
 
 
 def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
-    monkeypatch.setitem(renamed.KEYS, "trainer.gpus", "trainer.devices")
+    monkeypatch.setitem(RENAMED, "trainer.gpus", "trainer.devices")
     line = refusal(lambda: parse(plain("+trainer.gpus=2")))
     assert line == "trainer.gpus is now trainer.devices: trainer.devices=…"
     line = refusal(lambda: build({"_target_": "distillab.models.cifar_resnet.CifarResNet"}, "student"))
@@ -136,7 +135,7 @@ def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
     assert "sources.Digits" in refusal(lambda: locate("distillab.data.images.Digits", "data"))
 
 
-@pytest.mark.parametrize("module", renamed.MODULES.values())
+@pytest.mark.parametrize("module", MOVED.values())
 def test_every_new_module_is_there(module):
     from importlib.util import find_spec
 

@@ -51,6 +51,13 @@ def test_it_is_trained_selected_and_judged_by_its_own_figure(trained):
     assert not [name for entry in trained.entries.values() for name in entry.metrics if name.startswith("top")]
 
 
+def test_nothing_is_compared_by_classes_unless_the_task_does_so(place, trained):
+    assert trained.limits is None and trained.paired is None
+    assert not any(entry.against_teacher for entry in trained.entries.values())
+    folder = place / "runs" / "vectors" / trained.config_hash
+    assert not (folder / "predictions.npz").exists() and not (folder / "limits.png").exists()
+
+
 def test_its_teacher_is_cached_and_replayed(place, trained):
     assert trained.cache["computed"] > 0 == trained.cache["read"]
     again = run(place, "strategy=kd", "rerun=true")

@@ -1,6 +1,7 @@
 """The command: composes the config, runs the experiment, and says in one line what is wrong with the input."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from distillab.commands import devices, tune
-from distillab.commands.composition import PRIMARY, ROLES, choices, conf_dir, strategy_conflicts, strategy_label
-from distillab.commands.invocation import Invocation, parse
-from distillab.commands.run_dir import finished, home
+from distillab.commands.composition import PRIMARY, ROLES, conf_dir, missing_choice, strategy_conflicts, strategy_label
+from distillab.commands.invocation import Invocation, finished, home, parse
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
@@ -42,16 +43,16 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
     try:
-        if not _is_multirun(settings):
+        if settings.mode != RunMode.MULTIRUN:
             folder = os.environ.get(SWEEP)
             _run(Invocation(parse(config), label, command(), overrides, Path(folder) if folder else None))
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         method = method_name(label, chosen["scheme"])
         cell = Cell(folder, settings.job.num, method, str(chosen["student"]), overrides=overrides)
+        typed = about(folder)["command"]
         result = cell.run(
-            lambda: _run(Invocation(parse(config), label, about(folder)["command"], overrides, folder), cell.begin),
-            one_line,
+            lambda: _run(Invocation(parse(config), label, typed, overrides, folder), cell.begin), one_line
         )
         return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
     except Exception as error:
@@ -64,7 +65,7 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "Result | None":
-    """The experiment, in this process or in as many as the trainer wants; `begin` is called once it has its devices."""
+    """The experiment, in this process or in as many as the trainer wants; calls `begin` once it has its devices."""
     from distillab.commands import experiment
 
     count = devices.number_of_devices(invocation.config.trainer)
@@ -82,11 +83,8 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
 def _in_parallel() -> bool:
     """Whether other processes run cells of this sweep."""
     settings = HydraConfig.get() if HydraConfig.initialized() else None
-    return settings is not None and _is_multirun(settings) and not settings.launcher._target_.endswith(".BasicLauncher")
-
-
-def _is_multirun(settings: Any) -> bool:
-    return settings.mode is not None and settings.mode.name == "MULTIRUN"
+    several = settings is not None and settings.mode == RunMode.MULTIRUN
+    return several and not settings.launcher._target_.endswith(".BasicLauncher")
 
 
 def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | None) -> None:
@@ -115,7 +113,7 @@ def main() -> None:
         _refuse_shadowed(sys.argv[1:])
         tune.register()
         _job()
-        if failed or failures:
+        if failed or any(failures):
             sys.exit(1)
     except (Exception, KeyboardInterrupt) as error:
         if WANTS_TRACEBACK:
@@ -133,14 +131,10 @@ def main() -> None:
 
 def _refuse_shadowed(words: list[str]) -> None:
     """Raise UserError for a file in --config-dir with the name of a shipped one, which Hydra would silently ignore."""
-    for i, word in enumerate(words):
-        flag, _, value = word.partition("=")
-        if flag not in ("--config-dir", "-cd"):
-            continue
-        folder = Path(value or "".join(words[i + 1 : i + 2]))
+    for word in config_folder(words):
+        folder = Path(re.sub("^-.*?=", "", word))
         for path in sorted(folder.rglob("*.yaml")):
-            inside = path.relative_to(folder)
-            if (conf_dir() / inside).is_file():
+            if (conf_dir() / path.relative_to(folder)).is_file():
                 raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
 
 
@@ -151,7 +145,10 @@ def one_line(error: BaseException) -> str:
         case UserError():
             return str(error)
         case MissingConfigException() if error.missing_cfg_file:
-            return _missing_choice(error)
+            group, _, name = str(error.missing_cfg_file).rpartition("/")
+            if group == "hydra/launcher":
+                return f'{group}={name} is not installed: pip install "distillab[sweeps]", or choose launcher=basic'
+            return f"{missing_choice(error, group, name)}: {group}=…"
         case OverrideParseException():
             return f'cannot read "{error.override}": write key=value, e.g. strategy=hint or recipe.epochs=3'
         case KeyboardInterrupt():
@@ -163,25 +160,17 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
 
 
-def _missing_choice(error: MissingConfigException) -> str:
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
-    if group == "hydra/launcher":
-        return f'hydra/launcher={name} is not installed: pip install "distillab[sweeps]", or choose launcher=basic'
-    allowed = list(error.options or choices(group))  # for a list Hydra gives no options
-    return f'{group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)}): {group}=…'
-
-
 def _unknown(error: ConfigCompositionException) -> str | None:
     """The line about an override of a key or a group that does not exist; None for any other error."""
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         node, (parent, _, key) = cause.parent_node, str(cause.full_key).rpartition(".")
-        allowed = [str(name) for name in node] if node is not None and OmegaConf.is_dict(node) else []
+        allowed = [str(name) for name in node] if OmegaConf.is_dict(node) else []
         if allowed and key not in allowed:
             return unknown_key(parent, key, allowed)
     if "No match in the defaults list" in str(error):
         key = str(error).split("'")[1]
-        groups = sorted({*ROLES, *(p.name for p in conf_dir().iterdir() if p.is_dir())} - {"model"})
+        groups = sorted({*ROLES, *(path.name for path in conf_dir().iterdir() if path.is_dir())} - {"model"})
         return f'there is no "{key}"{did_you_mean(key, groups)} (groups: {", ".join(groups)})'
     return None
 

@@ -1,16 +1,22 @@
 """Finds conf/, gives the student and the teacher one folder of models, and knows which strategy files are composed."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
+from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+
+from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
@@ -77,7 +83,7 @@ def register() -> None:
     """Make Hydra read through the sources above; call before any composition."""
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
-    node = {"_target_": TUNE, "trials": 20, "at_once": 1, "space": None, "params": None}
+    node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
 
 
@@ -85,8 +91,9 @@ register()
 
 
 def compose(overrides: list[str]) -> Any:
-    """One resolved config, as `train.py` would get it from these overrides (for tests and notebooks)."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    """One resolved config, as `train.py` would get it from these overrides; a running command's --config-dir counts."""
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra_compose(PRIMARY, overrides=overrides)
 
 
@@ -96,12 +103,22 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-@contextmanager
-def record_kept() -> Iterator[None]:
-    """Compositions inside the block leave no trace in `strategy_label` and `strategy_conflicts`."""
+def missing_choice(error: MissingConfigException, group: str, name: str, path: str = "") -> str:
+    """That a group, chosen from at a path of the config, does not have a name, and which it has."""
+    allowed = list(error.options or choices(group))  # for a list Hydra gives no options
+    return f'{path or group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)})'
+
+
+def model_config(name: str, path: str) -> dict[str, Any]:
+    """The resolved config of a network, by its name in conf/model; UserError if it is none.
+
+    It is named at `path`, and leaves no trace in `strategy_label` and `strategy_conflicts`.
+    """
     kept = dict(_composed)
     try:
-        yield
+        return OmegaConf.to_container(compose([f"student={name}"])["student"], resolve=True)
+    except MissingConfigException as error:
+        raise UserError(missing_choice(error, "student", name, path)) from error
     finally:
         _composed.clear()
         _composed.update(kept)
@@ -126,8 +143,8 @@ def strategy_conflicts() -> list[str]:
                 continue
             said = f"{first} says {other}, {name} says {value}; {value} it is (strategy.{key}=… decides)"
             if key == "phases":
-                said = f"{first} and {name} have their own; those of {name} it is, and a term that they do not name acts in "
-                said += "the last (strategy.phases=[…] decides)"
+                both = f"{first} and {name} have their own; those of {name} it is"
+                said = f"{both}, and a term that they do not name acts in the last (strategy.phases=[…] decides)"
             lines.append(f"strategy.{key}: {said}")
     return lines
 
@@ -135,7 +152,7 @@ def strategy_conflicts() -> list[str]:
 def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a strategy file sets, by dotted key; its phases as a whole."""
     for term, numbers in config.items():
-        if term == "phases":
+        if isinstance(numbers, Mapping):
+            yield from ((f"{term}.{key}", value) for key, value in numbers.items())
+        elif term == "phases":
             yield term, numbers
-        for key, value in numbers.items() if isinstance(numbers, Mapping) else ():
-            yield f"{term}.{key}", value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print, world
 from distillab.core.errors import UserError
 from distillab.core.files import writable
@@ -30,27 +31,21 @@ def number_of_devices(trainer: "TrainerConfig") -> int:
     devices, on_gpus = trainer.devices, trainer.accelerator in GPU
     if devices in ("auto", -1, "-1"):
         devices = max(1, len(visible_devices())) if on_gpus else 1
-    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
+    if not Range(1, whole=True).allows(devices):
         allowed = "a whole number from 1, or auto for all GPUs"
         raise UserError(f"trainer.devices must be {allowed}, got {devices}; {VISIBLE}=… chooses which")
-    if devices > 1:
-        _check_several(trainer, devices, len(visible_devices()) if on_gpus else 0)
+    if devices > 1 and not trainer.strategy.startswith("ddp"):
+        several = f"trainer.devices={trainer.devices} means {devices} devices"
+        mend = f"trainer=ddp trainer.devices={devices}, or trainer.devices=1"
+        raise UserError(f"{several}, and trainer.strategy={trainer.strategy} takes one: {mend}")
+    if devices > 1 and (gpus := len(visible_devices()) if on_gpus else 0):
+        _check_enough(devices, gpus)
+    elif devices > 1 and trainer.sync_batchnorm:
+        raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
     if trainer.num_nodes > 1 and world == 1:
         how = "start the same command on every machine through torchrun, docs/scale.md says how"
         raise UserError(f"trainer.num_nodes={trainer.num_nodes}: {how}, or set trainer.num_nodes=1")
     return devices
-
-
-def _check_several(trainer: "TrainerConfig", devices: int, gpus: int) -> None:
-    """Raise UserError where a run cannot have more than one device."""
-    if not trainer.strategy.startswith("ddp"):
-        several = f"trainer.devices={trainer.devices} means {devices} devices"
-        mend = f"trainer=ddp trainer.devices={devices}, or trainer.devices=1"
-        raise UserError(f"{several}, and trainer.strategy={trainer.strategy} takes one: {mend}")
-    if trainer.sync_batchnorm and not gpus:
-        raise UserError("trainer.sync_batchnorm=true runs on GPUs alone, as torch has it: trainer.sync_batchnorm=false")
-    if gpus:
-        _check_enough(devices, gpus)
 
 
 def _check_enough(wanted: int, there: int) -> None:
@@ -59,10 +54,7 @@ def _check_enough(wanted: int, there: int) -> None:
 
 
 def devices_of_a_cell(trainer: "TrainerConfig", several: bool) -> Any:
-    """A context in which a cell has its GPUs to itself; an empty one where there is nothing to share out.
-
-    `trainer.devices` is a number; `several`: whether other processes run cells of the same sweep.
-    """
+    """A context in which a cell has its GPUs to itself, as far as `several` processes run the sweep's cells."""
     if not several or world > 1 or trainer.accelerator not in GPU:
         return nullcontext()
     ids, count = visible_devices(), trainer.devices
@@ -89,14 +81,8 @@ def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float 
     """Hold `count` devices, let this process see no others, and yield their ids; waits until so many are free at once.
 
     The operating system drops the locks of a process that died. A process that held devices before takes the same ones.
-
-    Args:
-        ids: of the devices, as CUDA_VISIBLE_DEVICES names them.
-        folder: keeps the locks.
-        pause: seconds between two looks, while waiting.
-
-    Raises:
-        UserError: there are fewer, or the folder cannot be written to.
+    `ids` are as CUDA_VISIBLE_DEVICES names them; `folder` keeps the locks; `pause` is in seconds, between two looks.
+    Raises UserError where there are fewer devices, or the folder cannot be written to.
     """
     wanted = _own or list(ids)
     _check_enough(count, len(wanted))
@@ -116,11 +102,18 @@ def hold_devices(ids: Sequence[str], folder: Path, count: int = 1, pause: float 
 
 
 def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> dict[str, FileLock]:
+    """The first `count` devices that no other process holds, by id, with their locks, which are now held."""
     told = False
     while True:
+        free: dict[str, FileLock] = {}
         # One process looks at a time: two that want two of two devices could otherwise take one each, for ever.
         with FileLock(folder / "looking.lock"):
-            free = _free(ids, folder, count)
+            for one in ids:
+                lock = FileLock(folder / f"{one.replace('/', '-')}.lock")
+                with suppress(Timeout):
+                    if len(free) < count:
+                        lock.acquire(timeout=0)
+                        free[one] = lock
         if len(free) == count:
             return free
         for lock in free.values():
@@ -130,15 +123,3 @@ def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> di
             rank_zero_print(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")
         told = True
         time.sleep(pause)
-
-
-def _free(ids: Sequence[str], folder: Path, count: int) -> dict[str, FileLock]:
-    """The first devices that no other process holds, by id, with their locks, which are now held."""
-    free: dict[str, FileLock] = {}
-    for one in ids:
-        lock = FileLock(folder / f"{one.replace('/', '-')}.lock")
-        with suppress(Timeout):
-            if len(free) < count:
-                lock.acquire(timeout=0)
-                free[one] = lock
-    return free

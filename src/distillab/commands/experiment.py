@@ -10,8 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distillab.commands import sweep
-from distillab.commands.invocation import Invocation
-from distillab.commands.run_dir import RUNS, finished, home
+from distillab.commands.invocation import RUNS, Invocation, finished, home
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
@@ -27,14 +26,7 @@ from distillab.training.startup import import_quietly
 
 
 def run(invocation: Invocation) -> Result | None:
-    """Teacher, baseline and student, from a config to a result that is written and shown.
-
-    Returns:
-        The result; None in any process but the first.
-
-    Raises:
-        UserError: bad input, in one line.
-    """
+    """The result of a config, written and shown; None in any process but the first. UserError for bad input."""
     timer, config = Timer(), invocation.config
     directory, first = home(config), distributed.rank == 0
     if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
@@ -47,9 +39,6 @@ def run(invocation: Invocation) -> Result | None:
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
         if earlier := distributed.broadcast(None if config.rerun else finished(directory)):
             return _show_again(earlier, invocation, directory) if first else earlier
-        if config.rerun and first:
-            shutil.rmtree(directory, ignore_errors=True)
-        distributed.barrier()
         return _make(invocation, directory, timer)
 
 
@@ -71,20 +60,23 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     """The result, after the steps that lead to it; written, logged and shown."""
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
-    logger, result, exit_code, config = None, None, 1, invocation.config
+    config, folder = invocation.config, invocation.sweep_folder
+    made = steps.prepare(config, timer)  # what it refuses leaves everything as it was
+    if config.rerun and distributed.rank == 0:
+        shutil.rmtree(directory, ignore_errors=True)
+    distributed.barrier()
+    logger, result, exit_code = None, None, 1
     try:
         if distributed.rank == 0:
             with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
                 temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
-            shown, folder = f"{config.name}/{invocation.label}/{directory.name}", invocation.sweep_folder
+            shown = f"{config.name}/{invocation.label}/{directory.name}"
             logger = loggers.build(config.logger, directory, config.plain, shown, group=folder and folder.name)
-        made = steps.prepare(config, timer)
         steps.pretrain(made)
         steps.fit(made, directory, invocation.label, logger)
         fields = steps.evaluate(made, directory)
         if fields is not None:
             result = _write(fields, timer, invocation, directory)
-            folder = invocation.sweep_folder
             loggers.log_summary(logger, result, sweep.results(folder, Path(config.paths.runs)) if folder else [])
         exit_code = 0
     finally:

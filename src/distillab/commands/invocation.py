@@ -1,50 +1,37 @@
-"""A run's config and its origin; the networks that a scheme names are replaced by their configs from conf/model."""
+"""A run's config with the networks that a scheme names, its origin, its folder, and its result there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose as hydra_compose
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
-
-from distillab.commands.composition import PRIMARY, choices, compose, record_kept
+from distillab.commands.composition import choices, model_config
 from distillab.core.errors import UserError
-from distillab.core.instantiate import did_you_mean
+from distillab.core.files import file_hash
+from distillab.core.run_identity import config_hash
 
 if TYPE_CHECKING:
     from distillab.core.configuration import RunConfig
+    from distillab.core.result import Result
 
 GROUPS = ("task", "strategy", "student", "teacher", "data", "recipe", "scheme", "protocol", "trainer", "logger")
 LISTS = ("teachers", "assistants", "peers")  # the keys of a scheme that name networks
+RUNS = "paths.runs=…"
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A run's config and where it comes from.
-
-    Attributes:
-        label: the strategy's name.
-        command: the command line.
-        overrides: the words of it that differ from the defaults.
-        sweep_folder: of the sweep that the run belongs to; None for a single run.
-    """
+    """A run's config and where it comes from."""
 
     config: "RunConfig"
-    label: str
+    label: str  # the strategy's name
     command: str = ""
-    overrides: Sequence[str] = ()
-    sweep_folder: Path | None = None
+    overrides: Sequence[str] = ()  # the words of the command that differ from the defaults
+    sweep_folder: Path | None = None  # of the sweep that the run belongs to
 
 
 def parse(config: Mapping[str, Any]) -> "RunConfig":
-    """The typed config of a run, from the resolved one as plain Python.
-
-    Raises:
-        UserError: an empty group, an unknown key, or a value that is not allowed.
-    """
+    """The typed config of a run from the resolved one; UserError for an empty group, unknown key or wrong value."""
     from distillab.core.configuration import RunConfig  # pydantic takes time, which --help need not spend
 
     for group in GROUPS:
@@ -76,12 +63,24 @@ def _written_out(entry: Any, path: str) -> dict[str, Any]:
     if not isinstance(name, str):
         example = f"{path}=[resnet20] or [{{model: resnet20, seed: 1}}]"
         raise UserError(f"{path}: {entry!r} names no model; write e.g. {example}")
-    words = [f"student={name}"]
-    try:
-        with record_kept():  # a running command searches its --config-dir too
-            running = GlobalHydra.instance().is_initialized()
-            config = hydra_compose(PRIMARY, overrides=words) if running else compose(words)
-    except MissingConfigException as error:
-        known = list(error.options or ()) or choices("student")
-        raise UserError(f'{path} has no "{name}"{did_you_mean(name, known)} (allowed: {", ".join(known)})') from error
-    return OmegaConf.to_container(config["student"], resolve=True) | own
+    return model_config(name, path) | own
+
+
+def home(config: "RunConfig") -> Path:
+    """Where the run of a config lies, `runs/<name>/<config hash>/`; checkpoint files count by their content."""
+
+    def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = network.get("checkpoint")
+        return {**network, "checkpoint": file_hash(path)} if path and Path(path).is_file() else network
+
+    plain, scheme = config.plain, config.plain["scheme"]
+    named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}
+    roles = {role: seen(plain[role]) for role in ("student", "teacher")}
+    return Path(config.paths.runs) / config.name / config_hash({**plain, **roles, "scheme": scheme | named})
+
+
+def finished(directory: Path) -> "Result | None":
+    """The result of a run that has ended there, or None."""
+    from distillab.core.result_reader import read  # pydantic takes its time
+
+    return read(directory / "result.json")[0]

@@ -18,11 +18,7 @@ from distillab.training.term_inputs import only
 
 
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
-    """Let every term look at data and run in its phases, between untrained copies of the networks.
-
-    Raises:
-        UserError: a term cannot work with these networks or data.
-    """
+    """Let every term look at data and run in its phases, between untrained copies; UserError where one cannot work."""
     if run.config.teacher.shard:  # too large to be whole on a device
         return
     run = replace(run, strategy=copy.deepcopy(run.strategy))
@@ -31,11 +27,8 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         module = scheme.module(run, student, scheme.source(student))
         if distributed.world > 1:  # several GPUs exchange only what lies on them
             module.to(run.setting.device)
-        batch = module.task.example_batch(module.student)
-        known = run.data.training_labels
-        known = known[known >= 0].unique()
-        if len(known) and not run.data.hides_labels:
-            batch.targets = {"labels": known[[0, min(1, len(known) - 1)]].to(batch.index.device)}
+        known = None if run.data.hides_labels else run.data.training_labels
+        batch = module.task.example_batch(module.student, labels=known)
 
         def shown(term: Term) -> Iterator[tuple[Fields, Batch]]:
             (outputs,) = module.teacher(batch)
@@ -43,5 +36,5 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
 
         for term in module.strategy.terms.values():
             term.prepare(batch.labels.cpu(), lambda term=term: shown(term))
-        for phase in run.strategy.plan(run.recipe.epochs):
+        for phase in run.strategy.plan(run.config.recipe.epochs):
             reachable_parameters(module, phase)

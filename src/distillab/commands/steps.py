@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distillab.commands.invocation import RUNS
 from distillab.commands.preflight import preflight
-from distillab.commands.run_dir import RUNS
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
@@ -15,15 +15,16 @@ from distillab.core.result import Role, gain_and_gap
 from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
+from distillab.data.module import DataModule
 from distillab.evaluation.efficiency import measure
-from distillab.evaluation.roles import Roles, evaluate_roles, with_extremes, write_predictions
+from distillab.evaluation.roles import Roles, with_extremes, write_predictions
 from distillab.export.safetensors import save_model
 from distillab.models.model import Model
 from distillab.reporting.limits_plot import limits_picture
 from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
-from distillab.schemes.measure import warn_if_below
+from distillab.schemes.measure import predictions, scores, warn_if_below
 from distillab.schemes.pretrain import ALONE
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
@@ -36,19 +37,17 @@ from distillab.training.module import Distillation
 
 @dataclass
 class Steps:
-    """The state of an experiment between its steps: records and networks by role.
-
-    `longer` is the student alone, trained for equal compute; `module` is what the fit trains, None for strategy=none.
-    """
+    """The state of an experiment between its steps: records and networks by role."""
 
     run: Run
+    data: DataModule  # configured for the student's fit
     scheme: Scheme
     student: Model
     timer: Timer
     records: dict[Role, Record] = field(default_factory=dict)
     networks: dict[Role, Model] = field(default_factory=dict)
-    longer: Longer | None = None
-    module: Distillation | None = None
+    longer: Longer | None = None  # the student alone, trained for equal compute
+    module: Distillation | None = None  # what the fit trains; None for strategy=none
 
 
 def prepare(config: RunConfig, timer: Timer) -> Steps:
@@ -64,7 +63,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
         data.prepare()
     task = build(config.task, "task")
     setting = Setting(Store(config.paths.store), config.protocol, config.trainer, task)
-    setting.configured(data, config.recipe, config.seed, strategy.num_views)  # refuses what the data cannot give
+    configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
     cache_layout(config, student.info, ())
@@ -72,7 +71,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     if config.strategy != ALONE:
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
-    return Steps(run, scheme, student, timer)
+    return Steps(run, configured, scheme, student, timer)
 
 
 def pretrain(steps: Steps) -> None:
@@ -87,8 +86,7 @@ def pretrain(steps: Steps) -> None:
     if config.strategy == ALONE:
         return
     # Before anything else is trained: the cache may refuse.
-    data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
-    source = with_cache(scheme.source(steps.student), run.strategy, data, config)
+    source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
     steps.module = scheme.module(run, steps.student, source)
     if not config.baseline:
         return
@@ -102,43 +100,38 @@ def pretrain(steps: Steps) -> None:
 
 def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
     """Train the student, or go on where it was stopped; its checkpoints lie in the run's folder."""
-    run, scheme, student = steps.run, steps.scheme, steps.student
+    run, scheme, student, config = steps.run, steps.scheme, steps.student, steps.run.config
     with steps.timer.part("fit"):
         title = f"{student.info.name} {method_name(label, scheme.name)}"
         if steps.module is None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
-        how = {"recipe": run.recipe, "protocol": run.setting.protocol, "trainer": run.setting.trainer}
-        how |= {"directory": directory / "checkpoints", "title": title, "logger": logger}
-        data = run.setting.configured(run.data, run.recipe, run.seed, run.strategy.num_views)
-        record = Record(training=training.fit(steps.module, data, **how))
-        steps.records["student"] = record.changed(views=run.strategy.num_views)
+        how = {"recipe": config.recipe, "protocol": config.protocol, "trainer": config.trainer, "logger": logger}
+        found = training.fit(steps.module, steps.data, **how, directory=directory / "checkpoints", title=title)
+        steps.records["student"] = Record(training=found).changed(views=run.strategy.num_views)
         steps.module.release()
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
-    """Predict the test once with every network, and write what belongs to the student.
-
-    Returns:
-        Fields of the result; None in any process but the first.
-    """
+    """Test every network once and write what belongs to the student; the result's fields, None but in process 0."""
     if distributed.rank != 0:
         return None
-    run, student = steps.run, steps.student
-    task, classes = run.setting.task, run.data.info.classes
+    run, student, networks, records = steps.run, steps.student, steps.networks, steps.records
+    data, setting, classes = run.data, run.setting, run.data.info.classes
     with steps.timer.part("evaluation"):
-        deployed = steps.networks["student"] = student if steps.module is None else steps.module.deployed()
-        predicted = {role: run.predictions(steps.networks[role], record) for role, record in steps.records.items()}
+        deployed = networks["student"] = student if steps.module is None else steps.module.deployed()
+        predicted = {role: predictions(networks[role], data, setting, records[role].folder) for role in networks}
         logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
-        found = evaluate_roles(logits, labels, classes, task.figures)
+        found = setting.task.compare(logits, labels, classes)
         if steps.module is not None:
-            scores = run.scores(deployed, predicted["student"])
-            steps.records["student"] = steps.records["student"].changed(scores=scores)
-        steps.scheme.finish(run, student, steps.records["student"])
+            reached = scores(deployed, data, setting, predicted["student"])
+            records["student"] = records["student"].changed(scores=reached)
+        steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
-        write_predictions(directory / "predictions.npz", logits, labels)
+        if found.answers:
+            write_predictions(directory / "predictions.npz", found.answers, labels)
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
     return entries | _compared(steps, entries) | {"limits": found.limits, "paired": found.paired}
@@ -167,22 +160,21 @@ def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
 
 def _entries(steps: Steps, found: Roles) -> dict[Role, Entry]:
     """The networks' parts of the result."""
-    setting, entries = steps.run.setting, {}
-    primary, watches_test = setting.task.primary, setting.protocol.watches == "test"
-    one = steps.networks["student"] is steps.student  # else the baseline is not what the student is deployed as
-    costs = {
-        role: measure(steps.networks[role], setting.device) for role in steps.records if role != "baseline" or not one
-    }
+    setting, task, entries = steps.run.setting, steps.run.setting.task, {}
+    measured = dict(steps.networks)
+    if measured["student"] is steps.student:  # then the baseline is what the student is deployed as
+        measured.pop("baseline", None)
+    costs = {role: measure(network, setting.device) for role, network in measured.items()}
     for role, record in steps.records.items():
-        curves, higher = record.training.curves if watches_test else [], setting.task.higher_is_better
-        metrics = with_extremes(found.metrics[role], curves, primary, higher_is_better=higher)
+        curves = record.training.curves if setting.protocol.watches == "test" else []
+        metrics = with_extremes(found.metrics[role], curves, task.primary, higher_is_better=task.higher_is_better)
         entries[role] = Entry(
             name=(steps.student if role == "student" else steps.networks[role]).info.name,
             per_class=metrics.pop("per_class", None),
             metrics=metrics,
-            validation={primary: record.scores.get("validation")},
+            validation={task.primary: record.scores.get("validation")},
             against_teacher=found.against_teacher.get(role),
-            efficiency=costs.get(role, costs.get("student")),
+            efficiency=costs.get(role, costs["student"]),
             training=record.training,
         )
     return entries

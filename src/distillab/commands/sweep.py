@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from distillab.commands.run_dir import finished
+from distillab.commands.invocation import finished
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import replacing, writable, write_json
 from distillab.reporting.sweep_table import markdown, table
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 COMMAND = "DISTILLAB_COMMAND"  # environment variable: the command line, for the processes of a run
 
-failures: list[str] = []  # one line for each failed cell of this command's sweep
+failures: list[int] = []  # how many cells of this command's sweep failed
 
 
 class Sweep(Callback):
@@ -46,18 +46,18 @@ class Sweep(Callback):
         rank_zero_print(f"{folder}/sweep.md shows how far the sweep is")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the table of all cells, and note those that failed."""
+        """Print the table of all cells, and count those that failed."""
         folder = Path(config.hydra.sweep.dir)
-        total, records = about(folder)["cells"], recorded(folder)
-        failures.extend(record.get("error", "it ended without a result") for record in records if "score" not in record)
-        failures.extend(["it never started"] * ((total or 0) - len(records)))
+        records = recorded(folder)
+        total = about(folder)["cells"] or len(records)  # those that never started failed too
+        failures.append(max(total, len(records)) - sum("score" in record for record in records))
         print_table(table(records))
         rank_zero_print(f"{folder}/sweep.md")
         try:
             self._report(folder, Path(config.paths.runs))
         finally:  # Hydra turns what is raised here into a warning
-            if failures:
-                many = f"error: {len(failures)} of {total or len(records)} cells failed"
+            if failures[-1]:
+                many = f"error: {failures[-1]} of {total} cells failed"
                 rank_zero_print(f"{many}; the same command runs only those again", file=sys.stderr)
 
     def _report(self, folder: Path, runs: Path) -> None:

@@ -15,19 +15,29 @@ from omegaconf import DictConfig, OmegaConf
 from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
 from distillab.commands.sweep import Sweep, about, combinations, recorded
-from distillab.commands.tuning.page import Outcome, markdown, repeats, table
 from distillab.commands.tuning.space import search_space
 from distillab.core.allowed import Range
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
+from distillab.core.instantiate import build
 from distillab.core.run_identity import config_hash, method_name
-from distillab.reporting.tables import print_table
+from distillab.reporting.metric_table import NOTHING, metric
+from distillab.reporting.tables import markdown, print_table, terminal
 
 if TYPE_CHECKING:
-    from distillab.commands.tuning.study import Tuned
+    from rich.table import Table
 
-outcomes: list[Outcome] = []  # of this command's methods, for the table at its end
+    from distillab.commands.tuning.study import Outcome, Tuned
+
+outcomes: list["Outcome"] = []  # of this command's methods, for the table at its end
+
+HEADINGS = ("method", "trials", "default", "best", "test of the best", "median", "middle half", "range")
+NOTE = (
+    "{figure} on the validation samples, which chose the best trial; every method had the same budget, and `default` "
+    "is its first trial, with the numbers as they stand in the files. The best of many trials flatters itself: compare "
+    "methods by its {label} on test, over several seeds."
+)
 
 
 class Tune(Sweeper):
@@ -42,20 +52,18 @@ class Tune(Sweeper):
 
     def __init__(self, trials: int, at_once: int, space: Any = None, params: Any = None) -> None:
         self.trials, self.at_once = trials, at_once
-        self.space, self.params = _plain(space), _plain(params)
+        self.space, self.params = space or {}, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         self.hydra_context, self.config = hydra_context, config
-        given = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
-        self.launcher = Plugins.instance().instantiate_launcher(**given)
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run what is left of every method's budget.
 
-        Raises:
-            UserError: optuna or validation samples are missing, a number cannot be searched, or another command tunes
-                the same.
+        Raises UserError where optuna or validation samples are missing, a number cannot be searched, or another command
+        tunes the same.
         """
         _check(self.trials, self.at_once, self.space)
         folder, launched = Path(self.config.hydra.sweep.dir), 0
@@ -71,9 +79,13 @@ class Tune(Sweeper):
                 launched += len(batch)
                 for (one, trial), job in zip(batch, jobs, strict=True):
                     one.tell(trial, _answer(job))
-                _write(folder, [one.outcome() for one in methods])
-            outcomes[:] = [one.outcome() for one in methods]
-            _write(folder, outcomes)
+                self._write(folder, methods)
+            self._write(folder, methods)
+
+    def _write(self, folder: Path, methods: Sequence["Tuned"]) -> None:
+        outcomes[:] = [one.outcome() for one in methods]
+        with writable(folder, "paths.runs=…"), replacing(folder / "tune.md") as temporary:
+            temporary.write_text(page(about(folder)["command"], outcomes), encoding="utf-8")
 
     def _methods(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every method, the student alone first: untuned, it would lose to the tuned methods.
@@ -94,16 +106,18 @@ class Tune(Sweeper):
 
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
         scheme = composed.hydra.runtime.choices["scheme"]
-        kept = {key: value for key, value in OmegaConf.to_container(composed, resolve=False).items() if key != "hydra"}
-        plain = OmegaConf.to_container(OmegaConf.create(kept), resolve=True)
+        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        plain = OmegaConf.to_container(own, resolve=True)
         label = method_name(strategy_label(plain.get("strategy") or {}), scheme)
         run = parse(plain)
+        task = build(run.task, "task")
         if not run.protocol.validation:
             raise UserError("protocol=paper has no validation samples to tune on, only test: choose protocol=standard")
         numbers = search_space(plain, self.space)
         name = config_hash(plain | {"space": {key: asdict(number) for key, number in numbers.items()}})
-        study = open_study(Path(run.paths.runs) / run.name / "tune", name, locks)
-        return Tuned(label, words, numbers, study, self.trials)
+        folder = Path(run.paths.runs) / run.name / "tune"
+        study = open_study(folder, name, locks, higher_is_better=task.higher_is_better)
+        return Tuned(label, task, words, numbers, study, self.trials)
 
 
 def register() -> None:
@@ -112,10 +126,10 @@ def register() -> None:
 
 
 class Report(Sweep):
-    """Hydra's callback: prints the table of the cells, as after every sweep, then that of the methods."""
+    """Hydra's callback for the end of a tuning."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print both tables, and how to train the best of each method again."""
+        """Print the cells, as after every sweep, the methods, and how to train the best of each again."""
         folder = Path(config.hydra.sweep.dir)
         if recorded(folder):
             super().on_multirun_end(config, **kwargs)
@@ -126,10 +140,6 @@ class Report(Sweep):
 
     def _report(self, folder: Path, runs: Path) -> None:
         """No page: it would rank the trials by test samples, which choose nothing here."""
-
-
-def _plain(given: Any) -> Any:
-    return (OmegaConf.to_container(given) if OmegaConf.is_config(given) else given) or {}
 
 
 def _check(trials: int, at_once: int, space: Any) -> None:
@@ -169,6 +179,40 @@ def _answer(job: JobReturn) -> Mapping[str, Any]:
         return {"error": one_line(error)}
 
 
-def _write(folder: Path, rows: Sequence[Outcome]) -> None:
-    with writable(folder, "paths.runs=…"), replacing(folder / "tune.md") as temporary:
-        temporary.write_text(markdown(about(folder)["command"], rows), encoding="utf-8")
+def row(outcome: "Outcome") -> tuple[str, ...]:
+    """A method under `HEADINGS`; the middle half is from the first to the third quartile, interpolated."""
+    form, spread = metric(outcome.primary).form, (NOTHING, NOTHING, NOTHING)
+    if outcome.values:
+        import numpy as np
+
+        lowest, first, median, third, highest = map(form, np.percentile(outcome.values, [0, 25, 50, 75, 100]))
+        spread = median, f"{first} to {third}", f"{lowest} to {highest}"
+    trials = f"{len(outcome.values)}" + (f" and {outcome.failed} failed" if outcome.failed else "")
+    return outcome.method, trials, form(outcome.default), form(outcome.best), form(outcome.test), *spread
+
+
+def note(outcomes: Sequence["Outcome"]) -> str:
+    """What the numbers are, and are not."""
+    known = metric(outcomes[0].primary)
+    figure = known.label[0].upper() + known.label[1:] + (" in percent" if known.unit == "%" else "")
+    return NOTE.format(figure=figure, label=known.label)
+
+
+def table(outcomes: Sequence["Outcome"]) -> "Table":
+    """All methods, one row each."""
+    title = f"Tuning: {metric(outcomes[0].primary).heading} on validation samples"
+    about = {"title": title, "caption": note(outcomes).replace("`", "")}
+    return terminal(HEADINGS, [row(one) for one in outcomes], ("method",), **about)
+
+
+def repeats(outcomes: Sequence["Outcome"]) -> list[str]:
+    """The command of each method that repeats its best trial with several seeds."""
+    return [one.command for one in outcomes if one.words]
+
+
+def page(command: str, outcomes: Sequence["Outcome"]) -> str:
+    """All methods as a Markdown page."""
+    methods = markdown(HEADINGS, [row(one) for one in outcomes], ("method",))
+    best = "\n".join(f"    {line}" for line in repeats(outcomes)) or "No trial has ended well."
+    told = f"{methods}\n\n{note(outcomes)}\n\nThe best numbers of each, with three seeds:\n\n{best}"
+    return f"# Tuning\n\n    {command}\n\n{told}\n"

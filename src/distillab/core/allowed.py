@@ -1,5 +1,6 @@
 """The values that a key of the config may have; one description serves the check and its message."""
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -35,17 +36,14 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Range(Allowed):
-    """Finite numbers, from `low` or above `above`, up to `high` or below `below`; None is no bound.
+    """Finite numbers within the given bounds."""
 
-    `whole` allows no fractions, `null` None too.
-    """
-
-    low: float | None = None
+    low: float | None = None  # itself allowed, as is `high`
     above: float | None = None
     high: float | None = None
     below: float | None = None
-    whole: bool = False
-    null: bool = False
+    whole: bool = False  # no fractions
+    null: bool = False  # None too
 
     @property
     def expected(self) -> str:
@@ -90,7 +88,7 @@ def refusal(path: str, expected: str, value: Any, example: Any = None) -> str:
 def spelled(value: Any) -> str:
     """A value as the command line spells it."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return json.dumps(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(spelled(one) for one in value)}]"
     return str(value)

@@ -13,7 +13,6 @@ from distillab.core.recipe import Protocol, Recipe
 
 Text = Annotated[str, BeforeValidator(str)]  # Hydra reads name=2024 as a number
 
-
 # A node with `_target_`, for `instantiate.build`.
 Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
 
@@ -87,37 +86,28 @@ class LoggerConfig(Group):
 
 @group
 class ModelConfig(Group):
-    """A network in its role, student or teacher: the keys of the role, and the builder with its own arguments.
+    """A network in its role, student or teacher: the keys of the role, and the builder with its own arguments."""
 
-    Attributes:
-        name: for tables; None is the class's.
-        checkpoint: a file of weights; None trains the network here.
-        classes: the names of its outputs, where their order is not the data's.
-        mean, std: of its input's channels; None is the data's, as for `input_size`, the side in pixels.
-        stages, head: module paths of its feature maps and its last linear layer; None finds them.
-        seed, samples, labelled, corrupt_classes, recipe: of a teacher that is trained here.
-        dtype, shard: of a frozen teacher: the type in which it is held, whether it is split among the devices.
-        plain: all of this as the config has it.
-    """
-
-    name: str | None = None
-    checkpoint: str | None = None
+    name: str | None = None  # for tables; None is the class's
+    checkpoint: str | None = None  # a file of weights; None trains the network here
     pretrained: Flag = False
-    classes: list[Any] | None = None
-    mean: list[Any] | None = None
+    classes: list[Any] | None = None  # the names of its outputs, where their order is not the data's
+    mean: list[Any] | None = None  # of its input's channels; None is the data's, as for the next two
     std: list[Any] | None = None
-    input_size: CountOrNone = None
-    stages: list[str] | None = None
-    head: str | None = None
+    input_size: CountOrNone = None  # the side in pixels
+    stages: list[str] | None = None  # module paths of its feature maps; None finds them, as for the next
+    head: str | None = None  # module path of its last linear layer
+    # Of a teacher that is trained here, with `recipe`.
     seed: Annotated[int | None, Range(whole=True, null=True)] = None
     samples: CountOrNone = None
     labelled: Annotated[float | None, Range(above=0, high=1, null=True)] = None
     corrupt_classes: Any = None
+    # Of a frozen teacher: the type in which it is held, and whether it is split among the devices.
     dtype: Annotated[str | None, Choice("bfloat16", "float16", "float32", None)] = None
     shard: Annotated[bool | None, Choice(True, False, None)] = False
     recipe: Recipe | None = None
     builder: Built = Target(None, {})
-    plain: Any = field(default_factory=dict, repr=False, compare=False)
+    plain: Any = field(default_factory=dict, repr=False, compare=False)  # all of this as the config has it
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:

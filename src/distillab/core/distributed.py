@@ -57,14 +57,10 @@ def broadcast(value: Any) -> Any:
 
 
 def share(batch_size: int, devices: int, title: str) -> None:
-    """Say how many samples of the global batch each device gets.
-
-    Raises:
-        UserError: not the same number, and the mean of their gradients would not be the batch's.
-    """
+    """Say how many samples of the global batch each device gets; UserError where it is not the same number for each."""
     if devices == 1:
         return
-    if batch_size % devices:
+    if batch_size % devices:  # the mean of the devices' gradients would not be the batch's
         nearest = max(round(batch_size / devices), 1) * devices
         raise UserError(
             f"a batch of {batch_size} does not divide among {devices} devices; recipe.batch_size={nearest} does "

@@ -41,11 +41,7 @@ def writable(place: Path, override: str) -> Iterator[None]:
 
 @contextmanager
 def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
-    """Hold a lock file; print `waiting_for` while another process holds it. A dead process's lock is free.
-
-    Raises:
-        UserError: the lock cannot be written; names the override that mends it.
-    """
+    """Hold a lock file; print `waiting_for` while another process does. A dead one's is free; raises as `writable`."""
     held = FileLock(lock)
     with writable(lock.parent, override):
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,7 @@ def gather(x: Tensor) -> Tensor:
 
     Each process that reads the gathered rows adds to a row's gradient, and DDP takes the mean over processes: a loss
     over the global batch, computed by all of them, gives the parameters the gradient of one process with that batch.
-
-    Args:
-        x: (n, …); n may differ between processes. With one process it is returned as it is.
-
-    Returns:
-        (N, …), N the sum of all n.
+    From (n, …), where n may differ between processes, to (N, …), N the sum of all n; with one process x itself.
     """
     return _Gather.apply(x) if _many() else x
 

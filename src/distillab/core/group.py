@@ -59,10 +59,8 @@ def _line(owner: type[Group], error: Mapping[str, Any], path: str) -> str:
 def _group_of(owner: type[Group], name: str) -> type[Group] | None:
     """The group that a field of a group holds."""
     field = owner.__pydantic_fields__.get(name)
-    for one in (field.annotation, *get_args(field.annotation)) if field else ():
-        if isinstance(one, type) and issubclass(one, Group):
-            return one
-    return None
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Group)), None)
 
 
 def _default(owner: type[Group], name: str) -> Any:

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Self
 
-from distillab.core import renamed
 from distillab.core.errors import UserError
+
+RENAMED: dict[str, str | None] = {"protocol._target_": None}  # old key → the new one, or None where it has gone
+_ZOO = ("cifar_resnet", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "vgg", "wide_resnet")
+MOVED = {f"distillab.models.{name}": f"distillab.models.zoo.{name}" for name in _ZOO} | {  # modules, for `_target_`
+    "distillab.data.images": "distillab.data.images.sources",
+    "distillab.data.datamodule": "distillab.data.images.datamodule",
+    "distillab.strategies.two_views": "distillab.strategies.parts.two_views",
+    "distillab.sweep": "distillab.commands.sweep",
+    "distillab.tune": "distillab.commands.tune",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,8 @@ def did_you_mean(word: str, allowed: Sequence[str]) -> str:
 def unknown_key(parent: str, key: str, allowed: Sequence[str]) -> str:
     """The message about a key that the part of the config at `parent` (empty: the whole config) does not have."""
     path = f"{parent}.{key}" if parent else key
-    if path in renamed.KEYS:
-        new = renamed.KEYS[path]
+    if path in RENAMED:
+        new = RENAMED[path]
         return f"{path} is now {new}: {new}=…" if new else f"{path} has gone; remove it with ~{path}"
     return f'{parent or "the config"} has no "{key}"{did_you_mean(key, allowed)} (allowed: {", ".join(allowed)})'
 
@@ -53,7 +62,9 @@ def locate(target: str, path: str) -> Callable[..., Any]:
     try:
         found = get_object(target)
     except Exception as error:
-        if new := renamed.new_target(target):
+        module, _, name = target.rpartition(".")
+        if module in MOVED:
+            new = f"{MOVED[module]}.{name}"
             raise UserError(f"{path}._target_: {target} is now {new}: {path}._target_={new}") from error
         reason = str(error.__cause__ or error).splitlines()[0]
         mend = "it needs package.module.Name, importable from the current folder"
@@ -66,11 +77,8 @@ def locate(target: str, path: str) -> Callable[..., Any]:
 def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
     """Call what a node names with its arguments and `given`, of which its own win: the only place that instantiates.
 
-    Args:
-        path: where the node stands in the config, for messages.
-
-    Raises:
-        UserError: no `_target_`, a key the target does not take, a missing argument, or the target's own complaint.
+    `path` is where the node stands in the config. Raises UserError for no `_target_`, a key the target does not take, a
+    missing argument, or the target's own complaint.
     """
     node = Target.of(node)
     if node.target is None:

@@ -12,38 +12,28 @@ from distillab.core.group import Group, group
 
 @group
 class Recipe(Group):
-    """Optimiser, schedule, epochs and batch: the numbers that only make sense together.
-
-    Attributes:
-        linear_lr: samples per optimiser step for which `lr` is meant; with more or fewer it is scaled in proportion
-            (arXiv 1706.02677). None takes `lr` as it is.
-        momentum: of sgd, and the middle of dot's two (see `distillab.training.dot`), which lie `dot_delta` from it.
-        milestones: shares of the steps after which a step schedule multiplies by `gamma`.
-        clip: largest gradient norm; None does not clip.
-        patience: epochs without a better validation figure after which the fit stops, counted from the start of the
-            strategy's last phase; None never stops early.
-        precision: Lightning's, e.g. 32-true, bf16-mixed, 16-mixed.
-    """
+    """Optimiser, schedule, epochs and batch: the numbers that only make sense together."""
 
     PATH: ClassVar[str] = "recipe"
     epochs: Count = 8
     batch_size: Count = 64
     optimizer: Annotated[str, Choice("sgd", "adamw", "dot")] = "adamw"
     lr: Amount = 3e-3
-    linear_lr: CountOrNone = None
-    momentum: Amount = 0.9
+    linear_lr: CountOrNone = None  # samples per step for which `lr` is meant: it is scaled in proportion (1706.02677)
+    momentum: Amount = 0.9  # of sgd, and the middle of dot's two (`distillab.training.dot`), `dot_delta` from it
     nesterov: Flag = False
     dot_delta: Amount = 0.075
     weight_decay: Amount = 0.01
     decay_norms: Flag = False
     schedule: Annotated[str, Choice("one_cycle", "cosine", "step", "constant")] = "one_cycle"
     warmup: Amount = 0.3
-    milestones: tuple[Amount, ...] = (0.625, 0.75, 0.875)
+    milestones: tuple[Amount, ...] = (0.625, 0.75, 0.875)  # shares of the steps after which `gamma` multiplies
     gamma: Amount = 0.1
-    clip: AmountOrNone = None
+    clip: AmountOrNone = None  # largest gradient norm
     accumulate: Count = 1
+    # Epochs without a better validation figure after which the fit stops, from the start of the strategy's last phase.
     patience: Annotated[int | None, Range(0, whole=True, null=True)] = None
-    precision: int | str = "32-true"
+    precision: int | str = "32-true"  # Lightning's, e.g. 32-true, bf16-mixed, 16-mixed
 
     @model_validator(mode="after")
     def _check_dot(self) -> Self:
@@ -73,32 +63,27 @@ class Recipe(Group):
 
 @group
 class Protocol(Group):
-    """The rules of a comparison.
-
-    Attributes:
-        validation: share of the training samples carved off to select the checkpoint; 0 trains on all of them and
-            watches the test samples, as much of the literature does.
-        select: `best` epoch on the watched samples, or the `last` one.
-    """
+    """The rules of a comparison."""
 
     PATH: ClassVar[str] = "protocol"
     name: str
+    # Share of the training samples carved off to select the checkpoint; 0 trains on all and watches the test samples.
     validation: Annotated[float, Range(0, below=1)]
-    select: Annotated[str, Choice("best", "last")] = "best"
+    select: Annotated[str, Choice("best", "last")] = "best"  # the epoch, on the watched samples
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:
         if self.name == "standard" and not self.validation:
-            raise ValueError("standard needs validation images ({path}.validation=0.1), or choose protocol=paper")
+            raise ValueError("standard needs validation samples ({path}.validation=0.1), or choose protocol=paper")
         if self.name == "paper" and self.validation:
-            raise ValueError("paper trains on all images ({path}.validation=0), or choose protocol=standard")
+            raise ValueError("paper trains on all samples ({path}.validation=0), or choose protocol=standard")
         return self
 
     def check_data(self, validation: float) -> None:
-        """Raise UserError for data that carve off samples under a protocol that trains on all, or none under another."""
+        """Raise UserError for data that carve off samples under a protocol that trains on all, or the other way round."""
         if bool(validation) != bool(self.validation):
             share = f"{self.validation or 0:g}"
-            taken = f"protocol={self.name} takes {share} of the training images for validation"
+            taken = f"protocol={self.name} takes {share} of the training samples for validation"
             raise UserError(f"{taken} and the data {validation:g}; set data.validation={share}")
 
     @property

@@ -130,7 +130,7 @@ class DataModule(LightningDataModule):
         vars(clone).pop("_told", None)
         count = len(clone.rows["train"])
         if clone.batch_size is not None and not 1 <= clone.batch_size <= count:
-            allowed = f"from 1 to {count} (all training images of {self.name}) are allowed"
+            allowed = f"from 1 to {count} (all training samples of {self.name}) are allowed"
             mend = f"recipe.batch_size={min(64, count)}"
             raise UserError(f"a batch of {clone.batch_size} cannot be filled: {allowed}, {mend}")
         return clone

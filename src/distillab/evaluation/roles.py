@@ -17,12 +17,16 @@ from distillab.evaluation.statistics import paired_samples
 
 
 class Roles(NamedTuple):
-    """The comparison of the roles; without all three of them `limits` is None, without the baseline `paired`."""
+    """The comparison of the roles; without all three of them `limits` is None, without the baseline `paired`.
+
+    `answers` are the predicted classes (N,) by role. A task without classes has the `metrics` alone.
+    """
 
     metrics: dict[str, dict[str, Any]]
-    against_teacher: dict[str, AgainstTeacher]
-    limits: Limits | None
-    paired: Paired | None
+    against_teacher: dict[str, AgainstTeacher] = {}
+    limits: Limits | None = None
+    paired: Paired | None = None
+    answers: dict[str, Tensor] = {}
 
 
 def evaluate_roles(
@@ -31,20 +35,22 @@ def evaluate_roles(
     class_names: Sequence[str],
     figures: Callable[[Tensor, Tensor], dict[str, Any]],
 ) -> Roles:
-    """Compare the predictions of `student` and, where the run had them, of `teacher` and `baseline`.
+    """Compare the classes that `student` and, where the run had them, `teacher` and `baseline` predict.
 
     `logits` (N, C) are on the same samples, whose labels are (N,); `figures` of one role are those of the task.
     """
     teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
     against, weak, paired = {}, None, None
+    answers = {role: rows.argmax(1) for role, rows in logits.items()}
     if teacher is not None:
-        taught = {role: answers for role, answers in logits.items() if role != "teacher"}
-        against = {role: against_teacher(answers, teacher, labels) for role, answers in taught.items()}
+        known = {role: logits[role] for role in ("baseline", "student") if role in logits}
+        against = {role: against_teacher(rows, teacher, labels) for role, rows in known.items()}
     if alone is not None:
-        paired = paired_samples(*((answers.argmax(1) == labels).tolist() for answers in (student, alone)))
+        paired = paired_samples(*((answers[role] == labels).tolist() for role in ("student", "baseline")))
         if teacher is not None:
             weak = limits(labels, teacher, alone, student, class_names=class_names)
-    return Roles({role: figures(answers, labels) for role, answers in logits.items()}, against, weak, paired)
+    metrics = {role: figures(rows, labels) for role, rows in logits.items()}
+    return Roles(metrics, against, weak, paired, answers)
 
 
 def with_extremes(
@@ -58,8 +64,8 @@ def with_extremes(
     return {**metrics, f"{primary}_best": best, f"{primary}_last": by_epoch[-1]}
 
 
-def write_predictions(path: Path, logits: Mapping[str, Tensor], labels: Tensor) -> None:
-    """Write every role's predictions: `labels` and, by role, the predicted class of each test sample, (N,) int32."""
-    answers = {role: values.argmax(1).numpy().astype(np.int32) for role, values in logits.items()}
+def write_predictions(path: Path, answers: Mapping[str, Tensor], labels: Tensor) -> None:
+    """Write `labels` and, by role, the predicted class of each test sample, (N,) int32."""
+    columns = {name: values.numpy().astype(np.int32) for name, values in ({"labels": labels} | dict(answers)).items()}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, labels=labels.numpy().astype(np.int32), **answers)
+        np.savez_compressed(file, **columns)

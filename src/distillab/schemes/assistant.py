@@ -20,13 +20,7 @@ class Assistant(Plan):
     """Teacher → assistants → student, each taught by the one before (TAKD, arXiv 1902.03393).
 
     The assistants use the student's recipe, strategy and data, and the teacher's seed, so that a study of the
-    student's seeds has one chain.
-
-    Args:
-        assistants: their configs, the largest first.
-
-    Raises:
-        UserError: there is none.
+    student's seeds has one chain. `assistants` are their configs, the largest first; UserError where there is none.
     """
 
     name = "assistant"
@@ -41,8 +35,7 @@ class Assistant(Plan):
     def prepare(self, run: Run, student: Model) -> FeatureInfo:
         """Build all networks; warn if one is not smaller than the one before it."""
         spec = super().prepare(run, student)
-        chain = [self.teacher, *(step.model for step in self.steps), student]
-        for larger, smaller in pairwise(chain):
+        for larger, smaller in pairwise([*(step.model for step in self.steps), student]):
             if parameters(larger) <= parameters(smaller):
                 rank_zero_warn(
                     f"{smaller.info.name} ({parameters(smaller):,} parameters) is not smaller than "
@@ -50,20 +43,16 @@ class Assistant(Plan):
                 )
         return spec
 
-    def first(self, run: Run) -> tuple[str, Model]:
-        """The config's teacher."""
-        self.model = run.teacher()
-        return self.model.info.name, self.model
-
-    def obtain_first(self, run: Run, model: Model) -> Record:
-        """Train or load it."""
-        return run.obtain_teacher(model, run.config.teacher)
-
-    def between(self, run: Run) -> list[Step]:
-        """The assistants."""
-        steps = []
+    def chain(self, run: Run) -> list[Step]:
+        """The config's teacher and the assistants."""
+        self.model, teacher = run.teacher(), run.config.teacher
+        steps = [Step(self.model.info.name, self.model, teacher, teacher.seed)]
         for i, config in enumerate(networks(self.assistants, "scheme.assistants")):
-            seed = run.config.teacher.seed if config.seed is None else config.seed
+            seed = teacher.seed if config.seed is None else config.seed
             model = run.network(config, f"scheme.assistants.{i}", seed)
             steps.append(Step(model.info.name, model, config, seed))
         return steps
+
+    def obtain_first(self, run: Run, model: Model) -> Record:
+        """Train or load the teacher."""
+        return run.obtain_teacher(model, run.config.teacher)

@@ -6,19 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from distillab.core import distributed
 from distillab.core.configuration import ModelConfig, RunConfig
 from distillab.core.errors import UserError
-from distillab.core.recipe import Recipe
 from distillab.core.result_parts import Longer, Trained
 from distillab.data.module import DataModule
 from distillab.evaluation.cost import equal_compute_epochs
 from distillab.evaluation.efficiency import multiply_adds
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.measure import predictions, scores
 from distillab.schemes.pretrain import ALONE, Pretraining, obtain_teacher, teacher_data, train_once
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
@@ -39,7 +35,7 @@ class Run:
     setting: Setting
 
     def __post_init__(self) -> None:
-        self.strategy.check_batch(self.recipe.batch_size, distributed.world)
+        self.strategy.check_batch(self.config.recipe.batch_size, distributed.world)
         alone = self.config.strategy == ALONE and self.data.label_source == "all"
         if self.data.hides_labels and not self.strategy.needs_teacher and not alone:
             raise UserError(
@@ -47,23 +43,13 @@ class Run:
                 "that does, e.g. strategy=kd, or data.labels=all data.labelled=1.0"
             )
 
-    @property
-    def recipe(self) -> Recipe:
-        """The student's recipe."""
-        return self.config.recipe
-
-    @property
-    def seed(self) -> int:
-        """The student's seed."""
-        return self.config.seed
-
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
         """A network for the run's data; `path` is the config key of its config."""
         return self.setting.task.build_model(config, path, self.data, seed)
 
     def student(self, seed: int | None = None) -> Model:
         """The student with fresh weights of a seed, by default the run's."""
-        return self.network(self.config.student, "student", self.seed if seed is None else seed)
+        return self.network(self.config.student, "student", self.config.seed if seed is None else seed)
 
     def teacher(self) -> Model:
         """The config's teacher, untrained; raises UserError if it cannot be built or trained on its data."""
@@ -80,37 +66,23 @@ class Run:
     ) -> Record:
         """Train or load the student without a teacher, the baseline of every comparison.
 
-        It learns from the labelled samples alone, in as many steps as from all.
-
-        Args:
-            model: with fresh weights.
-            logger: gets the curves, those of an earlier fit too.
-            title: for the printed lines.
-            epochs: None takes the recipe's.
+        `model` has fresh weights and learns from the labelled samples alone, in as many steps as from all; `logger`
+        gets the curves, those of an earlier fit too; without `epochs` the recipe's count.
         """
         title = title or f"{model.info.name} alone"
-        recipe = replace(self.recipe.alone, epochs=epochs or self.recipe.epochs)
-        own = self.data.labelled_only()
-        return train_once(
-            Pretraining(model, self.config.student, own, recipe, self.seed, title, self.setting, logger=logger)
-        )
+        config, own = self.config, self.data.labelled_only()
+        recipe = replace(config.recipe.alone, epochs=epochs or config.recipe.epochs)
+        job = Pretraining(model, config.student, own, recipe, config.seed, title, self.setting, logger=logger)
+        return train_once(job)
 
     def train_student_longer(self, teacher: Model) -> Longer:
         """Train the student alone for the cost of its own and the teacher's passes."""
         student = self.student()
         work = [multiply_adds(network) for network in (teacher, student)]
-        epochs = equal_compute_epochs(self.recipe.epochs, *work, self.strategy.num_views)
+        epochs = equal_compute_epochs(self.config.recipe.epochs, *work, self.strategy.num_views)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
         figures = {self.setting.task.primary: record.scores["test"]}
         return Longer(epochs=record.training.epochs, metrics=figures, teacher_multiply_adds=work[0])
-
-    def scores(self, model: Model, test: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
-        """The primary figure by split; `test`: the predictions on test, if they are known."""
-        return scores(model, self.data, self.setting, test)
-
-    def predictions(self, model: Model, record: Record) -> tuple[Tensor, Tensor]:
-        """Rows of logits and labels on test, stored in the folder of the network's record."""
-        return predictions(model, self.data, self.setting, record.folder)
 
 
 class Scheme:
@@ -153,7 +125,9 @@ class Scheme:
 
     def module(self, run: Run, student: Model, teacher: TeacherSource | None) -> Distillation:
         """The module of the final fit; `teacher` is the source, or the cache before it."""
-        return Distillation(student, teacher, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
+        return Distillation(
+            student, teacher, run.strategy, run.setting.task, recipe=run.config.recipe, seed=run.config.seed
+        )
 
     def finish(self, run: Run, student: Model, record: Record) -> None:
         """Add the trained student to the lineage."""
@@ -166,9 +140,7 @@ class Scheme:
     def check(self, run: Run, unlabelled: str = "") -> None:
         """Raise UserError if the config asks what only one frozen teacher can do.
 
-        Args:
-            run: its config, strategy and data are read.
-            unlabelled: why the scheme's teacher cannot fill in unknown labels; empty if it can.
+        `unlabelled` says why the scheme's teacher cannot fill in unknown labels; empty if it can.
         """
         teacher = run.config.teacher
         if not run.strategy.needs_teacher:

@@ -13,13 +13,7 @@ class BornAgain(Plan):
     """The student of generation g teaches generation g + 1 of the same architecture (arXiv 1805.04770).
 
     Generation 0 learns from the labels alone and is the run's baseline; the last generation is the student. Those
-    between have seeds of their own.
-
-    Args:
-        generations: how many learn from the one before, from 1.
-
-    Raises:
-        UserError: generations is out of range.
+    between have seeds of their own. `generations` learn from the one before; UserError where they are not 1 at least.
     """
 
     name = "born_again"
@@ -28,20 +22,15 @@ class BornAgain(Plan):
         super().__init__()
         self.generations = Range(1, whole=True).check(generations, "scheme.generations", 2)
 
-    def first(self, run: Run) -> tuple[str, Model]:
-        """The student, to be trained alone."""
-        model = run.student()
-        return f"{model.info.name} generation 0", model
+    def chain(self, run: Run) -> list[Step]:
+        """Generations 0 to the last but one."""
+        steps = []
+        for generation in range(self.generations):
+            seed = run.config.seed + SEED_STEP * generation
+            model = run.student(seed)
+            steps.append(Step(f"{model.info.name} generation {generation}", model, run.config.student, seed))
+        return steps
 
     def obtain_first(self, run: Run, model: Model) -> Record:
         """Train or load the baseline."""
         return run.train_student_alone(model)
-
-    def between(self, run: Run) -> list[Step]:
-        """Generations 1 to the last but one."""
-        steps = []
-        for generation in range(1, self.generations):
-            seed = run.seed + SEED_STEP * generation
-            model = run.student(seed)
-            steps.append(Step(f"{model.info.name} generation {generation}", model, run.config.student, seed))
-        return steps

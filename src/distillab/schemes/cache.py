@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -33,8 +34,7 @@ def with_cache(
     Raises:
         UserError: a wrong setting, or `require` without a possible cache.
     """
-    settings, trainer = config.cache, config.trainer
-    needs = strategy.needs("teacher")
+    settings, trainer, needs = config.cache, config.trainer, strategy.needs("teacher")
     if settings.mode == "never" or not needs or teacher is None:
         return teacher
     require = settings.mode == "require"
@@ -62,7 +62,7 @@ def with_cache(
     limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
     samples, strong = data.sizes["train"], {"data": data.fingerprint}
     cache = TeacherCache(folder, key, layout, samples=samples, limit=limit, strong=strong)
-    _look_ahead(cache, strategy, data, config.recipe.epochs, require)
+    _look_ahead(cache, strategy, data, config)
     return CachedTeacher(model, cache, require)
 
 
@@ -78,17 +78,17 @@ def _device(accelerator: str) -> str:
     return "cpu" if accelerator == "cpu" or found is None else found.type
 
 
-def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, epochs: int, require: bool) -> None:
+def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, config: RunConfig) -> None:
     """Print that the views of the fit exceed the limit; with `require`, raise UserError if one is missing entirely."""
-    kinds = range(strategy.num_views)
-    views = [(number, kind) for number in range(min(epochs, data.cycle or epochs)) for kind in kinds]
+    epochs = config.recipe.epochs
+    views = list(product(range(min(epochs, data.cycle or epochs)), range(strategy.num_views)))
     lacking = sum(not cache.has(*view) for view in views)
-    if require and lacking and not strategy.phases:  # some phases may not read the teacher
+    if config.cache.mode == "require" and lacking and not strategy.phases:  # some phases may not read the teacher
         raise UserError(
             f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
             f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
         )
-    if require or not lacking:
+    if config.cache.mode == "require" or not lacking:
         return
     needed, taken = lacking * cache.layout.bytes(cache.samples), cache.bytes_taken()
     if taken + needed > cache.limit:

@@ -20,14 +20,11 @@ SHARED = ("recipe", "seed", "samples", "labelled", "dtype")  # keys that further
 
 
 class Ensemble(Scheme):
-    """A mixture of the config's teacher and further ones, each trained or loaded like it.
+    """A mixture of the config's teacher and further ones, each trained or loaded like it; UserError without any.
 
     Args:
         teachers: configs of the further networks; those that repeat one get a seed of their own.
         weighting: see `distillab.teachers.ensemble.Mixture`.
-
-    Raises:
-        UserError: no further teacher.
     """
 
     name = "ensemble"
@@ -44,28 +41,28 @@ class Ensemble(Scheme):
         self.check(run, unlabelled="scheme.weighting=confidence reads them" if self.weighting == "confidence" else "")
         first = run.config.teacher
         shared = {key: first.plain[key] for key in SHARED if key in first.plain}
-        self.configs = [first]
+        self.configs, members = [first], [run.teacher()]
         for place, config in enumerate(self.teachers):
-            further = ModelConfig.of({**shared, **config}, f"scheme.teachers.{place}")
+            path = f"scheme.teachers.{place}"
+            further = ModelConfig.of({**shared, **config}, path)
             while _without_defaults(further) in map(_without_defaults, self.configs):
-                further = ModelConfig.of({**further.plain, "seed": further.seed + 1})
+                further = ModelConfig.of({**further.plain, "seed": further.seed + 1}, path)
             self.configs.append(further)
-        named = enumerate(self.configs[1:])
-        members = [run.teacher()] + [run.network(c, f"scheme.teachers.{i}", c.seed) for i, c in named]
+            members.append(run.network(further, path, further.seed))
         self.model = Mixture(members, self.weighting)
         refuse_beyond_logits(run.strategy.needs("teacher"), "an ensemble")
         return self.model.info
 
     def obtain(self, run: Run) -> Record:
         """Train or load each, then measure the mixture with equal weights: labels are for the test."""
-        seconds = 0.0
-        names = [member.info.name for member in self.model.members]
-        for name, member, config in zip(names, self.model.members, self.configs, strict=True):
+        members, seconds = list(self.model.members), 0.0
+        names = [member.info.name for member in members]
+        for name, member, config in zip(names, members, self.configs, strict=True):
             record = run.obtain_teacher(member, config)
             self.note(run, name if names.count(name) == 1 else f"{name} (seed {config.seed})", record, None)
             seconds += record.training.seconds
         self.parent = self.model.info.name
-        record = measure(self.model, run.data, run.setting, list(self.model.members))
+        record = measure(self.model, run.data, run.setting, members)
         rank_zero_print(f"teachers {self.parent} together: {run.setting.words(record.scores)}")
         return record.changed(source=f"mixture, weighting {self.weighting}", seconds=seconds)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
+from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
@@ -32,8 +33,7 @@ def scores(
 def predictions(model: Model, data: DataModule, setting: Setting, folder: str | None = None) -> tuple[Tensor, Tensor]:
     """Rows of logits (R, classes) and labels (R,) on test, computed once per folder of the store (None: every time).
 
-    Raises:
-        UserError: the store cannot be written.
+    Raises UserError where the store cannot be written.
     """
     if folder is None:
         return _predict(model, data, "test", setting)
@@ -59,22 +59,18 @@ def _predict(model: Model, data: DataModule, split: str, setting: Setting) -> tu
 
 
 def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[Model] = ()) -> Record:
-    """The scores of a trained network, or of a mixture of `members`, measured once.
-
-    Scores near chance are also measured under the best class order.
-    """
+    """The scores of a trained network, or of a mixture of `members`, once; near chance also in the best class order."""
     networks = members or [model]
     prints = [{"weights": weights_hash(m), "structure": structure(m), "about": preprocessing(m)} for m in networks]
     key = {"networks": prints, "data": data.fingerprint, "mixture": bool(members)}
 
     def make(folder: Path) -> dict[str, Any]:
         found = scores(model, data, setting, predictions(model, data, setting, str(folder)))
-        record = Record(scores=found)
-        chance, split = setting.task.chance(model.info.outputs), next(iter(found))
-        if not members and chance is not None and found[split] < 2 * chance:
-            logits = _predict(model, data, split, setting)
-            record = record.changed(other_order=setting.task.other_order(*logits, data.info.classes, found[split]))
-        return record.model_dump()
+        task, (split, score) = setting.task, next(iter(found.items()))
+        chance, other = task.chance(model.info.outputs), None
+        if not members and chance is not None and score < 2 * chance:
+            other = task.other_order(*_predict(model, data, split, setting), data.info.classes, score)
+        return Record(scores=found, training=Training(other_order=other)).model_dump()
 
     folder, kept, reused = setting.store.once("measured", model.info.name, key, make)
     return Record.model_validate(kept).changed(str(folder), reused=reused)

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
+from distillab.core.result_parts import Training
 from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import SEED_STEP, Run, Scheme, networks
+from distillab.schemes.measure import scores
 from distillab.schemes.record import Record
 from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
@@ -28,7 +30,7 @@ from distillab.training.term_inputs import mapped, term_losses, wanted_views
 
 
 class Peer(TeacherSource):
-    """Stands for a teaching peer; the module computes its outputs, since it runs each peer once."""
+    """Stands for a teaching peer, whose outputs the module computes: it runs each peer once."""
 
     frozen = False
 
@@ -44,12 +46,8 @@ class MutualDistillation(Distillation):
     """Trains peers with one optimiser, each by the strategy with every other one as its teacher (arXiv 1706.00384).
 
     A peer's loss is the mean of the strategy's over its teachers, whose outputs carry no gradient; the logged losses
-    are the sums over all peers. Peer 0 is validated and deployed.
-
-    Args:
-        peers: at least two, the student first.
-        strategy: each pair of peers has its own copy of its connectors.
-        task, arguments: see `Distillation`.
+    are the sums over all peers. Each pair of peers has its own copy of the strategy's connectors. Peer 0, the student,
+    is validated and deployed; the other arguments are those of `Distillation`.
 
     Raises:
         UserError: one peer only, or a strategy that needs a trained teacher.
@@ -124,11 +122,7 @@ def check_strategy(strategy: Strategy) -> None:
 class Mutual(Scheme):
     """Deep mutual learning (arXiv 1706.00384): the student and its peers; the student is the result.
 
-    Args:
-        peers: configs of the others; None is one more student with another seed.
-
-    Raises:
-        UserError: an empty list.
+    `peers` are configs of the others; None is one more student with another seed. UserError for an empty list.
     """
 
     name = "mutual"
@@ -145,11 +139,11 @@ class Mutual(Scheme):
         check_strategy(run.strategy)
         self.peers = []
         for i, config in enumerate(networks(self.configs, "scheme.peers") or [run.config.student]):
-            seed = run.seed + SEED_STEP * (i + 1) if config.seed is None else config.seed
+            seed = run.config.seed + SEED_STEP * (i + 1) if config.seed is None else config.seed
             self.peers.append(run.network(config, f"scheme.peers.{i}", seed))
         everyone = [student, *self.peers]
         for learner, teacher in permutations(everyone, 2):
-            copy.deepcopy(run.strategy).connect(learner.info, teacher.info, run.seed)
+            copy.deepcopy(run.strategy).connect(learner.info, teacher.info, run.config.seed)
         self.names = [f"{peer.info.name} (peer {i})" for i, peer in enumerate(everyone)]
         self.parent = ", ".join(self.names[1:])
         return self.peers[0].info
@@ -157,12 +151,12 @@ class Mutual(Scheme):
     def module(self, run: Run, student: Model, teacher: TeacherSource | None) -> Distillation:
         """The module that trains all peers."""
         peers = [student, *self.peers]
-        return MutualDistillation(peers, run.strategy, run.setting.task, recipe=run.recipe, seed=run.seed)
+        return MutualDistillation(peers, run.strategy, run.setting.task, recipe=run.config.recipe, seed=run.config.seed)
 
     def finish(self, run: Run, student: Model, record: Record) -> None:
         """Measure the peers and add all to the lineage; they share the seconds of the fit."""
-        reached = [record.scores, *(run.scores(peer) for peer in self.peers)]
-        for name, scores in zip(self.names, reached, strict=True):
+        reached = [record.scores, *(scores(peer, run.data, run.setting) for peer in self.peers)]
+        for name, own in zip(self.names, reached, strict=True):
             others = ", ".join(other for other in self.names if other != name)
-            rank_zero_print(f"{name}: {run.setting.words(scores)}")
-            self.note(run, name, Record(scores=scores).changed(seconds=record.training.seconds), others)
+            rank_zero_print(f"{name}: {run.setting.words(own)}")
+            self.note(run, name, Record(scores=own, training=Training(seconds=record.training.seconds)), others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import NamedTuple
 
 from distillab.core.configuration import ModelConfig
@@ -19,7 +20,7 @@ from distillab.teachers.frozen import FrozenTeacher
 
 
 class Step(NamedTuple):
-    """One network between the first teacher and the student."""
+    """One network before the student."""
 
     name: str
     model: Model
@@ -28,17 +29,10 @@ class Step(NamedTuple):
 
 
 class Plan(Scheme):
-    """A chain of fits with the student's strategy and recipe; the store keeps each network.
+    """A chain of fits with the student's strategy and recipe; the store keeps each network."""
 
-    A subclass gives the first teacher (`first`) and the networks after it (`between`).
-    """
-
-    def first(self, run: Run) -> tuple[str, Model]:
-        """Name and network of the first teacher."""
-        raise NotImplementedError
-
-    def between(self, run: Run) -> list[Step]:
-        """The networks between the first and the student."""
+    def chain(self, run: Run) -> list[Step]:
+        """The networks before the student, the first teacher first."""
         raise NotImplementedError
 
     def obtain_first(self, run: Run, model: Model) -> Record:
@@ -54,27 +48,28 @@ class Plan(Scheme):
                     f"scheme={self.name} passes networks on, and strategy.{name} ships more than the student; choose "
                     f"another strategy, e.g. strategy=kd, or scheme=offline"
                 )
-        self.parent, self.teacher = self.first(run)
-        self.steps = self.between(run)
-        teacher = self.teacher.info
-        for step in self.steps:
-            copy.deepcopy(run.strategy).connect(step.model.info, teacher, step.seed)
-            teacher = step.model.info
-        return teacher
+        self.steps = self.chain(run)
+        for teacher, learner in pairwise(self.steps):
+            copy.deepcopy(run.strategy).connect(learner.model.info, teacher.model.info, learner.seed)
+        self.parent, self.teacher = self.steps[-1].name, self.steps[-1].model
+        return self.teacher.info
 
     def obtain(self, run: Run) -> Record | None:
         """Train or load one after the other."""
-        record = self.obtain_first(run, self.teacher)
-        self.note(run, self.parent, record, None)
+        first = self.steps[0]
+        record = self.obtain_first(run, first.model)
+        self.note(run, first.name, record, None)
         if self.model is None:
-            rank_zero_print(f"{self.parent}: {run.setting.words(record.scores)}")
-        for name, model, config, seed in self.steps:
-            title, lesson = f"{name} from {self.parent}", {"teacher": self.teacher, "strategy": run.config.strategy}
-            made = train_once(Pretraining(model, config, run.data, run.recipe, seed, title, run.setting, **lesson))
-            self.note(run, name, made, self.parent)
+            rank_zero_print(f"{first.name}: {run.setting.words(record.scores)}")
+        for teacher, (name, model, config, seed) in pairwise(self.steps):
+            title = f"{name} from {teacher.name}"
+            lesson = {"teacher": teacher.model, "strategy": run.config.strategy}
+            made = train_once(
+                Pretraining(model, config, run.data, run.config.recipe, seed, title, run.setting, **lesson)
+            )
+            self.note(run, name, made, teacher.name)
             again = " (reused from the store)" if made.training.reused else ""
             rank_zero_print(f"{title}: {run.setting.words(made.scores)}{again}")
-            self.parent, self.teacher = name, model
         return record if self.model is not None else None
 
     @property

@@ -35,13 +35,9 @@ ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.
 class Pretraining:
     """A network to be trained once, and all that its weights depend on.
 
-    Attributes:
-        model: freshly built; has the trained weights afterwards.
-        seed: of its first weights, batch order and dropout.
-        title: for the printed lines.
-        teacher: trained; frozen afterwards. None learns from the labels alone.
-        strategy: the config of the terms.
-        logger: gets the curves, those of an earlier fit too (its step is the epoch then).
+    `model` is freshly built, with weights of the `seed`, which batch order and dropout follow too. Without a (trained)
+    `teacher` it learns from the labels alone. `logger` gets the curves, those of an earlier fit too (its step is the
+    epoch then).
     """
 
     model: Model
@@ -66,13 +62,11 @@ class Pretraining:
             "protocol": asdict(self.setting.protocol),
             "trainer": {k: trainer[k] for k in KEPT_TRAINER} | {k: trainer[k] for k in NOTED_TRAINER if trainer[k]},
             "checkpoint": self.config.checkpoint and file_hash(self.config.checkpoint),
-            **(self._lesson() if self.teacher is not None else {}),
+            **(self._lesson(self.teacher, self.data) if self.teacher is not None else {}),
         }
 
-    def _lesson(self) -> dict[str, Any]:
-        """The part of the key that depends on a teacher."""
-        teacher, data = self.teacher, self.data
-        lesson: dict[str, Any] = {
+    def _lesson(self, teacher: Model, data: DataModule) -> dict[str, Any]:
+        lesson = {
             "strategy": self.strategy,
             "teacher": {"weights": weights_hash(teacher), "about": preprocessing(teacher), "spec": teacher.info.key()},
             "stages": self.model.info.key(),
@@ -107,27 +101,17 @@ def train_once(job: Pretraining) -> Record:
     if reused:
         file = folder / "model.safetensors"
         load_weights(model.net, read_weights(file)[0], model.info.name, str(file), key="paths.store")
-        if job.logger is not None:
-            _log_again(record, job.logger)
+        for figures in record.training.curves if job.logger is not None else ():
+            epoch = figures["epoch"] - 1  # Lightning counts from 0
+            known = {name: value for name, value in figures.items() if name.startswith(("train/", "val/"))}
+            job.logger.log_metrics(known | {"epoch": epoch}, step=epoch)
     return record.changed(str(folder), reused=reused)
-
-
-def _log_again(record: Record, logger: Any) -> None:
-    """Give a logger the curves of an earlier fit."""
-    for figures in record.training.curves:
-        epoch = figures["epoch"] - 1  # Lightning counts from 0
-        known = {name: value for name, value in figures.items() if name.startswith(("train/", "val/"))}
-        logger.log_metrics(known | {"epoch": epoch}, step=epoch)
 
 
 def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting: Setting) -> Record:
     """Give the teacher its weights, measure it, and print where they come from.
 
-    Args:
-        model: as built from `config`, with a checkpoint's weights.
-        config: the teacher's.
-        data: the student's; `teacher_data` selects from it.
-        setting: of the run.
+    `model` is as built from `config`, with a checkpoint's weights; `data` are the student's.
     """
     name = model.info.name
     own, ready_made = teacher_data(data, config), _is_ready_made(config, data)
@@ -138,12 +122,10 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         record = record.changed(source=str(config.checkpoint or "pretrained weights"), seen_validation="unknown")
     else:
         rank_zero_print(f"teacher {name}: looked up in {setting.store.root}")
-        record = train_once(
-            Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
-        )
+        job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
         bad = own.class_names(config.corrupt_classes)
         source = "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else "")
-        record = record.changed(source=source, seen_validation="no")
+        record = train_once(job).changed(source=source, seen_validation="no")
         if config.dtype:
             model.hold_in(config.dtype)
             held = measure(model, data, setting)

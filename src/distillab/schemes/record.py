@@ -9,17 +9,11 @@ from distillab.core.result_parts import Figures, Part, Trained, Training
 
 
 class Record(Part):
-    """A network's primary figure by split, and the origin of its weights.
+    """A network's primary figure by split, and the origin of its weights."""
 
-    Attributes:
-        scores: of `validation`, if there is such a split, and of `test`.
-        training: its fit, or the source of its weights.
-        folder: the network's in the store; None outside of it.
-    """
-
-    scores: Figures = {}
-    training: Training = Training()
-    folder: str | None = None
+    scores: Figures = {}  # of `validation`, if there is such a split, and of `test`
+    training: Training = Training()  # its fit, or the source of its weights
+    folder: str | None = None  # the network's in the store; None outside of it
 
     def changed(self, folder: str | None = None, scores: Mapping[str, float] | None = None, **training: Any) -> Record:
         """The same with another folder, scores or facts of the training."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,10 @@ class Store:
     def once(
         self, kind: str, name: str, key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
     ) -> tuple[Path, dict[str, Any], bool]:
-        """The folder of a key, its record, and whether they existed before; `make` creates them otherwise.
+        """The folder `<kind>/<name>-<hash of key>`, its record, and whether they existed before.
 
-        The record, written last, completes a folder. Several processes call `make` together; process 0 writes it.
-
-        Args:
-            kind: first part of the folder's path.
-            name: first part of the folder's name, for people.
-            key: everything that the content depends on.
-            make: fills the folder and returns the record.
-
-        Raises:
-            UserError: the store cannot be written.
+        Otherwise `make` fills the folder and returns the record, which is written last and completes it. Several
+        processes call `make` together; process 0 writes. Raises UserError where the store cannot be written.
         """
         digest = hashlib.sha256(json.dumps([STORE_VERSION, key], sort_keys=True, default=str).encode()).hexdigest()[:12]
         folder = self.root / kind / f"{name}-{digest}"
@@ -54,7 +46,6 @@ class Store:
 
 
 def _read(record: Path) -> dict[str, Any] | None:
-    try:
+    with suppress(OSError, ValueError):
         return json.loads(record.read_text())
-    except (OSError, ValueError):
-        return None
+    return None

@@ -42,7 +42,7 @@ class NormDirection(Term):
         self.register_buffer("centers", torch.zeros(teacher.outputs, width))
 
     def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:
-        """The teacher's mean embedding of each class over all training images."""
+        """The teacher's mean embedding of each class over all training samples."""
         sums = sum(self._sums(outputs.embedding, batch.labels) for outputs, batch in teacher())
         sums = gather(sums[None]).sum(0)  # each device has seen its part of the images
         self.centers.copy_(sums[:, :-1] / sums[:, -1:].clamp(min=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch, Inputs
 from distillab.evaluation.metrics import predict
+from distillab.evaluation.roles import Roles
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 
@@ -78,12 +79,12 @@ class Task(ABC):
         """One view of a batch in the fastest memory format."""
         return inputs
 
-    def example_batch(self, model: Model, num_views: int = 1) -> Batch:
-        """Two example samples of the model, with valid labels."""
+    def example_batch(self, model: Model, num_views: int = 1, labels: Tensor | None = None) -> Batch:
+        """Two example samples of the model, with two of these training labels, or with any valid ones."""
         inputs = model.example_inputs(2)
-        device = next(iter(inputs.values())).device
-        labels = torch.arange(2, device=device) % model.info.outputs
-        return Batch([inputs] * num_views, {"labels": labels}, torch.arange(2, device=device))
+        index = torch.arange(2, device=next(iter(inputs.values())).device)
+        known = index % model.info.outputs if labels is None else labels.unique()[[0, -1]].to(index.device)
+        return Batch([inputs] * num_views, {"labels": known}, index)
 
     def rows(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (…, C) and labels as rows (R, C) and (R,), or (R, C) of mixed samples; ignored positions left out."""
@@ -101,12 +102,16 @@ class Task(ABC):
     def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
         """All figures of rows of logits and labels, the primary one among them."""
 
+    def compare(self, logits: Mapping[str, Tensor], labels: Tensor, class_names: Sequence[str]) -> Roles:
+        """The figures of each role's rows, and whatever else the task can tell of roles on the same samples."""
+        return Roles({role: self.figures(rows, labels) for role, rows in logits.items()})
+
     def text(self, score: float) -> str:
         """The primary figure for a person."""
         return f"{score:.4g}"
 
     def chance(self, outputs: int) -> float | None:
-        """The primary figure of a random guess among so many outputs; None if it is undefined."""
+        """The primary figure of a random guess among so many outputs, if more is better; None if it is undefined."""
         return None
 
     def other_order(
@@ -118,7 +123,3 @@ class Task(ABC):
     def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:
         """Rows of logits and labels of a whole split, in the data's order, on the CPU."""
         return predict(model, data, split, device, rows=self.rows)
-
-    def evaluate(self, model: Model, data: LightningDataModule, split: str, device: str) -> dict[str, Any]:
-        """All figures of a model on a split."""
-        return self.figures(*self.predictions(model, data, split, device))

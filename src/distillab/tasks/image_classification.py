@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from distillab.core.errors import UserError
 from distillab.data.batch import Batch, Inputs
 from distillab.data.images.image_batch import ImageBatch
 from distillab.evaluation.metrics import best_class_order, classification_metrics, top1
+from distillab.evaluation.roles import Roles, evaluate_roles
 from distillab.models.build import build_model
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
@@ -105,3 +106,7 @@ class ImageClassification(Task):
     def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
         """The figures of `distillab.evaluation.metrics.classification_metrics`."""
         return classification_metrics(logits, labels)
+
+    def compare(self, logits: Mapping[str, Tensor], labels: Tensor, class_names: Sequence[str]) -> Roles:
+        """Agreement, paired answers and limits as well, class by class."""
+        return evaluate_roles(logits, labels, class_names, self.figures)

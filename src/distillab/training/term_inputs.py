@@ -84,7 +84,7 @@ def prepare_terms(module: "Distillation") -> None:
     data, device = module.trainer.datamodule, module.trainer.strategy.root_device
     if data is None:
         raise UserError(
-            f"strategy.{next(iter(preparing))} must know each sample's index and see the training images beforehand: "
+            f"strategy.{next(iter(preparing))} must know each sample's index and see the training samples beforehand: "
             f"fit with a distillab data module"
         )
     module.to(device)

@@ -1,8 +1,8 @@
 """What tuning varies: learning rate, weight decay and each method's weights and temperatures, read from its config."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.errors import UserError
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 AROUND = 10.0  # from a tenth of the default to ten times it
 TEMPERATURES = (1.0, 20.0)
-RECIPE = ("lr", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,14 @@ def search_space(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         first term's weight (that of cross-entropy, as a rule) is the unit: scaling all weights is the learning
         rate's affair. A number that is 0 is switched off and stays so. Raises UserError for bounds that are none.
     """
-    found = {key: _default_range(key, value) for key, value in _candidates(config) if value > 0}
-    for key, bounds in changes.items():
-        entry = _numeric(key, _select(config, key))
-        if entry is not None and bounds is None:
-            found.pop(entry[0], None)
-        elif entry is not None:
-            found[entry[0]] = _bounded(key, entry[1], bounds)
+    entries = [number for key in _searched(config) if (number := _number(config, key))]
+    found = {key: _default_range(key, value) for key, value in entries if value > 0}
+    for changed, bounds in changes.items():
+        key, value = _number(config, changed) or (None, None)
+        if key is not None and bounds is None:
+            found.pop(key, None)
+        elif key is not None:
+            found[key] = _bounded(changed, value, bounds)
     return found
 
 
@@ -64,22 +64,20 @@ def word(key: str, value: float) -> str:
     return f"{key}={value}" if isinstance(value, int) else f"{key}={value:.4g}"
 
 
-def _candidates(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    entries = [(f"recipe.{key}", config["recipe"].get(key)) for key in RECIPE]
+def _searched(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("recipe.lr", "recipe.weight_decay")
     terms = [(name, term) for name, term in (config.get("strategy") or {}).items() if isinstance(term, Mapping)]
     for place, (name, term) in enumerate(terms):
-        for key, value in term.items():
-            if (key == "weight" and place > 0) or _is_temperature(key):
-                entries.append((f"strategy.{name}.{key}", value))
-    yield from filter(None, itertools.starmap(_numeric, entries))
+        yield from (f"strategy.{name}.{key}" for key in term if (key == "weight" and place) or _is_temperature(key))
 
 
 def _is_temperature(key: str) -> bool:
     return key == "temperature" or key.endswith("_temperature")
 
 
-def _numeric(key: str, value: Any) -> tuple[str, float] | None:
-    """The number and its key, where there is one; of a schedule its `value`."""
+def _number(config: Mapping[str, Any], key: str) -> tuple[str, float] | None:
+    """The number at a dotted key and where it stands, if there is one; of a schedule its `value`."""
+    value = reduce(lambda node, part: node.get(part) if isinstance(node, Mapping) else None, key.split("."), config)
     if isinstance(value, Mapping) and "value" in value:
         key, value = f"{key}.value", value["value"]
     return (key, value) if _is_number(value) else None
@@ -96,23 +94,12 @@ def _default_range(key: str, default: float) -> Number:
     return Number(float(default), low, high)
 
 
-def _select(config: Mapping[str, Any], key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
-
-
 def _bounded(key: str, default: float, bounds: Any) -> Number:
-    given = list(bounds) if isinstance(bounds, list | tuple) else []
-    log = given[2:] == ["log"]
-    numbers = given[: 2 if log else None]
-    if (
-        len(numbers) != 2
-        or not all(map(_is_number, numbers))
-        or not numbers[0] < numbers[1]
-        or (log and numbers[0] <= 0)
-    ):
+    numbers = list(bounds) if isinstance(bounds, list | tuple) else []
+    if log := numbers[2:] == ["log"]:
+        del numbers[2:]
+    ordered = len(numbers) == 2 and all(map(_is_number, numbers)) and numbers[0] < numbers[1]
+    if not ordered or (log and numbers[0] <= 0):
         allowed = "[low, high] or [low, high, log] with low < high (above 0 for log) or null"
         example = f"hydra.sweeper.space={{{key}:[0.01,0.5,log]}}"
         raise UserError(f"hydra.sweeper.space: {key} takes {allowed}, got {bounds}: {example}")

@@ -4,6 +4,7 @@ The one module that needs optuna, and takes its time to import.
 """
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,29 +19,43 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from distillab.commands.tuning.page import Outcome
+from distillab.commands.sweep import program
 from distillab.commands.tuning.space import Number, word
 from distillab.core.errors import UserError
 from distillab.core.files import writable
+from distillab.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one method's trials: its primary figure, on validation samples where nothing else is said."""
+
+    method: str  # its name, with what was changed where several have it
+    primary: str  # the key of the figure
+    values: Sequence[float]  # of the trials that ended well
+    failed: int  # how many did not
+    default: float | None  # of the first trial; None if it failed
+    best: float | None  # None where all failed, as for the test
+    test: float | None  # of the best trial, on test samples
+    words: Sequence[str]  # the overrides that repeat the best with several seeds
+
+    @property
+    def command(self) -> str:
+        """The command that trains the best with several seeds."""
+        return f"{program()} {shlex.join(self.words)}"
 
 
 @dataclass
 class Tuned:
-    """One method with its study.
-
-    Attributes:
-        words: its overrides, without those of a trial.
-        numbers: what its trials vary, by dotted key.
-        trials: how many it gets.
-        changed: the overrides that tell it from others of its name.
-    """
+    """One method with its study."""
 
     label: str
-    words: list[str]
-    numbers: Mapping[str, Number]
+    task: Task  # whose primary figure is tuned
+    words: list[str]  # its overrides, without those of a trial
+    numbers: Mapping[str, Number]  # what its trials vary, by dotted key
     study: Study
-    trials: int
-    changed: str = ""
+    trials: int  # how many it gets
+    changed: str = ""  # the overrides that tell it from others of its name
     _again: list[tuple[int, FrozenTrial]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,18 +109,21 @@ class Tuned:
         slots = self.slots()
         done = [trial for trial in slots.values() if trial.state == TrialState.COMPLETE]
         failed = sum(trial.state == TrialState.FAIL for trial in slots.values())
-        first, best = slots.get(0), max(done, key=lambda trial: trial.value, default=None)
+        choose = max if self.task.higher_is_better else min
+        first, best = slots.get(0), choose(done, key=lambda trial: trial.value, default=None)
         return Outcome(
             method=f"{self.label} {self.changed}".rstrip(),
+            primary=self.task.primary,
             values=[trial.value for trial in done],
             failed=failed,
             default=first.value if first in done else None,
+            best=best and best.value,
             test=best and best.user_attrs["test"],
             words=[] if best is None else repeated(self.words, self.overrides(best.params)),
         )
 
 
-def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
+def open_study(folder: Path, name: str, locks: ExitStack, *, higher_is_better: bool) -> Study:
     """The study of that name, held by this process alone until `locks` are released."""
     with writable(folder, "paths.runs=…"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +133,8 @@ def open_study(folder: Path, name: str, locks: ExitStack) -> Study:
             where = f"{folder}/{name}.log"
             raise UserError(f"another command tunes the same ({where}); wait for it, or change paths.runs=…") from error
         storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
-    return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    direction = "maximize" if higher_is_better else "minimize"
+    return optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
 
 
 def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
