@@ -61,7 +61,9 @@ def test_lines_by_hand():
     teacher = torch.tensor([0, 0, 0, 1, 2, 0])
     alone = torch.tensor([0, 0, 1, 1, 2, 2])
     distilled = torch.tensor([0, 0, 0, 2, 2, 1])
-    found = limits(labels, *(logits_of(answers, 3) for answers in (teacher, alone, distilled)), class_names=["a", "b", "c"])
+    found = limits(
+        labels, *(logits_of(answers, 3) for answers in (teacher, alone, distilled)), class_names=["a", "b", "c"]
+    )
     first, last = found.classes  # class b has no sample
     assert (first.name, first.samples, last.name, last.samples) == ("a", 4, "c", 2)
     assert (first.teacher, first.alone, first.distilled, first.change) == (0.75, 0.5, 0.75, 0.25)

@@ -76,7 +76,9 @@ def test_a_loss_that_was_never_finite_has_no_curve():
 
 def test_chart_without_costs_is_none():
     assert (
-        charts.accuracy([charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], metric("top1"))
+        charts.accuracy(
+            [charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], metric("top1")
+        )
         is None
     )
 
@@ -123,7 +125,9 @@ def test_one_network_on_one_machine_has_one_latency():
     assert known == {"kd": (2.0, False), "hint": (2.0, True), "dkd": (0.1, True)}
     assert [row.measured_on for row in rows] == ["cpu, 1 thread", "cpu, 1 thread", "cpu, 8 threads"]
     assert front(points(rows), "distilled", "latency_ms") == [], "no front over two machines"
-    faster = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("hint", 9.0, 0.97, student=("resnet14", 175_258))])
+    faster = ranked(
+        [timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("hint", 9.0, 0.97, student=("resnet14", 175_258))]
+    )
     assert front(points(faster), "distilled", "latency_ms") == [(2.0, 0.95), (9.0, 0.97)]
 
 

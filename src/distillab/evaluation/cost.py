@@ -1,7 +1,5 @@
 """What a distillation cost, what it brought for that, and when it has paid for itself; the same in words."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 from math import ceil

@@ -1,7 +1,5 @@
 """What a model costs to deploy: parameters, multiply-adds, latency, throughput, memory and bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter

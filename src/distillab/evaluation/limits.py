@@ -1,7 +1,5 @@
 """What the teacher cannot teach: class by class and by difficulty, where its weakness is passed on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt

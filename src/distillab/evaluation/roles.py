@@ -1,7 +1,5 @@
 """Compares the predictions of teacher, student alone and distilled student on test."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

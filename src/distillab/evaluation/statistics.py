@@ -1,7 +1,5 @@
 """How far a difference between accuracies can be trusted: over seeds, and for one seed over test samples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate
 from math import sqrt

@@ -1,7 +1,5 @@
 """Writes the student's weights, and the metadata to use them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The models that the accuracy charts show, also as pictures, and the report's charts as the dicts that plotly.js draws."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Methods compared over seeds: each with the same student, seed and schedule without a teacher, and with one another."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

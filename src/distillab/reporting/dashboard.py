@@ -1,7 +1,5 @@
 """The project's W&B workspace and report, over the keys that every run logs."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

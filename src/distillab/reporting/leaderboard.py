@@ -1,7 +1,5 @@
 """The leaderboard over all runs so far: `runs/leaderboard.csv` for machines, `runs/leaderboard.md` for people."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from itertools import groupby

@@ -1,7 +1,5 @@
 """The one table of metrics: how each figure of a result is called and written, whichever page shows it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The model card of a run's student: what it is, how good, and how it was made, for whoever gets only the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

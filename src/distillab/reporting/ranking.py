@@ -1,7 +1,5 @@
 """What the report ranks: the rows of the comparison, each with its rank among the same data and protocol; as tables."""
 
-from __future__ import annotations
-
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence

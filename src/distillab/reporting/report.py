@@ -1,7 +1,5 @@
 """The report: one HTML page over all runs that opens from disk, and the same figures as Markdown, CSV and pictures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

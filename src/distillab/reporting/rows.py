@@ -1,7 +1,5 @@
 """A row of every comparison: one method on one pair of networks over its seeds, and what its gains show."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The report's sections of networks and runs: how they answer, what they cost to deploy, where the numbers come from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import product
 from typing import Any

@@ -1,7 +1,5 @@
 """The report's sections as plain data: sentences, tables and charts, and the choices between them."""
 
-from __future__ import annotations
-
 import statistics
 from collections import defaultdict
 from typing import Any

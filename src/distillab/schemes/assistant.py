@@ -1,7 +1,5 @@
 """Networks of decreasing size between a large teacher and a small student."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """The interface of every scheme, which provides the student's teacher, and what a scheme works with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """A network teaches its own next generation."""
 
-from __future__ import annotations
-
 from distillab.core.allowed import Range
 from distillab.models.model import Model
 from distillab.schemes.base import SEED_STEP, Run

@@ -1,7 +1,5 @@
 """Puts the teacher behind the cache of its outputs, if strategy and teacher allow one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from itertools import product

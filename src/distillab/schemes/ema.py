@@ -1,7 +1,5 @@
 """The student learns from its own moving average."""
 
-from __future__ import annotations
-
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model

@@ -1,7 +1,5 @@
 """Several frozen teachers as one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

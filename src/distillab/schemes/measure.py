@@ -1,7 +1,5 @@
 """Measures trained networks on the data and stores their scores and predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

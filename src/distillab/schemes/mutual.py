@@ -1,7 +1,5 @@
 """Peers that learn together, each from the outputs of the others."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations

@@ -1,7 +1,5 @@
 """One frozen teacher."""
 
-from __future__ import annotations
-
 from distillab.core import distributed
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model

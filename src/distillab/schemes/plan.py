@@ -1,7 +1,5 @@
 """A chain of fits: each network teaches the next."""
 
-from __future__ import annotations
-
 import copy
 from itertools import pairwise
 from typing import NamedTuple

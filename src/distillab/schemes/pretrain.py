@@ -1,7 +1,5 @@
 """Provides trained networks: loads and measures a teacher, or trains teachers and baselines once and stores them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

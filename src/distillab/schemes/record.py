@@ -1,9 +1,7 @@
 """The facts of a trained or measured network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from distillab.core.result_parts import Figures, Part, Trained, Training
 
@@ -15,7 +13,7 @@ class Record(Part):
     training: Training = Training()  # its fit, or the source of its weights
     folder: str | None = None  # the network's in the store; None outside of it
 
-    def changed(self, folder: str | None = None, scores: Mapping[str, float] | None = None, **training: Any) -> Record:
+    def changed(self, folder: str | None = None, scores: Mapping[str, float] | None = None, **training: Any) -> Self:
         """The same with another folder, scores or facts of the training."""
         return Record(
             scores=self.scores if scores is None else scores,

@@ -1,7 +1,5 @@
 """Teacher-free distillation: from smoothed labels, or from the student trained alone."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from distillab.core.allowed import Choice

@@ -1,7 +1,5 @@
 """The settings that all fits of a run share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

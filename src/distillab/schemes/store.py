@@ -1,7 +1,5 @@
 """Stores trained networks: each is trained once per key, under a lock, and reused by every later run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

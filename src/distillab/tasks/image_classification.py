@@ -1,7 +1,5 @@
 """Images with one label each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One view of a teacher's outputs: files of many samples each, with a checksum, replaced and never changed."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Iterator
@@ -148,7 +146,7 @@ class View:
         with replacing(self._file(start)) as temporary, temporary.open("wb") as file:
             file.writelines((self._head(bitmap, values), bitmap, values))
 
-    def _head(self, bitmap: np.ndarray, values: np.ndarray | bytes) -> bytes:
+    def _head(self, bitmap: np.ndarray, values: "np.ndarray | bytes") -> bytes:
         """The first 256 bytes of a file."""
         about = {"key": self.key, "checksum": zlib.crc32(values, zlib.crc32(bitmap))}
         return MAGIC + json.dumps(about).encode().ljust(256 - len(MAGIC))
