@@ -20,9 +20,7 @@ SHARED = ("recipe", "seed", "samples", "labelled", "dtype")  # keys that further
 class Ensemble(Scheme):
     """A mixture of the config's teacher and further ones, each trained or loaded like it; UserError without any.
 
-    Args:
-        teachers: configs of the further networks; those that repeat one get a seed of their own.
-        weighting: see `distillab.teachers.ensemble.Mixture`.
+    Of `teachers`, those that repeat one get a seed of their own; `weighting` is that of `teachers.ensemble.Mixture`.
     """
 
     name = "ensemble"

@@ -45,10 +45,8 @@ class MutualDistillation(Distillation):
 
     A peer's loss is the mean of the strategy's over its teachers, whose outputs carry no gradient; the logged losses
     are the sums over all peers. Each pair of peers has its own copy of the strategy's connectors. Peer 0, the student,
-    is validated and deployed; the other arguments are those of `Distillation`.
-
-    Raises:
-        UserError: one peer only, or a strategy that needs a trained teacher.
+    is validated and deployed; the other arguments are those of `Distillation`. UserError for one peer only, or a
+    strategy that needs a trained teacher.
     """
 
     def __init__(

@@ -55,14 +55,7 @@ class Task(ABC):
     def build_model(self, config: ModelConfig, role: str, data: LightningDataModule, seed: int) -> Model:
         """The model of a config for these data, with fresh weights of the seed, pretrained ones, or a checkpoint's.
 
-        Args:
-            config: the network's, with the keys of its role.
-            role: its path in the config, for messages.
-            data: for training or evaluation.
-            seed: of fresh weights.
-
-        Raises:
-            UserError: the config does not give such a model.
+        `role` is its path in the config, for messages. Raises UserError where the config does not give such a model.
         """
 
     def as_batch(self, batch: Any) -> Batch:

@@ -46,17 +46,9 @@ def fit(
 ) -> Training:
     """Train a module, or resume an earlier call, and load the weights that `protocol` selects.
 
-    Args:
-        data: configured for this fit (batch size, seed, views).
-        directory: of best.ckpt and last.ckpt.
-        title: names the network in the printed lines.
-        logger: a Lightning logger, or None.
-
-    Returns:
-        Seconds of this call; epochs, curves and the figures of `StepTimer` of all calls; the selected epoch.
-
-    Raises:
-        UserError: the loss is not finite, or the folder cannot be written.
+    `data` are configured for this fit, `directory` takes best.ckpt and last.ckpt, and `title` names the network in the
+    printed lines. Returns the seconds of this call; epochs, curves and the figures of `StepTimer` of all calls; the
+    selected epoch. Raises UserError where the loss is not finite, or the folder cannot be written.
     """
     last = directory / "last.ckpt"
     resumed = last.is_file()

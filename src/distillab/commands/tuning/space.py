@@ -37,16 +37,12 @@ class Number:
 
 
 def search_space(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Number]:
-    """The numbers that the trials of one method vary.
+    """The numbers that the trials of one method vary, by dotted key. Raises UserError for bounds that are none.
 
-    Args:
-        config: resolved.
-        changes: dotted key → [low, high], [low, high, log] or null; a key that the config lacks is another method's.
-
-    Returns:
-        Dotted key → number: `recipe.lr`, `recipe.weight_decay`, and of every term its weight and temperatures. The
-        first term's weight (that of cross-entropy, as a rule) is the unit: scaling all weights is the learning
-        rate's affair. A number that is 0 is switched off and stays so. Raises UserError for bounds that are none.
+    They are `recipe.lr`, `recipe.weight_decay`, and of every term its weight and temperatures. The first term's weight
+    (that of cross-entropy, as a rule) is the unit: scaling all weights is the learning rate's affair. A number that is 0
+    is switched off and stays so. `changes`: dotted key → [low, high], [low, high, log] or null; a key that the config
+    lacks is another method's.
     """
     entries = [number for key in _searched(config) if (number := _number(config, key))]
     found = {key: _default_range(key, value) for key, value in entries if value > 0}

@@ -32,13 +32,8 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """ResNet for small images (He et al., arXiv 1512.03385, section 4.2), with optional wider stages.
 
-    Args:
-        depth: 6n + 2: 8, 14, 20, 32, 56, 110, ….
-        width: multiplies the stages' 16, 32 and 64 channels (4 gives the `8x4` and `32x4` of the KD literature).
-        stem_channels: channels of the first convolution.
-
-    Raises:
-        UserError: a depth that is not 6n + 2, or a width under 1.
+    `depth` is 6n + 2 (8, 14, 20, 32, 56, 110, …), `width` multiplies the stages' 16, 32 and 64 channels (4 gives the
+    `8x4` and `32x4` of the KD literature); UserError for others.
     """
 
     def __init__(

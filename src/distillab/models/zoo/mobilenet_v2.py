@@ -37,13 +37,8 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 (Sandler et al., arXiv 1801.04381), with the strides that the distillation literature has on CIFAR.
 
     Its stages end in linear bottlenecks: what they show is its own pre-activation. `final` is the map behind the
-    last stage whose mean is the embedding.
-
-    Args:
-        width: multiplies the channels of all but the embedding (0.5 in the distillation literature).
-
-    Raises:
-        UserError: a width that leaves a layer without channels.
+    last stage whose mean is the embedding. `width` multiplies the channels of all but the embedding (0.5 in the
+    distillation literature); UserError for one that leaves a layer without channels.
     """
 
     def __init__(self, width: float = 0.5, num_classes: int = 10, in_channels: int = 3) -> None:

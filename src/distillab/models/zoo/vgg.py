@@ -21,13 +21,7 @@ class VGG(nn.Module):
     """VGG for small images (Simonyan, Zisserman, arXiv 1409.1556), as in the distillation literature.
 
     Between the layers, maps are max-pooled to half their size; before the last one only where they are larger than
-    4×4, so images of 32 pixels end in 4×4 and images of 64 do too.
-
-    Args:
-        depth: 8, 11, 13, 16 or 19.
-
-    Raises:
-        UserError: another depth.
+    4×4, so images of 32 pixels end in 4×4 and images of 64 do too. `depth` is 8, 11, 13, 16 or 19; UserError for others.
     """
 
     def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3) -> None:

@@ -35,14 +35,8 @@ class WideResNet(nn.Module):
     """Wide ResNet for small images (Zagoruyko, Komodakis, arXiv 1605.07146), without dropout.
 
     The BatchNorm and ReLU that open a stage are kept at the end of the stage before, which computes the same: so a
-    stage ends in an activation, and its last block (`layer1.1` in depth 16) is the sum before it.
-
-    Args:
-        depth: 6n + 4: 16, 22, 28, 40, ….
-        width: multiplies the stages' 16, 32 and 64 channels.
-
-    Raises:
-        UserError: a depth that is not 6n + 4, or a width under 1.
+    stage ends in an activation, and its last block (`layer1.1` in depth 16) is the sum before it. `depth` is 6n + 4 (16,
+    22, 28, 40, …), `width` multiplies the stages' 16, 32 and 64 channels; UserError for others.
     """
 
     def __init__(self, depth: int, width: int = 1, num_classes: int = 10, in_channels: int = 3) -> None:
