@@ -43,11 +43,8 @@ NOTE = (
 class Tune(Sweeper):
     """Runs the trials of all chosen methods as cells of one sweep, in turns.
 
-    Args:
-        trials: for each method.
-        at_once: trials of each method that a launcher with several workers may run at the same time.
-        space: dotted key → [low, high], [low, high, log], or null to keep a number as it is.
-        params: choices of the sweep, as for Hydra's own sweeper.
+    Each method has `trials`, `at_once` of which a launcher with several workers may run at the same time. `space`: dotted
+    key → [low, high], [low, high, log], or null to keep a number as it is; `params` are as for Hydra's own sweeper.
     """
 
     def __init__(self, trials: int, at_once: int, space: Any = None, params: Any = None) -> None:

@@ -91,8 +91,7 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
     nothing, since other seeds would have made other models. `low` and `high` are the 95 % interval of the difference of
     the accuracies, in shares of one; the arguments, (n,), say which answers are right.
 
-    Raises:
-        ValueError: no samples, or not the same number of them.
+    Raises ValueError for no samples, or not the same number of them.
     """
     from scipy.stats import binomtest  # a second to import, and tables over seeds can do without
 

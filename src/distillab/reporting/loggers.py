@@ -29,8 +29,7 @@ def build(
 
     `config` is the resolved config in plain Python; `group` is what a sweep's runs have in common, for W&B only.
 
-    Raises:
-        UserError: no W&B key where it was told to be online, W&B cannot start, no tensorboard.
+    Raises UserError without a W&B key where it was told to be online, where W&B cannot start, and without tensorboard.
     """
     if settings.kind == "wandb":
         return _wandb(settings, run_dir, config=config, name=name, group=group)

@@ -21,9 +21,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
 
     `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
-
-    Raises:
-        UserError: no result can be read, or a file cannot be written.
+    Raises UserError where no result can be read, or a file cannot be written.
     """
     from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
 

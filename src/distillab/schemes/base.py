@@ -87,22 +87,17 @@ class Scheme:
     """Provides the student's teacher.
 
     The run calls `prepare`, `obtain`, `source`, `module` and, in process 0 and after the fit, `finish`, in this order.
-
-    Attributes:
-        name: for the result.
-        has_teacher: whether the config's teacher is one of its networks.
-        model: what the result shows as the teacher; None if there is none beside the student.
-        lineage: the networks of the run in the order of their training.
-        parent: the name of the student's teacher.
     """
 
-    name: ClassVar[str]
-    has_teacher: ClassVar[bool] = False
+    name: ClassVar[str]  # for the result
+    has_teacher: ClassVar[bool] = False  # whether the config's teacher is one of its networks
 
     def __init__(self) -> None:
-        self.model: Model | None = None
-        self.lineage: list[Trained] = []
-        self.parent: str | None = None
+        self.model: Model | None = (
+            None  # what the result shows as the teacher; None if there is none beside the student
+        )
+        self.lineage: list[Trained] = []  # the networks of the run in the order of their training
+        self.parent: str | None = None  # the name of the student's teacher
 
     def prepare(self, run: Run, student: Model) -> FeatureInfo | None:
         """Build the networks and refuse what cannot work, before anything is trained; the shapes of the teacher."""

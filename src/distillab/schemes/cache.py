@@ -29,8 +29,7 @@ def with_cache(
 ) -> TeacherSource | None:
     """The trained teacher behind its cache, or, with a printed reason, without one; `data`: configured for the fit.
 
-    Raises:
-        UserError: a wrong setting, or `require` without a possible cache.
+    Raises UserError for a wrong setting, or `require` without a possible cache.
     """
     settings, trainer, needs = config.cache, config.trainer, strategy.needs("teacher")
     if settings.mode == "never" or not needs or teacher is None:

@@ -10,11 +10,7 @@ from distillab.teachers.ema import EMATeacher
 
 
 class EMA(Scheme):
-    """The student learns from the moving average of its weights; no teacher is trained beforehand.
-
-    Args:
-        decay: see `EMATeacher`, which checks it.
-    """
+    """The student learns from the moving average of its weights; no teacher is trained beforehand. `EMATeacher` checks the `decay`."""
 
     name = "ema"
 

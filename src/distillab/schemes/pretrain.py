@@ -141,8 +141,7 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
     Of `teacher.samples` samples the labelled ones (`teacher.labelled`, by default the student's share: a teacher with
     more labels would pass them on), with wrong labels for `teacher.corrupt_classes`.
 
-    Raises:
-        UserError: a number or a class that the data do not have, or wrong labels for a ready-made teacher.
+    Raises UserError for a number or a class that the data do not have, or wrong labels for a ready-made teacher.
     """
     if config.corrupt_classes and _is_ready_made(config, data):
         raise UserError(

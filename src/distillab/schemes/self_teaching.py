@@ -15,9 +15,7 @@ from distillab.teachers.label import LabelTeacher
 class SelfTeaching(Scheme):
     """Teacher-free distillation (Tf-KD, arXiv 1909.11723); UserError for an unknown source.
 
-    Args:
-        source: `labels` (a virtual teacher that smooths them), or `student` (the run's baseline: the student alone).
-        correct: of the virtual teacher, see `LabelTeacher`.
+    The source is `labels` (a `LabelTeacher`, which smooths them), or `student` (the run's baseline: the student alone).
     """
 
     name = "self"

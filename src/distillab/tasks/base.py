@@ -23,19 +23,12 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """The interface of a task; training, teachers and schemes depend on nothing else of a sample.
+    """The interface of a task; training, teachers and schemes depend on nothing else of a sample."""
 
-    Attributes:
-        name: for the result.
-        primary: the figure that selects, ranks and compares.
-        higher_is_better: of the primary figure.
-        label: of the primary figure, for a person.
-    """
-
-    name: ClassVar[str]
-    primary: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
-    label: ClassVar[str]
+    name: ClassVar[str]  # for the result
+    primary: ClassVar[str]  # the figure that selects, ranks and compares
+    higher_is_better: ClassVar[bool] = True  # of that figure
+    label: ClassVar[str]  # of that figure, for a person
 
     @property
     def monitor(self) -> str:

@@ -33,9 +33,7 @@ class NegativeLogLikelihood(MeanMetric):
 class ImageClassification(Task):
     """Images with one label each: top-1 accuracy, and the mean cross-entropy.
 
-    Args:
-        input_shape: (C, H, W) of the images; needed to wrap plain networks.
-        channels_last: memory format of images by pixel, which CPUs and GPUs run faster.
+    `input_shape` is (C, H, W), needed to wrap plain networks; `channels_last` stores images by pixel, which runs faster.
     """
 
     name = "image_classification"

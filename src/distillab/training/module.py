@@ -31,18 +31,11 @@ CHECK_EVERY = 50  # steps between checks of the loss on a device that makes the 
 class Distillation(Phased):
     """Trains a student with a strategy; works under `train.py` and under any plain `lightning.Trainer`.
 
-    Args:
-        student: a Model, or any network that the task can wrap.
-        teacher: a network like the student, which is then frozen, or a TeacherSource; None if no term reads a teacher.
-        strategy: terms by name, their config, or a Strategy; None is cross-entropy.
-        task: None is image classification with `task_options`.
-        recipe: optimiser and schedule; None takes the default's, for the trainer's epochs.
-        seed: of dropout and other randomness in a step.
-        task_options: of image classification: `input_shape`, (C, H, W) of the images, which plain networks need, and
-            `channels_last`.
-
-    Raises:
-        UserError: the strategy does not fit the two models.
+    `student` is a Model, or any network that the task can wrap; `teacher` likewise, and then frozen, or a TeacherSource,
+    or None if no term reads one; `strategy` are terms by name, their config, or a Strategy, None is cross-entropy. A
+    `task` of None is image classification with `task_options`: `input_shape`, (C, H, W) of the images, which plain
+    networks need, and `channels_last`. A `recipe` of None is the default's, for the trainer's epochs; `seed` is that of
+    dropout and other randomness in a step. Raises UserError where the strategy does not fit the two models.
     """
 
     def __init__(

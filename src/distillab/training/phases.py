@@ -18,19 +18,14 @@ if TYPE_CHECKING:
 
 
 class Phased(L.LightningModule):
-    """A module that trains by the phases of its strategy; a subclass sets the attributes.
-
-    Attributes:
-        phase, phases: the current one, and all of them over the trainer's epochs.
-        trainable: the parameters that any of the phases may train.
-    """
+    """A module that trains by the phases of its strategy; a subclass sets the attributes."""
 
     student: nn.Module
     strategy: Strategy
     recipe: Recipe
-    phase: Phase
-    phases: Sequence[Phase]
-    trainable: Sequence[nn.Parameter]
+    phase: Phase  # the current one
+    phases: Sequence[Phase]  # over the trainer's epochs
+    trainable: Sequence[nn.Parameter]  # those that any of the phases may train
     _reachable: Mapping[Phase, set[nn.Parameter]]
 
     def _enter(self, phase: Phase) -> None:
