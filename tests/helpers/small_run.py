@@ -12,7 +12,14 @@ from distillab.commands import experiment
 from distillab.commands.invocation import Invocation, parse
 from distillab.evaluation import efficiency
 
-SMALL = ("student=resnet8", "teacher=resnet14", "logger=none", "recipe.epochs=2", "teacher.recipe.epochs=3")
+SMALL = (
+    "student=resnet8",
+    "teacher=resnet14",
+    "logger=none",
+    "recipe.epochs=2",
+    "teacher.recipe.epochs=3",
+    "data.labelled=1.0",
+)
 
 
 @contextmanager

@@ -23,7 +23,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("student=resnet8", "teacher=resnet14", "logger=none", "equal_compute=false", "trainer.progress_bar=false")
-SMALL += ("data.samples=512", "recipe.epochs=2", "teacher.recipe.epochs=2", "trainer.accelerator=cpu")
+SMALL += (
+    "data.samples=512",
+    "recipe.epochs=2",
+    "teacher.recipe.epochs=2",
+    "trainer.accelerator=cpu",
+    "data.labelled=1.0",
+)
 FOLDER = ("data=folder", "data.root=images", "data.samples=null", "data.augment.crop=1")
 
 CASES: dict[str, tuple[str, ...]] = {

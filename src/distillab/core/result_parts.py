@@ -108,7 +108,7 @@ class Entry(Part):
 
 
 class Data(Part):
-    """The data set, and how many samples each split has."""
+    """The data set, and how many samples each split has; `labelled` ones of `train` where not all are."""
 
     name: str
     classes: int | None = None
@@ -116,6 +116,7 @@ class Data(Part):
     train: int | None = None
     validation: int | None = None
     test: int | None = None
+    labelled: int | None = None
 
 
 class Trained(Part):

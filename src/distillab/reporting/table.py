@@ -118,7 +118,8 @@ def _outcome(result: Result) -> str:
 
 def further(result: Result) -> list[str]:
     """What else a run shows, a sentence each: the limits of the teacher, what is saved, what it cost, when it pays."""
-    told = list(result.limits.sentences) if result.limits else []
+    told = [scarce_labels(result)] if result.data.labelled is not None else []
+    told += result.limits.sentences if result.limits else []
     against, alone = (entry and entry.against_teacher for entry in (result.student, result.baseline))
     if against and alone and against.repeated_errors is not None:
         told.append(
@@ -127,6 +128,17 @@ def further(result: Result) -> list[str]:
         )
     told += filter(None, [savings(result)])
     return told + (words(result.cost, primary(result).gain) if result.cost else [])
+
+
+def scarce_labels(result: Result) -> str:
+    """How many labels the student knew, and who answered for the others, in a sentence."""
+    known = f"Labels were scarce: the student knew {result.data.labelled:,} of {result.data.train:,} training labels"
+    if not result.teacher:
+        return f"{known}."
+    more = result.config["teacher"].get("labelled") == 1 and not result.config["teacher"].get("checkpoint")
+    learned = ", which learned from all," if more else ""
+    mend = "data.labels=all" if result.config["data"].get("labels") == "teacher" else "data.labelled=1.0"
+    return f"{known}, and the teacher{learned} answered for the others; {mend} shows all of them to the student."
 
 
 def savings(result: Result) -> str:
