@@ -84,3 +84,33 @@ def test_final_table_compares_with_the_teacher():
 )
 def test_counts_have_three_digits(number, text):
     assert metric_table.count(number) == text
+
+
+@pytest.mark.parametrize(
+    ("result", "labels", "told"),
+    [
+        (
+            made(),
+            ({"labelled": 0.1}, {"labelled": 1.0}),
+            ", and the teacher, which learned from all, answered for the others; data.labelled=1.0 shows all of them to "
+            "the student.",
+        ),
+        (
+            made(),
+            ({"labelled": 0.1}, {"labelled": 0.1}),
+            ", and the teacher answered for the others; data.labelled=1.0 shows all of them to the student.",
+        ),
+        (
+            made(),
+            ({"labels": "teacher"}, {"labelled": 1.0, "checkpoint": "teacher.pt"}),
+            ", and the teacher answered for the others; data.labels=all shows all of them to the student.",
+        ),
+        (made("none", 0.9, None, None), ({"labelled": 0.1}, {"labelled": 1.0}), "."),
+    ],
+)
+def test_a_run_with_few_labels_says_who_answered_for_the_others(result, labels, told):
+    data, teacher = labels
+    few = edited(result, data={"labelled": 120, "train": 1200}, config={"data": data, "teacher": teacher})
+    known = "Labels were scarce: the student knew 120 of 1,200 training labels"
+    assert table.further(few)[0] == known + told
+    assert not any("Labels were scarce" in said for said in table.further(result))
