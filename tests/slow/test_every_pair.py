@@ -29,7 +29,7 @@ REFUSED |= {("cat", pair): HEAD for pair in PAIRS if "ViT" in pair}
 REFUSED[("simkd", "CNN from ViT")] = HEAD
 REFUSED[("ofd", "CNN from ViT")] = "BatchNorm that ends a stage.*choose strategy=reviewkd"
 REFUSED[("ft", "other family")] = "factor of one pixel.*choose"
-REFUSED[("wkd", "other family")] = "no map of more than one pixel.*choose"
+REFUSED[("wkd", "other family")] = "a map of one pixel has no deviation.*choose"
 
 
 def model(role, name, changes, data, seed):

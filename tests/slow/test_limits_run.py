@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.slow
 def test_a_teacher_made_bad_at_two_classes_from_the_command_to_the_sentences(tmp_path):
-    words = ["strategy=kd", "student=resnet8", "teacher=resnet14", "teacher.corrupt_classes=[3,5]"]
+    words = ["strategy=kd", "student=resnet8", "teacher=resnet14", "teacher.corrupt_classes=[3,5]", "data.labelled=1.0"]
     command = [
         sys.executable,
         str(Path(__file__).parents[2] / "train.py"),
