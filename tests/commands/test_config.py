@@ -65,6 +65,24 @@ def test_every_file_composes(group, name):
         assert cfg["strategy"] and cfg["student"]["_target_"]
 
 
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ([], (0.1, 1.0)),  # digits as shipped
+        (["data.labelled=1.0"], (1.0, 1.0)),
+        (["data=folder", "data.root=here"], (1.0, 1.0)),
+        (["data=folder", "data.root=here", "data.labelled=0.2"], (0.2, 0.2)),  # nobody has more labels than the person
+        (["sweep=fewer_labels", "data.labelled=0.2"], (0.2, 0.2)),
+        # Teachers that are not trained yet cannot answer for a label.
+        *((["scheme=" + name], (1.0, 1.0)) for name in ("mutual", "ema", "self")),
+        *((["scheme=" + name], (0.1, 1.0)) for name in ("offline", "ensemble", "born_again", "assistant")),
+    ],
+)
+def test_the_labels_that_student_and_teacher_know(words, known):
+    cfg = composed(*words)
+    assert (cfg["data"]["labelled"], cfg["teacher"]["labelled"]) == known
+
+
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, n in CHOICES if g in ("data", "scheme", "strategy")])
 def test_every_key_is_an_argument_of_its_target(group, name):
     node = composed(f"{group}={name}", *NEEDED.get(name, []))[group]
