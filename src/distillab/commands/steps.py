@@ -18,7 +18,7 @@ from distillab.core.timer import Timer
 from distillab.data.module import DataModule
 from distillab.evaluation.efficiency import measure
 from distillab.evaluation.roles import Roles, with_extremes, write_predictions
-from distillab.export.safetensors import save_model
+from distillab.export.safetensors import check_export, save_model
 from distillab.models.model import Model
 from distillab.reporting.limits_plot import limits_picture
 from distillab.reporting.table import models_line
@@ -66,6 +66,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
+    check_export(student, "student")
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != ALONE:

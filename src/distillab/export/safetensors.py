@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from distillab.core.errors import UserError
 from distillab.core.files import replacing
 from distillab.models.model import Model
 
@@ -38,7 +40,26 @@ def save_model(
         about["classes"] = config.get("classes")
     if ships:
         about["shipped"] = deployed.about
-    state = deployed.state_dict() if ships else model.net.state_dict()
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    weights = _weights(deployed if ships else model.net)
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of every tensor by name: safetensors takes none that shares its memory, as tied layers do."""
+    state = network.state_dict()
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+
+
+def check_export(model: Model, path: str) -> None:
+    """Write a network's weights to memory; raises UserError, with its `path` in the config, where it cannot be exported."""
+    from safetensors.torch import save
+
+    try:
+        save(_weights(model.net))
+    except Exception as error:
+        other = [name for name, value in model.net.state_dict().items() if not isinstance(value, Tensor)]
+        reason = f"{', '.join(other)} of its state is no tensor" if other else str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: {model.info.name} cannot be exported ({reason}); choose another with {path}=…"
+        ) from error
