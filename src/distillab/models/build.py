@@ -33,7 +33,8 @@ def build_model(
     """
     of_data, of_weights, weights = {"mean": mean, "std": std}, {}, {}
     if config.checkpoint:
-        weights, of_weights = read_weights(config.checkpoint, f"{role}.checkpoint")
+        weights, about = read_weights(config.checkpoint, f"{role}.checkpoint")
+        of_weights = vars(about)
     elif config.pretrained:
         of_weights = _pretrained_settings(*IMAGENET, input_shape)
     settings = _settings(vars(config), of_weights, of_data)
