@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from distillab.core.allowed import Range, spelled
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
-from distillab.core.instantiate import accepted, build, locate
+from distillab.core.instantiate import accepted, build
+from distillab.models.builder import builder
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.image_model import ImageModel
 
@@ -44,12 +46,12 @@ def build_model(
     if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
         of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
         settings = _settings(vars(config), {**of_weights, **of_timm}, of_data)
-    name = config.name or config.builder.get("architecture") or config.builder.target.rpartition(".")[2]
+    name = config.name or config.builder.get("architecture") or str(config.builder.target).rpartition(".")[2]
     if weights:
         load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
     channels = 3 if config.pretrained else input_shape[0]
     for key in ("mean", "std"):
-        settings[key] = list(settings[key]) * (channels if len(settings[key]) == 1 else 1)
+        settings[key] = _per_channel(settings[key], channels, f"{role}.{key}")
     settings |= {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
@@ -59,6 +61,15 @@ def build_model(
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
     return model
+
+
+def _per_channel(values: Sequence[float], channels: int, path: str) -> list[float]:
+    """One number for each channel of the input."""
+    if len(values) not in (1, channels):
+        raise UserError(f"{path} must list 1 or {channels} numbers, got {spelled(list(values))}: {path}=null")
+    for value in values:
+        Range(above=0 if path.endswith("std") else None).check(value, f"each of {path}")
+    return list(values) * (channels if len(values) == 1 else 1)
 
 
 def _pretrained_settings(
@@ -79,12 +90,15 @@ def _network(config: ModelConfig, role: str, shape: Mapping[str, int], seed: int
     node = config.builder
     if node.target is None:
         raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
-    given = accepted(locate(node.target, role), {**shape, "pretrained": config.pretrained})
+    given = accepted(builder(node.target, role), {**shape, "pretrained": config.pretrained})
     if config.pretrained and "pretrained" not in given:
         raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(node, role, **given)
+        net = build(node, role, **given)
+    if not isinstance(net, nn.Module):
+        raise UserError(f"{role}._target_: {node.target} made a {type(net).__name__}, not a torch.nn.Module")
+    return net
 
 
 def _class_order(own: Sequence[str] | None, classes: Sequence[str], role: str) -> list[int] | None:
