@@ -33,6 +33,9 @@ def run(invocation: Invocation) -> Result | None:
         return _show_again(earlier, invocation, directory)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
+    from distillab.commands import steps  # brings torch and lightning, which take seconds
+
+    steps.check(config)  # before the folder of the run is made
     # Beside the folder, which a rerun deletes.
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if first else nullcontext():
@@ -58,7 +61,7 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Res
 
 def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | None:
     """The result, after the steps that lead to it; written, logged and shown."""
-    from distillab.commands import steps  # brings torch and lightning, which take seconds
+    from distillab.commands import steps
 
     config, folder = invocation.config, invocation.sweep_folder
     made = steps.prepare(config, timer)  # what it refuses leaves everything as it was

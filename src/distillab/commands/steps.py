@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distillab.commands.invocation import RUNS
+from distillab.commands.invocation import RUNS, named
 from distillab.commands.preflight import preflight
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
@@ -48,6 +48,16 @@ class Steps:
     networks: dict[Role, Model] = field(default_factory=dict)
     longer: Longer | None = None  # the student alone, trained for equal compute
     module: Distillation | None = None  # what the fit trains; None for strategy=none
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a network that cannot be built, as far as that shows before any data are read."""
+    task, scheme = build(config.task, "task"), build(config.scheme, "scheme")
+    networks = {"student": config.student}
+    if scheme.has_teacher and Strategy.of(config.strategy).needs_teacher:
+        networks["teacher"] = config.teacher
+    for path, network in (networks | dict(named(config))).items():
+        task.check_model(network, path)
 
 
 def prepare(config: RunConfig, timer: Timer) -> Steps:

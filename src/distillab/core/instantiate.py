@@ -116,7 +116,7 @@ def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
         raise UserError(f"{path}._target_ is missing: name a class, e.g. {path}._target_=my_package.MyClass")
     factory = locate(node.target, path)
     arguments = given | dict(node.arguments)
-    _check_arguments(node, factory, path, arguments)
+    check_arguments(node, factory, path, arguments)
     try:
         return factory(**arguments)
     except UserError as error:
@@ -125,7 +125,7 @@ def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
         raise UserError(f"{path}: {node.target} refused its arguments: {error}") from error
 
 
-def _check_arguments(node: Target, factory: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
+def check_arguments(node: Target, factory: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
     """Raise UserError where the factory does not take one of the node's arguments, or lacks one."""
     parameters = inspect.signature(factory).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -138,12 +138,8 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
     Raises UserError, with the architecture's `name`, the file `source` and the config key that named it, where tensors are
     missing, unexpected, of another shape or kind of number, or not finite.
     """
-    expected = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    weights = {k.replace("_orig_mod.", ""): v for k, v in weights.items()}  # of a compiled module, anywhere in it
-    prefix = _prefix(expected, weights)
-    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    found = {k: v for k, v in found.items() if k in expected or k.rpartition(".")[2] not in PROFILED}
     where = f"{key}: {source}"
+    expected, found = _paired(net, weights)
     _check_names(expected, found, f"{where} does not fit {name}", key.partition(".")[0])
     mend = f"choose another file with {key}=…"
     if other := [k for k, value in found.items() if _other_kind(value, expected[k])]:
@@ -154,6 +150,22 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
     if broken := [k for k, value in found.items() if _broken(value, expected[k])]:
         raise UserError(f"{where} holds {len(broken)} tensors with NaN or infinite numbers ({_some(broken)}); {mend}")
     net.load_state_dict(net.state_dict() | found)
+
+
+def check_names(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
+    """Raise UserError as `load_weights` where tensors are missing or unexpected, whatever their shape."""
+    expected, found = _paired(net, weights)
+    expected = {k: found.get(k, value) for k, value in expected.items()}  # of any shape
+    _check_names(expected, found, f"{key}: {source} does not fit {name}", key.partition(".")[0])
+
+
+def _paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A network's tensors, and those of a file without their common prefix and what a profiler left."""
+    expected = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    weights = {k.replace("_orig_mod.", ""): v for k, v in weights.items()}  # of a compiled module, anywhere in it
+    prefix = _prefix(expected, weights)
+    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    return expected, {k: v for k, v in found.items() if k in expected or k.rpartition(".")[2] not in PROFILED}
 
 
 def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, role: str) -> None:
