@@ -83,6 +83,16 @@ def test_a_checkpoint_of_other_classes_is_refused_before_anything_is_trained(tmp
         run(tmp_path, f"teacher.checkpoint={tmp_path}/seven.pt")
 
 
+def test_a_teacher_that_answers_nan_is_told_at_once(tmp_path, monkeypatch):
+    """Its weights are finite: a variance below 0 is not seen in the file."""
+    monkeypatch.setattr(trained, "fit", lambda *_, **__: pytest.fail("something was trained"))
+    state = CifarResNet(14, num_classes=10, in_channels=1).state_dict()
+    state["bn1.running_var"] -= 3
+    torch.save(state, tmp_path / "negative.pt")
+    with pytest.raises(UserError, match=r"resnet14 answers with NaN .*teacher.checkpoint=…"):
+        run(tmp_path, f"teacher.checkpoint={tmp_path}/negative.pt")
+
+
 class OneClass(Digits):
     """Digits that are all zeros, as far as the training labels go."""
 

@@ -67,8 +67,8 @@ def build_model(
 def check_network(config: ModelConfig, role: str) -> None:
     """Refuse what shows before the data are read: the class, its arguments, the names of stages, head and weights.
 
-    The network is built without memory, for images of no particular shape; one that cannot be built so, or starts from
-    pretrained weights, is checked once the data are known. Raises UserError.
+    The network is built for images of no particular shape, one of distillab or torchvision without memory; one that cannot
+    be built so, or starts from pretrained weights, is checked once the data are known. Raises UserError.
     """
     node, classes = config.builder, len(config.classes or ()) or 10
     made = _builder(node, role)
@@ -77,7 +77,9 @@ def check_network(config: ModelConfig, role: str) -> None:
     check_arguments(node, made, role, arguments)
     weights = read_weights(config.checkpoint, f"{role}.checkpoint")[0] if config.checkpoint and not config.shard else {}
     net = None
-    with torch.random.fork_rng(), suppress(Exception), torch.device("meta"):
+    # A class of the user's may keep what it has made for its next network.
+    place = "meta" if getattr(made, "__module__", "").startswith(("distillab.", "torchvision.")) else "cpu"
+    with torch.random.fork_rng(), suppress(Exception), torch.device(place):
         net = None if config.pretrained else made(**arguments)
     if not isinstance(net, nn.Module):
         return

@@ -16,7 +16,6 @@ from distillab.models.inert import Inert, read_older, read_zip
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "ema")
 PROFILED = ("total_ops", "total_params")  # what a profiler leaves in the modules that it has counted
-DEEPEST = 3  # mappings around a state dict
 SHOWN = 3  # tensors that a message names
 EXPECTED = "expected safetensors, or a state dict written by torch.save"
 
@@ -81,7 +80,7 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
     """The one state dict in what a file holds; raises UserError where there is none, or a choice."""
     if isinstance(content, Tensor):
         raise UserError(f"{path} holds one tensor without a name ({EXPECTED})")
-    found = dict(_states(content))
+    found = dict(_states(content, "", set()))
     known = [place for place in found if place.rpartition(".")[2] in CONTAINERS]
     chosen = next(iter([*known, *([""] if "" in found else []), *found]), None)
     if chosen is None:
@@ -96,15 +95,16 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
     return found[chosen]
 
 
-def _states(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping that holds tensors by name, and where it stands."""
-    if not isinstance(content, Mapping) or depth > DEEPEST:
+def _states(content: Any, place: str, seen: set[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping that holds tensors by name, and where it stands first; `seen` are the mappings before it."""
+    if not isinstance(content, Mapping) or id(content) in seen:
         return
+    seen.add(id(content))
     named = {name: value for name, value in content.items() if isinstance(name, str)}
     if own := {name: value.detach() for name, value in named.items() if isinstance(value, Tensor)}:
         yield place, own
     for name, value in named.items():
-        yield from _states(value, f"{place}.{name}" if place else name, depth + 1)
+        yield from _states(value, f"{place}.{name}" if place else name, seen)
 
 
 def _without_weights(content: Any, path: Path) -> str:
@@ -140,7 +140,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
     """
     where = f"{key}: {source}"
     expected, found = _paired(net, weights)
-    _check_names(expected, found, f"{where} does not fit {name}", key.partition(".")[0])
+    _compare(expected, found, f"{where} does not fit {name}", key.partition(".")[0])
     mend = f"choose another file with {key}=…"
     if other := [k for k, value in found.items() if _other_kind(value, expected[k])]:
         kind = str(found[other[0]].dtype).removeprefix("torch.")
@@ -156,7 +156,7 @@ def check_names(net: nn.Module, weights: Mapping[str, Tensor], name: str, source
     """Raise UserError as `load_weights` where tensors are missing or unexpected, whatever their shape."""
     expected, found = _paired(net, weights)
     expected = {k: found.get(k, value) for k, value in expected.items()}  # of any shape
-    _check_names(expected, found, f"{key}: {source} does not fit {name}", key.partition(".")[0])
+    _compare(expected, found, f"{key}: {source} does not fit {name}", key.partition(".")[0])
 
 
 def _paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -168,7 +168,7 @@ def _paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Te
     return expected, {k: v for k, v in found.items() if k in expected or k.rpartition(".")[2] not in PROFILED}
 
 
-def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, role: str) -> None:
+def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, role: str) -> None:
     missing = [k for k in expected if k not in found and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in found if k not in expected]
     reshaped = [k for k in expected if k in found and found[k].shape != expected[k].shape]
