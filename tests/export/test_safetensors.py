@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from helpers.fits import SHAPE, make_images
+from helpers.small_run import run
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,7 +18,7 @@ from distillab.models.image_model import ImageModel
 class Shared(nn.Module):
     """One convolution under two names, tied layers, a view of a tensor, and a buffer that is a parameter's memory."""
 
-    def __init__(self, seed):
+    def __init__(self, seed=0):
         super().__init__()
         torch.manual_seed(seed)
         self.stem, self.middle = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
@@ -53,11 +54,17 @@ def test_weights_that_share_memory_are_exported_and_load_again(tmp_path):
     assert torch.equal(model(make_images()), other(make_images()))
 
 
-def test_what_cannot_be_exported_is_told_before_training():
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_what_cannot_be_exported_is_told_before_training(tmp_path, role):
+    """The teacher too, which is kept in the store once it is trained."""
     with pytest.raises(
-        UserError, match=r"student: Stateful cannot be exported \(_extra_state of its state is no tensor"
+        UserError, match=rf"{role}: Stateful cannot be exported \(_extra_state of its state is no tensor"
     ):
-        check_export(ImageModel(Stateful(1), SHAPE), "student")
+        run(tmp_path, f"{role}=custom", f"{role}._target_=test_safetensors.Stateful")
+    net = Shared(1)
+    net.register_buffer("sparse", torch.eye(3).to_sparse())
+    with pytest.raises(UserError, match="cannot be exported"):
+        check_export(ImageModel(net, SHAPE), role)
 
 
 def exported(path, **about):

@@ -60,13 +60,16 @@ def _weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def check_export(model: Model, path: str) -> None:
-    """Write a network's weights to memory; raises UserError, with its `path` in the config, where it cannot be exported."""
+    """Raise UserError, with a network's `path` in the config, where its state is none that `save_model` can write."""
     from safetensors.torch import save
 
+    state = model.net.state_dict()
     try:
-        save(_weights(model.net))
+        save(
+            {name: tensor.detach().flatten()[:1].cpu().clone() for name, tensor in state.items()}
+        )  # one number of each
     except Exception as error:
-        other = [name for name, value in model.net.state_dict().items() if not isinstance(value, Tensor)]
+        other = [name for name, value in state.items() if not isinstance(value, Tensor)]
         reason = f"{', '.join(other)} of its state is no tensor" if other else str(error).splitlines()[0]
         raise UserError(
             f"{path}: {model.info.name} cannot be exported ({reason}); choose another with {path}=…"
