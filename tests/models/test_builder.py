@@ -99,6 +99,12 @@ def test_a_normalisation_that_fits_no_image_is_one_line(key, values):
         made("test_builder.Net", **{key: values})
 
 
+def test_grey_images_in_a_network_of_three_channels_keep_its_three_numbers():
+    own = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
+    model = made("torchvision.models.resnet18", num_classes=3, **own)
+    assert model.repeats == 3 and model.mean.flatten().tolist() == pytest.approx(own["mean"])
+
+
 def test_a_misspelt_key_of_the_role_is_recognised():
     said = r'student.stags: .*has no argument "stags"; did you mean "stages"\?'
     with pytest.raises(UserError, match=said):

@@ -94,7 +94,8 @@ def load_student(
     target = network or builder_of_file(about.model["_target_"], str(file), f'load_student("{file}", YourClass)')
     own = {key: value for key, value in about.model.items() if key not in OTHER_FILES}
     alone = about.shipped is None
-    config = ModelConfig.of(own | {"_target_": target, "name": about.name, "checkpoint": str(file) if alone else None})
+    given = own | {"_target_": target, "name": about.name, "checkpoint": str(file) if alone else None}
+    config = ModelConfig.of(given, "student")
     shape, numbers = tuple(about.input_shape), {"mean": about.mean, "std": about.std}
     model = build_model(config, "student", [str(name) for name in about.classes], shape, **numbers, seed=0)
     if not alone:

@@ -51,9 +51,8 @@ def build_model(
     if weights:
         load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
     channels = 3 if config.pretrained else input_shape[0]
-    for key in ("mean", "std"):
-        settings[key] = _per_channel(settings[key], channels, f"{role}.{key}")
-    settings |= {"class_order": _class_order(settings.pop("classes"), classes, role)}
+    numbers = {key: _per_channel(settings[key], channels, f"{role}.{key}") for key in ("mean", "std")}
+    settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
     except UserError as error:
@@ -101,8 +100,8 @@ def _name(config: ModelConfig) -> str:
 
 
 def _per_channel(values: Sequence[float], channels: int, path: str) -> list[float]:
-    """One number for each channel of the input."""
-    if len(values) not in (1, channels):
+    """One number for each channel of the input; grey images may go into a network of three as well."""
+    if len(values) not in (1, 3 if channels == 1 else channels):
         raise UserError(f"{path} must list 1 or {channels} numbers, got {spelled(list(values))}: {path}=null")
     for value in values:
         Range(above=0 if path.endswith("std") else None).check(value, f"each of {path}")
