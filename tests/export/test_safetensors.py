@@ -82,7 +82,6 @@ CALLED = [
     ("distillab.core.files.write_json", {"path": "was_run", "content": 1}),
     ("torchvision.models._api.os.system", {"command": "touch was_run"}),
     ("distillab.strategies.simkd.ProjectedStudent.load", {"file": "a.safetensors"}),
-    ("timm.models.load_model_config_from_hf", {"model_id": "a/b"}),
     ("torch.nn.Linear", {"in_features": 1, "out_features": 1}),
     ("test_safetensors.Shared", {"seed": 0}),
     (["os.system"], {}),
