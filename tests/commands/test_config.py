@@ -127,6 +127,18 @@ def test_every_model_instantiates_in_both_roles(name, role):
     assert model.info.outputs == 7 and len(model.info.stages) >= 2 and model.info.head
 
 
+@pytest.mark.parametrize("role", config.ROLES)
+def test_the_custom_model_takes_further_keys_without_a_plus(role):
+    own = [f"{role}=custom", f"{role}._target_=my.Net"]
+    given = composed(*own, f"{role}.width=32", f"{role}.options={{a: 1}}", f"+{role}.depth=2")[role]
+    assert (given["width"], given["options"], given["depth"]) == (32, {"a": 1}, 2)
+    assert "stags" in parse(composed(*own, f"{role}.stags=[a]")).plain[role]  # whether Net takes it is found by `build`
+    other = "student" if role == "teacher" else "teacher"
+    for word in (f"{other}.width=32", f"{role}.recipe.width=32", "widht=32"):
+        with pytest.raises((HydraException, UserError)):
+            parse(composed(*own, word))
+
+
 def test_none_is_what_is_trained_alone():
     assert composed("strategy=none")["strategy"] == ALONE
 

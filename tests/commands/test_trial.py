@@ -11,6 +11,7 @@ from distillab.commands.preflight import preflight
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build
 from distillab.data.images.sources import Digits
+from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.schemes import pretrain as trained
 from distillab.schemes.base import Run
 from distillab.schemes.setting import Setting
@@ -26,8 +27,6 @@ from distillab.tasks.image_classification import ImageClassification
             ["strategy=hint", "strategy.hint.stage=layer9"],
             'strategy.hint: resnet8 has no stage "layer9"; allowed: first, middle, last',
         ),
-        (["student.stages=[layer1,nothing]"], 'student: resnet8 has no stage "nothing"'),
-        (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: there is no file absent.pt"),
         (["data=folder", "data.root=absent"], "absent"),
         (["recipe.batch_size=100000"], "recipe.batch_size"),
         (["recipe.batch_size=1", "strategy=nd"], "strategy.nd needs batches of at least 2 samples, got 1"),
@@ -36,7 +35,6 @@ from distillab.tasks.image_classification import ImageClassification
         (["data.validation=0"], "and the data 0; set data.validation=0.1"),
         (["recipe.batch_size=0"], "recipe.batch_size must be a whole number from 1, got 0"),
         (["student=custom"], "student._target_ is missing"),
-        (["student=custom", "student._target_=nowhere.Net"], 'student._target_: cannot import "nowhere.Net"'),
         (["paths.runs=/proc/runs"], "cannot write to /proc/runs"),
         (["paths.store=/proc/store"], "/proc/store"),
     ],
@@ -48,6 +46,48 @@ def test_bad_input_is_one_line_before_anything_is_trained(tmp_path, overrides, s
     written = {path.name for path in (tmp_path / "runs").glob("bad/*/*")}
     # A store is written to, and found to refuse it, once the run has begun.
     assert written == ({"config.yaml"} if said == "/proc/store" else set()), "a refused run writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["student.stages=[layer1,nothing]"], 'student: resnet8 has no stage "nothing"'),
+        (["student.stages=layre2"], 'did you mean "layer2"'),
+        (["student.head=fx"], 'student: resnet8 has no head "fx" (its modules: conv1'),
+        (["teacher.checkpoint=absent.pt"], "teacher.checkpoint: there is no file absent.pt; teacher.checkpoint="),
+        (["teacher.checkpoint=other.pt"], "teacher.checkpoint: other.pt does not fit resnet14"),
+        (["teacher.checkpoint=text.pt"], "teacher.checkpoint: text.pt is no checkpoint"),
+        (["scheme=ensemble", "scheme.teachers=[{model: resnet8, checkpoint: absent.pt}]"], "scheme.teachers.0.checkpoint"),
+        (["student=custom", "student._target_=nowhere.Net"], 'student._target_: cannot import "nowhere.Net"'),
+        (["student=custom", "student._target_=test_trial.MaxPooled", "student.stags=[a]"], 'did you mean "stages"'),
+    ],
+)  # fmt: skip
+def test_what_shows_without_data_is_said_before_they_are_read(tmp_path, monkeypatch, overrides, said):
+    """Nor is a folder made: large data take minutes to decode."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"conv.weight": torch.zeros(1)}, "other.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    monkeypatch.setattr(Digits, "prepare", lambda *_: pytest.fail("the data were read"))
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        run(tmp_path, *overrides)
+    assert "\n" not in str(caught.value) and not (tmp_path / "runs").exists() and not (tmp_path / "store").exists()
+
+
+def test_a_checkpoint_of_other_classes_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(trained, "fit", lambda *_, **__: pytest.fail("something was trained"))
+    torch.save(CifarResNet(14, num_classes=7, in_channels=1).state_dict(), tmp_path / "seven.pt")
+    with pytest.raises(UserError, match=r"fc.weight is \(7, 64\), expected \(10, 64\).*teacher.classes=\[…\]"):
+        run(tmp_path, f"teacher.checkpoint={tmp_path}/seven.pt")
+
+
+def test_a_teacher_that_answers_nan_is_told_at_once(tmp_path, monkeypatch):
+    """Its weights are finite: a variance below 0 is not seen in the file."""
+    monkeypatch.setattr(trained, "fit", lambda *_, **__: pytest.fail("something was trained"))
+    state = CifarResNet(14, num_classes=10, in_channels=1).state_dict()
+    state["bn1.running_var"] -= 3
+    torch.save(state, tmp_path / "negative.pt")
+    with pytest.raises(UserError, match=r"resnet14 answers with NaN .*teacher.checkpoint=…"):
+        run(tmp_path, f"teacher.checkpoint={tmp_path}/negative.pt")
 
 
 class OneClass(Digits):

@@ -39,10 +39,14 @@ def test_safetensors_load(network, tmp_path):
 def test_code_is_refused_and_not_run(network, tmp_path, capsys):
     torch.save(network(), tmp_path / "whole.pt")
     (tmp_path / "code.pt").write_bytes(pickle.dumps({"a": Payload()}))
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "x": Payload()}, tmp_path / "mixed.pt")
-    for name in ("whole.pt", "code.pt", "mixed.pt"):
-        with pytest.raises(UserError, match=r"torch.load\(.*weights_only=False\); torch.save\(model.state_dict\(\)"):
+    torch.save(network(), tmp_path / "older.pt", _use_new_zipfile_serialization=False)
+    torch.save({"model": network(), "epoch": 3}, tmp_path / "within.pt")
+    for name, place in {"whole.pt": "", "older.pt": "", "within.pt": r"\[\"model\"\]"}.items():
+        advice = rf"torch.load\(.*weights_only=False\){place}; torch.save\(model.state_dict\(\)"
+        with pytest.raises(UserError, match=f"CifarResNet.*{advice}"):
             read_weights(tmp_path / name)
+    with pytest.raises(UserError, match=r"holds no weights but a: builtins\.print"):
+        read_weights(tmp_path / "code.pt")
     assert "code was run" not in capsys.readouterr().out
 
 

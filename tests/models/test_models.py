@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torchvision.models.swin_transformer import SwinTransformer
 
@@ -12,7 +13,7 @@ from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.feature_info import match_stages
 from distillab.models.image_model import ImageModel
 from distillab.models.timm import timm_classifier
-from distillab.models.torchvision import torchvision_classifier
+from distillab.models.torchvision import _replace_stem, torchvision_classifier
 from distillab.models.zoo.cifar_resnet import CifarResNet
 
 
@@ -215,3 +216,21 @@ def test_timm_weights_come_from_a_local_file_with_their_normalisation(tmp_path, 
     assert torch.equal(model.net.patch_embed.proj.weight, source.patch_embed.proj.weight)
     assert model.net.head.out_features == 7 and model.input_size == 224
     assert model.mean.flatten().tolist() == list(own.mean) == [0.5] * 3
+
+
+def test_a_small_stem_keeps_what_a_first_convolution_has():
+    """One of stride 1 and the data's channels stays as it is; another keeps its dilation, groups and padding mode."""
+    torch.manual_seed(0)
+    plain = torchvision.models.vgg11(num_classes=10)
+    torch.manual_seed(0)
+    small = torchvision_classifier("vgg11", 10, 3, 32)
+    assert torch.equal(small.features[0].weight, plain.features[0].weight)
+    kept = {"dilation": 2, "groups": 2, "padding_mode": "reflect"}
+    for kernel, padding in ((3, 1), (7, 6)):
+        net = nn.Sequential(nn.Conv2d(4, 8, kernel, stride=2, padding=padding, bias=False, **kept))
+        _replace_stem(net, "0", 4, shrink=True)
+        (new,) = net
+        assert (new.stride, new.dilation, new.groups, new.padding_mode) == ((1, 1), (2, 2), 2, "reflect")
+        assert new.kernel_size == (3, 3) and new.padding == ((1, 1) if kernel == 3 else (2, 2)) and new.bias is None
+    _replace_stem(net, "0", 1, shrink=True)
+    assert net[0].groups == 1 and net[0].in_channels == 1

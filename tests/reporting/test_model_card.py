@@ -4,9 +4,18 @@ import re
 
 import pytest
 import yaml
+from helpers.fits import CONFIGS, small, strategy
 from helpers.made_results import edited, made
 
+from distillab.models.image_model import ImageModel
+from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.reporting.model_card import model_card
+from distillab.strategies.base import Term
+from distillab.strategies.strategy import Strategy
+
+# The strategies whose student is not saved as the plain network.
+TERMS = {name: Strategy.of(strategy(name)).terms.values() for name in CONFIGS}
+SHIPPING = [name for name, terms in TERMS.items() if any(type(term).deploy is not Term.deploy for term in terms)]
 
 
 def rich(metrics=None, **changes):
@@ -86,21 +95,60 @@ def test_an_older_result_and_a_student_alone_still_have_a_card():
     assert table(alone, "Accuracy")[""] == ["this model: resnet8"]
 
 
-def test_the_loading_code_gives_the_model_back(tmp_path, monkeypatch):
+def test_a_strategy_that_ships_more_than_the_student_is_found():
+    assert "simkd" in SHIPPING
+
+
+def loaded_by_its_card(folder, monkeypatch, **config):
+    """What the code on the card of a student in this folder gives."""
+    monkeypatch.chdir(folder)
+    (code,) = re.findall(r"```python\n(.*?)```", model_card(edited(made(), config=config)), re.DOTALL)
+    found = {}
+    exec(code, found)
+    return found["model"]
+
+
+RESNET8 = {"_target_": "distillab.models.zoo.cifar_resnet.CifarResNet", "name": "resnet8", "depth": 8,
+           "stages": ["layer1", "layer2", "layer3"], "head": "fc"}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", [RESNET8["_target_"], "test_model_card.Own", "test_model_card.Own.small"])
+def test_the_loading_code_gives_the_model_back(tmp_path, monkeypatch, target):
     import torch
 
     from distillab.core.configuration import ModelConfig
     from distillab.export.safetensors import save_model
     from distillab.models.build import build_model
 
-    config = {"_target_": "distillab.models.zoo.cifar_resnet.CifarResNet", "name": "resnet8", "depth": 8,
-              "stages": ["layer1", "layer2", "layer3"], "head": "fc"}  # fmt: skip
+    config = RESNET8 | {"_target_": target}
     own = ModelConfig.of(config, "student")
     model = build_model(own, "student", ["zero", "one"], (1, 8, 8), mean=[0.5], std=[0.25], seed=4).eval()
     save_model(model, tmp_path / "student.safetensors", config, ["zero", "one"])
-    monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", model_card(made()), re.DOTALL)
-    found = {}
-    exec(code, found)
     images = torch.rand(3, 1, 8, 8)
-    assert torch.equal(found["model"](images), model(images))
+    assert torch.equal(loaded_by_its_card(tmp_path, monkeypatch, student=config)(images), model(images))
+
+
+class Own(CifarResNet):
+    """A class that is not distillab's."""
+
+    @classmethod
+    def small(cls, depth, num_classes, in_channels):
+        return cls(depth, num_classes=num_classes, in_channels=in_channels)
+
+
+@pytest.mark.parametrize("name", SHIPPING)
+def test_the_loading_code_gives_back_what_a_strategy_ships(tmp_path, monkeypatch, name):
+    import torch
+    from helpers.fits import distillation, make_batch, make_images
+
+    from distillab.export.safetensors import save_model
+
+    student = ImageModel(small(3), (1, 8, 8), "resnet8", mean=[0.5], std=[0.25], stages=RESNET8["stages"])
+    module = distillation(name, student)
+    module.losses(make_batch(make_images()), tuple(module.strategy.terms))  # so that running statistics move
+    deployed, classes = module.eval().deployed().eval(), [str(number) for number in range(10)]
+    assert deployed is not student
+    save_model(student, tmp_path / "student.safetensors", RESNET8, classes, deployed=deployed)
+    assert torch.equal(
+        loaded_by_its_card(tmp_path, monkeypatch, student=RESNET8)(make_images()), deployed(make_images())
+    )

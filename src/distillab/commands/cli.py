@@ -90,7 +90,10 @@ def _in_parallel() -> bool:
 def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | None) -> None:
     """Run this cell again as several processes, each with its rank: a plain sweep would start once per rank."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {COMMAND: command()} | ({SWEEP: str(sweep_folder)} if sweep_folder else {})
+    # Python would put the current folder first, see `main`.
+    environment = (
+        os.environ | {COMMAND: command(), "PYTHONSAFEPATH": "1"} | ({SWEEP: str(sweep_folder)} if sweep_folder else {})
+    )
     words = [*launcher, "-m", "distillab.commands.cli", *config_folder(sys.argv[1:]), *overrides, "hydra.mode=RUN"]
     running = subprocess.Popen(words, env=environment)
     try:
@@ -107,8 +110,8 @@ def main() -> None:
     os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
     optional = ("+experiment=", "+debug=", "+sweep=")  # these groups are in the defaults, as null: a plus says no more
     sys.argv[1:] = [word.removeprefix("+") if word.startswith(optional) else word for word in sys.argv[1:]]
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # so that student._target_=my_package.MyNet finds modules of this folder
+    if os.getcwd() not in sys.path:  # so that student._target_=my_package.MyNet finds modules of this folder
+        sys.path.append(os.getcwd())  # last: a statistics.py there must not stand in for Python's own
     try:
         _refuse_shadowed(sys.argv[1:])
         tune.register()

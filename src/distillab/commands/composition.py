@@ -25,6 +25,7 @@ from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 ROLES = ("student", "teacher")
 PRIMARY = "train"
+CUSTOM = "custom"  # the model whose arguments no file knows: its class says which keys it takes
 TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
@@ -47,13 +48,15 @@ class FileConfigSource(_FileConfigSource):
     """Hydra's own source of files, in which `student` and `teacher` are two names of the group `model`."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read one file, and note it where it is a strategy."""
+        """Read one file, note it where it is a strategy, and let it take further keys where it is the custom model."""
         if config_path.removesuffix(".yaml") == PRIMARY:
             _composed.clear()
         result = super().load_config(_model_path(config_path))
         group, _, name = config_path.partition("/")
         if group == "strategy" and name:
             _composed[name.removesuffix(".yaml")] = result.config
+        if group in ROLES and name.removesuffix(".yaml") == CUSTOM:
+            OmegaConf.set_struct(result.config, False)
         return result
 
     def is_group(self, config_path: str) -> bool:

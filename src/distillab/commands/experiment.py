@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -24,6 +24,9 @@ from distillab.reporting.model_card import model_card
 from distillab.reporting.table import show
 from distillab.training.startup import import_quietly
 
+if TYPE_CHECKING:
+    from distillab.commands.steps import Parts
+
 
 def run(invocation: Invocation) -> Result | None:
     """The result of a config, written and shown; None in any process but the first. UserError for bad input."""
@@ -33,13 +36,16 @@ def run(invocation: Invocation) -> Result | None:
         return _show_again(earlier, invocation, directory)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
+    from distillab.commands import steps  # brings torch and lightning, which take seconds
+
+    parts = steps.check(config)  # before the folder of the run is made
     # Beside the folder, which a rerun deletes.
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if first else nullcontext():
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
         if earlier := distributed.broadcast(None if config.rerun else finished(directory)):
             return _show_again(earlier, invocation, directory) if first else earlier
-        return _make(invocation, directory, timer)
+        return _make(invocation, directory, parts, timer)
 
 
 def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:
@@ -56,12 +62,12 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Res
     return earlier
 
 
-def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | None:
+def _make(invocation: Invocation, directory: Path, parts: "Parts", timer: Timer) -> Result | None:
     """The result, after the steps that lead to it; written, logged and shown."""
-    from distillab.commands import steps  # brings torch and lightning, which take seconds
+    from distillab.commands import steps
 
     config, folder = invocation.config, invocation.sweep_folder
-    made = steps.prepare(config, timer)  # what it refuses leaves everything as it was
+    made = steps.prepare(config, parts, timer)  # what it refuses leaves everything as it was
     if config.rerun and distributed.rank == 0:
         shutil.rmtree(directory, ignore_errors=True)
     distributed.barrier()

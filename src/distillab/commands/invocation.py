@@ -1,6 +1,6 @@
 """A run's config with the networks that a scheme names, its origin, its folder, and its result there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from distillab.core.files import file_hash
 from distillab.core.run_identity import config_hash
 
 if TYPE_CHECKING:
-    from distillab.core.configuration import RunConfig
+    from distillab.core.configuration import ModelConfig, RunConfig
     from distillab.core.result import Result
 
 GROUPS = ("task", "strategy", "student", "teacher", "data", "recipe", "scheme", "protocol", "trainer", "logger")
@@ -37,7 +37,21 @@ def parse(config: Mapping[str, Any]) -> "RunConfig":
     for group in GROUPS:
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-    return RunConfig.of(with_members(config))
+    run = RunConfig.of(with_members(config))
+    for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
+        if network.checkpoint and not Path(network.checkpoint).is_file():
+            mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
+            raise UserError(f"{path}.checkpoint: there is no file {network.checkpoint}; {mend}")
+    return run
+
+
+def named(config: "RunConfig") -> Iterator[tuple[str, "ModelConfig"]]:
+    """The networks that a run's scheme names, and where they stand in the config."""
+    from distillab.core.configuration import ModelConfig
+
+    for key in LISTS:
+        for place, network in enumerate(config.scheme.get(key) or ()):
+            yield (path := f"scheme.{key}.{place}"), ModelConfig.of(network, path)
 
 
 def with_members(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from distillab.commands.invocation import RUNS
+from distillab.commands.invocation import RUNS, named
 from distillab.commands.preflight import preflight
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
@@ -30,6 +30,7 @@ from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
 from distillab.strategies.strategy import Strategy
+from distillab.tasks.base import Task
 from distillab.training import fit as training
 from distillab.training.dot import check_kinds
 from distillab.training.module import Distillation
@@ -50,18 +51,36 @@ class Steps:
     module: Distillation | None = None  # what the fit trains; None for strategy=none
 
 
-def prepare(config: RunConfig, timer: Timer) -> Steps:
-    """Build data, strategy, scheme and student, and refuse what cannot work before anything is trained."""
+class Parts(NamedTuple):
+    """What a run is built of, before any data are read."""
+
+    strategy: Strategy
+    scheme: Scheme
+    data: DataModule
+    task: Task
+
+
+def check(config: RunConfig) -> Parts:
+    """Build what needs no data, and refuse what cannot work as far as that shows then, networks too."""
     strategy = Strategy.of(config.strategy)
     strategy.plan(config.recipe.epochs)
     check_kinds(config.recipe.optimizer, strategy)
-    scheme = build(config.scheme, "scheme")
     config.protocol.check_data(config.data.get("validation", config.protocol.validation))
+    parts = Parts(strategy, *(build(getattr(config, name), name) for name in ("scheme", "data", "task")))
+    strategy.check_mixed(parts.data.mixes)
+    networks = {"student": config.student, **dict(named(config))}
+    if parts.scheme.has_teacher and strategy.needs_teacher:
+        networks["teacher"] = config.teacher
+    for path, network in networks.items():
+        parts.task.check_model(network, path)
+    return parts
+
+
+def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
+    """Read the data, build the student, and refuse what cannot work before anything is trained."""
+    strategy, scheme, data, task = parts
     with timer.part("data"):
-        data = build(config.data, "data")
-        strategy.check_mixed(data.mixes)
         data.prepare()
-    task = build(config.task, "task")
     setting = Setting(Store(config.paths.store), config.protocol, config.trainer, task)
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)

@@ -12,6 +12,8 @@ from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
 
 Text = Annotated[str, BeforeValidator(str)]  # Hydra reads name=2024 as a number
+# One name is a list of one.
+Names = Annotated[list[str], BeforeValidator(lambda names: [names] if isinstance(names, str) else names)]
 
 # A node with `_target_`, for `instantiate.build`.
 Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
@@ -95,7 +97,7 @@ class ModelConfig(Group):
     mean: list[Any] | None = None  # of its input's channels; None is the data's, as for the next two
     std: list[Any] | None = None
     input_size: CountOrNone = None  # the side in pixels
-    stages: list[str] | None = None  # module paths of its feature maps; None finds them, as for the next
+    stages: Names | None = None  # module paths of its feature maps; None finds them, as for the next
     head: str | None = None  # module path of its last linear layer
     # Of a teacher that is trained here, with `recipe`.
     seed: Annotated[int | None, Range(whole=True, null=True)] = None
@@ -124,7 +126,7 @@ def _parts(given: Any) -> Any:
         return given
     own = {key: given[key] for key in given if key in ROLE_KEYS}
     rest = {key: given[key] for key in given if key not in ROLE_KEYS}
-    return own | {"builder": Target.of(rest), "plain": given}
+    return own | {"builder": replace(Target.of(rest), beside=ROLE_KEYS), "plain": given}
 
 
 Network = Annotated[ModelConfig, BeforeValidator(_parts)]

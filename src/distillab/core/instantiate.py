@@ -1,13 +1,18 @@
 """Builds objects from the nodes of the config that name a class or a function in `_target_`."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Self
 
 from distillab.core.errors import UserError
 
+PACKAGES = ("distillab", "torchvision", "timm", "transformers")  # of which a file, whoever wrote it, may name a network
 RENAMED: dict[str, str | None] = {"protocol._target_": None}  # old key → the new one, or None where it has gone
 _ZOO = ("cifar_resnet", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "vgg", "wide_resnet")
 MOVED = {f"distillab.models.{name}": f"distillab.models.zoo.{name}" for name in _ZOO} | {  # modules, for `_target_`
@@ -25,6 +30,7 @@ class Target:
 
     target: str | None
     arguments: Mapping[str, Any]
+    beside: Sequence[str] = ()  # further keys of its node, for messages
 
     @classmethod
     def of(cls, node: Self | Mapping[str, Any]) -> Self:
@@ -55,23 +61,48 @@ def unknown_key(parent: str, key: str, allowed: Sequence[str]) -> str:
     return f'{parent or "the config"} has no "{key}"{did_you_mean(key, allowed)} (allowed: {", ".join(allowed)})'
 
 
-def locate(target: str, path: str) -> Callable[..., Any]:
-    """The class or function that the `_target_` at `path` names; raises UserError where nothing has that name."""
-    from hydra.utils import get_object
+def locate(target: str | Callable[..., Any], path: str) -> Callable[..., Any]:
+    """The class or function that the `_target_` at `path` names, or that stands there itself.
 
-    try:
-        found = get_object(target)
-    except Exception as error:
-        module, _, name = target.rpartition(".")
-        if module in MOVED:
-            new = f"{MOVED[module]}.{name}"
-            raise UserError(f"{path}._target_: {target} is now {new}: {path}._target_={new}") from error
-        reason = str(error.__cause__ or error).splitlines()[0]
-        mend = "it needs package.module.Name, importable from the current folder"
-        raise UserError(f'{path}._target_: cannot import "{target}" ({reason}); {mend}') from error
+    Raises UserError where nothing has that name, and for the standard library, which has nothing to build here.
+    """
+    found, name = target, str(target)
+    if not callable(target):
+        _refuse_standard(name, name, path)
+        try:
+            found = resolve_name(name)
+        except (Exception, SystemExit) as error:  # a script may end the process as soon as it is imported
+            module, _, last = name.rpartition(".")
+            if module in MOVED:
+                new = f"{MOVED[module]}.{last}"
+                raise UserError(f"{path}._target_: {target} is now {new}: {path}._target_={new}") from error
+            mend = "it needs package.module.Name, importable from the current folder"
+            raise UserError(f'{path}._target_: cannot import "{target}" ({_reason(error, module)}); {mend}') from error
     if not callable(found):
         raise UserError(f'{path}._target_: "{target}" is not a class or a function')
+    called = found
+    while isinstance(called, partial):
+        called = called.func
+    _refuse_standard(getattr(called, "__module__", None) or type(called).__module__, name, path)
     return found
+
+
+def _refuse_standard(module: str, target: str, path: str) -> None:
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        what = f"{target} belongs to Python itself and is not called here"
+        raise UserError(f"{path}._target_: {what}; name a class of yours, e.g. {path}._target_=my_package.MyClass")
+
+
+def _reason(error: BaseException, module: str) -> str:
+    """Why a name cannot be imported; `resolve_name` passes over a module that fails to import what it needs."""
+    if isinstance(error, AttributeError):
+        try:
+            import_module(module)
+        except ImportError as inner:
+            error = error if inner.name == module else inner
+        if isinstance(error, AttributeError):
+            return f"{error}{did_you_mean(error.name, dir(error.obj))}"
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
@@ -85,7 +116,7 @@ def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
         raise UserError(f"{path}._target_ is missing: name a class, e.g. {path}._target_=my_package.MyClass")
     factory = locate(node.target, path)
     arguments = given | dict(node.arguments)
-    _check_arguments(node, factory, path, arguments)
+    check_arguments(node, factory, path, arguments)
     try:
         return factory(**arguments)
     except UserError as error:
@@ -94,7 +125,7 @@ def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
         raise UserError(f"{path}: {node.target} refused its arguments: {error}") from error
 
 
-def _check_arguments(node: Target, factory: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
+def check_arguments(node: Target, factory: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
     """Raise UserError where the factory does not take one of the node's arguments, or lacks one."""
     parameters = inspect.signature(factory).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -102,7 +133,7 @@ def _check_arguments(node: Target, factory: Callable[..., Any], path: str, argum
     for key in node.arguments:
         if key not in allowed and not takes_any:
             raise UserError(
-                f'{path}.{key}: {node.target} has no argument "{key}"{did_you_mean(key, allowed)} '
+                f'{path}.{key}: {node.target} has no argument "{key}"{did_you_mean(key, [*allowed, *node.beside])} '
                 f"(allowed: {', '.join(allowed)}); remove it with ~{path}.{key}"
             )
     for name in allowed:

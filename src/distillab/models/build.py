@@ -1,15 +1,18 @@
 """Builds the student or the teacher from its config and the data's shape, classes and normalisation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
+from distillab.core.allowed import Range, spelled
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
-from distillab.core.instantiate import accepted, build, locate
-from distillab.models.checkpoint import load_weights, read_weights
+from distillab.core.instantiate import Target, accepted, build, check_arguments, did_you_mean
+from distillab.models.builder import builder
+from distillab.models.checkpoint import check_names, load_weights, read_weights
 from distillab.models.image_model import ImageModel
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224  # mean, standard deviation, input size
@@ -33,7 +36,8 @@ def build_model(
     """
     of_data, of_weights, weights = {"mean": mean, "std": std}, {}, {}
     if config.checkpoint:
-        weights, of_weights = read_weights(config.checkpoint, f"{role}.checkpoint")
+        weights, about = read_weights(config.checkpoint, f"{role}.checkpoint")
+        of_weights = vars(about)
     elif config.pretrained:
         of_weights = _pretrained_settings(*IMAGENET, input_shape)
     settings = _settings(vars(config), of_weights, of_data)
@@ -43,13 +47,12 @@ def build_model(
     if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
         of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
         settings = _settings(vars(config), {**of_weights, **of_timm}, of_data)
-    name = config.name or config.builder.get("architecture") or config.builder.target.rpartition(".")[2]
+    name = _name(config)
     if weights:
         load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
     channels = 3 if config.pretrained else input_shape[0]
-    for key in ("mean", "std"):
-        settings[key] = list(settings[key]) * (channels if len(settings[key]) == 1 else 1)
-    settings |= {"class_order": _class_order(settings.pop("classes"), classes, role)}
+    numbers = {key: _per_channel(settings[key], channels, f"{role}.{key}") for key in ("mean", "std")}
+    settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
     except UserError as error:
@@ -58,6 +61,51 @@ def build_model(
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
     return model
+
+
+def check_network(config: ModelConfig, role: str) -> None:
+    """Refuse what shows before the data are read: the class, its arguments, the names of stages, head and weights.
+
+    The network is built for images of no particular shape, one of distillab or torchvision without memory; one that cannot
+    be built so, or starts from pretrained weights, is checked once the data are known. Raises UserError.
+    """
+    node, classes = config.builder, len(config.classes or ()) or 10
+    made = _builder(node, role)
+    shape = {"num_classes": classes, "in_channels": 3, "image_size": config.input_size or 224, "pretrained": False}
+    arguments = accepted(made, shape) | dict(node.arguments)
+    check_arguments(node, made, role, arguments)
+    weights = read_weights(config.checkpoint, f"{role}.checkpoint")[0] if config.checkpoint and not config.shard else {}
+    net = None
+    # A class of the user's may keep what it has made for its next network.
+    place = "meta" if getattr(made, "__module__", "").startswith(("distillab.", "torchvision.")) else "cpu"
+    with torch.random.fork_rng(), suppress(Exception), torch.device(place):
+        net = None if config.pretrained else made(**arguments)
+    if not isinstance(net, nn.Module):
+        return
+    name, modules = _name(config), [path for path, _ in net.named_modules() if path]
+    for kind, paths in (("stage", config.stages or ()), ("head", [config.head] if config.head else ())):
+        for path in paths:
+            if path not in modules:
+                top = ", ".join(path for path in modules if "." not in path)
+                raise UserError(
+                    f'{role}: {name} has no {kind} "{path}"{did_you_mean(path, modules)} (its modules: {top})'
+                )
+    if weights:
+        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
+
+
+def _name(config: ModelConfig) -> str:
+    """What tables and messages call a network."""
+    return config.name or config.builder.get("architecture") or str(config.builder.target).rpartition(".")[2]
+
+
+def _per_channel(values: Sequence[float], channels: int, path: str) -> list[float]:
+    """One number for each channel of the input; grey images may go into a network of three as well."""
+    if len(values) not in (1, 3 if channels == 1 else channels):
+        raise UserError(f"{path} must list 1 or {channels} numbers, got {spelled(list(values))}: {path}=null")
+    for value in values:
+        Range(above=0 if path.endswith("std") else None).check(value, f"each of {path}")
+    return list(values) * (channels if len(values) == 1 else 1)
 
 
 def _pretrained_settings(
@@ -76,14 +124,22 @@ def _settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
 def _network(config: ModelConfig, role: str, shape: Mapping[str, int], seed: int) -> nn.Module:
     """The network of `config._target_`, given what its signature names; fresh weights follow from the seed alone."""
     node = config.builder
-    if node.target is None:
-        raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
-    given = accepted(locate(node.target, role), {**shape, "pretrained": config.pretrained})
+    given = accepted(_builder(node, role), {**shape, "pretrained": config.pretrained})
     if config.pretrained and "pretrained" not in given:
         raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(node, role, **given)
+        net = build(node, role, **given)
+    if not isinstance(net, nn.Module):
+        raise UserError(f"{role}._target_: {node.target} made a {type(net).__name__}, not a torch.nn.Module")
+    return net
+
+
+def _builder(node: Target, role: str) -> Callable[..., nn.Module]:
+    """The class or function that a node of a network names."""
+    if node.target is None:
+        raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
+    return builder(node.target, role)
 
 
 def _class_order(own: Sequence[str] | None, classes: Sequence[str], role: str) -> list[int] | None:

@@ -50,12 +50,15 @@ def torchvision_classifier(
 def _replace_stem(net: nn.Module, first: str, in_channels: int, *, shrink: bool) -> None:
     """Give the first convolution the data's channels and, for small images, stride 1 and no pooling after it."""
     old = net.get_submodule(first)
-    stride = 1 if shrink else old.stride
-    # A 7×7 kernel on an 8×8 digit mostly sees padding.
-    kernel = (3, 3) if shrink and old.kernel_size[0] > 3 else old.kernel_size
-    padding = (1, 1) if kernel == (3, 3) and shrink else old.padding
+    stride, kernel, padding = old.stride, old.kernel_size, old.padding
+    if shrink:
+        stride = (1, 1)
+        if kernel[0] > 3:  # a 7×7 kernel on an 8×8 digit mostly sees padding
+            kernel, padding = (3, 3), old.dilation
     if in_channels != old.in_channels or stride != old.stride or kernel != old.kernel_size:
-        new = nn.Conv2d(in_channels, old.out_channels, kernel, stride, padding, bias=old.bias is not None)
+        groups = old.groups if in_channels % old.groups == 0 else 1
+        kept = {"dilation": old.dilation, "bias": old.bias is not None, "padding_mode": old.padding_mode}
+        new = nn.Conv2d(in_channels, old.out_channels, kernel, stride, padding, groups=groups, **kept)
         nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
         net.set_submodule(first, new)
     if shrink and isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):

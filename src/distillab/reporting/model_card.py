@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from distillab.core.instantiate import PACKAGES
 from distillab.core.result import Result
 from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
 from distillab.reporting.table import measured_on, primary, savings, verdict
@@ -27,10 +28,19 @@ def model_card(result: Result) -> str:
     parts = [_front_matter(result), title, _what(result), "## Accuracy", _accuracy(result)]
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
-    loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip()
+    loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip().format(code=_code(result))
     costs = [_compared(result, COST), " ".join(filter(None, (savings(result), measured_on(result))))]
     parts += ["## Size and speed", *costs, "## How to load it", loading, "## How it was made", _making(result)]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _code(result: Result) -> str:
+    """What loads the student; a class of its author's is named here, since none is called that only a file names."""
+    target = str((result.config.get("student") or {}).get("_target_") or PACKAGES[0])
+    load = "from distillab.export.safetensors import load_student\n\nmodel = load_student"
+    if target.partition(".")[0] in PACKAGES:
+        return f'{load}("student.safetensors")'
+    return f'from pkgutil import resolve_name\n\n{load}("student.safetensors", resolve_name({target!r}))'
 
 
 def _front_matter(result: Result) -> str:

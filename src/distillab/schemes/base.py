@@ -11,6 +11,7 @@ from distillab.core.result_parts import Longer, Trained
 from distillab.data.module import DataModule
 from distillab.evaluation.cost import equal_compute_epochs
 from distillab.evaluation.efficiency import multiply_adds
+from distillab.export.safetensors import check_export
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.pretrain import ALONE, Pretraining, obtain_teacher, teacher_data, train_once
@@ -42,8 +43,11 @@ class Run:
             )
 
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
-        """A network for the run's data; `path` is the config key of its config."""
-        return self.setting.task.build_model(config, path, self.data, seed)
+        """A network for the run's data; `path` is the config key of its config. UserError if it could not be kept."""
+        model = self.setting.task.build_model(config, path, self.data, seed)
+        if path == "student" or not config.checkpoint:  # it is written once it is trained
+            check_export(model, path)
+        return model
 
     def student(self, seed: int | None = None) -> Model:
         """The student with fresh weights of a seed, by default the run's."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
+from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
@@ -63,7 +64,11 @@ def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[
     key = {"networks": prints, "data": data.fingerprint, "mixture": bool(members)}
 
     def make(folder: Path) -> dict[str, Any]:
-        found = scores(model, data, setting, predictions(model, data, setting, str(folder)))
+        rows = predictions(model, data, setting, str(folder))
+        if not rows[0].isfinite().all():
+            mend = "choose another with teacher.checkpoint=…, or another teacher.dtype=…"
+            raise UserError(f"{model.info.name} answers with NaN or infinite numbers, before any training here; {mend}")
+        found = scores(model, data, setting, rows)
         task, (split, score) = setting.task, next(iter(found.items()))
         chance, other = task.chance(model.info.outputs), None
         if not members and chance is not None and score < 2 * chance:

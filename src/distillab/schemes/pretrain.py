@@ -98,7 +98,7 @@ def train_once(job: Pretraining) -> Record:
     record = Record.model_validate(kept)
     if reused:
         file = folder / "model.safetensors"
-        load_weights(model.net, read_weights(file)[0], model.info.name, str(file), key="paths.store")
+        load_weights(model.net, read_weights(file, "paths.store")[0], model.info.name, str(file), key="paths.store")
         for figures in record.training.curves if job.logger is not None else ():
             epoch = figures["epoch"] - 1  # Lightning counts from 0
             known = {name: value for name, value in figures.items() if name.startswith(("train/", "val/"))}

@@ -127,7 +127,7 @@ class ProjectedStudent(Model):
             projector = Projector(own, goal, channels // narrow)
             loaded = cls(student, projector, nn.Linear(channels, classes, bias="head.bias" in weights))
             loaded.load_state_dict(weights)
-        except (KeyError, IndexError, RuntimeError) as error:
+        except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{file} holds no {student.info.name} trained with strategy=simkd") from error
         return loaded.eval()
 

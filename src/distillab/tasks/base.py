@@ -44,6 +44,9 @@ class Task(ABC):
     def wrap(self, network: nn.Module, role: str) -> Model:
         """A plain network as a model, a model unchanged; raises UserError if an argument of the task is missing."""
 
+    def check_model(self, config: ModelConfig, role: str) -> None:  # noqa: B027 - a task need not
+        """Raise UserError where a network's config shows, before the data are read, that it cannot be built."""
+
     @abstractmethod
     def build_model(self, config: ModelConfig, role: str, data: LightningDataModule, seed: int) -> Model:
         """The model of a config for these data, with fresh weights of the seed, pretrained ones, or a checkpoint's.

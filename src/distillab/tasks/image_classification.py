@@ -15,7 +15,7 @@ from distillab.data.batch import Batch, Inputs
 from distillab.data.images.image_batch import ImageBatch
 from distillab.evaluation.metrics import best_class_order, classification_metrics, top1
 from distillab.evaluation.roles import Roles, evaluate_roles
-from distillab.models.build import build_model
+from distillab.models.build import build_model, check_network
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.models.model import Model
@@ -51,6 +51,10 @@ class ImageClassification(Task):
         if self.input_shape is None:
             raise UserError(f"the {role} is a plain network; say input_shape=(channels, height, width) of its images")
         return ImageModel(network, self.input_shape)
+
+    def check_model(self, config: ModelConfig, role: str) -> None:
+        """Its class, arguments and the names in it."""
+        check_network(config, role)
 
     def build_model(self, config: ModelConfig, role: str, data: Any, seed: int) -> ImageModel:
         """A classifier of the data's images, which normalises them as its weights expect."""
