@@ -111,6 +111,7 @@ class Data(Part):
     """The data set, and how many samples each split has."""
 
     name: str
+    fingerprint: str | None = None  # of the data set and its test samples; None in results of earlier versions
     classes: int | None = None
     class_names: list[str] = []
     train: int | None = None

@@ -189,6 +189,13 @@ class DataModule(LightningDataModule):
         described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
         return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
 
+    @property
+    def identity(self) -> str:
+        """Hash of the data set, its classes and its test samples: results are ranked where it is the same."""
+        data, test = self.collection, self.rows["test"]
+        described = {"dataset": data.dataset or data.content, "classes": data.classes}
+        return fingerprint(described, [data.labels[test], test])
+
     def _loader(self, split: str, batch_size: int, **order: Any) -> Loader:
         self.prepare()
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
