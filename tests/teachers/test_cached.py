@@ -271,7 +271,9 @@ def test_what_worker_processes_read_is_kept_under_its_own_sample(workers, networ
 
     def teach(mode, batches=None):
         config = settings(dtype="float32", mode=mode)
-        source = with_cache(FrozenTeacher(ImageModel(network(1, 14, 2), SHAPE)), parts, data, typed(config, tmp_path / "s"))
+        source = with_cache(
+            FrozenTeacher(ImageModel(network(1, 14, 2), SHAPE)), parts, data, typed(config, tmp_path / "s")
+        )
         source.request({"logits"})
         loader, seen = data.train_dataloader(), 0
         if batches is not None:
