@@ -9,6 +9,7 @@ from distillab.commands.preflight import preflight
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
+from distillab.core.errors import UserError
 from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.result import Role, gain_and_gap
@@ -59,6 +60,8 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     config.protocol.check_data(config.data.get("validation", config.protocol.validation))
     with timer.part("data"):
         data = build(config.data, "data")
+        if not isinstance(data, DataModule):
+            raise UserError(f"data._target_ must name a distillab.data.module.DataModule, got a {type(data).__name__}")
         strategy.check_mixed(data.mixes)
         data.prepare()
     task = build(config.task, "task")

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
 from distillab.data.collection import Collection, DataInfo, fingerprint
-from distillab.data.labels import UNKNOWN, known, numbers, wrong
+from distillab.data.labels import UNKNOWN, checked, known, numbers, wrong
 from distillab.data.loader import Loader, Source
 from distillab.data.splits import divide, limit
 
@@ -97,8 +97,13 @@ class DataModule(LightningDataModule):
 
     @cached_property
     def collection(self) -> Collection:
-        """All samples, with the labels that this data has of them."""
-        return self._collect()
+        """All samples, with the labels that this data has of them. Raises UserError as `labels.checked`."""
+        found = self._collect()
+        try:
+            labels = checked(torch.as_tensor(found.labels), len(found.classes))
+        except UserError as error:
+            raise UserError(f"data={self.name}: {error}") from error
+        return replace(found, labels=labels.numpy())
 
     @cached_property
     def rows(self) -> Mapping[str, np.ndarray]:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from distillab.core.errors import UserError
 from distillab.core.gather import gather, mean_number
 from distillab.data.batch import Batch, Inputs
+from distillab.data.module import DataModule
 from distillab.strategies.base import Fields, Outputs, Term
 from distillab.tasks.base import Task
 
@@ -82,7 +83,7 @@ def prepare_terms(module: "Distillation") -> None:
     if not preparing:
         return
     data, device = module.trainer.datamodule, module.trainer.strategy.root_device
-    if data is None:
+    if not isinstance(data, DataModule):
         raise UserError(
             f"strategy.{next(iter(preparing))} must know each sample's index and see the training samples beforehand: "
             f"fit with a distillab data module"
