@@ -261,6 +261,16 @@ def test_samples_as_they_are_stored_never_touch_the_cache(made, tmp_path, monkey
     assert not list(tmp_path.rglob("*.shard"))
 
 
+def test_samples_that_stand_twice_in_a_batch_have_one_record(made, tmp_path):
+    """Drawn with replacement: the run that fills the cache ends in the weights of the one that reads it."""
+    data = other_digits(tmp_path, samples=SAMPLES, sampler="balanced")
+    cold, ready = made("kd", tmp_path / "a", data=data)
+    assert all(len(batch.index.unique()) < len(batch) for batch in ready.train_dataloader())
+    first = fit(cold, ready)
+    warm, ready = made("kd", tmp_path / "a", data=data)
+    assert same(fit(warm, ready), first) and warm.teacher.computed == 0
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_what_worker_processes_read_is_kept_under_its_own_sample(workers, network, tmp_path):
     """A batch that has left its worker says the right places, and a replayed answer is the live teacher's, after a resume too."""

@@ -26,7 +26,7 @@ from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.measure import predictions, scores, warn_if_below
-from distillab.schemes.pretrain import ALONE
+from distillab.schemes.pretrain import alone
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
@@ -71,7 +71,7 @@ def prepare(config: RunConfig, timer: Timer) -> Steps:
     student = run.student()
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
-    if config.strategy != ALONE:
+    if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
     return Steps(run, configured, scheme, student, timer)
@@ -86,7 +86,7 @@ def pretrain(steps: Steps) -> None:
         steps.records["teacher"], steps.networks["teacher"] = teacher, scheme.model
     if scheme.name != "offline":
         rank_zero_print(f"{steps.student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if config.strategy == ALONE:
+    if config.strategy == alone(config.strategy):
         return
     # Before anything else is trained: the cache may refuse.
     source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)

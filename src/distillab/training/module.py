@@ -143,11 +143,17 @@ class Distillation(Phased):
     def seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> SimpleNamespace:
         """The parts of a batch that terms may read, with all labels (N, …) known.
 
-        `batch_rows` is the mean number of labels of the batches of the optimiser step; None counts each batch alone.
+        `batch_rows` is the mean number of labels of the batches of the optimiser step, and `step_labels` are the labels of
+        all of them, with one class each; None counts each batch alone.
         """
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
-        return SimpleNamespace(labels=labels, index=batch.index, views=batch.inputs, batch_rows=step)
+        of_step = (
+            None if batch.step_labels is None or labels.is_floating_point() else batch.step_labels.to(labels.device)
+        )
+        return SimpleNamespace(
+            labels=labels, index=batch.index, views=batch.inputs, batch_rows=step, step_labels=of_step
+        )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set rate and seed by (seed, step, rank) alone, so that a resumed run repeats the unbroken one."""
