@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import socket
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -235,3 +236,21 @@ def test_all_broken_images_are_told_at_once(root):
         (root / "train" / "cat" / f"{number:03}.png").write_bytes(b"no image")
     write_images(root / "train", {"dog": 1}, size=(7, 6))
     complaint(folder(root).prepare, "train/cat/000.png is not", "4 more of 60 files", "cat/004.png", "009.png, …")
+
+
+def test_names_whose_bytes_are_no_utf_8_are_shown_escaped(tmp_path, capsys):
+    """Also in a message; a control character, which would break a line, is escaped too."""
+    for split in ("train", "test"):
+        for name in (b"caf\xe9", b"new\nline", "naïve $x$".encode()):
+            place = os.fsencode(tmp_path / "images" / split) + b"/" + name
+            os.makedirs(place)
+            for number in range(4):
+                Image.new("L", (4, 4), number).save(io := BytesIO(), "PNG")
+                with open(place + b"/\xff%d.png" % number, "wb") as file:
+                    file.write(io.getvalue())
+    data = folder(tmp_path / "images", validation=0)
+    assert data.info.classes == ("caf\\xe9", "naïve $x$", "new\\x0aline") and data.sizes["train"] == 12
+    assert data.fingerprint and data.identity and not capsys.readouterr().out.encode().count(b"\n\n")
+    with open(os.fsencode(tmp_path / "images" / "train") + b"/caf\xe9/\xff0.png", "wb") as file:
+        file.write(b"no image")
+    complaint(folder(tmp_path / "images").prepare, "caf\\xe9/\\xff0.png is not a readable image")
