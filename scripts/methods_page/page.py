@@ -143,7 +143,7 @@ def _term(name: str, node: Mapping[str, Any]) -> str:
         weight = weight["value"]
     times = schedule | {k: v for k, v in node.items() if k == "ramp"}
     told = [f"{key} {_time(value)}" for key, value in times.items()]
-    told += [f"{k} {_number(v)}" for k, v in node.items() if k not in ("_target_", "weight", "ramp")]
+    told += [f"{k} {_number(v)}" for k, v in node.items() if k not in ("_target_", "weight", "ramp") and v is not None]
     rest = ", ".join(told)
     return f"{_number(weight)} {name}" + (f" ({rest})" if rest else "")
 

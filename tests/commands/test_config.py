@@ -246,3 +246,14 @@ def test_a_shadowed_file_is_refused(tmp_path):
 
 def test_the_entry_is_four_lines():
     assert len([x for x in Path("train.py").read_text().splitlines() if x]) <= 4
+
+
+def test_data_in_a_folder_are_called_by_it(tmp_path, monkeypatch):
+    """Two folders of images are two data sets, with runs of their own."""
+    monkeypatch.chdir(tmp_path)
+    for root, name in ((tmp_path / "flowers", "flowers"), ("birds/", "birds"), (".", tmp_path.name), ("/", "folder")):
+        cfg = composed("data=folder", f"data.root={root}")
+        assert cfg["data"]["name"] == cfg["name"] == name
+    assert composed("data=folder", "data.root=birds", "data.name=mine")["name"] == "mine"
+    assert OmegaConf.to_container(config.compose(["data=folder"]))["name"] == "${data.name}"
+    assert config.compose(["data=folder"]).data.name == "folder"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.data_checks import write_images
 from helpers.made_results import made
 from helpers.small_run import run
 from omegaconf import OmegaConf
@@ -103,6 +104,22 @@ def test_teacher_and_baseline_are_reused_and_finished_runs_shown(place, hint, ca
 def test_a_strategy_that_no_teacher_serves_is_a_run_without_one(place, unmeasured):
     result = run(place, "strategy=none", "strategy.ce.weight=0.5", "recipe.epochs=1", "baseline=false")
     assert result.teacher is None and result.cache is None and result.score("student") > 0
+
+
+def test_a_run_on_classes_whose_names_are_no_utf_8_ends(tmp_path):
+    """Result, tables, plots and model card hold the escaped name."""
+    for split, count in (("train", 16), ("test", 8)):
+        for name in (b"caf\xe9", b"a$b$|"):
+            place = os.fsencode(tmp_path / "pictures" / split) + b"/" + name
+            write_images(Path(os.fsdecode(place)), {"": count}, size=(8, 8))
+    words = ("data=folder", f"data.root={tmp_path}/pictures", "recipe.batch_size=8", "teacher.recipe.batch_size=8")
+    result = run(tmp_path, *words, "equal_compute=false", "recipe.epochs=1", "teacher.recipe.epochs=1")
+    assert (
+        result.data.class_names == ["a$b$|", "caf\\xe9"] and result.data.name == "pictures" and result.data.fingerprint
+    )
+    folder = directory(tmp_path, result)
+    assert "caf\\xe9" in (folder / "README.md").read_text() and (folder / "limits.png").stat().st_size
+    assert json.loads((folder / "result.json").read_text())["data"]["class_names"] == result.data.class_names
 
 
 def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint, unmeasured):

@@ -225,7 +225,8 @@ def test_every_config_names_what_its_class_takes():
             cls.__init__ for cls in target.__mro__ if cls.__module__.startswith("distillab") and "__init__" in vars(cls)
         ]
         known = {key for init in inits for key in inspect.signature(init).parameters} - {"self", "common"}
-        assert set(config) == known and config["name"] == name
+        named = name if name != "folder" else "${folder_name:data.root}"
+        assert set(config) == known and config["name"] == named
         assert images.ImageData.__init__ in inits and config["cache_dir"] == "${paths.store}"
         assert set(config["augment"]) <= {field.name for field in fields(Augment)}
         assert set(config["augment"]["strong"]) == {field.name for field in fields(Strong)}

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import socket
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -65,7 +67,7 @@ def test_images_are_decoded_once(root, monkeypatch, tmp_path):
         again = folder(root)
         assert torch.equal(again.collection.images, pixels)
     write_cache = root.parent / "store"
-    looked = {"content": None, "channels": 3, "size": [6, 6]}
+    looked = {"content": None, "channels": 3, "size": [6, 6], "sample": "x"}
     monkeypatch.setattr(images.Folder, "_look", lambda *_: looked)
     moved = folder(tmp_path / "moved", cache_dir=write_cache)
     moved.prepare()
@@ -125,11 +127,8 @@ def test_how_images_were_resized_and_decoded_is_known(root, monkeypatch, numbers
 
     plain = content(None)
     assert content(4) == plain  # the same pixels
-    if "memory_budget" not in numbers:
-        files = [str(path) for path in [*sorted(root.glob("train/*/*")), *sorted(root.glob("test/*/*"))]]
-        assert plain[0] == decode.hash_files(files)  # nothing but what is in the files
     others = [content(5), content(6)]
-    monkeypatch.setattr(images, "DECODER", "2")
+    monkeypatch.setattr(images, "DECODER", "another")
     others += [content(None), content(5)]
     assert len({plain[0], *(one for one, _ in others)}) == len({plain[1], *(one for _, one in others)}) == 5
 
@@ -169,3 +168,89 @@ def test_bad_folders(tmp_path, root):
     complaint(prepare(write_images(tmp_path / "wide", {"a": 5, "b": 5}, size=(8, 6))), "data.image_size=6")
     Image.fromarray(np.zeros((6, 6), dtype=np.uint16)).save(odd)
     complaint(prepare(root), odd, "8 bits")
+
+
+def test_splits_are_found_by_their_usual_names_in_any_case(tmp_path, capsys):
+    for number, (train, validation, test) in enumerate([("Train", "valid", "TEST"), ("training", "dev", "Testing")]):
+        root = tmp_path / str(number) / "images"
+        for name, count in ((train, 20), (validation, 3), (test, 4)):
+            write_images(root / name, {"cat": count, "dog": count}, seed=count)
+        assert folder(root).sizes == {"train": 40, "validation": 6, "test": 8}
+        told = f"{train}/ trains (40 images), {validation}/ validates (6 images), {test}/ is the test (8 images)"
+        assert told in capsys.readouterr().out
+        assert folder(root, validation=0).sizes["train"] == 40
+        assert f"{validation}/ is not used (data.validation=0)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (["train/cat", "train/dog", "val"], ["val has 3 images", "their labels are unknown"]),
+        (["train/cat", "train/dog", "val/cat", "test"], ["test has 3 images", "test/<class>/"]),
+        (["train/cat", "train/dog", "val/cat", "VALID/cat"], ["2 folders for validation (VALID, val)"]),
+        (["train/cat", "Train/cat"], ["2 folders for train (Train, train)"]),
+        (["test/cat", "test/dog", "val/cat", "val/dog"], ["val and test and no train folder"]),
+        (["cat", "dog", "testing"], ["testing and no train folder", "where testing is a class"]),
+        (["train/cat", "train/dog", "eval/cat"], ["eval may be the validation or the test", "rename it"]),
+        (["car", "plane", "train"], ["train has 3 images", "where train is a class"]),
+        (["train/cat", "train/dog", *(f"test/{n}" for n in "abcde")], ["5 class folders", "test/a", "test/c, …"]),
+    ],
+)
+def test_a_split_that_is_unclear_is_refused_by_name(tmp_path, folders, words):
+    for place in folders:
+        write_images(tmp_path / "images" / place, {"": 3})
+    complaint(folder(tmp_path / "images").prepare, "images", *words)
+
+
+def test_all_that_is_not_read_is_named_and_a_pipe_does_not_hang(root, capsys, monkeypatch):
+    os.mkfifo(root / "train" / "cat" / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as unix:
+        monkeypatch.chdir(root)  # a socket's address is short
+        unix.bind("train/dog/socket.png")
+    (root / "train" / "cat" / "broken.png").symlink_to("nowhere")
+    (root / "train" / "cat" / "self.png").symlink_to("self.png")
+    (root / "train" / "cat" / "link.png").symlink_to(root / "train" / "cat" / "001.png")
+    for name in ("train/cat/a.jfif", "train/dog/b.jfif", "test/cat/c.AVIF", "test/cat/.hidden.png", "notes"):
+        (root / name).touch()
+    write_images(root, {"other": 1, ".trash": 1, "train": 2, "train/cat/deep": 4})
+    data = folder(root)
+    data.prepare()
+    assert sum(data.sizes.values()) == 60 + 1 + 4
+    used, unused = capsys.readouterr().out.splitlines()[:2]
+    assert "4 images lie in folders inside class folders" in used
+    for words in (
+        "hidden: 2 (", "other folders: 1 (other)", "images outside class folders: 2 (train/000.png", ".avif files: 1",
+        ".jfif files: 2 (train/cat/a.jfif, train/dog/b.jfif)", "files without an ending: 1 (notes)",
+        "broken links: 4 (",
+    ):  # fmt: skip
+        assert words in unused
+
+
+def test_a_link_back_is_one_short_line(root):
+    (root / "train" / "cat" / "up").symlink_to("..")
+    complaint(folder(root).prepare, root / "train" / "cat" / "up", f"leads back to {root / 'train'} by a link")
+
+
+def test_all_broken_images_are_told_at_once(root):
+    for number in (0, 4, 7, 9):
+        (root / "train" / "cat" / f"{number:03}.png").write_bytes(b"no image")
+    write_images(root / "train", {"dog": 1}, size=(7, 6))
+    complaint(folder(root).prepare, "train/cat/000.png is not", "4 more of 60 files", "cat/004.png", "009.png, …")
+
+
+def test_names_whose_bytes_are_no_utf_8_are_shown_escaped(tmp_path, capsys):
+    """Also in a message; a control character, which would break a line, is escaped too."""
+    for split in ("train", "test"):
+        for name in (b"caf\xe9", b"new\nline", "naïve $x$".encode()):
+            place = os.fsencode(tmp_path / "images" / split) + b"/" + name
+            os.makedirs(place)
+            for number in range(4):
+                Image.new("L", (4, 4), number).save(io := BytesIO(), "PNG")
+                with open(place + b"/\xff%d.png" % number, "wb") as file:
+                    file.write(io.getvalue())
+    data = folder(tmp_path / "images", validation=0)
+    assert data.info.classes == ("caf\\xe9", "naïve $x$", "new\\x0aline") and data.sizes["train"] == 12
+    assert data.fingerprint and data.identity and not capsys.readouterr().out.encode().count(b"\n\n")
+    with open(os.fsencode(tmp_path / "images" / "train") + b"/caf\xe9/\xff0.png", "wb") as file:
+        file.write(b"no image")
+    complaint(folder(tmp_path / "images").prepare, "caf\\xe9/\\xff0.png is not a readable image")

@@ -11,6 +11,7 @@ import yaml
 from helpers.data_checks import cats_and_dogs, complaint, digits, folder
 from helpers.fits import make_batch
 from helpers.small_run import composed
+from helpers.vectors import VectorData
 from torch.nn import functional as F
 
 from distillab import Distillation
@@ -18,7 +19,7 @@ from distillab.commands import composition as config
 from distillab.commands.invocation import parse
 from distillab.core.configuration import ModelConfig, TrainerConfig
 from distillab.core.recipe import Protocol, Recipe
-from distillab.data.labels import UNKNOWN, distributions, known, numbers, pseudo_label, wrong
+from distillab.data.labels import UNKNOWN, checked, distributions, known, numbers, pseudo_label, wrong
 from distillab.schemes.base import Run
 from distillab.schemes.pretrain import ALONE, Pretraining, teacher_data
 from distillab.strategies.strategy import Strategy
@@ -72,7 +73,48 @@ def test_classes_go_by_name_and_by_number():
     complaint(lambda: numbers([0, 1], ["cat", "dog"]), "all 2 classes")
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.tensor([[1.0, 0, 1], [0, 1, 0]]), ["each row must sum to 1", "several classes of one sample"]),
+        (torch.tensor([[1.5, 0, -0.5]]), ["no shares of 3 classes"]),
+        (torch.tensor([[0.5, torch.nan, 0.5]]), ["no shares of 3 classes"]),
+        (torch.tensor([[0.5, 0.5]]), ["for 3 classes"]),
+        (torch.tensor([[1, 0, 1], [0, 1, 0]]), ["(2, 3) torch.int64", "several classes of one sample"]),
+        (torch.tensor([0.5, 1.5]), ["(2,) torch.float32", "one class number", "numbers to be predicted"]),
+        (torch.tensor([[0.5], [1.5]]), ["several classes"]),
+        (torch.tensor([[1], [0]]), ["(2, 1) torch.int64", "several classes"]),
+        (torch.tensor([True, False]), ["torch.bool"]),
+        (torch.tensor([0, 3]), ["from 0 to 2, got 3"]),
+        (torch.tensor([-1, 2]), ["from 0 to 2, got -1"]),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_in_words(labels, words):
+    complaint(lambda: checked(labels, 3, shares=True), *words)
+
+
+def test_class_numbers_and_shares_of_classes_are_taken():
+    for given in (
+        torch.tensor([2, 0]),
+        torch.tensor([2, 0], dtype=torch.int32),
+        torch.tensor([2, 0], dtype=torch.uint8),
+    ):
+        assert checked(given, 3).dtype == torch.int64 and checked(given, 3).tolist() == [2, 0]
+    shares = torch.tensor([[0.3, 0.7, 0]], dtype=torch.float64)
+    assert checked(shares, 3, shares=True).dtype == torch.float32
+    complaint(lambda: checked(shares, 3), "one class number")
+    assert not len(checked(torch.tensor([], dtype=torch.int64), 3))
+
+
 # ------------------------------------------------------------------ data
+
+
+@pytest.mark.parametrize("labels", [np.eye(4, dtype=np.float32)[np.arange(400) % 4] * 2, np.linspace(0, 1, 400)])
+def test_data_of_other_labels_are_refused_before_a_run_begins(monkeypatch, labels):
+    """Several classes of one sample, and numbers to be predicted, in a data module of one's own."""
+    collect = VectorData._collect
+    monkeypatch.setattr(VectorData, "_collect", lambda self: replace(collect(self), labels=labels))
+    complaint(VectorData().prepare, "data=vectors: labels are", "several classes of one sample")
 
 
 def told(data, split="train"):

@@ -171,3 +171,47 @@ def test_labels_that_no_loss_counts_are_no_rows():
     assert Batch([], {"labels": tokens}, index).rows == 3
     assert Batch([], {"labels": torch.full((2, 5), 0.2)}, index).rows == 2  # of mixed samples
     assert Batch([], {"labels": torch.tensor([-1, 4])}, index).rows == 2  # a label that a teacher fills
+
+
+RARE = torch.tensor([0] * 40 + [2] * 8 + [5] * 2)  # class 1 is absent
+
+
+def balanced(seed=0, epoch=0, **how):
+    order = Order(50, 8, seed, labels=RARE, **how)
+    order.set_epoch(epoch)
+    return order
+
+
+def test_a_balanced_order_draws_every_class_as_often_and_its_samples_evenly():
+    drawn = torch.cat([torch.cat(list(balanced(epoch=epoch).batches())) for epoch in range(400)])
+    assert len(drawn) == 50 * 400 and drawn.min() >= 0
+    shares = RARE[drawn].bincount(minlength=6) / len(drawn)
+    torch.testing.assert_close(shares[[0, 2, 5]], torch.full((3,), 1 / 3), atol=0.01, rtol=0)
+    each = drawn.bincount(minlength=50) / len(drawn)
+    torch.testing.assert_close(each, 1 / (3 * RARE.bincount()[RARE]), atol=0.01, rtol=0)
+
+
+def test_a_balanced_order_is_the_same_after_a_resume_and_on_any_number_of_devices():
+    whole = list(balanced(epoch=3).batches())
+    parts = zip(*(balanced(epoch=3, rank=rank, world=2).batches() for rank in (0, 1)), strict=True)
+    assert torch.equal(torch.cat([torch.cat(pair) for pair in parts]), torch.cat(whole))
+    resumed = balanced(epoch=3)
+    resumed.start = 4
+    assert torch.equal(torch.cat(list(resumed.batches())), torch.cat(whole[4:]))
+    assert not torch.equal(whole[0], next(balanced(epoch=4).batches())), "each epoch draws anew"
+    assert not torch.equal(whole[0], next(balanced(seed=1, epoch=3).batches()))
+
+
+def test_a_balanced_sampler_is_part_of_the_data_and_needs_all_labels(tmp_path):
+    plain, even = digits(tmp_path), digits(tmp_path, sampler="balanced")
+    assert plain.fingerprint != even.fingerprint
+    drawn = torch.cat([batch.labels for batch in even.configure(64, 0).train_dataloader()])
+    assert len(drawn) == even.sizes["train"]
+    assert len(torch.cat([batch.index for batch in even.evaluation_dataloader("train")]).unique()) == len(drawn)
+    complaint(lambda: digits(tmp_path, sampler="even"), "data.sampler must be one of balanced or null")
+    for hidden in ({"labels": "teacher"}, {"labelled": 0.5}):
+        some = digits(tmp_path, sampler="balanced", **hidden)
+        complaint(
+            lambda some=some: some.configure(64, 0), "needs the label of every training sample", "data.sampler=null"
+        )
+        some.labelled_only().configure(64, 0)

@@ -101,7 +101,7 @@ def input_gradients(name, rank=None):
             views = [SimpleNamespace(**{k: leaf(v, inputs) for k, v in vars(view).items()}) for view in student]
             torch.manual_seed(5)
             with torch.enable_grad():
-                seen = SimpleNamespace(labels=batch.labels, index=batch.index, batch_rows=None)
+                seen = SimpleNamespace(labels=batch.labels, index=batch.index, batch_rows=None, step_labels=None)
                 loss = term_losses({key: term}, views, teacher, seen, task=module.task)[key]
             gradients = torch.autograd.grad(loss, inputs, allow_unused=True)
             found[key] = (loss.detach(), [gradient for gradient in gradients if gradient is not None])

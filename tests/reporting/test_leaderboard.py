@@ -164,3 +164,53 @@ def test_a_scheme_stands_beside_its_strategy(tmp_path):
     put(tmp_path, made("kd"), made("kd", scheme="ema"), made("kd", scheme="offline"))
     leaderboard.update(tmp_path)
     assert sorted(row["strategy"] for row in rows_of(tmp_path)) == ["kd", "kd", "kd (ema)"]
+
+
+def other_data(fingerprint, root="/a/images", top1=0.95, **changes):
+    """A result on a folder of images, by the data's fingerprint."""
+    config = {"seed": 0, "data": {"root": root}}
+    return made(top1=top1, config=config, data={"name": "images", "fingerprint": fingerprint}, **changes)
+
+
+def test_two_data_sets_of_one_name_are_ranked_apart_everywhere(tmp_path):
+    """They are told apart by their folders, or, where what lies in one folder has changed, by their fingerprints."""
+    from distillab.reporting import plots
+    from distillab.reporting.report import write_report
+
+    put(
+        tmp_path,
+        other_data("a" * 32),
+        other_data("a" * 32, "/copy/images", 0.9),
+        other_data("b" * 32, "/b/images", 0.8),
+    )
+    leaderboard.refresh(tmp_path)
+    names = ["images (/a/images)", "images (/b/images)"]
+    assert [(row["data"], row["rank"]) for row in rows_of(tmp_path)] == [
+        (names[0], "1"),
+        (names[0], "2"),
+        (names[1], "1"),
+    ]
+    page = write_report(tmp_path, tmp_path / "report.html").with_suffix(".md").read_text()
+    assert all(f"### {name}, protocol standard" in page for name in names)
+    results, _ = reading.load_all(tmp_path)
+    assert [axes.get_title(loc="left") for axes in plots.figure(results).axes] == names
+    same_place = [other_data("a" * 32), other_data("b" * 32), other_data(None, "")]
+    known = ["images (/a/images, aaaaaaaa)", "images (/a/images, bbbbbbbb)", "images (unknown)"]
+    assert [result.data.name for result in reading.told_apart(same_place)] == known
+    assert [result.data.name for result in reading.told_apart(same_place[:1])] == ["images"]
+
+
+def test_runs_of_debug_are_kept_out_of_the_ranking_of_others(tmp_path):
+    from distillab.reporting.report import write_report
+
+    short = [made("kd", 0.99, overrides=[word], name="debug") for word in ("debug=quick", "+debug=small")]
+    put(tmp_path, *short)
+    assert len(leaderboard.update(tmp_path)) == 2, "without others they are all that there is to show"
+    assert "2 runs of debug=… are all that there is" in (tmp_path / "leaderboard.md").read_text()
+    put(tmp_path, *short, made("kd", 0.95, overrides=["debug=null"]))
+    leaderboard.update(tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    assert [row["top1"] for row in rows_of(tmp_path)] == ["0.95"]
+    for page in ("leaderboard.md", "report.md"):
+        shown = (tmp_path / page).read_text()
+        assert "2 runs of debug=… are too short to be ranked with others" in shown and "99.00" not in shown, page

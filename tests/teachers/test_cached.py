@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.cache_settings import SETTINGS, settings, typed
 from helpers.data_checks import digits as other_digits
+from helpers.data_checks import folder, write_images
 from helpers.fits import SHAPE, strategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -258,3 +259,46 @@ def test_samples_as_they_are_stored_never_touch_the_cache(made, tmp_path, monkey
     assert module.teacher.replayed == module.teacher.computed == 0
     module.teacher.flush()
     assert not list(tmp_path.rglob("*.shard"))
+
+
+def test_samples_that_stand_twice_in_a_batch_have_one_record(made, tmp_path):
+    """Drawn with replacement: the run that fills the cache ends in the weights of the one that reads it."""
+    data = other_digits(tmp_path, samples=SAMPLES, sampler="balanced")
+    cold, ready = made("kd", tmp_path / "a", data=data)
+    assert all(len(batch.index.unique()) < len(batch) for batch in ready.train_dataloader())
+    first = fit(cold, ready)
+    warm, ready = made("kd", tmp_path / "a", data=data)
+    assert same(fit(warm, ready), first) and warm.teacher.computed == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_what_worker_processes_read_is_kept_under_its_own_sample(workers, network, tmp_path):
+    """A batch that has left its worker says the right places, and a replayed answer is the live teacher's, after a resume too."""
+    root = write_images(tmp_path / "images", {"a": 40, "b": 40}, size=SHAPE[1:], mode="L")
+    data = folder(root, memory_budget=0, workers=workers).configure(16, 1)
+    parts, live = Strategy.of(strategy("kd")), FrozenTeacher(ImageModel(network(1, 14, 2), SHAPE))
+    live.request({"logits"})
+
+    def teach(mode, batches=None):
+        config = settings(dtype="float32", mode=mode)
+        source = with_cache(
+            FrozenTeacher(ImageModel(network(1, 14, 2), SHAPE)), parts, data, typed(config, tmp_path / "s")
+        )
+        source.request({"logits"})
+        loader, seen = data.train_dataloader(), 0
+        if batches is not None:
+            loader.load_state_dict({"epoch": 0, "batches": batches})
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)
+            for batch in loader:
+                batch = data.on_after_batch_transfer(batch.to("cpu"))
+                assert batch.places.tolist() == batch.index.tolist()
+                assert torch.equal(source(batch)[0].logits, live(batch)[0].logits)
+                seen += len(batch)
+        source.flush()
+        return source.computed, source.replayed, seen
+
+    computed, replayed, seen = teach("auto")
+    assert computed == seen == 2 * data.sizes["train"] and not replayed
+    assert teach("require") == (0, seen, seen)
+    assert teach("require", batches=2) == (0, seen - 32, seen - 32)

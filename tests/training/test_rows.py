@@ -8,23 +8,26 @@ from helpers.two_networks import PLAIN_SGD, StepGradients, distillation, rows, s
 from distillab.training import term_inputs
 
 
-def step_gradients(data, batch_size, accumulate=1, told=True):
+def step_gradients(data, batch_size, accumulate=1, told=True, weights=None):
     """The student's gradient at each optimiser step of an epoch; the loader is `told` of the steps, or not."""
     look = StepGradients()
     with distillation("kd", recipe=PLAIN_SGD) as module:
+        if weights is not None:
+            module.strategy.terms["ce"].of_class = weights
         ready = data.configure(batch_size, 0, accumulate=accumulate if told else 1)
         trainer(1, accumulate_grad_batches=accumulate, callbacks=[look]).fit(module, datamodule=ready)
     return look.seen
 
 
+@pytest.mark.parametrize("weights", [None, torch.linspace(0.1, 5, 10)], ids=["alike", "by class"])
 @pytest.mark.parametrize(
     ("batch_size", "accumulate", "steps"),
     [(96, 3, 1), (96, 2, 2)],  # 96, 96 and 64 samples in one step, or two of them and the last one in another
 )
-def test_uneven_batches_of_a_step_give_the_gradient_of_one_batch(batch_size, accumulate, steps, digits):
-    found = step_gradients(digits, batch_size, accumulate)
-    expected = step_gradients(digits, batch_size * accumulate if steps > 1 else 256)
-    plain = step_gradients(digits, batch_size, accumulate, told=False)
+def test_uneven_batches_of_a_step_give_the_gradient_of_one_batch(batch_size, accumulate, steps, digits, weights):
+    found = step_gradients(digits, batch_size, accumulate, weights=weights)
+    expected = step_gradients(digits, batch_size * accumulate if steps > 1 else 256, weights=weights)
+    plain = step_gradients(digits, batch_size, accumulate, told=False, weights=weights)
     assert len(found) == len(expected) == steps
     for one, other in zip(found, expected, strict=True):
         for key, gradient in other.items():

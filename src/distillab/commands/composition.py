@@ -1,5 +1,6 @@
 """Finds conf/, gives the student and the teacher one folder of models, and knows which strategy files are composed."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import did_you_mean
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
@@ -82,8 +83,16 @@ class StructuredConfigSource(_StructuredConfigSource):
         return self
 
 
+def _folder_name(key: str, *, _root_: Any) -> str:
+    """The name of the folder at a key of the config, by which its data are called; `folder` until there is one."""
+    root = OmegaConf.select(_root_, key, throw_on_missing=False)
+    name = Path(os.path.abspath(Path(str(root)).expanduser())).name if root else ""
+    return printable(name) or "folder"
+
+
 def register() -> None:
     """Make Hydra read through the sources above; call before any composition."""
+    OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}

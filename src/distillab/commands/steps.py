@@ -9,6 +9,7 @@ from distillab.commands.preflight import preflight
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
 from distillab.core.distributed import rank_zero_print
+from distillab.core.errors import UserError
 from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.result import Role, gain_and_gap
@@ -25,7 +26,7 @@ from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.measure import predictions, scores, warn_if_below
-from distillab.schemes.pretrain import ALONE
+from distillab.schemes.pretrain import alone
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
@@ -67,6 +68,9 @@ def check(config: RunConfig) -> Parts:
     check_kinds(config.recipe.optimizer, strategy)
     config.protocol.check_data(config.data.get("validation", config.protocol.validation))
     parts = Parts(strategy, *(build(getattr(config, name), name) for name in ("scheme", "data", "task")))
+    if not isinstance(parts.data, DataModule):
+        given = type(parts.data).__name__
+        raise UserError(f"data._target_ must name a distillab.data.module.DataModule, got a {given}")
     strategy.check_mixed(parts.data.mixes)
     networks = {"student": config.student, **dict(named(config))}
     if parts.scheme.has_teacher and strategy.needs_teacher:
@@ -87,7 +91,7 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     student = run.student()
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
-    if config.strategy != ALONE:
+    if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
     return Steps(run, configured, scheme, student, timer)
@@ -102,7 +106,7 @@ def pretrain(steps: Steps) -> None:
         steps.records["teacher"], steps.networks["teacher"] = teacher, scheme.model
     if scheme.name != "offline":
         rank_zero_print(f"{steps.student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if config.strategy == ALONE:
+    if config.strategy == alone(config.strategy):
         return
     # Before anything else is trained: the cache may refuse.
     source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
@@ -170,7 +174,13 @@ def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
         "primary": primary,
         "gain": gain,
         "gap_closed": gap_closed,
-        "data": {"name": data.info.name, "classes": len(names), "class_names": names, **data.sizes},
+        "data": {
+            "name": data.info.name,
+            "fingerprint": data.identity,
+            "classes": len(names),
+            "class_names": names,
+            **data.sizes,
+        },
         "lineage": steps.scheme.lineage,
         "cache": source and source.cache_record,
         "longer": steps.longer,

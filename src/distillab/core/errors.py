@@ -1,5 +1,18 @@
-"""The one exception whose text is meant for the user."""
+"""The one exception whose text is meant for the user, and text as it can be shown."""
+
+import re
+
+
+def printable(text: str) -> str:
+    """The text as any terminal, file and plot can hold it: control characters and a name's bytes that are no UTF-8 escaped.
+
+    Python decodes such a byte to a lone surrogate, which no encoding writes: `caf\\udce9` becomes `caf\\\\xe9`.
+    """
+    return re.sub("[\x00-\x1f\x7f\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 class UserError(Exception):
     """Bad input, in one line: what was wrong, what is allowed, which override mends it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(map(printable, message.split("\n"))))

@@ -34,9 +34,11 @@ def broadcast(number: int, device: torch.device) -> int:
     return int(gather(torch.tensor([number], device=device))[0]) if _many() else number
 
 
-def mean_number(number: float, device: torch.device) -> float | Tensor:
+def mean_number(number: float | Tensor, device: torch.device) -> float | Tensor:
     """A number's mean over all processes, on this device; the number itself where there is one process."""
-    return mean_over_devices({"": torch.tensor(float(number), device=device)})[""] if _many() else number
+    return (
+        mean_over_devices({"": torch.as_tensor(number, dtype=torch.float32, device=device)})[""] if _many() else number
+    )
 
 
 def _many() -> bool:

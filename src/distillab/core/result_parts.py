@@ -111,6 +111,7 @@ class Data(Part):
     """The data set, and how many samples each split has; `labelled` ones of `train` where not all are."""
 
     name: str
+    fingerprint: str | None = None  # of the data set and its test samples; None in results of earlier versions
     classes: int | None = None
     class_names: list[str] = []
     train: int | None = None

@@ -1,7 +1,8 @@
 """Reads result files, one or those of all runs; a file that is not a valid result is left out, with the reason."""
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,52 @@ def read(path: Path) -> tuple[Result | None, str | None]:
 
 
 def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
-    """The results but a tuning's trials, of which the best would win by their number; a line where there are any."""
+    """The results that may be ranked, and a line for those that may not.
+
+    These are a tuning's trials, of which the best would win by their number, and runs of `debug=`, which are too short to
+    be compared with others; they are ranked where there are no others.
+    """
     kept = [result for result in results if "sweep=tune" not in result.overrides]
-    trials = len(results) - len(kept)
-    which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
-    return kept, [f"{which} not ranked here: sweeps/*/tune.md compares them"] if trials else []
+    told, trials = [], len(results) - len(kept)
+    if trials:
+        which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
+        told.append(f"{which} not ranked here: sweeps/*/tune.md compares them")
+    real = [result for result in kept if not _is_debugging(result)]
+    if short := len(kept) - len(real):
+        which = "1 run of debug=… is" if short == 1 else f"{short} runs of debug=… are"
+        told.append(
+            f"{which} too short to be ranked with others"
+            if real
+            else f"{which} all that there is: too short to compare"
+        )
+    return real or kept, told
+
+
+def _is_debugging(result: Result) -> bool:
+    words = (word.lstrip("+").partition("=") for word in result.overrides)
+    return any(key == "debug" and value not in ("", "null") for key, _, value in words)
+
+
+def told_apart(results: Sequence[Result]) -> list[Result]:
+    """The results, in which different data sets of one name have different names, by their folders or fingerprints.
+
+    Whatever ranks and groups by the name of the data then never puts two data sets together.
+    """
+    places: dict[str, dict[str | None, Any]] = defaultdict(dict)
+    for result in results:
+        root = (result.config.get("data") or {}).get("root")
+        places[result.data.name].setdefault(result.data.fingerprint, root)
+
+    def renamed(result: Result) -> Result:
+        data = result.data
+        roots, known = places[data.name], (data.fingerprint or "unknown")[:8]
+        if len(roots) == 1:
+            return result
+        root = roots[data.fingerprint]
+        where = root if root and list(roots.values()).count(root) == 1 else ", ".join(filter(None, (root, known)))
+        return result.model_copy(update={"data": data.model_copy(update={"name": f"{data.name} ({where})"})})
+
+    return [renamed(result) for result in results]
 
 
 def _refuse(constant: str) -> None:

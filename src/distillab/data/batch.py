@@ -22,6 +22,7 @@ class Batch:
     index: Tensor  # (N,) int64, each sample's place in its split; -1 where the loader does not know it
     view_number: int = AS_STORED  # of all of them; `AS_STORED` in evaluation
     step_rows: int | None = None  # labels to learn from in the whole optimiser step on this device; None: this batch's
+    step_labels: Tensor | None = None  # those of the whole optimiser step on this device; None: this batch's
     host_index: Tensor | None = None  # (N,) in the host's memory: reading it off a GPU waits for all its work
 
     @property

@@ -29,11 +29,14 @@ class Collection:
     test: np.ndarray  # rows for the test
     validation: np.ndarray | None = None  # rows of a validation split that the dataset brings itself
     files_stamp: str | None = None  # of samples that stay in files: hash of their times and of the decoding libraries
+    dataset: str | None = None  # what names the data set however it is read; None is `content`
 
 
 def digest(content: str | bytes | ArrayLike) -> str:
     """Hash text, bytes or the bytes of an array."""
-    return hashlib.blake2b(content.encode() if isinstance(content, str) else content, digest_size=16).hexdigest()
+    if isinstance(content, str):
+        content = content.encode(errors="surrogateescape")  # a file's name may hold any bytes
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def fingerprint(described: Mapping[str, Any], arrays: Iterable[np.ndarray]) -> str:

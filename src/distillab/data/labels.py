@@ -12,6 +12,28 @@ from distillab.core.instantiate import did_you_mean
 from distillab.data.splits import draw_stratified
 
 UNKNOWN = -1
+NEEDED = "one class number for each sample, (N,) int64, is needed"
+SHARES = "; shares of the classes, (N, classes), do as well where each row sums to 1"
+NOT_LEARNED = "several classes of one sample, or numbers to be predicted, cannot be learned"
+
+
+def checked(labels: Tensor, classes: int, *, shares: bool = False, look: bool = True) -> Tensor:
+    """Labels as a loss takes them: class numbers (N,) int64, or, where `shares` may be, those of each class (N, classes).
+
+    Raises UserError for anything else; without a `look` at the values, for wrong types and shapes alone.
+    """
+    what, needed = f"labels are {tuple(labels.shape)} {labels.dtype}", NEEDED + (SHARES if shares else "")
+    if shares and labels.ndim == 2 and labels.shape[1] == classes and labels.is_floating_point():
+        labels = labels.float()
+        if look and not ((labels >= 0).all() and ((labels.sum(1) - 1).abs() < 1e-3).all()):
+            raise UserError(f"{what} and no shares of {classes} classes: each row must sum to 1; {NOT_LEARNED}")
+        return labels
+    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise UserError(f"{what}, for {classes} classes: {needed}; {NOT_LEARNED}")
+    for label in (int(labels.min()), int(labels.max())) if look and len(labels) else ():
+        if not 0 <= label < classes:
+            raise UserError(f"labels must be class numbers from 0 to {classes - 1}, got {label}")
+    return labels.long()
 
 
 def known(rows: np.ndarray, labels: np.ndarray, share: float, seed: tuple[int, ...]) -> np.ndarray:

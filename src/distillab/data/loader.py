@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from distillab.core.errors import UserError
-from distillab.data.batch import AS_STORED, Batch
+from distillab.data.batch import AS_STORED, IGNORED, Batch
 from distillab.data.seeded import Stream, random_bits
 
 
@@ -28,6 +28,9 @@ class Order:
     cycle: int | None = None  # view numbers start again at 0 after so many; None never
     rank: int = 0  # takes slice `rank` of `world` of every global batch
     world: int = 1
+    labels: Tensor | None = (
+        None  # (size,): draw every class as often, its samples with replacement; None: each sample once
+    )
     epoch = start = 0
 
     def __post_init__(self) -> None:
@@ -55,10 +58,22 @@ class Order:
     def batches(self) -> Iterator[Tensor]:
         """This rank's sample indices (n,) of each batch from `start` on."""
         index = torch.arange(self.size)
-        if self.seed is not None:
+        if self.labels is not None:
+            index = self._evenly(index)
+        elif self.seed is not None:
             index = index[random_bits(self.seed, self.epoch, index, Stream.ORDER).argsort(stable=True)]
         # `start` is read now, not at the first next(): the loader moves on in between.
         return (self._share(index, batch) for batch in range(self.start, len(self)))
+
+    def _evenly(self, place: Tensor) -> Tensor:
+        """The sample at each place (size,) of the epoch: one of a class, of which each is as likely."""
+        classes, counts = self.labels.unique(return_counts=True)
+        which, member = (
+            (random_bits(self.seed, self.epoch, place, stream) & (2**63 - 1))
+            for stream in (Stream.CLASS, Stream.MEMBER)
+        )
+        which = which % len(classes)
+        return self.labels.argsort(stable=True)[(counts.cumsum(0) - counts)[which] + member % counts[which]]
 
     def _share(self, index: Tensor, batch: int) -> Tensor:
         last = batch == len(self) - 1
@@ -144,7 +159,8 @@ class Loader:
         while step := list(islice(batches, min(self.accumulate - start % self.accumulate, max(used - start, 0)))):
             start += len(step)
             rows = sum(batch.rows for batch in step)
-            yield from (replace(batch, step_rows=rows) for batch in step)
+            labels = torch.cat([batch.labels[batch.labels != IGNORED] for batch in step])
+            yield from (replace(batch, step_rows=rows, step_labels=labels) for batch in step)
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch and how many of its batches were handed out."""

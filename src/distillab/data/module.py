@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
 from distillab.data.collection import Collection, DataInfo, fingerprint
-from distillab.data.labels import UNKNOWN, known, numbers, wrong
+from distillab.data.labels import UNKNOWN, checked, known, numbers, wrong
 from distillab.data.loader import Loader, Source
 from distillab.data.splits import divide, limit
 
@@ -49,6 +49,7 @@ class DataModule(LightningDataModule):
         labels: str = "all",
         labelled: float = 1.0,
         views: int | None = None,
+        sampler: str | None = None,
     ) -> None:
         super().__init__()
         Range(0, high=2**32 - 1, whole=True).check(split_seed, "data.split_seed", 0)
@@ -57,6 +58,7 @@ class DataModule(LightningDataModule):
         Choice("all", "teacher").check(labels, "data.labels", "all")
         Range(above=0, high=1).check(labelled, "data.labelled", 0.1)
         Range(1, whole=True, null=True).check(views, "data.views", 8)
+        self.sampler = Choice("balanced", None).check(sampler, "data.sampler", "balanced")
         self.name, self.split_seed, self.view_seed = name, split_seed, view_seed
         self.validation, self.samples, self.cycle = validation, samples, views
         self.label_source, self.labelled = labels, float(labelled)
@@ -97,8 +99,13 @@ class DataModule(LightningDataModule):
 
     @cached_property
     def collection(self) -> Collection:
-        """All samples, with the labels that this data has of them."""
-        return self._collect()
+        """All samples, with the labels that this data has of them. Raises UserError as `labels.checked`."""
+        found = self._collect()
+        try:
+            labels = checked(torch.as_tensor(found.labels), len(found.classes))
+        except UserError as error:
+            raise UserError(f"data={self.name}: {error}") from error
+        return replace(found, labels=labels.numpy())
 
     @cached_property
     def rows(self) -> Mapping[str, np.ndarray]:
@@ -145,7 +152,11 @@ class DataModule(LightningDataModule):
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
-        return self._clone(**fit)
+        clone = self._clone(**fit)
+        if clone.sampler and clone.hides_labels:
+            mend = "data.labels=all data.labelled=1.0, or data.sampler=null"
+            raise UserError(f"data.sampler={clone.sampler} needs the label of every training sample: {mend}")
+        return clone
 
     def with_samples(self, samples: int | None) -> Self:
         """The same data with another number of training samples; validation and test stay. Raises UserError."""
@@ -187,7 +198,16 @@ class DataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """Hash of content, labels, splits and views, without place and name."""
         described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
+        if self.sampler:  # what is off leaves no trace
+            described["sampler"] = self.sampler
         return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
+
+    @property
+    def identity(self) -> str:
+        """Hash of the data set, its classes and its test samples: results are ranked where it is the same."""
+        data, test = self.collection, self.rows["test"]
+        described = {"dataset": data.dataset or data.content, "classes": data.classes}
+        return fingerprint(described, [data.labels[test], test])
 
     def _loader(self, split: str, batch_size: int, **order: Any) -> Loader:
         self.prepare()
@@ -200,7 +220,8 @@ class DataModule(LightningDataModule):
         if self.batch_size is None:
             raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
         steps = {"accumulate": self.accumulate, "limit": getattr(self.trainer, "limit_train_batches", 1.0)}
-        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, **steps)
+        labels = self.training_labels if self.sampler else None
+        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, labels=labels, **steps)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The watched samples in order, or [] where there are none."""

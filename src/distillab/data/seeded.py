@@ -30,6 +30,8 @@ class Stream(IntEnum):
     CUT = 130
     BOX_ROW = 131
     BOX_COLUMN = 132
+    CLASS = 133  # and what follows: which sample stands where in the order of classes drawn evenly
+    MEMBER = 134
 
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from distillab.core.files import replacing, writable
 from distillab.core.result import Result
-from distillab.core.result_reader import load_all, rankable
+from distillab.core.result_reader import load_all, rankable, told_apart
 from distillab.reporting import tables
 from distillab.reporting.metric_table import PLOTTED, gain_note, metric, percent
 from distillab.reporting.tables import text
@@ -41,7 +41,7 @@ def update(runs: Path) -> list[Result]:
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
         results, trials = rankable(results)
-        rows = _ranked(results)
+        rows = _ranked(told_apart(results))
         raw = ({key: value for key, (_, value, _) in row.items()} for _, row in rows)
         tables.write_csv(runs / "leaderboard.csv", raw, first=("data", "protocol"))
         with replacing(runs / "leaderboard.md") as temporary:

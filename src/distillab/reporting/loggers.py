@@ -131,8 +131,10 @@ def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
 
     shown = metric(result.primary.name)
     column = f"{result.primary.name}_{'percent' if shown.unit == '%' else shown.unit}".rstrip("_")
-    data, protocol = place = result.data.name, result.protocol
-    kept = {other.config_hash: other for other in (*siblings, result) if (other.data.name, other.protocol) == place}
+    data, protocol = result.data.name, result.protocol
+    place = data, result.data.fingerprint, protocol
+    all_ = ((one, (one.data.name, one.data.fingerprint, one.protocol)) for one in (*siblings, result))
+    kept = {other.config_hash: other for other, where in all_ if where == place}
     rows = {}  # runs share teachers and baselines: each is one point
     for other in kept.values():
         series = {"teacher": TEACHER, "baseline": ALONE, "student": ALONE if other.alone else other.method}

@@ -10,6 +10,7 @@ from typing import Any
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry
+from distillab.core.result_reader import told_apart
 from distillab.reporting.comparison import compare
 from distillab.reporting.metric_table import NOTHING, RANKED, metric, percent
 from distillab.reporting.rows import Gain, Row
@@ -22,7 +23,7 @@ FILTERS = ("data", "protocol", "student", "method")
 
 def ranked(results: list[Result]) -> list[Row]:
     """All rows, ordered by data, protocol and mean score; equal means share a rank within their data and protocol."""
-    rows = compare(pooled(results))
+    rows = compare(pooled(told_apart(results)))
     rows.sort(key=lambda row: (row.data, row.protocol, -row.sign * row.mean, row.student, row.label))
     found = []
     for members in by_place(rows).values():

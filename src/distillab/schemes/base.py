@@ -14,7 +14,7 @@ from distillab.evaluation.efficiency import multiply_adds
 from distillab.export.safetensors import check_export
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
-from distillab.schemes.pretrain import ALONE, Pretraining, obtain_teacher, teacher_data, train_once
+from distillab.schemes.pretrain import Pretraining, alone, obtain_teacher, teacher_data, train_once
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.strategies.strategy import Strategy
@@ -35,8 +35,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.strategy.check_batch(self.config.recipe.batch_size, distributed.world)
-        alone = self.config.strategy == ALONE and self.data.label_source == "all"
-        if self.data.hides_labels and not self.strategy.needs_teacher and not alone:
+        labelled = self.config.strategy == alone(self.config.strategy) and self.data.label_source == "all"
+        if self.data.hides_labels and not self.strategy.needs_teacher and not labelled:
             raise UserError(
                 "the teacher answers for the labels that are unknown, and no term of the strategy reads one; choose one "
                 "that does, e.g. strategy=kd, or data.labels=all data.labelled=1.0"
@@ -74,7 +74,8 @@ class Run:
         title = title or f"{model.info.name} alone"
         config, own = self.config, self.data.labelled_only()
         recipe = replace(config.recipe.alone, epochs=epochs or config.recipe.epochs)
-        job = Pretraining(model, config.student, own, recipe, config.seed, title, self.setting, logger=logger)
+        how = {"strategy": alone(config.strategy), "logger": logger}
+        job = Pretraining(model, config.student, own, recipe, config.seed, title, self.setting, **how)
         return train_once(job)
 
     def train_student_longer(self, teacher: Model) -> Longer:

@@ -106,8 +106,8 @@ def check_strategy(strategy: Strategy) -> None:
     for name, term in strategy.terms.items():
         if lent := sorted({"teacher.head", "teacher.norms"} & set(term.needs)):
             why = f"uses {lent[0]}, and the peer would learn through it"
-        elif type(term).prepare is not Term.prepare:
-            why = "looks at the data beforehand, with a trained teacher"
+        elif term.prepares:
+            why = "looks at the data beforehand"
         elif type(term).deploy is not Term.deploy:
             why = "ships more than the student"
         else:

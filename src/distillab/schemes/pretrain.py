@@ -26,7 +26,14 @@ from distillab.training.module import Distillation
 NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype", "shard")
 KEPT_TRAINER = ("limit_train_batches", "limit_val_batches", "channels_last")
 NOTED_TRAINER = ("compile", "sync_batchnorm")  # if they are on
-ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.0}}
+ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.0, "class_weights": None}}
+
+
+def alone(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """The strategy of the student alone beside another one: cross-entropy, by the same class weights."""
+    own = strategy.get("ce")
+    weights = own.get("class_weights") if isinstance(own, Mapping) else None
+    return {"ce": {**ALONE["ce"], "class_weights": weights}}
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,11 @@ class Pretraining:
             "protocol": asdict(self.setting.protocol),
             "trainer": {k: trainer[k] for k in KEPT_TRAINER} | {k: trainer[k] for k in NOTED_TRAINER if trainer[k]},
             "checkpoint": self.config.checkpoint and file_hash(self.config.checkpoint),
-            **(self._lesson(self.teacher, self.data) if self.teacher is not None else {}),
+            **(self._lesson(self.teacher, self.data) if self.teacher is not None else self._alone()),
         }
+
+    def _alone(self) -> dict[str, Any]:
+        return {} if self.strategy in (None, ALONE) else {"strategy": self.strategy}
 
     def _lesson(self, teacher: Model, data: DataModule) -> dict[str, Any]:
         lesson = {

@@ -149,6 +149,15 @@ class Term(nn.Module):
         augmentation and yields, batch by batch, those of its outputs that the term needs, and `labels` and `index`.
         """
 
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` has something to do."""
+        return type(self).prepare is not Term.prepare
+
+    def row_weights(self, labels: Tensor) -> Tensor | None:
+        """How much each row of a row-wise term counts in the mean, (R,); None counts all alike."""
+        return None
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The unweighted loss, a scalar: by default `loss`, or the mean of `rows`."""
         if hasattr(type(self), "loss") and not self.rowwise:

@@ -151,8 +151,8 @@ class Strategy(nn.Module):
         for name, term in self.terms.items():
             if mixed and not term.soft_labels:
                 raise UserError(
-                    f"strategy.{name} takes samples of one class each, and data.augment mixes them: "
-                    f"data.augment.mixup=0 data.augment.cutmix=0, or leave it out with ~strategy.{name}"
+                    f"strategy.{name} takes samples of one class each, and these are mixed: data.augment.mixup=0 "
+                    f"data.augment.cutmix=0 (a plain loader: class numbers), or leave it out with ~strategy.{name}"
                 )
 
     def needs(self, role: str) -> frozenset[str]:

@@ -54,8 +54,11 @@ class Task(ABC):
         `role` is its path in the config, for messages. Raises UserError where the config does not give such a model.
         """
 
-    def as_batch(self, batch: Any) -> Batch:
-        """A Batch as it is, or what a plain loader yields; raises UserError for anything else."""
+    def as_batch(self, batch: Any, outputs: int, *, look: bool = True) -> Batch:
+        """A Batch as it is, or what a plain loader yields for so many outputs; raises UserError for anything else.
+
+        Without a `look` at the values only types and shapes are checked.
+        """
         if isinstance(batch, Batch):
             return batch
         raise UserError(f"task={self.name} takes batches of a distillab data module, got {type(batch).__name__}")

@@ -13,6 +13,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.data.batch import Batch, Inputs
 from distillab.data.images.image_batch import ImageBatch
+from distillab.data.labels import checked
 from distillab.evaluation.metrics import best_class_order, classification_metrics, top1
 from distillab.evaluation.roles import Roles, evaluate_roles
 from distillab.models.build import build_model, check_network
@@ -20,6 +21,9 @@ from distillab.models.feature_info import FeatureInfo
 from distillab.models.image_model import ImageModel
 from distillab.models.model import Model
 from distillab.tasks.base import Task
+
+# Under which key a plain loader's mapping may have the images, and under which the labels.
+KEYS = (("image", "images", "img", "pixel_values", "pixels"), ("label", "labels", "target", "targets"))
 
 
 class NegativeLogLikelihood(MeanMetric):
@@ -62,9 +66,26 @@ class ImageClassification(Task):
         shape = (info.channels, info.image_size, info.image_size)
         return build_model(config, role, info.classes, shape, mean=info.mean, std=info.std, seed=seed)
 
-    def as_batch(self, batch: Any) -> Batch:
-        """A Batch as it is, or a pair (images, labels) of a plain loader."""
-        return ImageBatch.of([batch[0]], batch[1]) if isinstance(batch, list | tuple) else super().as_batch(batch)
+    def as_batch(self, batch: Any, outputs: int, *, look: bool = True) -> Batch:
+        """A Batch as it is, or images and labels of a plain loader: a pair, or a mapping with one of `KEYS` for each.
+
+        Images (N, C, H, W) are float, or uint8, which is brought to [0, 1]; labels are those of `labels.checked`.
+        """
+        if isinstance(batch, Mapping):
+            found = [[name for name in names if name in batch] for names in KEYS]
+            if [len(names) for names in found] != [1, 1]:
+                keys = " and ".join(f"one of {', '.join(names)}" for names in KEYS)
+                raise UserError(f"a batch has the keys {', '.join(map(str, batch))}: {keys} are needed")
+            batch = [batch[name] for (name,) in found]
+        if not isinstance(batch, list | tuple):
+            return super().as_batch(batch, outputs, look=look)
+        if len(batch) < 2 or not all(isinstance(one, Tensor) for one in batch[:2]) or batch[0].ndim != 4:
+            raise UserError(
+                "a batch of a plain loader needs images, a tensor (N, channels, height, width), and labels, a tensor"
+            )
+        images, labels = batch[:2]
+        images = images.float().div_(255) if images.dtype == torch.uint8 else images
+        return ImageBatch.of([images], checked(labels, outputs, shares=True, look=look))
 
     def place(self, module: nn.Module) -> nn.Module:
         """Set the memory format of the weights."""

@@ -70,6 +70,10 @@ class CachedTeacher(FrozenTeacher):
             rows = torch.from_numpy(np.flatnonzero(known)).to(device)
             for name, values in layout.unpack(view.read(index[known]), device).items():
                 fields[name] = fields[name].index_copy(0, rows, values)
+        _, first, sample = np.unique(index, return_index=True, return_inverse=True)
+        if len(first) < len(index):  # drawn with replacement: every copy of a sample gets the record that is kept
+            rows = torch.from_numpy(first[sample]).to(device)
+            fields = {name: values[rows] for name, values in fields.items()}
         if self.cache.filling:
             self._pending.append(PendingCopy(view, batch.view_number, index, *to_host(fields)))
             self._collect()

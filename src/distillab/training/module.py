@@ -25,7 +25,7 @@ from distillab.training.optimizer import make_optimizer
 from distillab.training.phases import Phased, reachable_parameters, shared_parameters
 from distillab.training.term_inputs import prepare_terms, term_losses, wanted_views
 
-CHECK_EVERY = 50  # steps between checks of the loss on a device that makes the host wait for each
+CHECK_EVERY = 50  # steps between checks of values on a device that makes the host wait for each
 
 
 class Distillation(Phased):
@@ -108,6 +108,21 @@ class Distillation(Phased):
         if self.teacher is not None:
             self.teacher.teardown()
 
+    def _taken(self, batch: Any, batch_idx: int) -> Batch:
+        """A Batch as it is, or what a plain loader yields; raises UserError for what no term, or no metric, can take."""
+        if isinstance(batch, Batch):
+            return batch
+        batch = self.task.as_batch(batch, self.student.info.outputs, look=self._looks(batch_idx))
+        if batch.labels.is_floating_point():
+            if not self.trainer.training:
+                raise UserError("a model is judged by one class number for each sample: validate without mixed samples")
+            self.strategy.check_mixed(True)
+        return batch
+
+    def _looks(self, batch_idx: int) -> bool:
+        """Whether the host looks at values in this step; on other devices than the CPU it then waits for them."""
+        return self.device.type == "cpu" or batch_idx % CHECK_EVERY == 0
+
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term."""
         terms = {name: self.strategy.terms[name] for name in names}
@@ -128,11 +143,17 @@ class Distillation(Phased):
     def seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> SimpleNamespace:
         """The parts of a batch that terms may read, with all labels (N, …) known.
 
-        `batch_rows` is the mean number of labels of the batches of the optimiser step; None counts each batch alone.
+        `batch_rows` is the mean number of labels of the batches of the optimiser step, and `step_labels` are the labels of
+        all of them, with one class each; None counts each batch alone.
         """
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
-        return SimpleNamespace(labels=labels, index=batch.index, views=batch.inputs, batch_rows=step)
+        of_step = (
+            None if batch.step_labels is None or labels.is_floating_point() else batch.step_labels.to(labels.device)
+        )
+        return SimpleNamespace(
+            labels=labels, index=batch.index, views=batch.inputs, batch_rows=step, step_labels=of_step
+        )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set rate and seed by (seed, step, rank) alone, so that a resumed run repeats the unbroken one."""
@@ -142,7 +163,7 @@ class Distillation(Phased):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        losses = self.losses(self.task.as_batch(batch), self.phase.terms)
+        losses = self.losses(self._taken(batch, batch_idx), self.phase.terms)
         total = torch.stack(list(losses.values())).sum()
         now = {name: value.detach() for name, value in ({"loss": total} | losses).items()}
         for name, value in now.items():
@@ -151,7 +172,7 @@ class Distillation(Phased):
         every = self.trainer.log_every_n_steps
         if self.trainer.loggers and every and (self.trainer.global_step + 1) % every == 0:  # when Lightning writes
             self.log_dict({f"step/{name}": value for name, value in now.items()})
-        if self.device.type == "cpu" or batch_idx % CHECK_EVERY == 0:
+        if self._looks(batch_idx):
             self._check_finite()
         self._task_losses = [loss for name, loss in losses.items() if self.strategy.terms[name].kind == "task"]
         return total
@@ -195,7 +216,7 @@ class Distillation(Phased):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Update the metrics with the deployed model."""
-        batch = self.task.as_batch(batch)
+        batch = self._taken(batch, batch_idx)
         logits = self._validated[0](**self.task.arrange(batch.inputs[0]))
         self.metrics.update(*self.task.rows(logits, batch.labels))
         figures = {f"val/{name}": metric for name, metric in self.metrics.items()}

@@ -47,11 +47,14 @@ def term_losses(
         logits, labels = task.rows(_at_least_float32(student[0].logits), seen.labels)
         taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
         taught = None if taught is None else task.rows(_at_least_float32(taught), seen.labels)[0]
-        count = mean_number(max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9), logits.device)
+        count = max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9)
     losses = {}
     for name, term in terms.items():
         if name in rowwise:
-            losses[name] = term.weight * (sum_of_rows(term, logits, taught, labels) / count)  # no row: 0 / 1e-9 is 0
+            weights = term.row_weights(labels if seen.step_labels is None else seen.step_labels)
+            total = count if weights is None else count * (weights.sum() / max(len(weights), 1)).clamp(min=1e-9)
+            divisor = mean_number(total, logits.device)
+            losses[name] = term.weight * (sum_of_rows(term, logits, taught, labels) / divisor)  # no row: 0 / 1e-9 is 0
             continue
         outputs = [
             Outputs([only(term, owner, view) for view in views[: term.num_views]])
@@ -78,11 +81,11 @@ def sum_of_rows(term: Term, student: Tensor, teacher: Tensor | None, labels: Ten
 
 def prepare_terms(module: "Distillation") -> None:
     """Give the training data to the terms that prepare; raises UserError for the data of a plain loader."""
-    preparing = {name: t for name, t in module.strategy.terms.items() if type(t).prepare is not Term.prepare}
+    preparing = {name: t for name, t in module.strategy.terms.items() if t.prepares}
     if not preparing:
         return
     data, device = module.trainer.datamodule, module.trainer.strategy.root_device
-    if data is None:
+    if not hasattr(data, "training_labels"):
         raise UserError(
             f"strategy.{next(iter(preparing))} must know each sample's index and see the training samples beforehand: "
             f"fit with a distillab data module"

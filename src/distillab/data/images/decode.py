@@ -10,14 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from PIL import Image
+from PIL import Image, ImageOps
 
 from distillab.core.errors import UserError
 from distillab.core.files import locked, replacing, writable, write_json
@@ -30,9 +30,10 @@ DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_image(path: str, channels: int | None = None) -> Image.Image:
-    """Open and decode one file, as grey (1) or RGB (3), or as it is (None).
+    """Open and decode one file, upright and without transparency, as grey (1) or RGB (3), or in its own mode (None).
 
-    Raises UserError where the file is missing, broken, or holds more than 8 bits per channel.
+    What is transparent shows a white ground. Raises UserError where the file is missing, broken, or holds more than 8
+    bits per channel.
     """
     try:
         with Image.open(path) as image:
@@ -40,11 +41,29 @@ def read_image(path: str, channels: int | None = None) -> Image.Image:
                 allowed = "8 bits per channel are allowed: convert it, or change data.root=…"
                 raise UserError(f"{path} has {image.mode} pixels; {allowed}")
             image.load()
-            return image if channels is None else image.convert("L" if channels == 1 else "RGB")
+            with suppress(Exception):  # a tag that a camera wrote badly turns nothing
+                ImageOps.exif_transpose(image, in_place=True)
+            if channels is None:
+                return image
+            if image.has_transparency_data:
+                ground = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(ground, image.convert("RGBA"))
+            return image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         mend = "replace or remove it, or change data.root=…"
         raise UserError(f"{path} is not a readable image ({reason}): {mend}") from error
+
+
+def first_size(files: list[str]) -> tuple[int, int]:
+    """Width and height of the first readable image; raises UserError where none is: decoding names the others."""
+    refusals = []
+    for path in files:
+        try:
+            return read_image(path).size
+        except UserError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def fit_square(image: Image.Image, path: str, image_size: int, resize: int | None) -> np.ndarray:
@@ -66,19 +85,40 @@ def fit_square(image: Image.Image, path: str, image_size: int, resize: int | Non
 
 
 def in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
-    """What `work` makes of each file, in order."""
+    """What `work` makes of each file, in order; at its end one UserError for all files that `work` refused."""
+
+    def made(chunk: list[str]) -> list[Any]:
+        return [_or_refusal(work, path) for path in chunk]
+
     chunks = (files[first : first + CHUNK] for first in range(0, len(files), CHUNK))
-    threads = os.cpu_count() or 2
+    threads, refused = os.cpu_count() or 2, []
     with ThreadPoolExecutor(threads) as pool:
         # A window of tasks, not all at once: finished images must not pile up in memory.
-        tasks = (pool.submit(lambda chunk: [work(path) for path in chunk], chunk) for chunk in chunks)
+        tasks = ((chunk, pool.submit(made, chunk)) for chunk in chunks)
         waiting = deque(islice(tasks, 4 * threads))
         try:
             while waiting:
-                yield from waiting.popleft().result()
+                chunk, task = waiting.popleft()
+                for path, one in zip(chunk, task.result(), strict=True):
+                    if isinstance(one, UserError):
+                        refused.append((path, one))
+                    elif not refused:
+                        yield one
                 waiting.extend(islice(tasks, 1))
         finally:
             pool.shutdown(cancel_futures=True)
+    if refused:
+        (_, first), *others = refused
+        also = ", ".join(path for path, _ in others[:3]) + (", …" if len(others) > 3 else "")
+        more = f"; {len(others)} more of {len(files)} files cannot be used ({also})" if others else ""
+        raise UserError(f"{first}{more}") from first
+
+
+def _or_refusal(work: Callable[[str], Any], path: str) -> Any:
+    try:
+        return work(path)
+    except UserError as error:
+        return error
 
 
 def hash_files(files: list[str]) -> str:

@@ -15,14 +15,24 @@ from PIL import Image
 from torchvision import datasets
 
 from distillab.core.allowed import Range
+from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.data.collection import digest
-from distillab.data.images.datamodule import ImageCollection, ImageData
-from distillab.data.images.decode import GREY_MODES, DecodedStore, fit_square, hash_files, in_threads, read_image
+from distillab.data.images.datamodule import ImageCollection, ImageData, evenly_spaced
+from distillab.data.images.decode import (
+    GREY_MODES,
+    DecodedStore,
+    first_size,
+    fit_square,
+    hash_files,
+    in_threads,
+    read_image,
+)
 from distillab.data.images.folder import Listing
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
 
-DECODER = "1"  # change it where decoding gives other pixels
+DECODER = "2"  # change it where decoding gives other pixels
+SAMPLED = 500  # files whose content names a data set
 
 
 class Digits(ImageData):
@@ -141,16 +151,18 @@ class Folder(ImageData):
 
     def _collect(self) -> ImageCollection:
         listing, store, images = Listing.of(self.root), DecodedStore(self.cache_dir), None
+        for line in listing.told(bool(self.validation)):
+            rank_zero_print(line)
         # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
-        key = listing.hash(*listing.times, self.root.resolve())
+        key = listing.hash(*listing.times, self.root.resolve(), DECODER)
         # A resized crop needs the whole image, not the decoded square.
         budget = 0.0 if self.augment.resized_crop else self.memory_budget
         with store.lock():
-            note = store.recall(key, "content", "channels", "size") or self._look(listing.files)
+            note = store.recall(key, "content", "channels", "size", "sample") or self._look(listing.files)
             width, height = note["size"]
             if self.image_size is None and width != height:
                 needed = f"square images are needed: data.image_size={min(width, height)}"
-                raise UserError(f"{listing.files[0]} has {width}x{height} pixels; {needed}")
+                raise UserError(f"{self.root} has an image of {width}x{height} pixels; {needed}")
             size = self.image_size or width
             shape = (len(listing.files), note["channels"], size, size)
             if math.prod(shape) <= budget * 2**30:
@@ -159,13 +171,13 @@ class Folder(ImageData):
             else:
                 content = listing.hash()  # to hash gigabytes at every start would take minutes
             store.note(key, note)
-        if self.resize != self.image_size or DECODER != "1":  # else no trace, so that networks keep their keys
-            content = digest(f"{content} {self.resize} {DECODER}")
-        splits, pixels = listing.splits(), {"channels": note["channels"], "image_size": size}
+        content = digest(f"{content} {None if self.resize == self.image_size else self.resize} {DECODER}")
+        splits, about = listing.splits(), {"channels": note["channels"], "image_size": size}
+        about["dataset"] = listing.hash(note["sample"])  # the same whether images are decoded or stay in files
         if images is not None:
-            return ImageCollection(content, *splits, **pixels, images=torch.from_numpy(images))
+            return ImageCollection(content, *splits, **about, images=torch.from_numpy(images))
         stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
-        return ImageCollection(content, *splits, **pixels, files=listing.files, files_stamp=stamp)
+        return ImageCollection(content, *splits, **about, files=listing.files, files_stamp=stamp)
 
     def _decoded(self, store: DecodedStore, files: list[str], content: str, shape: tuple[int, ...]) -> np.ndarray:
         """The decoded images out of the store, put there first if they are not."""
@@ -179,7 +191,7 @@ class Folder(ImageData):
 
     @staticmethod
     def _look(files: list[str]) -> dict[str, Any]:
-        """Size and channels from the first image; where it is grey, all must be."""
+        """Channels, the size of the first readable image, and the hash of some files; where all are grey, so is the data."""
 
         def is_grey(path: str) -> bool:
             try:
@@ -189,4 +201,5 @@ class Folder(ImageData):
                 return True  # decoding will name it
 
         grey = all(is_grey(path) for path in files)  # stops at the first coloured one
-        return {"content": None, "channels": 1 if grey else 3, "size": read_image(files[0]).size}
+        sample = hash_files([files[row] for row in evenly_spaced(np.arange(len(files)), SAMPLED)])
+        return {"content": None, "channels": 1 if grey else 3, "size": first_size(files), "sample": sample}

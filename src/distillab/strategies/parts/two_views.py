@@ -4,17 +4,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Fields, Outputs, Term
+from distillab.strategies.base import Fields, Outputs
+from distillab.strategies.ce import CrossEntropy
 
 
-class TwoViewCrossEntropy(Term):
+class TwoViewCrossEntropy(CrossEntropy):
     """Cross-entropy with the true labels, summed over the weak and the strong view."""
 
-    needs = ("student.logits", "batch.labels")
-    kind = "task"
+    rowwise = False
     num_views = 2
-    soft_labels = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The cross-entropies of both views, added."""
-        return torch.stack([F.cross_entropy(student[view].logits, batch.labels) for view in (0, 1)]).sum()
+        views = [student[view].logits for view in (0, 1)]
+        return torch.stack([F.cross_entropy(z, batch.labels, self._weights(z)) for z in views]).sum()
