@@ -15,6 +15,7 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from distillab.commands.words import meant
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
 
@@ -106,7 +107,7 @@ def choices(group: str) -> list[str]:
 def missing_choice(error: MissingConfigException, group: str, name: str, path: str = "") -> str:
     """That a group, chosen from at a path of the config, does not have a name, and which it has."""
     allowed = list(error.options or choices(group))  # for a list Hydra gives no options
-    return f'{path or group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)})'
+    return f'{path or group} has no "{name}"{did_you_mean(meant(name, allowed) or name, allowed)} (allowed: {", ".join(allowed)})'
 
 
 def model_config(name: str, path: str) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""The processes of a run: start and end, barriers, broadcasts, and lines that process 0 alone prints."""
+"""The processes of a run: start and end, barriers, broadcasts."""
 
 import os
-import sys
 from datetime import timedelta
-from typing import Any, TextIO
+from typing import Any
 
 from distillab.core.errors import UserError
+from distillab.core.output import rank, rank_zero_print, rank_zero_warn
+
+__all__ = ["barrier", "broadcast", "rank", "rank_zero_print", "rank_zero_warn", "share", "start", "stop", "world"]
 
 WAIT = timedelta(days=7)  # process 0 may wait for another run, and the others for it; torch's own limit is minutes
 
 world = int(os.environ.get("WORLD_SIZE", "1"))
-rank = int(os.environ.get("RANK", "0"))
 
 
 def start(accelerator: str) -> None:
@@ -67,15 +68,3 @@ def share(batch_size: int, devices: int, title: str) -> None:
             f"(a teacher has teacher.recipe.batch_size)"
         )
     rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
-
-
-def rank_zero_print(text: str, file: TextIO | None = None) -> None:
-    """Print a line from process 0 alone, to standard output where no file is named."""
-    if rank == 0:
-        print(text, file=file, flush=True)
-
-
-def rank_zero_warn(text: str, own: bool = False) -> None:
-    """Print a warning on standard error from process 0, or from any process whose `own` it is."""
-    if rank == 0 or own:
-        print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)

@@ -83,7 +83,7 @@ def _choosing(module: Distillation, recipe: Recipe, trainer: TrainerConfig, dire
 
 def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments: Any) -> L.Trainer:
     """Lightning's trainer."""
-    bar = trainer.progress_bar and sys.stdout.isatty()
+    bar = trainer.progress_bar and sys.stdout is not None and sys.stdout.isatty()
     if bar:
         arguments["callbacks"].append(TQDMProgressBar(leave=False))
     return L.Trainer(
