@@ -61,6 +61,7 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
     config, folder = invocation.config, invocation.sweep_folder
+    loggers.check(config.logger)
     made = steps.prepare(config, timer)  # what it refuses leaves everything as it was
     if config.rerun and distributed.rank == 0:
         shutil.rmtree(directory, ignore_errors=True)
@@ -69,7 +70,7 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     try:
         if distributed.rank == 0:
             with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
-                temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
+                temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))), encoding="utf-8")
             shown = f"{config.name}/{invocation.label}/{directory.name}"
             logger = loggers.build(config.logger, directory, config.plain, shown, group=folder and folder.name)
         steps.pretrain(made)

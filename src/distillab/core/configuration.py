@@ -93,13 +93,14 @@ class TrainerConfig(Group):
 
 @group
 class LoggerConfig(Group):
-    """Where learning curves go; all but `kind` is of Weights & Biases."""
+    """Where learning curves go; all but `kind` is of Weights & Biases and MLflow."""
 
     PATH: ClassVar[str] = "logger"
-    kind: Annotated[str, Choice("wandb", "csv", "tensorboard", "none")] = "none"
+    kind: Annotated[str, Choice("wandb", "csv", "tensorboard", "mlflow", "none")] = "none"
     project: TextOrNone = None
     entity: TextOrNone = None
     mode: Annotated[str, Choice("auto", "online", "offline", "disabled")] = "auto"
+    uri: TextOrNone = None  # of MLflow's server
     tags: Texts = field(default_factory=list)
 
 
