@@ -57,14 +57,14 @@ def broadcast(value: Any) -> Any:
     return box[0]
 
 
-def share(batch_size: int, devices: int, title: str) -> None:
-    """Say how many samples of the global batch each device gets; UserError where it is not the same number for each."""
-    if devices == 1:
-        return
+def check_shared(batch_size: int, devices: int, key: str) -> None:
+    """Raise UserError, which names the override, where the devices would not get the same number of samples each."""
     if batch_size % devices:  # the mean of the devices' gradients would not be the batch's
         nearest = max(round(batch_size / devices), 1) * devices
-        raise UserError(
-            f"a batch of {batch_size} does not divide among {devices} devices; recipe.batch_size={nearest} does "
-            f"(a teacher has teacher.recipe.batch_size)"
-        )
-    rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
+        raise UserError(f"{key}={batch_size} does not divide among {devices} devices; {key}={nearest} does")
+
+
+def share(batch_size: int, devices: int, title: str) -> None:
+    """Say how many samples of the global batch each device gets."""
+    if devices > 1:
+        rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")

@@ -89,7 +89,8 @@ def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
     try:
         return factory(**arguments)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        said = str(error)
+        raise UserError(said if said.startswith((f"{path}.", f"{path}:")) else f"{path}: {said}") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {node.target} refused its arguments: {error}") from error
 
