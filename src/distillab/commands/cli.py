@@ -85,11 +85,14 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
 
     count = devices.number_of_devices(invocation.config.trainer)
     config = invocation.config.on_devices(count)
-    with devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
+    with output.quietly(config.quiet), devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
         begin()
         for line in strategy_conflicts():
             rank_zero_print(line)
-        if distributed.world == 1 and count > 1 and (config.rerun or finished(home(config)) is None):
+        to_do = config.rerun or finished(home(config)) is None
+        if to_do:
+            devices.check(config, count)
+        if distributed.world == 1 and count > 1 and to_do:
             _torchrun(count, invocation.overrides, invocation.sweep_folder)
             return finished(home(config))
         return experiment.run(replace(invocation, config=config))
@@ -133,8 +136,9 @@ def main() -> None:
         code = _command()
     except Stopped as error:
         code = error.code
-        how = "what was finished is kept, and the same command goes on"
-        rank_zero_print(f"{error}; {how}:\n  {command()}", file=sys.stderr)
+        if error.number != signal.SIGPIPE:  # else somebody has read enough
+            how = "what was finished is kept, and the same command goes on"
+            rank_zero_print(f"{error}; {how}:\n  {command()}", file=sys.stderr)
     except BrokenPipeError:  # the reader of the output has gone: `| head`
         code = 128 + signal.SIGPIPE
     except Exception as error:

@@ -14,6 +14,7 @@ from distillab.commands.invocation import RUNS, Invocation, finished, home
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
+from distillab.core.output import logged
 from distillab.core.result import Result
 from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
@@ -60,12 +61,23 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     """The result, after the steps that lead to it; written, logged and shown."""
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
-    config, folder = invocation.config, invocation.sweep_folder
+    config = invocation.config
     loggers.check(config.logger)
     made = steps.prepare(config, timer)  # what it refuses leaves everything as it was
     if config.rerun and distributed.rank == 0:
         shutil.rmtree(directory, ignore_errors=True)
     distributed.barrier()
+    with writable(directory, RUNS):
+        directory.mkdir(parents=True, exist_ok=True)
+    with logged(directory / "log.txt", invocation.command):
+        return _made(invocation, directory, timer, made)
+
+
+def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> Result | None:
+    """The same, from what `steps.prepare` has built."""
+    from distillab.commands import steps
+
+    config, folder = invocation.config, invocation.sweep_folder
     logger, result, exit_code = None, None, 1
     try:
         if distributed.rank == 0:

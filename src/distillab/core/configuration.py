@@ -163,6 +163,7 @@ class RunConfig(Group):
     baseline: Flag
     equal_compute: Flag
     rerun: Flag
+    quiet: Flag
     paths: Paths
     roi: Prices
     cache: CacheConfig

@@ -1,5 +1,6 @@
 """The lines for the person: printed by process 0, kept in the run's log, and as far as the terminal can show them."""
 
+import codecs
 import os
 import re
 import signal
@@ -30,7 +31,7 @@ def rank_zero_print(text: str, file: TextIO | None = None, *, result: bool = Fal
     _log(text)
     if file is sys.stderr is not None:
         _warn(text)
-    elif result or not _quiet[-1]:
+    elif result or not is_quiet():
         try:
             print(text, file=file, flush=True)
         except BrokenPipeError:
@@ -59,6 +60,11 @@ def _log(text: str) -> None:
             log.flush()
 
 
+def is_quiet() -> bool:
+    """Whether lines of progress are not to be shown."""
+    return _quiet[-1]
+
+
 @contextmanager
 def quietly(quiet: bool) -> Iterator[None]:
     """Print no lines of progress within the block, if so."""
@@ -84,13 +90,25 @@ def logged(path: Path, title: str) -> Iterator[None]:
             _logs.remove(log)
 
 
+# What a terminal without Unicode shows instead; `?` for any other letter.
+PLAIN = str.maketrans({"−": "-", "–": "-", "×": "x", "±": "+-", "…": "...", "·": "-", "→": "->", "’": "'", "²": "2"})
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """The error handler of an encoding that does not have a letter."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return text.encode("ascii", "replace").decode(), error.end
+
+
 def take_any_letter() -> None:
-    """Let a terminal or file that cannot show a letter show `?` instead, in the processes that this one starts too."""
+    """Let a terminal or a file that cannot show a letter show a plain one, for the processes that this one starts too."""
+    codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    if sys.stdout is not None and (encoding := getattr(sys.stdout, "encoding", None)):
-        os.environ["PYTHONIOENCODING"] = f"{encoding}:replace"
+            stream.reconfigure(errors="plain")
+            os.environ["PYTHONIOENCODING"] = f"{stream.encoding}:replace"
 
 
 def flushed(code: int) -> int:

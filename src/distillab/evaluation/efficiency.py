@@ -143,26 +143,25 @@ def _steady_timings(
     A program that gets only a part of a CPU may be slowed down evenly; the time that others had there counts as well.
     """
     _timings(call, device, WARMUP, seconds)
-    rounds: list[tuple[list[float], float]] = []
+    rounds: list[list[tuple[float, float]]] = []
     end = perf_counter() + PATIENCE * seconds
     while True:
-        wall, used = perf_counter(), process_time()
-        times = _timings(call, device, -(-runs // ROUNDS), seconds / ROUNDS)
-        lost = (perf_counter() - wall) / max(process_time() - used, 1e-9) - 1 if device.type == "cpu" else 0.0
-        rounds = [*rounds[1 - ROUNDS :], (times, lost)]
-        medians = [float(np.median(each)) for each, _ in rounds]
-        spread = max(max(medians) / min(medians) - 1, *(lost for _, lost in rounds))
+        rounds = [*rounds[1 - ROUNDS :], _timings(call, device, -(-runs // ROUNDS), seconds / ROUNDS)]
+        medians = [np.median(each, axis=0) for each in rounds]
+        walls = [wall for wall, _ in medians]
+        lost = max(wall / max(used, 1e-9) - 1 for wall, used in medians) if device.type == "cpu" else 0.0
+        spread = float(max(max(walls) / min(walls) - 1, lost))
         if len(rounds) == ROUNDS and (spread <= STEADY or perf_counter() > end):
-            return [time for each, _ in rounds for time in each], spread
+            return [wall for each in rounds for wall, _ in each], spread
 
 
-def _timings(call: Callable[[], Any], device: torch.device, most: int, seconds: float) -> list[float]:
-    """Seconds of each call, of which there is one at least."""
+def _timings(call: Callable[[], Any], device: torch.device, most: int, seconds: float) -> list[tuple[float, float]]:
+    """Seconds of each call, of which there is one at least, by the clock and of this program on all its CPUs."""
     times, end = [], perf_counter() + seconds
     while not times or (len(times) < most and perf_counter() < end):
-        start = perf_counter()
+        start, used = perf_counter(), process_time()
         call()
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
-        times.append(perf_counter() - start)
+        times.append((perf_counter() - start, process_time() - used))
     return times

@@ -35,7 +35,7 @@ def milliseconds(time: float | None) -> str:
 
 def decimals(value: float | None) -> str:
     """A loss with three decimals."""
-    return NOTHING if value is None else f"{value:.3f}"
+    return NOTHING if value is None else f"{value:.3f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def show(result: Result, directory: Path) -> None:
     print_table(final_table(result))
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
     files = f"{directory}/result.json, student.safetensors; {over_all}"
-    rank_zero_print("\n".join((verdict(result), *further(result), files)))
+    rank_zero_print("\n".join((verdict(result), *further(result), files)), result=True)
 
 
 def final_table(result: Result) -> Table:
