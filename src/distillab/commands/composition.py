@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, Self
 
 from hydra import compose as hydra_compose
@@ -17,7 +16,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands.words import meant
 from distillab.core.errors import UserError
-from distillab.core.instantiate import did_you_mean
+from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
@@ -25,18 +24,11 @@ from hydra._internal.core_plugins.structured_config_source import StructuredConf
 from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 ROLES = ("student", "teacher")
-PRIMARY = "train"
+PRIMARY = CONFIG
 TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
-
-
-def conf_dir() -> Path:
-    """The folder of YAML files: the checkout's where there is one (an editable install), else the wheel's."""
-    package = Path(__file__).parents[1]
-    checkout = package.parents[1] / "conf"
-    return checkout if (checkout / f"{PRIMARY}.yaml").is_file() else package / "conf"
 
 
 def _model_path(config_path: str) -> str:

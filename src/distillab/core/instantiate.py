@@ -1,13 +1,15 @@
-"""Builds objects from the nodes of the config that name a class or a function in `_target_`."""
+"""Finds conf/, and builds objects from the nodes of the config that name a class or a function in `_target_`."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self
 
 from distillab.core.errors import UserError
 
+CONFIG = "train"  # the file in conf/ that names all others
 RENAMED: dict[str, str | None] = {"protocol._target_": None}  # old key → the new one, or None where it has gone
 _ZOO = ("cifar_resnet", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "vgg", "wide_resnet")
 MOVED = {f"distillab.models.{name}": f"distillab.models.zoo.{name}" for name in _ZOO} | {  # modules, for `_target_`
@@ -17,6 +19,13 @@ MOVED = {f"distillab.models.{name}": f"distillab.models.zoo.{name}" for name in 
     "distillab.sweep": "distillab.commands.sweep",
     "distillab.tune": "distillab.commands.tune",
 }
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: the checkout's where there is one (an editable install), else the wheel's."""
+    package = Path(__file__).parents[1]
+    checkout = package.parents[1] / "conf"
+    return checkout if (checkout / f"{CONFIG}.yaml").is_file() else package / "conf"
 
 
 @dataclass(frozen=True)
