@@ -129,7 +129,7 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
         (["student.mean=[a]"], "student.mean.0 must be a number, got a"),
         (["student.std=0"], "student.std.0 must be a number above 0, got 0"),
         (["~seed"], "seed is missing: set seed=…"),
-        (["logger=[]"], "logger is empty: choose one of csv, none, tensorboard, wandb with logger=…"),
+        (["logger=[]"], "logger is empty: choose one of csv, mlflow, none, tensorboard, wandb with logger=…"),
         (["+trainer.device=2"], 'trainer has no "device"; did you mean "devices"? (allowed: accelerator, devices'),
         (["+teacher.recipe.epoch=2"], 'teacher.recipe has no "epoch"; did you mean "epochs"?'),
         (["+note=x"], 'the config has no "note" (allowed: name, seed'),
@@ -161,6 +161,17 @@ def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
     new = "distillab.models.zoo.cifar_resnet.CifarResNet"
     assert line == f"student._target_: distillab.models.cifar_resnet.CifarResNet is now {new}: student._target_={new}"
     assert "sources.Digits" in refusal(lambda: locate("distillab.data.images.Digits", "data"))
+
+
+def complaining(number=0):
+    raise UserError(f"data.number must be above 0, got {number}")
+
+
+def test_an_error_that_names_its_key_gets_no_second_prefix():
+    """`data: data.validation …` said the place twice."""
+    line = refusal(lambda: build({"_target_": f"{__name__}.complaining"}, "data"))
+    assert line == "data.number must be above 0, got 0"
+    assert refusal(lambda: build({"_target_": f"{__name__}.complaining"}, "scheme")).startswith("scheme: data.number")
 
 
 @pytest.mark.parametrize("module", MOVED.values())

@@ -164,3 +164,13 @@ def test_a_scheme_stands_beside_its_strategy(tmp_path):
     put(tmp_path, made("kd"), made("kd", scheme="ema"), made("kd", scheme="offline"))
     leaderboard.update(tmp_path)
     assert sorted(row["strategy"] for row in rows_of(tmp_path)) == ["kd", "kd", "kd (ema)"]
+
+
+def test_a_file_that_is_left_out_is_said_once_not_after_every_cell_of_a_sweep(tmp_path, caplog):
+    put(tmp_path, made())
+    (tmp_path / "digits" / "broken").mkdir()
+    (tmp_path / "digits" / "broken" / "result.json").write_text("{")
+    for _ in range(3):
+        leaderboard.update(tmp_path)
+    assert [record.message.count("is left out") for record in caplog.records] == [1]
+    assert "is left out" in (tmp_path / "leaderboard.md").read_text()
