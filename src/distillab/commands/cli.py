@@ -148,7 +148,8 @@ def main() -> None:
             print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
     finally:
         distributed.stop()
-    sys.exit(output.flushed(code))
+    if code := output.flushed(code):
+        sys.exit(code)
 
 
 def _command() -> int:

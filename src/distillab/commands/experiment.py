@@ -32,6 +32,7 @@ def run(invocation: Invocation) -> Result | None:
     directory, first = home(config), distributed.rank == 0
     if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
+    loggers.check(config.logger)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
     # Beside the folder, which a rerun deletes.
@@ -62,7 +63,6 @@ def _make(invocation: Invocation, directory: Path, timer: Timer) -> Result | Non
     from distillab.commands import steps  # brings torch and lightning, which take seconds
 
     config = invocation.config
-    loggers.check(config.logger)
     made = steps.prepare(config, timer)  # what it refuses leaves everything as it was
     if config.rerun and distributed.rank == 0:
         shutil.rmtree(directory, ignore_errors=True)
