@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import re
-import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -186,7 +186,10 @@ def test_a_second_start_keeps_the_curves_of_the_first(tmp_path):
 
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
 def test_a_missing_package_is_told_before_anything_is_trained(kind, monkeypatch):
-    monkeypatch.setitem(sys.modules, kind, None)
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(loggers, "distribution", absent)
     with pytest.raises(UserError, match=f"logger={kind} needs {kind}, .*uv sync --extra {kind}"):
         loggers.check(LoggerConfig.of({"kind": kind}))
 
@@ -227,7 +230,7 @@ def test_mlflow_gets_one_run_per_folder_in_one_store_or_on_a_server(tmp_path, mo
     from lightning.pytorch import loggers as lightning_loggers
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(loggers, "find_spec", lambda name: True)
+    monkeypatch.setattr(loggers, "distribution", lambda name: name)
     monkeypatch.setattr(lightning_loggers, "MLFlowLogger", type("MLFlowLogger", (FakeMLflow,), {}))
     settings = LoggerConfig.of({"kind": "mlflow", "project": "study", "tags": "first"})
     folder = tmp_path / "runs" / "digits" / "0123456789"

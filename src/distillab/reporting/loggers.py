@@ -6,7 +6,8 @@ import os
 import re
 import uuid
 from collections.abc import Sequence
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,18 @@ MEND = "mend that, or choose logger.mode=offline"
 def check(settings: LoggerConfig) -> None:
     """Raise UserError, before anything is trained or written, without the package or the W&B key that is needed."""
     kind = settings.kind
-    if kind in ("tensorboard", "mlflow") and find_spec(kind) is None:
+    if kind in ("tensorboard", "mlflow") and not _installed(kind):
         how = f"run `uv sync --extra {kind}` (or pip install 'distillab[{kind}]'), or choose logger=csv"
         raise UserError(f"logger={kind} needs {kind}, which is not installed: {how}")
     if kind == "wandb":
         _mode(settings.mode)
+
+
+def _installed(package: str) -> bool:
+    """Whether the package itself is there: Lightning takes no smaller one, such as mlflow-skinny."""
+    with suppress(PackageNotFoundError):
+        return bool(distribution(package))
+    return False
 
 
 def build(
