@@ -7,8 +7,11 @@ import sys
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 from distillab.commands import devices
+from distillab.commands.composition import compose
+from distillab.commands.invocation import parse
 from distillab.core.configuration import TrainerConfig
 from distillab.core.errors import UserError
 
@@ -206,6 +209,36 @@ def test_batchnorm_is_shared_by_gpus_alone(accelerator, visible, count, refused,
         return
     with pytest.raises(UserError, match=r"runs on GPUs alone, as torch has it: trainer\.sync_batchnorm=false"):
         number_of(trainer)
+
+
+def checked(*overrides, count=1):
+    config = OmegaConf.to_container(compose(list(overrides)), resolve=True)
+    devices.check(parse(config).on_devices(count), count)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
+def test_an_accelerator_that_is_not_there_is_told_before_anything_is_trained(accelerator, monkeypatch):
+    monkeypatch.setattr(devices, "_gpus", lambda: 0)
+    monkeypatch.setattr(devices, "_metal", lambda: False)
+    checked("trainer=cpu")
+    with pytest.raises(
+        UserError, match=rf"^trainer\.accelerator={accelerator}, and torch finds no .*trainer=cpu the CPU$"
+    ):
+        checked(f"trainer.accelerator={accelerator}")
+
+
+def test_the_batch_that_does_not_divide_is_named_by_its_own_key_before_the_processes_start():
+    """The message about a teacher's batch once named the student's."""
+    checked("recipe.batch_size=64", count=2)
+    with pytest.raises(
+        UserError, match=r"^recipe\.batch_size=63 does not divide among 2 devices; recipe\.batch_size=64"
+    ):
+        checked("recipe.batch_size=63", count=2)
+    with pytest.raises(
+        UserError, match=r"^teacher\.recipe\.batch_size=9 does not divide among 2 devices; teacher\.recipe"
+    ):
+        checked("teacher.recipe.batch_size=9", count=2)
+    checked("teacher.recipe.batch_size=9", "teacher.checkpoint=here.pt", count=2)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

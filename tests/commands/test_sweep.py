@@ -143,7 +143,7 @@ def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(mon
     started = []
 
     class Torchrun:
-        def __init__(self, words, env):
+        def __init__(self, words, env, **_):
             started.append((words, env["DISTILLAB_SWEEP"]))
             write_json(home(parse(cfg)) / "result.json", made(top1=0.5).as_json())
 

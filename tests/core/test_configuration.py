@@ -104,17 +104,32 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
         (["protocol=paper", "protocol.validation=0.1"],
          "paper trains on all samples (protocol.validation=0), or choose protocol=standard"),
         (["trainer.compile=0"], "trainer.compile must be one of false, student, both, got 0; set trainer.compile=false"),
-        (["trainer.limit_train_batches=-1"], "trainer.limit_train_batches must be a number from 0, or null, got -1; "
-         "set trainer.limit_train_batches=null"),
+        (["trainer.limit_train_batches=-1"], "trainer.limit_train_batches must be a whole number from 1, a share "
+         "above 0 up to 1.0, or null, got -1; set trainer.limit_train_batches=null"),
         (["cache.mode=always"], 'cache.mode must be one of auto, never, require, got "always"; set cache.mode=auto'),
         (["roi.requests_per_day=5"],
          "roi.requests_per_day says nothing without a price of the machine; set roi.price_per_hour=…"),
         (["teacher.dtype=int8"],
          'teacher.dtype must be one of bfloat16, float16, float32 or null, got "int8"; set teacher.dtype=null'),
         (["student.classes=10"], "student.classes must be a list, got 10; set student.classes=null"),
-        (["paths.runs=null"], "paths.runs must be text, got null; set paths.runs=runs"),
+        (["paths.runs=null"], "paths.runs must be text, not empty, got null; set paths.runs=runs"),
+        (["paths.store="], 'paths.store must be text, not empty, got ""; set paths.store=store'),
+        (["name="], 'name must be text, not empty, got ""'),
+        (["teacher.checkpoint="], 'teacher.checkpoint must be text, not empty, or null, got ""; set teacher.checkpoint=null'),
+        (["seed=-1"], "seed must be a whole number from 0 up to 4294967295, got -1"),
+        (["teacher.seed=1e3"], "teacher.seed must be a whole number from 0 up to 4294967295, or null, got 1000.0; set"),
+        (["recipe.clip=0"], "recipe.clip must be a number above 0, or null, got 0; set recipe.clip=null"),
+        (["recipe.warmup=2"], "recipe.warmup must be a number from 0 up to 1, got 2; set recipe.warmup=0.3"),
+        (["recipe.precision=16-true"], "recipe.precision must be one of 32-true, 32, bf16-mixed, bf16, 16-mixed, 16, "
+         '64-true, 64, got "16-true"; set recipe.precision=32-true'),
+        (["trainer.limit_val_batches=0"], "trainer.limit_val_batches must be a whole number from 1, a share above 0"),
+        (["trainer.limit_train_batches=1.5"], "trainer.limit_train_batches must be a whole number from 1, a share"),
+        (["trainer.accelerator=tpu"], 'trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got "tpu"; set'),
+        (["trainer.strategy=fsdp"], "trainer.strategy must be one of auto, ddp, ddp_find_unused_parameters_true"),
+        (["student.mean=[a]"], "student.mean.0 must be a number, got a"),
+        (["student.std=0"], "student.std.0 must be a number above 0, got 0"),
         (["~seed"], "seed is missing: set seed=…"),
-        (["logger=[]"], "logger is empty: choose one of csv, none, tensorboard, wandb with logger=…"),
+        (["logger=[]"], "logger is empty: choose one of csv, mlflow, none, tensorboard, wandb with logger=…"),
         (["+trainer.device=2"], 'trainer has no "device"; did you mean "devices"? (allowed: accelerator, devices'),
         (["+teacher.recipe.epoch=2"], 'teacher.recipe has no "epoch"; did you mean "epochs"?'),
         (["+note=x"], 'the config has no "note" (allowed: name, seed'),
@@ -125,6 +140,19 @@ def test_what_is_not_allowed_is_one_line(overrides, line):
     assert refusal(lambda: parse(plain(*overrides))).startswith(line)
 
 
+def test_one_value_is_a_list_of_it_where_a_list_is_meant():
+    """`logger.tags=study` once was s, t, u, d and y to what read it, `logger.tags=null` a TypeError."""
+    run = parse(plain("logger.tags=study", "student.stages=layer2", "student.mean=0.5", "teacher.stages=[0,layer1]"))
+    assert run.logger.tags == ["study"] and run.student.mean == [0.5]
+    assert run.student.stages == ["layer2"] and run.teacher.stages == ["0", "layer1"]
+    assert parse(plain("logger.tags=null")).logger.tags == []
+    assert LoggerConfig.of({"kind": "wandb", "tags": [2024, True], "project": 3}).tags == ["2024", "true"]
+
+
+def test_a_whole_number_may_be_larger_than_any_float():
+    assert Range(1, whole=True).allows(10**400) and not Range(1, high=9, whole=True).allows(10**400)
+
+
 def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
     monkeypatch.setitem(RENAMED, "trainer.gpus", "trainer.devices")
     line = refusal(lambda: parse(plain("+trainer.gpus=2")))
@@ -133,6 +161,17 @@ def test_a_renamed_key_and_a_moved_class_give_their_new_names(monkeypatch):
     new = "distillab.models.zoo.cifar_resnet.CifarResNet"
     assert line == f"student._target_: distillab.models.cifar_resnet.CifarResNet is now {new}: student._target_={new}"
     assert "sources.Digits" in refusal(lambda: locate("distillab.data.images.Digits", "data"))
+
+
+def complaining(number=0):
+    raise UserError(f"data.number must be above 0, got {number}")
+
+
+def test_an_error_that_names_its_key_gets_no_second_prefix():
+    """`data: data.validation …` said the place twice."""
+    line = refusal(lambda: build({"_target_": f"{__name__}.complaining"}, "data"))
+    assert line == "data.number must be above 0, got 0"
+    assert refusal(lambda: build({"_target_": f"{__name__}.complaining"}, "scheme")).startswith("scheme: data.number")
 
 
 @pytest.mark.parametrize("module", MOVED.values())

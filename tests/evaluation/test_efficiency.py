@@ -113,20 +113,63 @@ class Recorder(nn.Module):
 
 def test_latency_is_in_milliseconds_and_without_the_warm_up():
     model = Recorder()
-    times = efficiency.latency(Plain(model, 2), runs=20, seconds=2.0)
+    times = efficiency.latency(Plain(model, 2), runs=20, seconds=1.0)
     assert 1 <= times["latency_ms"] < 4 <= times["latency_batch_ms"] < 20
     assert times["latency_ms"] <= times["latency_p95_ms"]
     sizes = [size for size, *_ in model.seen]
-    assert (sizes.count(1), sizes.count(64)) == (efficiency.WARMUP + 20, efficiency.WARMUP + 4)
+    at_least = efficiency.WARMUP + 20, efficiency.WARMUP + 4  # more where the rounds do not agree
+    assert sizes.count(1) >= at_least[0] and sizes.count(64) >= at_least[1]
     assert not any(training or gradient for _, training, gradient in model.seen)
 
 
 def test_latency_of_a_slow_model_keeps_to_its_time():
     model = Recorder(cold=1000)
     times = efficiency.latency(Plain(model, 2), seconds=0.02)
-    assert len(model.seen) == 2 * (1 + efficiency.FEWEST)
+    fewest = 2 * (1 + efficiency.ROUNDS)
+    assert fewest <= len(model.seen) <= fewest + 2 * efficiency.PATIENCE
     assert times["latency_ms"] >= 30 and times["latency_batch_ms"] >= 30
     assert times["latency_p95_ms"] is times["latency_batch_p95_ms"] is None, "three calls have no tail"
+
+
+class Waiting(nn.Module):
+    """Takes 1 ms of the CPU, then waits as a process does whose CPU others take."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        from time import perf_counter, sleep
+
+        end = perf_counter() + 0.001
+        while perf_counter() < end:
+            pass
+        sleep(0.003)
+        return images
+
+
+def test_timings_on_a_busy_machine_are_repeated_marked_and_compared_with_nothing(monkeypatch, capsys):
+    """A student was once called 98 times slower than its teacher, which was timed before the machine got busy."""
+    calls = []
+    timings = efficiency._timings
+    monkeypatch.setattr(efficiency, "_timings", lambda *args: calls.append(args) or timings(*args))
+    monkeypatch.setattr(efficiency, "PATIENCE", 2)
+    busy = efficiency.latency(Plain(Waiting(), 2), runs=9, seconds=0.1)
+    assert busy["latency_spread"] > 1 and len(calls) > 2 * (1 + efficiency.ROUNDS)
+    monkeypatch.setattr(efficiency, "latency", lambda *_: busy)
+    found = Efficiency(**efficiency.measure(Plain(small_net(), 3, 8, 8)))
+    assert not found.steady and "the machine is busy" in capsys.readouterr().err
+    quiet = found.model_copy(update={"latency_spread": 0.05, "latency_ms": 100 * found.latency_ms})
+    assert quiet.steady and "latency_ms" in cost.ratios(quiet, quiet)
+    assert cost.ratios(quiet, found).keys() == cost.ratios(found, quiet).keys() == {
+        "parameters", "multiply_adds", "peak_memory_bytes", "size_bytes"}  # fmt: skip
+
+
+def test_rounds_that_differ_are_a_spread(monkeypatch):
+    medians = iter([1.0, 1.0, 2.0, 3.0, 3.0, 3.3])
+    monkeypatch.setattr(efficiency, "_timings", lambda *_: [(time := next(medians), time)])
+    times, spread = efficiency._steady_timings(lambda: None, torch.device("cpu"), 9, 1.0)
+    assert times == [3.0, 3.0, 3.3] and spread == pytest.approx(0.1), "until three rounds agree"
 
 
 def test_measure_names_its_conditions(monkeypatch):
@@ -137,7 +180,7 @@ def test_measure_names_its_conditions(monkeypatch):
 
 
 def test_throughput_is_the_batch_over_its_median():
-    times = efficiency.latency(Plain(Recorder(), 2), runs=100, batch_size=32, seconds=2.0)
+    times = efficiency.latency(Plain(Recorder(), 2), runs=100, batch_size=32, seconds=0.6)
     assert times["throughput"] == pytest.approx(32 / (times["latency_batch_ms"] / 1e3))
     assert times["latency_batch_ms"] <= times["latency_batch_p95_ms"]
 

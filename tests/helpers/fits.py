@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
+from distillab.core.stopping import Stopped
 from distillab.data.batch import Batch
 from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.strategies.strategy import Strategy
-from distillab.training.callbacks import Interrupted, StopCleanly
+from distillab.training.callbacks import StopCleanly
 from distillab.training.term_inputs import prepare_terms
 
 SHAPE = (1, 8, 8)
@@ -149,7 +150,7 @@ def stopped_and_resumed(make, data, stop_at: int, epochs: int, folder: Path, **h
 
     stop = StopCleanly(folder / "last.ckpt")
     broken = make()
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stopped):
         trainer(epochs, callbacks=[Ask(), stop], **how).fit(broken, datamodule=data(broken))
     torch.manual_seed(99)
     resumed = make()

@@ -4,10 +4,15 @@ import json
 
 
 def wandb_records(folder):
-    """The records of the `.wandb` file below `folder`: LevelDB's log format under a header of seven bytes."""
+    """The records of the one `.wandb` file below `folder`."""
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    return records(path)
+
+
+def records(path):
+    """The records of a `.wandb` file: LevelDB's log format under a header of seven bytes."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     content, position, parts = path.read_bytes(), 7, b""
     while position + 7 <= len(content):
         left = 32768 - position % 32768

@@ -214,3 +214,13 @@ def test_runs_of_debug_are_kept_out_of_the_ranking_of_others(tmp_path):
     for page in ("leaderboard.md", "report.md"):
         shown = (tmp_path / page).read_text()
         assert "2 runs of debug=… are too short to be ranked with others" in shown and "99.00" not in shown, page
+
+
+def test_a_file_that_is_left_out_is_said_once_not_after_every_cell_of_a_sweep(tmp_path, caplog):
+    put(tmp_path, made())
+    (tmp_path / "digits" / "broken").mkdir()
+    (tmp_path / "digits" / "broken" / "result.json").write_text("{")
+    for _ in range(3):
+        leaderboard.update(tmp_path)
+    assert [record.message.count("is left out") for record in caplog.records] == [1]
+    assert "is left out" in (tmp_path / "leaderboard.md").read_text()

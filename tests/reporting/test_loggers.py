@@ -4,11 +4,12 @@ import csv
 import json
 import os
 import re
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from helpers.made_results import edited, made
-from helpers.wandb_files import read, wandb_records
+from helpers.wandb_files import read, records, wandb_records
 
 from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
@@ -183,22 +184,78 @@ def test_a_second_start_keeps_the_curves_of_the_first(tmp_path):
     assert len(list(tmp_path.glob("csv/version_*/metrics.csv"))) == 2
 
 
-def test_missing_tensorboard_names_the_extra(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_a_missing_package_is_told_before_anything_is_trained(kind, monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(loggers, "distribution", absent)
+    with pytest.raises(UserError, match=f"logger={kind} needs {kind}, .*uv sync --extra {kind}"):
+        loggers.check(LoggerConfig.of({"kind": kind}))
+
+
+def test_a_missing_key_is_told_before_anything_is_trained(no_account):
+    with pytest.raises(UserError, match=r"no key.*logger\.mode=offline"):
+        loggers.check(LoggerConfig.of({"kind": "wandb", "mode": "online"}))
+
+
+def test_a_resumed_run_goes_on_with_its_wandb_run(no_account, tmp_path):
+    """Stopped and started again, a folder once had two runs in W&B; a repeated run, whose folder is new, has another."""
+    import wandb
+
+    ids = []
+    for folder in (tmp_path / "run", tmp_path / "run", tmp_path / "other"):
+        logger = loggers.build(SETTINGS, folder, {}, "a name")
+        logger.log_metrics({"train/loss": 1.0}, step=len(ids))
+        where = loggers.finish(logger)
+        wandb.teardown()
+        newest = max(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+        ids.append(next(record.run.run_id for record in records(newest) if record.WhichOneof("record_type") == "run"))
+        assert where.endswith("offline-run-*") == (len(ids) == 2), "both parts of a run are uploaded"
+    assert ids[0] == ids[1] != ids[2]
+
+
+class FakeMLflow:
+    """Lightning's logger without a server: what it was built with, and how it ended."""
+
+    def __init__(self, **about):
+        self.about, self.ended = about, []
+        self.run_id = about["run_id"] or "run-1"
+
+    def finalize(self, status):
+        self.ended.append(status)
+
+
+def test_mlflow_gets_one_run_per_folder_in_one_store_or_on_a_server(tmp_path, monkeypatch):
     from lightning.pytorch import loggers as lightning_loggers
 
-    def absent(*_, **__):
-        raise ModuleNotFoundError("tensorboard")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(loggers, "distribution", lambda name: name)
+    monkeypatch.setattr(lightning_loggers, "MLFlowLogger", type("MLFlowLogger", (FakeMLflow,), {}))
+    settings = LoggerConfig.of({"kind": "mlflow", "project": "study", "tags": "first"})
+    folder = tmp_path / "runs" / "digits" / "0123456789"
+    first, again = (loggers.build(settings, folder, {}, "a name") for _ in range(2))
+    assert first.about == {"experiment_name": "study", "run_name": "a name", "run_id": None, "tags": {"first": "true"},
+                           "tracking_uri": f"sqlite:///{tmp_path}/runs/mlflow.db"}  # fmt: skip
+    assert again.about["run_id"] == "run-1"
+    loggers.finish(again, 1)
+    assert again.ended == ["failed"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://here")
+    assert loggers.build(settings, folder, {}, "a name").about["tracking_uri"] == "http://here"
 
-    monkeypatch.setattr(lightning_loggers, "TensorBoardLogger", absent)
-    with pytest.raises(UserError, match="uv sync --extra tensorboard"):
-        loggers.build(LoggerConfig.of({"kind": "tensorboard"}), tmp_path, {}, "a name")
+    def unanswered(**_):
+        raise ConnectionError("nobody\nanswers")
+
+    monkeypatch.setattr(lightning_loggers, "MLFlowLogger", unanswered)
+    with pytest.raises(UserError, match=r"MLflow cannot start a run \(nobody answers\): .*logger\.uri=…"):
+        loggers.build(settings, folder, {}, "a name")
 
 
 def test_no_logger_and_an_unknown_one(tmp_path):
     assert loggers.build(LoggerConfig.of({"kind": "none"}), tmp_path, {}, "x") is None
     loggers.log_summary(None, made())
     assert loggers.finish(None, 1) is None
-    for wrong, named in ({"kind": "mlflow"}, "csv"), ({"kind": "wandb", "mode": "sometimes"}, "auto, online, offline"):
+    for wrong, named in ({"kind": "comet"}, "csv"), ({"kind": "wandb", "mode": "sometimes"}, "auto, online, offline"):
         with pytest.raises(UserError, match=named):
             LoggerConfig.of(wrong)
 
@@ -208,6 +265,7 @@ def test_every_logger_file_is_understood(no_account, tmp_path, monkeypatch):
 
     folder = Path(__file__).parents[2] / "conf" / "logger"
     files = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
-    assert sorted(files) == ["csv", "none", "tensorboard", "wandb"]
+    assert sorted(files) == ["csv", "mlflow", "none", "tensorboard", "wandb"]
     assert all(config["kind"] == name for name, config in files.items())
-    assert set(files["wandb"]) == set(vars(SETTINGS)) and {len(files[name]) for name in files if name != "wandb"} == {1}
+    assert set(files["wandb"]) | {"uri"} == set(vars(SETTINGS)) > set(files["mlflow"])
+    assert {len(files[name]) for name in ("csv", "none", "tensorboard")} == {1}

@@ -35,7 +35,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_stopped_command_goes_on(how, tmp_path, unbroken):
     run = start(tmp_path)
     for line in run.stdout:
@@ -46,7 +46,7 @@ def test_a_stopped_command_goes_on(how, tmp_path, unbroken):
     assert "epoch 40/40" not in rest, "it was stopped too late to tell anything"
     assert not list(tmp_path.glob("runs/digits/*/result.json"))
     if how != signal.SIGKILL:
-        assert run.returncode == 130
+        assert run.returncode == 128 + how
         assert "the same command goes on" in errors and "strategy=[kd,hint]" in errors
     again = start(tmp_path)
     out, errors = again.communicate()
@@ -57,6 +57,20 @@ def test_a_stopped_command_goes_on(how, tmp_path, unbroken):
     assert weights.keys() == unbroken.keys()
     for name, tensor in weights.items():
         assert torch.equal(tensor, unbroken[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["looked up in", "(trained here)", "epoch 40/40"])
+def test_a_signal_outside_a_fit_stops_too(line, tmp_path):
+    """Once the first fit was over, SIGTERM was swallowed: the handler of its dead trainer had been put back."""
+    run = start(tmp_path)
+    for said in run.stdout:
+        if line in said:
+            run.send_signal(signal.SIGTERM)
+            break
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 143 and "the same command goes on" in errors
+    assert not list(tmp_path.glob("runs/digits/*/result.json"))
 
 
 @pytest.mark.slow

@@ -14,13 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from distillab import Distillation
 from distillab.core.errors import UserError
+from distillab.core.stopping import Stopped
 from distillab.data.batch import AS_STORED
 from distillab.models.image_model import ImageModel
 from distillab.schemes.cache import with_cache
 from distillab.strategies.strategy import Strategy
 from distillab.teachers import cache, cached
 from distillab.teachers.frozen import FrozenTeacher
-from distillab.training.callbacks import Interrupted, StopCleanly
+from distillab.training.callbacks import StopCleanly
 
 SAMPLES = 128  # of `few_digits`: two batches of 64 to an epoch
 
@@ -77,7 +78,7 @@ def test_cold_warm_and_resumed_runs_end_in_the_same_weights(name, cache, made, t
 
     stop = StopCleanly(tmp_path / "last.ckpt")
     module, data = made(name, tmp_path / "b", config)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stopped):
         fit(module, data, callbacks=[Ask(), stop])
     module, data = made(name, tmp_path / "b", config)
     assert same(fit(module, data, resume=tmp_path / "last.ckpt"), cold)

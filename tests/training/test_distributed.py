@@ -7,9 +7,12 @@ import torch
 from helpers.two_networks import models
 from helpers.two_processes import SHARDED, accumulated, assert_close, fitted, of_both
 
-from distillab.core import distributed
-from distillab.core.distributed import share
+from distillab.core import distributed, output
+from distillab.core.configuration import TrainerConfig
+from distillab.core.distributed import check_shared, share
 from distillab.core.errors import UserError
+from distillab.core.recipe import Recipe
+from distillab.training.fit import _engine
 
 
 def test_unequal_parts_of_unequal_batches_make_one_step(ranks, tmp_path):
@@ -67,16 +70,18 @@ def test_a_teacher_shared_out_teaches_what_a_whole_one_does(name, ranks):
 
 @pytest.mark.parametrize(("batch", "devices", "nearest"), [(63, 2, 64), (64, 3, 63), (1, 4, 4), (10, 4, 8)])
 def test_a_batch_that_does_not_divide_is_refused(batch, devices, nearest):
-    with pytest.raises(UserError, match=rf"does not divide among {devices} devices; recipe\.batch_size={nearest} does"):
-        share(batch, devices, "resnet8")
+    for key in ("recipe.batch_size", "teacher.recipe.batch_size"):
+        with pytest.raises(UserError) as refused:
+            check_shared(batch, devices, key)
+        assert str(refused.value) == f"{key}={batch} does not divide among {devices} devices; {key}={nearest} does"
 
 
 def test_what_happens_to_one_process_alone_is_said_by_it(monkeypatch, capsys):
-    monkeypatch.setattr(distributed, "rank", 1)
+    monkeypatch.setattr(output, "rank", 1)
     distributed.rank_zero_warn("all of them see this")
     distributed.rank_zero_warn("the disk of this one is full", own=True)
     assert capsys.readouterr().err == "warning (process 1): the disk of this one is full\n"
-    monkeypatch.setattr(distributed, "rank", 0)
+    monkeypatch.setattr(output, "rank", 0)
     distributed.rank_zero_warn("the disk of this one is full", own=True)
     assert capsys.readouterr().err == "warning: the disk of this one is full\n"
 
@@ -86,3 +91,13 @@ def test_the_share_of_each_device_is_said(capsys):
     assert capsys.readouterr().out == "  resnet8  batch 64 = 32 per device on 2 devices\n"
     share(63, 1, "resnet8")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("task", ["0", "2"])
+def test_one_process_is_one_process_also_in_a_slurm_allocation_of_several_tasks(task, tmp_path, monkeypatch):
+    """Lightning took the allocation's four tasks for its own and refused, or waited for the others."""
+    names = {"NTASKS": "4", "PROCID": task, "LOCALID": task, "NODEID": "0", "JOB_ID": "1234567", "NNODES": "1"}
+    for name, value in names.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    engine = _engine(Recipe(), TrainerConfig(accelerator="cpu"), tmp_path, callbacks=[], logger=False)
+    assert (engine.world_size, engine.global_rank) == (1, 0) and engine.is_global_zero

@@ -9,8 +9,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from distillab import Distillation
+from distillab.core.stopping import Stopped
 from distillab.training import step_timer as step_times
-from distillab.training.callbacks import Curves, Interrupted, StopCleanly
+from distillab.training.callbacks import Curves, StopCleanly
 from distillab.training.step_timer import StepTimer
 
 SHAPE = (1, 8, 8)
@@ -149,7 +150,7 @@ def test_a_stopped_and_resumed_run_has_the_unbroken_curves(stop_at, tmp_path, di
             stop.asked = trainer.global_step + 1 >= stop_at
 
     stop = StopCleanly(tmp_path / "last.ckpt")
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stopped):
         saved = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         engine([StepTimer(), Curves(), Ask(), stop, saved], enable_checkpointing=True).fit(
             module(), datamodule=digits.configure(64, 0)

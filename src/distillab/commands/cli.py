@@ -2,9 +2,12 @@
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +19,27 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import distillab
 from distillab.commands import devices, tune
-from distillab.commands.composition import PRIMARY, ROLES, conf_dir, missing_choice, strategy_conflicts, strategy_label
+from distillab.commands.composition import (
+    PRIMARY,
+    ROLES,
+    choices,
+    conf_dir,
+    missing_choice,
+    strategy_conflicts,
+    strategy_label,
+)
+from distillab.commands.explain import asked_about, explain
 from distillab.commands.invocation import Invocation, finished, home, parse
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
-from distillab.core import distributed
+from distillab.commands.words import meant, places, quoted, understood
+from distillab.core import distributed, output
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, unknown_key
 from distillab.core.run_identity import config_folder, method_name
+from distillab.core.stopping import Stopped, listen, stop
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
@@ -70,11 +85,14 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
 
     count = devices.number_of_devices(invocation.config.trainer)
     config = invocation.config.on_devices(count)
-    with devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
+    with output.quietly(config.quiet), devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
         begin()
         for line in strategy_conflicts():
             rank_zero_print(line)
-        if distributed.world == 1 and count > 1 and (config.rerun or finished(home(config)) is None):
+        to_do = config.rerun or finished(home(config)) is None
+        if to_do:
+            devices.check(config, count)
+        if distributed.world == 1 and count > 1 and to_do:
             _torchrun(count, invocation.overrides, invocation.sweep_folder)
             return finished(home(config))
         return experiment.run(replace(invocation, config=config))
@@ -95,41 +113,64 @@ def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | Non
         os.environ | {COMMAND: command(), "PYTHONSAFEPATH": "1"} | ({SWEEP: str(sweep_folder)} if sweep_folder else {})
     )
     words = [*launcher, "-m", "distillab.commands.cli", *config_folder(sys.argv[1:]), *overrides, "hydra.mode=RUN"]
-    running = subprocess.Popen(words, env=environment)
-    try:
-        code = running.wait()
-    except KeyboardInterrupt:  # torchrun gets it too and passes it on: the processes save, and print how to go on
-        running.wait()
-        sys.exit(130)
+    # A session of its own: a Ctrl-C reaches it once, from here, and not from the terminal too.
+    running = subprocess.Popen(words, env=environment, start_new_session=True)
+    stopped: list[int] = []
+
+    def pass_on(number: int, frame: Any) -> None:  # the processes save, and print how to go on
+        stopped.append(number)
+        running.send_signal(number)
+
+    listen(pass_on)
+    code = running.wait()
+    listen(stop)
+    if stopped:
+        sys.exit(128 + stopped[0])
     if code:
         raise UserError(f"the {processes} processes of this run ended with {code}; the reason is printed above")
 
 
 def main() -> None:
-    """The entry of `train.py` and of the console command `distillab`."""
-    os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
-    optional = ("+experiment=", "+debug=", "+sweep=")  # these groups are in the defaults, as null: a plus says no more
-    sys.argv[1:] = [word.removeprefix("+") if word.startswith(optional) else word for word in sys.argv[1:]]
-    if os.getcwd() not in sys.path:  # so that student._target_=my_package.MyNet finds modules of this folder
-        sys.path.append(os.getcwd())  # last: a statistics.py there must not stand in for Python's own
+    """The entry of `train.py`, of `python -m distillab` and of the console command `distillab`."""
+    listen(stop)
+    code = 1
     try:
-        _refuse_shadowed(sys.argv[1:])
-        tune.register()
-        _job()
-        if failed or any(failures):
-            sys.exit(1)
-    except (Exception, KeyboardInterrupt) as error:
+        output.take_any_letter()
+        code = _command()
+    except Stopped as error:
+        code = error.code
+        if error.number != signal.SIGPIPE:  # else somebody has read enough
+            how = "what was finished is kept, and the same command goes on"
+            rank_zero_print(f"{error}; {how}:\n  {command()}", file=sys.stderr)
+    except BrokenPipeError:  # the reader of the output has gone: `| head`
+        code = 128 + signal.SIGPIPE
+    except Exception as error:
         if WANTS_TRACEBACK:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(1)
-    except BaseException as error:
-        if type(error).__name__ != "Interrupted":
-            raise
-        rank_zero_print(f"{error}; everything is saved, the same command goes on:\n  {command()}", file=sys.stderr)
-        sys.exit(130)
+        with suppress(OSError):
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
     finally:
         distributed.stop()
+    if code := output.flushed(code):
+        sys.exit(code)
+
+
+def _command() -> int:
+    """Do what the words of the command line say; the exit code."""
+    if "--version" in sys.argv[1:]:
+        print(f"distillab {distillab.__version__}")
+        return 0
+    os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
+    if os.getcwd() not in sys.path:  # so that student._target_=my_package.MyNet finds modules of this folder
+        sys.path.append(os.getcwd())  # last: a statistics.py there must not stand in for Python's own
+    if names := asked_about(sys.argv[1:]):
+        print("\n\n\n".join(map(explain, names)))
+        return 0
+    sys.argv[1:] = understood(sys.argv[1:])
+    _refuse_shadowed(sys.argv[1:])
+    tune.register()
+    _job()
+    return 1 if failed or any(failures) else 0
 
 
 def _refuse_shadowed(words: list[str]) -> None:
@@ -151,11 +192,10 @@ def one_line(error: BaseException) -> str:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             if group == "hydra/launcher":
                 return f'{group}={name} is not installed: pip install "distillab[sweeps]", or choose launcher=basic'
-            return f"{missing_choice(error, group, name)}: {group}=…"
+            other = meant(name, error.options or choices(group))
+            return f"{missing_choice(error, group, name)}: {group}={other or '…'}"
         case OverrideParseException():
-            return f'cannot read "{error.override}": write key=value, e.g. strategy=hint or recipe.epochs=3'
-        case KeyboardInterrupt():
-            return "stopped"
+            return f'cannot read "{error.override}": {_spelling(error.override)}'
         case ConfigCompositionException():
             return _unknown(error) or words
         case OSError() | OmegaConfBaseException():
@@ -163,19 +203,40 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
 
 
+def _spelling(override: str) -> str:
+    """How to write what Hydra could not read."""
+    key, sign, value = override.partition("=")
+    if sign and value:
+        return f"if the value is one text, write {shlex.quote(f'{key}={quoted(value)}')}"
+    groups = [group for group in ("strategy", "student", "data", "recipe", "scheme") if override in choices(group)]
+    other = f"strategy={name}" if (name := meant(override, choices("strategy"))) else "strategy=hint or recipe.epochs=3"
+    return f"write key=value, e.g. {' or '.join(f'{group}={override}' for group in groups) or other}"
+
+
 def _unknown(error: ConfigCompositionException) -> str | None:
     """The line about an override of a key or a group that does not exist; None for any other error."""
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
-        node, (parent, _, key) = cause.parent_node, str(cause.full_key).rpartition(".")
+        node, full_key = cause.parent_node, str(cause.full_key)
+        parent, _, key = full_key.rpartition(".")
         allowed = [str(name) for name in node] if OmegaConf.is_dict(node) else []
         if allowed and key not in allowed:
-            return unknown_key(parent, key, allowed)
+            whole = OmegaConf.to_container(node._get_root(), resolve=False)
+            own = {name: value for name, value in whole.items() if name != "hydra"}
+            return unknown_key(parent, key, allowed) + _elsewhere(places(full_key, own), str(error))
     if "No match in the defaults list" in str(error):
         key = str(error).split("'")[1]
         groups = sorted({*ROLES, *(path.name for path in conf_dir().iterdir() if path.is_dir())} - {"model"})
-        return f'there is no "{key}"{did_you_mean(key, groups)} (groups: {", ".join(groups)})'
+        said = f'there is no "{key}"{did_you_mean(key, groups)} (groups: {", ".join(groups)})'
+        return said + _elsewhere(places(key, {}), str(error))
     return None
+
+
+def _elsewhere(found: Sequence[str], error: str) -> str:
+    """The overrides of the keys that may be meant, with the value that was given."""
+    given = re.search(r"use \+\S+?=(\S+)", error)
+    value = given[1] if given else "…"
+    return f"; write {' or '.join(f'{path}={value}' for path in found)}" if found else ""
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from distillab.commands.words import meant
 from distillab.core.errors import UserError, printable
-from distillab.core.instantiate import did_you_mean
+from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
@@ -25,19 +26,12 @@ from hydra._internal.core_plugins.structured_config_source import StructuredConf
 from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 ROLES = ("student", "teacher")
-PRIMARY = "train"
+PRIMARY = CONFIG
 CUSTOM = "custom"  # the model whose arguments no file knows: its class says which keys it takes
 TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
-
-
-def conf_dir() -> Path:
-    """The folder of YAML files: the checkout's where there is one (an editable install), else the wheel's."""
-    package = Path(__file__).parents[1]
-    checkout = package.parents[1] / "conf"
-    return checkout if (checkout / f"{PRIMARY}.yaml").is_file() else package / "conf"
 
 
 def _model_path(config_path: str) -> str:
@@ -118,7 +112,7 @@ def choices(group: str) -> list[str]:
 def missing_choice(error: MissingConfigException, group: str, name: str, path: str = "") -> str:
     """That a group, chosen from at a path of the config, does not have a name, and which it has."""
     allowed = list(error.options or choices(group))  # for a list Hydra gives no options
-    return f'{path or group} has no "{name}"{did_you_mean(name, allowed)} (allowed: {", ".join(allowed)})'
+    return f'{path or group} has no "{name}"{did_you_mean(meant(name, allowed) or name, allowed)} (allowed: {", ".join(allowed)})'
 
 
 def model_config(name: str, path: str) -> dict[str, Any]:

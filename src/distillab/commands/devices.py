@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from distillab.core.allowed import Range
-from distillab.core.distributed import rank_zero_print, world
+from distillab.core.distributed import check_shared, rank_zero_print, world
 from distillab.core.errors import UserError
 from distillab.core.files import writable
 
 if TYPE_CHECKING:
-    from distillab.core.configuration import TrainerConfig
+    from distillab.core.configuration import RunConfig, TrainerConfig
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 GPU = ("auto", "gpu", "cuda")  # accelerators that may be one
@@ -48,6 +48,31 @@ def number_of_devices(trainer: "TrainerConfig") -> int:
     return devices
 
 
+def check(config: "RunConfig", count: int) -> None:
+    """Raise UserError for what would fail on the devices of a run, before its processes start."""
+    trainer, several = config.trainer, count * config.trainer.num_nodes
+    instead = "trainer.accelerator=auto takes what there is, trainer=cpu the CPU"
+    if trainer.accelerator in ("gpu", "cuda") and not _gpus() and not (trainer.accelerator == "gpu" and _metal()):
+        raise UserError(f"trainer.accelerator={trainer.accelerator}, and torch finds no GPU here; {instead}")
+    if trainer.accelerator == "mps" and not _metal():
+        raise UserError(f"trainer.accelerator=mps, and torch finds no Apple GPU here; {instead}")
+    check_shared(config.recipe.batch_size, several, "recipe.batch_size")
+    if config.teacher.recipe is not None and config.teacher.checkpoint is None:
+        check_shared(config.teacher.recipe.batch_size, several, "teacher.recipe.batch_size")
+
+
+def _gpus() -> int:
+    from torch import cuda
+
+    return cuda.device_count()  # asks the driver's own library, not CUDA
+
+
+def _metal() -> bool:
+    from torch.backends import mps
+
+    return mps.is_available()
+
+
 def _check_enough(wanted: int, there: int) -> None:
     if there < wanted:
         raise UserError(f"trainer.devices={wanted}, and there are {there} GPUs; trainer.devices={there}")
@@ -71,9 +96,7 @@ def visible_devices() -> list[str]:
     named = os.environ.get(VISIBLE)
     if named is not None:
         return [word.strip() for word in named.split(",") if word.strip() not in ("", "-1")]
-    from torch import cuda
-
-    return [str(number) for number in range(cuda.device_count())]  # asks the driver's own library, not CUDA
+    return [str(number) for number in range(_gpus())]
 
 
 @contextmanager

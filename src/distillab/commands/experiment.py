@@ -14,6 +14,7 @@ from distillab.commands.invocation import RUNS, Invocation, finished, home
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
+from distillab.core.output import logged
 from distillab.core.result import Result
 from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
@@ -34,6 +35,7 @@ def run(invocation: Invocation) -> Result | None:
     directory, first = home(config), distributed.rank == 0
     if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
+    loggers.check(config.logger)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
     from distillab.commands import steps  # brings torch and lightning, which take seconds
@@ -66,16 +68,27 @@ def _make(invocation: Invocation, directory: Path, parts: "Parts", timer: Timer)
     """The result, after the steps that lead to it; written, logged and shown."""
     from distillab.commands import steps
 
-    config, folder = invocation.config, invocation.sweep_folder
+    config = invocation.config
     made = steps.prepare(config, parts, timer)  # what it refuses leaves everything as it was
     if config.rerun and distributed.rank == 0:
         shutil.rmtree(directory, ignore_errors=True)
     distributed.barrier()
+    with writable(directory, RUNS):
+        directory.mkdir(parents=True, exist_ok=True)
+    with logged(directory / "log.txt", invocation.command):
+        return _made(invocation, directory, timer, made)
+
+
+def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> Result | None:
+    """The same, from what `steps.prepare` has built."""
+    from distillab.commands import steps
+
+    config, folder = invocation.config, invocation.sweep_folder
     logger, result, exit_code = None, None, 1
     try:
         if distributed.rank == 0:
             with writable(directory, RUNS), replacing(directory / "config.yaml") as temporary:
-                temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))))
+                temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config.plain))), encoding="utf-8")
             shown = f"{config.name}/{invocation.label}/{directory.name}"
             logger = loggers.build(config.logger, directory, config.plain, shown, group=folder and folder.name)
         steps.pretrain(made)

@@ -58,7 +58,7 @@ class Range(Allowed):
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return value is None and self.null
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))  # a whole number may be too large for a float
             and (self.low is None or value >= self.low)
             and (self.above is None or value > self.above)
             and (self.high is None or value <= self.high)
@@ -66,12 +66,40 @@ class Range(Allowed):
         )
 
 
+@dataclass(frozen=True)
+class Words(Allowed):
+    """Text that is not empty."""
+
+    null: bool = False  # None too
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, in words."""
+        return "text, not empty" + (", or null" if self.null else "")
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value is such a text."""
+        return bool(value.strip()) if isinstance(value, str) else value is None and self.null
+
+
+@dataclass(frozen=True)
+class Limit(Allowed):
+    """A number of things, or a share of them, or all."""
+
+    expected: str = "a whole number from 1, a share above 0 up to 1.0, or null"
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value is one of these."""
+        whole, share = Range(1, whole=True, null=True), Range(above=0, high=1)
+        return whole.allows(value) or (isinstance(value, float) and share.allows(value))
+
+
 class Choice(Allowed):
     """One of several values, compared by type too: 0 is not false."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values
-        named = ", ".join(spelled(value) for value in values if value is not None)
+        named = ", ".join(dict.fromkeys(spelled(value) for value in values if value is not None))
         self.expected = f"one of {named}" + (" or null" if None in values else "")
 
     def allows(self, value: Any) -> bool:
@@ -81,7 +109,7 @@ class Choice(Allowed):
 
 def refusal(path: str, expected: str, value: Any, example: Any = None) -> str:
     """The message about a value that is not allowed; the example, where there is one, says how to mend it."""
-    got = f'"{value}"' if isinstance(value, str) and expected.startswith("one of") else spelled(value)
+    got = f'"{value}"' if isinstance(value, str) and (expected.startswith("one of") or not value) else spelled(value)
     return f"{path} must be {expected}, got {got}" + ("" if example is None else f"; set {path}={spelled(example)}")
 
 

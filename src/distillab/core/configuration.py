@@ -6,14 +6,31 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from distillab.core.allowed import AmountOrNone, Choice, Count, CountOrNone, Flag, Range
+from distillab.core.allowed import AmountOrNone, Choice, Count, CountOrNone, Flag, Limit, Range, Words, spelled
 from distillab.core.group import Group, group
 from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
 
-Text = Annotated[str, BeforeValidator(str)]  # Hydra reads name=2024 as a number
-# One name is a list of one.
-Names = Annotated[list[str], BeforeValidator(lambda names: [names] if isinstance(names, str) else names)]
+
+def _text(value: Any) -> Any:
+    """The text that a number or a truth value is written as: Hydra reads name=2024 as a number."""
+    return spelled(value) if isinstance(value, bool | int | float) else value
+
+
+def _listed(value: Any) -> Any:
+    """A list of one for a single value, as in logger.tags=study."""
+    return [value] if isinstance(value, str | bool | int | float) and value != "" else value
+
+
+Text = Annotated[str, Words(), BeforeValidator(_text)]
+TextOrNone = Annotated[str | None, Words(null=True), BeforeValidator(_text)]
+Texts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else _listed(value))]
+TextsOrNone = Annotated[list[Text] | None, BeforeValidator(_listed)]
+DDP = Choice("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+Seed = Annotated[int, Range(0, high=2**32 - 1, whole=True)]  # as numpy takes it
+# The two of a normalisation, one number per channel.
+Means = Annotated[list[Annotated[float, Range()]] | None, BeforeValidator(_listed)]
+Deviations = Annotated[list[Annotated[float, Range(above=0)]] | None, BeforeValidator(_listed)]
 
 # A node with `_target_`, for `instantiate.build`.
 Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
@@ -24,8 +41,8 @@ class Paths(Group):
     """Folders: of the results, and of trained networks, teacher outputs and data sets that runs share."""
 
     PATH: ClassVar[str] = "paths"
-    runs: str = "runs"
-    store: str = "store"
+    runs: Text = "runs"
+    store: Text = "store"
 
 
 @group
@@ -60,47 +77,48 @@ class TrainerConfig(Group):
     """The devices and the options of the Lightning trainer; conf/trainer/default.yaml says what each is for."""
 
     PATH: ClassVar[str] = "trainer"
-    accelerator: str = "auto"
+    accelerator: Annotated[str, Choice("auto", "cpu", "gpu", "cuda", "mps")] = "auto"
     devices: Any = 1  # a number, "auto" or -1 as given, a number once `commands.devices` has resolved it
     num_nodes: Count = 1
-    strategy: str = "auto"
+    strategy: Annotated[str, DDP] = "auto"
     channels_last: Flag = True
     compile: Annotated[bool | str, Choice(False, "student", "both")] = False
     sync_batchnorm: Flag = False
     deterministic: Annotated[bool | str, Choice(False, True, "warn")] = False
     log_every_n_steps: Annotated[int, Range(0, whole=True)] = 50
-    limit_train_batches: AmountOrNone = None
-    limit_val_batches: AmountOrNone = None
+    limit_train_batches: Annotated[float | None, Limit()] = None
+    limit_val_batches: Annotated[float | None, Limit()] = None
     progress_bar: Flag = True
 
 
 @group
 class LoggerConfig(Group):
-    """Where learning curves go; all but `kind` is of Weights & Biases."""
+    """Where learning curves go; all but `kind` is of Weights & Biases and MLflow."""
 
     PATH: ClassVar[str] = "logger"
-    kind: Annotated[str, Choice("wandb", "csv", "tensorboard", "none")] = "none"
-    project: str | None = None
-    entity: str | None = None
+    kind: Annotated[str, Choice("wandb", "csv", "tensorboard", "mlflow", "none")] = "none"
+    project: TextOrNone = None
+    entity: TextOrNone = None
     mode: Annotated[str, Choice("auto", "online", "offline", "disabled")] = "auto"
-    tags: list[Any] = field(default_factory=list)
+    uri: TextOrNone = None  # of MLflow's server
+    tags: Texts = field(default_factory=list)
 
 
 @group
 class ModelConfig(Group):
     """A network in its role, student or teacher: the keys of the role, and the builder with its own arguments."""
 
-    name: str | None = None  # for tables; None is the class's
-    checkpoint: str | None = None  # a file of weights; None trains the network here
+    name: TextOrNone = None  # for tables; None is the class's
+    checkpoint: TextOrNone = None  # a file of weights; None trains the network here
     pretrained: Flag = False
     classes: list[Any] | None = None  # the names of its outputs, where their order is not the data's
-    mean: list[Any] | None = None  # of its input's channels; None is the data's, as for the next two
-    std: list[Any] | None = None
+    mean: Means = None  # of its input's channels; None is the data's, as for the next two
+    std: Deviations = None
     input_size: CountOrNone = None  # the side in pixels
-    stages: Names | None = None  # module paths of its feature maps; None finds them, as for the next
-    head: str | None = None  # module path of its last linear layer
+    stages: TextsOrNone = None  # module paths of its feature maps; None finds them, as for the next
+    head: TextOrNone = None  # module path of its last linear layer
     # Of a teacher that is trained here, with `recipe`.
-    seed: Annotated[int | None, Range(whole=True, null=True)] = None
+    seed: Annotated[int | None, Range(0, high=2**32 - 1, whole=True, null=True)] = None
     samples: CountOrNone = None
     labelled: Annotated[float | None, Range(above=0, high=1, null=True)] = None
     corrupt_classes: Any = None
@@ -141,10 +159,11 @@ class RunConfig(Group):
     """
 
     name: Text
-    seed: Annotated[int, Range(whole=True)]
+    seed: Seed
     baseline: Flag
     equal_compute: Flag
     rerun: Flag
+    quiet: Flag
     paths: Paths
     roi: Prices
     cache: CacheConfig

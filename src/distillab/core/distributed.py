@@ -1,16 +1,17 @@
-"""The processes of a run: start and end, barriers, broadcasts, and lines that process 0 alone prints."""
+"""The processes of a run: start and end, barriers, broadcasts."""
 
 import os
-import sys
 from datetime import timedelta
-from typing import Any, TextIO
+from typing import Any
 
 from distillab.core.errors import UserError
+from distillab.core.output import rank, rank_zero_print, rank_zero_warn
+
+__all__ = ["barrier", "broadcast", "rank", "rank_zero_print", "rank_zero_warn", "share", "start", "stop", "world"]
 
 WAIT = timedelta(days=7)  # process 0 may wait for another run, and the others for it; torch's own limit is minutes
 
 world = int(os.environ.get("WORLD_SIZE", "1"))
-rank = int(os.environ.get("RANK", "0"))
 
 
 def start(accelerator: str) -> None:
@@ -56,26 +57,14 @@ def broadcast(value: Any) -> Any:
     return box[0]
 
 
-def share(batch_size: int, devices: int, title: str) -> None:
-    """Say how many samples of the global batch each device gets; UserError where it is not the same number for each."""
-    if devices == 1:
-        return
+def check_shared(batch_size: int, devices: int, key: str) -> None:
+    """Raise UserError, which names the override, where the devices would not get the same number of samples each."""
     if batch_size % devices:  # the mean of the devices' gradients would not be the batch's
         nearest = max(round(batch_size / devices), 1) * devices
-        raise UserError(
-            f"a batch of {batch_size} does not divide among {devices} devices; recipe.batch_size={nearest} does "
-            f"(a teacher has teacher.recipe.batch_size)"
-        )
-    rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")
+        raise UserError(f"{key}={batch_size} does not divide among {devices} devices; {key}={nearest} does")
 
 
-def rank_zero_print(text: str, file: TextIO | None = None) -> None:
-    """Print a line from process 0 alone, to standard output where no file is named."""
-    if rank == 0:
-        print(text, file=file, flush=True)
-
-
-def rank_zero_warn(text: str, own: bool = False) -> None:
-    """Print a warning on standard error from process 0, or from any process whose `own` it is."""
-    if rank == 0 or own:
-        print(f"warning{f' (process {rank})' if rank else ''}: {text}", file=sys.stderr, flush=True)
+def share(batch_size: int, devices: int, title: str) -> None:
+    """Say how many samples of the global batch each device gets."""
+    if devices > 1:
+        rank_zero_print(f"  {title}  batch {batch_size} = {batch_size // devices} per device on {devices} devices")

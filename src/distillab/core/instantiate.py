@@ -1,4 +1,4 @@
-"""Builds objects from the nodes of the config that name a class or a function in `_target_`."""
+"""Finds conf/, and builds objects from the nodes of the config that name a class or a function in `_target_`."""
 
 import inspect
 import sys
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Self
 
 from distillab.core.errors import UserError
 
 PACKAGES = ("distillab", "torchvision", "timm", "transformers")  # of which a file, whoever wrote it, may name a network
+CONFIG = "train"  # the file in conf/ that names all others
 RENAMED: dict[str, str | None] = {"protocol._target_": None}  # old key → the new one, or None where it has gone
 _ZOO = ("cifar_resnet", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "vgg", "wide_resnet")
 MOVED = {f"distillab.models.{name}": f"distillab.models.zoo.{name}" for name in _ZOO} | {  # modules, for `_target_`
@@ -22,6 +24,13 @@ MOVED = {f"distillab.models.{name}": f"distillab.models.zoo.{name}" for name in 
     "distillab.sweep": "distillab.commands.sweep",
     "distillab.tune": "distillab.commands.tune",
 }
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: the checkout's where there is one (an editable install), else the wheel's."""
+    package = Path(__file__).parents[1]
+    checkout = package.parents[1] / "conf"
+    return checkout if (checkout / f"{CONFIG}.yaml").is_file() else package / "conf"
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,8 @@ def build(node: Target | Mapping[str, Any], path: str, **given: Any) -> Any:
     try:
         return factory(**arguments)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        said = str(error)
+        raise UserError(said if said.startswith((f"{path}.", f"{path}:")) else f"{path}: {said}") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {node.target} refused its arguments: {error}") from error
 

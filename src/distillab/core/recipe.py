@@ -5,9 +5,12 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import model_validator
 
-from distillab.core.allowed import Amount, AmountOrNone, Choice, Count, CountOrNone, Flag, Range
+from distillab.core.allowed import Amount, Choice, Count, CountOrNone, Flag, Range
 from distillab.core.errors import UserError
 from distillab.core.group import Group, group
+
+# Lightning's words for what a fit here can be in; its 16-true and bf16-true would need the data in half precision too.
+PRECISION = Choice("32-true", "32", 32, "bf16-mixed", "bf16", "16-mixed", "16", 16, "64-true", "64", 64)
 
 
 @group
@@ -26,20 +29,20 @@ class Recipe(Group):
     weight_decay: Amount = 0.01
     decay_norms: Flag = False
     schedule: Annotated[str, Choice("one_cycle", "cosine", "step", "constant")] = "one_cycle"
-    warmup: Amount = 0.3
+    warmup: Annotated[float, Range(0, high=1)] = 0.3  # share of the steps
     milestones: tuple[Amount, ...] = (0.625, 0.75, 0.875)  # shares of the steps after which `gamma` multiplies
     gamma: Amount = 0.1
-    clip: AmountOrNone = None  # largest gradient norm
+    clip: Annotated[float | None, Range(above=0, null=True)] = None  # largest gradient norm
     accumulate: Count = 1
     # Epochs without a better validation figure after which the fit stops, from the start of the strategy's last phase.
     patience: Annotated[int | None, Range(0, whole=True, null=True)] = None
-    precision: int | str = "32-true"  # Lightning's, e.g. 32-true, bf16-mixed, 16-mixed
+    precision: Annotated[int | str, PRECISION] = "32-true"
 
     @model_validator(mode="after")
     def _check_dot(self) -> Self:
         if self.optimizer != "dot":
             return self
-        half = self.precision in ("16", "16-mixed") and self.precision
+        half = self.precision in (16, "16", "16-mixed") and self.precision
         instead = {"nesterov": (self.nesterov, "false"), "clip": (self.clip, "null"), "precision": (half, "bf16-mixed")}
         for key, (refused, other) in instead.items():
             if refused:

@@ -15,6 +15,7 @@ def _known(figures: Any) -> Any:
     return {key: value for key, value in plain(figures).items() if value is not None}
 
 
+STEADY = 0.15  # the share by which repeated timings may differ; above it the machine was too busy to say
 Number = int | FiniteFloat
 Figures = Annotated[dict[str, Number], BeforeValidator(_known)]
 
@@ -47,10 +48,16 @@ class Efficiency(Part):
     latency_batch_ms: Number | None = None
     latency_batch_p95_ms: Number | None = None
     throughput: Number | None = None
+    latency_spread: Number | None = None
     peak_memory_bytes: int | None = None
     size_bytes: int | None = None
     threads: int | None = None
     device: str | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the timings can be relied on; those of older results, without a spread, are taken as they are."""
+        return self.latency_spread is None or self.latency_spread <= STEADY
 
 
 class Training(Part):

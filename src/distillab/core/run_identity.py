@@ -14,7 +14,7 @@ from typing import Any
 import distillab
 
 # Keys that say where a run lies, where it runs and what it reports, not what it computes. Dotted: inside a group.
-NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "rerun", "roi",
+NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "quiet", "rerun", "roi",
               "teacher.shard", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
               "trainer.progress_bar")  # fmt: skip
 

@@ -63,6 +63,7 @@ class DataModule(LightningDataModule):
         self.validation, self.samples, self.cycle = validation, samples, views
         self.label_source, self.labelled = labels, float(labelled)
         self.batch_size, self.seed, self.num_views, self.watch, self.accumulate = None, 0, 1, "validation", 1
+        self.batch_key = "recipe.batch_size"  # what sets it, for messages
 
     def _collect(self) -> Collection:
         raise NotImplementedError
@@ -138,21 +139,29 @@ class DataModule(LightningDataModule):
         count = len(clone.rows["train"])
         if clone.batch_size is not None and not 1 <= clone.batch_size <= count:
             allowed = f"from 1 to {count} (all training samples of {self.name}) are allowed"
-            mend = f"recipe.batch_size={min(64, count)}"
+            mend = f"{clone.batch_key}={min(64, count)}"
             raise UserError(f"a batch of {clone.batch_size} cannot be filled: {allowed}, {mend}")
         return clone
 
     def configure(
-        self, batch_size: int, seed: int, num_views: int = 1, *, watch: str = "validation", accumulate: int = 1
+        self,
+        batch_size: int,
+        seed: int,
+        num_views: int = 1,
+        *,
+        watch: str = "validation",
+        accumulate: int = 1,
+        **named: str,
     ) -> Self:
         """The same data for one fit, whose order follows from the seed; tensors are shared. Raises UserError.
 
         `batch_size` is that of the global batch, `num_views` 2 adds a strong view of each sample, `watch` is the split
-        that is evaluated after every epoch, and `accumulate` the number of batches in an optimiser step.
+        that is evaluated after every epoch, `accumulate` the number of batches in an optimiser step, and `batch_key` the
+        override that sets the size of a batch, for messages.
         """
         self._check_views(num_views)
         fit = {"batch_size": batch_size, "seed": seed, "num_views": num_views, "watch": watch, "accumulate": accumulate}
-        clone = self._clone(**fit)
+        clone = self._clone(**fit, **named)
         if clone.sampler and clone.hides_labels:
             mend = "data.labels=all data.labelled=1.0, or data.sampler=null"
             raise UserError(f"data.sampler={clone.sampler} needs the label of every training sample: {mend}")

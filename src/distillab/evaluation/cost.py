@@ -167,13 +167,14 @@ def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:
     """How many times more of each thing the teacher takes than the student, by the keys of `RATIOS`.
 
     What was not measured for both of them is left out, as are latencies and the peak memory that were measured on
-    different devices or threads.
+    different devices or threads, and latencies that were measured on a busy machine.
     """
     elsewhere = (teacher.device, teacher.threads) != (student.device, student.threads)
+    unsure = ("latency", "peak") if elsewhere else () if teacher.steady and student.steady else ("latency",)
     found = {}
     for key in RATIOS:
         above, below = getattr(teacher, key), getattr(student, key)
-        if above is not None and below and not (elsewhere and key.startswith(("latency", "peak"))):
+        if above is not None and below and not key.startswith(unsure):
             found[key] = above / below
     return found
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from distillab.core.output import rank_zero_warn
+from distillab.core.result_parts import STEADY, Efficiency
 from distillab.models.model import Model, placed
 from distillab.models.trace import evaluation_mode
 
-WARMUP, FEWEST = 3, 3  # calls before the timed ones at most, and timed ones in any case
+WARMUP = 3  # calls before the timed ones at most
+ROUNDS = 3  # of timed calls, one after the other, whose medians are to agree
+PATIENCE = 1  # times as long as on a quiet machine it is tried again where they do not
 TAIL = 20  # calls that a 95th percentile takes
 BATCH = 64  # samples in the batch that is timed and whose memory is measured
 
@@ -52,16 +56,20 @@ def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: 
     """Milliseconds of a forward pass where the model lies, after a warm-up; the model is left as found.
 
     `runs` calls are timed for one sample and a fifth of them for a batch, fewer where the `seconds` of both together run
-    out, but `FEWEST` in any case. Found are median and 95th percentile, None of fewer than `TAIL` calls, and
-    `throughput`, samples per second by the batch's median.
+    out; on a busy machine again, until `ROUNDS` of them agree or the seconds are over `PATIENCE` times more. Found are median
+    and 95th percentile, None of fewer than `TAIL` calls, `throughput`, samples per second by the batch's median, and
+    `latency_spread`: by what share repeated timings differ, the larger of the two.
     """
     found: dict[str, float | None] = {}
+    spreads = []
     with torch.no_grad(), evaluation_mode(model):
         for name, size, most in (("latency", 1, runs), ("latency_batch", batch_size, runs // 5)):
-            times = _timings(partial(model, **model.example_inputs(size)), placed(model)[0], most, seconds / 2)
+            call = partial(model, **model.example_inputs(size))
+            times, spread = _steady_timings(call, placed(model)[0], most, seconds / 2)
             found[f"{name}_ms"] = 1e3 * float(np.median(times))
             found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
-    return found | {"throughput": batch_size / float(np.median(times))}
+            spreads.append(spread)
+    return found | {"throughput": batch_size / float(np.median(times)), "latency_spread": max(spreads)}
 
 
 def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
@@ -108,7 +116,7 @@ def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
     home, device = placed(model)[0], torch.device(device)
     model.to(device)
     try:
-        return {
+        found = {
             "parameters": parameters(model),
             "multiply_adds": multiply_adds(model),
             **latency(model),
@@ -119,20 +127,41 @@ def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
         }
     finally:
         model.to(home)
+    if not Efficiency(**found).steady:
+        rank_zero_warn(
+            f"the machine is busy: repeated timings of {type(model.net).__name__} differ by "
+            f"{100 * found['latency_spread']:.0f} %, and no speed is compared; rerun=true measures again"
+        )
+    return found
 
 
-def _timings(call: Callable[[], Any], device: torch.device, runs: int, seconds: float) -> list[float]:
-    """Seconds of each call after a warm-up, which takes as much time again at most."""
+def _steady_timings(
+    call: Callable[[], Any], device: torch.device, runs: int, seconds: float
+) -> tuple[list[float], float]:
+    """Seconds of each call in the last rounds, and the share by which the medians of these rounds differ.
 
-    def repeated(fewest: int, most: int) -> list[float]:
-        times, end = [], perf_counter() + seconds
-        while len(times) < fewest or (len(times) < most and perf_counter() < end):
-            start = perf_counter()
-            call()
-            if device.type != "cpu":
-                torch.accelerator.synchronize(device)
-            times.append(perf_counter() - start)
-        return times
+    A program that gets only a part of a CPU may be slowed down evenly; the time that others had there counts as well.
+    """
+    _timings(call, device, WARMUP, seconds)
+    rounds: list[list[tuple[float, float]]] = []
+    end = perf_counter() + PATIENCE * seconds
+    while True:
+        rounds = [*rounds[1 - ROUNDS :], _timings(call, device, -(-runs // ROUNDS), seconds / ROUNDS)]
+        medians = [np.median(each, axis=0) for each in rounds]
+        walls = [wall for wall, _ in medians]
+        lost = max(wall / max(used, 1e-9) - 1 for wall, used in medians) if device.type == "cpu" else 0.0
+        spread = float(max(max(walls) / min(walls) - 1, lost))
+        if len(rounds) == ROUNDS and (spread <= STEADY or perf_counter() > end):
+            return [wall for each in rounds for wall, _ in each], spread
 
-    repeated(1, WARMUP)
-    return repeated(FEWEST, runs)
+
+def _timings(call: Callable[[], Any], device: torch.device, most: int, seconds: float) -> list[tuple[float, float]]:
+    """Seconds of each call, of which there is one at least, by the clock and of this program on all its CPUs."""
+    times, end = [], perf_counter() + seconds
+    while not times or (len(times) < most and perf_counter() < end):
+        start, used = perf_counter(), process_time()
+        call()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        times.append((perf_counter() - start, process_time() - used))
+    return times

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,14 @@ def update(runs: Path) -> list[Result]:
         with replacing(runs / "leaderboard.md") as temporary:
             temporary.write_text(_markdown(rows, left_out + trials), encoding="utf-8")
     for line in left_out:
-        log.warning(line)
+        _tell(line)
     return results
+
+
+@cache
+def _tell(line: str) -> None:
+    """Log a line once, not after every cell of a sweep."""
+    log.warning(line)
 
 
 def _place(result: Result) -> tuple[str, str]:

@@ -1,15 +1,19 @@
-"""The loggers of conf/logger: Weights & Biases, CSV, TensorBoard, or none; how a run starts, and what is kept of it."""
+"""The loggers of conf/logger: Weights & Biases, CSV, TensorBoard, MLflow, or none; how a run starts, what is kept of it."""
 
 from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
+from distillab.core.files import replacing
 from distillab.core.result import Result
 from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import metric
@@ -22,15 +26,33 @@ SCATTER = "accuracy_against_parameters"
 MEND = "mend that, or choose logger.mode=offline"
 
 
+def check(settings: LoggerConfig) -> None:
+    """Raise UserError, before anything is trained or written, without the package or the W&B key that is needed."""
+    kind = settings.kind
+    if kind in ("tensorboard", "mlflow") and not _installed(kind):
+        how = f"run `uv sync --extra {kind}` (or pip install 'distillab[{kind}]'), or choose logger=csv"
+        raise UserError(f"logger={kind} needs {kind}, which is not installed: {how}")
+    if kind == "wandb":
+        _mode(settings.mode)
+
+
+def _installed(package: str) -> bool:
+    """Whether the package itself is there: Lightning takes no smaller one, such as mlflow-skinny."""
+    with suppress(PackageNotFoundError):
+        return bool(distribution(package))
+    return False
+
+
 def build(
     settings: LoggerConfig, run_dir: Path, config: dict[str, Any], name: str, *, group: str | None = None
 ) -> Logger | None:
-    """The Lightning logger of these settings, its own files below `run_dir`.
+    """The Lightning logger of these settings, its own files below `run_dir`; it goes on with the run that began there.
 
-    `config` is the resolved config in plain Python; `group` is what a sweep's runs have in common, for W&B only.
-
-    Raises UserError without a W&B key where it was told to be online, where W&B cannot start, and without tensorboard.
+    `config` is the resolved config in plain Python; `group` is what a sweep's runs have in common, for W&B only. MLflow
+    keeps the runs of all folders in one file beside them, unless a server is named. Raises UserError as `check`, and
+    where W&B or MLflow cannot start.
     """
+    check(settings)
     if settings.kind == "wandb":
         return _wandb(settings, run_dir, config=config, name=name, group=group)
     if settings.kind == "none":
@@ -39,14 +61,27 @@ def build(
 
     if settings.kind == "csv":
         return CSVLogger(run_dir, name="csv")
+    if settings.kind == "mlflow":
+        return _mlflow(settings, run_dir, name)
+    # The summary is the only hyperparameter metric; Lightning's own placeholder `hp_metric` would stand beside it.
+    return TensorBoardLogger(run_dir, name="tensorboard", default_hp_metric=False)
+
+
+def _mlflow(settings: LoggerConfig, run_dir: Path, name: str) -> Logger:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run_dir.parents[1]}/mlflow.db"
+    kept = run_dir / "mlflow_run_id"
+    about = {"experiment_name": settings.project or "distillab", "run_name": name, "tracking_uri": uri}
+    about["run_id"] = kept.read_text(encoding="utf-8") if kept.is_file() else None
     try:
-        # The summary is the only hyperparameter metric; Lightning's own placeholder `hp_metric` would stand beside it.
-        return TensorBoardLogger(run_dir, name="tensorboard", default_hp_metric=False)
-    except ModuleNotFoundError:
-        raise UserError(
-            "logger=tensorboard needs tensorboard, which is not installed: run `uv sync --extra tensorboard` "
-            "(or pip install 'distillab[tensorboard]'), or choose logger=csv"
-        ) from None
+        logger = MLFlowLogger(tags=dict.fromkeys(settings.tags, "true"), **about)
+        with replacing(kept) as temporary:
+            temporary.write_text(logger.run_id, encoding="utf-8")  # a server that does not answer shows here
+    except Exception as error:  # MLflow's own, those of its server's protocol, and of its data base
+        mend = "mend that, name another server with logger.uri=…, or choose logger=csv"
+        raise UserError(f"MLflow cannot start a run ({one_line(error)}): {mend}") from error
+    return logger
 
 
 def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
@@ -57,6 +92,12 @@ def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
 
     about |= {"project": settings.project, "entity": settings.entity, "tags": settings.tags}
     run_dir.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder where it finds none
+    # One W&B run for each folder, however often it is stopped and goes on; a rerun deletes the folder and gets another.
+    kept = run_dir / "wandb_run_id"
+    if not kept.is_file():
+        with replacing(kept) as temporary:
+            temporary.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
+    about |= {"id": kept.read_text(encoding="utf-8"), "resume": "allow"}
     # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
     logger = WandbLogger(save_dir=run_dir, mode=_mode(settings.mode), **about)
     # Lightning passes it on even where nobody asked, and W&B prints a warning about it, silent or not.
@@ -161,20 +202,24 @@ def _log_student(run: Any, folder: Path, result: Result, metadata: dict[str, Any
 
 
 def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
-    """End the W&B run, or the next one in this process would go on with it; with any other logger do nothing.
+    """End the W&B run, or the next one in this process would go on with it, or the MLflow run; else do nothing.
 
-    Returns the run's address, or the command that uploads an offline run; None without W&B.
+    Returns the run's address, or the command that uploads an offline run with its earlier parts; None without W&B.
     """
+    if type(logger).__name__ == "MLFlowLogger":
+        logger.finalize("failed" if exit_code else "success")
     if type(logger).__name__ != "WandbLogger":
         return None
     import wandb
 
     if (run := wandb.run) is None:
         return None
-    folder = Path(run.dir).parent
-    where = run.url or (f"wandb sync {folder}" if run.offline and folder.is_dir() else None)
+    folder, where = Path(run.dir).parent, run.url
+    if not where and run.offline and folder.is_dir():
+        several = len(list(folder.parent.glob("offline-run-*"))) > 1
+        where = f"wandb sync {folder.parent / 'offline-run-*' if several else folder}"
     wandb.finish(exit_code=exit_code)
-    return where
+    return where or None
 
 
 def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:

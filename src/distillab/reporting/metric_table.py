@@ -35,7 +35,7 @@ def milliseconds(time: float | None) -> str:
 
 def decimals(value: float | None) -> str:
     """A loss with three decimals."""
-    return NOTHING if value is None else f"{value:.3f}"
+    return NOTHING if value is None else f"{value:.3f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ METRICS = {
     "latency_p95_ms": Metric("its 95th percentile", milliseconds, "", False),
     "latency_batch_ms": Metric("latency of a batch", milliseconds, "ms", False),
     "latency_batch_p95_ms": Metric("its 95th percentile", milliseconds, "", False),
+    "latency_spread": Metric("repeated timings differ by", lambda share: percent(share, 0), "%", False),
     "throughput": Metric("images per second", count, "", True),
     "peak_memory_bytes": Metric("peak memory", count, "bytes", False),
     "size_bytes": Metric("size", count, "bytes", False),
@@ -116,7 +117,7 @@ METRICS = {
 ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "calibration_error")
 AGAINST_TEACHER = ("agreement", "kl", "repeated_errors", "repeated_by_chance")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
-DEPLOYED += ("throughput", "peak_memory_bytes", "size_bytes")
+DEPLOYED += ("latency_spread", "throughput", "peak_memory_bytes", "size_bytes")
 RANKED = ("parameters", "multiply_adds", "latency_ms", "size_bytes")  # the costs in which a front is looked for
 PLOTTED = ("parameters", "multiply_adds", "latency_ms")  # the costs that accuracy is drawn against
 

@@ -9,7 +9,7 @@ from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
 from distillab.reporting.table import measured_on, primary, savings, verdict
 from distillab.reporting.tables import bullets, markdown
 
-COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "throughput", "peak_memory_bytes")
+COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
 PROTOCOLS = {
     "standard": "The checkpoint was chosen on validation images split off the training set; test was looked at once.",

@@ -17,7 +17,8 @@ from distillab.reporting.rows import Gain, Row
 from distillab.reporting.table import sentence
 from distillab.reporting.tables import Table, ranks, shown, table, text
 
-TIMED = ("latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms", "throughput")
+TIMED = ("latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
+TIMED += ("latency_spread", "throughput")
 FILTERS = ("data", "protocol", "student", "method")
 
 
@@ -64,10 +65,13 @@ def _front(row: Row, ranking: list[Row]) -> tuple[str, ...]:
 def pooled(results: Sequence[Result]) -> list[Result]:
     """The results with each timing's median over all runs that timed the same network on the same machine.
 
-    Without it a network of two methods would lie at two latencies, and a front in latency would be one of noise.
+    Without it a network of two methods would lie at two latencies, and a front in latency would be one of noise. Runs that
+    timed it while the machine was busy count only where there is no other.
     """
     found: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for entry in (entry for result in results for entry in result.entries.values()):
+    entries = [entry for result in results for entry in result.entries.values()]
+    quiet = {timed(entry) for entry in entries if entry.efficiency.steady}
+    for entry in (entry for entry in entries if entry.efficiency.steady or timed(entry) not in quiet):
         for key in TIMED:
             if (value := entry.figure(key)) is not None:
                 found[timed(entry)][key].append(value)

@@ -40,7 +40,7 @@ def show(result: Result, directory: Path) -> None:
     print_table(final_table(result))
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md, accuracy_vs_parameters.png"
     files = f"{directory}/result.json, student.safetensors; {over_all}"
-    rank_zero_print("\n".join((verdict(result), *further(result), files)))
+    rank_zero_print("\n".join((verdict(result), *further(result), files)), result=True)
 
 
 def final_table(result: Result) -> Table:
@@ -66,7 +66,12 @@ def final_table(result: Result) -> Table:
 def measured_on(result: Result) -> str:
     """Where the latencies were measured, in a sentence; empty where it is not known."""
     where = machine(result.student.efficiency)
-    return f"Measured on {where}." if where else ""
+    busy = (
+        ", which was busy: no speed is certain"
+        if any(not one.efficiency.steady for one in result.entries.values())
+        else ""
+    )
+    return f"Measured on {where}{busy}." if where else ""
 
 
 def _compared(result: Result, role: Role, key: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distillab.core.distributed import rank_zero_print
 from distillab.core.files import replacing
 from distillab.reporting.metric_table import NOTHING
 
@@ -96,7 +97,10 @@ def print_table(shown: RichTable) -> None:
     from rich.console import Console
 
     console = Console()
-    (console if console.is_terminal else Console(width=140)).print(shown)
+    console = console if console.is_terminal else Console(width=140)
+    with console.capture() as captured:
+        console.print(shown)
+    rank_zero_print(captured.get().rstrip("\n"), result=True)
 
 
 def write_csv(path: Path, records: Iterable[Mapping[str, Any]], first: Iterable[str] = ()) -> None:

@@ -56,7 +56,7 @@ class Run:
     def teacher(self) -> Model:
         """The config's teacher, untrained; raises UserError if it cannot be built or trained on its data."""
         config = self.config.teacher
-        teacher_data(self.data, config).configure(config.recipe.batch_size, 0)
+        teacher_data(self.data, config).configure(config.recipe.batch_size, 0, batch_key="teacher.recipe.batch_size")
         return self.network(config, "teacher", config.seed)
 
     def obtain_teacher(self, model: Model, config: ModelConfig) -> Record:

@@ -9,7 +9,7 @@ from torch import nn
 
 from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
-from distillab.core.instantiate import build, did_you_mean
+from distillab.core.instantiate import build, conf_dir, did_you_mean
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
@@ -49,10 +49,12 @@ class Strategy(nn.Module):
         self.phases = self._complete([self._checked(phase) for phase in phases]) if phases else None
 
     @classmethod
-    def of(cls, strategy: Self | Mapping[str, Any]) -> Self:
-        """From a config (`_target_`s), from ready terms by name, or a Strategy as it is."""
+    def of(cls, strategy: Self | Mapping[str, Any] | str | Sequence[str]) -> Self:
+        """From the name of a file in conf/strategy or several, a config, ready terms by name, or a Strategy as it is."""
         if isinstance(strategy, cls):
             return strategy
+        if isinstance(strategy, str | list | tuple):
+            strategy = shipped([strategy] if isinstance(strategy, str) else strategy)
         if not isinstance(strategy, Mapping):
             raise UserError("strategy must be one of the files in conf/strategy, e.g. strategy=kd")
         nodes = {name: node for name, node in strategy.items() if name != "phases"}
@@ -169,3 +171,15 @@ class Strategy(nn.Module):
     def needs_teacher(self) -> bool:
         """Whether any term reads a teacher."""
         return bool(self.needs("teacher"))
+
+
+def shipped(names: Sequence[str]) -> dict[str, Any]:
+    """The config of the strategies of these names, merged as the command merges strategy=[kd,hint]; raises UserError."""
+    from omegaconf import OmegaConf
+
+    files = {path.stem: path for path in sorted((conf_dir() / "strategy").glob("*.yaml"))}
+    for name in names:
+        if name not in files:
+            known = f"{did_you_mean(name, list(files))} (allowed: {', '.join(files)})"
+            raise UserError(f'there is no strategy "{name}"{known}')
+    return OmegaConf.to_container(OmegaConf.merge(*(OmegaConf.load(files[name]) for name in names)), resolve=True)

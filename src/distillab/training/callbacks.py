@@ -1,8 +1,6 @@
 """Callbacks of a fit: the curves with a printed line per epoch, early stopping, compilation, and a clean stop."""
 
-import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from distillab.core.distributed import rank_zero_print
+from distillab.core.stopping import Stopped, listen
 
 AGREE = 10  # batches between two checks whether any of several GPUs' processes was asked to stop
-
-
-class Interrupted(BaseException):
-    """The user stopped the training, and its state is saved. A BaseException: no handler may catch it by accident."""
 
 
 class StopEarly(EarlyStopping):
@@ -100,23 +95,23 @@ class Compiled(Callback):
 
 
 class StopCleanly(Callback):
-    """On the first Ctrl-C (or SIGTERM) finishes the current step, saves the state to `checkpoint`, and stops."""
+    """On the first signal finishes the current step, saves the state to `checkpoint`, and stops; on a second one at once.
+
+    Lightning puts the handlers of before back when its fit ends.
+    """
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
-        self.asked = False
-        self.previous: dict[int, Any] = {}
+        self.asked: int | None = None  # the signal
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Replace Lightning's signal handlers, which stop without a message. Only a main thread can."""
-        with suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self._ask)
+        """Replace Lightning's signal handlers, which stop without a message."""
+        listen(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            raise Stopped("stopped at once, the checkpoint of the last epoch is kept", number)
+        self.asked = number
         rank_zero_print("stopping after this step; press Ctrl-C again to stop at once, without saving")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -127,21 +122,23 @@ class StopCleanly(Callback):
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if checks and whole_step and not trainer.is_last_batch and self._agreed(trainer):
             trainer.save_checkpoint(self.checkpoint)
-            raise Interrupted(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")
+            self._stop(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Stop, if asked: the checkpoint of the epoch before has been saved."""
         if self._agreed(trainer):
-            raise Interrupted(f"stopped before epoch {trainer.current_epoch + 1}")
+            self._stop(f"stopped before epoch {trainer.current_epoch + 1}")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Stop, if asked in the last epoch: it is saved, and nothing else is to begin."""
+        if self._agreed(trainer):
+            self._stop("stopped after the last epoch")
+
+    def _stop(self, text: str) -> None:
+        raise Stopped(text, self.asked) if self.asked else Stopped(text)
 
     def _agreed(self, trainer: L.Trainer) -> bool:
         """Whether any process was asked to stop."""
         if trainer.world_size == 1:
-            return self.asked
-        return trainer.strategy.reduce_boolean_decision(self.asked, all=False)
-
-    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Restore the signal handlers."""
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous = {}
+            return bool(self.asked)
+        return trainer.strategy.reduce_boolean_decision(bool(self.asked), all=False)

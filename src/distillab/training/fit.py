@@ -9,11 +9,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 
 from distillab.core.configuration import TrainerConfig
-from distillab.core.distributed import rank_zero_print, share
+from distillab.core.distributed import rank_zero_print, share, world
 from distillab.core.files import plain, replacing, writable
+from distillab.core.output import is_quiet
 from distillab.core.recipe import Protocol, Recipe
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
@@ -83,7 +85,7 @@ def _choosing(module: Distillation, recipe: Recipe, trainer: TrainerConfig, dire
 
 def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments: Any) -> L.Trainer:
     """Lightning's trainer."""
-    bar = trainer.progress_bar and sys.stdout.isatty()
+    bar = trainer.progress_bar and not is_quiet() and sys.stdout is not None and sys.stdout.isatty()
     if bar:
         arguments["callbacks"].append(TQDMProgressBar(leave=False))
     return L.Trainer(
@@ -105,7 +107,8 @@ def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our loader already gives every rank its slice of the global batch
         default_root_dir=directory,
-        plugins=[WholeCheckpoints()],
+        # One process is one process, also in a Slurm allocation of several tasks, which Lightning would take for its own.
+        plugins=[WholeCheckpoints(), *([] if world > 1 else [LightningEnvironment()])],
         **arguments,
     )
 

@@ -1,6 +1,6 @@
 """The LightningModule that trains a student with a teacher and a strategy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -31,8 +31,12 @@ CHECK_EVERY = 50  # steps between checks of values on a device that makes the ho
 class Distillation(Phased):
     """Trains a student with a strategy; works under `train.py` and under any plain `lightning.Trainer`.
 
+    The student's weights are trained in place: afterwards `module.student.net` is the network that was given, and
+    `module.deployed()` the model to use, with its preprocessing and what a term ships with it.
+
     `student` is a Model, or any network that the task can wrap; `teacher` likewise, and then frozen, or a TeacherSource,
-    or None if no term reads one; `strategy` are terms by name, their config, or a Strategy, None is cross-entropy. A
+    or None if no term reads one; `strategy` is the name of a file in conf/strategy or a list of them, terms by name, their
+    config, or a Strategy, None is cross-entropy. A
     `task` of None is image classification with `task_options`: `input_shape`, (C, H, W) of the images, which plain
     networks need, and `channels_last`. A `recipe` of None is the default's, for the trainer's epochs; `seed` is that of
     dropout and other randomness in a step. Raises UserError where the strategy does not fit the two models.
@@ -42,7 +46,7 @@ class Distillation(Phased):
         self,
         student: nn.Module,
         teacher: nn.Module | None = None,
-        strategy: Strategy | Mapping[str, Any] | None = None,
+        strategy: Strategy | Mapping[str, Any] | str | Sequence[str] | None = None,
         task: Task | None = None,
         *,
         recipe: Recipe | Mapping[str, Any] | None = None,
@@ -214,13 +218,30 @@ class Distillation(Phased):
         """Assemble the deployed model, once for all batches."""
         self._validated = [self.deployed()]  # in a list it is no submodule: its parts are registered already
 
+    on_test_epoch_start = on_validation_epoch_start
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Update the metrics with the deployed model."""
+        self._measure(batch, batch_idx, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """The same on test samples."""
+        self._measure(batch, batch_idx, "test")
+
+    def _measure(self, batch: Any, batch_idx: int, split: str) -> None:
         batch = self._taken(batch, batch_idx)
         logits = self._validated[0](**self.task.arrange(batch.inputs[0]))
         self.metrics.update(*self.task.rows(logits, batch.labels))
-        figures = {f"val/{name}": metric for name, metric in self.metrics.items()}
+        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items()}
         self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
+
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """The deployed model's logits (N, …, outputs) of its inputs, e.g. of images (N, C, H, W) in [0, 1]."""
+        return self.deployed()(*inputs, **named)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The deployed model's logits of a batch, or of its inputs alone."""
+        return self(batch) if isinstance(batch, Tensor) else self(**self._taken(batch, batch_idx).inputs[0])
 
     def deployed(self) -> Model:
         """The model to validate, count and export: the student, with the parts that terms add."""

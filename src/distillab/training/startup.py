@@ -9,7 +9,9 @@ from distillab.core import distributed
 def import_quietly(accelerator: str) -> None:
     """Import torch and lightning, which takes seconds, and connect to the other processes of this run."""
     import lightning.pytorch  # noqa: F401
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+    rank_zero_only.rank = distributed.rank  # not the number of a Slurm task, of which each may be a run of its own
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in (

@@ -1,0 +1,68 @@
+"""What a strategy is, from its YAML file and the docstrings of its terms: `distillab explain hint`."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from distillab.commands.composition import choices, compose, conf_dir
+from distillab.commands.words import meant
+from distillab.core.allowed import spelled
+from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean, locate
+
+
+def asked_about(words: Sequence[str]) -> list[str]:
+    """The strategies that a command line asks about: `explain kd hint`, or `strategy=[kd,hint] --help`."""
+    if words[:1] == ["explain"]:
+        if not words[1:]:
+            raise UserError("explain what? Name a strategy, e.g. distillab explain hint; docs/methods.md lists them")
+        named = words[1:]
+    else:
+        named = [word for word in words if word.startswith("strategy=")] if {"--help", "-h"} & set(words) else []
+    return [name for word in named for name in word.removeprefix("strategy=").strip("[]").split(",")]
+
+
+def explain(name: str) -> str:
+    """What it is and where from, and of each term what it does, reads and takes; UserError for an unknown name."""
+    allowed = choices("strategy")
+    if name not in allowed:
+        close = did_you_mean(meant(name, allowed) or name, allowed)
+        raise UserError(f'there is no strategy "{name}"{close} (allowed: {", ".join(allowed)})')
+    lines = (conf_dir() / "strategy" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    title = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    config = OmegaConf.to_container(compose([f"strategy={name}"])["strategy"], resolve=True)
+    phases = config.pop("phases", None)
+    parts = ["\n".join([f"strategy={name}", *title]), *(_term(key, node) for key, node in config.items())]
+    if phases:
+        acting = [f"    strategy.phases.{place}: {_spelled(phase)}" for place, phase in enumerate(phases)]
+        parts.append("\n".join(["phases, one after the other; below 1 epochs are a share of the recipe's", *acting]))
+    return "\n\n".join(parts)
+
+
+def _term(name: str, node: Mapping[str, Any]) -> str:
+    """One term: its docstring, that of its loss, what it reads, and its numbers as overrides."""
+    path, term = f"strategy.{name}", locate(node["_target_"], f"strategy.{name}")
+    module = inspect.getmodule(term)
+    losses = [term.loss] if hasattr(term, "loss") else [getattr(module, one) for one in getattr(module, "__all__", ())]
+    told = [text for each in (term, *losses) if (text := inspect.getdoc(each))]
+    lines = [f"{path}: {node['_target_']}", *(line for text in told for line in text.splitlines() if line)]
+    lines.append(f"Reads {', '.join(term.needs)}.")
+    defaults = {
+        key: one.default for key, one in inspect.signature(term).parameters.items() if one.kind != one.VAR_KEYWORD
+    }
+    for key, default in defaults.items():
+        value = node.get(key, default)
+        if value is not inspect.Parameter.empty:
+            other = value == default or default is inspect.Parameter.empty
+            lines.append(f"{path}.{key}={_spelled(value)}" + ("" if other else f" (by itself {_spelled(default)})"))
+    return "\n    ".join(lines)
+
+
+def _spelled(value: Any) -> str:
+    """A value as the command line spells it, mappings too."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_spelled(one)}' for key, one in value.items())}}}"
+    return spelled(value)

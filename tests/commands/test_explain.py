@@ -1,0 +1,41 @@
+import pytest
+
+from distillab.commands.composition import choices
+from distillab.commands.explain import asked_about, explain
+from distillab.core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["explain", "hint", "kd"], ["hint", "kd"]),
+        (["strategy=[kd,hint]", "--help"], ["kd", "hint"]),
+        (["-h", "strategy=kd"], ["kd"]),
+        (["--help"], []),
+        (["strategy=kd"], []),
+    ],
+)
+def test_what_is_asked_about(words, names):
+    assert asked_about(words) == names
+
+
+def test_a_strategy_is_explained_with_its_source_needs_numbers_and_phases():
+    told = explain("hint_two_phase")
+    for part in ("arXiv 1412.6550", "strategy.hint: distillab.strategies.hint.Hint", "Mean squared error of two feature",
+                 "Reads student.stages, teacher.stages.", "strategy.hint.weight=100.0", "strategy.hint.stage=middle",
+                 "strategy.kd.temperature=4.0", "strategy.phases.0: {epochs:0.25,terms:[hint]"):  # fmt: skip
+        assert part in told, part
+
+
+@pytest.mark.parametrize("name", choices("strategy"))
+def test_every_strategy_has_something_to_say_of_each_term(name):
+    for part in explain(name).split("\n\n")[1:]:
+        lines = part.splitlines()
+        assert lines[0].startswith("phases") or (len(lines) > 2 and any("Reads " in line for line in lines)), part
+
+
+def test_an_unknown_strategy_is_one_line():
+    with pytest.raises(UserError, match=r'no strategy "fitnet"; did you mean "hint"\? \(allowed: ab'):
+        explain("fitnet")
+    with pytest.raises(UserError, match="distillab explain hint"):
+        asked_about(["explain"])

@@ -1,0 +1,76 @@
+"""Lines for the person on any terminal, pipe and disk; quiet runs and their log."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from distillab.core import output
+from distillab.core.errors import UserError
+from distillab.core.stopping import Stopped
+
+MAIN = [sys.executable, "-c", "import sys; sys.argv[0] = 'distillab'; from distillab.commands.cli import main; main()"]
+
+
+class Broken(io.StringIO):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+def test_a_quiet_run_prints_warnings_and_its_result_and_logs_all(tmp_path, capsys):
+    for quiet in (True, False):
+        with output.quietly(quiet), output.logged(tmp_path / "log.txt", "python train.py"):
+            output.rank_zero_print("an epoch")
+            output.rank_zero_print("\x1b[1mthe table\x1b[0m", result=True)
+            output.rank_zero_warn("take care")
+    assert not output.is_quiet()
+    shown = capsys.readouterr()
+    assert shown.out.replace("\x1b[1m", "").replace("\x1b[0m", "") == "the table\nan epoch\nthe table\n"
+    assert shown.err == 2 * "warning: take care\n"
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert lines[1:4] == lines[5:8] == ["an epoch", "the table", "warning: take care"]
+    assert lines[0].endswith(" python train.py"), "the time and the command, each time that the run goes on"
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_one_that_nobody_reads_ends_the_run(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match=r"cannot write the output \(No space left on device\)"):
+        output.rank_zero_print("a line")
+    monkeypatch.setattr(sys, "stdout", Broken(BrokenPipeError()))
+    with pytest.raises(Stopped) as stopped:
+        output.rank_zero_print("a line")
+    assert stopped.value.code == 141
+    monkeypatch.setattr(sys, "stderr", Broken(BrokenPipeError()))
+    output.rank_zero_warn("there is no other place to say it")
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "-1.5 +-2 x3 -> ?"), ("latin-1", "-1.5 ±2 ×3 -> ?")])
+def test_a_letter_that_the_output_does_not_have_is_a_plain_one(encoding, shown, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    monkeypatch.setattr(output.os, "environ", {})
+    output.take_any_letter()
+    output.rank_zero_print("−1.5 ±2 ×3 → λ")
+    assert raw.getvalue().decode(encoding) == f"{shown}\n"
+
+
+def test_help_into_a_full_disk_is_one_line_and_into_a_closed_pipe_none():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*MAIN, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and "No space left" in done.stderr and done.stderr.count("\n") == 1
+    reader = subprocess.Popen([*MAIN, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    reader.stdout.close()
+    assert reader.stderr.read() == "" and reader.wait() == 141
+
+
+def test_the_command_says_its_version(monkeypatch, capsys):
+    from distillab.commands import cli
+
+    monkeypatch.setattr(sys, "argv", ["distillab", "--version"])
+    assert cli._command() == 0 and capsys.readouterr().out.startswith("distillab 0.")
