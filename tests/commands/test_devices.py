@@ -227,7 +227,7 @@ def test_an_accelerator_that_is_not_there_is_told_before_anything_is_trained(acc
         checked(f"trainer.accelerator={accelerator}")
 
 
-def test_the_batch_that_does_not_divide_is_named_by_its_own_key_before_the_processes_start():
+def test_the_batch_that_does_not_divide_is_named_by_its_own_key_before_the_processes_start(tmp_path):
     """The message about a teacher's batch once named the student's."""
     checked("recipe.batch_size=64", count=2)
     with pytest.raises(
@@ -238,7 +238,8 @@ def test_the_batch_that_does_not_divide_is_named_by_its_own_key_before_the_proce
         UserError, match=r"^teacher\.recipe\.batch_size=9 does not divide among 2 devices; teacher\.recipe"
     ):
         checked("teacher.recipe.batch_size=9", count=2)
-    checked("teacher.recipe.batch_size=9", "teacher.checkpoint=here.pt", count=2)
+    (tmp_path / "here.pt").touch()
+    checked("teacher.recipe.batch_size=9", f"teacher.checkpoint={tmp_path}/here.pt", count=2)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
