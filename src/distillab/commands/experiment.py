@@ -99,7 +99,7 @@ def _write(found: dict[str, Any], timer: Timer, invocation: Invocation, director
         "overrides": list(invocation.overrides),
         "config": config.plain,
         "config_hash": directory.name,
-        "versions": versions(),
+        "versions": versions(config.plain),
         "seeds": seeds | {"split": config.data.get("split_seed"), "view": config.data.get("view_seed")},
         "strategy": invocation.label,
         "protocol": config.protocol.name,

@@ -41,7 +41,7 @@ def compare(results: Sequence[Result]) -> list[Row]:
 
 
 def _identity(result: Result) -> tuple[Any, ...]:
-    """What all runs of a row have in common; the last part, the hash of the config without its seed, has no column."""
+    """What all runs of a row have in common; the last part, config without seed and own code, has no column."""
     data, alone = result.data, result.method == "none"
     rest = without(result.config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
     recipe = result.config.get("recipe")
@@ -49,7 +49,8 @@ def _identity(result: Result) -> tuple[Any, ...]:
     teacher = None if alone or not result.teacher else result.teacher.name
     shown = (data.name, data.train, result.protocol, teacher, result.student.name, epochs)
     # A result without a config is known by what its command changed.
-    return *shown, result.method, config_hash(rest) if rest else " ".join(_changed(result))
+    known = config_hash(rest) if rest else " ".join(_changed(result))
+    return *shown, result.method, f"{known} {result.versions.get('code') or ''}"
 
 
 def _changed(result: Result) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.files import replacing, writable
+from distillab.core.own_code import name_of, own_code
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
@@ -61,6 +62,8 @@ def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[
     networks = members or [model]
     prints = [{"weights": weights_hash(m), "structure": structure(m), "about": preprocessing(m)} for m in networks]
     key = {"networks": prints, "data": data.fingerprint, "mixture": bool(members)}
+    if task_code := own_code(name_of(type(setting.task))):
+        key["code"] = task_code
 
     def make(folder: Path) -> dict[str, Any]:
         found = scores(model, data, setting, predictions(model, data, setting, str(folder)))
