@@ -7,6 +7,7 @@ import pytest
 from helpers.small_run import run
 
 from distillab.core.own_code import source
+from distillab.schemes.store import Store
 
 TINY = ("student=custom", "student._target_=my_net.make", "teacher=resnet8", "logger=none", "data.samples=64")
 TINY += ("recipe.epochs=1", "teacher.recipe.epochs=1", "equal_compute=false")
@@ -19,6 +20,43 @@ class Term(KD): pass
 def make(num_classes, in_channels):
     return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, num_classes))
 """
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "test.npz", "record.json"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_a_damaged_file_of_the_store_is_named_and_made_again(name, how, tmp_path, capsys):
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        for file in ("model.safetensors", "test.npz"):
+            (folder / file).write_bytes(b"content of " + file.encode())
+        return {"scores": {"test": float("nan"), "validation": 0.1 + 0.2}}
+
+    def once():
+        return Store(tmp_path).once("networks", "../net/of\nmine", {"seed": 0}, make)
+
+    folder, *_ = once()
+    assert folder.parent == tmp_path / "networks" and once()[2]
+    path = folder / name
+    whole = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:9] if how == "cut" else whole.replace(b"te", b"ue", 1))
+    assert not once()[2] and len(made) == 2 and path.read_bytes() == whole and once()[2]
+    told = capsys.readouterr().err
+    assert (name, how) == (
+        "record.json",
+        "gone",
+    ) or told == f"warning: store: {path} is damaged or gone; it is made again\n"
+
+
+def test_a_record_of_an_older_version_is_taken_as_it_is(tmp_path):
+    make = lambda folder: {"scores": {}}  # noqa: E731
+    folder, *_ = Store(tmp_path).once("networks", "net", {}, make)
+    (folder / "record.json").write_text('{"scores": {"test": 0.5}}')
+    assert Store(tmp_path).once("networks", "net", {}, make) == (folder, {"scores": {"test": 0.5}}, True)
 
 
 @pytest.fixture

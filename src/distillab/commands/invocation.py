@@ -86,6 +86,8 @@ def home(config: "RunConfig") -> Path:
 
 def finished(directory: Path) -> "Result | None":
     """The result of a run that has ended there, or None."""
-    from distillab.core.result_reader import read  # pydantic takes its time
+    from distillab.core.result import FINISHED  # pydantic takes its time
+    from distillab.core.result_reader import read
 
-    return read(directory / "result.json")[0]
+    result = read(directory / "result.json")[0]
+    return result if result is not None and result.status == FINISHED else None

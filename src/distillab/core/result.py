@@ -8,6 +8,7 @@ from distillab.core.result_parts import Cost, Data, Entry, Limits, Longer, Numbe
 from distillab.core.run_identity import method_name, repeating_command
 
 SCHEMA = 2
+FINISHED = "finished"  # the status of a run that is not to be made again
 Role = Literal["teacher", "baseline", "student"]
 ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
 
@@ -15,7 +16,7 @@ ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
 class Result(Part):
     """The outcome of a run; a role that it did not have is None."""
 
-    status: str = "finished"
+    status: str = FINISHED
     name: str
     task: str
     command: str = ""

@@ -17,6 +17,7 @@ from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
+from distillab.schemes.store import PLACE
 
 
 def scores(
@@ -39,7 +40,7 @@ def predictions(model: Model, data: DataModule, setting: Setting, folder: str | 
     file = Path(folder) / "test.npz"
     if not file.is_file():
         logits, labels = _predict(model, data, "test", setting)
-        with writable(file.parent, "paths.store=…"), replacing(file) as temporary, temporary.open("wb") as opened:
+        with writable(file.parent, PLACE), replacing(file) as temporary, temporary.open("wb") as opened:
             np.savez(opened, logits=logits.numpy(), labels=labels.numpy())
     with np.load(file) as kept:
         return torch.from_numpy(kept["logits"]), torch.from_numpy(kept["labels"])
