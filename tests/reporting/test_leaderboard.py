@@ -1,6 +1,7 @@
 """The leaderboard over all results in a folder."""
 
 import json
+import os
 import threading
 import time
 
@@ -9,6 +10,7 @@ from helpers.made_results import edited, made, merged, put, rows_of
 
 from distillab.core import result_reader as reading
 from distillab.reporting import leaderboard, metric_table
+from distillab.reporting.report import write_report
 
 
 def test_leaderboard_orders_each_ranking_with_ties(tmp_path):
@@ -164,3 +166,63 @@ def test_a_scheme_stands_beside_its_strategy(tmp_path):
     put(tmp_path, made("kd"), made("kd", scheme="ema"), made("kd", scheme="offline"))
     leaderboard.update(tmp_path)
     assert sorted(row["strategy"] for row in rows_of(tmp_path)) == ["kd", "kd", "kd (ema)"]
+
+
+def texts():
+    """What a file may hold instead of a result, by a name."""
+    good = made().as_json()
+
+    def with_(**changes):
+        return json.dumps(merged(good, changes))
+
+    student = {"metrics": {"top1": 0.5}}
+    yield "a long integer", with_(gain=10**400)
+    yield "a very long integer", json.dumps(good)[:-1] + ', "gain": ' + "9" * 5000 + "}"
+    yield "a large count", with_(student={"efficiency": {"parameters": 10**30}})
+    yield "a large number", with_(primary={"value": 1e200}, student={"metrics": {"top1": 1e200}})
+    yield "infinity in a config", json.dumps(good)[:-1] + ', "config": {"seed": 1e999}}'
+    yield "half a character", with_(name="\ud800")
+    yield "half a character in a config", with_(config={"a": {"\udfff": 1}})
+    yield "a long name", with_(name="n" * 5000)
+    yield "a name too long for a folder", with_(config_hash="n" * 300)
+    yield "a long name of a student", with_(student={"name": "n" * 5000, **student})
+    yield "brackets", "[" * 200_000
+    yield "closed brackets", "[" * 900 + "]" * 900
+    yield "deep mappings", with_(config={"a": json.loads('{"a":' * 300 + "1" + "}" * 300)})
+    yield "NaN", with_(gain=float("nan"))
+    yield "a list", "[]"
+    yield "a schema of another kind", with_(schema=["x" * 9000])
+    yield "text for a part", with_(student="resnet8")
+    yield "an old one with text for a part", with_(schema=1, student={"top1": 0.5, "training": "x" * 9000})
+    yield "a group that is text", with_(config={"data": "digits"})
+    yield "epochs that are a list", with_(config={"recipe": {"epochs": [1]}})
+    yield "a seed that is text", with_(seeds={"seed": "zero"})
+    yield "a seed of the config that is text", json.dumps(merged(good, {"config": {"seed": "x"}}) | {"seeds": {}})
+    yield "another date", with_(created="yesterday")
+    yield "no text", "\udcff\udcfe"
+
+
+def test_odd_results_are_left_out_in_a_short_line_and_stop_no_page(tmp_path, caplog):
+    put(tmp_path, made())
+    odd = dict(texts())
+    for name, text in odd.items():
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        (tmp_path / "odd" / name / "result.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    (tmp_path / "odd" / "a folder" / "result.json").mkdir(parents=True)
+    (tmp_path / "odd" / os.fsdecode(b"\xff") / "result.json").mkdir(parents=True)
+    (tmp_path / "odd" / "a pipe").mkdir()
+    os.mkfifo(tmp_path / "odd" / "a pipe" / "result.json")
+    (tmp_path / "odd" / "large").mkdir()
+    with (tmp_path / "odd" / "large" / "result.json").open("wb") as file:
+        file.truncate(10**9)
+    assert len(leaderboard.update(tmp_path)) == 1
+    results, left_out = reading.load_all(tmp_path)
+    named = {
+        name
+        for name in [*odd, "a folder", "a pipe", "large", "\\udcff"]
+        if any(f"/{name}/" in line for line in left_out)
+    }
+    assert len(results) == 1 and len(left_out) == len(odd) + 4 and len(named) == len(left_out)
+    assert max(len(line.split("result.json is left out: ")[1]) for line in left_out) < 300
+    assert "\n" not in "".join(left_out)
+    assert write_report(tmp_path, tmp_path / "report.html").is_file()
