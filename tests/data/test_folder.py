@@ -169,3 +169,10 @@ def test_bad_folders(tmp_path, root):
     complaint(prepare(write_images(tmp_path / "wide", {"a": 5, "b": 5}, size=(8, 6))), "data.image_size=6")
     Image.fromarray(np.zeros((6, 6), dtype=np.uint16)).save(odd)
     complaint(prepare(root), odd, "8 bits")
+
+
+def test_a_link_to_a_folder_above_is_one_line(root):
+    classes = root / "train" if (root / "train").is_dir() else root
+    first = next(path for path in sorted(classes.iterdir()) if path.is_dir())
+    (first / "again").symlink_to(first.parent)
+    complaint(folder(root).prepare, first / "again", "link to a folder that it lies in", "data.root=")

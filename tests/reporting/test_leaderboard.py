@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 
@@ -10,6 +11,7 @@ from helpers.made_results import edited, made, merged, put, rows_of
 
 from distillab.core import result_reader as reading
 from distillab.reporting import leaderboard, metric_table
+from distillab.reporting.model_card import model_card
 from distillab.reporting.report import write_report
 
 
@@ -226,3 +228,32 @@ def test_odd_results_are_left_out_in_a_short_line_and_stop_no_page(tmp_path, cap
     assert max(len(line.split("result.json is left out: ")[1]) for line in left_out) < 300
     assert "\n" not in "".join(left_out)
     assert write_report(tmp_path, tmp_path / "report.html").is_file()
+
+
+FORMULAS = ["=1+1", "+cmd", "-1-1", "@SUM(A1)", "\t=1", "\r=1"]
+
+
+def test_no_cell_of_a_csv_is_a_formula(tmp_path):
+    """Numbers stay as they are, those in text too."""
+    for number, text in enumerate([*FORMULAS, "-0.5", "+1e3", "kd"]):
+        put(tmp_path / str(number), made(overrides=[text], gain=-0.25))
+        leaderboard.update(tmp_path / str(number))
+        (row,) = rows_of(tmp_path / str(number))
+        assert row["changed"] == (f"'{text}" if text in FORMULAS else text) and row["gain"] == "-0.25"
+
+
+def test_no_page_obeys_a_tag_in_a_name(tmp_path):
+    bad = "<script>alert(1)</script>"
+    student = {"name": bad, "metrics": {"top1": 0.95}}
+    words = [f"student.name={bad}", "a=```\n\n<img src=x>"]
+    put(tmp_path, edited(made(), name="b", overrides=words, strategy=bad, data={"name": bad}, student=student))
+    leaderboard.update(tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    for name in ("leaderboard.md", "report.md", "report.html"):
+        page = (tmp_path / name).read_text()
+        assert bad not in page and "<img" not in page and "script" in page
+    (result,), _ = reading.load_all(tmp_path)
+    card = model_card(result)
+    fence = re.search("^(`{3,})$", card.split("## How it was made")[1], re.MULTILINE)[1]
+    assert len(fence) == 4 and "<" not in card.split("---")[2].split("## How it was made")[0].replace("<path>", "")
+    assert "<" not in card.split(fence)[-1]

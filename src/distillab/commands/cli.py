@@ -107,6 +107,8 @@ def main() -> None:
     os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
     optional = ("+experiment=", "+debug=", "+sweep=")  # these groups are in the defaults, as null: a plus says no more
     sys.argv[1:] = [word.removeprefix("+") if word.startswith(optional) else word for word in sys.argv[1:]]
+    # Hydra reads no bare ~, which a shell leaves as it is behind a key.
+    sys.argv[1:] = [re.sub(r"""^([^='"]+=)(~[^,'"()\[\]{}]*)$""", r'\1"\2"', word) for word in sys.argv[1:]]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that student._target_=my_package.MyNet finds modules of this folder
     try:

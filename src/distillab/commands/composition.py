@@ -1,5 +1,6 @@
 """Finds conf/, gives the student and the teacher one folder of models, and knows which strategy files are composed."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +23,8 @@ from distillab.core.instantiate import did_you_mean
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource as _StructuredConfigSource  # isort: skip
 from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
+
+OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # for the folder that Hydra makes
 
 ROLES = ("student", "teacher")
 PRIMARY = "train"

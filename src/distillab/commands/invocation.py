@@ -74,8 +74,8 @@ def home(config: "RunConfig") -> Path:
     """
 
     def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = network.get("checkpoint")
-        return {**network, "checkpoint": file_hash(path)} if path and Path(path).is_file() else network
+        path = Path(network.get("checkpoint") or "").expanduser()
+        return {**network, "checkpoint": file_hash(path)} if path.is_file() else network
 
     plain, scheme = config.plain, config.plain["scheme"]
     named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}

@@ -54,7 +54,7 @@ class Sweep(Callback):
         print_table(table(records))
         rank_zero_print(f"{folder}/sweep.md")
         try:
-            self._report(folder, Path(config.paths.runs))
+            self._report(folder, Path(config.paths.runs).expanduser())
         finally:  # Hydra turns what is raised here into a warning
             if failures[-1]:
                 many = f"error: {failures[-1]} of {total} cells failed"

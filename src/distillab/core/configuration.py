@@ -1,17 +1,19 @@
 """The resolved config as frozen, typed objects: parsed once, by the command, and read by attribute from then on."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from distillab.core.allowed import AmountOrNone, Choice, Count, CountOrNone, Flag, Range
+from distillab.core.allowed import AmountOrNone, Choice, Count, CountOrNone, Flag, FolderName, Range
+from distillab.core.errors import UserError
 from distillab.core.group import Group, group
 from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
 
-Text = Annotated[str, BeforeValidator(str)]  # Hydra reads name=2024 as a number
+Name = Annotated[str, FolderName(), BeforeValidator(str)]  # Hydra reads name=2024 as a number
 
 # A node with `_target_`, for `instantiate.build`.
 Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
@@ -130,15 +132,28 @@ def _parts(given: Any) -> Any:
 Network = Annotated[ModelConfig, BeforeValidator(_parts)]
 
 
+def _in_home(node: Any, path: str = "") -> Any:
+    """A config in which every path of the form `~/…` or `~user/…` lies in the home folder."""
+    if isinstance(node, Mapping):
+        return {key: _in_home(value, f"{path}.{key}".lstrip(".")) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_in_home(value, path) for value in node]
+    if not isinstance(node, str) or not (node == "~" or (node.startswith("~") and "/" in node)):
+        return node
+    if (found := os.path.expanduser(node)) == node:
+        raise UserError(f"{path}: {node} lies in a home folder that is not known; write it out: {path}=/…")
+    return found
+
+
 @group
 class RunConfig(Group):
     """A run's config; conf/train.yaml says what each key is for. Lies in runs/<name>/<hash of `plain`>.
 
     `data`, `task` and `scheme` are built by `instantiate.build`, `strategy` by `Strategy.of`; `plain` is all of this as
-    the config has it, for the hash and the result.
+    the config has it, for the hash and the result: there a `~` stays, so that the hash is the same for everyone.
     """
 
-    name: Text
+    name: Name
     seed: Annotated[int, Range(whole=True)]
     baseline: Flag
     equal_compute: Flag
@@ -161,7 +176,7 @@ class RunConfig(Group):
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:
         """The config that plain, resolved Python describes; raises UserError."""
-        return given if isinstance(given, cls) else super().of({**(given or {}), "plain": given}, path)
+        return given if isinstance(given, cls) else super().of({**_in_home(given or {}), "plain": given}, path)
 
     def on_devices(self, count: int) -> Self:
         """The same config for so many devices."""

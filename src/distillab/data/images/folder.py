@@ -84,10 +84,12 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
 
 
-def _images(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+def _images(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
+    if (place := os.path.realpath(folder)) in above:
+        raise UserError(f"{folder} is a link to a folder that it lies in: remove it, or change data.root=…")
     with os.scandir(folder) as entries:
         for entry in (entry for entry in entries if not entry.name.startswith(".")):
             if entry.is_dir():
-                yield from _images(entry.path)
+                yield from _images(entry.path, (*above, place))
             elif entry.name.lower().endswith(EXTENSIONS):
                 yield entry
