@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from distillab.commands.composition import compose, conf_dir
+from distillab.commands.invocation import home as run_home
 from distillab.commands.invocation import parse
 from distillab.core.allowed import Choice, Range
 from distillab.core.configuration import (
@@ -196,3 +197,41 @@ def test_what_is_allowed_is_said_and_checked(allowed, words, inside, outside):
         assert allowed.check(value, "key") is value
     for value in outside:
         assert refusal(lambda value=value: allowed.check(value, "key", 3)).endswith("; set key=3")
+
+
+def test_a_tilde_is_the_home_folder_in_every_path_and_the_same_hash_for_everyone(monkeypatch, tmp_path):
+    words = [
+        "paths.runs='~/r'",
+        "paths.store='~'",
+        "data=folder",
+        "data.root='~/images'",
+        "teacher.checkpoint='~/t.pt'",
+    ]
+    words += ["scheme=ensemble", "scheme.teachers=[{model: resnet20, checkpoint: '~/t.pt'}]", "+student.weights='~/w'"]
+    folders = []
+    for user in ("one", "other"):
+        monkeypatch.setenv("HOME", str(home := tmp_path / user))
+        home.mkdir()
+        (home / "t.pt").write_text("weights")
+        run = parse(plain(*words))
+        seen = [run.paths.runs, run.paths.store, run.data.get("root"), run.data.get("cache_dir")]
+        seen += [
+            run.teacher.checkpoint,
+            run.scheme.get("teachers")[0]["checkpoint"],
+            run.student.builder.get("weights"),
+        ]
+        assert seen == [f"{home}{rest}" for rest in ("/r", "", "/images", "", "/t.pt", "/t.pt", "/w")]
+        folders.append(run_home(run))
+    assert folders[0].name == folders[1].name and folders[0].is_relative_to(tmp_path / "one" / "r")
+    assert refusal(lambda: parse(plain("paths.store='~nobody-has-this-name/x'"))).startswith("paths.store: ~nobody")
+    assert parse(plain("logger=wandb", "logger.tags=['~a']")).logger.tags == ["~a"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../esc", "/tmp/x", "a/b", "..", ".", " ", "", "a\\b", "a\nb", "n" * 300, "\ud800"]
+)
+def test_a_name_is_that_of_one_folder(name):
+    """Any other would put the run where no page looks for it, or outside of `paths.runs`."""
+    config = plain() | {"name": name}
+    assert refusal(lambda: parse(config)).startswith("name must be the name of one folder")
+    assert parse(config | {"name": "a run, 2"}).name == "a run, 2"

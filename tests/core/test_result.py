@@ -57,7 +57,7 @@ def test_hash_is_ten_digits_whatever_the_order_of_keys():
 
 
 def test_versions_name_the_code():
-    found = run_identity.versions()
+    found = run_identity.versions({})
     import torch
 
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]

@@ -1,5 +1,10 @@
 """Methods against each other: on the seeds that both have, or on the test samples of one."""
 
+import io
+import os
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers.made_results import edited, made
@@ -111,3 +116,26 @@ def test_a_winner_among_equals_is_named_as_seldom_as_the_level_says():
         pairs = against_each_other(compare(results), answers)
         shown += any(not pair.on_samples.startswith("no difference shown") for pair in pairs)
     assert shown <= 8
+
+
+def test_answers_that_would_fill_the_memory_or_block_are_left_out(tmp_path):
+    """More samples than the test has, a header that claims a terabyte, a pipe, a folder, a name too long for a file."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<i4", "fortran_order": False, "shape": (2**38,)})
+    results = [made(name, config_hash=name) for name in ("bomb", "header", "pipe", "folder", "l" * 300)]
+    for result in results[:-1]:
+        (tmp_path / "digits" / result.config_hash).mkdir(parents=True)
+    at = lambda name: tmp_path / "digits" / name / "predictions.npz"  # noqa: E731
+    np.savez_compressed(at("bomb"), **dict.fromkeys(("labels", "student"), np.zeros(10**6, np.int32)))
+    with zipfile.ZipFile(at("header"), "w") as archive:
+        for name in ("labels", "student"):
+            archive.writestr(f"{name}.npy", head.getvalue())
+    os.mkfifo(at("pipe"))
+    at("folder").mkdir()
+    answers, left_out = read_predictions(results, tmp_path)
+    assert answers == {} and [Path(line.split(": ")[0]).parent.name for line in left_out] == [
+        "bomb",
+        "header",
+        "pipe",
+        "folder",
+    ]

@@ -269,3 +269,11 @@ def test_every_logger_file_is_understood(no_account, tmp_path, monkeypatch):
     assert all(config["kind"] == name for name, config in files.items())
     assert set(files["wandb"]) | {"uri"} == set(vars(SETTINGS)) > set(files["mlflow"])
     assert {len(files[name]) for name in ("csv", "none", "tensorboard")} == {1}
+
+
+def test_a_home_that_cannot_be_written_is_told_before_training(no_account, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "file" / "home"))
+    with pytest.raises(UserError, match=r"^cannot write to .*staging \(.*WANDB_DATA_DIR=[^\n]*$"):
+        loggers.build(SETTINGS, tmp_path / "run", {}, "a name")

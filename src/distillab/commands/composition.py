@@ -25,6 +25,8 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource as 
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource as _StructuredConfigSource  # isort: skip
 from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
+OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # for the folder that Hydra makes
+
 ROLES = ("student", "teacher")
 PRIMARY = CONFIG
 CUSTOM = "custom"  # the model whose arguments no file knows: its class says which keys it takes

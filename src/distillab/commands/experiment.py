@@ -15,7 +15,7 @@ from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
 from distillab.core.output import logged
-from distillab.core.result import Result
+from distillab.core.result import FINISHED, Result
 from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
 from distillab.evaluation.cost import with_cost
@@ -56,8 +56,8 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Res
     prices = invocation.config.roi
     if prices.price_per_hour is not None:  # a price changes nothing that was trained
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
-        with writable(directory, RUNS):
-            write_json(directory / "result.json", earlier.as_json())
+    if prices.price_per_hour is not None or not (directory / "README.md").exists():
+        _write(earlier, directory)
     if invocation.sweep_folder is None:  # a sweep has a table of its own
         refresh(directory.parents[1])
         show(earlier, directory)
@@ -70,8 +70,8 @@ def _make(invocation: Invocation, directory: Path, parts: "Parts", timer: Timer)
 
     config = invocation.config
     made = steps.prepare(config, parts, timer)  # what it refuses leaves everything as it was
-    if config.rerun and distributed.rank == 0:
-        shutil.rmtree(directory, ignore_errors=True)
+    if distributed.rank == 0:
+        _start_over(directory, wanted=config.rerun)
     distributed.barrier()
     with writable(directory, RUNS):
         directory.mkdir(parents=True, exist_ok=True)
@@ -95,12 +95,17 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
         steps.fit(made, directory, invocation.label, logger)
         fields = steps.evaluate(made, directory)
         if fields is not None:
-            result = _write(fields, timer, invocation, directory)
+            result = _result(fields, timer, invocation, directory)
+            # Until its figures are logged it is not finished: the same command then makes up for that.
+            _write(result if logger is None else result.changed(status="not logged"), directory)
+            refresh(directory.parents[1])
             loggers.log_summary(logger, result, sweep.results(folder, Path(config.paths.runs)) if folder else [])
         exit_code = 0
     finally:
         where = loggers.finish(logger, exit_code)
     if result is not None:
+        if logger is not None:
+            _write(result, directory)
         show(result, directory)
     if where:
         rank_zero_print(f"W&B: {where}")
@@ -108,8 +113,29 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
     return result
 
 
-def _write(found: dict[str, Any], timer: Timer, invocation: Invocation, directory: Path) -> Result:
-    """Put the result and the student's model card into the run's folder, and renew the pages over all runs."""
+def _start_over(directory: Path, *, wanted: bool) -> None:
+    """Empty the folder of a run that is repeated, once: one that was stopped goes on. A mark in it says which it is.
+
+    The folder itself stays, which may be a link to another disk.
+    """
+    mark = directory / ".rerun"
+    with writable(directory, RUNS):
+        said = mark.read_text() if mark.exists() else ""
+        if said != "emptying" and (not wanted or (said and not (directory / "result.json").exists())):
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        mark.write_text("emptying")
+        (directory / "result.json").unlink(missing_ok=True)  # first: half of a run is no finished one
+        for path in directory.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != mark:
+                path.unlink()
+        mark.write_text("begun")
+
+
+def _result(found: dict[str, Any], timer: Timer, invocation: Invocation, directory: Path) -> Result:
+    """The result of what was found."""
     config = invocation.config
     seeds = {"seed": config.seed, "teacher": config.teacher.seed}
     fields = found | {
@@ -118,17 +144,21 @@ def _write(found: dict[str, Any], timer: Timer, invocation: Invocation, director
         "overrides": list(invocation.overrides),
         "config": config.plain,
         "config_hash": directory.name,
-        "versions": versions(),
+        "versions": versions(config.plain),
         "seeds": seeds | {"split": config.data.get("split_seed"), "view": config.data.get("view_seed")},
         "strategy": invocation.label,
         "protocol": config.protocol.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": timer.all(),
     }
-    result = with_cost(Result.model_validate(fields), config.roi)
+    return with_cost(Result.model_validate(fields), config.roi)
+
+
+def _write(result: Result, directory: Path) -> None:
+    """Put the student's model card and, last, the result into the run's folder."""
     with writable(directory, RUNS):
-        write_json(directory / "result.json", result.as_json())
         with replacing(directory / "README.md") as temporary:
             temporary.write_text(model_card(result), encoding="utf-8")
-    refresh(directory.parents[1])
-    return result
+        write_json(directory / "result.json", result.as_json())
+        if result.status == FINISHED:
+            (directory / ".rerun").unlink(missing_ok=True)

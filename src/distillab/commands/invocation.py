@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distillab.commands.composition import choices, model_config
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
+from distillab.core.own_code import code_of
 from distillab.core.run_identity import config_hash
 
 if TYPE_CHECKING:
@@ -81,20 +82,26 @@ def _written_out(entry: Any, path: str) -> dict[str, Any]:
 
 
 def home(config: "RunConfig") -> Path:
-    """Where the run of a config lies, `runs/<name>/<config hash>/`; checkpoint files count by their content."""
+    """Where the run of a config lies, `runs/<name>/<config hash>/`.
+
+    Checkpoint files count by their content, and so does the source of what the person wrote.
+    """
 
     def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = network.get("checkpoint")
-        return {**network, "checkpoint": file_hash(path)} if path and Path(path).is_file() else network
+        path = Path(network.get("checkpoint") or "").expanduser()
+        return {**network, "checkpoint": file_hash(path)} if path.is_file() else network
 
     plain, scheme = config.plain, config.plain["scheme"]
     named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}
     roles = {role: seen(plain[role]) for role in ("student", "teacher")}
-    return Path(config.paths.runs) / config.name / config_hash({**plain, **roles, "scheme": scheme | named})
+    code = {"code": found} if (found := code_of(plain)) else {}
+    return Path(config.paths.runs) / config.name / config_hash({**plain, **roles, **code, "scheme": scheme | named})
 
 
 def finished(directory: Path) -> "Result | None":
     """The result of a run that has ended there, or None."""
-    from distillab.core.result_reader import read  # pydantic takes its time
+    from distillab.core.result import FINISHED  # pydantic takes its time
+    from distillab.core.result_reader import read
 
-    return read(directory / "result.json")[0]
+    result = read(directory / "result.json")[0]
+    return result if result is not None and result.status == FINISHED else None

@@ -54,7 +54,7 @@ class Sweep(Callback):
         print_table(table(records))
         rank_zero_print(f"{folder}/sweep.md")
         try:
-            self._report(folder, Path(config.paths.runs))
+            self._report(folder, Path(config.paths.runs).expanduser())
         finally:  # Hydra turns what is raised here into a warning
             if failures[-1]:
                 many = f"error: {failures[-1]} of {total} cells failed"
@@ -149,15 +149,22 @@ def combinations(words: list[str], config_loader: Any) -> list[list[str]]:
 
 def about(folder: Path) -> Record:
     """What the sweep's first process wrote: `cells` (None if unknown) and `command`."""
-    try:
-        return json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"cells": None, "command": command()}
+    return {"cells": None, "command": command()} | (_read(folder / "sweep.json") or {})
 
 
 def recorded(folder: Path) -> list[Record]:
     """The cells that have begun so far, in the order of the sweep."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("cells/*.json"))]
+    read = (_read(path) for path in sorted(folder.glob("cells/*.json")))
+    return [record for record in read if record is not None and {"strategy", "student", "overrides"} <= record.keys()]
+
+
+def _read(path: Path) -> Record | None:
+    """What a file of the sweep says; None where it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def results(folder: Path, runs: Path) -> list["Result"]:

@@ -23,7 +23,7 @@ from distillab.core.files import replacing, writable, write_json
 from distillab.core.instantiate import build
 from distillab.core.run_identity import config_hash, method_name
 from distillab.reporting.metric_table import NOTHING, metric
-from distillab.reporting.tables import markdown, print_table, terminal
+from distillab.reporting.tables import markdown, print_table, terminal, without_tags
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -212,4 +212,4 @@ def page(command: str, outcomes: Sequence["Outcome"]) -> str:
     methods = markdown(HEADINGS, [row(one) for one in outcomes], ("method",))
     best = "\n".join(f"    {line}" for line in repeats(outcomes)) or "No trial has ended well."
     told = f"{methods}\n\n{note(outcomes)}\n\nThe best numbers of each, with three seeds:\n\n{best}"
-    return f"# Tuning\n\n    {command}\n\n{told}\n"
+    return without_tags(f"# Tuning\n\n    {command}\n\n{told}\n")

@@ -107,6 +107,17 @@ class Choice(Allowed):
         return any(type(value) is type(one) and value == one for one in self.values)
 
 
+class FolderName(Allowed):
+    """Names of one folder: with a path of several parts a run would lie where nothing looks for it, or anywhere."""
+
+    expected = "the name of one folder, with no / or \\ and up to 200 bytes, e.g. name=mine"
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value is such a name."""
+        whole = isinstance(value, str) and value.isprintable() and value.strip(". ") != ""
+        return whole and not set("/\\") & set(value) and len(value.encode()) <= 200
+
+
 def refusal(path: str, expected: str, value: Any, example: Any = None) -> str:
     """The message about a value that is not allowed; the example, where there is one, says how to mend it."""
     got = f'"{value}"' if isinstance(value, str) and (expected.startswith("one of") or not value) else spelled(value)
@@ -119,7 +130,7 @@ def spelled(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(spelled(one) for one in value)}]"
-    return str(value)
+    return text if (text := str(value)).isprintable() else json.dumps(text)  # on one line
 
 
 Flag = Annotated[bool, Choice(True, False)]

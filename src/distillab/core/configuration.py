@@ -1,12 +1,25 @@
 """The resolved config as frozen, typed objects: parsed once, by the command, and read by attribute from then on."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from distillab.core.allowed import AmountOrNone, Choice, Count, CountOrNone, Flag, Limit, Range, Words, spelled
+from distillab.core.allowed import (
+    AmountOrNone,
+    Choice,
+    Count,
+    CountOrNone,
+    Flag,
+    FolderName,
+    Limit,
+    Range,
+    Words,
+    spelled,
+)
+from distillab.core.errors import UserError
 from distillab.core.group import Group, group
 from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
@@ -23,6 +36,7 @@ def _listed(value: Any) -> Any:
 
 
 Text = Annotated[str, Words(), BeforeValidator(_text)]
+Name = Annotated[str, FolderName(), BeforeValidator(_text)]
 TextOrNone = Annotated[str | None, Words(null=True), BeforeValidator(_text)]
 Texts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else _listed(value))]
 TextsOrNone = Annotated[list[Text] | None, BeforeValidator(_listed)]
@@ -150,15 +164,28 @@ def _parts(given: Any) -> Any:
 Network = Annotated[ModelConfig, BeforeValidator(_parts)]
 
 
+def _in_home(node: Any, path: str = "") -> Any:
+    """A config in which every path of the form `~/…` or `~user/…` lies in the home folder."""
+    if isinstance(node, Mapping):
+        return {key: _in_home(value, f"{path}.{key}".lstrip(".")) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_in_home(value, path) for value in node]
+    if not isinstance(node, str) or not (node == "~" or (node.startswith("~") and "/" in node)):
+        return node
+    if (found := os.path.expanduser(node)) == node:
+        raise UserError(f"{path}: {node} lies in a home folder that is not known; write it out: {path}=/…")
+    return found
+
+
 @group
 class RunConfig(Group):
     """A run's config; conf/train.yaml says what each key is for. Lies in runs/<name>/<hash of `plain`>.
 
     `data`, `task` and `scheme` are built by `instantiate.build`, `strategy` by `Strategy.of`; `plain` is all of this as
-    the config has it, for the hash and the result.
+    the config has it, for the hash and the result: there a `~` stays, so that the hash is the same for everyone.
     """
 
-    name: Text
+    name: Name
     seed: Seed
     baseline: Flag
     equal_compute: Flag
@@ -182,7 +209,7 @@ class RunConfig(Group):
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:
         """The config that plain, resolved Python describes; raises UserError."""
-        return given if isinstance(given, cls) else super().of({**(given or {}), "plain": given}, path)
+        return given if isinstance(given, cls) else super().of({**_in_home(given or {}), "plain": given}, path)
 
     def on_devices(self, count: int) -> Self:
         """The same config for so many devices."""

@@ -4,9 +4,12 @@ import hashlib
 import json
 import math
 import os
+import platform
+import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +18,57 @@ from filelock import FileLock
 from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 
+HOST = re.sub(r"\W", "-", platform.node())[:30]
+TEMPORARY = re.compile(r"\..+\.(?P<host>[\w-]+)\.(?P<process>\d+)-\d+\.tmp")
+OLD = 86400  # seconds after which no process of another machine still writes its temporary file
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; takes its place at the end, or vanishes if the block fails."""
+    """A temporary path beside `path` to write to; takes its place at the end, or vanishes if the block fails.
+
+    It is on the disk before it takes the place, so that a power cut leaves the file before or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_up(path.parent)
     # Not tempfile: its files are readable by their owner alone.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
+        _to_disk(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        with suppress(OSError):  # not every platform can do that with a folder
+            _to_disk(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path, mode: int) -> None:
+    opened = os.open(path, mode)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _sweep_up(folder: Path) -> None:
+    """Delete what killed processes left half-written: of this machine's dead ones, and whatever is old."""
+    for leftover in folder.glob(".*.tmp"):
+        named = TEMPORARY.fullmatch(leftover.name)
+        with suppress(OSError):
+            dead = named and named["host"] == HOST and not _alive(int(named["process"]))
+            if dead or (named and time.time() - leftover.stat().st_mtime > OLD):
+                leftover.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 @contextmanager

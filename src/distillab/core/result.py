@@ -1,5 +1,7 @@
 """One result per run: `runs/<name>/<config hash>/result.json`, which every table, plot and report reads."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
@@ -8,6 +10,7 @@ from distillab.core.result_parts import Cost, Data, Entry, Limits, Longer, Numbe
 from distillab.core.run_identity import method_name, repeating_command
 
 SCHEMA = 2
+FINISHED = "finished"  # the status of a run that is not to be made again
 Role = Literal["teacher", "baseline", "student"]
 ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
 
@@ -15,7 +18,7 @@ ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
 class Result(Part):
     """The outcome of a run; a role that it did not have is None."""
 
-    status: str = "finished"
+    status: str = FINISHED
     name: str
     task: str
     command: str = ""
@@ -51,6 +54,14 @@ class Result(Part):
         for role, entry in self.entries.items():
             if name not in entry.metrics:
                 raise ValueError(f"`{role}.metrics.{name}` is missing")
+        datetime.fromisoformat(self.created)
+        for key in ("data", "teacher", "recipe"):
+            if not isinstance(self.config.get(key) or {}, Mapping):
+                raise ValueError(f"`config.{key}` is no mapping")
+        numbers = {"seed": self.seed, "recipe.epochs": (self.config.get("recipe") or {}).get("epochs")}
+        for key, value in numbers.items():
+            if not isinstance(value, int | float | None):
+                raise ValueError(f"`config.{key}` is no number")
         return self
 
     def as_json(self) -> dict[str, Any]:

@@ -11,28 +11,42 @@ from pydantic import ValidationError
 from distillab.core.result import ROLES, SCHEMA, Result
 from distillab.core.result_parts import Efficiency, Training
 
+LARGEST = 64 * 10**6  # bytes of a file
+DEEPEST = 40  # levels of brackets
+LONGEST = {"name": 1000, "config_hash": 255, "": 20_000}  # characters by key
+SHOWN = 80  # characters of a complaint's parts
+
 
 def load_all(runs: Path) -> tuple[list[Result], list[str]]:
     """All results at `runs/*/*/result.json` in the order of their paths, and a line for each file that is none."""
     found = {path: read(path) for path in sorted(runs.glob("*/*/result.json"))}
-    left_out = [f"{path} is left out: {complaint}" for path, (result, complaint) in found.items() if result is None]
+    lines = (f"{path} is left out: {complaint}" for path, (result, complaint) in found.items() if result is None)
+    # A path may hold what no text does.
+    left_out = [" ".join(line.encode("utf-8", "backslashreplace").decode().split()) for line in lines]
     return [result for result, _ in found.values() if result is not None], left_out
 
 
 def read(path: Path) -> tuple[Result | None, str | None]:
     """The result that a file holds and None, or None and what keeps the file from being one."""
     try:
+        if path.exists() and not path.is_file():
+            return None, "it is not a file"
+        if path.stat().st_size > LARGEST:
+            return None, f"it has more than {LARGEST // 10**6} MB"
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (OSError, ValueError) as error:
-        return None, f"it cannot be read ({error})"
+        _check(content)
+    except OSError as error:
+        return None, f"it cannot be read ({error.strerror})"
+    except (ValueError, RecursionError) as error:
+        return None, f"it cannot be read ({str(error)[:SHOWN]})"
     if not isinstance(content, dict) or "schema" not in content:
         return None, "it is not a result (no schema)"
     if content["schema"] not in (1, SCHEMA):
-        return None, f"its schema is {content['schema']!r}, this version reads 1 and {SCHEMA}"
+        return None, f"its schema is {repr(content['schema'])[:SHOWN]}, this version reads 1 and {SCHEMA}"
     try:
         return Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content), None
-    except ValueError as error:
-        return None, _complaint(error) if isinstance(error, ValidationError) else str(error)
+    except (ValueError, TypeError, AttributeError) as error:
+        return None, (_complaint(error) if isinstance(error, ValidationError) else str(error))[: 2 * SHOWN]
 
 
 def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
@@ -88,13 +102,33 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
+def _check(content: Any, key: str = "", depth: int = 0) -> None:
+    """Raise ValueError for what JSON can hold and no page can show."""
+    if depth > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} levels of brackets")
+    if isinstance(content, dict):
+        _check(list(content), key, depth)
+        for name, value in content.items():
+            _check(value, name, depth + 1)
+    elif isinstance(content, list):
+        for value in content:
+            _check(value, key, depth + 1)
+    elif isinstance(content, str):
+        if not content.isprintable():
+            content.encode()  # raises for half of a character
+        if len(content) > LONGEST.get(key, LONGEST[""]):
+            raise ValueError(f"`{key[:SHOWN]}` has {len(content)} characters")
+    elif isinstance(content, int | float) and not abs(content) < (2**63 if isinstance(content, int) else 1e100):
+        raise ValueError(f"`{key[:SHOWN]}` is a number too large for any figure")
+
+
 def _complaint(error: ValidationError) -> str:
     """The first thing that is wrong, in one line."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"`{where}` is missing"
-    what = " ".join(f"{first['input']!r}".split())[:200]
+    what = " ".join(f"{first['input']!r}".split())[:SHOWN]
     return f"`{where}` is {what}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import distillab
+from distillab.core.own_code import code_of
 
 # Keys that say where a run lies, where it runs and what it reports, not what it computes. Dotted: inside a group.
 NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "quiet", "rerun", "roi",
@@ -38,17 +39,22 @@ def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
     return kept
 
 
-def versions() -> dict[str, str | None]:
+def versions(config: Mapping[str, Any]) -> dict[str, str | None]:
     """Versions of distillab, Python and the packages that decide a number; None for what is not installed.
 
-    `commit` is the checkout's git commit ("-dirty" where files were changed), None outside a checkout.
+    `commit` is the checkout's git commit ("-dirty" where files were changed), None outside a checkout; `threads` are those
+    of a network's arithmetic on the CPU, whose sums differ with them in the last bits; `code` stands for the source of what
+    the person wrote, where the config names any.
     """
+    import torch
+
     found = {"distillab": distillab.__version__, "commit": _commit(), "python": platform.python_version()}
     for package in PACKAGES:
         found[package] = None
         with suppress(PackageNotFoundError):
             found[package] = version(package)
-    return found
+    code = code_of(config)
+    return found | {"threads": str(torch.get_num_threads())} | ({"code": code[:12]} if code else {})
 
 
 def _commit() -> str | None:

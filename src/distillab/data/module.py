@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
+from distillab.core.own_code import name_of, own_code
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, checked, known, numbers, wrong
 from distillab.data.loader import Loader, Source
@@ -205,10 +206,12 @@ class DataModule(LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of content, labels, splits and views, without place and name."""
+        """Hash of content, labels, splits, views and the person's own code, without place and name."""
         described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
         if self.sampler:  # what is off leaves no trace
             described["sampler"] = self.sampler
+        if code := own_code(name_of(type(self))):
+            described["code"] = code
         return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
 
     @property

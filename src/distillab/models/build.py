@@ -57,6 +57,7 @@ def build_model(
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
+    model.builder = config.builder.target
     if (outputs := model.info.outputs) != len(classes):
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")

@@ -1,13 +1,13 @@
 """Methods compared over seeds: each with the same student, seed and schedule without a teacher, and with one another."""
 
-import zlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Paired
@@ -22,6 +22,8 @@ TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.
 TOLD += NOT_THE_METHOD + tuple(f"{role}.{key}" for role, key in LABELS)
 NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
+
+MOST_SAMPLES = 10**7  # of a test whose size is not known
 
 
 def compare(results: Sequence[Result]) -> list[Row]:
@@ -41,7 +43,7 @@ def compare(results: Sequence[Result]) -> list[Row]:
 
 
 def _identity(result: Result) -> tuple[Any, ...]:
-    """What all runs of a row have in common; the last part, the hash of the config without its seed, has no column."""
+    """What all runs of a row have in common; the last part, config without seed and own code, has no column."""
     data, alone = result.data, result.method == "none"
     rest = without(result.config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
     recipe = result.config.get("recipe")
@@ -49,7 +51,8 @@ def _identity(result: Result) -> tuple[Any, ...]:
     teacher = None if alone or not result.teacher else result.teacher.name
     shown = (data.name, data.train, result.protocol, teacher, result.student.name, epochs)
     # A result without a config is known by what its command changed.
-    return *shown, result.method, config_hash(rest) if rest else " ".join(_changed(result))
+    known = config_hash(rest) if rest else " ".join(_changed(result))
+    return *shown, result.method, f"{known} {result.versions.get('code') or ''}"
 
 
 def _changed(result: Result) -> list[str]:
@@ -184,20 +187,33 @@ def _on_samples(first: Row, second: Row, answers: Answers) -> Paired | None:
 
 def read_predictions(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
     """What the students of these runs below `runs` answered, as far as it was kept, and a line for each damaged file."""
-    import numpy as np
-
     found, left_out = {}, []
     for result in results:
         path = Path(runs, result.name, result.config_hash, "predictions.npz")
+        if not os.path.lexists(path):
+            continue
         try:
-            with np.load(path) as kept:
-                both = kept["labels"], kept["student"]
-            integers = all(each.ndim == 1 and each.dtype.kind in "iu" for each in both)
-            whole = integers and both[0].shape == both[1].shape and both[0].size
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
-            whole = False
-        if whole:
-            found[result.config_hash] = both
-        elif path.is_file():
+            found[result.config_hash] = _answers(path, result.data.test)
+        except Exception:  # a damaged archive may raise nearly anything
             left_out.append(f"{path}: no labels and answers of as many test samples")
     return found, left_out
+
+
+def _answers(path: Path, samples: int | None) -> tuple[Any, Any]:
+    """Labels and the student's answers out of a file that may be anything; raises whatever that leads to."""
+    import numpy as np
+
+    names = "labels", "student"
+    if not path.is_file():
+        raise ValueError("no file")
+    with ZipFile(path) as archive:  # what is far larger unpacked than its samples is never unpacked
+        unpacked = sum(archive.getinfo(f"{name}.npy").file_size for name in names)
+    if unpacked > 16 * (MOST_SAMPLES if samples is None else samples) + 10_000:
+        raise ValueError("too large")
+    with np.load(path, allow_pickle=False) as kept:
+        labels, answers = (kept[name] for name in names)
+    if not (labels.ndim == 1 and labels.size and labels.shape == answers.shape):
+        raise ValueError("not of the same samples")
+    if not all(each.dtype.kind in "iu" for each in (labels, answers)):
+        raise ValueError("no classes")
+    return labels, answers

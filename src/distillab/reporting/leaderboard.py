@@ -108,7 +108,7 @@ def _markdown(rows: list[tuple[Result, Row]], left_out: list[str]) -> str:
     parts.append(gain_note(shown) if rows else "No results yet.")
     if left_out:
         parts += ["## Left out", tables.bullets(left_out)]
-    return "\n\n".join(parts) + "\n"
+    return tables.without_tags("\n\n".join(parts) + "\n")
 
 
 def _table(rows: list[Row]) -> str:

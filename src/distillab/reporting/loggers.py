@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
-from distillab.core.files import replacing
+from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import metric
@@ -98,6 +99,7 @@ def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
         with replacing(kept) as temporary:
             temporary.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
     about |= {"id": kept.read_text(encoding="utf-8"), "resume": "allow"}
+    _check_staging(wandb.env.get_data_dir())
     # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
     logger = WandbLogger(save_dir=run_dir, mode=_mode(settings.mode), **about)
     # Lightning passes it on even where nobody asked, and W&B prints a warning about it, silent or not.
@@ -107,6 +109,15 @@ def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
     except wandb.errors.Error as error:
         raise UserError(f"W&B cannot start a run ({one_line(error)}): {MEND}") from error
     return logger
+
+
+def _check_staging(data: str) -> None:
+    """Raise UserError where W&B could not put the student's file: it would say so after training."""
+    place = Path(data, "artifacts", "staging")
+    with writable(place, "WANDB_DATA_DIR=… in the environment, or logger=csv"):
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
 
 
 def _mode(wanted: str) -> str:

@@ -1,5 +1,6 @@
 """The model card of a run's student: what it is, how good, and how it was made, for whoever gets only the weights."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from distillab.core.instantiate import PACKAGES
 from distillab.core.result import Result
 from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
 from distillab.reporting.table import measured_on, primary, savings, verdict
-from distillab.reporting.tables import bullets, markdown
+from distillab.reporting.tables import bullets, markdown, without_tags
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
@@ -25,13 +26,14 @@ def model_card(result: Result) -> str:
     """
     taught = "trained alone" if result.alone else f"distilled by {result.method}"
     title = f"# {result.student.name}, {taught} on {result.data.name}"
-    parts = [_front_matter(result), title, _what(result), "## Accuracy", _accuracy(result)]
+    parts = [title, _what(result), "## Accuracy", _accuracy(result)]
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
     loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip().format(code=_code(result))
     costs = [_compared(result, COST), " ".join(filter(None, (savings(result), measured_on(result))))]
-    parts += ["## Size and speed", *costs, "## How to load it", loading, "## How it was made", _making(result)]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    parts = [without_tags(part) for part in (*parts, "## Size and speed", *costs) if part]
+    parts += ["## How to load it", loading, "## How it was made", _making(result)]
+    return "\n\n".join([_front_matter(result), *parts]) + "\n"
 
 
 def _code(result: Result) -> str:
@@ -115,7 +117,9 @@ def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] 
 def _making(result: Result) -> str:
     seeds = ", ".join(f"{name} {value}" for name, value in result.seeds.items() if value is not None)
     versions = ", ".join(f"{name} {value}" for name, value in result.versions.items() if value)
-    lines = [f"```\n{result.repeating_command}\n```", f"Config {result.config_hash}, finished {result.created[:10]}."]
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", result.repeating_command))])
+    lines = [f"Config {result.config_hash}, finished {result.created[:10]}."]
     lines += [f"Seeds: {seeds}."] if seeds else []
     lines += [f"Versions: {versions}."] if versions else []
-    return "\n\n".join([*lines, "`result.json` holds the whole config and every figure."])
+    lines = [without_tags(line) for line in (*lines, "`result.json` holds the whole config and every figure.")]
+    return "\n\n".join([f"{fence}\n{result.repeating_command}\n{fence}", *lines])

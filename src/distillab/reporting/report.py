@@ -96,7 +96,7 @@ def _markdown(page: Page) -> str:
             parts += [elsewhere] if section["detail"] and shown else map(_table, shown)
     if page["left_out"]:
         parts += ["## Left out", tables.bullets(page["left_out"])]
-    return "\n\n".join(parts) + "\n"
+    return tables.without_tags("\n\n".join(parts) + "\n")
 
 
 def _table(table: tables.Table) -> str:

@@ -201,6 +201,7 @@ FACTS: Mapping[str, Callable[[Row], str]] = {
     "epochs": lambda row: "" if row.epochs is None else f"{row.epochs} epochs",
     "train": lambda row: "" if row.train is None else f"{row.train} training images",
     "labels": lambda row: row.labels or "all labels",
+    "code": lambda row: f"code {code}" if (code := row.results[0].versions.get("code")) else "",
 }
 
 

@@ -61,4 +61,4 @@ def markdown(sweep: Record, records: Sequence[Record]) -> str:
     page = tables.markdown(*_content(records), TEXTS)
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
     head = f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{_title(records)}:"
-    return f"{head}\n\n{page}\n\n{gain_note([_shown(records)])}\n"
+    return tables.without_tags(f"{head}\n\n{page}\n\n{gain_note([_shown(records)])}\n")

@@ -8,6 +8,7 @@ tables are too long for the Markdown page). A view has `key` (its place in the c
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,21 @@ def markdown(
     return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
 
 
+def without_tags(page: str) -> str:
+    """Markdown in which what looks like the tag of a page is shown as it is written, and not obeyed."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page)
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def bullets(lines: Iterable[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
@@ -104,8 +120,11 @@ def print_table(shown: RichTable) -> None:
 
 
 def write_csv(path: Path, records: Iterable[Mapping[str, Any]], first: Iterable[str] = ()) -> None:
-    """One line a record, raw numbers, written atomically; `first` are columns that are there without records too."""
-    records = list(records)
+    """One line a record, raw numbers, written atomically; `first` are columns that are there without records too.
+
+    Text that a spreadsheet would run as a formula begins with an apostrophe.
+    """
+    records = [{key: _harmless(value) for key, value in record.items()} for record in records]
     keys = dict.fromkeys((*first, *(key for record in records for key in record)))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(keys))

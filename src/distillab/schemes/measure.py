@@ -11,12 +11,14 @@ from torch import Tensor
 from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
+from distillab.core.own_code import name_of, own_code
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
+from distillab.schemes.store import PLACE
 
 
 def scores(
@@ -39,7 +41,7 @@ def predictions(model: Model, data: DataModule, setting: Setting, folder: str | 
     file = Path(folder) / "test.npz"
     if not file.is_file():
         logits, labels = _predict(model, data, "test", setting)
-        with writable(file.parent, "paths.store=…"), replacing(file) as temporary, temporary.open("wb") as opened:
+        with writable(file.parent, PLACE), replacing(file) as temporary, temporary.open("wb") as opened:
             np.savez(opened, logits=logits.numpy(), labels=labels.numpy())
     with np.load(file) as kept:
         return torch.from_numpy(kept["logits"]), torch.from_numpy(kept["labels"])
@@ -62,6 +64,8 @@ def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[
     networks = members or [model]
     prints = [{"weights": weights_hash(m), "structure": structure(m), "about": preprocessing(m)} for m in networks]
     key = {"networks": prints, "data": data.fingerprint, "mixture": bool(members)}
+    if task_code := own_code(name_of(type(setting.task))):
+        key["code"] = task_code
 
     def make(folder: Path) -> dict[str, Any]:
         rows = predictions(model, data, setting, str(folder))

@@ -9,11 +9,12 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.distributed import rank, rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
+from distillab.core.own_code import code_of, name_of, own_code
 from distillab.core.recipe import Recipe
 from distillab.data.module import DataModule
 from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
-from distillab.models.fingerprint import preprocessing, weights_hash
+from distillab.models.fingerprint import code, preprocessing, weights_hash
 from distillab.models.model import Model
 from distillab.schemes.measure import measure, predictions, scores, warn_if_weak
 from distillab.schemes.record import Record
@@ -59,6 +60,10 @@ class Pretraining:
     def key(self) -> dict[str, Any]:
         """What the weights depend on; of the recipe only what is changed, so that a new option keeps the key."""
         trainer = asdict(self.setting.trainer)
+        # Its own, the task's, and the lesson's code, where they are not installed.
+        parts = [code(self.model), own_code(name_of(type(self.setting.task)))]
+        if self.teacher is not None:
+            parts += [code(self.teacher), code_of(self.strategy)]
         return {
             "model": {k: v for k, v in self.config.plain.items() if k not in NOT_THE_MODEL},
             "data": self.data.fingerprint,
@@ -67,6 +72,7 @@ class Pretraining:
             "protocol": asdict(self.setting.protocol),
             "trainer": {k: trainer[k] for k in KEPT_TRAINER} | {k: trainer[k] for k in NOTED_TRAINER if trainer[k]},
             "checkpoint": self.config.checkpoint and file_hash(self.config.checkpoint),
+            **({"code": parts} if any(parts) else {}),
             **(self._lesson(self.teacher, self.data) if self.teacher is not None else self._alone()),
         }
 

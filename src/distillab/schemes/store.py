@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from distillab.core import distributed
-from distillab.core.files import locked, write_json
+from distillab.core.distributed import rank_zero_warn
+from distillab.core.files import file_hash, locked, plain, writable, write_json
 
 STORE_VERSION = 2  # increase when the same key would give another network
+NO_NAME = re.compile(r"[/\x00-\x1f]")  # what the name of one folder may not have
+PLACE = "paths.store=…"
+SEALED = ("*.safetensors", "*.npz")  # the files of a folder whose hashes its record holds
 
 
 class Store:
@@ -24,26 +29,65 @@ class Store:
     ) -> tuple[Path, dict[str, Any], bool]:
         """The folder `<kind>/<name>-<hash of key>`, its record, and whether they existed before.
 
-        Otherwise `make` fills the folder and returns the record, which is written last and completes it. Several
-        processes call `make` together; process 0 writes. Raises UserError where the store cannot be written.
+        Otherwise `make` fills the folder and returns the record, which is written last and completes it. So it is where
+        a file is no longer as it was written; a line names that. Several processes call `make` together; process 0
+        writes. Raises UserError where the store cannot be written.
         """
         digest = hashlib.sha256(json.dumps([STORE_VERSION, key], sort_keys=True, default=str).encode()).hexdigest()[:12]
-        folder = self.root / kind / f"{name}-{digest}"
-        record = folder / "record.json"
-        held = locked(folder / ".lock", f"another run that is making {folder.name}", "paths.store=…")
+        folder = self.root / kind / f"{NO_NAME.sub('-', name)[:150]}-{digest}"
+        held = locked(folder / ".lock", f"another run that is making {folder.name}", PLACE)
         with held if distributed.rank == 0 else nullcontext():
-            found = distributed.broadcast(_read(record) if distributed.rank == 0 else None)
+            found = distributed.broadcast(_kept(folder) if distributed.rank == 0 else None)
             if found is not None:
                 return folder, found, True
             made = dict(make(folder))
             if distributed.rank == 0:
                 write_json(folder / "key.json", dict(key))
-                write_json(record, made)
+                write_json(folder / "record.json", _sealed(folder, made))
             # Only process 0 evaluates; the others take its record, and wait until it is written.
             return folder, distributed.broadcast(made), False
 
 
-def _read(record: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        return json.loads(record.read_text())
-    return None
+def _sealed(folder: Path, made: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the hashes of the files beside it, and of itself."""
+    files = {path.name: file_hash(path) for kind in SEALED for path in sorted(folder.glob(kind))}
+    content = plain({**made, "files": files})
+    return content | {"checksum": _checksum(content)}
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    """The record of a folder, None if there is none; damaged files are named, and deleted as they are made again."""
+    record = folder / "record.json"
+    if not record.exists():
+        return None
+    content = _read(record)
+    seal, files = content.pop("checksum", None), content.get("files", {})
+    if seal != _checksum(content) and (seal or files or not content):  # an older record has no seal
+        damaged = [record]
+    else:
+        damaged = [folder / name for name, known in files.items() if not _is_whole(folder / name, known)]
+    for path in damaged:
+        rank_zero_warn(f"store: {path} is damaged or gone; it is made again")
+        with writable(folder, PLACE):
+            path.unlink(missing_ok=True)
+    return None if damaged else content
+
+
+def _read(record: Path) -> dict[str, Any]:
+    """Its content; empty where it cannot be read."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_whole(path: Path, known: str) -> bool:
+    try:
+        return file_hash(path) == known
+    except OSError:
+        return False

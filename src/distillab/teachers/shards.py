@@ -89,8 +89,6 @@ class View:
         for start, _ in by_shard(np.flatnonzero(self.fresh)):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
-                for leftover in self.folder.glob(".*.tmp"):  # of a killed run: the lock is ours
-                    leftover.unlink()
                 theirs, file = self._load(start), self._file(start)
                 if theirs is not None:
                     self._merge(start, theirs)

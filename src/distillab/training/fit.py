@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import lightning as L
 import torch
@@ -12,8 +13,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 
+from distillab.core import distributed
 from distillab.core.configuration import TrainerConfig
-from distillab.core.distributed import rank_zero_print, share, world
+from distillab.core.distributed import rank_zero_print, rank_zero_warn, share, world
 from distillab.core.files import plain, replacing, writable
 from distillab.core.output import is_quiet
 from distillab.core.recipe import Protocol, Recipe
@@ -52,22 +54,50 @@ def fit(
     printed lines. Returns the seconds of this call; epochs, curves and the figures of `StepTimer` of all calls; the
     selected epoch. Raises UserError where the loss is not finite, or the folder cannot be written.
     """
-    last = directory / "last.ckpt"
-    resumed = last.is_file()
+    start = distributed.broadcast(_start(directory, protocol.select, title) if distributed.rank == 0 else None)
+    resumed = start is not None
     curves, times = Curves(title), StepTimer()
     # The stop comes last, since it saves the state of the others.
-    callbacks = [curves, times, StopCleanly(last), *_choosing(module, recipe, trainer, directory)]
+    callbacks = [curves, times, StopCleanly(directory / "last.ckpt"), *_choosing(module, recipe, trainer, directory)]
     engine = _engine(recipe, trainer, directory, callbacks=callbacks, logger=logger or False)
     share(recipe.batch_size, engine.world_size, title)
     if resumed:
-        rank_zero_print(f"  {title}  goes on from {last}")
+        rank_zero_print(f"  {title}  goes on from {start}")
     started = time.perf_counter()
     with writable(directory, "paths.runs=… paths.store=…"):
-        engine.fit(module, datamodule=data, ckpt_path=last if resumed else None, weights_only=True)
+        engine.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     seconds = time.perf_counter() - started
     epoch = _load(module, directory / f"{protocol.select}.ckpt")
     figures = plain({"curves": curves.epochs, **times.figures})
     return Training(seconds=seconds, epochs=engine.current_epoch, epoch=epoch, resumed=resumed, **figures)
+
+
+def _start(directory: Path, select: str, title: str) -> Path | None:
+    """The checkpoint from which a fit goes on: the last, or the best where that is damaged; None starts over."""
+    last, best = directory / "last.ckpt", directory / "best.ckpt"
+    read = {path: _content(path) for path in (last, best) if path.exists()}
+    callbacks = (read.get(last) or {}).get("callbacks", {}).values()
+    gone = best not in read and any(state.get("best_model_score") is not None for state in callbacks)
+    damaged = [path for path, content in read.items() if content is None] + [best] * gone
+    if not damaged:
+        return last if last in read else None
+    # Without the best one so far, the best of the epochs that are left may be another.
+    start = None if best in damaged and select == "best" else next((path for path in read if read[path]), None)
+    how = f"goes on from {start}" if start else "starts over"
+    rank_zero_warn(f"{' and '.join(map(str, damaged))} cannot be read, damaged or gone: {title} {how}")
+    return start
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's content, mapped; None where its checksums do not hold, or it is none."""
+    try:
+        with ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        content = torch.load(path, "cpu", weights_only=True, mmap=True)
+        return content if {"state_dict", "loops", "epoch"} <= content.keys() else None
+    except Exception:  # noise may be taken for nearly anything
+        return None
 
 
 def _choosing(module: Distillation, recipe: Recipe, trainer: TrainerConfig, directory: Path) -> list[Callback]:

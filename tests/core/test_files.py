@@ -1,0 +1,41 @@
+"""What is written for others to read: on the disk before it is seen, and no rest of a killed process."""
+
+import os
+import time
+
+import pytest
+
+from distillab.core import files
+from distillab.core.files import HOST, OLD, replacing
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path, done = tmp_path / "result.json", []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        files.os, "fsync", lambda opened: (done.append(os.readlink(f"/proc/self/fd/{opened}")), sync(opened))
+    )
+    monkeypatch.setattr(files.os, "replace", lambda *pair: (done.append("replace"), replace(*pair)))
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert done == [str(temporary), "replace", str(tmp_path)] and path.read_text() == "whole"
+    with pytest.raises(ValueError, match="half"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("half")
+    assert path.read_text() == "whole" and os.listdir(tmp_path) == ["result.json"]
+
+
+def test_rests_of_killed_processes_are_swept_up_and_no_other_file(tmp_path):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead, alive = f".last.ckpt.{HOST}.{child}-1.tmp", f".last.ckpt.{HOST}.{os.getppid()}-1.tmp"
+    elsewhere, old, own = ".a.json.other-host.1-1.tmp", ".b.json.other-host.1-2.tmp", ".mine.tmp"
+    for name in (dead, alive, elsewhere, old, own):
+        (tmp_path / name).write_text("")
+    for name in (old, own):
+        os.utime(tmp_path / name, (time.time() - 2 * OLD,) * 2)
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("")
+    assert set(os.listdir(tmp_path)) == {"file", alive, elsewhere, own}
