@@ -115,7 +115,7 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
         (["student.classes=10"], "student.classes must be a list, got 10; set student.classes=null"),
         (["paths.runs=null"], "paths.runs must be text, not empty, got null; set paths.runs=runs"),
         (["paths.store="], 'paths.store must be text, not empty, got ""; set paths.store=store'),
-        (["name="], 'name must be text, not empty, got ""'),
+        (["name="], 'name must be the name of one folder'),
         (["teacher.checkpoint="], 'teacher.checkpoint must be text, not empty, or null, got ""; set teacher.checkpoint=null'),
         (["seed=-1"], "seed must be a whole number from 0 up to 4294967295, got -1"),
         (["teacher.seed=1e3"], "teacher.seed must be a whole number from 0 up to 4294967295, or null, got 1000.0; set"),

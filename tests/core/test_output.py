@@ -1,6 +1,7 @@
 """Lines for the person on any terminal, pipe and disk; quiet runs and their log."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -61,10 +62,11 @@ def test_a_letter_that_the_output_does_not_have_is_a_plain_one(encoding, shown, 
 
 
 def test_help_into_a_full_disk_is_one_line_and_into_a_closed_pipe_none():
+    plain = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*MAIN, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([*MAIN, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=plain)
     assert done.returncode == 1 and "No space left" in done.stderr and done.stderr.count("\n") == 1
-    reader = subprocess.Popen([*MAIN, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    reader = subprocess.Popen([*MAIN, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain)
     reader.stdout.close()
     assert reader.stderr.read() == "" and reader.wait() == 141
 

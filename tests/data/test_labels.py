@@ -275,9 +275,10 @@ def test_a_ready_made_teacher_is_not_corrupted(tmp_path):
 
 def test_store_keys_change_only_where_the_labels_do(tmp_path, network):
     from distillab.models.image_model import ImageModel
+    from distillab.tasks.image_classification import ImageClassification
 
     model, config, keys = ImageModel(network(), (1, 8, 8)), teacher(depth=8, labelled=1.0), []
-    setting = SimpleNamespace(trainer=TrainerConfig(), protocol=Protocol("standard", 0.1))
+    setting = SimpleNamespace(trainer=TrainerConfig(), protocol=Protocol("standard", 0.1), task=ImageClassification())
 
     def note(data, strategy):
         job = Pretraining(model, config, data, Recipe(), 0, "", setting, teacher=model, strategy=strategy)
