@@ -31,7 +31,7 @@ from distillab.commands.composition import (
     strategy_label,
 )
 from distillab.commands.explain import asked_about, explain
-from distillab.commands.invocation import Invocation, finished, home, parse
+from distillab.commands.invocation import Invocation, finished, parse
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.commands.words import meant, places, quoted, understood
 from distillab.core import distributed, output
@@ -84,18 +84,19 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
     from distillab.commands import experiment
 
     count = devices.number_of_devices(invocation.config.trainer)
-    config = invocation.config.on_devices(count)
+    invocation = replace(invocation, config=invocation.config.on_devices(count))
+    config = invocation.config
     with output.quietly(config.quiet), devices.devices_of_a_cell(config.trainer, several=_in_parallel()):
         begin()
         for line in strategy_conflicts():
             rank_zero_print(line)
-        to_do = config.rerun or finished(home(config)) is None
+        to_do = config.rerun or finished(invocation.home) is None
         if to_do:
             devices.check(config, count)
         if distributed.world == 1 and count > 1 and to_do:
             _torchrun(count, invocation.overrides, invocation.sweep_folder)
-            return finished(home(config))
-        return experiment.run(replace(invocation, config=config))
+            return finished(invocation.home)
+        return experiment.run(invocation)
 
 
 def _in_parallel() -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from distillab.commands import sweep
-from distillab.commands.invocation import RUNS, Invocation, finished, home
+from distillab.commands.invocation import RUNS, Invocation, finished
 from distillab.core import distributed
 from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> Result | None:
     """The result of a config, written and shown; None in any process but the first. UserError for bad input."""
     timer, config = Timer(), invocation.config
-    directory, first = home(config), distributed.rank == 0
+    directory, first = invocation.home, distributed.rank == 0
     if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
     loggers.check(config.logger)

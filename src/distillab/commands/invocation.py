@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ class Invocation:
     command: str = ""
     overrides: Sequence[str] = ()  # the words of the command that differ from the defaults
     sweep_folder: Path | None = None  # of the sweep that the run belongs to
+
+    @cached_property
+    def home(self) -> Path:
+        """The run's folder; found once, as the files and the code that it depends on are read for it."""
+        return home(self.config)
 
 
 def parse(config: Mapping[str, Any]) -> "RunConfig":
