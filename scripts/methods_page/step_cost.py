@@ -12,7 +12,7 @@ import yaml
 from benchmark.loops import BATCH, CLASSES, SHAPE, network
 from torch.utils.data import DataLoader
 
-from distillab.core.distributed import rank_zero_print
+from distillab.core.output import rank_zero_print
 from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.strategies.strategy import Strategy

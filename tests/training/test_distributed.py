@@ -7,7 +7,7 @@ import torch
 from helpers.two_networks import models
 from helpers.two_processes import SHARDED, accumulated, assert_close, fitted, of_both
 
-from distillab.core import distributed, output
+from distillab.core import output
 from distillab.core.configuration import TrainerConfig
 from distillab.core.distributed import check_shared, share
 from distillab.core.errors import UserError
@@ -78,11 +78,11 @@ def test_a_batch_that_does_not_divide_is_refused(batch, devices, nearest):
 
 def test_what_happens_to_one_process_alone_is_said_by_it(monkeypatch, capsys):
     monkeypatch.setattr(output, "rank", 1)
-    distributed.rank_zero_warn("all of them see this")
-    distributed.rank_zero_warn("the disk of this one is full", own=True)
+    output.rank_zero_warn("all of them see this")
+    output.rank_zero_warn("the disk of this one is full", own=True)
     assert capsys.readouterr().err == "warning (process 1): the disk of this one is full\n"
     monkeypatch.setattr(output, "rank", 0)
-    distributed.rank_zero_warn("the disk of this one is full", own=True)
+    output.rank_zero_warn("the disk of this one is full", own=True)
     assert capsys.readouterr().err == "warning: the disk of this one is full\n"
 
 

@@ -35,9 +35,9 @@ from distillab.commands.invocation import Invocation, finished, parse
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.commands.words import meant, places, quoted, understood
 from distillab.core import distributed, output
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, unknown_key
+from distillab.core.output import rank_zero_print
 from distillab.core.run_identity import config_folder, method_name
 from distillab.core.stopping import Stopped, listen, stop
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from distillab.core.allowed import Range
-from distillab.core.distributed import check_shared, rank_zero_print, world
+from distillab.core.distributed import check_shared, world
 from distillab.core.errors import UserError
 from distillab.core.files import writable
+from distillab.core.output import rank_zero_print
 
 if TYPE_CHECKING:
     from distillab.core.configuration import RunConfig, TrainerConfig

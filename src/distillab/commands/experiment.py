@@ -12,9 +12,8 @@ from omegaconf import OmegaConf
 from distillab.commands import sweep
 from distillab.commands.invocation import RUNS, Invocation, finished
 from distillab.core import distributed
-from distillab.core.distributed import rank_zero_print
 from distillab.core.files import locked, replacing, writable, write_json
-from distillab.core.output import logged
+from distillab.core.output import logged, rank_zero_print
 from distillab.core.result import FINISHED, Result
 from distillab.core.run_identity import versions
 from distillab.core.timer import Timer

@@ -8,10 +8,10 @@ from distillab.commands.invocation import RUNS, named
 from distillab.commands.preflight import preflight
 from distillab.core import distributed
 from distillab.core.configuration import RunConfig
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import writable
 from distillab.core.instantiate import build
+from distillab.core.output import rank_zero_print
 from distillab.core.result import Role, gain_and_gap
 from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import method_name

@@ -21,8 +21,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from distillab.commands.invocation import finished
-from distillab.core.distributed import rank_zero_print
 from distillab.core.files import replacing, writable, write_json
+from distillab.core.output import rank_zero_print
 from distillab.reporting.sweep_table import markdown, table
 from distillab.reporting.tables import print_table
 

@@ -17,10 +17,10 @@ from distillab.commands.invocation import parse
 from distillab.commands.sweep import Sweep, about, combinations, recorded
 from distillab.commands.tuning.space import search_space
 from distillab.core.allowed import Range
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.instantiate import build
+from distillab.core.output import rank_zero_print
 from distillab.core.run_identity import config_hash, method_name
 from distillab.reporting.metric_table import NOTHING, metric
 from distillab.reporting.tables import markdown, print_table, terminal, without_tags

@@ -5,9 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from distillab.core.errors import UserError
-from distillab.core.output import rank, rank_zero_print, rank_zero_warn
-
-__all__ = ["barrier", "broadcast", "rank", "rank_zero_print", "rank_zero_warn", "share", "start", "stop", "world"]
+from distillab.core.output import rank as rank  # one of the facts about the processes, for whoever asks here
+from distillab.core.output import rank_zero_print
 
 WAIT = timedelta(days=7)  # process 0 may wait for another run, and the others for it; torch's own limit is minutes
 

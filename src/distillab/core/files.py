@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print
 
 HOST = re.sub(r"\W", "-", platform.node())[:30]
 TEMPORARY = re.compile(r"\..+\.(?P<host>[\w-]+)\.(?P<process>\d+)-\d+\.tmp")

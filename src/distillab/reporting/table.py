@@ -6,7 +6,7 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.core.distributed import rank_zero_print
+from distillab.core.output import rank_zero_print
 from distillab.core.result import Result, Role
 from distillab.evaluation.cost import in_words, machine, ratios, words
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, Metric, count, metric, percent

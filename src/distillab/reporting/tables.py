@@ -13,8 +13,8 @@ from collections.abc import Collection, Container, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillab.core.distributed import rank_zero_print
 from distillab.core.files import replacing
+from distillab.core.output import rank_zero_print
 from distillab.reporting.metric_table import NOTHING
 
 if TYPE_CHECKING:

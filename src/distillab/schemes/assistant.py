@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from distillab.core.distributed import rank_zero_warn
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_warn
 from distillab.evaluation.efficiency import parameters
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from distillab.core.configuration import RunConfig
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print
 from distillab.data.module import DataModule
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.fingerprint import preprocessing, structure, weights_hash

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillab.core.configuration import ModelConfig
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme

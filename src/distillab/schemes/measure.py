@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.core.distributed import rank_zero_print, rank_zero_warn
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
+from distillab.core.output import rank_zero_print, rank_zero_warn
 from distillab.core.own_code import name_of, own_code
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule

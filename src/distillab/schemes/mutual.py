@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print
 from distillab.core.result_parts import Training
 from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from distillab.core.configuration import ModelConfig
-from distillab.core.distributed import rank, rank_zero_print
+from distillab.core.distributed import rank
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
+from distillab.core.output import rank_zero_print
 from distillab.core.own_code import code_of, name_of, own_code
 from distillab.core.recipe import Recipe
 from distillab.data.module import DataModule

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from distillab.core import distributed
-from distillab.core.distributed import rank_zero_warn
 from distillab.core.files import file_hash, locked, plain, writable, write_json
+from distillab.core.output import rank_zero_warn
 
 STORE_VERSION = 2  # increase when the same key would give another network
 NO_NAME = re.compile(r"[/\x00-\x1f]")  # what the name of one folder may not have

@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY
 import torch
 from torch import Tensor, nn
 
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
 from distillab.core.gather import broadcast
+from distillab.core.output import rank_zero_print
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Fields, Outputs, Scheduled, TeacherPass, Term
 from distillab.strategies.parts.features import embedding_widths, unit

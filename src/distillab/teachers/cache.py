@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillab.core.distributed import rank_zero_warn
+from distillab.core.output import rank_zero_warn
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import View, all_there
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from distillab.core.distributed import rank_zero_warn
 from distillab.core.files import replacing
+from distillab.core.output import rank_zero_warn
 from distillab.teachers.layout import Layout
 
 SHARD = 32768  # samples in a file

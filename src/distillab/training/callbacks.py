@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from distillab.core.distributed import rank_zero_print
+from distillab.core.output import rank_zero_print
 from distillab.core.stopping import Stopped, listen
 
 AGREE = 10  # batches between two checks whether any of several GPUs' processes was asked to stop

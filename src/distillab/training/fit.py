@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressB
 
 from distillab.core import distributed
 from distillab.core.configuration import TrainerConfig
-from distillab.core.distributed import rank_zero_print, rank_zero_warn, share, world
+from distillab.core.distributed import share, world
 from distillab.core.files import plain, replacing, writable
-from distillab.core.output import is_quiet
+from distillab.core.output import is_quiet, rank_zero_print, rank_zero_warn
 from distillab.core.recipe import Protocol, Recipe
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule

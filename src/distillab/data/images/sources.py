@@ -15,8 +15,8 @@ from PIL import Image
 from torchvision import datasets
 
 from distillab.core.allowed import Range
-from distillab.core.distributed import rank_zero_print
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print
 from distillab.data.collection import digest
 from distillab.data.images.datamodule import ImageCollection, ImageData, evenly_spaced
 from distillab.data.images.decode import (
