@@ -1,6 +1,7 @@
 """The one exception whose text is meant for the user, and text as it can be shown."""
 
 import re
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -9,6 +10,11 @@ def printable(text: str) -> str:
     Python decodes such a byte to a lone surrogate, which no encoding writes: `caf\\udce9` becomes `caf\\\\xe9`.
     """
     return re.sub("[\x00-\x1f\x7f\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, for a message: `a, b, c, …`."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 class UserError(Exception):

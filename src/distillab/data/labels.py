@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, first_few
 from distillab.core.instantiate import did_you_mean
 from distillab.data.splits import draw_stratified
 
@@ -58,10 +58,9 @@ def numbers(classes: Sequence[str | int] | str | int | None, names: Sequence[str
         elif isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < len(names):
             found.add(entry)
         else:
-            shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
             raise UserError(
                 f'{path}: there is no class "{entry}"{did_you_mean(str(entry), names)} '
-                f"(allowed: {shown}, or numbers from 0 to {len(names) - 1}): {path}=[{names[0]}]"
+                f"(allowed: {first_few(names, 10)}, or numbers from 0 to {len(names) - 1}): {path}=[{names[0]}]"
             )
     if len(found) == len(names):
         raise UserError(f"{path} names all {len(names)} classes and leaves no other: {path}=[{names[0]}]")

@@ -19,7 +19,7 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image, ImageOps
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, first_few
 from distillab.core.files import locked, replacing, writable, write_json
 from distillab.data.collection import digest
 
@@ -109,7 +109,7 @@ def in_threads(files: list[str], work: Callable[[str], Any]) -> Iterator[Any]:
             pool.shutdown(cancel_futures=True)
     if refused:
         (_, first), *others = refused
-        also = ", ".join(path for path, _ in others[:3]) + (", …" if len(others) > 3 else "")
+        also = first_few([path for path, _ in others])
         more = f"; {len(others)} more of {len(files)} files cannot be used ({also})" if others else ""
         raise UserError(f"{first}{more}") from first
 

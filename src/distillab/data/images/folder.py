@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from distillab.core.errors import UserError, printable
+from distillab.core.errors import UserError, first_few, printable
 from distillab.data.collection import digest
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
 
@@ -17,7 +17,6 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", "
 SPELLINGS = {"train": ("train", "training"), "validation": ("val", "valid", "validation", "dev")}
 SPELLINGS |= {"test": ("test", "testing")}
 UNCLEAR = ("eval", "evaluation")  # some mean the validation by it, some the test
-MOST_NAMES = 3  # in a message
 MEND = "or change data.root=…"
 
 
@@ -171,7 +170,7 @@ class Listing:
         told = []
         for split, name in (self.splits_of or {"train": ""}).items():
             part = self.part(split)
-            what = f"{name}/ {uses[part]}" if name else f"class folders {_some(self.folders)}"
+            what = f"{name}/ {uses[part]}" if name else f"class folders {first_few(self.folders)}"
             if part in self.parts:
                 told.append(f"{what} ({self.parts.count(part):,} images)")
         if "test" not in self.parts:
@@ -181,7 +180,7 @@ class Listing:
         lines = [f"{self.root}, {len(self.folders)} classes: {', '.join(told)}"]
         if self.unused:
             start = len(str(self.root)) + 1
-            left = [f"{k}: {len(v):,} ({_some([path[start:] for path in v])})" for k, v in self.unused.items()]
+            left = [f"{k}: {len(v):,} ({first_few([path[start:] for path in v])})" for k, v in self.unused.items()]
             lines.append(f"{self.root}, not used: {'; '.join(left)}")
         return [printable(line) for line in lines]
 
@@ -228,10 +227,6 @@ def _ending(name: str) -> str:
     return f"{ending} files" if ending else "files without an ending"
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-
-
 def _many(paths: Sequence[str], what: str) -> str:
     """`class folder /a/b`, or `5 class folders (/a/b, /a/c, /a/d, …)`."""
-    return f"{what} {paths[0]}" if len(paths) == 1 else f"{len(paths)} {what}s ({_some(paths)})"
+    return f"{what} {paths[0]}" if len(paths) == 1 else f"{len(paths)} {what}s ({first_few(paths)})"
