@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -277,3 +279,14 @@ def test_a_home_that_cannot_be_written_is_told_before_training(no_account, tmp_p
         monkeypatch.setenv(name, str(tmp_path / "file" / "home"))
     with pytest.raises(UserError, match=r"^cannot write to .*staging \(.*WANDB_DATA_DIR=[^\n]*$"):
         loggers.build(SETTINGS, tmp_path / "run", {}, "a name")
+
+
+def test_the_first_look_at_w_and_b_silences_its_banner(tmp_path):
+    """W&B reads that once in a process, so a look for its key before the run begins must set it too."""
+    look = (
+        "from distillab.reporting.loggers import has_key; has_key(); import wandb; print(wandb.setup().settings.silent)"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    environment |= {"HOME": str(tmp_path), "WANDB_MODE": "offline"}
+    done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "True"

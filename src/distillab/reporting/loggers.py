@@ -86,10 +86,9 @@ def _mlflow(settings: LoggerConfig, run_dir: Path, name: str) -> Logger:
 
 
 def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
-    # W&B reads this once, when it is first used: several lines of banner per run would bury the run's own output.
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
     from lightning.pytorch.loggers import WandbLogger
+
+    wandb = _silent_wandb()
 
     about |= {"project": settings.project, "entity": settings.entity, "tags": settings.tags}
     run_dir.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder where it finds none
@@ -109,6 +108,14 @@ def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
     except wandb.errors.Error as error:
         raise UserError(f"W&B cannot start a run ({one_line(error)}): {MEND}") from error
     return logger
+
+
+def _silent_wandb() -> Any:
+    # W&B reads this once, when it is first used: several lines of banner per run would bury the run's own output.
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb
 
 
 def _check_staging(data: str) -> None:
@@ -131,8 +138,7 @@ def _mode(wanted: str) -> str:
 
 def has_key() -> bool:
     """Whether W&B can log in by itself: from the environment, its settings, or where `wandb login` keeps keys."""
-    import wandb
-
+    wandb = _silent_wandb()
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.errors.Error as error:
