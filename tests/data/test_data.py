@@ -7,6 +7,7 @@ import pickle
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ from helpers.data_checks import AUGMENT, STRONG, cats_and_dogs, complaint, digit
 
 from distillab.core.errors import UserError
 from distillab.data.batch import AS_STORED
-from distillab.data.images import sources as images
 from distillab.data.images.augment import Augment
-from distillab.data.images.datamodule import image_statistics
+from distillab.data.images.datamodule import ImageData, image_statistics
 from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.sources import CIFAR10
 from distillab.data.images.strong import Strong
 from distillab.data.splits import carve, draw_stratified
+from distillab.data.text.datamodule import TextData
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
@@ -217,18 +218,20 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
 
 def test_every_config_names_what_its_class_takes():
     found = sorted(path.stem for path in CONF.glob("*.yaml"))
-    assert {"cifar10", "cifar100", "digits", "folder", "imagenet"} <= set(found)
+    assert {"cifar10", "cifar100", "digits", "folder", "imagenet", "sotu", "text"} <= set(found)
     for name in found:
         config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         config = config.get("data", config)  # digits say what the teacher knows, too
-        target = getattr(images, config.pop("_target_").rpartition(".")[2])
+        target = resolve_name(config.pop("_target_"))
         inits = [
             cls.__init__ for cls in target.__mro__ if cls.__module__.startswith("distillab") and "__init__" in vars(cls)
         ]
         known = {key for init in inits for key in inspect.signature(init).parameters} - {"self", "common"}
-        named = name if name != "folder" else "${folder_name:data.root}"
+        named = {"folder": "${folder_name:data.root}", "text": "${folder_name:data.path}"}.get(name, name)
         assert set(config) == known and config["name"] == named
-        assert images.ImageData.__init__ in inits and config["cache_dir"] == "${paths.store}"
+        if issubclass(target, TextData):
+            continue
+        assert ImageData.__init__ in inits and config["cache_dir"] == "${paths.store}"
         assert set(config["augment"]) <= {field.name for field in fields(Augment)}
         assert set(config["augment"]["strong"]) == {field.name for field in fields(Strong)}
         assert Augment.of(config["augment"]).strong is not None

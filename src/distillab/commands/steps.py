@@ -153,6 +153,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         entries = _entries(steps, found)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
+        setting.task.save(deployed, data, directory)
         if found.answers:
             write_predictions(directory / "predictions.npz", found.answers, labels)
         if found.limits:

@@ -84,6 +84,11 @@ class CacheConfig(Group):
     dtype: Annotated[str, Choice("float16", "float32")] = "float16"
     top_k: CountOrNone = None
     limit_gb: AmountOrNone = 8
+    # Of text: how many tokens are drawn at each position instead of the largest; the temperatures at which a strategy may
+    # read what top_k leaves over; and what it makes of that.
+    draws: CountOrNone = None
+    temperatures: tuple[Annotated[float, Range(above=0)], ...] = (1.0,)
+    tail: Annotated[str, Choice("bucket", "renormalise", "both")] = "bucket"
 
 
 @group

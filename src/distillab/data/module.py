@@ -38,6 +38,7 @@ class DataModule(LightningDataModule):
 
     mixes: bool = False  # whether training samples are mixed with each other
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
+    evaluation_batch: int = EVALUATION_BATCH
 
     def __init__(
         self,
@@ -245,4 +246,4 @@ class DataModule(LightningDataModule):
 
     def evaluation_dataloader(self, split: str) -> Loader:
         """The samples of a split in order, as they are."""
-        return self._loader(split, EVALUATION_BATCH)
+        return self._loader(split, self.evaluation_batch)

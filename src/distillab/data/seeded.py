@@ -32,6 +32,7 @@ class Stream(IntEnum):
     BOX_COLUMN = 132
     CLASS = 133  # and what follows: which sample stands where in the order of classes drawn evenly
     MEMBER = 134
+    TOKEN = 135  # which token of a teacher's distribution is drawn
 
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64

@@ -22,7 +22,7 @@ class FeatureExtractor:
     """
 
     def __init__(self, model: Model, needs: Iterable[str]) -> None:
-        self.model = self.run = model
+        self.model, self.run = model, model.outputs
         self.needs = frozenset(needs)
         self.tried = False
         self.caught: dict[str, Tensor] = {}
@@ -55,8 +55,8 @@ class FeatureExtractor:
             self._before(self.head, "embedding")
 
     def _after(self, module: nn.Module, key: str) -> None:
-        def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
-            self.caught[key] = output
+        def hook(_: nn.Module, __: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
+            self.caught[key] = output[0] if isinstance(output, tuple) else output
 
         self.handles.append(module.register_forward_hook(hook))
 

@@ -42,6 +42,9 @@ class FeatureInfo:
     embedding: int | None  # width of the head's input
     outputs: int  # number of logits
     head: str | None  # module path of the last linear layer
+    positions: int | None = field(
+        default=None, repr=False
+    )  # rows of logits in a sample; None: one, without a dimension
     final: Stage | None = field(default=None, repr=False)  # the map behind the last stage that is pooled for the head
 
     @property
@@ -53,6 +56,8 @@ class FeatureInfo:
         """The stages, the widths and the head as part of a store's key; `final` follows from the network itself."""
         values = asdict(self)
         del values["final"]
+        if self.positions is None:  # what is off leaves no trace
+            del values["positions"]
         return values | {"classes": values.pop("outputs")}  # the name in the keys of stored networks
 
 
@@ -82,7 +87,7 @@ def describe(
     found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
     embedding = math.prod(last[head].input[1:]) if head else None
     final = _guess_final(calls, found[-1], embedding) if found else None
-    return FeatureInfo(name, found, embedding, logits[1], head, final and Stage(final, *maps[final]))
+    return FeatureInfo(name, found, embedding, logits[1], head, final=final and Stage(final, *maps[final]))
 
 
 def _guess_head(calls: list[Call], outputs: int) -> str | None:

@@ -11,7 +11,14 @@ import torch
 from distillab.core.own_code import name_of, own_code
 from distillab.models.model import Model
 
-INSTALLED = ("builtins", "distillab", "timm", "torch", "torchvision")  # whose networks are known by their config
+INSTALLED = (
+    "builtins",
+    "distillab",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+)  # whose networks are known by their config
 
 
 def weights_hash(model: Model) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.models.feature_info import FeatureInfo
+from distillab.models.logit_rows import LogitRows
 
 
 def placed(model: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -33,6 +34,10 @@ class Model(nn.Module):
     def forward(self, **inputs: Tensor) -> Tensor:
         """One view of a batch, by the names of `example_inputs` → logits (…, outputs)."""
         raise NotImplementedError
+
+    def outputs(self, **inputs: Tensor) -> Tensor | LogitRows:
+        """The same for a step: a model of many outputs may give rows that are computed where they are read."""
+        return self(**inputs)
 
     def input_settings(self) -> dict[str, Any]:
         """Settings beside the weights that say what the model expects of its inputs, as JSON has them."""

@@ -19,6 +19,7 @@ from distillab.teachers.cache import MEND, TeacherCache
 from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.layout import Layout
+from distillab.teachers.token_layout import TokenLayout
 
 STORED = {"logits", "embedding"}
 LAYERS = {"head", "norms"}  # parts of the network, which need no forward pass
@@ -66,7 +67,11 @@ def with_cache(
 def cache_layout(config: RunConfig, teacher: FeatureInfo, needs: Iterable[str]) -> Layout:
     """What is stored of each sample; raises UserError if `cache.top_k` does not suit the teacher's outputs."""
     embedding = teacher.embedding if "embedding" in needs else None
-    return Layout(teacher.outputs, embedding, config.cache.dtype, config.cache.top_k)
+    kept, first = config.cache, (teacher.outputs, embedding, config.cache.dtype, config.cache.top_k)
+    if teacher.positions is None:
+        return Layout(*first)
+    how = {"temperatures": tuple(map(float, kept.temperatures)), "convention": kept.tail}
+    return TokenLayout(*first, positions=teacher.positions, draws=kept.draws, **how)
 
 
 def _device(accelerator: str) -> str:

@@ -85,6 +85,7 @@ class Term(nn.Module):
     global_batch: ClassVar[bool] = False  # it compares samples, and is handed the tensors of all devices
     smallest_batch: ClassVar[int] = 1  # fewest samples that it can learn from at once, on each device
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
+    pools: ClassVar[bool] = False  # its rows compare softmax(logits / temperature) alone: outputs may be taken as one
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
     loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names

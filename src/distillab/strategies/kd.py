@@ -26,6 +26,8 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class KD(LogitsTerm):
+    pools = True
+
     weight: Scheduled = 0.9
     temperature: Scheduled = 4.0
 

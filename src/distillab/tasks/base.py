@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -82,6 +83,10 @@ class Task(ABC):
         """Logits (…, C) and labels as rows (R, C) and (R,), or (R, C) of mixed samples; ignored positions left out."""
         return logits, labels
 
+    def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
+        """Add a batch to the metrics."""
+        metrics.update(*self.rows(logits, batch.labels))
+
     @abstractmethod
     def metrics(self, info: FeatureInfo) -> MetricCollection:
         """The logged metrics of a split, updated with rows of logits and labels."""
@@ -115,3 +120,6 @@ class Task(ABC):
     def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:
         """Rows of logits and labels of a whole split, in the data's order, on the CPU."""
         return predict(model, data, split, device, rows=self.rows)
+
+    def save(self, model: Model, data: LightningDataModule, directory: Path) -> None:  # noqa: B027 - a task need not
+        """Write what else makes the student usable outside, into the run's folder."""

@@ -65,7 +65,7 @@ class CachedTeacher(FrozenTeacher):
         self.computed += len(index)
         (live,) = super().forward(batch)
         layout, device = self.cache.layout, batch.index.device
-        fields = layout.narrow(live)
+        fields = layout.narrow(live, torch.from_numpy(index))
         if known.any():
             rows = torch.from_numpy(np.flatnonzero(known)).to(device)
             for name, values in layout.unpack(view.read(index[known]), device).items():

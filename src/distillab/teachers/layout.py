@@ -45,8 +45,11 @@ class Layout:
         """The outputs of records in float32; with `top_k` the other classes share the rest equally."""
         return self.widen(self.unpack(records, torch.device(device)))
 
-    def narrow(self, outputs: SimpleNamespace) -> dict[str, Tensor]:
-        """Logits (N, classes) and the embedding (N, d) as the fields of N records, rounded, on the same device."""
+    def narrow(self, outputs: SimpleNamespace, index: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits (N, classes) and the embedding (N, d) as the fields of N records, rounded, on the same device.
+
+        `index` (N,) are the samples' places in their split, for a layout that draws.
+        """
         logits = outputs.logits.detach().float()
         if self.top_k is None:
             fields = {"logits": self._round(logits)}

@@ -230,8 +230,8 @@ class Distillation(Phased):
 
     def _measure(self, batch: Any, batch_idx: int, split: str) -> None:
         batch = self._taken(batch, batch_idx)
-        logits = self._validated[0](**self.task.arrange(batch.inputs[0]))
-        self.metrics.update(*self.task.rows(logits, batch.labels))
+        logits = self._validated[0].outputs(**self.task.arrange(batch.inputs[0]))
+        self.task.update(self.metrics, logits, batch)
         figures = {f"{split}/{name}": metric for name, metric in self.metrics.items()}
         self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
 

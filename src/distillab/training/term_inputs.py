@@ -11,13 +11,15 @@ from torch.utils.checkpoint import checkpoint
 from distillab.core.errors import UserError
 from distillab.core.gather import gather, mean_number
 from distillab.data.batch import Batch, Inputs
+from distillab.models.logit_rows import LogitRows, SparseLogits, at_least_float32, dense
 from distillab.strategies.base import Fields, Outputs, Term
 from distillab.tasks.base import Task
 
 if TYPE_CHECKING:
     from distillab.training.module import Distillation
 
-CHUNK = 2**26  # logits per call of a term; more rows are split and recomputed in the backward pass
+Rows = Tensor | LogitRows
+CHUNK = 2**24  # logits per call of the terms; more rows are split and recomputed in the backward pass
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
@@ -44,17 +46,18 @@ def term_losses(
     """
     rowwise = [name for name, term in terms.items() if term.rowwise and type(term).forward is Term.forward]
     if rowwise:
-        logits, labels = task.rows(_at_least_float32(student[0].logits), seen.labels)
+        logits, labels = task.rows(student[0].logits, seen.labels)
         taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
-        taught = None if taught is None else task.rows(_at_least_float32(taught), seen.labels)[0]
+        taught = None if taught is None else task.rows(taught, seen.labels)[0]
         count = max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9)
+        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels)
     losses = {}
     for name, term in terms.items():
         if name in rowwise:
             weights = term.row_weights(labels if seen.step_labels is None else seen.step_labels)
             total = count if weights is None else count * (weights.sum() / max(len(weights), 1)).clamp(min=1e-9)
-            divisor = mean_number(total, logits.device)
-            losses[name] = term.weight * (sum_of_rows(term, logits, taught, labels) / divisor)  # no row: 0 / 1e-9 is 0
+            divisor = mean_number(total, labels.device)
+            losses[name] = term.weight * (sums[name] / divisor)  # no row: 0 / 1e-9 is 0
             continue
         outputs = [
             Outputs([only(term, owner, view) for view in views[: term.num_views]])
@@ -64,19 +67,32 @@ def term_losses(
     return losses
 
 
-def sum_of_rows(term: Term, student: Tensor, teacher: Tensor | None, labels: Tensor) -> Tensor:
-    """The sum of a row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows."""
-    teacher = teacher if "teacher.logits" in term.needs else None
-    labels = labels if "batch.labels" in term.needs else None
-    at_once = max(1, CHUNK // student.shape[-1])
-    if len(student) <= at_once:
-        return term.rows(student, teacher, labels).sum()
+def sums_of_rows(terms: Mapping[str, Term], student: Rows, teacher: Rows | None, labels: Tensor) -> dict[str, Tensor]:
+    """The sum of each row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows.
 
-    def part(first: int) -> Tensor:
-        chosen = (None if all_ is None else all_[first : first + at_once] for all_ in (student, teacher, labels))
-        return checkpoint(lambda *some: term.rows(*some).sum(), *chosen, use_reentrant=False)
+    All terms share a chunk: rows that are projected from hidden states are projected once for all of them.
+    """
 
-    return torch.stack([part(first) for first in range(0, len(student), at_once)]).sum()
+    def part(first: int, end: int) -> list[Tensor]:
+        own = dense(student[first:end])
+        taught = None if teacher is None else teacher[first:end]
+        return [_sum(term, own, taught, labels[first:end]) for term in terms.values()]
+
+    at_once, rows = max(1, CHUNK // student.shape[-1]), len(labels)
+    if rows <= at_once:
+        return dict(zip(terms, part(0, rows), strict=True))
+    cuts = ((first, min(first + at_once, rows)) for first in range(0, rows, at_once))
+    parts = [torch.stack(checkpoint(part, *cut, use_reentrant=False)) for cut in cuts]
+    return dict(zip(terms, torch.stack(parts).sum(0), strict=True))
+
+
+def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor) -> Tensor:
+    """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's."""
+    if "teacher.logits" not in term.needs:
+        teacher = None
+    elif isinstance(teacher, SparseLogits) and term.pools:
+        student, teacher = teacher.paired(student, getattr(term, "temperature", 1.0))
+    return term.rows(student, dense(teacher), labels if "batch.labels" in term.needs else None).sum()
 
 
 def prepare_terms(module: "Distillation") -> None:
@@ -109,10 +125,14 @@ def prepare_terms(module: "Distillation") -> None:
 def only(term: Term, owner: str, source: Any) -> Fields:
     """The inputs that a term declares of `owner` (student, teacher or batch)."""
     names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
-    inputs = {name: mapped(getattr(source, name), _at_least_float32) for name in names}
+    inputs = {name: mapped(_whole(getattr(source, name)), at_least_float32) for name in names}
     if term.global_batch:  # it compares samples, also those of other devices
         inputs = {name: mapped(value, gather) for name, value in inputs.items()}
     return Fields(**inputs)
+
+
+def _whole(value: Any) -> Any:
+    return dense(value) if isinstance(value, LogitRows) else value
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -120,7 +140,3 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list):
         return [mapped(inner, change) for inner in value]
     return change(value) if isinstance(value, Tensor) else value
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

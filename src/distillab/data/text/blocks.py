@@ -1,0 +1,141 @@
+"""Packs tokens of documents into blocks of one length, with the next token of each as its label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distillab.core.errors import UserError
+from distillab.data.batch import IGNORED, Batch
+from distillab.data.text.documents import Document
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PADDING = -1  # the document number of positions behind the last one of a split
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of one document (T,): ids, how many bytes of text each stands for, and whether a loss may count it."""
+
+    ids: np.ndarray
+    sizes: np.ndarray
+    learned: np.ndarray
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """M blocks of L positions, all (M, L).
+
+    A position's label is the token that follows in the same document, `IGNORED` where there is none or no loss counts
+    it. Positions of different documents never see each other. `sizes` are the bytes of the label's text.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    documents: Tensor  # number of the document, `PADDING` where there is none
+    sizes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, index: Tensor, number: int) -> Batch:
+        """The blocks `index` (n,), which look the same in every view."""
+        inputs = {"input_ids": self.ids[index], "documents": self.documents[index]}
+        return Batch([inputs], {"labels": self.labels[index], "sizes": self.sizes[index]}, index, number)
+
+    def chosen(self, rows: Tensor) -> Self:
+        """Some of the blocks."""
+        return type(self)(*(getattr(self, one.name)[rows] for one in fields(self)))
+
+
+def tokenise(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase") -> list[Tokens]:
+    """The tokens of each document, from the one that begins a text to the one that ends it.
+
+    The first is the tokenizer's bos, or its eos where it has none; it is never a label. The last is the eos, which is,
+    whatever id pads: a model that does not learn it never stops. Of a conversation the answers alone are learned.
+    """
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    plain = [document.text for document in documents if document.messages is None]
+    encoded = iter(_encode(plain, tokenizer))
+    found = []
+    for document in documents:
+        if document.messages is not None:
+            found.append(_conversation(document, tokenizer))
+            continue
+        ids, sizes = next(encoded)
+        whole = np.array([first, *ids, tokenizer.eos_token_id], np.int64)
+        learned = np.ones(len(whole), bool)
+        learned[0] = False
+        found.append(Tokens(whole, np.array([0, *sizes, 0], np.int64), learned))
+    return found
+
+
+def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[list[int], list[int]]]:
+    """Ids, and bytes of text for each, of several texts."""
+    if not texts:
+        return []
+    out = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return [
+        (ids, _sizes(text, offsets))
+        for text, ids, offsets in zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
+    ]
+
+
+def _sizes(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
+    """Bytes of each token: a character that several tokens share counts once, for the first of them."""
+    found, end = [], 0
+    if text.isascii():
+        for start, stop in offsets:
+            found.append(max(0, stop - max(start, end)))
+            end = max(end, stop)
+        return found
+    for start, stop in offsets:
+        found.append(len(text[max(start, end) : stop].encode()))
+        end = max(end, stop)
+    return found
+
+
+def _conversation(document: Document, tokenizer: "PreTrainedTokenizerBase") -> Tokens:
+    """The tokens of a conversation in the tokenizer's chat template, whose generation markers say which are answers."""
+    template = tokenizer.get_chat_template() if tokenizer.chat_template else None
+    if template is None:
+        raise UserError("data: the text is conversations, and the tokenizer has no chat template: data.tokenizer=…")
+    if "{% generation %}" not in template.replace("{%-", "{%").replace("-%}", "%}"):
+        raise UserError(
+            "data: the tokenizer's chat template has no {% generation %} … {% endgeneration %} markers, so that it does "
+            "not show which tokens are answers; add them around the assistant's content and its end token"
+        )
+    out = tokenizer.apply_chat_template(
+        list(document.messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids = np.array(out["input_ids"], np.int64)
+    learned = np.array(out["assistant_masks"], bool)
+    sizes = np.array([len(tokenizer.decode([one], skip_special_tokens=True).encode()) for one in ids], np.int64)
+    return Tokens(ids, sizes, learned)
+
+
+def pack(documents: Sequence[Tokens], length: int) -> Blocks:
+    """Blocks of `length` positions that hold the documents one behind the other, the last one padded.
+
+    A document that reaches beyond a block goes on in the next one; every learned token is the label of one position.
+    """
+    ids = np.concatenate([each.ids for each in documents])
+    learned = np.concatenate([each.learned for each in documents])
+    sizes = np.concatenate([each.sizes for each in documents])
+    number = np.repeat(np.arange(len(documents)), [len(each.ids) for each in documents])
+    follows = np.append(number[1:] == number[:-1], False) & np.append(learned[1:], False)
+    labels = np.where(follows, np.append(ids[1:], 0), IGNORED)
+    label_sizes = np.where(follows, np.append(sizes[1:], 0), 0)
+    count = -(-len(ids) // length)
+
+    def blocks(values: np.ndarray, padding: int) -> Tensor:
+        whole = np.full(count * length, padding, np.int64)
+        whole[: len(values)] = values
+        return torch.from_numpy(whole.reshape(count, length))
+
+    return Blocks(blocks(ids, 0), blocks(labels, IGNORED), blocks(number, PADDING), blocks(label_sizes, 0))

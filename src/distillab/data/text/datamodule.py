@@ -1,0 +1,221 @@
+"""Text data for one experiment: documents, split and packed into blocks of tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from distillab.core.allowed import Range
+from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print
+from distillab.data.collection import Collection, DataInfo, fingerprint
+from distillab.data.module import DataModule
+from distillab.data.splits import TEST_SEED
+from distillab.data.text.blocks import Blocks, pack, tokenise
+from distillab.data.text.documents import Document, digest, overlapping, read_dataset, read_documents, without_repeats
+from distillab.data.text.tokenizer import identity, load_tokenizer, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# The folders below data.path that name a split, in any case.
+FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+FOLDERS |= {"dev": "validation", "test": "test", "testing": "test"}
+SPLIT_ORDER = ("train", "validation", "test")
+OVERLAP_WORDS = 13  # words of a run that stands in two documents
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextInfo(DataInfo):
+    """What a model must know of its text: the tokenizer, and how many tokens a block has."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    vocabulary: int
+    length: int
+    documents: tuple[str, ...]  # the kind of each document of the test split, by its number there
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCollection(Collection):
+    """All blocks of a text; `kinds` are those of the documents, by their number."""
+
+    blocks: Blocks
+    tokenizer: "PreTrainedTokenizerBase"
+    kinds: tuple[str, ...]
+    bytes: int
+
+
+class TextData(DataModule):
+    """Text of a `path` or of a data set's hub `name`, held out by document.
+
+    conf/data/text.yaml says what each argument is for. Documents that repeat another are left out, and so are training
+    documents that share more than `overlap` of their runs of 13 words with held-out ones. Raises UserError for a
+    number out of range and, in `prepare`, for text that is absent, broken or too short.
+    """
+
+    info: TextInfo
+    collection: TextCollection
+    evaluation_batch = 64
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        path: str | None = None,
+        dataset: str | None = None,
+        field: str = "text",
+        tokenizer: str | None = None,
+        vocabulary: int = 1024,
+        length: int = 128,
+        test: float = 0.1,
+        overlap: float = 0.2,
+        validation_blocks: int | None = 400,
+        **common: Any,
+    ) -> None:
+        if (path is None) == (dataset is None):
+            raise UserError("data=text reads either files or a data set of the hub: data.path=… or data.dataset=…")
+        self.path, self.dataset, self.field = path, dataset, field
+        super().__init__(name or (path or dataset).rstrip("/").rpartition("/")[2], **common)
+        if self.hides_or_mixes:
+            raise UserError(
+                "text has no labels to hide or to balance: data.labels=all data.labelled=1.0 data.sampler=null"
+            )
+        self.tokenizer_place = tokenizer
+        self.vocabulary = Range(257, whole=True).check(vocabulary, "data.vocabulary", 1024)
+        self.length = Range(2, whole=True).check(length, "data.length", 128)
+        self.test_share = Range(above=0, below=1).check(test, "data.test", 0.1)
+        self.overlap = Range(0, high=1).check(overlap, "data.overlap", 0.2)
+        self.validation_blocks = Range(1, whole=True, null=True).check(validation_blocks, "data.validation_blocks", 400)
+        self.cycle = self.cycle or 1  # a block looks the same in every epoch
+
+    @property
+    def hides_or_mixes(self) -> bool:
+        """Whether an argument asks for what text does not have."""
+        return self.label_source != "all" or self.labelled != 1 or self.sampler is not None
+
+    def _documents(self) -> list[Document]:
+        if self.path is not None:
+            return read_documents(self.path, field=self.field)
+        return read_dataset(self.dataset, field=self.field)
+
+    def _collect(self) -> TextCollection:
+        documents = self._documents()
+        kept = without_repeats(documents)
+        if lost := len(documents) - len(kept):
+            rank_zero_print(f"data={self.name}: {lost} of {len(documents)} documents repeat another and are left out")
+        splits = self._without_overlap(self._divided(kept))
+        tokenizer = self._tokenizer(splits["train"])
+        packed, rows, start, numbered = [], {}, 0, 0
+        for split, chosen in splits.items():
+            tokens = tokenise(chosen, tokenizer)
+            count = sum(len(each.ids) for each in tokens)
+            if count < self.length:
+                raise UserError(
+                    f"data={self.name}: the {split} text has {count} tokens and a block {self.length}: "
+                    f"data.length={max(2, count // 2)}, or more text"
+                )
+            blocks = pack(tokens, self.length)
+            blocks.documents[blocks.documents >= 0] += numbered  # so that no two documents have one number
+            packed.append(blocks)
+            rows[split] = np.arange(start, start := start + len(blocks))
+            if split == "validation" and self.validation_blocks is not None:
+                rows[split] = rows[split][evenly(len(blocks), self.validation_blocks)]
+            numbered += len(chosen)
+        all_blocks = Blocks(*(torch.cat([getattr(one, name) for one in packed]) for name in vars(packed[0])))
+        everything = [document for chosen in splits.values() for document in chosen]
+        described = {"documents": [digest(one) for one in everything], "sizes": [len(s) for s in splits.values()]}
+        described |= {"tokenizer": identity(tokenizer), "length": self.length}
+        return TextCollection(
+            content=fingerprint(described, []),
+            classes=("text",),
+            labels=np.zeros(len(all_blocks), np.int64),
+            **rows,
+            # The held-out text names the data set, whatever is learned from.
+            dataset=fingerprint({"test": [digest(one) for one in splits["test"]]}, []),
+            blocks=all_blocks,
+            tokenizer=tokenizer,
+            kinds=tuple(one.kind for one in everything),
+            bytes=sum(len(one.content.encode()) for one in everything),
+        )
+
+    def _divided(self, documents: Sequence[Document]) -> dict[str, list[Document]]:
+        """Documents by split: of the folders that name one, else drawn."""
+        named = {one.kind for one in documents}
+        if named and all(kind.lower() in FOLDERS for kind in named):
+            found = {split: [one for one in documents if FOLDERS[one.kind.lower()] == split] for split in SPLIT_ORDER}
+            if not found["train"]:
+                raise UserError(f"data={self.name}: the folders {', '.join(sorted(named))} hold no train text")
+        else:
+            found = {"train": list(documents), "validation": [], "test": []}
+        for split, share, seed in (
+            ("test", self.test_share, (TEST_SEED,)),
+            ("validation", self.validation, (self.split_seed, 4)),
+        ):
+            if not found[split] and share:
+                found["train"], found[split] = self._drawn(found["train"], share, np.random.RandomState(seed))
+        return found
+
+    def _drawn(
+        self, documents: list[Document], share: float, drawing: np.random.RandomState
+    ) -> tuple[list[Document], list[Document]]:
+        """What stays, and random documents that hold a share of the bytes, one at least."""
+        if len(documents) < 2:
+            raise UserError(
+                f"data={self.name} has too few documents to hold some out: train, validation and test need one each; "
+                f"give more files or rows, or folders train, validation and test"
+            )
+        sizes = [len(one.content.encode()) for one in documents]
+        drawn: set[int] = set()
+        for place in drawing.permutation(len(documents))[:-1].tolist():
+            if drawn and sum(sizes[i] for i in drawn) >= share * sum(sizes):
+                break
+            drawn.add(place)
+        return (
+            [one for place, one in enumerate(documents) if place not in drawn],
+            [documents[place] for place in sorted(drawn)],
+        )
+
+    def _without_overlap(self, splits: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
+        held_out = [*splits["validation"], *splits["test"]]
+        leaks = overlapping(splits["train"], held_out, length=OVERLAP_WORDS, share=self.overlap)
+        if not leaks:
+            return dict(splits)
+        kept = [one for place, one in enumerate(splits["train"]) if place not in set(leaks)]
+        if not kept:
+            raise UserError(f"data={self.name}: all training text stands in the held-out text too: data.overlap=1")
+        rank_zero_print(
+            f"data={self.name}: {len(leaks)} training documents share more than {100 * self.overlap:g} % of their runs of "
+            f"{OVERLAP_WORDS} words with held-out text and are left out (data.overlap)"
+        )
+        return {**splits, "train": kept}
+
+    def _tokenizer(self, train: Sequence[Document]) -> "PreTrainedTokenizerBase":
+        if self.tokenizer_place is not None:
+            return load_tokenizer(self.tokenizer_place)
+        return train_tokenizer((one.content for one in train), self.vocabulary)
+
+    def _describe(self) -> TextInfo:
+        data = self.collection
+        numbers = {"vocabulary": len(data.tokenizer), "length": self.length}
+        return TextInfo(self.name, (), tokenizer=data.tokenizer, **numbers, documents=data.kinds)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the held-out documents: bits per byte are comparable across tokenizers and block lengths."""
+        return self.collection.dataset
+
+    def _source(self, split: str, training: bool) -> Blocks:
+        return self.collection.blocks.chosen(torch.from_numpy(self.rows[split]))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most so many of `count` places, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

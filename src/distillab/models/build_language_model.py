@@ -1,0 +1,44 @@
+"""Builds a language model in its role from its config and the data's tokens."""
+
+import torch
+from torch import nn
+
+from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
+from distillab.core.instantiate import accepted, build
+from distillab.models.builder import builder
+from distillab.models.causal_lm import CausalLM
+from distillab.models.checkpoint import load_weights, read_weights
+
+OF_IMAGES = ("mean", "std", "input_size", "classes", "head")
+
+
+def build_language_model(config: ModelConfig, role: str, vocabulary: int, length: int, *, seed: int) -> CausalLM:
+    """A model with fresh weights of the seed, those of a folder or the hub, or those of `config.checkpoint`.
+
+    Raises UserError where the config does not give such a model, asks for what images alone have, or where the checkpoint
+    does not fit.
+    """
+    for key in OF_IMAGES:
+        if getattr(config, key) is not None:
+            raise UserError(f"{role}.{key} is for images, and the data are text: {role}.{key}=null")
+    node = config.builder
+    if node.target is None:
+        raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
+    offered = {"vocabulary": vocabulary, "num_classes": vocabulary, "length": length, "pretrained": config.pretrained}
+    given = accepted(builder(node.target, role), offered)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = build(node, role, **given)
+    if not isinstance(net, nn.Module):
+        raise UserError(f"{role}._target_: {node.target} made a {type(net).__name__}, not a torch.nn.Module")
+    name = config.name or str(node.get("path") or node.target).rstrip("/").rpartition("/")[2].rpartition(".")[2]
+    if config.checkpoint:
+        weights, _ = read_weights(config.checkpoint, f"{role}.checkpoint")
+        load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
+    try:
+        model = CausalLM(net, vocabulary, length, name, stages=config.stages)
+    except UserError as error:
+        raise UserError(f"{role}: {error}") from error
+    model.builder = node.target
+    return model

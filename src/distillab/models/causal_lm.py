@@ -1,0 +1,241 @@
+"""A causal language model with what it looks like from outside, and the networks that it may hold."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+from distillab.core.instantiate import did_you_mean
+from distillab.models.feature_info import FeatureInfo, Stage
+from distillab.models.logit_rows import ProjectedLogits
+from distillab.models.model import Model, placed
+
+AT_ONCE = 2**24  # logits; more are given as rows that are projected where they are read
+
+
+class CausalLM(Model):
+    """Takes tokens, possibly of several documents in a block, and gives logits of the next token.
+
+    `net` is a causal language model of transformers, or any network that turns ids (N, L) into logits (N, L, outputs).
+    `vocabulary` is the number of tokens of the tokenizer: outputs beyond it, which some models have for padding, are cut
+    off. `stages` are module paths, its layers where None. Raises UserError for fewer outputs than tokens, or an unknown
+    stage.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        vocabulary: int,
+        length: int,
+        name: str | None = None,
+        *,
+        stages: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.vocabulary, self.length = net, vocabulary, length
+        self.hugging = hasattr(net, "get_output_embeddings") and hasattr(net, "base_model_prefix")
+        name = name or type(net).__name__
+        outputs = net.get_output_embeddings().weight.shape[0] if self.hugging else vocabulary
+        if outputs < vocabulary:
+            raise UserError(f"{name} has {outputs} outputs and the tokenizer {vocabulary} tokens; data.tokenizer=…")
+        longest = getattr(getattr(net, "config", None), "max_position_embeddings", None)
+        if longest is not None and length > longest:
+            raise UserError(f"{name} takes {longest} tokens at most: data.length={longest}")
+        self.info = FeatureInfo(name, self._stages(stages, name), None, vocabulary, None, positions=length)
+
+    def _stages(self, paths: Sequence[str] | None, name: str) -> tuple[Stage, ...]:
+        width = getattr(getattr(self.net, "config", None), "hidden_size", None)
+        if paths is None:
+            paths = layer_paths(self.net) if width else []
+        known = dict(self.net.named_modules())
+        for path in paths:
+            if path not in known:
+                raise UserError(f'{name} has no stage "{path}"{did_you_mean(path, list(known))}')
+        return tuple(Stage(path, width, 1, self.length) for path in paths)
+
+    def forward(
+        self, input_ids: Tensor, documents: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Ids (N, L) → logits (N, L, vocabulary); a position sees its own document alone, up to itself.
+
+        `documents` (N, L) numbers the documents of a block, below 0 is padding; without it an `attention_mask` (N, L) of
+        transformers says what is padding.
+        """
+        if not self.hugging:
+            return self.net(input_ids)[..., : self.vocabulary]
+        with self._autocast(input_ids.device):
+            logits = self.net(**self._arguments(input_ids, documents, attention_mask)).logits[..., : self.vocabulary]
+        return logits if self.held_in is None else logits.float()
+
+    def outputs(self, input_ids: Tensor, **inputs: Tensor) -> Tensor | ProjectedLogits:
+        """The same, as rows that are projected later where they would fill the memory."""
+        if not self.hugging or input_ids.numel() * self.vocabulary <= AT_ONCE:
+            return self(input_ids, **inputs)
+        with self._autocast(input_ids.device):
+            found = self._body(**self._arguments(input_ids, **inputs))
+        return ProjectedLogits(found.last_hidden_state, self.head, self.vocabulary)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Hidden states (R, d) → logits (R, vocabulary), by the network's own code behind its body.
+
+        So tied heads, a bias, a scale of the logits and soft-capping are what they are in the network.
+        """
+        with self._autocast(hidden.device), standing_in(self.net, hidden[None]):
+            ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+            return self.net(input_ids=ids, use_cache=False).logits[0, :, : self.vocabulary]
+
+    def _autocast(self, device: torch.device) -> Any:
+        enabled = torch.is_autocast_enabled(device.type) and self.held_in is None
+        return torch.autocast(device.type, enabled=enabled)
+
+    @property
+    def _body(self) -> nn.Module:
+        return getattr(self.net, self.net.base_model_prefix)
+
+    def _arguments(
+        self, input_ids: Tensor, documents: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> dict[str, Any]:
+        """What the network is called with."""
+        if documents is None:
+            seen = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            documents = torch.where(seen > 0, 0, -1)
+        dtype = self.held_in or placed(self.net)[1]
+        mask, positions = packed(documents, dtype)
+        return {"input_ids": input_ids, "attention_mask": mask, "position_ids": positions, "use_cache": False}
+
+    def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
+        """Random tokens of one document a block, on the model's device, with no draw from the run's generators."""
+        device, _ = placed(self)
+        drawn = torch.randint(self.vocabulary, (size, self.length), generator=torch.Generator().manual_seed(0))
+        return {"input_ids": drawn.to(device), "documents": torch.zeros_like(drawn).to(device)}
+
+    def input_settings(self) -> dict[str, Any]:
+        """The length of a block, and the number of tokens."""
+        return {"length": self.length, "vocabulary": self.vocabulary}
+
+
+def packed(documents: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The additive attention mask (N, 1, L, L) and the positions (N, L) of documents (N, L) packed into blocks.
+
+    Padding sees itself alone, so that no row of the softmax is empty.
+    """
+    length = documents.shape[1]
+    place = torch.arange(length, device=documents.device)
+    same = documents[:, :, None] == documents[:, None, :]
+    seen = same & (place[:, None] >= place[None, :])
+    mask = torch.zeros(seen.shape, dtype=dtype, device=documents.device)
+    mask = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    start = torch.where(begins, place, 0).cummax(1).values
+    return mask, place - start
+
+
+@contextmanager
+def standing_in(net: nn.Module, hidden: Tensor) -> Iterator[None]:
+    """Let a network of transformers take these hidden states (N, L, d) for what its body has found."""
+    from transformers.modeling_outputs import BaseModelOutputWithPast
+
+    class Found(nn.Module):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return BaseModelOutputWithPast(last_hidden_state=hidden)
+
+    prefix = net.base_model_prefix
+    body = net._modules[prefix]
+    net._modules[prefix] = Found()
+    try:
+        yield
+    finally:
+        net._modules[prefix] = body
+
+
+def layer_paths(net: nn.Module) -> list[str]:
+    """The module paths of a transformer's layers: its longest list of modules."""
+    lists = {path: module for path, module in net.named_modules() if isinstance(module, nn.ModuleList)}
+    if not lists:
+        return []
+    path, longest = max(lists.items(), key=lambda one: len(one[1]))
+    return [f"{path}.{place}" for place in range(len(longest))]
+
+
+def llama(
+    vocabulary: int,
+    length: int,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    hidden: int,
+    key_value_heads: int | None = None,
+    tied: bool = True,
+) -> nn.Module:
+    """A Llama of any size with fresh weights (arXiv 2302.13971); `hidden` is the width inside its feed-forward parts."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    if width % heads:
+        raise UserError(f"width must be a multiple of heads, got {width} and {heads}")
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads or heads,
+        max_position_embeddings=max(length, 512),
+        tie_word_embeddings=tied,
+        attn_implementation="sdpa",
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrained_lm(
+    path: str,
+    *,
+    pretrained: bool = True,
+    layers: Sequence[int] | None = None,
+    gguf: str | None = None,
+    attention: str = "sdpa",
+    device_map: Any = None,
+) -> nn.Module:
+    """A causal language model of a local folder or of the hub, in float32.
+
+    Without `pretrained` its weights are fresh. `layers` keeps some of its layers alone, by number: a student that starts
+    from a part of its teacher (arXiv 1910.01108). `gguf` is the file in the folder that holds the weights. Raises UserError
+    where it cannot be loaded, or has no such layer.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    how: dict[str, Any] = {"attn_implementation": attention} | ({"gguf_file": gguf} if gguf else {})
+    try:
+        if pretrained:
+            where = {"device_map": device_map} if device_map is not None else {}
+            net = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **how, **where)
+        else:
+            net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **how), **how)
+    except Exception as error:  # of transformers, safetensors, the hub: each has its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"path: {path} holds no causal language model that can be read ({reason})") from error
+    return net if layers is None else keep_layers(net, layers)
+
+
+def keep_layers(net: nn.Module, layers: Sequence[int]) -> nn.Module:
+    """The network with some of its layers, in this order. Raises UserError for a layer that it does not have."""
+    paths = layer_paths(net)
+    if not layers or not all(isinstance(n, int) and 0 <= n < len(paths) for n in layers):
+        raise UserError(f"layers must list numbers from 0 to {len(paths) - 1}, got {list(layers)}")
+    whole = net.get_submodule(paths[0].rpartition(".")[0])
+    kept = nn.ModuleList(whole[number] for number in layers)
+    for place, layer in enumerate(kept):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = place
+    net.set_submodule(paths[0].rpartition(".")[0], kept)
+    net.config.num_hidden_layers = len(kept)
+    if getattr(net.config, "layer_types", None):
+        net.config.layer_types = [net.config.layer_types[number] for number in layers]
+    return net

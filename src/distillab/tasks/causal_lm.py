@@ -1,0 +1,166 @@
+"""Text: the next token of every position, judged in bits per byte."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import log
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
+from distillab.data.batch import IGNORED, Batch, sent
+from distillab.data.text.datamodule import TextData
+from distillab.data.text.tokenizer import check_same
+from distillab.evaluation.roles import Roles
+from distillab.evaluation.token_scores import (
+    against_teacher,
+    bits_per_byte,
+    paired_documents,
+    text_metrics,
+    token_scores,
+)
+from distillab.export.language_model import save_language_model
+from distillab.models.build_language_model import build_language_model
+from distillab.models.causal_lm import CausalLM
+from distillab.models.feature_info import FeatureInfo
+from distillab.models.logit_rows import LogitRows
+from distillab.models.model import Model
+from distillab.models.trace import evaluation_mode
+from distillab.tasks.base import Task
+
+
+class BitsPerByte(Metric):
+    """Negative log-likelihood in bits over the bytes of text, of token scores; less is better."""
+
+    higher_is_better = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nats", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("bytes", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, nats: Tensor, sizes: Tensor) -> None:
+        """Add tokens: the negative log-likelihood and the bytes of each, (R,)."""
+        self.nats += nats.double().sum()
+        self.bytes += sizes.sum()
+
+    def compute(self) -> Tensor:
+        """Bits per byte."""
+        return (self.nats / log(2) / self.bytes.clamp(min=1)).float()
+
+
+class LanguageModeling(Task):
+    """The next token of text (`task=causal_lm`): bits per byte, and what goes with it.
+
+    `length` and `vocabulary` are needed to wrap plain networks: the positions of a block, and the tokens.
+    """
+
+    name = "causal_lm"
+    primary = "bits_per_byte"
+    higher_is_better = False
+    label = "bits per byte"
+
+    def __init__(self, length: int | None = None, vocabulary: int | None = None) -> None:
+        self.length, self.vocabulary = length, vocabulary
+
+    def wrap(self, network: nn.Module, role: str) -> Model:
+        """A plain network with the task's length and vocabulary, a model unchanged."""
+        if isinstance(network, Model):
+            return network
+        vocabulary = self.vocabulary or getattr(getattr(network, "config", None), "vocab_size", None)
+        if self.length is None or vocabulary is None:
+            raise UserError(f"the {role} is a plain network; say length=… and vocabulary=… of its tokens")
+        return CausalLM(network, vocabulary, self.length)
+
+    def build_model(self, config: ModelConfig, role: str, data: TextData, seed: int) -> CausalLM:
+        """A language model of the data's tokens."""
+        place = config.builder.get("path")
+        if place is not None and Path(str(place)).is_dir() and (Path(place) / "tokenizer.json").exists():
+            check_same(data.info.tokenizer, place, role)
+        return build_language_model(config, role, data.info.vocabulary, data.info.length, seed=seed)
+
+    def as_batch(self, batch: Any, outputs: int, *, look: bool = True) -> Batch:
+        """A Batch as it is, or the mapping of a plain loader: `input_ids` and, optionally, `labels` and `attention_mask`.
+
+        Labels (N, L) stand at their own position, as transformers has them; without them every token is one.
+        """
+        if not isinstance(batch, Mapping) or "input_ids" not in batch:
+            return super().as_batch(batch, outputs, look=look)
+        ids = batch["input_ids"]
+        seen = batch.get("attention_mask", torch.ones_like(ids))
+        labels = batch.get("labels", ids).masked_fill(seen == 0, IGNORED)
+        following = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], 1)
+        index = torch.full((len(ids),), -1, device=ids.device)
+        documents = torch.where(seen > 0, 0, -1)
+        targets = {"labels": following, "sizes": (following != IGNORED).long()}
+        return Batch([{"input_ids": ids, "documents": documents}], targets, index)
+
+    def example_batch(self, model: Model, num_views: int = 1, labels: Tensor | None = None) -> Batch:
+        """Two blocks of random tokens, each the label of the one before."""
+        inputs = model.example_inputs(2)
+        ids = inputs["input_ids"]
+        following = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], IGNORED)], 1)
+        index = torch.arange(2, device=ids.device)
+        return Batch([inputs] * num_views, {"labels": following, "sizes": torch.ones_like(ids)}, index)
+
+    def rows(self, logits: Tensor | LogitRows, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One row for each position (N, L) that has a label."""
+        kept = labels != IGNORED
+        return logits[kept], labels[kept]
+
+    def metrics(self, info: FeatureInfo) -> MetricCollection:
+        """Bits per byte."""
+        return MetricCollection({"bits_per_byte": BitsPerByte()})
+
+    def update(self, metrics: MetricCollection, logits: Tensor | LogitRows, batch: Batch) -> None:
+        """Add a batch."""
+        scores = self._scores(logits, batch)
+        metrics.update(scores[:, 0].to(batch.index.device), scores[:, 4].to(batch.index.device))
+
+    def _scores(self, logits: Tensor | LogitRows, batch: Batch) -> Tensor:
+        kept = batch.labels != IGNORED
+        about = (batch.labels[kept], batch.targets["sizes"][kept], batch.inputs[0]["documents"][kept])
+        return token_scores(logits[kept], *about)
+
+    def score(self, logits: Tensor, labels: Tensor) -> float:
+        """Bits per byte of token scores (R, 6)."""
+        return bits_per_byte(logits)
+
+    def figures(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+        """The figures of `distillab.evaluation.token_scores.text_metrics`."""
+        return text_metrics(logits, labels)
+
+    def compare(self, logits: Mapping[str, Tensor], labels: Tensor, class_names: Sequence[str]) -> Roles:
+        """Agreement with the teacher as well, and the difference to the student alone, paired by document."""
+        teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
+        found = Roles({role: self.figures(rows, labels) for role, rows in logits.items()})
+        if teacher is not None:
+            known = {role: logits[role] for role in ("baseline", "student") if role in logits}
+            agreement = {role: against_teacher(rows, teacher, labels) for role, rows in known.items()}
+            found = found._replace(against_teacher=agreement)
+        return found if alone is None else found._replace(paired=paired_documents(student, alone))
+
+    def text(self, score: float) -> str:
+        """With three decimals."""
+        return f"{score:.3f}"
+
+    @torch.no_grad()
+    def predictions(self, model: Model, data: TextData, split: str, device: str) -> tuple[Tensor, Tensor]:
+        """Token scores (R, 6) and labels (R,) of a split: all logits of a text would not fit into memory."""
+        model.to(device)
+        scores, labels = [], []
+        with evaluation_mode(model):
+            for batch in data.evaluation_dataloader(split):
+                batch = replace(batch, inputs=[sent(batch.inputs[0], torch.device(device))])
+                batch = replace(batch, targets=sent(batch.targets, torch.device(device)))
+                scores.append(self._scores(model.outputs(**batch.inputs[0]), batch))
+                labels.append(batch.labels[batch.labels != IGNORED].cpu())
+        return torch.cat(scores), torch.cat(labels)
+
+    def save(self, model: Model, data: TextData, directory: Path) -> None:
+        """A folder that transformers loads by itself: config, weights, tokenizer."""
+        save_language_model(model, data.info.tokenizer, directory / "student")
