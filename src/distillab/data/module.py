@@ -39,6 +39,7 @@ class DataModule(LightningDataModule):
     mixes: bool = False  # whether training samples are mixed with each other
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
     evaluation_batch: int = EVALUATION_BATCH
+    canaries: int = 0  # samples that a teacher which is trained here learns from alone
 
     def __init__(
         self,
@@ -184,6 +185,10 @@ class DataModule(LightningDataModule):
         bad, data = numbers(classes, self.info.classes), self.collection
         labels = wrong(data.labels, self.rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
         return self._clone(collection=replace(data, labels=labels))  # so they are in the fingerprint
+
+    def of_teacher(self) -> Self:
+        """The same data with what a teacher that is trained here learns from alone."""
+        return self
 
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
         """The names of classes that are given by name or by number. Raises as `numbers`."""

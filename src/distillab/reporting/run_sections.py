@@ -5,8 +5,18 @@ from itertools import product
 from typing import Any
 
 from distillab.core.result_parts import Entry
-from distillab.evaluation.cost import in_words, machine, ratios
-from distillab.reporting.metric_table import AGAINST_TEACHER, DEPLOYED, METRICS, NOTHING, ON_TEST
+from distillab.evaluation.cost import in_words, ratios
+from distillab.evaluation.payback import machine
+from distillab.reporting.metric_table import (
+    AGAINST_TEACHER,
+    DEPLOYED,
+    METRICS,
+    NOTHING,
+    ON_TEST,
+    heading,
+    one_sample,
+    samples,
+)
 from distillab.reporting.ranking import by_place, figure, timed
 from distillab.reporting.rows import Row, mean
 from distillab.reporting.tables import Section, View, section, table, text, view
@@ -24,7 +34,9 @@ def views_by_place(
 
 def agreement(rows: list[Row]) -> Section:
     """Calibration of every role, and how far the students follow their teacher."""
-    keys = (*ON_TEST, *AGAINST_TEACHER)
+    entries = [entry for row in rows for result in row.results for entry in result.entries.values()]
+    own = [key for key in ("perplexity",) if not any(key in entry.metrics for entry in entries)]  # of text alone
+    keys = [key for key in (*ON_TEST, *AGAINST_TEACHER) if key not in own]
 
     def lines_of(members: list[Row]) -> Collection[list[Any]]:
         lines = {}
@@ -47,10 +59,12 @@ def agreement(rows: list[Row]) -> Section:
 
 def deployed(rows: list[Row]) -> Section:
     """Size, latency, throughput and memory of every network, and the students' against each of their teachers."""
-    headings = ("network", "as", *(METRICS[key].heading for key in DEPLOYED), "measured on", "against its teacher")
+    tasks = {result.task for row in rows for result in row.results}
+    task = tasks.pop() if len(tasks) == 1 else ""
+    headings = ("network", "as", *(heading(key, task) for key in DEPLOYED), "measured on", "against its teacher")
     about = (
-        "Medians over all runs that measured the same network on the same machine: the latency of one image, and of a "
-        "batch, which has 64 images. What ships with a student, as a projector does, counts as part of it."
+        f"Medians over all runs that measured the same network on the same machine: the latency of one {one_sample(task)}, "
+        f"and of a batch, which has 64 {samples(task)}. What ships with a student, as a projector does, counts as part of it."
     )
     views = views_by_place(rows, headings, _deployed_lines)
     return section("deployed", "Size and speed", about, choices=["data"], views=views)
@@ -60,20 +74,20 @@ def _deployed_lines(rows: list[Row]) -> list[list[Any]]:
     teachers: dict[Any, list[Any]] = {}
     students: dict[Any, list[Any]] = {}
     for result in (result for row in rows for result in row.results):
-        teacher, student = result.teacher, result.student
+        teacher, student, sample = result.teacher, result.student, one_sample(result.task)
         if teacher and machine(teacher.efficiency):
-            teachers.setdefault(timed(teacher), _deployed_line(teacher, "teacher"))
+            teachers.setdefault(timed(teacher), _deployed_line(teacher, "teacher", sample))
         if machine(student.efficiency):
             pair = (timed(student), teacher and timed(teacher))
-            students.setdefault(pair, _deployed_line(student, "student", teacher))
+            students.setdefault(pair, _deployed_line(student, "student", sample, teacher))
     taught = {student for student, teacher in students if teacher}
     lines = [line for (student, teacher), line in students.items() if teacher or student not in taught]
     return [*teachers.values(), *lines]
 
 
-def _deployed_line(entry: Entry, role: str, teacher: Entry | None = None) -> list[Any]:
+def _deployed_line(entry: Entry, role: str, sample: str, teacher: Entry | None = None) -> list[Any]:
     figures = [figure(key, entry.figure(key)) for key in DEPLOYED]
-    against = f"{teacher.name}: {in_words(ratios(teacher.efficiency, entry.efficiency))}" if teacher else ""
+    against = f"{teacher.name}: {in_words(ratios(teacher.efficiency, entry.efficiency), sample)}" if teacher else ""
     return [entry.name, role, *figures, machine(entry.efficiency), against]
 
 
