@@ -60,11 +60,17 @@ def exposure(
 
 
 def words(found: Canaries) -> list[str]:
-    """One sentence: the mean exposure in every role, and what chance alone gives."""
+    """One sentence: the mean exposure in every role, of all and of those that stood there most often."""
     names = {"teacher": "the teacher", "baseline": "the student alone, which never saw them", "student": "the student"}
-    means = {role: sum(bits) / len(bits) for role, bits in found.exposure.items()}
-    told = ", ".join(f"{means[role]:.1f} in {name}" for role, name in names.items() if role in means)
+    often = max(found.insertions)
+    most = [place for place, count in enumerate(found.insertions) if count == often]
+    told = []
+    for role, name in names.items():
+        if role in found.exposure:
+            bits = found.exposure[role]
+            mean, of_most = sum(bits) / len(bits), sum(bits[place] for place in most) / len(most)
+            told.append(f"{mean:.1f} ({of_most:.1f}) in {name}")
     return [
-        f"{len(found.insertions)} canaries that the teacher alone was trained on have a mean exposure of {told} "
-        f"(bits of at most {found.most:.1f}; chance gives 1.4)."
+        f"{len(found.insertions)} canaries that the teacher alone was trained on have a mean exposure (in brackets those "
+        f"that stood there {often} times) of {', '.join(told)}: bits of at most {found.most:.1f}, by chance 1.4."
     ]

@@ -36,7 +36,7 @@ def judge(networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: "Te
     try:
         by_kind = kinds.kinds(scores, data.info.documents)
         own = _canaries(able, data)
-        told = kinds.words(by_kind, scores) + (planted.words(own) if own else [])
+        told = kinds.words(by_kind, scores, data.info.documents) + (planted.words(own) if own else [])
         return Text(
             intervals={role: list(interval(rows)) for role, rows in scores.items()},
             kinds=by_kind,

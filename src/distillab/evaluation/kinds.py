@@ -1,11 +1,13 @@
 """Bits per byte by kind of document, and what the student took over of what its teacher is bad at."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from distillab.core.text_parts import Kind
-from distillab.evaluation.token_scores import Column, by_document, by_kind
+from distillab.evaluation.token_scores import Column, bits_per_byte, by_document, by_kind, paired_documents
 
 
 def kinds(scores: Mapping[str, Tensor], names: tuple[str, ...]) -> list[Kind]:
@@ -17,21 +19,39 @@ def kinds(scores: Mapping[str, Tensor], names: tuple[str, ...]) -> list[Kind]:
     return [Kind(name=name, bytes=weights[name], scores=found) for name, found in by_kind(scores, names).items()]
 
 
-def words(found: list[Kind], scores: Mapping[str, Tensor]) -> list[str]:
-    """One sentence on the kind that the teacher is worst at, and what distilling did there and elsewhere."""
+def words(found: list[Kind], scores: Mapping[str, Tensor], names: tuple[str, ...]) -> list[str]:
+    """One sentence on the kind that the teacher is worst at, and whether the student took that over.
+
+    It did where it lost against the student alone there, and more than elsewhere, by the 95 % interval over the documents
+    of that kind.
+    """
     if not found or not {"teacher", "baseline", "student"} <= scores.keys():
         return []
     worst = max(found, key=lambda kind: kind.scores["teacher"])
-    own = {role: worst.scores[role] for role in ("teacher", "baseline", "student")}
-    others = [kind for kind in found if kind is not worst]
-    total = sum(kind.bytes for kind in others)
-    elsewhere = sum(kind.bytes * (kind.scores["baseline"] - kind.scores["student"]) for kind in others) / total
-    gain = own["baseline"] - own["student"]
-    whole = scores["teacher"][:, Column.SIZE].sum().item()
-    mean = sum(kind.bytes * kind.scores["teacher"] for kind in found) / whole
-    took = "took that over" if gain < min(0.0, elsewhere) else "did not take that over"
-    there, rest = (f"{value:+z.3f}".replace("-", "−") for value in (gain, elsewhere))
+    there, elsewhere = (_gain(scores, names, worst.name, same) for same in (True, False))
+    least = min(0.0, elsewhere.gain)
+    took = "the student took that over" if there.high < least else "the student did not take that over"
+    if there.low <= least <= there.high:
+        took = "whether the student took that over is not shown"
+    mean = bits_per_byte(scores["teacher"])
+    gain, low, high, rest = (
+        f"{v:+z.3f}".replace("-", "−") for v in (there.gain, there.low, there.high, elsewhere.gain)
+    )
     return [
-        f"The teacher is worst on {worst.name} ({own['teacher']:.3f} bits per byte, {mean:.3f} over all), and the student "
-        f"{took}: there it gained {there} over the student alone, elsewhere {rest}."
+        f"The teacher is worst on {worst.name} ({worst.scores['teacher']:.3f} bits per byte, {mean:.3f} over all); {took}: "
+        f"the gain over the student alone is {gain} there (95 % interval {low} to {high}), {rest} elsewhere."
     ]
+
+
+class _Gain(NamedTuple):
+    gain: float
+    low: float
+    high: float
+
+
+def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same: bool) -> _Gain:
+    """The gain of the student over the student alone on the documents of a kind, or on all others."""
+    kept = torch.tensor([(name == kind) == same for name in names])
+    rows = {role: one[kept[one[:, Column.DOCUMENT].long()]] for role, one in scores.items()}
+    paired = paired_documents(rows["student"], rows["baseline"])
+    return _Gain(bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"]), paired.low, paired.high)

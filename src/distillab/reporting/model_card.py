@@ -10,7 +10,7 @@ from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, 
 from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.table import measured_on, primary, savings, verdict
 from distillab.reporting.tables import bullets, markdown, without_tags
-from distillab.reporting.text_words import generation_rows, samples, sentences
+from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
@@ -38,7 +38,7 @@ def model_card(result: Result) -> str:
     title = f"# {result.student.name}, {taught} on {result.data.name}"
     text = result.task == "causal_lm"
     parts = [title, _what(result), "## Figures" if text else "## Accuracy", _accuracy(result)]
-    parts += [sentence for sentence in sentences(result) if sentence]
+    parts += [*filter(None, [kinds(result)]), *sentences(result)]
     parts += ["## Samples", drawn] if (drawn := samples(result)) else []
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]

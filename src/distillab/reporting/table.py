@@ -124,7 +124,7 @@ def primary(result: Result) -> Metric:
 def _outcome(result: Result) -> str:
     student, shown, error = result.student, primary(result), standard_error(result, "student")
     known = f" ± {100 * error:.1f} (binomial standard error, {result.data.test} test samples)" if error else ""
-    reached = f"{shown.words(result.primary.value, 1)}{known}"
+    reached = f"{shown.words(result.primary.value, 1)}{known}" + (f" {shown.label}" if result.task in SAMPLES else "")
     if result.alone:
         return f"{student.name} alone, without a teacher, reaches {reached}."
     if result.gain is None or not result.baseline:

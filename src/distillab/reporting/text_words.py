@@ -2,8 +2,8 @@
 
 from distillab.core.result import Result
 from distillab.core.text_parts import Generation, Text
-from distillab.reporting.metric_table import NOTHING, count, milliseconds, percent
-from distillab.reporting.tables import bullets
+from distillab.reporting.metric_table import NOTHING, count, decimals, milliseconds, percent
+from distillab.reporting.tables import bullets, markdown
 
 NAMES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 # Rows of a table: the heading, and what writes a role's value.
@@ -53,6 +53,15 @@ def generation_rows(result: Result) -> list[list[str]]:
     return [
         [heading, *(form(found[role]) if role in found else NOTHING for role in roles)] for heading, form in GENERATION
     ]
+
+
+def kinds(result: Result) -> str:
+    """Bits per byte by kind of document as a Markdown table, one column per role; empty without kinds."""
+    found = result.text.kinds if result.text else []
+    roles = [role for role in NAMES if found and role in found[0].scores]
+    lines = [[kind.name, f"{kind.bytes:,}", *(decimals(kind.scores[role]) for role in roles)] for kind in found]
+    headings = ["documents", "bytes of text", *(NAMES[role] for role in roles)]
+    return markdown(headings, lines, texts=["documents"]) if lines else ""
 
 
 def samples(result: Result) -> str:

@@ -53,7 +53,7 @@ class Kinds:
         """From a pattern, or a list of a pattern and words."""
         if given is None:
             return None
-        parts = [given] if isinstance(given, str) else list(given)
+        parts = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
         if not 1 <= len(parts) <= 2 or not all(isinstance(part, str) for part in parts):
             raise UserError(f"data.kind must be a regular expression, or a list of one and its words, got {given!r}")
         return cls(*parts)
