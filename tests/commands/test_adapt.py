@@ -113,6 +113,13 @@ def test_every_way_learns_the_domain_and_the_anchor_keeps_more_of_the_old_text(f
     assert anchored.old.change < 0.9 * lora.old.change
 
 
+def test_the_whole_model_is_anchored_too(place, found):
+    _, plain, anchored = run(place, "lora=null", "anchor=3", runs="whole").ways
+    assert (plain.name, anchored.name) == ("full fine-tuning", "full fine-tuning + anchor 3")
+    assert plain.new == found.ways[3].new, "the same fit"
+    assert anchored.old.change < 0.9 * plain.old.change and anchored.new.change < 0
+
+
 def test_adapters_are_trained_alone_in_all_linear_layers_of_the_blocks(found):
     attention, feed_forward = 4 * (WIDTH + WIDTH), 3 * (WIDTH + HIDDEN)
     assert found.ways[1].trained == found.ways[2].trained == LAYERS * RANK * (attention + feed_forward)

@@ -193,7 +193,7 @@ def test_the_part_of_the_result_has_all_of_it(pair, tokenizer, monkeypatch):
     monkeypatch.setattr(generation, "steady_timings", lambda *_: ([0.1], 0.0))
     student, teacher = pair
     blocks = pack(tokenise([Document(text) for text in TEXTS], tokenizer), LENGTH)
-    info = SimpleNamespace(documents=("a", "b") * 6, tokenizer=tokenizer)
+    info = SimpleNamespace(documents=("a", "b") * 6, tokenizer=tokenizer, vocabulary=280)
     data = SimpleNamespace(info=info, length=LENGTH, test_blocks=blocks, canaries=4, split_seed=0)
     rows = {role: scores([1.0, 2.0], [0, 1]) for role in ("teacher", "baseline", "student")}
     found = judge({"teacher": teacher, "baseline": student, "student": student}, rows, data, "cpu")
@@ -205,6 +205,9 @@ def test_the_part_of_the_result_has_all_of_it(pair, tokenizer, monkeypatch):
     starts = [next(place for place, text in enumerate(TEXTS) if text.startswith(one.prompt)) for one in found.samples]
     assert starts == sorted(starts)
     assert found.canaries.insertions == [1, 4, 16, 64] and len(found.sentences) == 2
+    other = CausalLM(teacher.net, 270, LENGTH)
+    apart = judge({"teacher": other, "student": student}, rows, data, "cpu")
+    assert apart.generation.keys() == {"student"} and not apart.acceptance, "its tokens are others"
     plain = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]), to=lambda device: None)
     alone = judge({"student": plain}, {"student": rows["student"]}, data, "cpu")
     assert not alone.acceptance and not alone.generation and alone.canaries is None and alone.intervals["student"]

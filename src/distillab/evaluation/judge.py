@@ -28,12 +28,13 @@ OTHERS = 1023  # texts that a canary is compared with
 
 
 def judge(networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: "TextData", device: str) -> Text:
-    """The part of the result; networks that cannot write are judged by their scores alone."""
-    able = {role: model for role, model in networks.items() if writes(model)}
-    home = {role: next(model.parameters()).device for role, model in networks.items()}
-    for model in networks.values():
-        model.to(torch.device(device))
+    """The part of the result; networks that cannot write these tokens are judged by their scores alone."""
+    vocabulary = data.info.vocabulary
+    able = {role: one for role, one in networks.items() if writes(one) and one.vocabulary == vocabulary}
+    home = {role: next(model.parameters()).device for role, model in able.items()}
     try:
+        for model in able.values():
+            model.to(torch.device(device))
         by_kind = kinds.kinds(scores, data.info.documents)
         own = _canaries(able, data)
         told = kinds.words(by_kind, scores, data.info.documents) + (planted.words(own) if own else [])
@@ -47,7 +48,7 @@ def judge(networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: "Te
             sentences=told,
         )
     finally:
-        for role, model in networks.items():
+        for role, model in able.items():
             model.to(home[role])
 
 

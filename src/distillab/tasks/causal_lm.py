@@ -165,7 +165,11 @@ class LanguageModeling(Task):
 
     def judge(self, networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: TextData, device: str) -> Text:
         """Intervals, kinds of documents, drafts, speed of writing, samples and canaries."""
-        return judge(networks, scores, data, device)
+        try:
+            return judge(networks, scores, data, device)
+        except torch.OutOfMemoryError:
+            pass  # after this block the error no longer holds the tensors
+        return judge(networks, scores, data, "cpu")
 
     def save(self, model: Model, data: TextData, directory: Path) -> None:
         """A folder that transformers loads by itself: config, weights, tokenizer."""
