@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 from helpers.made_results import edited, made, put
+from helpers.made_study import full
 
 from distillab.core.result import Result
 from distillab.core.result_reader import read
@@ -13,6 +14,7 @@ from distillab.reporting.model_card import model_card
 from distillab.reporting.plots import figure
 from distillab.reporting.ranking import ranked
 from distillab.reporting.run_sections import agreement, deployed
+from distillab.reporting.sections import accuracy
 from distillab.reporting.table import final_table, further, verdict
 from distillab.reporting.tables import print_table
 
@@ -110,8 +112,17 @@ def test_the_report_calls_samples_by_the_task_and_keeps_its_words_for_images():
     headings = deployed(text)["views"][0]["tables"][0]["headings"]
     assert "blocks per second" in headings and "latency of one block" in deployed(text)["text"]
     assert "images per second" not in headings and "latency of one image" in deployed(images)["text"]
-    table = agreement(text)["views"][0]["tables"][0]
-    assert "perplexity of a token" in table["headings"]
+    of_text, of_images = (agreement(rows)["views"] for rows in (text, ranked([full("kd", 0.95, 0)])))
+    assert of_text[0]["tables"][0]["headings"][1:4] == [
+        "likeliest token is right %",
+        "perplexity of a token",
+        "calibration error, points",
+    ]
+    assert not of_images or "perplexity of a token" not in of_images[0]["tables"][0]["headings"]
+    assert [accuracy(rows)["title"] for rows in (text, images)] == [
+        "Bits per byte against cost",
+        "Accuracy against cost",
+    ]
 
 
 @pytest.mark.parametrize("key", ["kinds", "acceptance", "generation", "samples"])

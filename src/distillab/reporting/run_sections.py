@@ -10,9 +10,9 @@ from distillab.evaluation.payback import machine
 from distillab.reporting.metric_table import (
     AGAINST_TEACHER,
     DEPLOYED,
-    METRICS,
     NOTHING,
     ON_TEST,
+    SAMPLES,
     heading,
     one_sample,
     samples,
@@ -32,11 +32,18 @@ def views_by_place(
     return [view([place], tables=[table(headings, lines)]) for place, lines in made if lines]
 
 
+def one_task(rows: list[Row]) -> str:
+    """The task of all runs; empty where there are several."""
+    tasks = {result.task for row in rows for result in row.results}
+    return tasks.pop() if len(tasks) == 1 else ""
+
+
 def agreement(rows: list[Row]) -> Section:
     """Calibration of every role, and how far the students follow their teacher."""
     entries = [entry for row in rows for result in row.results for entry in result.entries.values()]
-    own = [key for key in ("perplexity",) if not any(key in entry.metrics for entry in entries)]  # of text alone
-    keys = [key for key in (*ON_TEST, *AGAINST_TEACHER) if key not in own]
+    task, keys = one_task(rows), (*ON_TEST, *AGAINST_TEACHER)
+    own = keys if task in SAMPLES else ("perplexity",)  # an image has no perplexity, and a text no classes
+    keys = [key for key in keys if key not in own or any(entry.figure(key) is not None for entry in entries)]
 
     def lines_of(members: list[Row]) -> Collection[list[Any]]:
         lines = {}
@@ -53,14 +60,13 @@ def agreement(rows: list[Row]) -> Section:
         "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
         "is the share that its own habits of confusion would give without following the teacher."
     )
-    views = views_by_place(rows, ["model", *(METRICS[key].heading for key in keys)], lines_of)
+    views = views_by_place(rows, ["model", *(heading(key, task) for key in keys)], lines_of)
     return section("judgement", "Calibration and agreement", about, choices=["data"], views=views)
 
 
 def deployed(rows: list[Row]) -> Section:
     """Size, latency, throughput and memory of every network, and the students' against each of their teachers."""
-    tasks = {result.task for row in rows for result in row.results}
-    task = tasks.pop() if len(tasks) == 1 else ""
+    task = one_task(rows)
     headings = ("network", "as", *(heading(key, task) for key in DEPLOYED), "measured on", "against its teacher")
     about = (
         f"Medians over all runs that measured the same network on the same machine: the latency of one {one_sample(task)}, "
