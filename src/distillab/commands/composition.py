@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from distillab.commands.words import meant
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
-from distillab.strategies.strategy import FOR, TASKS, for_task
+from distillab.core.task_numbers import FOR, TASKS, for_task
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip

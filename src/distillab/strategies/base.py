@@ -181,7 +181,9 @@ class Term(nn.Module):
             of = {"student": student, "teacher": teacher, "batch": batch}
             read = [getattr(of[owner], name) for owner, name in (need.split(".") for need in self.needs)]
             return self.loss(*read, **self.numbers())
-        return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
+        further = [getattr(batch, "written", None)] if "batch.written" in self.needs else []
+        labels = getattr(batch, "labels", None)
+        return self.rows(student.logits, getattr(teacher, "logits", None), labels, *further).mean()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
         """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`.

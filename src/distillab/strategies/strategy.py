@@ -10,11 +10,11 @@ from torch import nn
 from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build, conf_dir, did_you_mean
+from distillab.core.task_numbers import for_task
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
 CHOICES = {"train": Choice("connectors", "student", "both"), "optimizer": Choice("fresh", "keep")}  # of a phase
-FOR, TASKS = "for", "tasks"  # keys of a strategy file beside its terms and phases, see `for_task`
 MAPS = ("stages", "last_map", "preactivations", "norms")  # a model without stages has none of them
 
 
@@ -178,21 +178,6 @@ class Strategy(nn.Module):
     def needs_teacher(self) -> bool:
         """Whether any term reads a teacher."""
         return bool(self.needs("teacher"))
-
-
-def for_task(config: Mapping[str, Any], task: str | None, name: str = "the strategy") -> dict[str, Any]:
-    """The terms and phases of a strategy file, with its numbers for a task.
-
-    A file may name the only `tasks` that it serves, and have numbers `for` a task: {task: {term: {key: value}}}. A task of
-    None is unknown: the file's own numbers. UserError for a task that a file, by its `name`, does not serve.
-    """
-    tasks, own = config.get(TASKS), (config.get(FOR) or {}).get(task) or {}
-    if task is not None and tasks is not None and task not in tasks:
-        raise UserError(f"strategy={name} is for task={' or '.join(tasks)}, not for {task}; choose e.g. strategy=kd")
-    nodes = {key: node for key, node in config.items() if key not in (FOR, TASKS)}
-    for key, numbers in own.items():
-        nodes[key] = {**nodes.get(key, {}), **numbers} if isinstance(numbers, Mapping) else numbers
-    return nodes
 
 
 def shipped(names: Sequence[str], task: str | None = None) -> dict[str, Any]:
