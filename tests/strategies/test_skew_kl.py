@@ -33,7 +33,7 @@ class TestSkewKL(DivergenceTester):
             "skew_reverse_kl",
             "log_mixture(log_q, log_p, alpha)",
             "log_mixture(log_q, log_p, alpha).detach()",
-            "constant",
+            "the mixture held constant",
         ),
         ("skew_reverse_kl", "temperature**2 * kl(log_q", "kl(log_q", "T² dropped"),
     ]
