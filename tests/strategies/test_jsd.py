@@ -50,6 +50,13 @@ def test_far_apart_models_have_a_second_derivative():
     assert torch.isfinite(second_derivatives(lambda x: functional.jsd(x, -s), s)).all()
 
 
+def test_a_share_that_a_schedule_sets_to_0_gives_0():
+    term = JSD(beta={"value": 0.5, "start": 1})
+    assert not term.rows(draw(3, 4), draw(3, 4, seed=1), None).any()
+    term.set_epoch(1, 4)
+    assert term.rows(draw(3, 4), draw(3, 4, seed=1), None).all()
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0, -0.1, 1.5])
 def test_a_share_at_an_end_or_beyond_is_refused(beta):
     with pytest.raises(UserError, match="beta must be a number above 0"):
