@@ -89,7 +89,7 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
-    cache_layout(config, student.info, ())
+    cache_layout(config, student.info, strategy)
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)

@@ -85,9 +85,9 @@ class CacheConfig(Group):
     top_k: CountOrNone = None
     limit_gb: AmountOrNone = 8
     # Of text: how many tokens are drawn at each position instead of the largest; the temperatures at which a strategy may
-    # read what top_k leaves over; and what it makes of that.
+    # read what top_k leaves over (None: those of this one); and what it makes of that.
     draws: CountOrNone = None
-    temperatures: tuple[Annotated[float, Range(above=0)], ...] = (1.0,)
+    temperatures: Annotated[list[Annotated[float, Range(above=0)]] | None, BeforeValidator(_listed)] = None
     tail: Annotated[str, Choice("bucket", "renormalise", "both")] = "bucket"
 
 

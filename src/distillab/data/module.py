@@ -189,6 +189,10 @@ class DataModule(LightningDataModule):
         """The names of classes that are given by name or by number. Raises as `numbers`."""
         return [self.info.classes[number] for number in numbers(classes, self.info.classes)]
 
+    def taught_epochs(self, epochs: int) -> int | None:
+        """In how many of the epochs a teacher must look at the samples, where they look the same again; None: in all."""
+        return None
+
     @property
     def training_labels(self) -> Tensor:
         """(n,) int64: the label of every training sample, by its index; -1 where it is unknown."""

@@ -29,7 +29,10 @@ class Outputs(list[Fields]):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs."""
+    """A number that changes over the training.
+
+    All times are epochs, or, below 1, shares of the recipe's epochs; with `steps` they are batches instead.
+    """
 
     value: float  # the highest
     _: KW_ONLY
@@ -38,6 +41,7 @@ class Schedule:
     until: float | None = None  # time from which it is 0 again
     hold: float = 0  # time at the highest value, after the warm-up and before it falls
     cosine: float = 0  # time over which it then falls to 0 along a half cosine
+    steps: bool = False  # times are batches, and the number changes with each of them
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """The number in one epoch, counted from 0, of all `epochs`."""
@@ -139,7 +143,14 @@ class Term(nn.Module):
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set every scheduled number to its value in this epoch, counted from 0, of all `epochs`."""
         for name, schedule in self.schedules.items():
-            setattr(self, name, schedule(epoch, epochs))
+            if not schedule.steps:
+                setattr(self, name, schedule(epoch, epochs))
+
+    def set_step(self, step: int, steps: int) -> None:
+        """Set every number that is scheduled in steps to its value at this batch, counted from 0, of all `steps`."""
+        for name, schedule in self.schedules.items():
+            if schedule.steps:
+                setattr(self, name, schedule(step, steps))
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None) -> None:
         """Build the connectors between the two models. Does nothing by default."""

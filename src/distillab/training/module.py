@@ -170,7 +170,10 @@ class Distillation(Phased):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set rate and seed by (seed, step, rank) alone, so that a resumed run repeats the unbroken one."""
         self._set_rate(batch_idx)
-        step = self.current_epoch * self.trainer.num_training_batches + batch_idx
+        batches = self.trainer.num_training_batches
+        step = self.current_epoch * batches + batch_idx
+        for term in self.strategy.terms.values():
+            term.set_step(step, self.trainer.max_epochs * batches)
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
