@@ -90,6 +90,7 @@ class Term(nn.Module):
     smallest_batch: ClassVar[int] = 1  # fewest samples that it can learn from at once, on each device
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     pools: ClassVar[bool] = False  # its rows compare softmax(logits / temperature) alone: outputs may be taken as one
+    needs_tail: ClassVar[bool] = False  # it must know how likely all outputs together are that a cache leaves out
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
     loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names

@@ -37,7 +37,7 @@ def distillm2(
 
 class DistiLLM2(LogitsTerm):
     needs = (*LogitsTerm.needs, "batch.written")
-    pools = True
+    pools = needs_tail = True
     above = {"alpha": 0, "beta": 0}
     below = {"alpha": 1, "beta": 2}
 

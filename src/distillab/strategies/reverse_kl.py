@@ -16,7 +16,7 @@ def reverse_kl(s: Tensor, t: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 class ReverseKL(LogitsTerm, loss=reverse_kl):
-    pools = True
+    pools = needs_tail = True
 
     weight: Scheduled = 0.5
     temperature: Scheduled = 1.0

@@ -37,3 +37,5 @@ class SkewKL(LogitsTerm, loss=skew_kl):
 
 class SkewReverseKL(SkewKL, loss=skew_reverse_kl):
     """The term of `skew_reverse_kl`."""
+
+    needs_tail = True

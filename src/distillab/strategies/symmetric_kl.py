@@ -19,7 +19,7 @@ def symmetric_kl(s: Tensor, t: Tensor, reverse_share: float = 0.5, temperature: 
 
 
 class SymmetricKL(LogitsTerm, loss=symmetric_kl):
-    pools = True
+    pools = needs_tail = True
     above = {"reverse_share": 0}
     below = {"reverse_share": 1}
 
