@@ -90,7 +90,7 @@ def sums_of_rows(
         own = dense(student[first:end])
         taught = None if teacher is None else teacher[first:end]
         by_student = None if written is None else written[first:end]
-        return [_sum(term, own, taught, labels[first:end], by_student) for term in terms.values()]
+        return [_sum(term, own, taught, labels[first:end], written=by_student) for term in terms.values()]
 
     at_once, rows = max(1, CHUNK // student.shape[-1]), len(labels)
     if rows <= at_once:
@@ -100,7 +100,7 @@ def sums_of_rows(
     return dict(zip(terms, torch.stack(parts).sum(0), strict=True))
 
 
-def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, written: Tensor | None) -> Tensor:
+def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, *, written: Tensor | None) -> Tensor:
     """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's."""
     if "teacher.logits" not in term.needs:
         teacher = None
