@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from distillab.commands.words import meant
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
+from distillab.core.places import PACKAGE, located
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
@@ -89,6 +90,9 @@ def _folder_name(key: str, *, _root_: Any) -> str:
 def register() -> None:
     """Make Hydra read through the sources above; call before any composition."""
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+    OmegaConf.register_new_resolver(
+        "package_file", lambda path: str(located(f"{PACKAGE}{path}", "package_file")), replace=True
+    )
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}
