@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from distillab.commands.words import meant
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
+from distillab.core.places import PACKAGE, located
 from distillab.core.task_numbers import FOR, TASKS, for_task
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
@@ -106,6 +107,9 @@ def _folder_name(key: str, *, _root_: Any) -> str:
 def register() -> None:
     """Make Hydra read through the sources above; call before any composition."""
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+    OmegaConf.register_new_resolver(
+        "package_file", lambda path: str(located(f"{PACKAGE}{path}", "package_file")), replace=True
+    )
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}

@@ -14,7 +14,7 @@ from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
 
-AT_ONCE = 2**24  # logits; more are given as rows that are projected where they are read
+AT_ONCE = 2**22  # logits; more are given as rows that are projected where they are read
 
 
 class CausalLM(Model):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distillab.training.module import Distillation
 
 Rows = Tensor | LogitRows
-CHUNK = 2**24  # logits per call of the terms; more rows are split and recomputed in the backward pass
+CHUNK = 2**22  # logits per call of the terms; more rows are split and recomputed in the backward pass
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
