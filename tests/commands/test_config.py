@@ -257,3 +257,36 @@ def test_data_in_a_folder_are_called_by_it(tmp_path, monkeypatch):
     assert composed("data=folder", "data.root=birds", "data.name=mine")["name"] == "mine"
     assert OmegaConf.to_container(config.compose(["data=folder"]))["name"] == "${data.name}"
     assert config.compose(["data=folder"]).data.name == "folder"
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ((), (0.1, 0.9, 4.0)),
+        (("task=causal_lm",), (0.5, 0.5, 1.0)),
+        (("strategy=[hint,kd]", "task=causal_lm", "strategy.kd.temperature=3"), (0.5, 0.5, 3)),
+        (("data=sotu",), (0.5, 0.5, 1.0)),
+        (("experiment=language", "strategy.ce.weight=0"), (0, 0.5, 1.0)),
+    ],
+)
+def test_a_strategy_has_the_numbers_of_its_task_and_the_command_line_wins(words, numbers):
+    terms = composed(*words)["strategy"]
+    assert (terms["ce"]["weight"], terms["kd"]["weight"], terms["kd"]["temperature"]) == numbers
+    assert not {"for", "tasks"} & set(terms)
+
+
+def test_the_numbers_of_a_task_are_those_that_two_files_disagree_on():
+    composed("strategy=[abkd,kd]", "task=causal_lm")
+    assert config.strategy_conflicts() == []
+    composed("strategy=[hint,kd]", "task=causal_lm")
+    assert "hint says 1.0, kd says 0.5" in config.strategy_conflicts()[0]
+
+
+def test_a_strategy_of_another_task_is_one_line(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    path = tmp_path / "strategy" / "mine.yaml"
+    path.write_text("tasks: [causal_lm]\nce: {_target_: distillab.strategies.ce.CrossEntropy}\n")
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine"]
+    with pytest.raises(UserError, match="strategy=mine is for task=causal_lm, not for image_classification; choose"):
+        composed(*words)
+    assert list(composed(*words, "task=causal_lm")["strategy"]) == ["ce"]

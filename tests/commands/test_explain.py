@@ -31,7 +31,14 @@ def test_a_strategy_is_explained_with_its_source_needs_numbers_and_phases():
 def test_every_strategy_has_something_to_say_of_each_term(name):
     for part in explain(name).split("\n\n")[1:]:
         lines = part.splitlines()
-        assert lines[0].startswith("phases") or (len(lines) > 2 and any("Reads " in line for line in lines)), part
+        assert lines[0].startswith(("phases", "with task=")) or (
+            len(lines) > 2 and any("Reads " in line for line in lines)
+        ), part
+
+
+def test_the_numbers_of_a_task_stand_at_the_end():
+    assert explain("kd").endswith("\n\nwith task=causal_lm\n    strategy.ce.weight=0.5\n    strategy.kd.weight=0.5\n    "
+                                  "strategy.kd.temperature=1.0")  # fmt: skip
 
 
 def test_an_unknown_strategy_is_one_line():

@@ -113,8 +113,9 @@ def test_transformers_loads_the_student_by_itself(place, trained):
         (("strategy=crd",), "linear head"),
         (("cache.top_k=300",), "cache.top_k must"),
         (("student=causal_lm", "student.path=./nowhere"), "student.path: there is no folder nowhere"),
-        (("cache.temperatures=[2]",), r"strategy.kd reads the teacher at temperature 4.*cache.temperatures=\[2,4\]"),
-        (("cache.draws=8", "cache.top_k=null"), "strategy.kd is another"),
+        (("cache.temperatures=[2]",), r"strategy.kd reads the teacher at temperature 1.*cache.temperatures=\[2,1\]"),
+        (("cache.draws=8", "cache.top_k=null", "strategy.kd.temperature=4"), "strategy.kd is another"),
+        (("strategy=reverse_kl", "cache.tail=both"), "strategy.reverse_kl .*: cache.tail=bucket"),
         (("strategy=none", "data.sampler=balanced"), "nothing to balance|data.sampler"),
     ],
 )

@@ -14,12 +14,13 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from distillab.commands.words import meant
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
 from distillab.core.places import PACKAGE, located
+from distillab.core.task_numbers import FOR, TASKS, for_task
 
 # The imports have the same names on purpose: Hydra compares class names when a source is registered twice.
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as _FileConfigSource  # isort: skip
@@ -35,6 +36,7 @@ TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no swee
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
+_task: list[str] = []  # the name of that composition's task, once it is read
 
 
 def _model_path(config_path: str) -> str:
@@ -46,13 +48,19 @@ class FileConfigSource(_FileConfigSource):
     """Hydra's own source of files, in which `student` and `teacher` are two names of the group `model`."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read one file, note it where it is a strategy, and let it take further keys where it is the custom model."""
+        """Read one file, note it where it is a strategy or a task, and let the custom model take further keys."""
         if config_path.removesuffix(".yaml") == PRIMARY:
             _composed.clear()
+            _task.clear()
         result = super().load_config(_model_path(config_path))
         group, _, name = config_path.partition("/")
         if group == "strategy" and name:
             _composed[name.removesuffix(".yaml")] = result.config
+        if group == "task" and name:
+            _task[:] = [name.removesuffix(".yaml")]
+        if group in ("task", "strategy") and _task:  # Hydra reads the last group first, and merges when all are read
+            for strategy, config in _composed.items():
+                _take_numbers(strategy, config, _task[0])
         if group in ROLES and name.removesuffix(".yaml") == CUSTOM:
             OmegaConf.set_struct(result.config, False)
         return result
@@ -78,6 +86,15 @@ class StructuredConfigSource(_StructuredConfigSource):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Hydra copies every source for every group that `--help` lists, with all the configs in it."""
         return self
+
+
+def _take_numbers(name: str, config: DictConfig, task: str) -> None:
+    """Give a strategy file's config the file's numbers for a task, in place; UserError where it does not serve that."""
+    if FOR in config or TASKS in config:
+        for key, node in for_task(OmegaConf.to_container(config), task, name).items():
+            config[key] = node
+        for key in {FOR, TASKS} & set(config):
+            del config[key]
 
 
 def _folder_name(key: str, *, _root_: Any) -> str:
@@ -126,7 +143,7 @@ def model_config(name: str, path: str) -> dict[str, Any]:
 
     It is named at `path`, and leaves no trace in `strategy_label` and `strategy_conflicts`.
     """
-    kept = dict(_composed)
+    kept, task = dict(_composed), list(_task)
     try:
         return OmegaConf.to_container(compose([f"student={name}"])["student"], resolve=True)
     except MissingConfigException as error:
@@ -134,6 +151,7 @@ def model_config(name: str, path: str) -> dict[str, Any]:
     finally:
         _composed.clear()
         _composed.update(kept)
+        _task[:] = task
 
 
 def strategy_label(strategy: Mapping[str, Any]) -> str:

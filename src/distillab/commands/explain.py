@@ -12,6 +12,7 @@ from distillab.commands.words import meant
 from distillab.core.allowed import spelled
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, locate
+from distillab.core.task_numbers import FOR
 
 
 def asked_about(words: Sequence[str]) -> list[str]:
@@ -31,14 +32,17 @@ def explain(name: str) -> str:
     if name not in allowed:
         close = did_you_mean(meant(name, allowed) or name, allowed)
         raise UserError(f'there is no strategy "{name}"{close} (allowed: {", ".join(allowed)})')
-    lines = (conf_dir() / "strategy" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    title = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    text = (conf_dir() / "strategy" / f"{name}.yaml").read_text(encoding="utf-8")
+    title = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
     config = OmegaConf.to_container(compose([f"strategy={name}"])["strategy"], resolve=True)
     phases = config.pop("phases", None)
     parts = ["\n".join([f"strategy={name}", *title]), *(_term(key, node) for key, node in config.items())]
     if phases:
         acting = [f"    strategy.phases.{place}: {_spelled(phase)}" for place, phase in enumerate(phases)]
         parts.append("\n".join(["phases, one after the other; below 1 epochs are a share of the recipe's", *acting]))
+    for task, terms in OmegaConf.to_container(OmegaConf.create(text)).get(FOR, {}).items():
+        own = [f"    strategy.{term}.{key}={_spelled(n)}" for term, ns in terms.items() for key, n in ns.items()]
+        parts.append("\n".join([f"with task={task}", *own]))
     return "\n\n".join(parts)
 
 

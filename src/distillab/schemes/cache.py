@@ -81,6 +81,12 @@ def cache_layout(config: RunConfig, teacher: FeatureInfo, strategy: Strategy) ->
                 f"strategy.{name} reads the teacher at temperature {temperature:g}, and the cache keeps what its top_k "
                 f"leaves over for {', '.join(f'{one:g}' for one in held)}: cache.temperatures=[{listed}]"
             )
+    for name, term in strategy.terms.items() if kept.top_k is not None and kept.tail != "bucket" else ():
+        if term.needs_tail:
+            raise UserError(
+                f"strategy.{name} weighs outputs by the student, who would flee to those that cache.tail={kept.tail} leaves "
+                f"out: cache.tail=bucket, or cache.top_k=null"
+            )
     held = held if kept.draws is None else (1.0,)
     how = {"temperatures": held, "convention": kept.tail}
     return TokenLayout(*first, positions=teacher.positions, draws=kept.draws, **how)
