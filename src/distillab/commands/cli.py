@@ -59,16 +59,16 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
     try:
         if settings.mode != RunMode.MULTIRUN:
-            folder = os.environ.get(SWEEP)
-            _run(Invocation(parse(config), label, command(), overrides, Path(folder) if folder else None))
+            folder = Path(os.environ[SWEEP]) if SWEEP in os.environ else None
+            began = about(folder).get("began") if folder else None
+            _run(Invocation(parse(config), label, command(), overrides, folder, began))
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         method = method_name(label, chosen["scheme"])
         cell = Cell(folder, settings.job.num, method, str(chosen["student"]), overrides=overrides)
-        typed = about(folder)["command"]
-        result = cell.run(
-            lambda: _run(Invocation(parse(config), label, typed, overrides, folder), cell.begin), one_line
-        )
+        told = about(folder)
+        of_sweep = told["command"], overrides, folder, told.get("began")
+        result = cell.run(lambda: _run(Invocation(parse(config), label, *of_sweep), cell.begin), one_line)
         return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
     except Exception as error:
         if WANTS_TRACEBACK:
@@ -90,7 +90,7 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
         begin()
         for line in strategy_conflicts():
             rank_zero_print(line)
-        to_do = config.rerun or finished(invocation.home) is None
+        to_do = invocation.wants_rerun or finished(invocation.home) is None
         if to_do:
             devices.check(config, count)
         if distributed.world == 1 and count > 1 and to_do:
