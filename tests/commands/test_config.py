@@ -1,5 +1,6 @@
 """Every file in conf/ composes and is what its target takes; roles, lists and one-line errors."""
 
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -11,8 +12,16 @@ from omegaconf import OmegaConf
 
 from distillab.commands import cli
 from distillab.commands import composition as config
-from distillab.commands.invocation import parse
-from distillab.core.configuration import ModelConfig, TrainerConfig
+from distillab.commands.invocation import home, parse
+from distillab.core.configuration import (
+    ROLE_KEYS,
+    CacheConfig,
+    LoggerConfig,
+    ModelConfig,
+    Paths,
+    Prices,
+    TrainerConfig,
+)
 from distillab.core.errors import UserError
 from distillab.core.instantiate import locate
 from distillab.core.recipe import Protocol, Recipe
@@ -137,6 +146,43 @@ def test_the_custom_model_takes_further_keys_without_a_plus(role):
     for word in (f"{other}.width=32", f"{role}.recipe.width=32", "widht=32"):
         with pytest.raises((HydraException, UserError)):
             parse(composed(*own, word))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["recipe.milestones=[0.5,0.7]", "teacher.recipe.milestones=[0.5]", "recipe.gamma=0.5", "logger.entity=me",
+     "student.labelled=0.5", "teacher.labelled=0.5", "strategy.kd.reduction=mean", "student.groups=2", "teacher.dropout=0",
+     "student.dpeth=3", "recipe.gama=1", "strategy.hint.connector_seed=1"],
+)  # fmt: skip
+def test_which_keys_without_a_line_in_a_file_need_no_plus(word):
+    """Those of the typed config, of a target's signature, and of the architecture to which a builder passes the rest on."""
+    key, _, value = word.partition("=")
+    *parents, last = key.split(".")
+    known = word.startswith(("recipe.mil", "teacher.", "recipe.gamma", "logger", "student.groups"))
+    words = [word, "student=resnet18", "teacher=torchvision", "teacher.architecture=mobilenet_v3_small"]
+    if not known:
+        with pytest.raises(HydraException):
+            composed(*words)
+        return
+    node = composed(*words)
+    for parent in parents:
+        node = node[parent]
+    assert str(node[last]).replace(" ", "") == value
+
+
+def test_every_typed_key_of_a_group_can_be_set():
+    kinds = (Recipe, Protocol, TrainerConfig, LoggerConfig, CacheConfig, Paths, Prices)
+    words = [f"{kind.PATH}.{one.name}=1" for kind in kinds for one in dataclasses.fields(kind)]
+    words += [f"teacher.recipe.{one.name}=1" for one in dataclasses.fields(Recipe)]
+    composed(*words, *(f"teacher.{key}=null" for key in ROLE_KEYS if key != "recipe"))
+
+
+def test_a_number_keeps_the_kind_that_its_file_gives_it():
+    """The same run has one hash, however its numbers are typed."""
+    first, second = (parse(composed(f"strategy.kd.temperature={n}", f"recipe.lr={n}")) for n in ("2", "2.0"))
+    assert home(first) == home(second) and first.recipe.lr == 2
+    cfg = composed("trainer.limit_train_batches=1", "recipe.epochs=3")
+    assert type(cfg["trainer"]["limit_train_batches"]) is type(cfg["recipe"]["epochs"]) is int
 
 
 def test_none_is_what_is_trained_alone():

@@ -16,6 +16,7 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from distillab.commands import keys
 from distillab.commands.words import meant
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
@@ -27,7 +28,7 @@ from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # for the folder that Hydra makes
 
-ROLES = ("student", "teacher")
+ROLES = keys.ROLES
 PRIMARY = CONFIG
 CUSTOM = "custom"  # the model whose arguments no file knows: its class says which keys it takes
 TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
@@ -90,6 +91,7 @@ def register() -> None:
     """Make Hydra read through the sources above; call before any composition."""
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
+    keys.register()
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
