@@ -287,7 +287,7 @@ def test_a_shadowed_file_is_refused(tmp_path):
     (tmp_path / "strategy").mkdir()
     (tmp_path / "strategy" / "kd.yaml").write_text("ce: 1\n")
     with pytest.raises(UserError, match="has the name of a shipped file"):
-        cli._refuse_shadowed(["--config-dir", str(tmp_path)])
+        cli._refuse_shadowed(tmp_path)
 
 
 def test_the_entry_is_four_lines():

@@ -38,7 +38,7 @@ from distillab.core import distributed, output
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, unknown_key
 from distillab.core.output import rank_zero_print
-from distillab.core.run_identity import config_folder, method_name
+from distillab.core.run_identity import config_folder, method_name, own_folder
 from distillab.core.stopping import Stopped, listen, stop
 
 if TYPE_CHECKING:
@@ -164,23 +164,22 @@ def _command() -> int:
     os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
     if os.getcwd() not in sys.path:  # so that student._target_=my_package.MyNet finds modules of this folder
         sys.path.append(os.getcwd())  # last: a statistics.py there must not stand in for Python's own
+    folder = own_folder(sys.argv[1:])
+    _refuse_shadowed(folder)
     if names := asked_about(sys.argv[1:]):
-        print("\n\n\n".join(map(explain, names)))
+        print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
     sys.argv[1:] = understood(sys.argv[1:])
-    _refuse_shadowed(sys.argv[1:])
     tune.register()
     _job()
     return 1 if failed or any(failures) else 0
 
 
-def _refuse_shadowed(words: list[str]) -> None:
+def _refuse_shadowed(folder: Path | None) -> None:
     """Raise UserError for a file in --config-dir with the name of a shipped one, which Hydra would silently ignore."""
-    for word in config_folder(words):
-        folder = Path(re.sub("^-.*?=", "", word))
-        for path in sorted(folder.rglob("*.yaml")):
-            if (conf_dir() / path.relative_to(folder)).is_file():
-                raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
+    for path in sorted(folder.rglob("*.yaml")) if folder else ():
+        if (conf_dir() / path.relative_to(folder)).is_file():
+            raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
 
 
 def one_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
 from distillab.commands import keys
-from distillab.commands.words import meant
+from distillab.commands.words import meant, quoted
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
 
@@ -100,9 +100,14 @@ def register() -> None:
 register()
 
 
-def compose(overrides: list[str]) -> Any:
-    """One resolved config, as `train.py` would get it from these overrides; a running command's --config-dir counts."""
+def compose(overrides: list[str], folder: Path | None = None) -> Any:
+    """One resolved config, as `train.py` would get it from these overrides; a running command's --config-dir counts.
+
+    `folder` is another one with files of the person's.
+    """
     running = GlobalHydra.instance().is_initialized()
+    if folder is not None:
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{folder.absolute()}')}]"]
     with nullcontext() if running else initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra_compose(PRIMARY, overrides=overrides)
 
@@ -113,9 +118,15 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
+def _offered(group: str) -> list[str]:
+    """The names that a group offers, with those of a running command's --config-dir."""
+    hydra = GlobalHydra.instance()
+    return hydra.config_loader().get_group_options(group) if hydra.is_initialized() else choices(group)
+
+
 def missing_choice(error: MissingConfigException, group: str, name: str, path: str = "") -> str:
     """That a group, chosen from at a path of the config, does not have a name, and which it has."""
-    allowed = list(error.options or choices(group))  # for a list Hydra gives no options
+    allowed = list(error.options or _offered(group))  # for a list Hydra gives no options
     return f'{path or group} has no "{name}"{did_you_mean(meant(name, allowed) or name, allowed)} (allowed: {", ".join(allowed)})'
 
 
