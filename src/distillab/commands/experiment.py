@@ -160,7 +160,7 @@ def _write(result: Result, directory: Path) -> None:
     """Put the student's model card and, last, the result into the run's folder."""
     with writable(directory, RUNS):
         with replacing(directory / "README.md") as temporary:
-            temporary.write_text(model_card(result), encoding="utf-8")
+            temporary.write_text(model_card(result, directory / "student.safetensors"), encoding="utf-8")
         write_json(directory / "result.json", result.as_json())
         if result.status == FINISHED:
             (directory / ".rerun").unlink(missing_ok=True)

@@ -116,7 +116,7 @@ def pretrain(steps: Steps) -> None:
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
         steps.records["baseline"] = run.train_student_alone(steps.networks["baseline"])
-        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info.name)
+        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
         if scheme.model is not None and config.equal_compute:
             steps.longer = run.train_student_longer(scheme.live)
 
