@@ -34,7 +34,7 @@ from distillab.commands.explain import asked_about, explain
 from distillab.commands.invocation import Invocation, finished, parse
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.commands.words import meant, places, quoted, understood
-from distillab.core import distributed, output
+from distillab.core import distributed, output, stopping
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, unknown_key
 from distillab.core.output import rank_zero_print
@@ -68,8 +68,13 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         cell = Cell(folder, settings.job.num, method, str(chosen["student"]), overrides=overrides)
         told = about(folder)
         of_sweep = told["command"], overrides, folder, told.get("began")
-        result = cell.run(lambda: _run(Invocation(parse(config), label, *of_sweep), cell.begin), one_line)
+        with stopping.stoppable():
+            result = cell.run(lambda: _run(Invocation(parse(config), label, *of_sweep), cell.begin), one_line)
         return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
+    except Stopped as error:
+        if not stopping.in_worker():
+            raise
+        return {"error": str(error)}  # raised, it would end the other workers before they have saved
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
@@ -171,7 +176,10 @@ def _command() -> int:
         return 0
     sys.argv[1:] = understood(sys.argv[1:])
     tune.register()
-    _job()
+    try:
+        _job()
+    finally:
+        stopping.check()  # a worker that died of a signal is no error
     return 1 if failed or any(failures) else 0
 
 

@@ -21,6 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from distillab.commands.invocation import finished
+from distillab.core import stopping
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.output import rank_zero_print
 from distillab.reporting.sweep_table import markdown, table
@@ -44,10 +45,13 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         told = {"cells": number_of_cells(config), "command": command(), "began": _began(folder) or time.time()}
         write_json(folder / "sweep.json", told)
+        if "joblib" in config.hydra.launcher._target_:
+            stopping.listen(stopping.pass_on)
         rank_zero_print(f"{folder}/sweep.md shows how far the sweep is")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of all cells, and count those that failed."""
+        stopping.check()
         folder = Path(config.hydra.sweep.dir)
         records = recorded(folder)
         total = about(folder)["cells"] or len(records)  # those that never started failed too
