@@ -16,7 +16,8 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
-from distillab.commands.words import meant
+from distillab.commands import keys
+from distillab.commands.words import meant, quoted
 from distillab.core.errors import UserError, printable
 from distillab.core.instantiate import CONFIG, conf_dir, did_you_mean
 from distillab.core.places import PACKAGE, located
@@ -29,7 +30,7 @@ from hydra._internal.sources_registry import SourcesRegistry  # isort: skip
 
 OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # for the folder that Hydra makes
 
-ROLES = ("student", "teacher")
+ROLES = keys.ROLES
 PRIMARY = CONFIG
 CUSTOM = "custom"  # the model whose arguments no file knows: its class says which keys it takes
 TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
@@ -111,6 +112,7 @@ def register() -> None:
         "package_file", lambda path: str(located(f"{PACKAGE}{path}", "package_file")), replace=True
     )
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
+    keys.register()
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
@@ -119,9 +121,14 @@ def register() -> None:
 register()
 
 
-def compose(overrides: list[str]) -> Any:
-    """One resolved config, as `train.py` would get it from these overrides; a running command's --config-dir counts."""
+def compose(overrides: list[str], folder: Path | None = None) -> Any:
+    """One resolved config, as `train.py` would get it from these overrides; a running command's --config-dir counts.
+
+    `folder` is another one with files of the person's.
+    """
     running = GlobalHydra.instance().is_initialized()
+    if folder is not None:
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{folder.absolute()}')}]"]
     with nullcontext() if running else initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra_compose(PRIMARY, overrides=overrides)
 
@@ -132,9 +139,15 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
+def _offered(group: str) -> list[str]:
+    """The names that a group offers, with those of a running command's --config-dir."""
+    hydra = GlobalHydra.instance()
+    return hydra.config_loader().get_group_options(group) if hydra.is_initialized() else choices(group)
+
+
 def missing_choice(error: MissingConfigException, group: str, name: str, path: str = "") -> str:
     """That a group, chosen from at a path of the config, does not have a name, and which it has."""
-    allowed = list(error.options or choices(group))  # for a list Hydra gives no options
+    allowed = list(error.options or _offered(group))  # for a list Hydra gives no options
     return f'{path or group} has no "{name}"{did_you_mean(meant(name, allowed) or name, allowed)} (allowed: {", ".join(allowed)})'
 
 

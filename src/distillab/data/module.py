@@ -39,6 +39,9 @@ class DataModule(LightningDataModule):
     mixes: bool = False  # whether training samples are mixed with each other
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
     evaluation_batch: int = EVALUATION_BATCH
+    expected_classes: int | None = (
+        None  # how many there are, where that shows before a sample is read; may raise UserError
+    )
 
     def __init__(
         self,
