@@ -1,0 +1,56 @@
+"""Lines of progress while a corpus is written: rows, tokens per second, time left, cost."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distillab.core.output import rank_zero_print
+from distillab.data.text.synthetic.rows import Row
+
+
+@dataclass
+class Progress:
+    """Counts rows and tokens of this command; prints a line every few seconds."""
+
+    total: int  # rows of the root
+    done: int  # of them, those that were there before
+    price_per_hour: float | None = None
+    every: float = 10.0  # seconds between two lines
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.start = self._said = self.clock()
+        self.rows = self.tokens = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self.clock() - self.start
+
+    def report(self, row: Row) -> None:
+        """Count a row that has been written."""
+        self.rows += 1
+        self.tokens += row.tokens or 0
+        if self.clock() - self._said >= self.every:
+            self._said = self.clock()
+            rank_zero_print(self.line())
+
+    def line(self) -> str:
+        """How far it is, how fast, how long it still takes, what it has cost."""
+        seconds = self.seconds
+        rows = f"{self.done + self.rows}/{self.total} rows"
+        speed = f"{self.tokens / seconds:,.0f} tokens/s" if seconds > 0 else "– tokens/s"
+        left = (self.total - self.done - self.rows) * seconds / self.rows if self.rows else 0
+        return f"{rows} · {speed} · {span(left)} left · {cost(seconds, self.price_per_hour)}"
+
+
+def span(seconds: float) -> str:
+    """A time in words."""
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def cost(seconds: float, price_per_hour: float | None) -> str:
+    """Compute, and what it costs where the price is known."""
+    money = "" if price_per_hour is None else f", {seconds / 3600 * price_per_hour:.2f} of money"
+    return f"{span(seconds)} of compute{money}"
