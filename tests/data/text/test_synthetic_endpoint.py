@@ -162,10 +162,10 @@ def test_a_stopped_command_asks_for_the_missing_files_alone(server, wanted, monk
     def stopped(self, prompts, report):
         calls.append(self)
 
-        def told(row):
+        def told(tokens, rows):
             if len(calls) == 2:
                 raise Stopped("stopped")
-            report(row)
+            report(tokens, rows)
 
         return real(self, prompts, told)
 

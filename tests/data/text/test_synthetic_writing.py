@@ -18,8 +18,7 @@ from distillab.data.text.synthetic import shards, write
 from distillab.data.text.synthetic.config import Sampling, parse
 from distillab.data.text.synthetic.kept import kept_texts
 from distillab.data.text.synthetic.progress import Progress
-from distillab.data.text.synthetic.rows import Row
-from distillab.data.text.synthetic.sampling import Limits, draw, sample
+from distillab.data.text.synthetic.sampling import Limits, draw, prove, sample
 from distillab.data.text.synthetic.teacher import LocalTeacher, load
 
 PROMPTS = ["w10 w11 w12 w13 w14", "w20", "w30 w31", "w40 w41 w42", "w50 w51 w52 w53", "w9 w8", "w7"]
@@ -53,10 +52,10 @@ def writes(teacher):
         writer.rows, of_old = 0, writer.write
 
         def counted(prompts, report):
-            def told(row):
-                writer.rows += 1
-                report(row)
-                if writer.rows == stop_after:
+            def told(tokens, rows):
+                writer.rows += rows
+                report(tokens, rows)
+                if stop_after is not None and writer.rows >= stop_after:
                     raise Stopped("stopped")
 
             return of_old(prompts, told)
@@ -140,6 +139,38 @@ def test_draws_of_steps_and_rows_are_independent():
     flat, rows = torch.zeros(4000, 2, dtype=torch.double), torch.arange(4000)
     first, second = (draw(flat, Sampling(), step, rows).double() for step in (0, 1))
     assert abs(torch.corrcoef(torch.stack([first, second, first.roll(1)]))[0, 1:]).max() < 0.06
+
+
+def test_a_network_that_minds_padding_or_whose_cache_does_not_fit_is_refused(teacher):
+    from transformers import LlamaForCausalLM
+
+    class Blind(LlamaForCausalLM):
+        def forward(self, input_ids, attention_mask=None, cache=None, use_cache=True):
+            return super().forward(input_ids, cache=cache, use_cache=use_cache)
+
+    class Forgetful(LlamaForCausalLM):
+        def forward(self, input_ids, attention_mask=None, position_ids=None, cache=None, use_cache=True):
+            held = cache.get_seq_length() if cache else 0
+            if held > 3:
+                cache.crop(-1)
+                attention_mask = attention_mask[:, 1:]
+            return super().forward(input_ids, attention_mask, position_ids, cache=cache, use_cache=use_cache)
+
+    blind, forgetful = (kind(teacher.net.config).eval() for kind in (Blind, Forgetful))
+    for other in (blind, forgetful):
+        other.load_state_dict(teacher.net.state_dict())
+    nothing = small_teacher.network()
+    torch.nn.init.constant_(nothing.lm_head.weight, torch.nan)
+    limits = teacher.limits
+    prove(teacher.net, limits, batch_size=32)
+    with pytest.raises(UserError, match=r"gives logits that are no numbers; set dtype=float32"):
+        prove(nothing, limits, batch_size=2)
+    with pytest.raises(UserError, match=r"depend on the padding of a batch; set batch_size=1"):
+        prove(blind, limits, batch_size=2)
+    prove(blind, limits, batch_size=1)
+    with pytest.raises(UserError, match=r"cache does not give its logits; set use_cache=false"):
+        prove(forgetful, limits, batch_size=2)
+    prove(forgetful, replace(limits, use_cache=False), batch_size=2)
 
 
 def test_a_token_beyond_the_tokenizer_is_never_drawn(teacher):
@@ -408,10 +439,14 @@ def test_an_absent_or_damaged_root_is_told(tmp_path, wanted, writes):
         kept_texts(tmp_path / "root")
 
 
-def test_progress_tells_rows_speed_time_left_and_cost():
+def test_progress_tells_rows_speed_time_left_and_cost(capsys):
     now = [0.0]
     progress = Progress(100, 40, price_per_hour=2, clock=lambda: now[0])
-    for _ in range(20):
-        now[0] += 90
-        progress.report(Row(0, "", "", "stop", 450, 1, 1.0))
+    for _ in range(2):
+        now[0] += 500  # of something else
+        with progress.writing():
+            for _ in range(10):
+                now[0] += 90
+                progress.report(450, 1)
+    assert capsys.readouterr().out.count("\n") == 20  # the lines are more than 10 s apart
     assert progress.line() == "60/100 rows · 5 tokens/s · 60 min left · 30 min of compute, 1.00 of money"

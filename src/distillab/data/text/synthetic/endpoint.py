@@ -68,7 +68,7 @@ class Endpoint:
             async def one(number: int, prompt: str) -> Row:
                 async with free:
                     row = self._row(number, prompt, await self._answer(client, number, prompt))
-                report(row)
+                report(row.tokens or 0, 1)
                 return row
 
             try:

@@ -1,16 +1,16 @@
 """Lines of progress while a corpus is written: rows, tokens per second, time left, cost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from distillab.core.output import rank_zero_print
-from distillab.data.text.synthetic.rows import Row
 
 
 @dataclass
 class Progress:
-    """Counts rows and tokens of this command; prints a line every few seconds."""
+    """Counts rows, tokens and seconds while this command writes; prints a line every few seconds."""
 
     total: int  # rows of the root
     done: int  # of them, those that were there before
@@ -19,18 +19,29 @@ class Progress:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self.start = self._said = self.clock()
+        self._said = self.clock()
+        self._since: float | None = None
+        self._spent = 0.0
         self.rows = self.tokens = 0
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
-        return self.clock() - self.start
+        """Spent in `writing` so far."""
+        return self._spent + (0.0 if self._since is None else self.clock() - self._since)
 
-    def report(self, row: Row) -> None:
-        """Count a row that has been written."""
-        self.rows += 1
-        self.tokens += row.tokens or 0
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count the time of the block; what else a command does is no compute of the teacher's."""
+        self._since = self.clock()
+        try:
+            yield
+        finally:
+            self._spent, self._since = self.seconds, None
+
+    def report(self, tokens: int, rows: int) -> None:
+        """Count tokens and rows that have been written."""
+        self.tokens += tokens
+        self.rows += rows
         if self.clock() - self._said >= self.every:
             self._said = self.clock()
             rank_zero_print(self.line())
@@ -40,8 +51,8 @@ class Progress:
         seconds = self.seconds
         rows = f"{self.done + self.rows}/{self.total} rows"
         speed = f"{self.tokens / seconds:,.0f} tokens/s" if seconds > 0 else "– tokens/s"
-        left = (self.total - self.done - self.rows) * seconds / self.rows if self.rows else 0
-        return f"{rows} · {speed} · {span(left)} left · {cost(seconds, self.price_per_hour)}"
+        left = span((self.total - self.done - self.rows) * seconds / self.rows) if self.rows else "–"
+        return f"{rows} · {speed} · {left} left · {cost(seconds, self.price_per_hour)}"
 
 
 def span(seconds: float) -> str:

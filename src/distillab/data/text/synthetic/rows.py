@@ -69,7 +69,7 @@ class Origin:
         )
 
 
-Report = Callable[[Row], None]  # is told of every row as soon as it is written
+Report = Callable[[int, int], None]  # is told of so many new tokens and new rows as soon as they are written
 
 
 class Writer(Protocol):

@@ -14,11 +14,13 @@ from torch import Tensor
 from distillab.core.errors import UserError
 from distillab.data.seeded import random_bits
 from distillab.data.text.synthetic.config import Sampling
+from distillab.data.text.synthetic.rows import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKEN = 136  # the stream of `data.seeded` from which tokens are drawn; no other use has this number
+NO_NUMBERS = "the teacher gives logits that are no numbers; set dtype=float32, or another teacher=…"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ class Drawn:
 
 @torch.inference_mode()
 def sample(
-    net: "PreTrainedModel", prompts: Sequence[Sequence[int]], numbers: Sequence[int], how: tuple[Sampling, Limits]
+    net: "PreTrainedModel",
+    prompts: Sequence[Sequence[int]],
+    numbers: Sequence[int],
+    how: tuple[Sampling, Limits],
+    *,
+    report: Report = lambda tokens, rows: None,
 ) -> list[Drawn]:
     """Write on from each prompt of ids, none of them empty; `numbers` (N,) are those of the rows.
 
@@ -63,6 +70,7 @@ def sample(
         drawn = draw(logits, sampling, step, rows[going])
         tokens[going, step] = drawn
         scores[going] += logits.log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
+        report(len(going), 0)
         stay = (~torch.isin(drawn, ends)).nonzero()[:, 0]
         if len(stay) == 0:
             break
@@ -75,6 +83,7 @@ def sample(
                 cache.batch_select_indices(stay)
         mask = torch.cat([mask, torch.ones_like(new)], 1)
         feed = new if limits.use_cache else torch.cat([feed, new], 1)
+    report(0, len(prompts))
     return [_drawn(row, score, limits) for row, score in zip(tokens.tolist(), scores.tolist(), strict=True)]
 
 
@@ -109,6 +118,39 @@ def _cache(found: Any, taken: Collection[str]) -> Any:
     if cache is None:
         raise UserError("the teacher keeps no key-value cache; set use_cache=false")
     return cache
+
+
+@torch.inference_mode()
+def prove(net: "PreTrainedModel", limits: Limits, batch_size: int) -> None:
+    """Raise UserError where a prompt's padding or the key-value cache changes the logits, as in some recurrent networks."""
+    taken, device = inspect.signature(net.forward).parameters.keys(), next(net.parameters()).device
+    prompt = [place * limits.vocabulary // 6 for place in range(6)]
+    feed, mask = _padded([prompt, [*prompt, *prompt]], device)
+
+    def outputs(rows: slice, start: int, end: int, cache: Any = None) -> Any:
+        """Those of the columns that no cache holds, from `start` on; the prompt alone is columns 6 to 12 of row 0."""
+        held = end - 1 if cache is not None else start
+        given = _inputs(taken, feed[rows, held:end], mask[rows, start:end], cache)
+        return net(**given, use_cache=limits.use_cache)
+
+    first = slice(0, 1)
+    wanted = outputs(first, 6, 12).logits[0, -1].float()
+    if wanted.isnan().any():
+        raise UserError(NO_NUMBERS)
+    far = 0.05 * (wanted.max() - wanted.min())  # half precision rounds by less
+    if batch_size > 1 and (outputs(slice(None), 0, 12).logits[0, -1] - wanted).abs().max() > far:
+        raise UserError("the teacher's logits depend on the padding of a batch; set batch_size=1")
+    if not limits.use_cache:
+        return
+    cache = _cache(outputs(first, 6, 9), taken)
+    try:
+        cache.batch_select_indices(torch.zeros(1, dtype=torch.long, device=device))
+        steps = [outputs(first, 6, end, cache) for end in (10, 11, 12)]
+        fine = (steps[-1].logits[0, -1] - wanted).abs().max() <= far
+    except AttributeError:  # of a cache from which no row can be taken
+        fine = False
+    if not fine:
+        raise UserError("the teacher's key-value cache does not give its logits; set use_cache=false")
 
 
 def draw(logits: Tensor, sampling: Sampling, step: int, rows: Tensor) -> Tensor:

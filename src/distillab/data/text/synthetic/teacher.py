@@ -11,7 +11,7 @@ import torch
 from distillab.core.errors import UserError
 from distillab.data.text.synthetic.config import Generation
 from distillab.data.text.synthetic.rows import Report, Row
-from distillab.data.text.synthetic.sampling import Drawn, Limits, sample
+from distillab.data.text.synthetic.sampling import NO_NUMBERS, Drawn, Limits, prove, sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -61,6 +61,7 @@ class LocalTeacher:
 
     def check(self, prompts: Sequence[str]) -> None:
         """Raise UserError for a prompt from which nothing can be written, or not enough."""
+        prove(self.net, self.limits, self.config.batch_size)
         most, new = getattr(self.net.config, "max_position_embeddings", None), self.config.sampling.max_new_tokens
         for number, prompt in enumerate(prompts, 1):
             count = len(self.encode(prompt))
@@ -104,7 +105,7 @@ class LocalTeacher:
             batch = waiting[start : start + self.config.batch_size]
             numbers, _, ids = zip(*batch, strict=True)
             try:
-                drawn = sample(self.net, ids, numbers, (self.config.sampling, self.limits))
+                drawn = sample(self.net, ids, numbers, (self.config.sampling, self.limits), report=report)
             except torch.OutOfMemoryError as error:
                 size = self.config.batch_size
                 raise UserError(
@@ -112,12 +113,11 @@ class LocalTeacher:
                 ) from error
             for (number, prompt, given), one in zip(batch, drawn, strict=True):
                 found[number] = self._row(number, prompt, given, one)
-                report(found[number])
         return [found[number] for number in sorted(found)]
 
     def _row(self, number: int, prompt: str, given: list[int], drawn: Drawn) -> Row:
         if math.isnan(drawn.mean_logprob):
-            raise UserError(f"{self.name} gives logits that are no numbers; set dtype=float32, or another teacher=…")
+            raise UserError(NO_NUMBERS)
         text = self._decode(drawn.ids)
         if self.config.source == "documents":
             # Decoded as a whole: some tokenizers leave out the space before the first word.

@@ -58,7 +58,8 @@ def _write(root: Root, prompts: Sequence[str], writer: Writer, config: Generatio
     progress = Progress(total, total - sum(map(len, missing)), config.price_per_hour)
     for rows in missing:
         seconds, tokens = progress.seconds, progress.tokens
-        written = writer.write(((row, prompts[row % len(prompts)]) for row in rows), progress.report)
+        with progress.writing():
+            written = writer.write(((row, prompts[row % len(prompts)]) for row in rows), progress.report)
         cost = Cost(progress.seconds - seconds, progress.tokens - tokens, writer.device)
         root.publish(rows, written, cost)
     rank_zero_print(progress.line())
