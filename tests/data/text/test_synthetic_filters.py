@@ -107,6 +107,17 @@ def test_near_duplicates_are_seldom_missed_and_seldom_imagined():
     assert found[0.9] >= 148 and found[0.6] <= 2
 
 
+def test_a_duplicate_names_the_first_of_the_texts_that_it_resembles():
+    base = numbered(0, 200).split()
+    far, between = list(base), list(base)
+    for turn, place in enumerate(np.linspace(5, 190, 8).astype(int)):
+        far[place] = f"x{place}"
+        if turn % 2:
+            between[place] = f"x{place}"
+    found = judged([" ".join(one) for one in (base, far, between)], duplicate_threshold=0.74)
+    assert [verdict.duplicate_of for verdict in found] == [None, None, 0]
+
+
 def test_a_text_that_another_filter_rejects_makes_no_duplicate():
     text = numbered(0, 30)
     found = judged([text, text, text], [99.0, 1.0, 1.0], max_perplexity=5, duplicate_threshold=0.8)

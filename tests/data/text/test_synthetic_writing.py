@@ -5,6 +5,7 @@ import json
 import resource
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,6 +109,18 @@ def test_a_text_does_not_depend_on_its_batch_or_on_the_cache(teacher):
         assert [one.mean_logprob for one in found] == pytest.approx([one.mean_logprob for one in whole], abs=1e-5)
     other = drawn(teacher, temperature=0.9, top_p=0.9, seed=4)
     assert all(one.ids != was.ids for one, was in zip(other, whole, strict=True))
+
+
+def test_positions_count_from_the_first_token_and_not_from_the_padding(teacher):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    size = {"n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        absolute = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=48, initializer_range=0.3, **size)).eval()
+    other = SimpleNamespace(net=absolute, encode=teacher.encode, limits=teacher.limits)
+    whole = drawn(other, temperature=0.9)
+    assert [one.ids for one in drawn(other, size=1, temperature=0.9)] == [one.ids for one in whole]
 
 
 def test_the_log_probability_is_that_of_one_pass_over_the_text(teacher):
@@ -327,7 +340,7 @@ def test_the_root_is_a_data_set_with_provenance(wanted, writes, tmp_path, teache
     assert first["kept"] is True and first["rejected_by"] == [] and first["duplicate_of"] is None
     card = (tmp_path / "root" / "README.md").read_text()
     assert f"| tokens written | {sum(rows['tokens'])} |" in card and teacher.hash in card
-    assert "of money on cpu" in card and "python scripts/generate.py teacher=" in card
+    assert " s of compute for " in card and "python scripts/generate.py teacher=" in card
     assert sum(one["tokens"] for one in json.loads((tmp_path / "root/cost.json").read_text()).values()) == sum(
         rows["tokens"]
     )
@@ -449,4 +462,4 @@ def test_progress_tells_rows_speed_time_left_and_cost(capsys):
                 now[0] += 90
                 progress.report(450, 1)
     assert capsys.readouterr().out.count("\n") == 20  # the lines are more than 10 s apart
-    assert progress.line() == "60/100 rows · 5 tokens/s · 60 min left · 30 min of compute, 1.00 of money"
+    assert progress.line() == "60/100 rows · 5 tokens/s · 60 min left · 30 min of compute for 1.00"

@@ -63,5 +63,5 @@ def span(seconds: float) -> str:
 
 def cost(seconds: float, price_per_hour: float | None) -> str:
     """Compute, and what it costs where the price is known."""
-    money = "" if price_per_hour is None else f", {seconds / 3600 * price_per_hour:.2f} of money"
+    money = "" if price_per_hour is None else f" for {seconds / 3600 * price_per_hour:.2f}"
     return f"{span(seconds)} of compute{money}"
