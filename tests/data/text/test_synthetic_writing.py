@@ -209,7 +209,8 @@ def test_a_stopped_command_goes_on_and_writes_the_same_bytes(wanted, writes, tmp
     assert writes(other) == 3 and files(tmp_path / "other") == whole
 
 
-def test_a_stop_among_the_verdicts_is_mended(wanted, writes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", [[], ["filters.min_words=10"]])
+def test_a_stop_among_the_verdicts_is_mended(wanted, writes, tmp_path, monkeypatch, before):
     real, calls = shards.Root.judge, []
 
     def stopped(root, rows, verdicts):
@@ -218,13 +219,16 @@ def test_a_stop_among_the_verdicts_is_mended(wanted, writes, tmp_path, monkeypat
             raise Stopped("stopped")
         real(root, rows, verdicts)
 
-    monkeypatch.setattr(shards.Root, "judge", stopped)
-    with pytest.raises(Stopped):
-        writes(wanted())
+    if before:  # verdicts of other filters
+        writes(wanted(*before))
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.Root, "judge", stopped)
+        with pytest.raises(Stopped):
+            writes(wanted())
     with pytest.raises(UserError, match="without the filters' verdicts"):
         kept_texts(tmp_path / "root")
     assert writes(wanted()) == 0
-    assert all(row["kept"] is not None for row in table(tmp_path / "root"))
+    assert all(row["kept"] for row in table(tmp_path / "root"))
 
 
 def test_more_rows_are_added_to_those_there_are(wanted, writes, tmp_path):

@@ -76,13 +76,13 @@ class Root:
             there = About.read(folder)
             if there is not None and any(folder.glob(f"{DATA}/*.parquet")):
                 _refuse_to_mix(folder, there, origin, rows)
-                about = replace(there, rows=rows, judged=there.judged if there.rows == rows else None)
+                about = replace(there, rows=rows)
             else:
                 _refuse_other_files(folder)
                 about = About(origin, rows)
             root = cls(folder, about)
             if there != root.about:
-                root.note(None)  # before the first text, so that no other origin's can come
+                root.note(None)  # before the first text, so that no other origin's can come; new rows have no verdicts
             yield root
 
     def note(self, judged: str | None) -> None:
