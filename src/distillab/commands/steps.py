@@ -1,6 +1,6 @@
 """The steps of one experiment, in the order in which the data flows: prepare, pretrain, fit, evaluate."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ def check(config: RunConfig) -> Parts:
     if parts.scheme.has_teacher and strategy.needs_teacher:
         networks["teacher"] = config.teacher
     for path, network in networks.items():
-        parts.task.check_model(network, path)
+        parts.task.check_model(replace(network, expected_classes=parts.data.expected_classes), path)
     return parts
 
 
@@ -89,7 +89,7 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
-    cache_layout(config, student.info, ())
+    cache_layout(config, student.info, strategy)
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)
@@ -116,7 +116,7 @@ def pretrain(steps: Steps) -> None:
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
         steps.records["baseline"] = run.train_student_alone(steps.networks["baseline"])
-        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info.name)
+        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
         if scheme.model is not None and config.equal_compute:
             steps.longer = run.train_student_longer(scheme.live)
 

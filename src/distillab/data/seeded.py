@@ -32,7 +32,8 @@ class Stream(IntEnum):
     BOX_COLUMN = 132
     CLASS = 133  # and what follows: which sample stands where in the order of classes drawn evenly
     MEMBER = 134
-    TOKEN = 135  # which token of a teacher's distribution is drawn
+    TOKEN = 135  # which token of a teacher's distribution is drawn for the cache
+    WRITTEN = 136  # and which is written
 
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64

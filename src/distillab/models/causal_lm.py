@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +9,13 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
+from distillab.core.places import located
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
 from distillab.models.quiet import without_bars
 
-AT_ONCE = 2**24  # logits; more are given as rows that are projected where they are read
+AT_ONCE = 2**22  # logits; more are given as rows that are projected where they are read
 
 
 class CausalLM(Model):
@@ -212,17 +212,18 @@ def pretrained_lm(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    place = str(found) if (found := located(path, "path")).exists() else path
     how: dict[str, Any] = {"attn_implementation": attention} | ({"gguf_file": gguf} if gguf else {})
     try:
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
-            with without_bars() if Path(path).is_dir() else nullcontext():  # a download may show how far it is
-                net = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **how, **where)
+            with without_bars() if found.is_dir() else nullcontext():  # a download may show how far it is
+                net = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **how, **where)
         else:
-            net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **how), **how)
+            net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place, **how), **how)
     except Exception as error:  # of transformers, safetensors, the hub: each has its own
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"path: {path} holds no causal language model that can be read ({reason})") from error
+        raise UserError(f"{path} holds no causal language model that can be read ({reason})") from error
     return net if layers is None else keep_layers(net, layers)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distillab.core.instantiate import PACKAGES
 from distillab.core.result import Result
+from distillab.models.about import About
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
 from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.table import measured_on, primary, savings, verdict
@@ -29,15 +30,15 @@ HUB = (
 HUB_TASKS = ("image-classification", "Image Classification"), ("text-generation", "Text Generation")
 
 
-def model_card(result: Result) -> str:
+def model_card(result: Result, weights: Path | None = None) -> str:
     """Markdown with the YAML front matter that the Hugging Face Hub reads; what an older result lacks is left out.
 
-    Source: Mitchell et al., Model Cards for Model Reporting, arXiv:1810.03993.
+    The file of its `weights` says what it expects of its images. Source: Mitchell et al., Model Cards for Model Reporting, arXiv:1810.03993.
     """
     taught = "trained alone" if result.alone else f"distilled by {result.method}"
     title = f"# {result.student.name}, {taught} on {result.data.name}"
     text = result.task == "causal_lm"
-    parts = [title, _what(result), "## Figures" if text else "## Accuracy", _accuracy(result)]
+    parts = [title, _what(result, weights), "## Figures" if text else "## Accuracy", _accuracy(result)]
     parts += [*filter(None, [kinds(result)]), *sentences(result)]
     parts += ["## Samples", drawn] if (drawn := samples(result)) else []
     if result.limits and result.limits.sentences:
@@ -92,7 +93,25 @@ def _front_matter(result: Result) -> str:
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---"
 
 
-def _what(result: Result) -> str:
+def _expected(weights: Path | None) -> list[str]:
+    """What a student expects of its images, for whoever loads it without distillab."""
+    if weights is None or not weights.is_file():
+        return []
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="np") as file:
+        about = About.read(file.metadata() or {})
+    if None in (about.mean, about.std, about.input_shape):
+        return []
+    side = about.input_size or about.input_shape[1]
+    pixels = f"{side}×{side} pixels, {'grey' if about.input_shape[0] == 1 else 'RGB'}, from 0 to 1"
+    lines = [f"**Input:** images of {pixels}, less mean {about.mean}, divided by std {about.std}."]
+    if about.classes and len(about.classes) <= MOST_NAMES:
+        lines.append(f"**Output:** one logit for each class, in the order {', '.join(map(str, about.classes))}.")
+    return lines
+
+
+def _what(result: Result, weights: Path | None) -> str:
     data, teacher = result.data, result.teacher
     shown = primary(result)
     taught = teacher and f"{teacher.name}, {shown.words(result.score('teacher'))} {shown.label}"
@@ -105,6 +124,7 @@ def _what(result: Result) -> str:
         f"**Method:** {result.method}.",
         f"**Data:** {data.name}{f' ({sizes} {plural(result.task)})' if sizes else ''}.",
         f"**Protocol:** {result.protocol}. {protocol.replace('images', plural(result.task))}".rstrip(),
+        *_expected(weights),
     ]
     return bullets(lines)
 

@@ -238,6 +238,10 @@ class TextData(DataModule):
         """Those of the test text, one behind the other."""
         return self._source("test", training=False)
 
+    def taught_epochs(self, epochs: int) -> int | None:
+        """In as many as there are views."""
+        return min(epochs, self.cycle)
+
     @property
     def identity(self) -> str:
         """Hash of the held-out documents: bits per byte are comparable across tokenizers and block lengths."""
