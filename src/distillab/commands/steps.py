@@ -26,7 +26,7 @@ from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.measure import predictions, scores, warn_if_below
-from distillab.schemes.pretrain import alone
+from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
@@ -97,8 +97,8 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     return Steps(run, configured, scheme, student, timer)
 
 
-def pretrain(steps: Steps) -> None:
-    """Train or load the teacher and the student alone, each once for all runs."""
+def ready(steps: Steps) -> Record | None:
+    """Train or load the teacher, once for all runs, and put the fit together; the teacher's record."""
     run, scheme, config = steps.run, steps.scheme, steps.run.config
     with steps.timer.part("teacher"):
         teacher = scheme.obtain(run)
@@ -106,12 +106,20 @@ def pretrain(steps: Steps) -> None:
         steps.records["teacher"], steps.networks["teacher"] = teacher, scheme.model
     if scheme.name != "offline":
         rank_zero_print(f"{steps.student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if config.strategy == alone(config.strategy):
-        return
-    # Before anything else is trained: the cache may refuse.
-    source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
-    steps.module = scheme.module(run, steps.student, source)
-    if not config.baseline:
+    if config.strategy != alone(config.strategy):
+        # Before anything else is trained: the cache may refuse.
+        source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
+        steps.module = scheme.module(run, steps.student, source)
+    return teacher
+
+
+def pretrain(steps: Steps) -> None:
+    """Train or load the teacher and the student alone, each once for all runs."""
+    run, scheme, config = steps.run, steps.scheme, steps.run.config
+    teacher = ready(steps)
+    if config.doctor:
+        examine(steps)
+    if steps.module is None or not config.baseline:
         return
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
@@ -119,6 +127,24 @@ def pretrain(steps: Steps) -> None:
         warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info.name)
         if scheme.model is not None and config.equal_compute:
             steps.longer = run.train_student_longer(scheme.live)
+
+
+def examine(steps: Steps, *, whole: bool = False) -> None:
+    """Let the doctor look at a language run; UserError for what would go wrong. `whole` prints what is fine too."""
+    run, config = steps.run, steps.run.config
+    if run.setting.task.name != "causal_lm" or config.teacher.shard:  # too large to be whole on a device
+        return
+    from distillab.commands.doctor.examination import visit
+    from distillab.commands.doctor.examined import Examined
+    from distillab.models.causal_lm import CausalLM
+
+    with steps.timer.part("doctor"):
+        live = steps.scheme.live if run.strategy.needs_teacher else None
+        teacher = live if isinstance(live, CausalLM) else None  # and no mixture of several
+        for part in filter(None, (steps.student, teacher, steps.module)):
+            part.to(run.setting.device)
+        ready_made = teacher is not None and teacher is steps.scheme.model and is_ready_made(config.teacher, run.data)
+        visit(Examined(config, steps.data, steps.student, teacher, steps.module, ready_made), whole=whole)
 
 
 def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:

@@ -209,6 +209,7 @@ class RunConfig(Group):
     trainer: TrainerConfig
     logger: LoggerConfig
     strategy: dict[str, Any]
+    doctor: Flag = True
     plain: Any = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

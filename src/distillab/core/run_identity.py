@@ -15,7 +15,7 @@ import distillab
 from distillab.core.own_code import code_of
 
 # Keys that say where a run lies, where it runs and what it reports, not what it computes. Dotted: inside a group.
-NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "quiet", "rerun", "roi",
+NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "doctor", "quiet", "rerun", "roi",
               "teacher.shard", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
               "trainer.progress_bar")  # fmt: skip
 

@@ -129,7 +129,7 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
     `model` is as built from `config`, with a checkpoint's weights; `data` are the student's.
     """
     name = model.info.name
-    own, ready_made = teacher_data(data, config), _is_ready_made(config, data)
+    own, ready_made = teacher_data(data, config), is_ready_made(config, data)
     if ready_made:
         if config.dtype:
             model.hold_in(config.dtype)
@@ -160,7 +160,7 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
 
     Raises UserError for a number or a class that the data do not have, or wrong labels for a ready-made teacher.
     """
-    if config.corrupt_classes and _is_ready_made(config, data):
+    if config.corrupt_classes and is_ready_made(config, data):
         raise UserError(
             "teacher.corrupt_classes trains a teacher with wrong labels, and a ready-made one is not trained: "
             "teacher.checkpoint=null teacher.pretrained=false, or teacher.corrupt_classes=null"
@@ -169,7 +169,7 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
     return own.with_wrong_labels(config.corrupt_classes)
 
 
-def _is_ready_made(config: ModelConfig, data: DataModule) -> bool:
+def is_ready_made(config: ModelConfig, data: DataModule) -> bool:
     """Whether a checkpoint or pretrained weights already fit the data's classes."""
     own_head = config.classes is not None or len(data.info.classes) == 1000
     return bool(config.checkpoint or (config.pretrained and own_head))

@@ -51,6 +51,7 @@ class TextCollection(Collection):
     tokenizer: "PreTrainedTokenizerBase"
     kinds: tuple[str, ...]
     bytes: int
+    conversations: int  # documents of which the answers alone are learned
 
 
 class TextData(DataModule):
@@ -144,6 +145,7 @@ class TextData(DataModule):
             tokenizer=tokenizer,
             kinds=tuple(one.kind for one in everything),
             bytes=sum(len(one.content.encode()) for one in everything),
+            conversations=sum(one.messages is not None for one in everything),
         )
 
     def _divided(self, documents: Sequence[Document]) -> dict[str, list[Document]]:
