@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import torch
 
-from distillab.core.configuration import CacheConfig
 from distillab.core.recipe import Recipe
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import END
@@ -18,6 +17,7 @@ from distillab.tasks.causal_lm import LanguageModeling
 from distillab.teachers.cache import TeacherCache
 from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
+from distillab.teachers.token_layout import TokenLayout
 from distillab.training.module import Distillation
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,?!'-;:"
@@ -102,13 +102,11 @@ def distilling(
     student: CausalLM, teacher: CausalLM, *, folder: Path | None = None, temperature: float = 1.0, recipe: object = None
 ) -> tuple[Distillation, SimpleNamespace]:
     """A module that distils the one into the other, behind a cache in a folder, and the run's config as far as it matters."""
-    config = SimpleNamespace(cache=CacheConfig(top_k=8), recipe=Recipe.of(recipe or {"epochs": 1}))
+    config = SimpleNamespace(recipe=Recipe.of(recipe or {"epochs": 1}))
     strategy = Strategy({"ce": CrossEntropy(weight=0.5), "kd": KD(weight=0.5, temperature=temperature)})
     source = FrozenTeacher(teacher)
     if folder is not None:
-        from distillab.schemes.cache import cache_layout
-
-        layout = cache_layout(config, teacher.info, {"logits"})
+        layout = TokenLayout(TOKENS, None, "float16", 8, positions=LENGTH)
         source = CachedTeacher(teacher, TeacherCache(folder, {}, layout, samples=1000, limit=1e9, strong={}))
     task = LanguageModeling(LENGTH, TOKENS)
     return Distillation(student, source, strategy, task, recipe=config.recipe), config

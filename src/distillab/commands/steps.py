@@ -72,6 +72,10 @@ def check(config: RunConfig) -> Parts:
         given = type(parts.data).__name__
         raise UserError(f"data._target_ must name a distillab.data.module.DataModule, got a {given}")
     strategy.check_mixed(parts.data.mixes)
+    if config.student.adapt:
+        raise UserError(
+            "adapt is for a teacher: student.adapt=null; a student with pretrained weights goes on from them anyway"
+        )
     networks = {"student": config.student, **dict(named(config))}
     if parts.scheme.has_teacher and strategy.needs_teacher:
         networks["teacher"] = config.teacher
@@ -143,7 +147,8 @@ def examine(steps: Steps, *, whole: bool = False) -> None:
         teacher = live if isinstance(live, CausalLM) else None  # and no mixture of several
         for part in filter(None, (steps.student, teacher, steps.module)):
             part.to(run.setting.device)
-        ready_made = teacher is not None and teacher is steps.scheme.model and is_ready_made(config.teacher, run.data)
+        given = is_ready_made(config.teacher, run.data) and not config.teacher.adapt
+        ready_made = given and teacher is not None and teacher is steps.scheme.model
         visit(Examined(config, steps.data, steps.student, teacher, steps.module, ready_made), whole=whole)
 
 

@@ -8,7 +8,6 @@ from distillab.data.batch import IGNORED
 from distillab.data.loader import Loader
 from distillab.data.text.blocks import PADDING, Blocks
 from distillab.models.logit_rows import SparseLogits, dense
-from distillab.schemes.cache import cache_layout
 from distillab.strategies.kd import kd_rows
 from distillab.teachers.cached import CachedTeacher
 
@@ -120,7 +119,7 @@ def temperature(seen: Examined) -> Verdict:
     """The cache can give the teacher's distribution at the temperature of every term."""
     if not isinstance(seen.module.teacher, CachedTeacher):
         return fine("the teacher runs live")
-    layout = cache_layout(seen.config, seen.teacher.info, {"logits"})
+    layout = seen.module.teacher.cache.layout
     (read,) = seen.module.teacher(seen.batch(seen.blocks.chosen(torch.tensor([0]))))
     kept = layout.widen(layout.narrow(read)).logits
     if not isinstance(kept, SparseLogits):

@@ -204,6 +204,11 @@ class TextData(DataModule):
             return load_tokenizer(self.tokenizer_place)
         return train_tokenizer((one.content for one in train), self.vocabulary)
 
+    @property
+    def pretrained_heads_fit(self) -> bool:
+        """True: a language model has an output for each token, whatever the text."""
+        return True
+
     def _describe(self) -> TextInfo:
         data = self.collection
         numbers = {"vocabulary": len(data.tokenizer), "length": self.length}
