@@ -35,6 +35,7 @@ from distillab.tasks.base import Task
 from distillab.training import fit as training
 from distillab.training.dot import check_kinds
 from distillab.training.module import Distillation
+from distillab.training.on_policy import check_writing
 
 
 @dataclass
@@ -93,6 +94,7 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
+    check_writing(data.writing, student, scheme.name)
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != alone(config.strategy):

@@ -33,6 +33,8 @@ class Stream(IntEnum):
     CLASS = 133  # and what follows: which sample stands where in the order of classes drawn evenly
     MEMBER = 134
     TOKEN = 135  # which token of a teacher's distribution is drawn
+    WRITES = 136  # whether the student writes a batch
+    WRITTEN = 137  # and which token it writes at a position
 
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64

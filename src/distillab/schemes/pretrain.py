@@ -89,6 +89,8 @@ class Pretraining:
         }
         if data.hides_labels:
             lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
+        if data.writing is not None:
+            lesson["on_policy"] = [data.writing.share, data.writing.prompt, list(data.writing.ends)]
         views = Strategy.of(self.strategy).num_views
         if views > 1:  # the fingerprint of all data leaves the strong view out
             lesson["views"] = data.configure(self.recipe.batch_size, self.seed, num_views=views).fingerprint

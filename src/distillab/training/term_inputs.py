@@ -49,8 +49,10 @@ def term_losses(
         logits, labels = task.rows(student[0].logits, seen.labels)
         taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
         taught = None if taught is None else task.rows(taught, seen.labels)[0]
+        written = getattr(seen, "written", None)
+        written = None if written is None else task.rows(written, seen.labels)[0]
         count = max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9)
-        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels)
+        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels, written)
     losses = {}
     for name, term in terms.items():
         if name in rowwise:
@@ -67,16 +69,20 @@ def term_losses(
     return losses
 
 
-def sums_of_rows(terms: Mapping[str, Term], student: Rows, teacher: Rows | None, labels: Tensor) -> dict[str, Tensor]:
+def sums_of_rows(
+    terms: Mapping[str, Term], student: Rows, teacher: Rows | None, labels: Tensor, written: Tensor | None = None
+) -> dict[str, Tensor]:
     """The sum of each row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows.
 
-    All terms share a chunk: rows that are projected from hidden states are projected once for all of them.
+    All terms share a chunk: rows that are projected from hidden states are projected once for all of them. A term that
+    reads labels leaves out those that the student has `written` (R,).
     """
 
     def part(first: int, end: int) -> list[Tensor]:
         own = dense(student[first:end])
         taught = None if teacher is None else teacher[first:end]
-        return [_sum(term, own, taught, labels[first:end]) for term in terms.values()]
+        others = None if written is None else ~written[first:end]
+        return [_sum(term, own, taught, labels[first:end], others) for term in terms.values()]
 
     at_once, rows = max(1, CHUNK // student.shape[-1]), len(labels)
     if rows <= at_once:
@@ -86,13 +92,19 @@ def sums_of_rows(terms: Mapping[str, Term], student: Rows, teacher: Rows | None,
     return dict(zip(terms, torch.stack(parts).sum(0), strict=True))
 
 
-def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor) -> Tensor:
-    """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's."""
+def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, others: Tensor | None) -> Tensor:
+    """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's.
+
+    `others` (R,) are the rows that a term may count which reads labels; None: all.
+    """
     if "teacher.logits" not in term.needs:
         teacher = None
     elif isinstance(teacher, SparseLogits) and term.pools:
         student, teacher = teacher.paired(student, getattr(term, "temperature", 1.0))
-    return term.rows(student, dense(teacher), labels if "batch.labels" in term.needs else None).sum()
+    if "batch.labels" not in term.needs:
+        return term.rows(student, dense(teacher), None).sum()
+    rows = term.rows(student, dense(teacher), labels)
+    return rows.sum() if others is None else rows[others].sum()
 
 
 def prepare_terms(module: "Distillation") -> None:
