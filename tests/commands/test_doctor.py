@@ -213,9 +213,16 @@ def test_what_is_refused_stops_and_what_is_not_is_told(made, capsys):
     report(found, 1.0)
     assert capsys.readouterr().out == "doctor: 5 fine in 1.0 s (doctor=false leaves it out)\n"
     wrong = [found[0]._replace(level="refused"), found[1]._replace(level="warning"), *found[2:]]
-    with pytest.raises(UserError, match=r"refuses this run \(labels\).*doctor=false"):
+    with pytest.raises(UserError, match=r"refuses this run: labels; doctor=false"):
         report(wrong, 1.0, whole=True)
     assert capsys.readouterr().out.startswith("refused  labels: ")
+    with pytest.raises(UserError, match=rf"refuses this run: labels: {wrong[0].text}; doctor=false"):
+        report(wrong, 1.0)
+    said = capsys.readouterr()
+    assert (
+        said.err == f"warning: doctor: what is learned: {wrong[1].text}\n"
+        and "3 fine, 1 warning, 1 refused" in said.out
+    )
 
 
 def test_the_run_is_left_as_it_was(made):

@@ -206,6 +206,8 @@ def test_what_cannot_work_is_refused(text, tmp_path):
         check_writing(text.writing, plain, "offline")
     with pytest.raises(UserError, match="scheme=mutual has several students"):
         check_writing(text.writing, small_llama(0, width=16), "mutual")
+    with pytest.raises(UserError, match="scheme=self smooths labels"):
+        check_writing(text.writing, small_llama(0, width=16), "self")
     check_writing(None, plain, "mutual")
     with pytest.raises(UserError, match=rf"data\.prompt must be below data\.length={LENGTH}.*data\.prompt={PROMPT}"):
         type(text)("x", path="here", length=LENGTH, prompt=LENGTH)

@@ -94,7 +94,8 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
-    check_writing(data.writing, student, scheme.name)
+    own = config.scheme.get("source") == "student"  # of scheme=self: a network, and no smoothed labels
+    check_writing(data.writing, student, "offline" if own else scheme.name)
     cache_layout(config, student.info, ())
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != alone(config.strategy):

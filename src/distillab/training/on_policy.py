@@ -21,7 +21,7 @@ TEMPERATURE = 0.9  # at which the student writes
 
 
 def check_writing(writing: Writing | None, student: Model, scheme: str) -> None:
-    """Raise UserError where the student cannot write, or the scheme trains several students."""
+    """Raise UserError where the student cannot write, or the scheme has nothing to say of what it writes."""
     if writing is None:
         return
     if not isinstance(student, CausalLM) or not student.hugging:
@@ -29,10 +29,9 @@ def check_writing(writing: Writing | None, student: Model, scheme: str) -> None:
             f"data.on_policy: {student.info.name} keeps no keys and values to write with; choose a model of transformers, or "
             f"data.on_policy=0"
         )
-    if scheme == "mutual":
-        raise UserError(
-            "data.on_policy: scheme=mutual has several students to write; data.on_policy=0, or scheme=offline"
-        )
+    why = {"mutual": "has several students to write", "self": "smooths labels, which written text does not have"}
+    if scheme in why:
+        raise UserError(f"data.on_policy: scheme={scheme} {why[scheme]}; data.on_policy=0, or scheme=offline")
 
 
 def on_policy(module: "Distillation", batch: Batch, number: int) -> Batch:

@@ -78,14 +78,16 @@ def report(found: list[Finding], seconds: float, *, whole: bool = False) -> None
     for each in found:
         if whole:
             rank_zero_print(str(each), result=True)
-        elif each.level != "fine":
+        elif each.level == "warning":
             rank_zero_warn(f"doctor: {each.check}: {each.text}")
     levels = [each.level for each in found]
     counts = ", ".join(f"{levels.count(level)} {level}" for level in ("fine", "warning", "refused") if level in levels)
     rank_zero_print(f"doctor: {counts} in {seconds:.1f} s (doctor=false leaves it out)", result=whole)
-    if "refused" in levels:
-        names = ", ".join(each.check for each in found if each.level == "refused")
-        raise UserError(f"the doctor refuses this run ({names}), as said above; doctor=false trains anyway")
+    if bad := [each for each in found if each.level == "refused"]:
+        told = (
+            ", ".join(each.check for each in bad) if whole else "; ".join(f"{each.check}: {each.text}" for each in bad)
+        )
+        raise UserError(f"the doctor refuses this run: {told}; doctor=false trains anyway")
 
 
 def visit(seen: Examined, *, whole: bool = False) -> None:
