@@ -32,6 +32,7 @@ from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.base import Task
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.training import fit as training
 from distillab.training.dot import check_kinds
 from distillab.training.module import Distillation
@@ -146,8 +147,9 @@ def examine(steps: Steps, *, whole: bool = False) -> None:
     from distillab.models.causal_lm import CausalLM
 
     with steps.timer.part("doctor"):
-        live = steps.scheme.live if run.strategy.needs_teacher else None
-        teacher = live if isinstance(live, CausalLM) else None  # and no mixture of several
+        source = steps.module and steps.module.teacher
+        # No average of the student, which knows nothing yet, and no mixture of several.
+        teacher = source.model if isinstance(source, FrozenTeacher) and isinstance(source.model, CausalLM) else None
         for part in filter(None, (steps.student, teacher, steps.module)):
             part.to(run.setting.device)
         given = is_ready_made(config.teacher, run.data) and not config.teacher.adapt
