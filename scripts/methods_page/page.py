@@ -15,6 +15,7 @@ from page_tables import table
 
 from distillab.commands.composition import conf_dir
 from distillab.core.files import replacing, write_json
+from distillab.core.task_numbers import FOR, for_task
 from distillab.reporting.metric_table import NOTHING, count
 from distillab.strategies.base import Schedule, Term
 from distillab.strategies.strategy import Strategy
@@ -41,7 +42,8 @@ def page(docs: Path) -> str:
     teacher, student = (model.info for model in models())
     rows = []
     for name, text in strategies.items():
-        nodes = yaml.safe_load(text)
+        file = yaml.safe_load(text)
+        nodes = for_task(file, None)
         strategy = Strategy.of(nodes)
         strategy.connect(student, teacher, seed=0)
         paper, year = paper_and_year(text)
@@ -52,7 +54,8 @@ def page(docs: Path) -> str:
                 "family": _family(strategy),
                 "paper": paper,
                 "year": year,
-                "terms": " + ".join(_term(key, node) for key, node in nodes.items() if key != "phases"),
+                "terms": _terms(nodes)
+                + "".join(f"; {task}: {_terms(for_task(file, task))}" for task in file.get(FOR, {})),
                 "needs": _needs(strategy),
                 "phases": _phases(strategy),
                 "extra parameters": _extra_parameters(strategy),
@@ -63,7 +66,8 @@ def page(docs: Path) -> str:
     parts = [
         "# Methods",
         "Made by `python scripts/methods.py` from `conf/strategy` and the code. Numbers in `terms` are the defaults, "
-        "published for CIFAR-100; any of them is changed by its name, as in `strategy.kd.temperature=2`.",
+        "published for CIFAR-100, or for language; behind a task's name stand its own. Any of them is changed by its name, as "
+        "in `strategy.kd.temperature=2`.",
         _table(COLUMNS, rows, RIGHT),
         FAMILIES,
         "*Phases* are shares of the epochs, the terms that act in them, and → what they train; a term of another method "
@@ -108,7 +112,7 @@ def _distilling(strategy: Strategy) -> list[Term]:
 
 def _family(strategy: Strategy) -> str:
     def of(term: Term) -> str:
-        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "labels", "head"}
+        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "labels", "head", "written"}
         if term.num_views > 1:
             return "two views"
         if "index" in reads:
@@ -131,6 +135,10 @@ def _needs(strategy: Strategy) -> str:
     whole = ["whole batch"] if any(term.global_batch for term in terms) else []
     named = [name.replace("_", " ") for name in [*both, *single, *dict.fromkeys(of["batch"])]]
     return ", ".join([*named, *views, *whole]) or NOTHING
+
+
+def _terms(nodes: Mapping[str, Any]) -> str:
+    return " + ".join(_term(key, node) for key, node in nodes.items() if key != "phases")
 
 
 def _term(name: str, node: Mapping[str, Any]) -> str:

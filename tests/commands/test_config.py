@@ -1,5 +1,6 @@
 """Every file in conf/ composes and is what its target takes; roles, lists and one-line errors."""
 
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -11,12 +12,21 @@ from omegaconf import OmegaConf
 
 from distillab.commands import cli
 from distillab.commands import composition as config
-from distillab.commands.invocation import parse
-from distillab.core.configuration import ModelConfig, TrainerConfig
+from distillab.commands.invocation import home, parse
+from distillab.core.configuration import (
+    ROLE_KEYS,
+    CacheConfig,
+    LoggerConfig,
+    ModelConfig,
+    Paths,
+    Prices,
+    TrainerConfig,
+)
 from distillab.core.errors import UserError
 from distillab.core.instantiate import locate
 from distillab.core.recipe import Protocol, Recipe
 from distillab.models.build import build_model
+from distillab.models.build_language_model import build_language_model
 from distillab.schemes.pretrain import ALONE
 from distillab.strategies.strategy import Strategy
 
@@ -30,6 +40,8 @@ NEEDED = {
     "folder": ["data.root=here"],
     "imagenet": ["data.root=here"],
     "imagenet_pair": ["data.root=here"],
+    "text": ["data.path=here"],
+    "causal_lm": ["{}.path=here"],
 }
 
 
@@ -115,7 +127,17 @@ def test_every_strategy_instantiates(name):
     assert list(Strategy.of(cfg["strategy"]).terms) == [k for k in cfg["strategy"] if k != "phases"]
 
 
-@pytest.mark.parametrize("name", [n for n in GROUPS["model"] if n not in ("resnet32x4", "resnet110")])
+OF_TEXT = ("causal_lm", "llama_170k", "llama_1m4")
+
+
+@pytest.mark.parametrize("name", OF_TEXT[1:])
+def test_every_language_model_instantiates(name):
+    cfg = composed("data=sotu", f"student={name}")["student"]
+    model = build_language_model(ModelConfig.of(cfg, "student"), "student", 300, 64, seed=0)
+    assert model.info.outputs == 300 and model.info.positions == 64 and len(model.info.stages) >= 2
+
+
+@pytest.mark.parametrize("name", [n for n in GROUPS["model"] if n not in ("resnet32x4", "resnet110", *OF_TEXT)])
 @pytest.mark.parametrize("role", config.ROLES)
 def test_every_model_instantiates_in_both_roles(name, role):
     if role == "teacher" and name not in ("resnet8", "resnet18"):
@@ -137,6 +159,43 @@ def test_the_custom_model_takes_further_keys_without_a_plus(role):
     for word in (f"{other}.width=32", f"{role}.recipe.width=32", "widht=32"):
         with pytest.raises((HydraException, UserError)):
             parse(composed(*own, word))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["recipe.milestones=[0.5,0.7]", "teacher.recipe.milestones=[0.5]", "recipe.gamma=0.5", "logger.entity=me",
+     "student.labelled=0.5", "teacher.labelled=0.5", "strategy.kd.reduction=mean", "student.groups=2", "teacher.dropout=0",
+     "student.dpeth=3", "recipe.gama=1", "strategy.hint.connector_seed=1"],
+)  # fmt: skip
+def test_which_keys_without_a_line_in_a_file_need_no_plus(word):
+    """Those of the typed config, of a target's signature, and of the architecture to which a builder passes the rest on."""
+    key, _, value = word.partition("=")
+    *parents, last = key.split(".")
+    known = word.startswith(("recipe.mil", "teacher.", "recipe.gamma", "logger", "student.groups"))
+    words = [word, "student=resnet18", "teacher=torchvision", "teacher.architecture=mobilenet_v3_small"]
+    if not known:
+        with pytest.raises(HydraException):
+            composed(*words)
+        return
+    node = composed(*words)
+    for parent in parents:
+        node = node[parent]
+    assert str(node[last]).replace(" ", "") == value
+
+
+def test_every_typed_key_of_a_group_can_be_set():
+    kinds = (Recipe, Protocol, TrainerConfig, LoggerConfig, CacheConfig, Paths, Prices)
+    words = [f"{kind.PATH}.{one.name}=1" for kind in kinds for one in dataclasses.fields(kind)]
+    words += [f"teacher.recipe.{one.name}=1" for one in dataclasses.fields(Recipe)]
+    composed(*words, *(f"teacher.{key}=null" for key in ROLE_KEYS if key != "recipe"))
+
+
+def test_a_number_keeps_the_kind_that_its_file_gives_it():
+    """The same run has one hash, however its numbers are typed."""
+    first, second = (parse(composed(f"strategy.kd.temperature={n}", f"recipe.lr={n}")) for n in ("2", "2.0"))
+    assert home(first) == home(second) and first.recipe.lr == 2
+    cfg = composed("trainer.limit_train_batches=1", "recipe.epochs=3")
+    assert type(cfg["trainer"]["limit_train_batches"]) is type(cfg["recipe"]["epochs"]) is int
 
 
 def test_none_is_what_is_trained_alone():
@@ -241,7 +300,7 @@ def test_a_shadowed_file_is_refused(tmp_path):
     (tmp_path / "strategy").mkdir()
     (tmp_path / "strategy" / "kd.yaml").write_text("ce: 1\n")
     with pytest.raises(UserError, match="has the name of a shipped file"):
-        cli._refuse_shadowed(["--config-dir", str(tmp_path)])
+        cli._refuse_shadowed(tmp_path)
 
 
 def test_the_entry_is_four_lines():
@@ -257,3 +316,36 @@ def test_data_in_a_folder_are_called_by_it(tmp_path, monkeypatch):
     assert composed("data=folder", "data.root=birds", "data.name=mine")["name"] == "mine"
     assert OmegaConf.to_container(config.compose(["data=folder"]))["name"] == "${data.name}"
     assert config.compose(["data=folder"]).data.name == "folder"
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ((), (0.1, 0.9, 4.0)),
+        (("task=causal_lm",), (0.5, 0.5, 1.0)),
+        (("strategy=[hint,kd]", "task=causal_lm", "strategy.kd.temperature=3"), (0.5, 0.5, 3)),
+        (("data=sotu",), (0.5, 0.5, 1.0)),
+        (("experiment=language", "strategy.ce.weight=0"), (0, 0.5, 1.0)),
+    ],
+)
+def test_a_strategy_has_the_numbers_of_its_task_and_the_command_line_wins(words, numbers):
+    terms = composed(*words)["strategy"]
+    assert (terms["ce"]["weight"], terms["kd"]["weight"], terms["kd"]["temperature"]) == numbers
+    assert not {"for", "tasks"} & set(terms)
+
+
+def test_the_numbers_of_a_task_are_those_that_two_files_disagree_on():
+    composed("strategy=[abkd,kd]", "task=causal_lm")
+    assert config.strategy_conflicts() == []
+    composed("strategy=[hint,kd]", "task=causal_lm")
+    assert "hint says 1.0, kd says 0.5" in config.strategy_conflicts()[0]
+
+
+def test_a_strategy_of_another_task_is_one_line(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    path = tmp_path / "strategy" / "mine.yaml"
+    path.write_text("tasks: [causal_lm]\nce: {_target_: distillab.strategies.ce.CrossEntropy}\n")
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine"]
+    with pytest.raises(UserError, match="strategy=mine is for task=causal_lm, not for image_classification; choose"):
+        composed(*words)
+    assert list(composed(*words, "task=causal_lm")["strategy"]) == ["ce"]

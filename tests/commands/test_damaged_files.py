@@ -6,6 +6,7 @@ import pytest
 from helpers.small_run import run
 
 from distillab.commands import experiment, steps
+from distillab.core.errors import UserError
 
 TINY = ("student=resnet8", "teacher=resnet8", "logger=none", "data.samples=64", "recipe.epochs=3")
 TINY += ("teacher.recipe.epochs=1", "equal_compute=false")
@@ -76,6 +77,12 @@ def test_a_rerun_that_was_stopped_goes_on_and_one_that_ended_is_repeated(place, 
     assert kept.exists() and result.student.training.resumed and result.primary == first.primary
     run(place, base=(*TINY, "rerun=true"))
     assert not kept.exists() and not (folder / ".rerun").exists()
+
+
+def test_a_run_that_is_refused_once_the_data_are_read_leaves_nothing(tmp_path, unmeasured):
+    with pytest.raises(UserError, match="a batch of 100000 cannot be filled"):
+        run(tmp_path, "recipe.batch_size=100000", base=TINY)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_kill_while_a_folder_is_emptied_is_made_up_for(place, unmeasured):

@@ -25,6 +25,7 @@ from distillab.core.instantiate import build
 from distillab.core.result import Result
 from distillab.evaluation.efficiency import parameters
 from distillab.models.image_model import ImageModel
+from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.strategies.simkd import ProjectedStudent
 
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "size_bytes")
@@ -120,6 +121,21 @@ def test_a_run_on_classes_whose_names_are_no_utf_8_ends(tmp_path):
     folder = directory(tmp_path, result)
     assert "caf\\xe9" in (folder / "README.md").read_text() and (folder / "limits.png").stat().st_size
     assert json.loads((folder / "result.json").read_text())["data"]["class_names"] == result.data.class_names
+
+
+def test_a_teacher_of_other_classes_is_refused_before_the_data_are_read(tmp_path):
+    for name in "abc":
+        write_images(tmp_path / "pictures" / name, {"": 2}, size=(8, 8))
+    torch.save(CifarResNet(8, num_classes=5, in_channels=3).state_dict(), tmp_path / "five.pt")
+    words = [
+        "data=folder",
+        f"data.root={tmp_path}/pictures",
+        "teacher=resnet8",
+        f"teacher.checkpoint={tmp_path}/five.pt",
+    ]
+    with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)\); teacher.classes=\[…\] names"):
+        run(tmp_path, *words)
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "store").exists()
 
 
 def test_another_seed_has_the_same_teacher_and_another_baseline(place, hint, unmeasured):

@@ -5,17 +5,20 @@ import logging
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from helpers.made_results import made, merged
 from omegaconf import OmegaConf
 
-from distillab.commands import cli, sweep
+from distillab.commands import cli, experiment, sweep
 from distillab.commands import composition as config
 from distillab.commands.invocation import Invocation, home, parse
+from distillab.core.errors import UserError
 from distillab.core.files import write_json
 from distillab.core.run_identity import config_hash
+from distillab.core.stopping import Stopped
 
 ENTRY = str(Path(__file__).parents[2] / "train.py")
 
@@ -135,6 +138,31 @@ def test_finished_cells_are_skipped_and_shown_in_one_row(command_here, tmp_path)
         "| 2 | kd | resnet8 | seed=1 | 95.00 | +2.00 | 77 | finished before |"
         in (folder_of(tmp_path) / "sweep.md").read_text()
     )
+
+
+def test_a_sweep_of_reruns_that_was_stopped_repeats_no_cell_twice(command_here, monkeypatch):
+    """Neither does one in which a cell failed; one that ended well is repeated as a whole."""
+    done, trouble = [], [Stopped("stopped by SIGTERM"), UserError("refused"), None, None]
+
+    def make(invocation, directory, *_):
+        seed = invocation.config.seed
+        if seed == 1 and (error := trouble.pop(0)):
+            raise error
+        done.append(seed)
+        result = made(created=datetime.now(UTC).isoformat(), name="digits", config_hash=directory.name)
+        write_json(directory / "result.json", result.as_json())
+        return result
+
+    monkeypatch.setattr(experiment, "_make", make)
+    monkeypatch.setattr(sweep.Sweep, "_report", lambda *_: None)
+    words = "-m", "seed=0,1", "student=resnet8", "rerun=true"
+    for code in (128 + 15, 1):
+        with pytest.raises(SystemExit) as ended:
+            command_here(*words)
+        assert ended.value.code == code and done == [0]
+    assert command_here(*words).count("this sweep has repeated it") == 1 and done == [0, 1]
+    command_here(*words)
+    assert done == [0, 1] * 2
 
 
 def test_a_cell_of_several_processes_is_started_once_and_its_result_recorded(monkeypatch, tmp_path):

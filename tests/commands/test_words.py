@@ -1,6 +1,7 @@
 """The command line as people type it: options anywhere, paths with signs, and other codes' names for things."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from distillab.commands import cli
@@ -42,6 +43,13 @@ def test_home_is_expanded_where_no_shell_does_it(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert understood(["data.root=~/my images"]) == ["data.root=/home/me/my images"]
     assert understood(["~strategy.ce"]) == ["~strategy.ce"]
+    sweep = ["paths.runs=/home/me/a,/home/me/b", 'data.root="/home/me/a=b",/data/b']
+    assert understood(["paths.runs=~/a,~/b", "data.root=~/a=b,/data/b"]) == sweep
+    parsed = OverridesParser.create().parse_overrides(sweep)
+    assert [*parsed[0].sweep_string_iterator()] == ["/home/me/a", "/home/me/b"]
+    inside = ["scheme.teachers=[{model:resnet8,checkpoint:/home/me/x.pt}]", "data.root=choice(/home/me/a,/home/me/b)"]
+    assert understood([word.replace("/home/me", "~") for word in inside]) == inside
+    assert all(one.is_sweep_override() for one in parsed) and understood(sweep) == sweep
 
 
 def test_lists_sweeps_and_interpolations_stay_what_they_are():

@@ -120,7 +120,7 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
         (["seed=-1"], "seed must be a whole number from 0 up to 4294967295, got -1"),
         (["teacher.seed=1e3"], "teacher.seed must be a whole number from 0 up to 4294967295, or null, got 1000.0; set"),
         (["recipe.clip=0"], "recipe.clip must be a number above 0, or null, got 0; set recipe.clip=null"),
-        (["recipe.warmup=2"], "recipe.warmup must be a number from 0 up to 1, got 2; set recipe.warmup=0.3"),
+        (["recipe.warmup=2"], "recipe.warmup must be a number from 0 up to 1, got 2.0; set recipe.warmup=0.3"),
         (["recipe.precision=16-true"], "recipe.precision must be one of 32-true, 32, bf16-mixed, bf16, 16-mixed, 16, "
          '64-true, 64, got "16-true"; set recipe.precision=32-true'),
         (["trainer.limit_val_batches=0"], "trainer.limit_val_batches must be a whole number from 1, a share above 0"),
@@ -128,7 +128,11 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
         (["trainer.accelerator=tpu"], 'trainer.accelerator must be one of auto, cpu, gpu, cuda, mps, got "tpu"; set'),
         (["trainer.strategy=fsdp"], "trainer.strategy must be one of auto, ddp, ddp_find_unused_parameters_true"),
         (["student.mean=[a]"], "student.mean.0 must be a number, got a"),
-        (["student.std=0"], "student.std.0 must be a number above 0, got 0"),
+        (["student.std=[]"], "student.std must be a list that is not empty, got []; set student.std=null"),
+    (["teacher.classes=[]"], "teacher.classes must be a list that is not empty, got []; set teacher.classes=null"),
+    (["student.stages=[]"], "student.stages must be a list that is not empty, got []; set student.stages=null"),
+    (["teacher.classes=[a,b,a]"], "teacher.classes names a twice: every output needs a name of its own, or teacher.cla"),
+    (["student.std=0"], "student.std.0 must be a number above 0, got 0"),
         (["~seed"], "seed is missing: set seed=…"),
         (["logger=[]"], "logger is empty: choose one of csv, mlflow, none, tensorboard, wandb with logger=…"),
         (["+trainer.device=2"], 'trainer has no "device"; did you mean "devices"? (allowed: accelerator, devices'),
@@ -148,6 +152,22 @@ def test_one_value_is_a_list_of_it_where_a_list_is_meant():
     assert run.student.stages == ["layer2"] and run.teacher.stages == ["0", "layer1"]
     assert parse(plain("logger.tags=null")).logger.tags == []
     assert LoggerConfig.of({"kind": "wandb", "tags": [2024, True], "project": 3}).tags == ["2024", "true"]
+
+
+@pytest.mark.parametrize(
+    ("word", "other"),
+    [
+        ("student.stages=layer2", "student.stages=[layer2]"),
+        ("teacher.mean=0.5", "teacher.mean=[0.5]"),
+        ("recipe.precision=32", "recipe.precision=32-true"),
+        ("teacher.recipe.precision=bf16", "teacher.recipe.precision=bf16-mixed"),
+        ("scheme.teachers=[{model:resnet8,stages:layer2}]", "scheme.teachers=[{model:resnet8,stages:[layer2]}]"),
+    ],
+)
+def test_what_can_be_spelled_in_two_ways_is_one_run(word, other):
+    first, second = (parse(plain("scheme=ensemble", one)) for one in (word, other))
+    assert run_home(first) == run_home(second) != run_home(parse(plain("scheme=ensemble", "seed=1")))
+    assert first.plain == second.plain and first.student.plain == second.student.plain
 
 
 def test_a_whole_number_may_be_larger_than_any_float():

@@ -1,12 +1,15 @@
 """What is written for others to read: on the disk before it is seen, and no rest of a killed process."""
 
 import os
+import threading
 import time
 
 import pytest
+from filelock import FileLock, Timeout
 
 from distillab.core import files
-from distillab.core.files import HOST, OLD, replacing
+from distillab.core.errors import UserError
+from distillab.core.files import HOST, OLD, locked, replacing
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
@@ -39,3 +42,33 @@ def test_rests_of_killed_processes_are_swept_up_and_no_other_file(tmp_path):
     with replacing(tmp_path / "file") as temporary:
         temporary.write_text("")
     assert set(os.listdir(tmp_path)) == {"file", alive, elsewhere, own}
+
+
+def test_what_fails_under_a_lock_leaves_nothing_and_who_waits_holds_a_lock_of_their_own(tmp_path, monkeypatch):
+    """A waiting process must not hold the deleted file, beside which the next one would make its own."""
+    lock = tmp_path / "runs" / "mine" / ".one.lock"
+    waits = threading.Event()
+    monkeypatch.setattr(files, "rank_zero_print", lambda _: waits.set())
+    found = []
+
+    def wait():
+        with locked(lock, "the first", ""):
+            with pytest.raises(Timeout):
+                FileLock(lock, timeout=0).acquire()
+            found.append(lock.is_file())
+            lock.with_name("kept").write_text("")
+
+    second = threading.Thread(target=wait)
+    with pytest.raises(UserError, match="refused"), locked(lock, "", ""):
+        second.start()
+        waits.wait(10)
+        raise UserError("refused")
+    second.join(10)
+    assert found == [True] and lock.with_name("kept").is_file(), "the second one ended well"
+    with pytest.raises(KeyboardInterrupt), locked(lock, "", ""):
+        raise KeyboardInterrupt
+    assert os.listdir(lock.parent) == ["kept"]
+    lock.with_name("kept").unlink()
+    with pytest.raises(KeyboardInterrupt), locked(lock.parent / "store" / "a" / ".lock", "", ""):
+        raise KeyboardInterrupt
+    assert not os.listdir(lock.parent), "only folders that were made for the lock go"

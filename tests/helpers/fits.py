@@ -9,7 +9,6 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from distillab import Distillation
@@ -19,7 +18,7 @@ from distillab.data.batch import Batch
 from distillab.data.images.image_batch import ImageBatch
 from distillab.models.image_model import ImageModel
 from distillab.models.zoo.cifar_resnet import CifarResNet
-from distillab.strategies.strategy import Strategy
+from distillab.strategies.strategy import Strategy, shipped
 from distillab.training.callbacks import StopCleanly
 from distillab.training.term_inputs import prepare_terms
 
@@ -29,7 +28,7 @@ CONFIGS = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
 
 def strategy(*names: str) -> dict:
     """Files of conf/strategy, the terms of all together."""
-    files = [yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text()) for name in names]
+    files = [shipped([name]) for name in names]
     return {name: node for file in files for name, node in file.items()}
 
 

@@ -3,13 +3,18 @@
 import functools
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
+import torch
 from torch import nn
+from torchvision import models
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
-from distillab.models.build import build_model
+from distillab.export.safetensors import save_model
+from distillab.models.build import build_model, check_network
+from distillab.models.torchvision import torchvision_classifier
 
 called = []
 
@@ -111,6 +116,53 @@ def test_a_misspelt_key_of_the_role_is_recognised():
         made("test_builder.Net", stags=["layer1"])
     with pytest.raises(UserError, match='did you mean "width"'):
         made("test_builder.Net", widht=3)
+
+
+def described(architecture, **more):
+    node = {"_target_": "distillab.models.torchvision.torchvision_classifier", "stem": "auto"}
+    return ModelConfig.of(node | {"architecture": architecture} | more, "teacher")
+
+
+def test_the_class_count_of_a_checkpoint_is_compared_before_the_data_are_read(tmp_path):
+    """With the names that are given, else those in the file, else the number that the data expect; else later."""
+    torch.save(torchvision_classifier("mobilenet_v3_small", 7).state_dict(), file := tmp_path / "seven.pt")
+    own = {"checkpoint": str(file)}
+    for more, expected in (({"classes": list("abcde")}, None), ({"classes": list("abcde")}, 7), ({}, 5)):
+        with pytest.raises(UserError, match=r"\(7, 1024\), expected \(5, 1024\)\); teacher.classes=\[…\] names"):
+            check_network(replace(described("mobilenet_v3_small", **own, **more), expected_classes=expected), "teacher")
+    for more, expected in (({"classes": list("abcdefg")}, 5), ({}, 7), ({}, None)):
+        check_network(replace(described("mobilenet_v3_small", **own, **more), expected_classes=expected), "teacher")
+    save_model(made("test_builder.Net"), tmp_path / "own.safetensors", {}, list("abc"))
+    exported = ModelConfig.of(
+        {"_target_": "test_builder.Net", "checkpoint": str(tmp_path / "own.safetensors")}, "teacher"
+    )
+    check_network(replace(exported, expected_classes=2), "teacher")  # its metadata name its classes
+
+
+def test_a_checkpoint_with_torchvisions_first_layer_is_told_of_its_stem(tmp_path):
+    torch.save(models.resnet18(num_classes=3).state_dict(), file := tmp_path / "own.pt")
+    shape = {"mean": [0.5] * 3, "std": [0.5] * 3, "seed": 0}
+    given = {"classes": list("abc"), "input_shape": (3, 32, 32), **shape}
+    with pytest.raises(UserError, match=r"\(64, 3, 7, 7\), expected \(64, 3, 3, 3\)\); teacher.stem=native if"):
+        build_model(described("resnet18", checkpoint=str(file)), "teacher", **given)
+    build_model(described("resnet18", checkpoint=str(file), stem="native"), "teacher", **given)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "more", "said"),
+    [
+        ("resnet18", {"gropus": 2}, r'teacher.gropus: resnet18 has no argument "gropus"; did you mean "groups"\?'),
+        ("resnet18", {"stags": ["layer1"]}, r'did you mean "stages"\?; remove it with ~teacher.stags'),
+        ("resnet19", {}, 'teacher: torchvision has no classifier "resnet19"'),
+        ("mobilenet_v3_small", {"dropout": 0.1}, None),
+        ("vit_b_16", {"attention_dropout": 0.1}, None),
+    ],
+)
+def test_what_a_builder_passes_on_is_checked_before_the_data_are_read(architecture, more, said):
+    if said is None:
+        return check_network(described(architecture, **more), "teacher")
+    with pytest.raises(UserError, match=said):
+        check_network(described(architecture, **more), "teacher")
 
 
 def test_one_stage_needs_no_list():

@@ -126,6 +126,10 @@ def test_the_loading_code_gives_the_model_back(tmp_path, monkeypatch, target):
     save_model(model, tmp_path / "student.safetensors", config, ["zero", "one"])
     images = torch.rand(3, 1, 8, 8)
     assert torch.equal(loaded_by_its_card(tmp_path, monkeypatch, student=config)(images), model(images))
+    card = model_card(made(), tmp_path / "student.safetensors")
+    assert "- **Input:** images of 8×8 pixels, grey, from 0 to 1, less mean [0.5], divided by std [0.25].\n" in card
+    assert "- **Output:** one logit for each class, in the order zero, one.\n" in card
+    assert torch.allclose(model.net((images - 0.5) / 0.25), model(images)), "what the card says, without distillab"
 
 
 class Own(CifarResNet):

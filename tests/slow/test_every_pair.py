@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
-from helpers.fits import assert_every_term_reaches_the_student, own_loss, seen_batch, taught, weights
+from helpers.fits import assert_every_term_reaches_the_student, own_loss, seen_batch, strategy, taught, weights
 
 from distillab import Distillation
 from distillab.commands.composition import conf_dir
@@ -26,6 +26,7 @@ CHANNELS, HEAD = "equal channels at every stage.*choose", "does not read the mea
 REFUSED = {(name, pair): CHANNELS for name in ("fsp", "kdsvd") for pair in PAIRS if pair != "same family"}
 REFUSED |= {("sdd", pair): HEAD for pair in PAIRS if "ViT" in pair}
 REFUSED |= {("cat", pair): HEAD for pair in PAIRS if "ViT" in pair}
+REFUSED |= {("hidden", pair): "place by place.*choose strategy=hint" for pair in PAIRS if pair != "same family"}
 REFUSED[("simkd", "CNN from ViT")] = HEAD
 REFUSED[("ofd", "CNN from ViT")] = "BatchNorm that ends a stage.*choose strategy=reviewkd"
 REFUSED[("ft", "other family")] = "factor of one pixel.*choose"
@@ -58,7 +59,7 @@ def fit(module, data, epochs):
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_term_reaches_the_student_who_learns(name, pair, digits):
-    (student, teacher), parts = PAIRS[pair], yaml.safe_load((conf_dir() / "strategy" / f"{name}.yaml").read_text())
+    (student, teacher), parts = PAIRS[pair], strategy(name)
     student, teacher = model("student", *student, digits, 0), model("teacher", *teacher, digits, 1)
     if reason := REFUSED.get((name, pair)):
         with pytest.raises(UserError, match=reason):

@@ -7,6 +7,7 @@ import torch
 
 from distillab.core.errors import UserError
 from distillab.strategies.base import Fields, Outputs, Schedule, Scheduled, Term, check_whole
+from distillab.strategies.kd import KD
 
 
 def test_schedules():
@@ -14,6 +15,19 @@ def test_schedules():
     assert [Schedule(2, start=2, until=4)(e, 10) for e in range(5)] == [0, 0, 2, 2, 0]
     assert [round(Schedule(1, cosine=4)(e, 10), 6) for e in (0, 2, 4, 8)] == [1, 0.5, 0, 0]
     assert [round(Schedule(1, hold=3, cosine=2)(e, 10), 6) for e in range(6)] == [1, 1, 1, 1, 0.5, 0]
+
+
+def test_a_schedule_in_steps_follows_the_batches_and_not_the_epochs():
+    term = KD({"value": 2.0, "warmup": 4, "steps": True}, temperature={"value": 3.0, "warmup": 3})
+    term.set_epoch(0, 2)
+    assert (term.weight, term.temperature) == (0.5, 1.0)
+    term.set_step(2, 10)
+    assert (term.weight, term.temperature) == (1.5, 1.0)
+    term.set_epoch(1, 2)
+    assert (term.weight, term.temperature) == (1.5, 2.0)
+    shares = KD({"value": 2.0, "warmup": 0.4, "steps": True})
+    shares.set_step(1, 10)
+    assert shares.weight == 1.0
 
 
 def test_a_schedule_in_shares_keeps_its_form_at_every_budget():

@@ -9,7 +9,7 @@ from helpers.two_networks import terms_that
 
 from distillab import functional, strategies
 from distillab.core.errors import UserError
-from distillab.strategies.strategy import Strategy
+from distillab.strategies.strategy import Strategy, shipped
 
 
 def test_every_module_has_its_test_file():
@@ -65,3 +65,12 @@ def test_a_batch_too_small_for_a_term_is_refused(name, size, devices, least):
         return
     with pytest.raises(UserError, match=rf"strategy\.\w+ needs batches .* got {size}: recipe\.batch_size={least}"):
         terms.check_batch(size, devices)
+
+
+def test_a_strategy_has_the_numbers_of_its_task():
+    texts, images = (Strategy.of("kd", task).terms for task in ("causal_lm", "image_classification"))
+    assert (texts["ce"].weight, texts["kd"].weight, texts["kd"].temperature) == (0.5, 0.5, 1.0)
+    assert (images["ce"].weight, images["kd"].weight, images["kd"].temperature) == (0.1, 0.9, 4.0)
+    both = shipped(["hint", "abkd"], "causal_lm")
+    assert (both["ce"]["weight"], both["hint"]["weight"]) == (0.5, 100.0)
+    assert [both["abkd"][key] for key in ("weight", "alpha", "beta")] == [0.5, 0.2, 0.7]

@@ -106,7 +106,9 @@ def test_the_strong_views_numbers_count_for_it_alone(keys, tmp_path):
 
 def layout(config):
     """Of ten classes."""
-    return cache_layout(typed(config, "store"), SimpleNamespace(outputs=10, positions=None), ())
+    return cache_layout(
+        typed(config, "store"), SimpleNamespace(outputs=10, positions=None), Strategy.of(strategy("kd"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A Distillation in one's own script: strategies by name, testing, predicting, and the student that comes out."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from distillab.core.errors import UserError
 @pytest.mark.filterwarnings("ignore")
 def test_the_example_runs_as_printed_from_imports_to_the_saved_student(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = runpy.run_path(str(Path(__file__).parents[1] / "helpers" / "own_script.py"))
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = [part for part in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import Distillation" in part]
+    Path("own_script.py").write_text(code)
+    found = runpy.run_path("own_script.py")
     fresh = found["network"](16)
     fresh.load_state_dict(torch.load(tmp_path / "student.pt", weights_only=True))
     images, module = found["images"], found["module"].eval()

@@ -34,11 +34,11 @@ from distillab.commands.explain import asked_about, explain
 from distillab.commands.invocation import Invocation, finished, parse
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.commands.words import meant, places, quoted, understood
-from distillab.core import distributed, output
+from distillab.core import distributed, output, stopping
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, unknown_key
 from distillab.core.output import rank_zero_print
-from distillab.core.run_identity import config_folder, method_name
+from distillab.core.run_identity import config_folder, method_name, own_folder
 from distillab.core.stopping import Stopped, listen, stop
 
 if TYPE_CHECKING:
@@ -60,17 +60,22 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
     label, overrides = strategy_label(config.get("strategy") or {}), list(settings.overrides.task)
     try:
         if settings.mode != RunMode.MULTIRUN:
-            folder = os.environ.get(SWEEP)
-            _run(Invocation(parse(config), label, command(), overrides, Path(folder) if folder else None))
+            folder = Path(os.environ[SWEEP]) if SWEEP in os.environ else None
+            began = about(folder).get("began") if folder else None
+            _run(Invocation(parse(config), label, command(), overrides, folder, began))
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         method = method_name(label, chosen["scheme"])
         cell = Cell(folder, settings.job.num, method, str(chosen["student"]), overrides=overrides)
-        typed = about(folder)["command"]
-        result = cell.run(
-            lambda: _run(Invocation(parse(config), label, typed, overrides, folder), cell.begin), one_line
-        )
+        told = about(folder)
+        of_sweep = told["command"], overrides, folder, told.get("began")
+        with stopping.stoppable():
+            result = cell.run(lambda: _run(Invocation(parse(config), label, *of_sweep), cell.begin), one_line)
         return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
+    except Stopped as error:
+        if not stopping.in_worker():
+            raise
+        return {"error": str(error)}  # raised, it would end the other workers before they have saved
     except Exception as error:
         if WANTS_TRACEBACK:
             raise
@@ -93,7 +98,7 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
         begin()
         for line in strategy_conflicts():
             rank_zero_print(line)
-        to_do = config.rerun or finished(invocation.home) is None
+        to_do = invocation.wants_rerun or finished(invocation.home) is None
         if to_do:
             devices.check(config, count)
         if distributed.world == 1 and count > 1 and to_do:
@@ -167,25 +172,27 @@ def _command() -> int:
     os.environ[TRACEBACK] = "1"  # Hydra then raises instead of printing, so that `one_line` is printed
     if os.getcwd() not in sys.path:  # so that student._target_=my_package.MyNet finds modules of this folder
         sys.path.append(os.getcwd())  # last: a statistics.py there must not stand in for Python's own
+    folder = own_folder(sys.argv[1:])
+    _refuse_shadowed(folder)
     if names := asked_about(sys.argv[1:]):
-        print("\n\n\n".join(map(explain, names)))
+        print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
     if sys.argv[1:2] == ["doctor"]:
         _examining.append(sys.argv.pop(1))
     sys.argv[1:] = understood(sys.argv[1:])
-    _refuse_shadowed(sys.argv[1:])
     tune.register()
-    _job()
+    try:
+        _job()
+    finally:
+        stopping.check()  # a worker that died of a signal is no error
     return 1 if failed or any(failures) else 0
 
 
-def _refuse_shadowed(words: list[str]) -> None:
+def _refuse_shadowed(folder: Path | None) -> None:
     """Raise UserError for a file in --config-dir with the name of a shipped one, which Hydra would silently ignore."""
-    for word in config_folder(words):
-        folder = Path(re.sub("^-.*?=", "", word))
-        for path in sorted(folder.rglob("*.yaml")):
-            if (conf_dir() / path.relative_to(folder)).is_file():
-                raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
+    for path in sorted(folder.rglob("*.yaml")) if folder else ():
+        if (conf_dir() / path.relative_to(folder)).is_file():
+            raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
 
 
 def one_line(error: BaseException) -> str:

@@ -33,7 +33,9 @@ def run(invocation: Invocation) -> Result | None:
     """The result of a config, written and shown; None in any process but the first. UserError for bad input."""
     timer, config = Timer(), invocation.config
     directory, first = invocation.home, distributed.rank == 0
-    if distributed.world == 1 and not config.rerun and (earlier := finished(directory)):  # without the heavy imports
+    if (
+        distributed.world == 1 and not invocation.wants_rerun and (earlier := finished(directory))
+    ):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
     loggers.check(config.logger)
     with timer.part("import"):
@@ -45,7 +47,7 @@ def run(invocation: Invocation) -> Result | None:
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held if first else nullcontext():
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
-        if earlier := distributed.broadcast(None if config.rerun else finished(directory)):
+        if earlier := distributed.broadcast(None if invocation.wants_rerun else finished(directory)):
             return _show_again(earlier, invocation, directory) if first else earlier
         return _make(invocation, directory, parts, timer)
 
@@ -68,7 +70,8 @@ def examine(invocation: Invocation) -> None:
 
 def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:
     """A finished run's result, with the costs at the prices that are given now."""
-    rank_zero_print(f"this run was finished on {earlier.created[:10]}; rerun=true repeats it")
+    how = "this sweep has repeated it" if invocation.config.rerun else "rerun=true repeats it"
+    rank_zero_print(f"this run was finished on {earlier.created[:10]}; {how}")
     prices = invocation.config.roi
     if prices.price_per_hour is not None:  # a price changes nothing that was trained
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
@@ -174,7 +177,7 @@ def _write(result: Result, directory: Path) -> None:
     """Put the student's model card and, last, the result into the run's folder."""
     with writable(directory, RUNS):
         with replacing(directory / "README.md") as temporary:
-            temporary.write_text(model_card(result), encoding="utf-8")
+            temporary.write_text(model_card(result, directory / "student.safetensors"), encoding="utf-8")
         write_json(directory / "result.json", result.as_json())
         if result.status == FINISHED:
             (directory / ".rerun").unlink(missing_ok=True)

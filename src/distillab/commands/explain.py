@@ -3,19 +3,23 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from distillab.commands.composition import choices, compose, conf_dir
+from distillab.commands.composition import compose, conf_dir
 from distillab.commands.words import meant
 from distillab.core.allowed import spelled
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, locate
+from distillab.core.run_identity import without_folder
+from distillab.core.task_numbers import FOR
 
 
 def asked_about(words: Sequence[str]) -> list[str]:
     """The strategies that a command line asks about: `explain kd hint`, or `strategy=[kd,hint] --help`."""
+    words = without_folder(words)
     if words[:1] == ["explain"]:
         if not words[1:]:
             raise UserError("explain what? Name a strategy, e.g. distillab explain hint; docs/methods.md lists them")
@@ -25,20 +29,28 @@ def asked_about(words: Sequence[str]) -> list[str]:
     return [name for word in named for name in word.removeprefix("strategy=").strip("[]").split(",")]
 
 
-def explain(name: str) -> str:
-    """What it is and where from, and of each term what it does, reads and takes; UserError for an unknown name."""
-    allowed = choices("strategy")
+def explain(name: str, folder: Path | None = None) -> str:
+    """What it is and where from, and of each term what it does, reads and takes; UserError for an unknown name.
+
+    It is one of the shipped strategies, or of those in the person's own `folder` of configs.
+    """
+    places = [conf_dir(), *([folder] if folder else [])]
+    files = {path.stem: path for place in reversed(places) for path in sorted((place / "strategy").glob("*.yaml"))}
+    allowed = sorted(files)
     if name not in allowed:
         close = did_you_mean(meant(name, allowed) or name, allowed)
         raise UserError(f'there is no strategy "{name}"{close} (allowed: {", ".join(allowed)})')
-    lines = (conf_dir() / "strategy" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    title = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
-    config = OmegaConf.to_container(compose([f"strategy={name}"])["strategy"], resolve=True)
+    text = files[name].read_text(encoding="utf-8")
+    title = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    config = OmegaConf.to_container(compose([f"strategy={name}"], folder)["strategy"], resolve=True)
     phases = config.pop("phases", None)
     parts = ["\n".join([f"strategy={name}", *title]), *(_term(key, node) for key, node in config.items())]
     if phases:
         acting = [f"    strategy.phases.{place}: {_spelled(phase)}" for place, phase in enumerate(phases)]
         parts.append("\n".join(["phases, one after the other; below 1 epochs are a share of the recipe's", *acting]))
+    for task, terms in OmegaConf.to_container(OmegaConf.create(text)).get(FOR, {}).items():
+        own = [f"    strategy.{term}.{key}={_spelled(n)}" for term, ns in terms.items() for key, n in ns.items()]
+        parts.append("\n".join([f"with task={task}", *own]))
     return "\n\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,19 @@ class Invocation:
     command: str = ""
     overrides: Sequence[str] = ()  # the words of the command that differ from the defaults
     sweep_folder: Path | None = None  # of the sweep that the run belongs to
+    sweep_began: float | None = None  # when it first began, however often it was stopped since: seconds from 1970
 
     @cached_property
     def home(self) -> Path:
         """The run's folder; found once, as the files and the code that it depends on are read for it."""
         return home(self.config)
+
+    @property
+    def wants_rerun(self) -> bool:
+        """Whether a finished run is to be repeated; once in a sweep that is stopped and goes on."""
+        if not self.config.rerun or self.sweep_began is None or (earlier := finished(self.home)) is None:
+            return self.config.rerun
+        return datetime.fromisoformat(earlier.created).timestamp() < self.sweep_began
 
 
 def parse(config: Mapping[str, Any]) -> "RunConfig":

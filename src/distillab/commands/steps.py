@@ -1,6 +1,6 @@
 """The steps of one experiment, in the order in which the data flows: prepare, pretrain, fit, evaluate."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def check(config: RunConfig) -> Parts:
     if parts.scheme.has_teacher and strategy.needs_teacher:
         networks["teacher"] = config.teacher
     for path, network in networks.items():
-        parts.task.check_model(network, path)
+        parts.task.check_model(replace(network, expected_classes=parts.data.expected_classes), path)
     return parts
 
 
@@ -97,7 +97,7 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     student = run.student()
     own = config.scheme.get("source") == "student"  # of scheme=self: a network, and no smoothed labels
     check_writing(data.writing, student, "offline" if own else scheme.name)
-    cache_layout(config, student.info, ())
+    cache_layout(config, student.info, strategy)
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)
@@ -132,7 +132,7 @@ def pretrain(steps: Steps) -> None:
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
         steps.records["baseline"] = run.train_student_alone(steps.networks["baseline"])
-        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info.name)
+        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
         if scheme.model is not None and config.equal_compute:
             steps.longer = run.train_student_longer(scheme.live)
 

@@ -21,6 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from distillab.commands.invocation import finished
+from distillab.core import stopping
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.output import rank_zero_print
 from distillab.reporting.sweep_table import markdown, table
@@ -42,11 +43,15 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the number of cells and the command line into the sweep's folder, and print where progress is shown."""
         folder = Path(config.hydra.sweep.dir)
-        write_json(folder / "sweep.json", {"cells": number_of_cells(config), "command": command()})
+        told = {"cells": number_of_cells(config), "command": command(), "began": _began(folder) or time.time()}
+        write_json(folder / "sweep.json", told)
+        if "joblib" in config.hydra.launcher._target_:
+            stopping.listen(stopping.pass_on)
         rank_zero_print(f"{folder}/sweep.md shows how far the sweep is")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of all cells, and count those that failed."""
+        stopping.check()
         folder = Path(config.hydra.sweep.dir)
         records = recorded(folder)
         total = about(folder)["cells"] or len(records)  # those that never started failed too
@@ -148,8 +153,17 @@ def combinations(words: list[str], config_loader: Any) -> list[list[str]]:
 
 
 def about(folder: Path) -> Record:
-    """What the sweep's first process wrote: `cells` (None if unknown) and `command`."""
+    """What the sweep's first process wrote: `cells` (None if unknown), `command`, and when it `began` (not in old ones)."""
     return {"cells": None, "command": command()} | (_read(folder / "sweep.json") or {})
+
+
+def _began(folder: Path) -> float | None:
+    """When the sweep first began that this command goes on with: its latest one, where not all cells ended well."""
+    written = sorted(folder.parent.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    same = [path.parent for path in written if (_read(path) or {}).get("command") == command()]
+    if not same or sum("score" in record for record in recorded(same[-1])) == about(same[-1])["cells"]:
+        return None
+    return about(same[-1]).get("began")
 
 
 def recorded(folder: Path) -> list[Record]:

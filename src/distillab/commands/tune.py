@@ -16,6 +16,7 @@ from distillab.commands.composition import TUNE, strategy_label
 from distillab.commands.invocation import parse
 from distillab.commands.sweep import Sweep, about, combinations, recorded
 from distillab.commands.tuning.space import search_space
+from distillab.core import stopping
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable, write_json
@@ -73,6 +74,7 @@ class Tune(Sweeper):
             while batch := [(one, trial) for one in methods for _ in range(self.at_once) if (trial := one.ask())]:
                 cells = [one.words + one.overrides(trial.params) for one, trial in batch]
                 jobs = self.launcher.launch(cells, initial_job_idx=launched)
+                stopping.check()  # the next command asks for these trials again
                 launched += len(batch)
                 for (one, trial), job in zip(batch, jobs, strict=True):
                     one.tell(trial, _answer(job))

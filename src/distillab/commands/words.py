@@ -82,9 +82,14 @@ def readable(word: str) -> str:
     key, sign, value = word.partition("=")
     if not sign or not value:
         return word
+    parts = value.split(",")
+    if len(parts) > 1 and all(part.startswith(("~/", "/")) for part in parts) and "~/" in value:  # a sweep over paths
+        return f"{key}={','.join(readable(f'{key}={part}').partition('=')[2] for part in parts)}"
     text = os.path.expanduser(value) if value.startswith("~/") else value
     path = key.rpartition(".")[2] in TEXTS
     structure = text.startswith(("[", "{", "'", '"')) or re.match(r"\w+\(", text)
+    if structure:
+        text = re.sub(r"(?<=[\[({,:])~/", f"{os.path.expanduser('~')}/", text)
     try:
         (parsed,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
         plain = not (path and isinstance(parsed.value(), int | float))  # 1e3 as a name is no number

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from distillab.core.allowed import (
     AmountOrNone,
@@ -35,16 +35,27 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | bool | int | float) and value != "" else value
 
 
+def _named(values: Any) -> Any:
+    """The names of outputs: no two may be alike, or an output would stand for no class."""
+    seen = [str(value) for value in values] if isinstance(values, list) else []
+    if twice := [name for place, name in enumerate(seen) if name in seen[:place]]:
+        raise ValueError(f"{{path}} names {twice[0]} twice: every output needs a name of its own, or {{path}}=null")
+    return values
+
+
 Text = Annotated[str, Words(), BeforeValidator(_text)]
 Name = Annotated[str, FolderName(), BeforeValidator(_text)]
 TextOrNone = Annotated[str | None, Words(null=True), BeforeValidator(_text)]
 Texts = Annotated[list[Text], BeforeValidator(lambda value: [] if value is None else _listed(value))]
-TextsOrNone = Annotated[list[Text] | None, BeforeValidator(_listed)]
+TextsOrNone = Annotated[Annotated[list[Text], Field(min_length=1)] | None, BeforeValidator(_listed)]
+Names = Annotated[Annotated[list[Any], Field(min_length=1)] | None, BeforeValidator(_named)]
 DDP = Choice("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 Seed = Annotated[int, Range(0, high=2**32 - 1, whole=True)]  # as numpy takes it
 # The two of a normalisation, one number per channel.
-Means = Annotated[list[Annotated[float, Range()]] | None, BeforeValidator(_listed)]
-Deviations = Annotated[list[Annotated[float, Range(above=0)]] | None, BeforeValidator(_listed)]
+Means = Annotated[Annotated[list[Annotated[float, Range()]], Field(min_length=1)] | None, BeforeValidator(_listed)]
+Deviations = Annotated[
+    Annotated[list[Annotated[float, Range(above=0)]], Field(min_length=1)] | None, BeforeValidator(_listed)
+]
 
 # A node with `_target_`, for `instantiate.build`.
 Built = Annotated[Target, BeforeValidator(lambda node: Target.of(node) if isinstance(node, Mapping) else node)]
@@ -85,9 +96,9 @@ class CacheConfig(Group):
     top_k: CountOrNone = None
     limit_gb: AmountOrNone = 8
     # Of text: how many tokens are drawn at each position instead of the largest; the temperatures at which a strategy may
-    # read what top_k leaves over; and what it makes of that.
+    # read what top_k leaves over (None: those of this one); and what it makes of that.
     draws: CountOrNone = None
-    temperatures: tuple[Annotated[float, Range(above=0)], ...] = (1.0,)
+    temperatures: Annotated[list[Annotated[float, Range(above=0)]] | None, BeforeValidator(_listed)] = None
     tail: Annotated[str, Choice("bucket", "renormalise", "both")] = "bucket"
 
 
@@ -130,7 +141,7 @@ class ModelConfig(Group):
     name: TextOrNone = None  # for tables; None is the class's
     checkpoint: TextOrNone = None  # a file of weights; None trains the network here
     pretrained: Flag = False
-    classes: list[Any] | None = None  # the names of its outputs, where their order is not the data's
+    classes: Names = None  # the names of its outputs, where their order is not the data's
     mean: Means = None  # of its input's channels; None is the data's, as for the next two
     std: Deviations = None
     input_size: CountOrNone = None  # the side in pixels
@@ -149,6 +160,7 @@ class ModelConfig(Group):
     )
     recipe: Recipe | None = None
     builder: Built = Target(None, {})
+    expected_classes: int | None = field(default=None, repr=False, compare=False)  # of the data, as far as known yet
     plain: Any = field(default_factory=dict, repr=False, compare=False)  # all of this as the config has it
 
     @classmethod
@@ -157,7 +169,32 @@ class ModelConfig(Group):
         return super().of(_parts(given), path)
 
 
-ROLE_KEYS = tuple(one.name for one in fields(ModelConfig) if one.name not in ("builder", "plain"))
+ROLE_KEYS = tuple(one.name for one in fields(ModelConfig) if one.repr and one.name != "builder")
+
+
+LISTS = ("stages", "mean", "std")  # the keys of the role where one value stands for a list of it
+PRECISIONS = {32: "32-true", 16: "16-mixed", 64: "64-true", "bf16": "bf16-mixed"}
+
+
+def alike(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config in which what can be spelled in two ways, as stages=layer2 and [layer2], is spelled in one.
+
+    The same run then has one hash, and the same network one key in the store.
+    """
+    own = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            value = alike(value)
+        elif isinstance(value, list):
+            value = [alike(one) if isinstance(one, Mapping) else one for one in value]
+        own[key] = value
+    if "checkpoint" in own:  # a network
+        own |= {key: _listed(own[key]) for key in LISTS if key in own}
+    if "precision" in own and "epochs" in own:  # a recipe
+        given = own["precision"]
+        number = int(given) if isinstance(given, str) and given.isdecimal() else given
+        own["precision"] = PRECISIONS.get(number, given) if not isinstance(given, bool | list | dict) else given
+    return own
 
 
 def _parts(given: Any) -> Any:
@@ -218,7 +255,10 @@ class RunConfig(Group):
     @classmethod
     def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:
         """The config that plain, resolved Python describes; raises UserError."""
-        return given if isinstance(given, cls) else super().of({**_in_home(given or {}), "plain": given}, path)
+        if isinstance(given, cls):
+            return given
+        plain = alike(given or {})
+        return super().of({**_in_home(plain), "plain": plain}, path)
 
     def on_devices(self, count: int) -> Self:
         """The same config for so many devices."""

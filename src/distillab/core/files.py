@@ -83,19 +83,35 @@ def writable(place: Path, override: str) -> Iterator[None]:
 
 @contextmanager
 def locked(lock: Path, waiting_for: str, override: str) -> Iterator[None]:
-    """Hold a lock file; print `waiting_for` while another process does. A dead one's is free; raises as `writable`."""
-    held = FileLock(lock)
+    """Hold a lock file; print `waiting_for` while another process does. A dead one's is free; raises as `writable`.
+
+    A block that fails leaves neither the lock file behind nor the folders that were made for it and are still empty.
+    """
+    held, made = FileLock(lock), []
     with writable(lock.parent, override):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            held.acquire(timeout=0.1)
-        except TimeoutError:
-            rank_zero_print(f"waiting for {waiting_for}")
-            held.acquire()
+        while not held.is_locked:
+            made += [folder for folder in (lock.parent, *lock.parent.parents) if not folder.exists()]
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # the process that held it has failed, and taken the folder away
+                _acquire(held, waiting_for)
     try:
         yield
+    except BaseException:
+        with suppress(OSError):  # a folder that is in use; Windows keeps a file that is open
+            lock.unlink(missing_ok=True)  # who waits for it sees that it is gone, and makes a new one
+            for folder in made:
+                folder.rmdir()
+        raise
     finally:
         held.release()
+
+
+def _acquire(held: FileLock, waiting_for: str) -> None:
+    try:
+        held.acquire(timeout=0.1)
+    except TimeoutError:
+        rank_zero_print(f"waiting for {waiting_for}")
+        held.acquire()
 
 
 def write_json(path: Path, content: Any) -> None:

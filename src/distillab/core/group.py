@@ -13,7 +13,12 @@ from distillab.core.instantiate import unknown_key
 
 # What pydantic's own errors expect, in our words.
 EXPECTED = dict.fromkeys(("dict_type", "mapping_type", "dataclass_type"), "a mapping")
-EXPECTED |= {"list_type": "a list", "tuple_type": "a list", "string_type": "text"}
+EXPECTED |= {
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "string_type": "text",
+    "too_short": "a list that is not empty",
+}
 
 group = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 

@@ -144,6 +144,9 @@ class Longer(Part):
     epochs: int
     metrics: Figures = {}
     teacher_multiply_adds: int | None = None
+    taught: int | None = (
+        None  # epochs in which the teacher must run: samples that look the same need it once; None: all
+    )
 
 
 class TeacherOutputs(Part):

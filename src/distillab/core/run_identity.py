@@ -96,12 +96,28 @@ def repeating_command(typed: str, overrides: Sequence[str]) -> str:
 
 def config_folder(typed: Sequence[str]) -> list[str]:
     """Those words of a command that name the person's own folder of configs."""
+    return [typed[place] for place in _folder_places(typed)]
+
+
+def without_folder(typed: Sequence[str]) -> list[str]:
+    """The other words of a command."""
+    found = _folder_places(typed)
+    return [word for place, word in enumerate(typed) if place not in found]
+
+
+def own_folder(typed: Sequence[str]) -> Path | None:
+    """The person's own folder of configs, which a command names."""
+    words = [word.partition("=")[2] if word.startswith("-") else word for word in config_folder(typed)]
+    return next((Path(word) for word in words if word), None)
+
+
+def _folder_places(typed: Sequence[str]) -> list[int]:
     found = []
     for place, word in enumerate(typed):
         if word in ("--config-dir", "-cd"):
-            found += typed[place : place + 2]
+            found += [place, place + 1][: len(typed) - place]
         elif word.startswith(("--config-dir=", "-cd=")):
-            found.append(word)
+            found.append(place)
     return found
 
 

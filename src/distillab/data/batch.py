@@ -27,7 +27,9 @@ class Batch:
     """One batch of N samples, seen in one or more views."""
 
     inputs: list[Inputs]  # per view the keyword arguments of a model, the weak view first
-    targets: Inputs  # by name; `labels` are (N, …) int64, or shares of the classes (N, classes) once samples are mixed
+    # By name; `labels` are (N, …) int64, or shares of the classes (N, classes) once samples are mixed. `written`, bool (N,)
+    # or (N, L), is True where the student wrote the text; without it nowhere.
+    targets: Inputs
     index: Tensor  # (N,) int64, each sample's place in its split; -1 where the loader does not know it
     view_number: int = AS_STORED  # of all of them; `AS_STORED` in evaluation
     step_rows: int | None = None  # labels to learn from in the whole optimiser step on this device; None: this batch's

@@ -41,6 +41,9 @@ class DataModule(LightningDataModule):
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
     evaluation_batch: int = EVALUATION_BATCH
     writing: Writing | None = None  # whether a student that has a teacher writes some of its batches
+    expected_classes: int | None = (
+        None  # how many there are, where that shows before a sample is read; may raise UserError
+    )
 
     def __init__(
         self,
@@ -190,6 +193,10 @@ class DataModule(LightningDataModule):
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
         """The names of classes that are given by name or by number. Raises as `numbers`."""
         return [self.info.classes[number] for number in numbers(classes, self.info.classes)]
+
+    def taught_epochs(self, epochs: int) -> int | None:
+        """In how many of the epochs a teacher must look at the samples, where they look the same again; None: in all."""
+        return None
 
     @property
     def training_labels(self) -> Tensor:

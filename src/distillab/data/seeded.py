@@ -32,9 +32,10 @@ class Stream(IntEnum):
     BOX_COLUMN = 132
     CLASS = 133  # and what follows: which sample stands where in the order of classes drawn evenly
     MEMBER = 134
-    TOKEN = 135  # which token of a teacher's distribution is drawn
-    WRITES = 136  # whether the student writes a batch
-    WRITTEN = 137  # and which token it writes at a position
+    TOKEN = 135  # which token of a teacher's distribution is drawn for the cache
+    WRITTEN = 136  # and which is written
+    WRITES = 137  # whether the student writes a batch of its own fit
+    OWN = 138  # and which token it writes at a position
 
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64

@@ -72,7 +72,9 @@ def equal_compute(result: Result) -> EqualCompute:
     return EqualCompute(
         ratio=ratio,
         measured=measured is not None,
-        epochs=None if ratio is None or epochs is None else epochs * views * (1 + ratio),
+        epochs=None
+        if ratio is None or epochs is None
+        else views * (epochs + ((longer and longer.taught) or epochs) * ratio),
         training_epochs=longer and longer.epochs,
         score=score,
         gain_equal_steps=equal_steps,
@@ -84,13 +86,16 @@ def equal_compute(result: Result) -> EqualCompute:
     )
 
 
-def equal_compute_epochs(epochs: int, teacher_macs: int, student_macs: int, views: int = 1) -> int:
+def equal_compute_epochs(
+    epochs: int, teacher_macs: int, student_macs: int, views: int = 1, *, taught: int | None = None
+) -> int:
     """Epochs of the student alone that take the arithmetic of a distillation with a live teacher on so many views.
 
     A step costs the student three forward passes and the teacher one; the count is rounded up, so that the student
-    alone never gets less than the distilled one.
+    alone never gets less than the distilled one. The teacher runs in `taught` of the epochs, or in all.
     """
-    return epochs * views - (-epochs * views * teacher_macs) // (TRAINING * student_macs)
+    passes = (epochs if taught is None else taught) * views
+    return epochs * views - (-passes * teacher_macs) // (TRAINING * student_macs)
 
 
 def roi(prices: Prices, teacher: Efficiency, student: Efficiency, training_hours: float) -> Roi | None:

@@ -1,6 +1,6 @@
 """What a model costs to deploy: parameters, multiply-adds, latency, throughput, memory and bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter, process_time
 from typing import Any
@@ -91,6 +91,13 @@ def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
         with _LiveTensors(set(held)) as live:
             model(**model.example_inputs(batch_size))
     return weights + live.peak
+
+
+def live_peak(step: Callable[[], Any], known: Iterable[Tensor]) -> int:
+    """Bytes of the tensors alive at the worst moment of a step on the CPU, without those that are `known` before it."""
+    with _LiveTensors({tensor.untyped_storage()._cdata for tensor in known}) as live:
+        step()
+    return live.peak
 
 
 class _LiveTensors(TorchDispatchMode):

@@ -1,5 +1,6 @@
 """Builds the student or the teacher from its config and the data's shape, classes and normalisation."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -49,7 +50,9 @@ def build_model(
         settings = _settings(vars(config), {**of_weights, **of_timm}, of_data)
     name = _name(config)
     if weights:
-        load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
+        stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
+        first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
+        load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", first=first)
     channels = 3 if config.pretrained else input_shape[0]
     numbers = {key: _per_channel(settings[key], channels, f"{role}.{key}") for key in ("mean", "std")}
     settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
@@ -70,17 +73,17 @@ def check_network(config: ModelConfig, role: str) -> None:
     The network is built for images of no particular shape, one of distillab or torchvision without memory; one that cannot
     be built so, or starts from pretrained weights, is checked once the data are known. Raises UserError.
     """
-    node, classes = config.builder, len(config.classes or ()) or 10
-    made = _builder(node, role)
+    node, made, weights, names = config.builder, _builder(config.builder, role), {}, config.classes
+    if config.checkpoint and not config.shard:
+        weights, about = read_weights(config.checkpoint, f"{role}.checkpoint")
+        names = names or about.classes
+    known = len(names) if names else config.expected_classes
+    classes = known or 10
     shape = {"num_classes": classes, "in_channels": 3, "image_size": config.input_size or 224, "pretrained": False}
     arguments = accepted(made, shape) | dict(node.arguments)
     check_arguments(node, made, role, arguments)
-    weights = read_weights(config.checkpoint, f"{role}.checkpoint")[0] if config.checkpoint and not config.shard else {}
-    net = None
-    # A class of the user's may keep what it has made for its next network.
-    place = "meta" if getattr(made, "__module__", "").startswith(("distillab.", "torchvision.")) else "cpu"
-    with torch.random.fork_rng(), suppress(Exception), torch.device(place):
-        net = None if config.pretrained else made(**arguments)
+    _check_passed_on(node, made, role)
+    net = None if config.pretrained else _bare(made, arguments)
     if not isinstance(net, nn.Module):
         return
     name, modules = _name(config), [path for path, _ in net.named_modules() if path]
@@ -92,7 +95,37 @@ def check_network(config: ModelConfig, role: str) -> None:
                     f'{role}: {name} has no {kind} "{path}"{did_you_mean(path, modules)} (its modules: {top})'
                 )
     if weights:
-        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
+        sized = _sized_by_classes(net, _bare(made, arguments | {"num_classes": classes + 1})) if known else ()
+        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized)
+
+
+def _bare(made: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """What a builder makes of its arguments, without memory where that can be; None where it fails."""
+    # A class of the user's may keep what it has made for its next network.
+    place = "meta" if getattr(made, "__module__", "").startswith(("distillab.", "torchvision.")) else "cpu"
+    with torch.random.fork_rng(), suppress(Exception), torch.device(place):
+        return made(**arguments)
+
+
+def _sized_by_classes(net: nn.Module, other: Any) -> list[str]:
+    """The names of the tensors whose shape follows from the number of classes, in which two networks differ."""
+    shapes = {name: value.shape for name, value in other.state_dict().items()} if isinstance(other, nn.Module) else {}
+    return [name for name, value in net.state_dict().items() if shapes.get(name, value.shape) != value.shape]
+
+
+def _check_passed_on(node: Target, made: Callable[..., Any], role: str) -> None:
+    """Refuse an unknown architecture, and an argument that it does not take, where a builder passes the rest on to it."""
+    if not hasattr(made, "passed_on"):
+        return
+    try:
+        rest = made.passed_on(node.get("architecture"))
+    except UserError as error:
+        raise UserError(f"{role}: {error}") from error
+    own = list(inspect.signature(made).parameters)
+    for key in node.arguments:
+        if key not in rest and key not in own:
+            what = f'{node.get("architecture")} has no argument "{key}"{did_you_mean(key, [*own, *rest, *node.beside])}'
+            raise UserError(f"{role}.{key}: {what}; remove it with ~{role}.{key}")
 
 
 def _name(config: ModelConfig) -> str:

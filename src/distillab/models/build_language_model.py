@@ -6,6 +6,7 @@ from torch import nn
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import accepted, build
+from distillab.core.places import folder_or_name
 from distillab.models.builder import builder
 from distillab.models.causal_lm import CausalLM
 from distillab.models.checkpoint import load_weights, read_weights
@@ -13,18 +14,23 @@ from distillab.models.checkpoint import load_weights, read_weights
 OF_IMAGES = ("mean", "std", "input_size", "classes", "head")
 
 
-def build_language_model(config: ModelConfig, role: str, vocabulary: int, length: int, *, seed: int) -> CausalLM:
-    """A model with fresh weights of the seed, those of a folder or the hub, or those of `config.checkpoint`.
-
-    Raises UserError where the config does not give such a model, asks for what images alone have, or where the checkpoint
-    does not fit.
-    """
+def check_language_model(config: ModelConfig, role: str) -> None:
+    """Refuse what shows before the data are read: keys of images, no class, a folder that is not there; UserError."""
     for key in OF_IMAGES:
         if getattr(config, key) is not None:
             raise UserError(f"{role}.{key} is for images, and the data are text: {role}.{key}=null")
-    node = config.builder
-    if node.target is None:
+    if config.builder.target is None:
         raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
+    if (place := config.builder.get("path")) not in (None, "???"):
+        folder_or_name(str(place), f"{role}.path")
+
+
+def build_language_model(config: ModelConfig, role: str, vocabulary: int, length: int, *, seed: int) -> CausalLM:
+    """A model with fresh weights of the seed, those of a folder or the hub, or those of `config.checkpoint`.
+
+    Raises UserError where the config does not give such a model, or the checkpoint does not fit.
+    """
+    node = config.builder
     offered = {"vocabulary": vocabulary, "num_classes": vocabulary, "length": length, "pretrained": config.pretrained}
     given = accepted(builder(node.target, role), offered)
     with torch.random.fork_rng():

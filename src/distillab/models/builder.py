@@ -47,6 +47,13 @@ def builder_of_file(target: Any, file: str, mend: str) -> Callable[..., nn.Modul
     )
 
 
+def arguments_in(module: Any) -> list[str]:
+    """The names of the arguments of all classes and functions that a module defines, in alphabetical order."""
+    own = [one for one in vars(module).values() if getattr(one, "__module__", None) == module.__name__]
+    made = [one for one in own if inspect.isclass(one) or inspect.isfunction(one)]
+    return sorted({name for one in made for name in inspect.signature(one).parameters})
+
+
 def _made(found: Any) -> type | None:
     """The class of what a class or function makes; None where a function does not say."""
     while isinstance(found, partial):

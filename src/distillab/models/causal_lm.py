@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
+from distillab.core.places import located
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
 
-AT_ONCE = 2**24  # logits; more are given as rows that are projected where they are read
+AT_ONCE = 2**22  # logits; more are given as rows that are projected where they are read
 
 
 class CausalLM(Model):
@@ -211,16 +212,17 @@ def pretrained_lm(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    place = str(found) if (found := located(path, "path")).exists() else path
     how: dict[str, Any] = {"attn_implementation": attention} | ({"gguf_file": gguf} if gguf else {})
     try:
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
-            net = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **how, **where)
+            net = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **how, **where)
         else:
-            net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **how), **how)
+            net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place, **how), **how)
     except Exception as error:  # of transformers, safetensors, the hub: each has its own
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"path: {path} holds no causal language model that can be read ({reason})") from error
+        raise UserError(f"{path} holds no causal language model that can be read ({reason})") from error
     return net if layers is None else keep_layers(net, layers)
 
 

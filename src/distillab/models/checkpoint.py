@@ -1,6 +1,6 @@
 """Reads weights from files without running code in them, and puts them into a network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -132,15 +132,17 @@ def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return weights, about.shipped
 
 
-def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
+def load_weights(
+    net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str, first: str = ""
+) -> None:
     """Put weights into a network: tensors by name, under any common prefix (`module.`, `student.net.`, …).
 
     Raises UserError, with the architecture's `name`, the file `source` and the config key that named it, where tensors are
-    missing, unexpected, of another shape or kind of number, or not finite.
+    missing, unexpected, of another shape or kind of number, or not finite. `first` says what chooses the first layer.
     """
     where = f"{key}: {source}"
     expected, found = _paired(net, weights)
-    _compare(expected, found, f"{where} does not fit {name}", key.partition(".")[0])
+    _compare(expected, found, f"{where} does not fit {name}", key.partition(".")[0], first)
     mend = f"choose another file with {key}=…"
     if other := [k for k, value in found.items() if _other_kind(value, expected[k])]:
         kind = str(found[other[0]].dtype).removeprefix("torch.")
@@ -152,10 +154,15 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], name: str, sourc
     net.load_state_dict(net.state_dict() | found)
 
 
-def check_names(net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str) -> None:
-    """Raise UserError as `load_weights` where tensors are missing or unexpected, whatever their shape."""
+def check_names(
+    net: nn.Module, weights: Mapping[str, Tensor], name: str, source: str, *, key: str, sized: Iterable[str] = ()
+) -> None:
+    """Raise UserError as `load_weights` where tensors are missing or unexpected, whatever their shape.
+
+    The shape counts of those that are `sized` already.
+    """
     expected, found = _paired(net, weights)
-    expected = {k: found.get(k, value) for k, value in expected.items()}  # of any shape
+    expected = {k: value if k in sized else found.get(k, value) for k, value in expected.items()}
     _compare(expected, found, f"{key}: {source} does not fit {name}", key.partition(".")[0])
 
 
@@ -168,7 +175,9 @@ def _paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Te
     return expected, {k: v for k, v in found.items() if k in expected or k.rpartition(".")[2] not in PROFILED}
 
 
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, role: str) -> None:
+def _compare(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, role: str, first: str = ""
+) -> None:
     missing = [k for k in expected if k not in found and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in found if k not in expected]
     reshaped = [k for k in expected if k in found and found[k].shape != expected[k].shape]
@@ -176,12 +185,14 @@ def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where:
         return
     parts = [f"{len(v)} {word} ({_some(v)})" for word, v in (("missing", missing), ("unexpected", unexpected)) if v]
     if reshaped:
-        first = reshaped[0]
-        shapes = f"{first} is {tuple(found[first].shape)}, expected {tuple(expected[first].shape)}"
+        one = reshaped[0]
+        shapes = f"{one} is {tuple(found[one].shape)}, expected {tuple(expected[one].shape)}"
         parts.append(f"{len(reshaped)} of another shape ({shapes})")
     hint = f"{role}=… chooses the architecture"
     if not missing and not unexpected and all(expected[k].shape[1:] == found[k].shape[1:] for k in reshaped):
         hint = f"{role}.classes=[…] names the checkpoint's own classes"
+    elif first and not missing and not unexpected and all(expected[k].ndim == 4 for k in reshaped):
+        hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")
 
 

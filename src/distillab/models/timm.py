@@ -1,11 +1,13 @@
 """Every timm classifier by name (extra `timm`)."""
 
 import inspect
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from distillab.core.errors import UserError
+from distillab.models.builder import arguments_in
 
 
 def timm_classifier(
@@ -24,6 +26,26 @@ def timm_classifier(
     arguments are passed on, e.g. drop_rate, patch_size. Raises UserError where timm is not installed, for an unknown
     architecture, and for weights that cannot be had.
     """
+    timm = _timm(architecture)
+    if not pretrained and "img_size" not in arguments and _takes_image_size(timm.model_entrypoint(architecture)):
+        arguments["img_size"] = image_size
+    try:
+        shape = {"num_classes": num_classes, "in_chans": in_channels}
+        return timm.create_model(architecture, pretrained=pretrained, **shape, **arguments)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"timm cannot make {architecture}: {str(error).splitlines()[0]}") from error
+
+
+def passed_on(architecture: str) -> list[str]:
+    """The names of the arguments that may be passed on to an architecture; UserError for an unknown one."""
+    return arguments_in(inspect.getmodule(_timm(architecture).model_entrypoint(architecture)))
+
+
+timm_classifier.passed_on = passed_on  # for checks before anything is built
+
+
+def _timm(architecture: str) -> ModuleType:
+    """The package, which has the architecture."""
     try:
         import timm
     except ImportError as error:
@@ -32,13 +54,7 @@ def timm_classifier(
         close = timm.list_models(f"*{architecture.split('_')[0]}*")[:5]
         some = ", ".join(close) or "see timm.list_models()"
         raise UserError(f'timm has no model "{architecture}" (some it has: {some})')
-    if not pretrained and "img_size" not in arguments and _takes_image_size(timm.model_entrypoint(architecture)):
-        arguments["img_size"] = image_size
-    try:
-        shape = {"num_classes": num_classes, "in_chans": in_channels}
-        return timm.create_model(architecture, pretrained=pretrained, **shape, **arguments)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"timm cannot make {architecture}: {str(error).splitlines()[0]}") from error
+    return timm
 
 
 def _takes_image_size(entrypoint: Any) -> bool:

@@ -1,5 +1,7 @@
 """Every torchvision classifier by name, with a small stem for small images."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from torchvision import models
 from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
+from distillab.models.builder import arguments_in
 
 SMALL = 64  # images with a shorter side lose too much in a stem that divides them by four
 
@@ -31,8 +34,7 @@ def torchvision_classifier(
     `auto`: small for images under 64 pixels. Other arguments are passed on, e.g. dropout, norm_layer. Raises UserError for
     an unknown architecture or stem, and for weights that cannot be had.
     """
-    if architecture not in (names := models.list_models(module=models)):
-        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
+    _entry(architecture)
     Choice("auto", "small", "native").check(stem, "stem")
     if pretrained:
         return _pretrained(architecture, num_classes, **arguments)
@@ -45,6 +47,20 @@ def torchvision_classifier(
     if first is not None and not architecture.startswith("vit_"):
         _replace_stem(net, first, in_channels, shrink=stem == "small" or (stem == "auto" and image_size < SMALL))
     return net
+
+
+def passed_on(architecture: str) -> list[str]:
+    """The names of the arguments that may be passed on to an architecture; UserError for an unknown one."""
+    return arguments_in(inspect.getmodule(_entry(architecture)))
+
+
+torchvision_classifier.passed_on = passed_on  # for checks before anything is built
+
+
+def _entry(architecture: str) -> Callable[..., nn.Module]:
+    if architecture not in (names := models.list_models(module=models)):
+        raise UserError(f'torchvision has no classifier "{architecture}"{did_you_mean(architecture, names)}')
+    return models.get_model_builder(architecture)
 
 
 def _replace_stem(net: nn.Module, first: str, in_channels: int, *, shrink: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distillab.core.instantiate import PACKAGES
 from distillab.core.result import Result
+from distillab.models.about import About
 from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
 from distillab.reporting.table import measured_on, primary, savings, verdict
 from distillab.reporting.tables import bullets, markdown, without_tags
@@ -19,14 +20,14 @@ PROTOCOLS = {
 }
 
 
-def model_card(result: Result) -> str:
+def model_card(result: Result, weights: Path | None = None) -> str:
     """Markdown with the YAML front matter that the Hugging Face Hub reads; what an older result lacks is left out.
 
-    Source: Mitchell et al., Model Cards for Model Reporting, arXiv:1810.03993.
+    The file of its `weights` says what it expects of its images. Source: Mitchell et al., Model Cards for Model Reporting, arXiv:1810.03993.
     """
     taught = "trained alone" if result.alone else f"distilled by {result.method}"
     title = f"# {result.student.name}, {taught} on {result.data.name}"
-    parts = [title, _what(result), "## Accuracy", _accuracy(result)]
+    parts = [title, _what(result, weights), "## Accuracy", _accuracy(result)]
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
     loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip().format(code=_code(result))
@@ -67,7 +68,25 @@ def _front_matter(result: Result) -> str:
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---"
 
 
-def _what(result: Result) -> str:
+def _expected(weights: Path | None) -> list[str]:
+    """What a student expects of its images, for whoever loads it without distillab."""
+    if weights is None or not weights.is_file():
+        return []
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="np") as file:
+        about = About.read(file.metadata() or {})
+    if None in (about.mean, about.std, about.input_shape):
+        return []
+    side = about.input_size or about.input_shape[1]
+    pixels = f"{side}×{side} pixels, {'grey' if about.input_shape[0] == 1 else 'RGB'}, from 0 to 1"
+    lines = [f"**Input:** images of {pixels}, less mean {about.mean}, divided by std {about.std}."]
+    if about.classes and len(about.classes) <= MOST_NAMES:
+        lines.append(f"**Output:** one logit for each class, in the order {', '.join(map(str, about.classes))}.")
+    return lines
+
+
+def _what(result: Result, weights: Path | None) -> str:
     data, teacher, names = result.data, result.teacher, result.data.class_names
     classes = "unknown" if data.classes is None else data.classes
     named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMES else ""
@@ -81,6 +100,7 @@ def _what(result: Result) -> str:
         f"**Method:** {result.method}.",
         f"**Data:** {data.name}{f' ({sizes} images)' if sizes else ''}.",
         f"**Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
+        *_expected(weights),
     ]
     return bullets(lines)
 

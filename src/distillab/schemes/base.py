@@ -82,10 +82,11 @@ class Run:
         """Train the student alone for the cost of its own and the teacher's passes."""
         student = self.student()
         work = [multiply_adds(network) for network in (teacher, student)]
-        epochs = equal_compute_epochs(self.config.recipe.epochs, *work, self.strategy.num_views)
+        taught = self.data.taught_epochs(self.config.recipe.epochs)
+        epochs = equal_compute_epochs(self.config.recipe.epochs, *work, self.strategy.num_views, taught=taught)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
         figures = {self.setting.task.primary: record.scores["test"]}
-        return Longer(epochs=record.training.epochs, metrics=figures, teacher_multiply_adds=work[0])
+        return Longer(epochs=record.training.epochs, metrics=figures, teacher_multiply_adds=work[0], taught=taught)
 
 
 class Scheme:

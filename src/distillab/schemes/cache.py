@@ -1,7 +1,6 @@
 """Puts the teacher behind the cache of its outputs, if strategy and teacher allow one."""
 
 import math
-from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def with_cache(
         key["compiled"] = True
     if (device := _device(trainer.accelerator)) != "cpu":
         key["device"] = device
-    layout, folder = cache_layout(config, teacher.info, needs), Path(config.paths.store) / "cache"
+    layout, folder = cache_layout(config, teacher.info, strategy), Path(config.paths.store) / "cache"
     limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
     samples, strong = data.sizes["train"], {"data": data.fingerprint}
     cache = TeacherCache(folder, key, layout, samples=samples, limit=limit, strong=strong)
@@ -68,14 +67,44 @@ def with_cache(
     return CachedTeacher(model, cache, require)
 
 
-def cache_layout(config: RunConfig, teacher: FeatureInfo, needs: Iterable[str]) -> Layout:
-    """What is stored of each sample; raises UserError if `cache.top_k` does not suit the teacher's outputs."""
+def cache_layout(config: RunConfig, teacher: FeatureInfo, strategy: Strategy) -> Layout:
+    """What is stored of each sample; raises UserError if it does not suit the teacher's outputs, or the strategy."""
+    needs = strategy.needs("teacher")
     embedding = teacher.embedding if "embedding" in needs else None
     kept, first = config.cache, (teacher.outputs, embedding, config.cache.dtype, config.cache.top_k)
     if teacher.positions is None:
         return Layout(*first)
-    how = {"temperatures": tuple(map(float, kept.temperatures)), "convention": kept.tail}
+    asked = {name: getattr(term, "temperature", 1.0) for name, term in strategy.terms.items() if term.pools}
+    held = tuple(sorted({1.0, *asked.values()} if kept.temperatures is None else {*map(float, kept.temperatures)}))
+    if kept.draws is not None:
+        _check_draws(strategy)
+    for name, temperature in asked.items() if kept.top_k is not None else ():
+        if temperature not in held:
+            listed = ",".join(f"{one:g}" for one in (*held, temperature))
+            raise UserError(
+                f"strategy.{name} reads the teacher at temperature {temperature:g}, and the cache keeps what its top_k "
+                f"leaves over for {', '.join(f'{one:g}' for one in held)}: cache.temperatures=[{listed}]"
+            )
+    for name, term in strategy.terms.items() if kept.top_k is not None and kept.tail != "bucket" else ():
+        if term.needs_tail:
+            raise UserError(
+                f"strategy.{name} weighs outputs by the student, who would flee to those that cache.tail={kept.tail} leaves "
+                f"out: cache.tail=bucket, or cache.top_k=null"
+            )
+    held = held if kept.draws is None else (1.0,)
+    how = {"temperatures": held, "convention": kept.tail}
     return TokenLayout(*first, positions=teacher.positions, draws=kept.draws, **how)
+
+
+def _check_draws(strategy: Strategy) -> None:
+    """Raise UserError where a term makes more of random draws than a mean: it would be biased."""
+    for name, term in strategy.terms.items():
+        linear = type(term).__name__ == "KD" and getattr(term, "temperature", 1.0) == 1.0
+        if not linear and any("teacher." in need for need in term.needs):
+            raise UserError(
+                f"cache.draws stands for the teacher without bias in the forward KL at temperature 1 alone, and "
+                f"strategy.{name} is another: cache.draws=null cache.top_k=64, or strategy=kd strategy.kd.temperature=1"
+            )
 
 
 def _device(accelerator: str) -> str:

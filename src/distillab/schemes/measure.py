@@ -14,6 +14,7 @@ from distillab.core.output import rank_zero_print, rank_zero_warn
 from distillab.core.own_code import name_of, own_code
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
 from distillab.schemes.record import Record
@@ -99,14 +100,17 @@ def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> N
         )
 
 
-def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, student: str) -> None:
-    """Warn if the teacher is no better than the student alone."""
-    if teacher is None:
-        return
+def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo) -> None:
+    """Warn if the student alone is no better than chance, or the teacher no better than it."""
     task, (split, alone) = setting.task, next(iter(baseline.scores.items()))
-    above = teacher.scores[split]
-    if not (above > alone if task.higher_is_better else above < alone):
+    chance, told = task.chance(student.outputs), f"{student.name} alone ({task.text(alone)} on {split})"
+    if chance is not None and alone < 1.5 * chance and setting.trainer.limit_train_batches is None:
+        mend = "more recipe.epochs or another recipe.lr may help"
+        rank_zero_warn(f"{told} is no better than chance: trained like this, it says nothing of distillation; {mend}")
+    elif teacher is not None and not (
+        teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
+    ):
         rank_zero_warn(
-            f"the teacher ({task.text(above)} on {split}) is no better than {student} alone ({task.text(alone)}): "
-            f"there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
+            f"the teacher ({task.text(teacher.scores[split])} on {split}) is no better than {student.name} alone "
+            f"({task.text(alone)}): there is little to distil; a larger teacher=… or more teacher.recipe.epochs may help"
         )

@@ -58,7 +58,7 @@ class MutualDistillation(Distillation):
     ) -> None:
         if len(peers) < 2:
             raise UserError("mutual learning takes two peers at least; scheme.peers=null adds a copy of the student")
-        strategy = Strategy.of(strategy)
+        strategy = Strategy.of(strategy, None if task is None else task.name)
         check_strategy(strategy)
         further = {pair: copy.deepcopy(strategy) for pair in permutations(range(len(peers)), 2) if pair != (0, 1)}
         super().__init__(peers[0], Peer(peers[1].info), strategy, task, **arguments)
@@ -108,6 +108,8 @@ def check_strategy(strategy: Strategy) -> None:
             why = f"uses {lent[0]}, and the peer would learn through it"
         elif term.prepares:
             why = "looks at the data beforehand"
+        elif term.learns_from_steps:
+            why = "learns from the steps of one student"
         elif type(term).deploy is not Term.deploy:
             why = "ships more than the student"
         else:

@@ -13,7 +13,7 @@ from distillab.models.feature_extractor import MODEL_OUTPUTS
 from distillab.models.feature_info import FeatureInfo
 
 READABLE = {f"{role}.{name}" for role in ("student", "teacher") for name in MODEL_OUTPUTS}
-READABLE |= {"batch.labels", "batch.index", "batch.views"}
+READABLE |= {"batch.labels", "batch.index", "batch.views", "batch.written"}
 
 Fields = SimpleNamespace  # of a model's outputs or of a batch, those that a term's `needs` name, and no others
 Scheduled = float | Mapping[str, float]  # a number, or the arguments of a `Schedule`
@@ -29,7 +29,10 @@ class Outputs(list[Fields]):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that changes over the epochs. All times are epochs, or, below 1, shares of the recipe's epochs."""
+    """A number that changes over the training.
+
+    All times are epochs, or, below 1, shares of the recipe's epochs; with `steps` they are batches instead.
+    """
 
     value: float  # the highest
     _: KW_ONLY
@@ -38,6 +41,7 @@ class Schedule:
     until: float | None = None  # time from which it is 0 again
     hold: float = 0  # time at the highest value, after the warm-up and before it falls
     cosine: float = 0  # time over which it then falls to 0 along a half cosine
+    steps: bool = False  # times are batches, and the number changes with each of them
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """The number in one epoch, counted from 0, of all `epochs`."""
@@ -86,10 +90,13 @@ class Term(nn.Module):
     smallest_batch: ClassVar[int] = 1  # fewest samples that it can learn from at once, on each device
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     pools: ClassVar[bool] = False  # its rows compare softmax(logits / temperature) alone: outputs may be taken as one
+    needs_tail: ClassVar[bool] = False  # it must know how likely all outputs together are that a cache leaves out
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
     loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names
     above: ClassVar[Mapping[str, float]] = {}  # what declared numbers must be above; a temperature is above 0 anyway
+    below: ClassVar[Mapping[str, float]] = {}  # what they must be below
+    unequal_outputs: ClassVar[bool] = False  # student and teacher may have different numbers of outputs
 
     weight: Scheduled = 1.0
 
@@ -108,23 +115,25 @@ class Term(nn.Module):
         for name, default in ((argument.name, argument.default) for argument in fields(self)):
             above = self.above.get(name, 0 if name.endswith("temperature") else None)
             if type(default) is float:
-                setattr(self, name, self.number(name, getattr(self, name), above))
+                setattr(self, name, self.number(name, getattr(self, name), above, self.below.get(name)))
             elif type(default) is int:
                 check_whole((above or 0) + 1, **{name: getattr(self, name)})
 
-    def number(self, name: str, value: Any, above: float | None = None) -> float:
+    def number(self, name: str, value: Any, above: float | None = None, below: float | None = None) -> float:
         """The checked value of a number, or of a schedule in epoch 0, which then sets the attribute in every epoch."""
         if isinstance(value, Mapping):
             keys = [key.name for key in fields(Schedule)]
             if set(value) - set(keys) or "value" not in value:
                 raise UserError(f"{name} takes a number or {{{', '.join(keys)}}} with a value, got {dict(value)}")
-            self.number(name, value["value"], above)
+            self.number(name, value["value"], above, below)
             self.schedules[name] = Schedule(**value)
             return self.schedules[name](0, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"{name} must be a number, got {value!r}")
         if above is not None and value <= above:
             raise UserError(f"{name} must be a number above {above:g}, got {value:g}")
+        if below is not None and value >= below:
+            raise UserError(f"{name} must be a number below {below:g}, got {value:g}")
         return float(value)
 
     def numbers(self) -> dict[str, float]:
@@ -135,7 +144,14 @@ class Term(nn.Module):
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set every scheduled number to its value in this epoch, counted from 0, of all `epochs`."""
         for name, schedule in self.schedules.items():
-            setattr(self, name, schedule(epoch, epochs))
+            if not schedule.steps:
+                setattr(self, name, schedule(epoch, epochs))
+
+    def set_step(self, step: int, steps: int) -> None:
+        """Set every number that is scheduled in steps to its value at this batch, counted from 0, of all `steps`."""
+        for name, schedule in self.schedules.items():
+            if schedule.steps:
+                setattr(self, name, schedule(step, steps))
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None) -> None:
         """Build the connectors between the two models. Does nothing by default."""
@@ -155,6 +171,18 @@ class Term(nn.Module):
         """Whether `prepare` has something to do."""
         return type(self).prepare is not Term.prepare
 
+    def after_step(self, loss: Tensor, progress: float) -> None:
+        """Learn from an optimiser step in which the term acted with a weight; does nothing by default.
+
+        `loss` is the term's unweighted one over the whole step, on all devices; `progress` is the share of the fit's
+        steps that are done, from above 0 to 1.
+        """
+
+    @property
+    def learns_from_steps(self) -> bool:
+        """Whether `after_step` has something to do."""
+        return type(self).after_step is not Term.after_step
+
     def row_weights(self, labels: Tensor) -> Tensor | None:
         """How much each row of a row-wise term counts in the mean, (R,); None counts all alike."""
         return None
@@ -165,10 +193,16 @@ class Term(nn.Module):
             of = {"student": student, "teacher": teacher, "batch": batch}
             read = [getattr(of[owner], name) for owner, name in (need.split(".") for need in self.needs)]
             return self.loss(*read, **self.numbers())
-        return self.rows(student.logits, getattr(teacher, "logits", None), getattr(batch, "labels", None)).mean()
+        further = [getattr(batch, "written", None)] if "batch.written" in self.needs else []
+        labels = getattr(batch, "labels", None)
+        return self.rows(student.logits, getattr(teacher, "logits", None), labels, *further).mean()
 
     def rows(self, student_logits: Tensor, teacher_logits: Tensor | None, labels: Tensor | None) -> Tensor:
-        """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`."""
+        """The unweighted loss of each row, (R,), of logits (R, C) and labels (R,), which are None if not in `needs`.
+
+        A term that needs `batch.written` is given it as a further argument: bool (R,), True where the student wrote the
+        text; None where a batch does not say.
+        """
         if not hasattr(type(self), "loss"):
             raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
         given = [given for given in (student_logits, teacher_logits, labels) if given is not None]

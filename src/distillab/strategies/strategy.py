@@ -10,6 +10,7 @@ from torch import nn
 from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build, conf_dir, did_you_mean
+from distillab.core.task_numbers import for_task
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
@@ -49,14 +50,18 @@ class Strategy(nn.Module):
         self.phases = self._complete([self._checked(phase) for phase in phases]) if phases else None
 
     @classmethod
-    def of(cls, strategy: Self | Mapping[str, Any] | str | Sequence[str]) -> Self:
-        """From the name of a file in conf/strategy or several, a config, ready terms by name, or a Strategy as it is."""
+    def of(cls, strategy: Self | Mapping[str, Any] | str | Sequence[str], task: str | None = None) -> Self:
+        """From the name of a file in conf/strategy or several, a config, ready terms by name, or a Strategy as it is.
+
+        Of a file that has numbers for the `task`, by its name, those are taken.
+        """
         if isinstance(strategy, cls):
             return strategy
         if isinstance(strategy, str | list | tuple):
-            strategy = shipped([strategy] if isinstance(strategy, str) else strategy)
+            strategy = shipped([strategy] if isinstance(strategy, str) else strategy, task)
         if not isinstance(strategy, Mapping):
             raise UserError("strategy must be one of the files in conf/strategy, e.g. strategy=kd")
+        strategy = for_task(strategy, task)
         nodes = {name: node for name, node in strategy.items() if name != "phases"}
         terms = {k: build(node, f"strategy.{k}") if isinstance(node, Mapping) else node for k, node in nodes.items()}
         return cls(terms, strategy.get("phases"))
@@ -116,7 +121,9 @@ class Strategy(nn.Module):
         if teacher is None and self.needs_teacher:
             wanting = next(name for name, term in self.terms.items() if any("teacher." in need for need in term.needs))
             raise UserError(f"strategy.{wanting} reads a teacher, and there is none; choose one with teacher=…")
-        if teacher is not None and student.outputs != teacher.outputs:
+        taught = [term for term in self.terms.values() if any("teacher." in need for need in term.needs)]
+        equal = not all(term.unequal_outputs for term in taught)
+        if teacher is not None and equal and student.outputs != teacher.outputs:
             raise UserError(
                 f"{student.name} tells {student.outputs} classes apart and {teacher.name} {teacher.outputs}; "
                 f"teacher.classes=[…] names the teacher's outputs"
@@ -173,7 +180,7 @@ class Strategy(nn.Module):
         return bool(self.needs("teacher"))
 
 
-def shipped(names: Sequence[str]) -> dict[str, Any]:
+def shipped(names: Sequence[str], task: str | None = None) -> dict[str, Any]:
     """The config of the strategies of these names, merged as the command merges strategy=[kd,hint]; raises UserError."""
     from omegaconf import OmegaConf
 
@@ -182,4 +189,5 @@ def shipped(names: Sequence[str]) -> dict[str, Any]:
         if name not in files:
             known = f"{did_you_mean(name, list(files))} (allowed: {', '.join(files)})"
             raise UserError(f'there is no strategy "{name}"{known}')
-    return OmegaConf.to_container(OmegaConf.merge(*(OmegaConf.load(files[name]) for name in names)), resolve=True)
+    read = [for_task(OmegaConf.to_container(OmegaConf.load(files[name])), task, name) for name in names]
+    return OmegaConf.to_container(OmegaConf.merge(*read), resolve=True)

@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
+from distillab.core.places import located
 from distillab.data.batch import IGNORED, Batch, sent
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import check_same
@@ -24,7 +25,7 @@ from distillab.evaluation.token_scores import (
     token_scores,
 )
 from distillab.export.language_model import save_language_model
-from distillab.models.build_language_model import build_language_model
+from distillab.models.build_language_model import build_language_model, check_language_model
 from distillab.models.causal_lm import CausalLM
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.logit_rows import LogitRows
@@ -76,11 +77,15 @@ class LanguageModeling(Task):
             raise UserError(f"the {role} is a plain network; say length=… and vocabulary=… of its tokens")
         return CausalLM(network, vocabulary, self.length)
 
+    def check_model(self, config: ModelConfig, role: str) -> None:
+        """Where it lies, and what it is not."""
+        check_language_model(config, role)
+
     def build_model(self, config: ModelConfig, role: str, data: TextData, seed: int) -> CausalLM:
         """A language model of the data's tokens."""
-        place = config.builder.get("path")
-        if place is not None and Path(str(place)).is_dir() and (Path(place) / "tokenizer.json").exists():
-            check_same(data.info.tokenizer, place, role)
+        place = located(str(config.builder.get("path") or ""), f"{role}.path")
+        if config.builder.get("path") and (place / "tokenizer.json").exists():
+            check_same(data.info.tokenizer, str(place), role)
         return build_language_model(config, role, data.info.vocabulary, data.info.length, seed=seed)
 
     def as_batch(self, batch: Any, outputs: int, *, look: bool = True) -> Batch:

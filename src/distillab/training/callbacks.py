@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from distillab.core.output import rank_zero_print
-from distillab.core.stopping import Stopped, listen
+from distillab.core.stopping import SAME, Stopped, listen
 
 AGREE = 10  # batches between two checks whether any of several GPUs' processes was asked to stop
 
@@ -103,15 +103,18 @@ class StopCleanly(Callback):
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
         self.asked: int | None = None  # the signal
+        self.since = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Replace Lightning's signal handlers, which stop without a message."""
         listen(self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
+        if self.asked and time.monotonic() - self.since < SAME:
+            return
         if self.asked:
             raise Stopped("stopped at once, the checkpoint of the last epoch is kept", number)
-        self.asked = number
+        self.asked, self.since = number, time.monotonic()
         rank_zero_print("stopping after this step; press Ctrl-C again to stop at once, without saving")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

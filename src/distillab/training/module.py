@@ -24,6 +24,7 @@ from distillab.training.dot import DOT, check_kinds
 from distillab.training.on_policy import on_policy
 from distillab.training.optimizer import make_optimizer
 from distillab.training.phases import Phased, reachable_parameters, shared_parameters
+from distillab.training.step_learning import StepLearning
 from distillab.training.term_inputs import prepare_terms, term_losses, wanted_views
 
 CHECK_EVERY = 50  # steps between checks of values on a device that makes the host wait for each
@@ -58,7 +59,8 @@ class Distillation(Phased):
         self.recipe, self.seed = Recipe.of(recipe), seed
         self.task = task or ImageClassification(**task_options)
         self.student = self.task.wrap(student, "student")
-        self.strategy = Strategy.of(strategy or {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy"}})
+        ce = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy"}}
+        self.strategy = Strategy.of(strategy or ce, self.task.name)
         if not self.strategy.needs_teacher:
             teacher = None
         elif teacher is not None and not isinstance(teacher, TeacherSource):
@@ -77,6 +79,7 @@ class Distillation(Phased):
         self.writing: Writing | None = None  # whether the student writes some of its batches
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
+        self._step_learning = StepLearning(self.strategy.terms)
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
         self.pseudo_labels = False  # whether the teacher's predictions replace unknown labels
@@ -159,15 +162,22 @@ class Distillation(Phased):
         of_step = (
             None if batch.step_labels is None or labels.is_floating_point() else batch.step_labels.to(labels.device)
         )
-        own = batch.targets.get("written")
         return SimpleNamespace(
-            labels=labels, index=batch.index, views=batch.inputs, batch_rows=step, step_labels=of_step, written=own
+            labels=labels,
+            index=batch.index,
+            views=batch.inputs,
+            written=batch.targets.get("written"),
+            batch_rows=step,
+            step_labels=of_step,
         )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set rate and seed by (seed, step, rank) alone, so that a resumed run repeats the unbroken one."""
         self._set_rate(batch_idx)
-        step = self.current_epoch * self.trainer.num_training_batches + batch_idx
+        batches = self.trainer.num_training_batches
+        step = self.current_epoch * batches + batch_idx
+        for term in self.strategy.terms.values():
+            term.set_step(step, self.trainer.max_epochs * batches)
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -179,6 +189,7 @@ class Distillation(Phased):
         for name, value in now.items():
             self._sums[name] = self._sums.get(name, 0) + value
         self._steps += 1
+        self._step_learning.add(losses)
         every = self.trainer.log_every_n_steps
         if self.trainer.loggers and every and (self.trainer.global_step + 1) % every == 0:  # when Lightning writes
             self.log_dict({f"step/{name}": value for name, value in now.items()})
@@ -203,9 +214,11 @@ class Distillation(Phased):
                     f"is kept; try a smaller recipe.lr or strategy.{name}.weight, or recipe.clip=1"
                 )
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Update the student and then its moving average, before any callback saves the state."""
-        super().optimizer_step(*args, **kwargs)
+    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Update the student, then what follows it (terms, its moving average), before any callback saves the state."""
+        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
+        done = epoch + (batch_idx + 1) / self.trainer.num_training_batches
+        self._step_learning.end(done / self.trainer.max_epochs)
         if self.teacher is not None:
             self.teacher.after_step(self.student)
 

@@ -73,7 +73,7 @@ def _written(module: "Distillation", batch: Batch, writing: Writing) -> tuple[di
     place = torch.arange(length, device=ids.device)
     start = starts(batch.labels, writing.prompt)
     numbers = (batch.index[:, None] * length + place).flatten()
-    draws = uniform(module.seed, module.current_epoch, numbers, Stream.WRITTEN).view_as(ids)
+    draws = uniform(module.seed, module.current_epoch, numbers, Stream.OWN).view_as(ids)
     ends = torch.tensor(writing.ends, device=ids.device)
     own = write(module.student, ids, documents, start=start, draws=draws, ends=ends, temperature=TEMPERATURE)
     new = place >= start[:, None]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distillab.training.module import Distillation
 
 Rows = Tensor | LogitRows
-CHUNK = 2**24  # logits per call of the terms; more rows are split and recomputed in the backward pass
+CHUNK = 2**22  # logits per call of the terms; more rows are split and recomputed in the backward pass
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
@@ -49,10 +49,9 @@ def term_losses(
         logits, labels = task.rows(student[0].logits, seen.labels)
         taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
         taught = None if taught is None else task.rows(taught, seen.labels)[0]
-        written = getattr(seen, "written", None)
-        written = None if written is None else task.rows(written, seen.labels)[0]
         count = max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9)
-        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels, written)
+        written = _written(seen, student[0].logits.shape[:-1], task)
+        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels, written=written)
     losses = {}
     for name, term in terms.items():
         if name in rowwise:
@@ -69,20 +68,30 @@ def term_losses(
     return losses
 
 
+def _written(seen: Fields, shape: tuple[int, ...], task: Task) -> Tensor | None:
+    """Which rows' text the student wrote, (R,), of a batch that says it of its samples (N,) or positions; else None."""
+    written = getattr(seen, "written", None)
+    if written is None:
+        return None
+    everywhere = written.reshape(*written.shape, *[1] * (len(shape) - written.ndim)).expand(shape)
+    return task.rows(everywhere, seen.labels)[0]
+
+
 def sums_of_rows(
-    terms: Mapping[str, Term], student: Rows, teacher: Rows | None, labels: Tensor, written: Tensor | None = None
+    terms: Mapping[str, Term], student: Rows, teacher: Rows | None, labels: Tensor, *, written: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The sum of each row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows.
 
-    All terms share a chunk: rows that are projected from hidden states are projected once for all of them. A term that
-    reads labels leaves out those that the student has `written` (R,).
+    `written`, bool (R,), tells which rows' text the student wrote, which terms that read labels leave out; None where the
+    batch does not say.
+    All terms share a chunk: rows that are projected from hidden states are projected once for all of them.
     """
 
     def part(first: int, end: int) -> list[Tensor]:
         own = dense(student[first:end])
         taught = None if teacher is None else teacher[first:end]
-        others = None if written is None else ~written[first:end]
-        return [_sum(term, own, taught, labels[first:end], others) for term in terms.values()]
+        by_student = None if written is None else written[first:end]
+        return [_sum(term, own, taught, labels[first:end], written=by_student) for term in terms.values()]
 
     at_once, rows = max(1, CHUNK // student.shape[-1]), len(labels)
     if rows <= at_once:
@@ -92,19 +101,16 @@ def sums_of_rows(
     return dict(zip(terms, torch.stack(parts).sum(0), strict=True))
 
 
-def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, others: Tensor | None) -> Tensor:
-    """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's.
-
-    `others` (R,) are the rows that a term may count which reads labels; None: all.
-    """
+def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, *, written: Tensor | None) -> Tensor:
+    """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's."""
     if "teacher.logits" not in term.needs:
         teacher = None
     elif isinstance(teacher, SparseLogits) and term.pools:
         student, teacher = teacher.paired(student, getattr(term, "temperature", 1.0))
-    if "batch.labels" not in term.needs:
-        return term.rows(student, dense(teacher), None).sum()
-    rows = term.rows(student, dense(teacher), labels)
-    return rows.sum() if others is None else rows[others].sum()
+    further = [written] if "batch.written" in term.needs else []
+    labelled = "batch.labels" in term.needs
+    rows = term.rows(student, dense(teacher), labels if labelled else None, *further)
+    return rows[~written].sum() if labelled and written is not None and not further else rows.sum()
 
 
 def prepare_terms(module: "Distillation") -> None:

@@ -101,7 +101,9 @@ class Examined:
     def text(self, split: str = "train") -> Blocks:
         """Many blocks of a split, `all` are those that data.samples chose from."""
         rows = torch.from_numpy(self.data.rows[split])
-        return self.data.collection.blocks.chosen(rows[torch.from_numpy(evenly(len(rows), MANY))])
+        return self.data.collection.blocks.chosen(
+            rows[torch.from_numpy(evenly(len(rows), MANY))] if len(rows) else rows
+        )
 
     def _few(self, split: str) -> Blocks:
         info, source = self.data.info, self.data.evaluation_dataloader(split).source

@@ -90,7 +90,8 @@ def denominator(seen: Examined) -> Verdict:
 
 def _rows(term: torch.nn.Module, logits: Tensor, taught: Tensor | None, labels: Tensor) -> Tensor:
     read = taught if "teacher.logits" in term.needs else None
-    return term.rows(logits, read, labels if "batch.labels" in term.needs else None)
+    further = [None] if "batch.written" in term.needs else []
+    return term.rows(logits, read, labels if "batch.labels" in term.needs else None, *further)
 
 
 def _widened(logits: Tensor) -> Tensor:

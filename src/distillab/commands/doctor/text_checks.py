@@ -4,6 +4,7 @@ import torch
 
 from distillab.commands.doctor.examined import Examined, Verdict, fine, refused
 from distillab.data.batch import IGNORED
+from distillab.data.module import SPLITS
 from distillab.data.text.blocks import PADDING, pack, tokenise
 from distillab.data.text.documents import Document
 
@@ -11,20 +12,25 @@ DIALOGUE = (("Is it green?", "Yes, it is."), ("And blue?", "No, never."))
 
 
 def labels(seen: Examined) -> Verdict:
-    """A label is the token that follows in the same document, and padding has none."""
-    blocks = seen.text()
-    kept = blocks.labels != IGNORED
-    if padded := int((kept & (blocks.documents == PADDING)).sum()):
-        return refused(f"{padded} positions of padding have a label: give them data.batch.IGNORED ({IGNORED})")
-    inside = kept[:, :-1]
-    follows = blocks.documents[:, 1:] == blocks.documents[:, :-1]
-    wrong = inside & ((blocks.labels[:, :-1] != blocks.ids[:, 1:]) | ~follows)
-    if count := int(wrong.sum()):
-        share = 100 * count / max(int(inside.sum()), 1)
-        return refused(
-            f"{share:.3g} % of the labels are not the token that follows in their document: shift ids and mask together"
-        )
-    return fine(f"{int(kept.sum()):,} of them are the tokens that follow in their documents")
+    """A label is the token that follows in the same document, and padding has none, in all splits."""
+    total = 0
+    for split in SPLITS:
+        blocks = seen.text(split)
+        kept = blocks.labels != IGNORED
+        if padded := int((kept & (blocks.documents == PADDING)).sum()):
+            return refused(
+                f"{padded} positions of padding in {split} have a label: give them data.batch.IGNORED ({IGNORED})"
+            )
+        inside = kept[:, :-1]
+        follows = blocks.documents[:, 1:] == blocks.documents[:, :-1]
+        wrong = inside & ((blocks.labels[:, :-1] != blocks.ids[:, 1:]) | ~follows)
+        if count := int(wrong.sum()):
+            return refused(
+                f"{100 * count / int(inside.sum()):.3g} % of the labels of {split} are not the token that follows in their "
+                f"document: shift ids and mask together"
+            )
+        total += int(kept.sum())
+    return fine(f"{total:,} of them are the tokens that follow in their documents")
 
 
 def learned(seen: Examined) -> Verdict:

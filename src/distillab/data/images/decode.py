@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image, ImageOps
 
 from distillab.core.errors import UserError, first_few
-from distillab.core.files import locked, replacing, writable, write_json
+from distillab.core.files import locked, plain, replacing, writable, write_json
+from distillab.core.output import rank_zero_warn
 from distillab.data.collection import digest
 
 CHUNK = 64  # files per task: fewer would pay more for the pool than for the decoding
 GREY_MODES = ("1", "L", "LA", "La")
 PLACE = "paths.store=…"
+CHECKSUM = "checksum.json"
 DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -134,6 +137,19 @@ def hash_files(files: list[str]) -> str:
     return digest(b"".join(in_threads(files, content)))
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """A file of the store as a mapping; an empty one where it is absent or broken."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _checksum(note: Any) -> int:
+    return zlib.crc32(json.dumps(plain(note), sort_keys=True).encode())
+
+
 class DecodedStore:
     """Decoded images under `<cache_dir>/data`, each array in a folder named by its key. Use it inside `lock()`."""
 
@@ -145,25 +161,31 @@ class DecodedStore:
         return locked(self.folder / ".lock", "another process that decodes images", PLACE)
 
     def recall(self, listing: str, *keys: str) -> dict[str, Any] | None:
-        """What was noted about the files of this listing, or None where there is no note with these keys."""
-        try:
-            note = json.loads((self.folder / "index" / f"{listing}.json").read_text())
-        except (OSError, ValueError):
+        """What was noted about the files of this listing, or None where there is no whole note with these keys."""
+        note = _read(self.folder / "index" / f"{listing}.json")
+        if "crc32" in note and note.pop("crc32") != _checksum(note):
             return None
-        return note if isinstance(note, dict) and set(keys) <= note.keys() else None
+        return note if set(keys) <= note.keys() else None
 
     def note(self, listing: str, note: dict[str, Any]) -> None:
         """Remember it for the next start."""
         with writable(self.folder, PLACE):
-            write_json(self.folder / "index" / f"{listing}.json", note)
+            write_json(self.folder / "index" / f"{listing}.json", {**note, "crc32": _checksum(note)})
 
     def load(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The array (copy-on-write memory map), or None where it is absent, cut short or foreign."""
+        """The array (copy-on-write memory map), or None where it is absent, cut short, foreign or damaged."""
+        path = self.folder / key / "images.npy"
         try:
-            images = np.load(self.folder / key / "images.npy", mmap_mode="c", allow_pickle=False)
+            images = np.load(path, mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        return images if images.shape == shape and images.dtype == np.uint8 else None
+        if images.shape != shape or images.dtype != np.uint8:
+            return None
+        known = _read(path.with_name(CHECKSUM)).get("crc32")
+        if known not in (None, zlib.crc32(images)):  # an older one has none
+            rank_zero_warn(f"store: {path} is damaged; it is made again")
+            return None
+        return images
 
     def keep(self, key: str, images: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         """Write images (C, H, W) uint8 one after another, publish the array by one rename and return it, mapped."""
@@ -174,9 +196,15 @@ class DecodedStore:
             if shutil.disk_usage(self.folder).free < needed:
                 raise OSError(errno.ENOSPC, f"{needed / 2**30:.1f} GiB needed, less is free")
             with replacing(path) as temporary, temporary.open("wb") as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                header, checksum = {"descr": "|u1", "fortran_order": False, "shape": shape}, 0
                 np.lib.format.write_array_header_1_0(file, header)
-                file.writelines(image.tobytes() for image in images)
+                for image in images:
+                    file.write(pixels := image.tobytes())
+                    checksum = zlib.crc32(pixels, checksum)
+                file.flush()
+                write_json(
+                    path.with_name(CHECKSUM), {"crc32": checksum}
+                )  # first: an array beside another is made again
         rank_zero_info(f"Decoded {shape[0]:,} images in {time.monotonic() - began:.1f} s to {path.parent}")
         images = self.load(key, shape)
         if images is None:

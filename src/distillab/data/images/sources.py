@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import socket
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,6 +39,8 @@ SAMPLED = 500  # files whose content names a data set
 class Digits(ImageData):
     """scikit-learn's 1,797 handwritten digits, 8×8 grey; a fifth is the test (UCI optdigits)."""
 
+    expected_classes = 10
+
     def _collect(self) -> ImageCollection:
         from sklearn.datasets import load_digits
 
@@ -57,6 +60,7 @@ class CIFAR10(ImageData):
     downloaded where they are absent.
     """
 
+    expected_classes = 10
     source: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
 
     def __init__(self, root: str | os.PathLike[str], **common: Any) -> None:
@@ -117,6 +121,7 @@ class CIFAR10(ImageData):
 class CIFAR100(CIFAR10):
     """CIFAR-100 (Krizhevsky, 2009): as CIFAR-10, with 100 classes."""
 
+    expected_classes = 100
     source = datasets.CIFAR100
 
 
@@ -149,8 +154,17 @@ class Folder(ImageData):
         if self.augment.resized_crop and image_size is None:
             raise UserError("data.augment.resized_crop needs a size to crop to: data.image_size=224")
 
+    @cached_property
+    def _listing(self) -> Listing:
+        return Listing.of(self.root)
+
+    @property
+    def expected_classes(self) -> int:
+        """The number of class folders."""
+        return len(self._listing.folders)
+
     def _collect(self) -> ImageCollection:
-        listing, store, images = Listing.of(self.root), DecodedStore(self.cache_dir), None
+        listing, store, images = self._listing, DecodedStore(self.cache_dir), None
         for line in listing.told(bool(self.validation)):
             rank_zero_print(line)
         # The place belongs to the listing: times are coarse, and another folder may look the same from outside.

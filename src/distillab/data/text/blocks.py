@@ -68,36 +68,32 @@ def tokenise(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase"
             found.append(_conversation(document, tokenizer))
             continue
         ids, sizes = next(encoded)
-        whole = np.array([first, *ids, tokenizer.eos_token_id], np.int64)
+        whole = np.concatenate([[first], ids, [tokenizer.eos_token_id]])
         learned = np.ones(len(whole), bool)
         learned[0] = False
-        found.append(Tokens(whole, np.array([0, *sizes, 0], np.int64), learned))
+        found.append(Tokens(whole, np.concatenate([[0], sizes, [0]]), learned))
     return found
 
 
-def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[list[int], list[int]]]:
+def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[np.ndarray, np.ndarray]]:
     """Ids, and bytes of text for each, of several texts."""
     if not texts:
         return []
     out = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     return [
-        (ids, _sizes(text, offsets))
+        (np.array(ids, np.int64), _sizes(text, np.array(offsets, np.int64).reshape(-1, 2)))
         for text, ids, offsets in zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
     ]
 
 
-def _sizes(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
-    """Bytes of each token: a character that several tokens share counts once, for the first of them."""
-    found, end = [], 0
-    if text.isascii():
-        for start, stop in offsets:
-            found.append(max(0, stop - max(start, end)))
-            end = max(end, stop)
-        return found
-    for start, stop in offsets:
-        found.append(len(text[max(start, end) : stop].encode()))
-        end = max(end, stop)
-    return found
+def _sizes(text: str, offsets: np.ndarray) -> np.ndarray:
+    """Bytes of each token (T,): a character that several tokens share counts once, for the first of them."""
+    codes = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)
+    before = np.concatenate([[0], np.cumsum(1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000))])
+    start, stop = offsets.T
+    reached = np.maximum.accumulate(np.append(0, stop))[:-1]
+    begin = np.maximum(start, reached)
+    return before[np.maximum(stop, begin)] - before[begin]
 
 
 def _conversation(document: Document, tokenizer: "PreTrainedTokenizerBase") -> Tokens:

@@ -231,6 +231,10 @@ class TextData(DataModule):
         numbers = {"vocabulary": len(data.tokenizer), "length": self.length}
         return TextInfo(self.name, (), tokenizer=data.tokenizer, **numbers, documents=data.kinds)
 
+    def taught_epochs(self, epochs: int) -> int | None:
+        """In as many as there are views."""
+        return min(epochs, self.cycle)
+
     @property
     def identity(self) -> str:
         """Hash of the held-out documents: bits per byte are comparable across tokenizers and block lengths."""

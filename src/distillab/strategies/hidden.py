@@ -1,0 +1,75 @@
+"""Hidden states of a transformer's layers (TinyBERT, arXiv 1909.10351)."""
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+from distillab.data.batch import IGNORED
+from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Fields, Outputs, Scheduled
+from distillab.strategies.parts.features import StagePairs
+from distillab.strategies.parts.logits import widened
+
+__all__ = ["hidden_mse"]
+
+
+def hidden_mse(s: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared difference of hidden states (N, L, d) over the positions that count and their channels.
+
+    `mask`, bool (N, L), is True for the positions that count; None: all. 0 where none does (Jiao et al., arXiv 1909.10351).
+    """
+    if s.ndim != 3 or s.shape != t.shape:
+        raise UserError(f"s and t must be states (N, L, d) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
+    s, t = widened(s, t)
+    check_mask(mask, s.shape[:2])
+    return mean_of(positions(s - t, mask).square())
+
+
+def check_mask(mask: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuse a mask that is not bool, or not of this shape."""
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != shape):
+        raise UserError(f"mask must be bool {tuple(shape)}, got {mask.dtype} {tuple(mask.shape)}")
+
+
+def positions(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Values (N, L, …) of the positions that a mask keeps, (K, …); chosen first: the others may hold anything."""
+    return values.flatten(0, 1) if mask is None else values[mask]
+
+
+def mean_of(values: Tensor) -> Tensor:
+    """The mean of all values, 0 of none."""
+    return values.sum() / max(values.numel(), 1)
+
+
+class Hidden(StagePairs):
+    """The sum of `hidden_mse` over the pairs of stages, a map's places as positions; through a layer W · s where widths differ.
+
+    Positions of a text that have no label do not count.
+    """
+
+    needs = (*StagePairs.needs, "batch.labels")
+    soft_labels = True  # of labels it reads only which positions have none
+
+    weight: Scheduled = 0.5
+
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
+        """Pair the stages, each with a connector; refuse maps of unequal sizes."""
+        super().connect(student, teacher)
+        self.connectors = nn.ModuleList()
+        for i, j in self.pairs:
+            own, other = student.stages[i], teacher.stages[j]
+            if own.size != other.size:
+                raise UserError(f"compares place by place, and {own} and {other} differ in size; choose strategy=hint")
+            wide = (own.channels, other.channels)
+            self.connectors.append(nn.Identity() if wide[0] == wide[1] else nn.Linear(*wide, bias=False))
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """The sum over the pairs."""
+        text = batch.labels.ndim == 2 and not batch.labels.is_floating_point()
+        mask = batch.labels != IGNORED if text else None
+        losses = []
+        for connector, (i, j) in zip(self.connectors, self.pairs, strict=True):
+            maps = (student.stages[i], teacher.stages[j])
+            s, t = (positions(x.flatten(2).transpose(1, 2), mask)[None] for x in maps)
+            losses.append(hidden_mse(connector(s), t))
+        return torch.stack(losses).sum()

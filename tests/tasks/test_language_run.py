@@ -1,0 +1,126 @@
+"""Whole runs on text: trained, cached, stopped and resumed, judged in bits per byte, exported for transformers."""
+
+from math import log
+
+import pytest
+import torch
+from helpers import small_run
+from helpers.texts import write
+from safetensors.torch import load_file
+
+from distillab.commands import steps
+from distillab.core.errors import UserError
+from distillab.core.stopping import Stopped
+from distillab.training.callbacks import StopCleanly
+
+WORDS = ("data=text", "logger=none", "equal_compute=false")
+WORDS += ("data.vocabulary=300", "data.length=32", "data.samples=48", "recipe.epochs=2", "teacher.recipe.epochs=3")
+WORDS += ("teacher.width=32", "teacher.layers=2", "teacher.hidden=48")
+KD = ("strategy=kd", "strategy.kd.temperature=1", "student.width=16", "student.hidden=24")
+WORDS += ("cache.top_k=16",)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    write(folder, 25)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(unmeasured):
+    """No timings, tables and plots."""
+
+
+def run(place, *words, data=None, base=KD):
+    return small_run.run(place, f"data.path={data or place}/topics.jsonl", *words, base=(*WORDS, *base))
+
+
+def student(place, result):
+    return load_file(place / "runs" / "topics.jsonl" / result.config_hash / "student.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    with small_run.unmeasured():
+        return run(place)
+
+
+def test_it_is_judged_by_bits_of_which_less_is_better(trained):
+    assert trained.task == "causal_lm"
+    assert (trained.primary.name, trained.primary.higher_is_better) == ("bits_per_byte", False)
+    for entry in trained.entries.values():
+        figures = entry.metrics
+        assert figures["perplexity"] == pytest.approx(torch.tensor(figures["nll"]).exp().item(), rel=1e-6)
+        assert 0 < figures["bits_per_byte"] < log(300, 2), "fewer than a random guess of each token takes"
+    assert trained.gain == pytest.approx(trained.score("baseline") - trained.primary.value)
+    assert trained.paired.low < trained.gain < trained.paired.high
+    curve = [epoch["val/bits_per_byte"] for epoch in trained.student.training.curves]
+    assert trained.student.training.epoch == curve.index(min(curve)) + 1
+    assert trained.student.validation["bits_per_byte"] == pytest.approx(min(curve), rel=1e-4)
+
+
+def test_a_second_epoch_and_a_second_run_need_no_teacher(place, trained):
+    assert (trained.cache["computed"], trained.cache["read"]) == (48, 48), "a block looks the same in every epoch"
+    assert trained.cache["bytes_per_sample"] == 32 * (16 * 4 + 2)
+    again = run(place, "rerun=true", "cache.mode=require")
+    assert (again.cache["computed"], again.cache["read"]) == (0, 96)
+    assert all(
+        torch.equal(a, b) for a, b in zip(student(place, trained).values(), student(place, again).values(), strict=True)
+    )
+
+
+def test_a_stopped_fit_goes_on_to_the_same_weights(place, trained, tmp_path, monkeypatch):
+    ask = StopCleanly.on_train_batch_end
+
+    def stop(self, trainer, module, *arguments):
+        self.asked = trainer.global_step == 17 and "kd" in module.strategy.terms
+        ask(self, trainer, module, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(StopCleanly, "on_train_batch_end", stop)
+        run(tmp_path, "baseline=false", data=place)
+    resumed = run(tmp_path, "baseline=false", data=place)
+    assert resumed.student.training.resumed
+    ours, theirs = student(tmp_path, resumed), student(place, trained)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@torch.no_grad()
+def test_transformers_loads_the_student_by_itself(place, trained):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = place / "runs" / "topics.jsonl" / trained.config_hash / "student"
+    net, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    kept = student(place, trained)
+    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items() if name in kept)
+    text = "The assert statement"
+    ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]])
+    nll = -net(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None]).sum()
+    assert nll / log(2) / len(text.encode()) < 8
+    assert net.config.eos_token_id == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("data.length=100000",), "has .* tokens and a block 100000"),
+        (("data.labelled=0.5",), "text has no labels to hide"),
+        (("data.vocabulary=20",), "data.vocabulary must"),
+        (("data.path=nowhere.txt",), "data.path: there is no nowhere.txt"),
+        (("data.tokenizer=./nowhere",), "data.tokenizer: there is no folder nowhere"),
+        (("student.mean=[0.5]",), "student.mean is for images"),
+        (("strategy=crd",), "linear head"),
+        (("cache.top_k=300",), "cache.top_k must"),
+        (("student=causal_lm", "student.path=./nowhere"), "student.path: there is no folder nowhere"),
+        (("cache.temperatures=[2]",), r"strategy.kd reads the teacher at temperature 1.*cache.temperatures=\[2,1\]"),
+        (("cache.draws=8", "cache.top_k=null", "strategy.kd.temperature=4"), "strategy.kd is another"),
+        (("strategy=reverse_kl", "cache.tail=both"), "strategy.reverse_kl .*: cache.tail=bucket"),
+        (("strategy=none", "data.sampler=balanced"), "nothing to balance|data.sampler"),
+    ],
+)
+def test_bad_input_is_one_line_and_comes_before_any_training(place, words, said, monkeypatch):
+    monkeypatch.setattr(steps, "pretrain", lambda *_: pytest.fail("it trains"))
+    with pytest.raises(UserError, match=said) as caught:
+        run(place, *words, base=())
+    assert "\n" not in str(caught.value)
