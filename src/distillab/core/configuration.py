@@ -147,6 +147,9 @@ class ModelConfig(Group):
     input_size: CountOrNone = None  # the side in pixels
     stages: TextsOrNone = None  # module paths of its feature maps; None finds them, as for the next
     head: TextOrNone = None  # module path of its last linear layer
+    # Of a student: `teacher` starts it from the teacher's weights; of its layers these alone, by number.
+    init: Annotated[str | None, Choice("teacher", None)] = None
+    keep_layers: list[Annotated[int, Range(0, whole=True)]] | None = None
     # Of a teacher that is trained here, with `recipe`.
     seed: Annotated[int | None, Range(0, high=2**32 - 1, whole=True, null=True)] = None
     samples: CountOrNone = None
