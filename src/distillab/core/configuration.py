@@ -158,6 +158,9 @@ class ModelConfig(Group):
     # Of a frozen teacher: the type in which it is held, and whether it is split among the devices.
     dtype: Annotated[str | None, Choice("bfloat16", "float16", "float32", None)] = None
     shard: Annotated[bool | None, Choice(True, False, None)] = False
+    adapt: Annotated[str | None, Choice("all", None)] = (
+        None  # train a ready-made teacher on the data first, with `recipe`
+    )
     recipe: Recipe | None = None
     builder: Built = Target(None, {})
     expected_classes: int | None = field(default=None, repr=False, compare=False)  # of the data, as far as known yet
@@ -249,6 +252,7 @@ class RunConfig(Group):
     trainer: TrainerConfig
     logger: LoggerConfig
     strategy: dict[str, Any]
+    doctor: Flag = True
     plain: Any = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
