@@ -124,3 +124,27 @@ def test_bad_input_is_one_line_and_comes_before_any_training(place, words, said,
     with pytest.raises(UserError, match=said) as caught:
         run(place, *words, base=())
     assert "\n" not in str(caught.value)
+
+
+def test_a_student_may_start_from_some_of_its_teachers_layers(place, trained):
+    folder = place / "runs" / "topics.jsonl" / trained.config_hash / "student"
+    words = (
+        "strategy=none",
+        "teacher=causal_lm",
+        f"teacher.path={folder}",
+        "student.init=teacher",
+        "student.layers=[1]",
+    )
+    small = ("data=text", "logger=none", "data.length=32", "data.samples=8", "recipe.epochs=1", "recipe.lr=0")
+    found = small_run.run(place, f"data.path={place}/topics.jsonl", *words, base=small)
+    assert found.student.name == "student layers 1"
+    ours, theirs = student(place, found), student(place, trained)
+    assert torch.equal(ours["model.layers.0.mlp.up_proj.weight"], theirs["model.layers.1.mlp.up_proj.weight"])
+    assert torch.equal(ours["model.embed_tokens.weight"], theirs["model.embed_tokens.weight"])
+    assert not any(".layers.1." in name for name in ours)
+    for words, said in (
+        (("student.init=teacher", "student.layers=[0]"), "needs a teacher that is trained already"),
+        (("student.init=teacher",), r"student\.layers=\[0,2,4\]"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(place, *words, base=("strategy=kd",))

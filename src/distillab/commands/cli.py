@@ -48,6 +48,7 @@ TRACEBACK = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK) == "1"
 SWEEP = "DISTILLAB_SWEEP"  # environment variable: the folder of the sweep that a cell belongs to
 
+_examining: list[str] = []  # the word `doctor` of a command that trains no student
 failed: list[Exception] = []  # errors of this command, or of the cells that ran in this process
 
 
@@ -88,6 +89,8 @@ def _run(invocation: Invocation, begin: Callable[[], None] = lambda: None) -> "R
     """The experiment, in this process or in as many as the trainer wants; calls `begin` once it has its devices."""
     from distillab.commands import experiment
 
+    if _examining:
+        return experiment.examine(invocation)
     count = devices.number_of_devices(invocation.config.trainer)
     invocation = replace(invocation, config=invocation.config.on_devices(count))
     config = invocation.config
@@ -179,6 +182,8 @@ def _command() -> int:
     if names := asked_about(sys.argv[1:]):
         print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
+    if sys.argv[1:2] == ["doctor"]:
+        _examining.append(sys.argv.pop(1))
     sys.argv[1:] = understood(sys.argv[1:])
     tune.register()
     try:

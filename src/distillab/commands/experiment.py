@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from distillab.commands import sweep
 from distillab.commands.invocation import RUNS, Invocation, finished
 from distillab.core import distributed
+from distillab.core.errors import UserError
 from distillab.core.files import locked, replacing, writable, write_json
 from distillab.core.output import logged, rank_zero_print
 from distillab.core.result import FINISHED, Result
@@ -49,6 +50,22 @@ def run(invocation: Invocation) -> Result | None:
         if earlier := distributed.broadcast(None if invocation.wants_rerun else finished(directory)):
             return _show_again(earlier, invocation, directory) if first else earlier
         return _make(invocation, directory, parts, timer)
+
+
+def examine(invocation: Invocation) -> None:
+    """Let the doctor look at a config's text and models, its teacher trained; UserError where a run would be wrong."""
+    config = invocation.config.on_devices(1)
+    import_quietly(config.trainer.accelerator)
+    from distillab.commands import steps
+
+    parts = steps.check(config)
+    if parts.task.name != "causal_lm":
+        raise UserError("the doctor looks at language runs: data=text data.path=… or data=sotu")
+    if config.teacher.shard:
+        raise UserError("the doctor looks at a teacher that is whole on a device: teacher.shard=false")
+    made = steps.prepare(config, parts, Timer())
+    steps.ready(made)
+    steps.examine(made, whole=True)
 
 
 def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GROUPS = ("task", "strategy", "student", "teacher", "data", "recipe", "scheme", "protocol", "trainer", "logger")
 LISTS = ("teachers", "assistants", "peers")  # the keys of a scheme that name networks
 RUNS = "paths.runs=…"
+LANGUAGE = "distillab.tasks.causal_lm.LanguageModeling"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,38 @@ def parse(config: Mapping[str, Any]) -> "RunConfig":
     for group in GROUPS:
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-    run = RunConfig.of(with_members(config))
+    run = RunConfig.of(with_members(from_teacher(config)))
     for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
         if network.checkpoint and not Path(network.checkpoint).is_file():
             mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
             raise UserError(f"{path}.checkpoint: there is no file {network.checkpoint}; {mend}")
     return run
+
+
+def from_teacher(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config in which a student that starts from its teacher is written out; UserError where that cannot be.
+
+    `student.init=teacher student.layers=[0,2,4]` is the teacher's network, with these of its layers.
+    """
+    student, teacher = config["student"], config["teacher"]
+    if student.get("init") != "teacher":
+        return dict(config)
+    layers = student.get("keep_layers") or student.get("layers")
+    if config["task"].get("_target_") != LANGUAGE:
+        raise UserError(
+            "student.init=teacher is for language models (data=text); student.checkpoint=… starts from a file"
+        )
+    if not isinstance(layers, list) or not layers:
+        raise UserError("student.init=teacher takes some of the teacher's layers: student.layers=[0,2,4]")
+    if not teacher.get("checkpoint") and not teacher.get("pretrained"):
+        ready = "teacher.checkpoint=…, or teacher=causal_lm teacher.path=…"
+        raise UserError(f"student.init=teacher needs a teacher that is trained already: {ready}")
+    name = f"{teacher.get('name') or teacher.get('path')} layers {','.join(map(str, layers))}"
+    own = {
+        key: value for key, value in teacher.items() if key not in ("recipe", "seed", "samples", "labelled", "stages")
+    }
+    own |= {"name": name.rpartition("/")[2], "init": "teacher", "keep_layers": layers, "stages": None}
+    return {**config, "student": own}
 
 
 def named(config: "RunConfig") -> Iterator[tuple[str, "ModelConfig"]]:

@@ -26,15 +26,17 @@ from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.measure import predictions, scores, warn_if_below
-from distillab.schemes.pretrain import alone
+from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.base import Task
+from distillab.teachers.frozen import FrozenTeacher
 from distillab.training import fit as training
 from distillab.training.dot import check_kinds
 from distillab.training.module import Distillation
+from distillab.training.on_policy import check_writing
 
 
 @dataclass
@@ -72,6 +74,10 @@ def check(config: RunConfig) -> Parts:
         given = type(parts.data).__name__
         raise UserError(f"data._target_ must name a distillab.data.module.DataModule, got a {given}")
     strategy.check_mixed(parts.data.mixes)
+    if config.student.adapt:
+        raise UserError(
+            "adapt is for a teacher: student.adapt=null; a student with pretrained weights goes on from them anyway"
+        )
     networks = {"student": config.student, **dict(named(config))}
     if parts.scheme.has_teacher and strategy.needs_teacher:
         networks["teacher"] = config.teacher
@@ -89,6 +95,8 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     run = Run(config, data, strategy, setting)
     student = run.student()
+    own = config.scheme.get("source") == "student"  # of scheme=self: a network, and no smoothed labels
+    check_writing(data.writing, student, "offline" if own else scheme.name)
     cache_layout(config, student.info, strategy)
     strategy.connect(student.info, scheme.prepare(run, student), config.seed)
     if config.strategy != alone(config.strategy):
@@ -97,8 +105,8 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     return Steps(run, configured, scheme, student, timer)
 
 
-def pretrain(steps: Steps) -> None:
-    """Train or load the teacher and the student alone, each once for all runs."""
+def ready(steps: Steps) -> Record | None:
+    """Train or load the teacher, once for all runs, and put the fit together; the teacher's record."""
     run, scheme, config = steps.run, steps.scheme, steps.run.config
     with steps.timer.part("teacher"):
         teacher = scheme.obtain(run)
@@ -106,12 +114,20 @@ def pretrain(steps: Steps) -> None:
         steps.records["teacher"], steps.networks["teacher"] = teacher, scheme.model
     if scheme.name != "offline":
         rank_zero_print(f"{steps.student.info.name} learns from {scheme.parent} (scheme={scheme.name})")
-    if config.strategy == alone(config.strategy):
-        return
-    # Before anything else is trained: the cache may refuse.
-    source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
-    steps.module = scheme.module(run, steps.student, source)
-    if not config.baseline:
+    if config.strategy != alone(config.strategy):
+        # Before anything else is trained: the cache may refuse.
+        source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
+        steps.module = scheme.module(run, steps.student, source)
+    return teacher
+
+
+def pretrain(steps: Steps) -> None:
+    """Train or load the teacher and the student alone, each once for all runs."""
+    run, scheme, config = steps.run, steps.scheme, steps.run.config
+    teacher = ready(steps)
+    if config.doctor:
+        examine(steps)
+    if steps.module is None or not config.baseline:
         return
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
@@ -119,6 +135,26 @@ def pretrain(steps: Steps) -> None:
         warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
         if scheme.model is not None and config.equal_compute:
             steps.longer = run.train_student_longer(scheme.live)
+
+
+def examine(steps: Steps, *, whole: bool = False) -> None:
+    """Let the doctor look at a language run; UserError for what would go wrong. `whole` prints what is fine too."""
+    run, config = steps.run, steps.run.config
+    if run.setting.task.name != "causal_lm" or config.teacher.shard:  # too large to be whole on a device
+        return
+    from distillab.commands.doctor.examination import visit
+    from distillab.commands.doctor.examined import Examined
+    from distillab.models.causal_lm import CausalLM
+
+    with steps.timer.part("doctor"):
+        source = steps.module and steps.module.teacher
+        # No average of the student, which knows nothing yet, and no mixture of several.
+        teacher = source.model if isinstance(source, FrozenTeacher) and isinstance(source.model, CausalLM) else None
+        for part in filter(None, (steps.student, teacher, steps.module)):
+            part.to(run.setting.device)
+        given = is_ready_made(config.teacher, run.data) and not config.teacher.adapt
+        ready_made = given and teacher is not None and teacher is steps.scheme.model
+        visit(Examined(config, steps.data, steps.student, teacher, steps.module, ready_made), whole=whole)
 
 
 def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:

@@ -167,6 +167,9 @@ class ModelConfig(Group):
     input_size: CountOrNone = None  # the side in pixels
     stages: TextsOrNone = None  # module paths of its feature maps; None finds them, as for the next
     head: TextOrNone = None  # module path of its last linear layer
+    # Of a student: `teacher` starts it from the teacher's weights; of its layers these alone, by number.
+    init: Annotated[str | None, Choice("teacher", None)] = None
+    keep_layers: list[Annotated[int, Range(0, whole=True)]] | None = None
     # Of a teacher that is trained here, with `recipe`.
     seed: Annotated[int | None, Range(0, high=2**32 - 1, whole=True, null=True)] = None
     samples: CountOrNone = None
@@ -175,6 +178,9 @@ class ModelConfig(Group):
     # Of a frozen teacher: the type in which it is held, and whether it is split among the devices.
     dtype: Annotated[str | None, Choice("bfloat16", "float16", "float32", None)] = None
     shard: Annotated[bool | None, Choice(True, False, None)] = False
+    adapt: Annotated[str | None, Choice("all", None)] = (
+        None  # train a ready-made teacher on the data first, with `recipe`
+    )
     recipe: Recipe | None = None
     builder: Built = Target(None, {})
     expected_classes: int | None = field(default=None, repr=False, compare=False)  # of the data, as far as known yet
@@ -266,6 +272,7 @@ class RunConfig(Group):
     trainer: TrainerConfig
     logger: LoggerConfig
     strategy: dict[str, Any]
+    doctor: Flag = True
     plain: Any = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

@@ -15,16 +15,23 @@ import distillab
 from distillab.core.own_code import code_of
 
 # Keys that say where a run lies, where it runs and what it reports, not what it computes. Dotted: inside a group.
-NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "quiet", "rerun", "roi",
+NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "doctor", "quiet", "rerun", "roi",
               "teacher.shard", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
               "trainer.progress_bar")  # fmt: skip
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
 
+NO_TRACE = {"teacher.adapt": None}  # keys that came later, and what they are where they change nothing
+
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits that name what a resolved config computes, whatever the order of its keys."""
-    kept = without(config, NOT_HASHED)
+    off = (
+        key
+        for key, value in NO_TRACE.items()
+        if (config.get(key.partition(".")[0]) or {}).get(key.partition(".")[2]) == value
+    )
+    kept = without(config, (*NOT_HASHED, *off))
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 

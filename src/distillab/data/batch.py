@@ -13,6 +13,15 @@ IGNORED = -100  # the label of a position that no loss counts
 Inputs = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Writing:
+    """That the student writes a share of the batches itself, behind a prompt of so many tokens, up to one of `ends`."""
+
+    share: float
+    prompt: int
+    ends: tuple[int, ...]
+
+
 @dataclass
 class Batch:
     """One batch of N samples, seen in one or more views."""

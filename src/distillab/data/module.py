@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from distillab.core.allowed import Choice, Range
 from distillab.core.errors import UserError
 from distillab.core.own_code import name_of, own_code
+from distillab.data.batch import Writing
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, checked, known, numbers, wrong
 from distillab.data.loader import Loader, Source
@@ -40,6 +41,7 @@ class DataModule(LightningDataModule):
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
     evaluation_batch: int = EVALUATION_BATCH
     canaries: int = 0  # samples that a teacher which is trained here learns from alone
+    writing: Writing | None = None  # whether a student that has a teacher writes some of its batches
     expected_classes: int | None = (
         None  # how many there are, where that shows before a sample is read; may raise UserError
     )
@@ -210,6 +212,11 @@ class DataModule(LightningDataModule):
     def hides_labels(self) -> bool:
         """Whether a training sample comes without its label."""
         return bool((self.training_labels == UNKNOWN).any())
+
+    @property
+    def pretrained_heads_fit(self) -> bool:
+        """Whether pretrained weights have the outputs of these data: those of images tell 1,000 classes apart."""
+        return len(self.info.classes) == 1000
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -34,6 +34,8 @@ class Stream(IntEnum):
     MEMBER = 134
     TOKEN = 135  # which token of a teacher's distribution is drawn for the cache
     WRITTEN = 136  # and which is written
+    WRITES = 137  # whether the student writes a batch of its own fit
+    OWN = 138  # and which token it writes at a position
 
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # as int64

@@ -95,7 +95,10 @@ def equal_compute(result: Result) -> EqualCompute:
         score=score,
         gain_equal_steps=equal_steps,
         gain_live=None if score is None else primary.gain(primary.value, score),
-        gain_warm_cache=equal_steps if result.cache is not None and views == 1 else None,
+        # What the student writes is read by a live teacher.
+        gain_warm_cache=equal_steps
+        if result.cache is not None and views == 1 and not _writing(student.training)
+        else None,
     )
 
 
@@ -126,7 +129,12 @@ def _measured_ratio(student: Training) -> float | None:
     outputs = _teacher_outputs(student)
     if not student.time or not student.time["student"] or not outputs.samples:
         return None
-    return (outputs.seconds + outputs.seconds_saved) / student.time["student"]
+    return (outputs.seconds + outputs.seconds_saved + _writing(student)) / student.time["student"]
+
+
+def _writing(student: Training) -> float:
+    """Seconds in which a student has written text to learn from."""
+    return (student.time or {}).get("writing", 0.0)
 
 
 def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:

@@ -8,7 +8,7 @@ from distillab.core.errors import UserError
 from distillab.core.instantiate import accepted, build
 from distillab.core.places import folder_or_name
 from distillab.models.builder import builder
-from distillab.models.causal_lm import CausalLM
+from distillab.models.causal_lm import CausalLM, keep_layers
 from distillab.models.checkpoint import load_weights, read_weights
 
 OF_IMAGES = ("mean", "std", "input_size", "classes", "head")
@@ -43,6 +43,7 @@ def build_language_model(config: ModelConfig, role: str, vocabulary: int, length
         weights, _ = read_weights(config.checkpoint, f"{role}.checkpoint")
         load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint")
     try:
+        net = net if config.keep_layers is None else keep_layers(net, config.keep_layers)
         model = CausalLM(net, vocabulary, length, name, stages=config.stages)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error

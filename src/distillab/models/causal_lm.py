@@ -68,7 +68,7 @@ class CausalLM(Model):
         """
         if not self.hugging:
             return self.net(input_ids)[..., : self.vocabulary]
-        with self._autocast(input_ids.device):
+        with self.autocast(input_ids.device):
             logits = self.net(**self._arguments(input_ids, documents, attention_mask)).logits[..., : self.vocabulary]
         return logits if self.held_in is None else logits.float()
 
@@ -76,7 +76,7 @@ class CausalLM(Model):
         """The same, as rows that are projected later where they would fill the memory."""
         if not self.hugging or input_ids.numel() * self.vocabulary <= AT_ONCE:
             return self(input_ids, **inputs)
-        with self._autocast(input_ids.device):
+        with self.autocast(input_ids.device):
             found = self._body(**self._arguments(input_ids, **inputs))
         return ProjectedLogits(found.last_hidden_state, self.head, self.vocabulary)
 
@@ -85,11 +85,12 @@ class CausalLM(Model):
 
         So tied heads, a bias, a scale of the logits and soft-capping are what they are in the network.
         """
-        with self._autocast(hidden.device), standing_in(self.net, hidden[None]):
+        with self.autocast(hidden.device), standing_in(self.net, hidden[None]):
             ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
             return self.net(input_ids=ids, use_cache=False).logits[0, :, : self.vocabulary]
 
-    def _autocast(self, device: torch.device) -> Any:
+    def autocast(self, device: torch.device) -> Any:
+        """A block in which the network runs in the dtype of the step around it, or in the one that it is held in."""
         enabled = torch.is_autocast_enabled(device.type) and self.held_in is None
         return torch.autocast(device.type, enabled=enabled)
 

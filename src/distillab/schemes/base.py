@@ -45,7 +45,7 @@ class Run:
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
         """A network for the run's data; `path` is the config key of its config. UserError if it could not be kept."""
         model = self.setting.task.build_model(config, path, self.data, seed)
-        if path == "student" or not config.checkpoint:  # it is written once it is trained
+        if path == "student" or not config.checkpoint or config.adapt:  # it is written once it is trained
             check_export(model, path)
         return model
 

@@ -35,6 +35,10 @@ def with_cache(
     if settings.mode == "never" or not needs or teacher is None:
         return teacher
     require = settings.mode == "require"
+    if require and data.writing is not None:
+        raise UserError(
+            "cache.mode=require, but the teacher must read what the student writes (data.on_policy): cache.mode=auto"
+        )
     if live := _reason(teacher, strategy):
         if require:
             raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")

@@ -25,7 +25,7 @@ from distillab.training.fit import fit
 from distillab.training.module import Distillation
 
 # Other parts of the key contain them, or they do not change the weights.
-NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype", "shard")
+NOT_THE_MODEL = ("recipe", "samples", "seed", "name", "labelled", "corrupt_classes", "dtype", "shard", "adapt")
 KEPT_TRAINER = ("limit_train_batches", "limit_val_batches", "channels_last")
 NOTED_TRAINER = ("compile", "sync_batchnorm")  # if they are on
 ALONE = {"ce": {"_target_": "distillab.strategies.ce.CrossEntropy", "weight": 1.0, "class_weights": None}}
@@ -74,6 +74,7 @@ class Pretraining:
             "trainer": {k: trainer[k] for k in KEPT_TRAINER} | {k: trainer[k] for k in NOTED_TRAINER if trainer[k]},
             "checkpoint": self.config.checkpoint and file_hash(self.config.checkpoint),
             **({"code": parts} if any(parts) else {}),
+            **({"adapted": weights_hash(self.model)} if self.config.adapt else {}),  # from these weights on
             **(self._lesson(self.teacher, self.data) if self.teacher is not None else self._alone()),
         }
 
@@ -88,6 +89,8 @@ class Pretraining:
         }
         if data.hides_labels:
             lesson["labels"] = [data.label_source, data.labelled, data.split_seed]
+        if data.writing is not None:
+            lesson["on_policy"] = [data.writing.share, data.writing.prompt, list(data.writing.ends)]
         views = Strategy.of(self.strategy).num_views
         if views > 1:  # the fingerprint of all data leaves the strong view out
             lesson["views"] = data.configure(self.recipe.batch_size, self.seed, num_views=views).fingerprint
@@ -129,18 +132,17 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
     `model` is as built from `config`, with a checkpoint's weights; `data` are the student's.
     """
     name = model.info.name
-    own, ready_made = teacher_data(data, config), _is_ready_made(config, data)
+    own, ready_made = teacher_data(data, config), is_ready_made(config, data) and not config.adapt
     if ready_made:
         if config.dtype:
             model.hold_in(config.dtype)
         record = measure(model, data, setting)
         record = record.changed(source=str(config.checkpoint or "pretrained weights"), seen_validation="unknown")
     else:
+        source, seen = _source(model, config, data, setting)
         rank_zero_print(f"teacher {name}: looked up in {setting.store.root}")
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
-        bad = own.class_names(config.corrupt_classes)
-        source = "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else "")
-        record = train_once(job).changed(source=source, seen_validation="no")
+        record = train_once(job).changed(source=source, seen_validation=seen)
         if config.dtype:
             model.hold_in(config.dtype)
             held = measure(model, data, setting)
@@ -152,6 +154,19 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
     return record
 
 
+def _source(model: Model, config: ModelConfig, data: DataModule, setting: Setting) -> tuple[str, str]:
+    """What gives a teacher its weights in a fit here, and whether it has seen validation samples.
+
+    Prints the figures that a ready-made one has before it.
+    """
+    if not config.adapt:
+        bad = data.class_names(config.corrupt_classes)
+        return "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else ""), "no"
+    before = setting.words(measure(model, data, setting).scores)
+    rank_zero_print(f"teacher {model.info.name}: {before} before teacher.adapt={config.adapt}")
+    return f"{config.checkpoint or 'pretrained weights'}, adapted here; before: {before}", "unknown"
+
+
 def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
     """The training data of a teacher that is trained here.
 
@@ -160,20 +175,25 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
 
     Raises UserError for a number or a class that the data do not have, or wrong labels for a ready-made teacher.
     """
-    if config.corrupt_classes and _is_ready_made(config, data):
+    if config.corrupt_classes and is_ready_made(config, data):
         raise UserError(
             "teacher.corrupt_classes trains a teacher with wrong labels, and a ready-made one is not trained: "
             "teacher.checkpoint=null teacher.pretrained=false, or teacher.corrupt_classes=null"
         )
-    if data.canaries and _is_ready_made(config, data):
+    if data.canaries and is_ready_made(config, data) and not config.adapt:
         raise UserError(
             "data.canaries are read by a teacher that is trained here, and this one is ready-made: data.canaries=0"
+        )
+    if config.adapt and not is_ready_made(config, data):
+        raise UserError(
+            f"teacher.adapt={config.adapt} goes on with ready-made weights, and this teacher is trained here from others: "
+            f"teacher.adapt=null, or teacher.checkpoint=…"
         )
     own = data.with_samples(config.samples).labelled_only(config.labelled)
     return own.with_wrong_labels(config.corrupt_classes).of_teacher()
 
 
-def _is_ready_made(config: ModelConfig, data: DataModule) -> bool:
-    """Whether a checkpoint or pretrained weights already fit the data's classes."""
-    own_head = config.classes is not None or len(data.info.classes) == 1000
+def is_ready_made(config: ModelConfig, data: DataModule) -> bool:
+    """Whether a checkpoint or pretrained weights already fit the data's classes, or tokens."""
+    own_head = config.classes is not None or data.pretrained_heads_fit
     return bool(config.checkpoint or (config.pretrained and own_head))

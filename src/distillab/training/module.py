@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.recipe import Recipe
-from distillab.data.batch import Batch
+from distillab.data.batch import Batch, Writing
 from distillab.data.labels import pseudo_label
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
@@ -21,6 +21,7 @@ from distillab.tasks.image_classification import ImageClassification
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.dot import DOT, check_kinds
+from distillab.training.on_policy import on_policy
 from distillab.training.optimizer import make_optimizer
 from distillab.training.phases import Phased, reachable_parameters, shared_parameters
 from distillab.training.step_learning import StepLearning
@@ -74,6 +75,8 @@ class Distillation(Phased):
         self.phase = Phase(0, 1, tuple(self.strategy.terms))
         self.trainable = [p for p in (*self.student.parameters(), *self.strategy.parameters()) if p.requires_grad]
         self.teacher_timer: Callable[[int], AbstractContextManager] = lambda samples: nullcontext()
+        self.writing_timer: Callable[[], AbstractContextManager] = nullcontext
+        self.writing: Writing | None = None  # whether the student writes some of its batches
         self._shared: dict[Phase, list[nn.Parameter]] = {}
         self._task_losses: list[Tensor] = []
         self._step_learning = StepLearning(self.strategy.terms)
@@ -89,6 +92,7 @@ class Distillation(Phased):
         data = self.trainer.datamodule
         self.strategy.check_mixed(getattr(data, "mixes", False))
         self._fill_labels(getattr(data, "hides_labels", False))
+        self.writing = getattr(data, "writing", None) if self.teacher is not None else None
         device = self.trainer.strategy.root_device
         if self.teacher is not None and self.teacher.setup(device):
             self.to(device)
@@ -151,7 +155,7 @@ class Distillation(Phased):
         """The parts of a batch that terms may read, with all labels (N, …) known.
 
         `batch_rows` is the mean number of labels of the batches of the optimiser step, and `step_labels` are the labels of
-        all of them, with one class each; None counts each batch alone.
+        all of them, with one class each; None counts each batch alone. `written` says which labels the student has written.
         """
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
@@ -178,7 +182,8 @@ class Distillation(Phased):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        losses = self.losses(self._taken(batch, batch_idx), self.phase.terms)
+        batch = on_policy(self, self._taken(batch, batch_idx), batch_idx)
+        losses = self.losses(batch, self.phase.terms)
         total = torch.stack(list(losses.values())).sum()
         now = {name: value.detach() for name, value in ({"loss": total} | losses).items()}
         for name, value in now.items():

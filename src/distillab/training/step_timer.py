@@ -32,7 +32,7 @@ class StepTimer(Callback):
     def figures(self) -> dict[str, Any]:
         """The figures for the record of a fit.
 
-        `time`: seconds in `teacher` (its forward passes, or their replay), `data` (waiting for a batch, its
+        `time`: seconds in `teacher` (its forward passes, or their replay), `writing` (of the student, where it does), `data` (waiting for a batch, its
         augmentation too), `student` (the rest of the step), `validation` and `other` (start, checkpoints);
         `teacher_seconds_computed`: of the forward passes alone; `teacher_samples_computed` and
         `teacher_samples_replayed`: teacher outputs, one per sample and view.
@@ -43,11 +43,13 @@ class StepTimer(Callback):
             scale = min(scale, sums["loop"] / sums["step_seconds"])
         teacher, step = scale * sums["teacher_seconds"], scale * sums["step_seconds"]
         each = sums["computing_seconds"] / sums["computing_samples"] if sums["computing_samples"] else 0.0
+        writing = scale * sums["writing_seconds"] if "writing_seconds" in sums else None
         return {
             "time": {
                 "teacher": teacher,
+                **({} if writing is None else {"writing": writing}),
                 "data": max(0.0, sums["loop"] - step),
-                "student": step - teacher,
+                "student": step - teacher - (writing or 0.0),
                 "validation": float(sums["validation"]),
                 "other": float(sums["other"]),
             },
@@ -72,6 +74,7 @@ class StepTimer(Callback):
         """Time the module's teacher."""
         self.device = pl_module.device
         pl_module.teacher_timer = partial(self._teacher, pl_module)
+        pl_module.writing_timer = self._writing
         self._lap("other")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -105,7 +108,7 @@ class StepTimer(Callback):
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stop the timer."""
         self._lap("other")
-        pl_module.teacher_timer = lambda samples: nullcontext()
+        pl_module.teacher_timer, pl_module.writing_timer = lambda samples: nullcontext(), nullcontext
 
     @contextmanager
     def _teacher(self, pl_module: Any, samples: int) -> Iterator[None]:
@@ -122,6 +125,13 @@ class StepTimer(Callback):
             if computed:
                 self.totals["computing_seconds"] += seconds
                 self.totals["computing_samples"] += computed
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Time the student while it writes a batch."""
+        started = self._now(self.measuring)
+        yield
+        self.totals["writing_seconds"] += self._now(self.measuring) - started if self.measuring else 0
 
     def _lap(self, part: str, exact: bool = False) -> None:
         now = self._now(exact)

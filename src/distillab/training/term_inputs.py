@@ -82,7 +82,8 @@ def sums_of_rows(
 ) -> dict[str, Tensor]:
     """The sum of each row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows.
 
-    `written`, bool (R,), tells which rows' text the student wrote; None where the batch does not say.
+    `written`, bool (R,), tells which rows' text the student wrote, which terms that read labels leave out; None where the
+    batch does not say.
     All terms share a chunk: rows that are projected from hidden states are projected once for all of them.
     """
 
@@ -107,7 +108,9 @@ def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, *, w
     elif isinstance(teacher, SparseLogits) and term.pools:
         student, teacher = teacher.paired(student, getattr(term, "temperature", 1.0))
     further = [written] if "batch.written" in term.needs else []
-    return term.rows(student, dense(teacher), labels if "batch.labels" in term.needs else None, *further).sum()
+    labelled = "batch.labels" in term.needs
+    rows = term.rows(student, dense(teacher), labels if labelled else None, *further)
+    return rows[~written].sum() if labelled and written is not None and not further else rows.sum()
 
 
 def prepare_terms(module: "Distillation") -> None:

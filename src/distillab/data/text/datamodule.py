@@ -10,6 +10,7 @@ import torch
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.core.output import rank_zero_print
+from distillab.data.batch import Writing
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.module import DataModule
 from distillab.data.splits import TEST_SEED
@@ -24,7 +25,7 @@ from distillab.data.text.documents import (
     read_documents,
     without_repeats,
 )
-from distillab.data.text.tokenizer import identity, load_tokenizer, train_tokenizer
+from distillab.data.text.tokenizer import ends, identity, load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,6 +61,7 @@ class TextCollection(Collection):
     tokenizer: "PreTrainedTokenizerBase"
     kinds: tuple[str, ...]
     bytes: int
+    conversations: int  # documents of which the answers alone are learned
 
 
 class TextData(DataModule):
@@ -89,6 +91,8 @@ class TextData(DataModule):
         overlap: float = 0.2,
         validation_blocks: int | None = 400,
         canaries: int = 0,
+        on_policy: float = 0.0,
+        prompt: int | None = None,
         **common: Any,
     ) -> None:
         if (path is None) == (dataset is None):
@@ -106,6 +110,13 @@ class TextData(DataModule):
         self.overlap = Range(0, high=1).check(overlap, "data.overlap", 0.2)
         self.validation_blocks = Range(1, whole=True, null=True).check(validation_blocks, "data.validation_blocks", 400)
         self.canaries = Range(0, high=1000, whole=True).check(canaries, "data.canaries", 8)
+        self.on_policy = Range(0, high=1).check(on_policy, "data.on_policy", 0.5)
+        Range(1, whole=True, null=True).check(prompt, "data.prompt", max(1, length // 4))
+        self.prompt = max(1, length // 4) if prompt is None else prompt
+        if self.prompt >= length:
+            raise UserError(
+                f"data.prompt must be below data.length={length}, got {prompt}: data.prompt={length // 4 or 1}"
+            )
         self.cycle = self.cycle or 1  # a block looks the same in every epoch
 
     @property
@@ -156,6 +167,7 @@ class TextData(DataModule):
             tokenizer=tokenizer,
             kinds=tuple(one.kind for one in everything),
             bytes=sum(len(one.content.encode()) for one in everything),
+            conversations=sum(one.messages is not None for one in everything),
         )
 
     def _divided(self, documents: Sequence[Document]) -> dict[str, list[Document]]:
@@ -213,6 +225,18 @@ class TextData(DataModule):
         if self.tokenizer_place is not None:
             return load_tokenizer(self.tokenizer_place)
         return train_tokenizer((one.content for one in train), self.vocabulary)
+
+    @property
+    def writing(self) -> Writing | None:
+        """The share of the batches that a student writes itself."""
+        if not self.on_policy:
+            return None
+        return Writing(self.on_policy, self.prompt, tuple(ends(self.info.tokenizer)))
+
+    @property
+    def pretrained_heads_fit(self) -> bool:
+        """True: a language model has an output for each token, whatever the text."""
+        return True
 
     def _describe(self) -> TextInfo:
         data = self.collection

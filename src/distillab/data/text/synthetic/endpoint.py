@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distillab.core.errors import UserError
-from distillab.data.seeded import random_bits
+from distillab.data.seeded import Stream, random_bits
 from distillab.data.text.synthetic.config import Generation
 from distillab.data.text.synthetic.rows import Report, Row
-from distillab.data.text.synthetic.sampling import TOKEN
 
 if TYPE_CHECKING:
     import httpx
@@ -81,7 +80,7 @@ class Endpoint:
     def _body(self, number: int, prompt: str) -> dict[str, Any]:
         """The request of a row; the server gets a seed of the row's own."""
         how = self.config.sampling
-        seed = int(random_bits(how.seed, 0, torch.tensor([number]), TOKEN)) & 0x7FFFFFFF
+        seed = int(random_bits(how.seed, 0, torch.tensor([number]), Stream.WRITTEN)) & 0x7FFFFFFF
         body = {
             "model": self.settings.model,
             "temperature": how.temperature,

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.data.seeded import random_bits
+from distillab.data.seeded import Stream, random_bits
 from distillab.data.text.synthetic.config import Sampling
 from distillab.data.text.synthetic.rows import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TOKEN = 136  # the stream of `data.seeded` from which tokens are drawn; no other use has this number
 NO_NUMBERS = "the teacher gives logits that are no numbers; set dtype=float32, or another teacher=…"
 
 
@@ -168,6 +167,6 @@ def draw(logits: Tensor, sampling: Sampling, step: int, rows: Tensor) -> Tensor:
         mass = mass.masked_fill(torch.zeros_like(outside).scatter(-1, place, outside), 0)
     reached = mass.cumsum(-1)
     # The upper 53 bits as a number in [0, 1); the shift keeps the sign, hence the half.
-    share = (random_bits(sampling.seed, step, rows, TOKEN) >> 11).double() * 2.0**-53 + 0.5
+    share = (random_bits(sampling.seed, step, rows, Stream.WRITTEN) >> 11).double() * 2.0**-53 + 0.5
     found = torch.searchsorted(reached, share[:, None] * reached[:, -1:], right=True)[:, 0]
     return found.clamp(max=logits.shape[-1] - 1)  # only for logits that are no numbers
