@@ -7,8 +7,10 @@ import yaml
 from helpers.made_results import edited, made, put
 from helpers.made_study import full
 
+from distillab.core.configuration import Prices
 from distillab.core.result import Result
 from distillab.core.result_reader import read
+from distillab.evaluation.cost import with_cost
 from distillab.reporting.leaderboard import update
 from distillab.reporting.model_card import model_card
 from distillab.reporting.plots import figure
@@ -76,6 +78,14 @@ def test_the_end_of_a_run_says_blocks_tokens_and_no_image(capsys):
     assert "it gives 326 tokens a second, the first after 6.00 ms (the teacher 164 tokens a second" in said
     busy = edited(result, text={"generation": {"student": {"spread": 2.0}}})
     assert "tokens a second" not in "".join(further(busy)) and "machine was busy" in "".join(further(busy))
+
+
+def test_tokens_are_what_is_paid_for_where_the_models_write():
+    paid = with_cost(language(), Prices(price_per_hour=3600.0))  # 1 a second
+    assert paid.cost.roi.unit == "tokens" and paid.cost.roi.teacher_per_million == pytest.approx(1e6 / 164)
+    assert "A million tokens cost" in "".join(further(paid))
+    mute = language().changed(text=language().text.model_copy(update={"generation": {}}))
+    assert with_cost(mute, Prices(price_per_hour=3600.0)).cost.roi.unit is None, "blocks, as they are read"
 
 
 def test_the_model_card_is_one_of_a_language_model(tmp_path, monkeypatch):

@@ -47,13 +47,13 @@ def cost(result: Result, prices: Prices | None = None) -> Cost:
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
         equal_compute=equal_compute(result) if teacher else None,
-        roi=roi(prices, teacher.efficiency, student.efficiency, hours, **_writing(result))
+        roi=roi(prices, teacher.efficiency, student.efficiency, hours, **_served(result))
         if teacher and prices
         else None,
     )
 
 
-def _writing(result: Result) -> dict[str, Any]:
+def _served(result: Result) -> dict[str, Any]:
     """Of language models that write: tokens a second are what is served, and what the teacher took is paid back too."""
     found = result.text.generation if result.text else {}
     if not {"teacher", "student"} <= found.keys():
