@@ -186,3 +186,25 @@ def test_older_results_and_runs_without_a_teacher_have_their_words_too():
     assert found.equal_compute.training_epochs is None and found.roi is None
     (sentence,) = said(found)
     assert sentence.startswith("At equal steps distillation brought +1.00 points")
+
+
+def test_of_language_models_tokens_are_counted_and_the_teacher_is_paid_back_too():
+    # Tokens cost 36 / 3600 = 0.01 a second; a million of them 100 with the teacher and 25 with the student.
+    found = roi(
+        Prices(price_per_hour=36, requests_per_day=1e6),
+        *(Efficiency(parameters=1, throughput=1.0, device="cpu", threads=1) for _ in range(2)),
+        training_hours=2.0,
+        tokens=(100.0, 400.0),
+        taught_hours=7.0,
+        own_hours=1.5,
+    )
+    assert (found.teacher_per_million, found.student_per_million, found.unit) == (100, 25, "tokens")
+    assert found.requests == 960_000 and found.days == pytest.approx(0.96), "72 at 75 a million"
+    assert found.with_teacher == 4_080_000, "8.5 hours are 306"
+    assert found.students == 5, "7 hours are 1.5 each for 4.67"
+    (told,) = [line for line in said(cost(result()).model_copy(update={"roi": found})) if "million" in line]
+    assert "A million tokens cost 100 with the teacher and 25 with the student (measured writing one text" in told
+    assert (
+        "after 960,000 tokens, 1.0 days. With the teacher's training and scoring it has after 4,080,000 tokens" in told
+    )
+    assert told.endswith("shared by 5 students, these cost each no more than its own training.")

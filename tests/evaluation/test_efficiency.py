@@ -168,7 +168,7 @@ def test_timings_on_a_busy_machine_are_repeated_marked_and_compared_with_nothing
 def test_rounds_that_differ_are_a_spread(monkeypatch):
     medians = iter([1.0, 1.0, 2.0, 3.0, 3.0, 3.3])
     monkeypatch.setattr(efficiency, "_timings", lambda *_: [(time := next(medians), time)])
-    times, spread = efficiency._steady_timings(lambda: None, torch.device("cpu"), 9, 1.0)
+    times, spread = efficiency.steady_timings(lambda: None, torch.device("cpu"), 9, 1.0)
     assert times == [3.0, 3.0, 3.3] and spread == pytest.approx(0.1), "until three rounds agree"
 
 

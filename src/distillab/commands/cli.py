@@ -141,11 +141,16 @@ def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | Non
 
 def main() -> None:
     """The entry of `train.py`, of `python -m distillab` and of the console command `distillab`."""
+    ended(_command)
+
+
+def ended(work: Callable[[], int]) -> None:
+    """Do a command's work and end the process with its exit code; an error is told in one line, a stop with how to go on."""
     listen(stop)
     code = 1
     try:
         output.take_any_letter()
-        code = _command()
+        code = work()
     except Stopped as error:
         code = error.code
         if error.number != signal.SIGPIPE:  # else somebody has read enough

@@ -187,6 +187,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
             records["student"] = records["student"].changed(scores=reached)
         steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
+        text = setting.task.judge(networks, logits, data, setting.device)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
         setting.task.save(deployed, data, directory)
@@ -194,7 +195,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
             write_predictions(directory / "predictions.npz", found.answers, labels)
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
-    return entries | _compared(steps, entries) | {"limits": found.limits, "paired": found.paired}
+    return entries | _compared(steps, entries) | {"limits": found.limits, "paired": found.paired, "text": text}
 
 
 def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:

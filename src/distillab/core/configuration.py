@@ -103,6 +103,26 @@ class CacheConfig(Group):
 
 
 @group
+class LoraConfig(Group):
+    """Adapters in the linear layers of a language model's blocks; their sum is scaled by alpha / rank."""
+
+    PATH: ClassVar[str] = "lora"
+    rank: Count = 8
+    alpha: Annotated[float, Range(above=0)] = 16
+
+
+@group
+class AdaptConfig(Group):
+    """What scripts/adapt.py takes beside a run's config; docs/adapt.md says what each is for."""
+
+    student: Text
+    old: TextOrNone = None
+    anchor: Annotated[float | None, Range(above=0, null=True)] = 0.1
+    lora: LoraConfig | None = field(default_factory=LoraConfig)
+    full: Flag = True
+
+
+@group
 class TrainerConfig(Group):
     """The devices and the options of the Lightning trainer; conf/trainer/default.yaml says what each is for."""
 

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from distillab.core.result_parts import Cost, Data, Entry, Limits, Longer, Number, Paired, Part, Primary, Trained
 from distillab.core.run_identity import method_name, repeating_command
+from distillab.core.text_parts import Text
 
 SCHEMA = 2
 FINISHED = "finished"  # the status of a run that is not to be made again
@@ -43,6 +44,7 @@ class Result(Part):
     cost: Cost | None = None
     limits: Limits | None = None
     paired: Paired | None = None
+    text: Text | None = None
     created: str
     seconds: dict[str, Number] = {}
 
@@ -66,7 +68,7 @@ class Result(Part):
 
     def as_json(self) -> dict[str, Any]:
         """The content of result.json: the schema, and the student's metrics at the top too."""
-        fields = self.model_dump()
+        fields = self.model_dump(exclude=None if self.text else {"text"})
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
     def changed(self, **fields: Any) -> Self:

@@ -173,7 +173,7 @@ class EqualCompute(Part):
 
 
 class Roi(Part):
-    """Return on the distillation; as of `cost.roi`."""
+    """Return on the distillation; as of `cost.roi`. Of models that write, `unit` is `tokens`, else a request is an input."""
 
     price_per_hour: Number
     requests_per_day: Number | None = None
@@ -183,6 +183,9 @@ class Roi(Part):
     distillation: Number
     requests: int | None = None
     days: Number | None = None
+    unit: str | None = None
+    with_teacher: int | None = None
+    students: int | None = None
     device: str | None = None
     threads: int | None = None
 

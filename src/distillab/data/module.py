@@ -40,6 +40,7 @@ class DataModule(LightningDataModule):
     mixes: bool = False  # whether training samples are mixed with each other
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
     evaluation_batch: int = EVALUATION_BATCH
+    canaries: int = 0  # samples that a teacher which is trained here learns from alone
     writing: Writing | None = None  # whether a student that has a teacher writes some of its batches
     expected_classes: int | None = (
         None  # how many there are, where that shows before a sample is read; may raise UserError
@@ -189,6 +190,10 @@ class DataModule(LightningDataModule):
         bad, data = numbers(classes, self.info.classes), self.collection
         labels = wrong(data.labels, self.rows["all"], bad, len(data.classes), seed=(self.split_seed, 3))
         return self._clone(collection=replace(data, labels=labels))  # so they are in the fingerprint
+
+    def of_teacher(self) -> Self:
+        """The same data with what a teacher that is trained here learns from alone."""
+        return self
 
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
         """The names of classes that are given by name or by number. Raises as `numbers`."""

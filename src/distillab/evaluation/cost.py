@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from math import ceil
+from typing import Any
 
 from distillab.core.configuration import Prices
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, TeacherOutputs, Training
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, TeacherOutputs, Training
+from distillab.evaluation.payback import roi, roi_words
 
 TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 # What a teacher has more of than its student: the figure's key, the word where it is more, the word where it is less.
 RATIOS = {
     "parameters": ("fewer parameters", "more parameters"),
     "multiply_adds": ("fewer multiply-adds", "more multiply-adds"),
-    "latency_ms": ("faster on one image", "slower on one image"),
+    "latency_ms": ("faster on one {}", "slower on one {}"),
     "latency_batch_ms": ("faster on a batch", "slower on a batch"),
     "peak_memory_bytes": ("less peak memory", "more peak memory"),
     "size_bytes": ("smaller on disk", "larger on disk"),
@@ -46,8 +47,23 @@ def cost(result: Result, prices: Prices | None = None) -> Cost:
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
         equal_compute=equal_compute(result) if teacher else None,
-        roi=roi(prices, teacher.efficiency, student.efficiency, hours) if teacher and prices else None,
+        roi=roi(prices, teacher.efficiency, student.efficiency, hours, **_served(result))
+        if teacher and prices
+        else None,
     )
+
+
+def _served(result: Result) -> dict[str, Any]:
+    """Of language models that write: tokens a second are what is served, and what the teacher took is paid back too."""
+    found = result.text.generation if result.text else {}
+    if not {"teacher", "student"} <= found.keys():
+        return {}
+    training = result.student.training
+    scoring = _teacher_outputs(training, result.teacher.efficiency)
+    taught = result.teacher.training.total_seconds + scoring.seconds + (scoring.seconds_saved or 0.0)
+    own = max(training.total_seconds - scoring.seconds, 0.0)
+    rates = (found["teacher"].tokens_per_second, found["student"].tokens_per_second)
+    return {"tokens": rates, "taught_hours": taught / 3600, "own_hours": own / 3600}
 
 
 def equal_compute(result: Result) -> EqualCompute:
@@ -98,35 +114,6 @@ def equal_compute_epochs(
     return epochs * views - (-passes * teacher_macs) // (TRAINING * student_macs)
 
 
-def roi(prices: Prices, teacher: Efficiency, student: Efficiency, training_hours: float) -> Roi | None:
-    """What predictions cost with the teacher and with the student, at the throughputs measured, and when it is earned.
-
-    `training_hours` are of the teacher's outputs, networks in between, and the student's training. The teacher exists
-    anyway, and the baseline is trained for the comparison alone; neither is in it.
-
-    None without a price or throughputs; `requests` and `days` are None where it never pays for itself or a day has no
-    requests.
-    """
-    if prices.price_per_hour is None or not teacher.throughput or not student.throughput:
-        return None
-    rates = teacher.throughput, student.throughput
-    with_teacher, with_student = (prices.price_per_hour / 3600 * 1e6 / rate for rate in rates)
-    price = prices.price_per_hour * training_hours
-    requests = ceil(round(1e6 * price / (with_teacher - with_student), 6)) if with_student < with_teacher else None
-    return Roi(
-        price_per_hour=prices.price_per_hour,
-        requests_per_day=prices.requests_per_day,
-        training_hours=training_hours,
-        teacher_per_million=with_teacher,
-        student_per_million=with_student,
-        distillation=price,
-        requests=requests,
-        days=requests / prices.requests_per_day if requests is not None and prices.requests_per_day else None,
-        device=student.device,
-        threads=student.threads,
-    )
-
-
 def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> TeacherOutputs:
     seconds, computed = float(student.teacher_seconds_computed), student.teacher_samples_computed
     replayed, throughput = student.teacher_samples_replayed, teacher and teacher.throughput
@@ -163,17 +150,11 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
         took = f"{found.between_seconds:,.1f} s"
         said.append(f"Training the networks in between took {took}, which no comparison charges.")
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
-    said.append(found.roi and _roi_words(found.roi))
+    said.append(found.roi and roi_words(found.roi))
     if not found.equal_compute and found.scheme != "offline":
         why = "it has no fixed teacher to charge"
         said.append(f"The gain at equal compute was not measured for scheme={found.scheme}: {why}.")
     return list(filter(None, said))
-
-
-def machine(measured: Efficiency | Roi) -> str:
-    """Where a model was measured: `cpu, 2 threads`, `cuda`; empty where it is not known."""
-    threads = measured.threads if measured.device == "cpu" else None
-    return (measured.device or "") + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
 def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:
@@ -192,14 +173,14 @@ def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:
     return found
 
 
-def in_words(found: dict[str, float]) -> str:
+def in_words(found: dict[str, float], sample: str = "image") -> str:
     """The ratios for people, e.g. "272× fewer parameters, 12× faster on one image"."""
     parts = []
     for key, ratio in found.items():
         if ratio:
             times = max(ratio, 1 / ratio)
             number = f"{times:.3g}" if times < 1000 else f"{times:,.0f}"
-            parts.append(f"{number}× {RATIOS[key][ratio < 1]}")
+            parts.append(f"{number}× {RATIOS[key][ratio < 1].format(sample)}")
     return ", ".join(parts)
 
 
@@ -235,18 +216,3 @@ def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
         return said
     could = f"the student alone could have trained {equal.epochs:.1f} epochs for the same compute"
     return f"{said} With a live teacher, {could}; this was not tried."
-
-
-def _roi_words(found: Roi) -> str:
-    teacher, student, price = (
-        f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
-        for value in (found.teacher_per_million, found.student_per_million, found.distillation)
-    )
-    where = f" (measured in batches on {machine(found)})" if machine(found) else ""
-    said = f"A million predictions cost {teacher} with the teacher and {student} with the student{where}. "
-    if found.requests is None:
-        return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
-    days = f", {found.days:,.1f} days" if found.days is not None else ""
-    if found.requests_per_day == 0:
-        days = ", which never come at 0 a day"
-    return said + f"The distillation cost {price} and has paid for itself after {found.requests:,} requests{days}."

@@ -65,7 +65,7 @@ def latency(model: Model, *, runs: int = 100, batch_size: int = BATCH, seconds: 
     with torch.no_grad(), evaluation_mode(model):
         for name, size, most in (("latency", 1, runs), ("latency_batch", batch_size, runs // 5)):
             call = partial(model, **model.example_inputs(size))
-            times, spread = _steady_timings(call, placed(model)[0], most, seconds / 2)
+            times, spread = steady_timings(call, placed(model)[0], most, seconds / 2)
             found[f"{name}_ms"] = 1e3 * float(np.median(times))
             found[f"{name}_p95_ms"] = 1e3 * float(np.percentile(times, 95)) if len(times) >= TAIL else None
             spreads.append(spread)
@@ -78,18 +78,23 @@ def peak_memory_bytes(model: Model, batch_size: int = BATCH) -> int:
     On the CPU the live tensors are counted after every operation, so what a kernel borrows while it works is left out; a
     GPU's allocator counts it too. The program and its libraries never count.
     """
+    with torch.no_grad(), evaluation_mode(model):
+        return peak_bytes(model, lambda: model(**model.example_inputs(batch_size)))
+
+
+def peak_bytes(model: Model, call: Callable[[], Any]) -> int:
+    """The same of any use of a model."""
     device, _ = placed(model)
     storages = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
     held = {storage._cdata: storage.nbytes() for storage in storages}  # unlike data_ptr not 0 for every empty tensor
     weights = sum(held.values())
-    with torch.no_grad(), evaluation_mode(model):
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-            model(**model.example_inputs(batch_size))
-            return weights + torch.cuda.max_memory_allocated(device) - before
-        with _LiveTensors(set(held)) as live:
-            model(**model.example_inputs(batch_size))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return weights + torch.cuda.max_memory_allocated(device) - before
+    with _LiveTensors(set(held)) as live:
+        call()
     return weights + live.peak
 
 
@@ -142,7 +147,7 @@ def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
     return found
 
 
-def _steady_timings(
+def steady_timings(
     call: Callable[[], Any], device: torch.device, runs: int, seconds: float
 ) -> tuple[list[float], float]:
     """Seconds of each call in the last rounds, and the share by which the medians of these rounds differ.

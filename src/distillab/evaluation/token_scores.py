@@ -81,15 +81,31 @@ def calibration_error(confidence: Tensor, right: Tensor) -> float:
 
 
 def against_teacher(scores: Tensor, teacher: Tensor, labels: Tensor) -> AgainstTeacher:
-    """How often a student's likeliest token is its teacher's, and how many of the teacher's errors it repeats."""
-    ours, theirs = scores[:, Column.ANSWER], teacher[:, Column.ANSWER]
+    """How often a student's likeliest token is its teacher's, and how many of the teacher's errors it repeats.
+
+    An error is a token that is not the likeliest one; by chance as in `distillab.evaluation.metrics.against_teacher`.
+    """
+    ours, theirs = scores[:, Column.ANSWER].long(), teacher[:, Column.ANSWER].long()
     wrong = theirs != labels
     errors = int(wrong.sum())
     return AgainstTeacher(
         agreement=(ours == theirs).double().mean().item(),
         teacher_errors=errors,
         repeated_errors=(ours == theirs)[wrong].double().mean().item() if errors else None,
+        repeated_by_chance=_by_chance(ours, theirs, labels)[wrong].mean().item() if errors else None,
     )
+
+
+def _by_chance(ours: Tensor, theirs: Tensor, labels: Tensor) -> Tensor:
+    """For each token (R,) the share of the tokens of its label that the student answers as the teacher does here.
+
+    The table of all pairs of label and answer would be a vocabulary squared, and nearly all of it empty.
+    """
+    width = int(torch.stack([ours, theirs, labels]).max()) + 1
+    pairs, counts = (labels * width + ours).unique(return_counts=True)
+    wanted = labels * width + theirs
+    place = torch.searchsorted(pairs, wanted).clamp(max=len(pairs) - 1)
+    return torch.where(pairs[place] == wanted, counts[place], 0).double() / labels.bincount()[labels]
 
 
 def by_document(scores: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """A causal language model with what it looks like from outside, and the networks that it may hold."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from distillab.core.places import located
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
+from distillab.models.quiet import without_bars
 
 AT_ONCE = 2**22  # logits; more are given as rows that are projected where they are read
 
@@ -217,7 +218,8 @@ def pretrained_lm(
     try:
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
-            net = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **how, **where)
+            with without_bars() if found.is_dir() else nullcontext():  # a download may show how far it is
+                net = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **how, **where)
         else:
             net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place, **how), **how)
     except Exception as error:  # of transformers, safetensors, the hub: each has its own

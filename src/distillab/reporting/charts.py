@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from distillab.core.result_parts import Entry, LimitsLine
-from distillab.evaluation.cost import machine
+from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import looks
 from distillab.reporting.looks import ALONE, FRONTS, TEACHER

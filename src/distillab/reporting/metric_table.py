@@ -97,6 +97,13 @@ METRICS = {
     "nll": Metric("negative log-likelihood", decimals, "", False),
     "brier": Metric("Brier score", decimals, "", False),
     "calibration_error": Metric("calibration error", percent, "points", False),
+    # Language models.
+    "bits_per_byte": Metric("bits per byte", decimals, "", False),
+    "bits_per_byte_best": Metric("best epoch on test", decimals, "", False),
+    "bits_per_byte_last": Metric("last epoch", decimals, "", False),
+    "perplexity": Metric(
+        "perplexity of a token", lambda value: NOTHING if value is None else f"{value:.4g}", "", False
+    ),
     # Agreement with the teacher.
     "agreement": Metric("agrees with teacher", percent, "%"),
     "kl": Metric("KL from teacher"),
@@ -114,7 +121,9 @@ METRICS = {
     "peak_memory_bytes": Metric("peak memory", count, "bytes", False),
     "size_bytes": Metric("size", count, "bytes", False),
 }
-ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "calibration_error")
+# What a sample is called, by task, in the singular and in the plural.
+SAMPLES = {"causal_lm": ("block", "blocks")}
+ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "perplexity", "nll", "brier", "calibration_error")
 AGAINST_TEACHER = ("agreement", "kl", "repeated_errors", "repeated_by_chance")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
 DEPLOYED += ("latency_spread", "throughput", "peak_memory_bytes", "size_bytes")
@@ -125,6 +134,26 @@ PLOTTED = ("parameters", "multiply_adds", "latency_ms")  # the costs that accura
 def metric(key: str, higher_is_better: bool | None = None) -> Metric:
     """The metric of that key; one that the table does not know is a plain number by its own name, with this direction."""
     return METRICS.get(key) or Metric(key, higher_is_better=higher_is_better)
+
+
+def one_sample(task: str) -> str:
+    """What one sample of a task is called."""
+    return SAMPLES.get(task, ("image", "images"))[0]
+
+
+def samples(task: str) -> str:
+    """What several are called."""
+    return SAMPLES.get(task, ("image", "images"))[1]
+
+
+def heading(key: str, task: str) -> str:
+    """Of a column or row of one task."""
+    found = metric(key).heading
+    return (
+        found.replace("images", samples(task)).replace("top-1", "likeliest token is right")
+        if task in SAMPLES
+        else found
+    )
 
 
 def gain_note(shown: Iterable[Metric], over: str = OVER) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 from distillab.core.instantiate import PACKAGES
 from distillab.core.result import Result
 from distillab.models.about import About
-from distillab.reporting.metric_table import NOTHING, ON_TEST, metric, percent
+from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
+from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.table import measured_on, primary, savings, verdict
 from distillab.reporting.tables import bullets, markdown, without_tags
+from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
@@ -20,6 +22,14 @@ PROTOCOLS = {
 }
 
 
+# What the Hub calls the figures and the task: of images, and of text.
+HUB = (
+    (("top1", "accuracy", "top-1 accuracy"), ("macro_f1", "f1", "macro F1")),
+    (("bits_per_byte", "bits_per_byte", "bits per byte"), ("perplexity", "perplexity", "perplexity of a token")),
+)
+HUB_TASKS = ("image-classification", "Image Classification"), ("text-generation", "Text Generation")
+
+
 def model_card(result: Result, weights: Path | None = None) -> str:
     """Markdown with the YAML front matter that the Hugging Face Hub reads; what an older result lacks is left out.
 
@@ -27,14 +37,29 @@ def model_card(result: Result, weights: Path | None = None) -> str:
     """
     taught = "trained alone" if result.alone else f"distilled by {result.method}"
     title = f"# {result.student.name}, {taught} on {result.data.name}"
-    parts = [title, _what(result, weights), "## Accuracy", _accuracy(result)]
+    text = result.task == "causal_lm"
+    parts = [title, _what(result, weights), "## Figures" if text else "## Accuracy", _accuracy(result)]
+    parts += [*filter(None, [kinds(result)]), *sentences(result)]
+    parts += ["## Samples", drawn] if (drawn := samples(result)) else []
     if result.limits and result.limits.sentences:
         parts += ["## Limits", bullets(result.limits.sentences)]
-    loading = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip().format(code=_code(result))
-    costs = [_compared(result, COST), " ".join(filter(None, (savings(result), measured_on(result))))]
+    costs = [
+        _compared(result, COST, generation_rows(result)),
+        " ".join(filter(None, (savings(result), measured_on(result)))),
+    ]
     parts = [without_tags(part) for part in (*parts, "## Size and speed", *costs) if part]
-    parts += ["## How to load it", loading, "## How it was made", _making(result)]
+    parts += ["## How to load it", _loading(result), "## How it was made", _making(result)]
     return "\n\n".join([_front_matter(result), *parts]) + "\n"
+
+
+def _loading(result: Result) -> str:
+    target = str((result.config.get("student") or {}).get("_target_"))
+    page = Path(__file__).with_name("loading.md").read_text(encoding="utf-8").rstrip().format(code=_code(result))
+    if result.task != "causal_lm":
+        return page
+    if target.startswith(("distillab.models.causal_lm.", "transformers.")):
+        return Path(__file__).with_name("loading_text.md").read_text(encoding="utf-8").rstrip()
+    return f"`student.safetensors` holds the weights; the network is `{target}`."
 
 
 def _code(result: Result) -> str:
@@ -52,10 +77,10 @@ def _front_matter(result: Result) -> str:
     data, student = result.data.name, result.student
     metrics = [
         {"type": kind, "value": student.metrics[key], "name": f"{words}, protocol {result.protocol}"}
-        for key, kind, words in (("top1", "accuracy", "top-1 accuracy"), ("macro_f1", "f1", "macro F1"))
+        for key, kind, words in HUB[result.task == "causal_lm"]
         if key in student.metrics
     ]
-    task = {"type": "image-classification", "name": "Image Classification"}
+    task = dict(zip(("type", "name"), HUB_TASKS[result.task == "causal_lm"], strict=True))
     measured = {"task": task, "dataset": {"name": data, "type": data, "split": "test"}, "metrics": metrics}
     front = {
         "library_name": "distillab",
@@ -87,22 +112,30 @@ def _expected(weights: Path | None) -> list[str]:
 
 
 def _what(result: Result, weights: Path | None) -> str:
-    data, teacher, names = result.data, result.teacher, result.data.class_names
-    classes = "unknown" if data.classes is None else data.classes
-    named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMES else ""
+    data, teacher = result.data, result.teacher
     shown = primary(result)
     taught = teacher and f"{teacher.name}, {shown.words(result.score('teacher'))} {shown.label}"
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
+    protocol = PROTOCOLS.get(result.protocol, "")
     lines = [
-        f"**Model:** {result.student.name}, an image classifier of {classes} classes{named}.",
+        f"**Model:** {result.student.name}, {_kind(result)}.",
         f"**Teacher:** {taught or 'none'}.",
         f"**Method:** {result.method}.",
-        f"**Data:** {data.name}{f' ({sizes} images)' if sizes else ''}.",
-        f"**Protocol:** {result.protocol}. {PROTOCOLS.get(result.protocol, '')}".rstrip(),
+        f"**Data:** {data.name}{f' ({sizes} {plural(result.task)})' if sizes else ''}.",
+        f"**Protocol:** {result.protocol}. {protocol.replace('images', plural(result.task))}".rstrip(),
         *_expected(weights),
     ]
     return bullets(lines)
+
+
+def _kind(result: Result) -> str:
+    if result.task == "causal_lm":
+        return "a causal language model"
+    data, names = result.data, result.data.class_names
+    classes = "unknown" if data.classes is None else data.classes
+    named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMES else ""
+    return f"an image classifier of {classes} classes{named}"
 
 
 def _accuracy(result: Result) -> str:
@@ -113,10 +146,11 @@ def _accuracy(result: Result) -> str:
         gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
     parts = [_compared(result, keys, gain), verdict(result)]
     if against:
-        told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test images"
+        answers = "tokens" if result.task == "causal_lm" else "images"
+        told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test {answers}"
         if None not in (against.repeated_errors, against.repeated_by_chance):
             repeated, chance = percent(against.repeated_errors, 1), percent(against.repeated_by_chance, 1)
-            told += f" and repeats {repeated} % of its errors with the same wrong class ({chance} % by chance)"
+            told += f" and repeats {repeated} % of its errors with the same wrong {'token' if answers == 'tokens' else 'class'} ({chance} % by chance)"
         parts.append(f"{told}.")
     return "\n\n".join(parts)
 
@@ -129,7 +163,7 @@ def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] 
     for key in keys:
         values = [entry.figure(key) for entry in entries.values()]
         if any(value is not None for value in values):
-            lines.append([metric(key).heading, *map(metric(key).form, values)])
+            lines.append([heading(key, result.task), *map(metric(key).form, values)])
     names = (f"{headings[role]}: {entry.name}" for role, entry in entries.items())
     return markdown(["", *names], [*lines, *further], texts=[""])
 

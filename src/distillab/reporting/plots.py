@@ -153,7 +153,7 @@ def _dress(axes: Axes, found: list[Point], cost: str, shown: Metric) -> None:
     ys = [shown.scale * end for end in ends if end is not None]
     axes.set_xscale("log")
     axes.set_xlim(min(xs) / 1.9, max(xs) * 1.9)
-    margin = max(0.12 * (max(ys) - min(ys)), 0.4)
+    margin = max(0.12 * (max(ys) - min(ys)), 0.4 if shown.scale == 100 else 0.004 * max(map(abs, ys)))
     axes.set_ylim(min(ys) - margin, max(ys) + 1.3 * margin)
     # Within a decade or so, 1-2-5 steps; powers of ten alone would leave a narrow axis with one number or none.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -163,7 +163,8 @@ def _dress(axes: Axes, found: list[Point], cost: str, shown: Metric) -> None:
     plain(axes)
     axes.tick_params(which="both", colors=SOFT)
     axes.set_xlabel(f"{looks.COSTS[cost]}{', millions' if cost in MILLION else ''} (log)", color=looks.INK)
-    axes.set_ylabel(", ".join(filter(None, (f"{shown.label} on test", shown.unit))), color=looks.INK)
+    direction = "" if shown.scale == 100 or shown.higher_is_better is not False else "less is better"
+    axes.set_ylabel(", ".join(filter(None, (f"{shown.label} on test", shown.unit, direction))), color=looks.INK)
 
 
 def _place_labels(axes: Axes, points: list[Named]) -> None:

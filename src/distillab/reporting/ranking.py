@@ -12,7 +12,7 @@ from distillab.core.result import Result
 from distillab.core.result_parts import Entry
 from distillab.core.result_reader import told_apart
 from distillab.reporting.comparison import compare
-from distillab.reporting.metric_table import NOTHING, RANKED, metric, percent
+from distillab.reporting.metric_table import NOTHING, RANKED, metric, percent, samples
 from distillab.reporting.rows import Gain, Row
 from distillab.reporting.table import sentence
 from distillab.reporting.tables import Table, ranks, shown, table, text
@@ -164,7 +164,7 @@ def _cells(row: Row) -> dict[str, Any]:
         **figures(RANKED[3:]),
         "seeds": " ".join(map(str, row.seeds)),
         "epochs": [text(row.epochs), row.epochs],
-        "training images": [text(row.train), row.train],
+        f"training {samples(row.results[0].task)}": [text(row.train), row.train],
     }
 
 

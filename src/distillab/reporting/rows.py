@@ -7,9 +7,9 @@ from typing import Any
 
 from distillab.core.result import Result, Role, gain_and_gap
 from distillab.core.result_parts import Entry, Paired, Primary
-from distillab.evaluation.cost import machine
+from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import LEVEL, holm, paired_test, smallest_gain
-from distillab.reporting.metric_table import Metric, metric
+from distillab.reporting.metric_table import Metric, metric, samples
 
 # What a row says in columns of its own.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
@@ -199,7 +199,7 @@ class Row:
 FACTS: Mapping[str, Callable[[Row], str]] = {
     "teacher": lambda row: f"taught by {row.teacher}" if row.teacher and not row.alone else "",
     "epochs": lambda row: "" if row.epochs is None else f"{row.epochs} epochs",
-    "train": lambda row: "" if row.train is None else f"{row.train} training images",
+    "train": lambda row: "" if row.train is None else f"{row.train} training {samples(row.results[0].task)}",
     "labels": lambda row: row.labels or "all labels",
     "code": lambda row: f"code {code}" if (code := row.results[0].versions.get("code")) else "",
 }

@@ -5,8 +5,18 @@ from itertools import product
 from typing import Any
 
 from distillab.core.result_parts import Entry
-from distillab.evaluation.cost import in_words, machine, ratios
-from distillab.reporting.metric_table import AGAINST_TEACHER, DEPLOYED, METRICS, NOTHING, ON_TEST
+from distillab.evaluation.cost import in_words, ratios
+from distillab.evaluation.payback import machine
+from distillab.reporting.metric_table import (
+    AGAINST_TEACHER,
+    DEPLOYED,
+    NOTHING,
+    ON_TEST,
+    SAMPLES,
+    heading,
+    one_sample,
+    samples,
+)
 from distillab.reporting.ranking import by_place, figure, timed
 from distillab.reporting.rows import Row, mean
 from distillab.reporting.tables import Section, View, section, table, text, view
@@ -22,9 +32,18 @@ def views_by_place(
     return [view([place], tables=[table(headings, lines)]) for place, lines in made if lines]
 
 
+def one_task(rows: list[Row]) -> str:
+    """The task of all runs; empty where there are several."""
+    tasks = {result.task for row in rows for result in row.results}
+    return tasks.pop() if len(tasks) == 1 else ""
+
+
 def agreement(rows: list[Row]) -> Section:
     """Calibration of every role, and how far the students follow their teacher."""
-    keys = (*ON_TEST, *AGAINST_TEACHER)
+    entries = [entry for row in rows for result in row.results for entry in result.entries.values()]
+    task, keys = one_task(rows), (*ON_TEST, *AGAINST_TEACHER)
+    own = keys if task in SAMPLES else ("perplexity",)  # an image has no perplexity, and a text no classes
+    keys = [key for key in keys if key not in own or any(entry.figure(key) is not None for entry in entries)]
 
     def lines_of(members: list[Row]) -> Collection[list[Any]]:
         lines = {}
@@ -41,16 +60,17 @@ def agreement(rows: list[Row]) -> Section:
         "Means over seeds. A teacher's error counts as repeated where the student gives the same wrong answer; by chance "
         "is the share that its own habits of confusion would give without following the teacher."
     )
-    views = views_by_place(rows, ["model", *(METRICS[key].heading for key in keys)], lines_of)
+    views = views_by_place(rows, ["model", *(heading(key, task) for key in keys)], lines_of)
     return section("judgement", "Calibration and agreement", about, choices=["data"], views=views)
 
 
 def deployed(rows: list[Row]) -> Section:
     """Size, latency, throughput and memory of every network, and the students' against each of their teachers."""
-    headings = ("network", "as", *(METRICS[key].heading for key in DEPLOYED), "measured on", "against its teacher")
+    task = one_task(rows)
+    headings = ("network", "as", *(heading(key, task) for key in DEPLOYED), "measured on", "against its teacher")
     about = (
-        "Medians over all runs that measured the same network on the same machine: the latency of one image, and of a "
-        "batch, which has 64 images. What ships with a student, as a projector does, counts as part of it."
+        f"Medians over all runs that measured the same network on the same machine: the latency of one {one_sample(task)}, "
+        f"and of a batch, which has 64 {samples(task)}. What ships with a student, as a projector does, counts as part of it."
     )
     views = views_by_place(rows, headings, _deployed_lines)
     return section("deployed", "Size and speed", about, choices=["data"], views=views)
@@ -60,20 +80,20 @@ def _deployed_lines(rows: list[Row]) -> list[list[Any]]:
     teachers: dict[Any, list[Any]] = {}
     students: dict[Any, list[Any]] = {}
     for result in (result for row in rows for result in row.results):
-        teacher, student = result.teacher, result.student
+        teacher, student, sample = result.teacher, result.student, one_sample(result.task)
         if teacher and machine(teacher.efficiency):
-            teachers.setdefault(timed(teacher), _deployed_line(teacher, "teacher"))
+            teachers.setdefault(timed(teacher), _deployed_line(teacher, "teacher", sample))
         if machine(student.efficiency):
             pair = (timed(student), teacher and timed(teacher))
-            students.setdefault(pair, _deployed_line(student, "student", teacher))
+            students.setdefault(pair, _deployed_line(student, "student", sample, teacher))
     taught = {student for student, teacher in students if teacher}
     lines = [line for (student, teacher), line in students.items() if teacher or student not in taught]
     return [*teachers.values(), *lines]
 
 
-def _deployed_line(entry: Entry, role: str, teacher: Entry | None = None) -> list[Any]:
+def _deployed_line(entry: Entry, role: str, sample: str, teacher: Entry | None = None) -> list[Any]:
     figures = [figure(key, entry.figure(key)) for key in DEPLOYED]
-    against = f"{teacher.name}: {in_words(ratios(teacher.efficiency, entry.efficiency))}" if teacher else ""
+    against = f"{teacher.name}: {in_words(ratios(teacher.efficiency, entry.efficiency), sample)}" if teacher else ""
     return [entry.name, role, *figures, machine(entry.efficiency), against]
 
 

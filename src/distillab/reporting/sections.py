@@ -32,11 +32,15 @@ def accuracy(rows: list[Row]) -> Section:
         for key in PLOTTED:
             if chart := charts.accuracy(models, key, methods, members[0].metric):
                 views.append(view([place, METRICS[key].label], charts=[chart]))
+    figures = {row.metric.label for row in rows if row.metric.scale != 100}
+    figure = figures.pop() if len(figures) == 1 and all(row.metric.scale != 100 for row in rows) else "accuracy"
     about = (
         "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
-        "On a front lie the models that no other one beats in both cost and accuracy."
+        f"On a front lie the models that no other one beats in both cost and {figure}."
     )
-    return section("accuracy", "Accuracy against cost", about, choices=["data", "against"], views=views)
+    return section(
+        "accuracy", f"{figure[:1].upper()}{figure[1:]} against cost", about, choices=["data", "against"], views=views
+    )
 
 
 PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm)", "in words")

@@ -8,14 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from distillab.core.output import rank_zero_print
 from distillab.core.result import Result, Role
-from distillab.evaluation.cost import in_words, machine, ratios, words
-from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, Metric, count, metric, percent
+from distillab.evaluation.cost import in_words, ratios, words
+from distillab.evaluation.payback import machine
+from distillab.reporting.metric_table import (
+    METRICS,
+    NOTHING,
+    RANKED,
+    SAMPLES,
+    Metric,
+    count,
+    metric,
+    one_sample,
+    percent,
+    samples,
+)
 from distillab.reporting.tables import print_table, terminal
+from distillab.reporting.text_words import sentences
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADINGS = ("gain", "gap closed", "parameters", "multiply-adds", "latency, one image", "size")
+HEADINGS = ("gain", "gap closed", "parameters", "multiply-adds", "latency, one {}", "size")
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 
 
@@ -55,12 +68,17 @@ def final_table(result: Result) -> Table:
         figures = [shown.form(result.score(role)), shown.difference(gain), share]
         rows.append([f"{labels[role]}: {entry.name}", *figures, *(_compared(result, role, key) for key in RANKED)])
     figure = "accuracy" if shown.scale == 100 else shown.label
-    title = f"{result.data.name}, protocol {result.protocol}: {figure} on {result.data.test or 'the'} test samples"
+    title = f"{result.data.name}, protocol {result.protocol}: {figure} on {result.data.test or 'the'} test {_tested(result)}"
     brackets = "In brackets: share of the teacher's." if result.teacher else ""
     caption = " ".join(filter(None, (brackets, measured_on(result))))
-    table = terminal(["model", shown.heading, *HEADINGS], rows, texts=["model"], title=title, caption=caption)
+    headings = [heading.format(one_sample(result.task)) for heading in HEADINGS]
+    table = terminal(["model", shown.heading, *headings], rows, texts=["model"], title=title, caption=caption)
     table.rows[-1].style = "bold"
     return table
+
+
+def _tested(result: Result) -> str:
+    return samples(result.task) if result.task in SAMPLES else "samples"
 
 
 def measured_on(result: Result) -> str:
@@ -106,7 +124,7 @@ def primary(result: Result) -> Metric:
 def _outcome(result: Result) -> str:
     student, shown, error = result.student, primary(result), standard_error(result, "student")
     known = f" ± {100 * error:.1f} (binomial standard error, {result.data.test} test samples)" if error else ""
-    reached = f"{shown.words(result.primary.value, 1)}{known}"
+    reached = f"{shown.words(result.primary.value, 1)}{known}" + (f" {shown.label}" if result.task in SAMPLES else "")
     if result.alone:
         return f"{student.name} alone, without a teacher, reaches {reached}."
     if result.gain is None or not result.baseline:
@@ -128,11 +146,17 @@ def further(result: Result) -> list[str]:
     against, alone = (entry and entry.against_teacher for entry in (result.student, result.baseline))
     if against and alone and against.repeated_errors is not None:
         told.append(
-            f"Of the teacher's {against.teacher_errors} errors the student repeats {percent(against.repeated_errors, 0)} % "
+            f"Of the teacher's {against.teacher_errors}{_errors(result)} the student repeats "
+            f"{percent(against.repeated_errors, 0)} % "
             f"({percent(against.repeated_by_chance, 0)} % by chance; alone {percent(alone.repeated_errors, 0)} %)."
         )
-    told += filter(None, [savings(result)])
+    told += filter(None, [*sentences(result), savings(result)])
     return told + (words(result.cost, primary(result).gain) if result.cost else [])
+
+
+def _errors(result: Result) -> str:
+    wrong = " errors"
+    return f"{wrong} (tokens that are not its likeliest)" if result.task == "causal_lm" else wrong
 
 
 def scarce_labels(result: Result) -> str:
@@ -149,7 +173,7 @@ def scarce_labels(result: Result) -> str:
 def savings(result: Result) -> str:
     """What the student takes less than its teacher, in a sentence; empty where there is none."""
     student, teacher = result.student, result.teacher
-    found = in_words(ratios(teacher.efficiency, student.efficiency)) if teacher else ""
+    found = in_words(ratios(teacher.efficiency, student.efficiency), one_sample(result.task)) if teacher else ""
     return found and f"Against its teacher, {student.name} is or has: {found}."
 
 

@@ -180,13 +180,17 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
             "teacher.corrupt_classes trains a teacher with wrong labels, and a ready-made one is not trained: "
             "teacher.checkpoint=null teacher.pretrained=false, or teacher.corrupt_classes=null"
         )
+    if data.canaries and is_ready_made(config, data) and not config.adapt:
+        raise UserError(
+            "data.canaries are read by a teacher that is trained here, and this one is ready-made: data.canaries=0"
+        )
     if config.adapt and not is_ready_made(config, data):
         raise UserError(
             f"teacher.adapt={config.adapt} goes on with ready-made weights, and this teacher is trained here from others: "
             f"teacher.adapt=null, or teacher.checkpoint=…"
         )
     own = data.with_samples(config.samples).labelled_only(config.labelled)
-    return own.with_wrong_labels(config.corrupt_classes)
+    return own.with_wrong_labels(config.corrupt_classes).of_teacher()
 
 
 def is_ready_made(config: ModelConfig, data: DataModule) -> bool:

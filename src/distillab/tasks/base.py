@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
+from distillab.core.text_parts import Text
 from distillab.data.batch import Batch, Inputs
 from distillab.evaluation.metrics import predict
 from distillab.evaluation.roles import Roles
@@ -120,6 +121,12 @@ class Task(ABC):
     def predictions(self, model: Model, data: LightningDataModule, split: str, device: str) -> tuple[Tensor, Tensor]:
         """Rows of logits and labels of a whole split, in the data's order, on the CPU."""
         return predict(model, data, split, device, rows=self.rows)
+
+    def judge(
+        self, networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: LightningDataModule, device: str
+    ) -> Text | None:
+        """What else is told of the roles' networks, beside the figures of their test rows `scores`; None: nothing."""
+        return None
 
     def save(self, model: Model, data: LightningDataModule, directory: Path) -> None:  # noqa: B027 - a task need not
         """Write what else makes the student usable outside, into the run's folder."""

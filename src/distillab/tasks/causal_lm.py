@@ -13,9 +13,11 @@ from torchmetrics import Metric, MetricCollection
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.places import located
+from distillab.core.text_parts import Text
 from distillab.data.batch import IGNORED, Batch, sent
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import check_same
+from distillab.evaluation.judge import judge
 from distillab.evaluation.roles import Roles
 from distillab.evaluation.token_scores import (
     against_teacher,
@@ -165,6 +167,14 @@ class LanguageModeling(Task):
                 scores.append(self._scores(model.outputs(**batch.inputs[0]), batch))
                 labels.append(batch.labels[batch.labels != IGNORED].cpu())
         return torch.cat(scores), torch.cat(labels)
+
+    def judge(self, networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: TextData, device: str) -> Text:
+        """Intervals, kinds of documents, drafts, speed of writing, samples and canaries."""
+        try:
+            return judge(networks, scores, data, device)
+        except torch.OutOfMemoryError:
+            pass  # after this block the error no longer holds the tensors
+        return judge(networks, scores, data, "cpu")
 
     def save(self, model: Model, data: TextData, directory: Path) -> None:
         """A folder that transformers loads by itself: config, weights, tokenizer."""

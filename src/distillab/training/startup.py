@@ -21,6 +21,7 @@ def import_quietly(accelerator: str) -> None:
         ".*litlogger.*",
         ".*exists and is not empty.*",
         ".*smaller than the logging interval.*",
+        ".*is_gradient_checkpointing.*",
     ):
         warnings.filterwarnings("ignore", message)
     distributed.start(accelerator)

@@ -48,6 +48,20 @@ class Blocks:
         inputs = {"input_ids": self.ids[index], "documents": self.documents[index]}
         return Batch([inputs], {"labels": self.labels[index], "sizes": self.sizes[index]}, index, number)
 
+    def windows(self, count: int, length: int, *, at_starts: bool = False) -> Tensor:
+        """At most `count` runs of `length` tokens (n, length), each of one document, evenly spaced over all blocks.
+
+        The blocks lie one behind the other; `at_starts` takes the beginnings of documents alone.
+        """
+        ids, documents = self.ids.flatten(), self.documents.flatten()
+        same = documents[: len(ids) - length + 1] == documents[length - 1 :]
+        begins = torch.ones_like(same)
+        if at_starts:
+            begins[1:] = documents[1 : len(same)] != documents[: len(same) - 1]
+        places = (same & begins & (documents[: len(same)] >= 0)).nonzero().flatten()
+        chosen = places[torch.from_numpy(evenly(len(places), count))] if len(places) else places
+        return ids[chosen[:, None] + torch.arange(length)]
+
     def chosen(self, rows: Tensor) -> Self:
         """Some of the blocks."""
         return type(self)(*(getattr(self, one.name)[rows] for one in fields(self)))
@@ -135,3 +149,8 @@ def pack(documents: Sequence[Tokens], length: int) -> Blocks:
         return torch.from_numpy(whole.reshape(count, length))
 
     return Blocks(blocks(ids, 0), blocks(labels, IGNORED), blocks(number, PADDING), blocks(label_sizes, 0))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most so many of `count` places, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

@@ -1,8 +1,8 @@
 """Text data for one experiment: documents, split and packed into blocks of tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -14,8 +14,17 @@ from distillab.data.batch import Writing
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.module import DataModule
 from distillab.data.splits import TEST_SEED
-from distillab.data.text.blocks import Blocks, pack, tokenise
-from distillab.data.text.documents import Document, digest, overlapping, read_dataset, read_documents, without_repeats
+from distillab.data.text.blocks import Blocks, evenly, pack, tokenise
+from distillab.data.text.canaries import canaries, planted_blocks
+from distillab.data.text.documents import (
+    Document,
+    Kinds,
+    digest,
+    overlapping,
+    read_dataset,
+    read_documents,
+    without_repeats,
+)
 from distillab.data.text.tokenizer import ends, identity, load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -74,19 +83,21 @@ class TextData(DataModule):
         path: str | None = None,
         dataset: str | None = None,
         field: str = "text",
+        kind: str | Sequence[str] | None = None,
         tokenizer: str | None = None,
         vocabulary: int = 1024,
         length: int = 128,
         test: float = 0.1,
         overlap: float = 0.2,
         validation_blocks: int | None = 400,
+        canaries: int = 0,
         on_policy: float = 0.0,
         prompt: int | None = None,
         **common: Any,
     ) -> None:
         if (path is None) == (dataset is None):
             raise UserError("data=text reads either files or a data set of the hub: data.path=… or data.dataset=…")
-        self.path, self.dataset, self.field = path, dataset, field
+        self.path, self.dataset, self.field, self.kinds = path, dataset, field, Kinds.of(kind)
         super().__init__(name or (path or dataset).rstrip("/").rpartition("/")[2], **common)
         if self.hides_or_mixes:
             raise UserError(
@@ -98,6 +109,7 @@ class TextData(DataModule):
         self.test_share = Range(above=0, below=1).check(test, "data.test", 0.1)
         self.overlap = Range(0, high=1).check(overlap, "data.overlap", 0.2)
         self.validation_blocks = Range(1, whole=True, null=True).check(validation_blocks, "data.validation_blocks", 400)
+        self.canaries = Range(0, high=1000, whole=True).check(canaries, "data.canaries", 8)
         self.on_policy = Range(0, high=1).check(on_policy, "data.on_policy", 0.5)
         Range(1, whole=True, null=True).check(prompt, "data.prompt", max(1, length // 4))
         self.prompt = max(1, length // 4) if prompt is None else prompt
@@ -114,7 +126,7 @@ class TextData(DataModule):
 
     def _documents(self) -> list[Document]:
         if self.path is not None:
-            return read_documents(self.path, field=self.field)
+            return read_documents(self.path, field=self.field, kinds=self.kinds)
         return read_dataset(self.dataset, field=self.field)
 
     def _collect(self) -> TextCollection:
@@ -231,6 +243,25 @@ class TextData(DataModule):
         numbers = {"vocabulary": len(data.tokenizer), "length": self.length}
         return TextInfo(self.name, (), tokenizer=data.tokenizer, **numbers, documents=data.kinds)
 
+    def of_teacher(self) -> Self:
+        """The same with the canaries in the training text, as documents of their own."""
+        if not self.canaries:
+            return self
+        data, planted = self.collection, canaries(self.canaries, self.split_seed)
+        more = planted_blocks(planted, data.tokenizer, self.length, first=len(data.kinds))
+        blocks = Blocks(*(torch.cat([getattr(data.blocks, name), getattr(more, name)]) for name in vars(more)))
+        first, content = len(data.blocks), fingerprint({"content": data.content, "canaries": planted}, [])
+        labels = np.zeros(len(blocks), np.int64)
+        own = np.append(self.rows["train"], np.arange(first, len(blocks)))
+        return self._clone(
+            collection=replace(data, blocks=blocks, labels=labels, content=content), rows={**self.rows, "train": own}
+        )
+
+    @property
+    def test_blocks(self) -> Blocks:
+        """Those of the test text, one behind the other."""
+        return self._source("test", training=False)
+
     def taught_epochs(self, epochs: int) -> int | None:
         """In as many as there are views."""
         return min(epochs, self.cycle)
@@ -242,8 +273,3 @@ class TextData(DataModule):
 
     def _source(self, split: str, training: bool) -> Blocks:
         return self.collection.blocks.chosen(torch.from_numpy(self.rows[split]))
-
-
-def evenly(count: int, most: int) -> np.ndarray:
-    """At most so many of `count` places, evenly spaced."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

@@ -30,12 +30,48 @@ class Document:
         return self.text if self.messages is None else "\n".join(str(m.get("content", "")) for m in self.messages)
 
 
-def read_documents(path: str, *, field: str = "text") -> list[Document]:
+@dataclass(frozen=True)
+class Kinds:
+    """How the path of a file names the kind of its documents: a regular expression, and what to write of its groups.
+
+    `(\\d\\d)\\d\\d-` with `\\g<1>00s` makes 1800s of 1865-Lincoln.txt. Raises UserError for what is no such pair.
+    """
+
+    pattern: str
+    words: str = r"\g<0>"
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+            re.sub(self.pattern, self.words, "")
+        except (re.error, IndexError) as error:
+            raise UserError(
+                f"data.kind: {self.pattern!r} with {self.words!r} is no regular expression ({error})"
+            ) from error
+
+    @classmethod
+    def of(cls, given: str | Sequence[str] | None) -> "Kinds | None":
+        """From a pattern, or a list of a pattern and words."""
+        if given is None:
+            return None
+        parts = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        if not 1 <= len(parts) <= 2 or not all(isinstance(part, str) for part in parts):
+            raise UserError(f"data.kind must be a regular expression, or a list of one and its words, got {given!r}")
+        return cls(*parts)
+
+    def name(self, path: str) -> str | None:
+        """The kind of a file's documents; None where the pattern does not occur in its path."""
+        found = re.search(self.pattern, path)
+        return found and found.expand(self.words)
+
+
+def read_documents(path: str, *, field: str = "text", kinds: Kinds | None = None) -> list[Document]:
     """The documents of a file or of a folder of files, in the order of their names.
 
     A folder's .txt or .md file is a document; a single one is divided at its blank lines. A row of a JSONL or parquet
-    file is a document: its `field`, or its `messages`. The kind is the folder below `path`, or a row's `kind`. Raises
-    UserError for a path that is absent, for one without text, and for rows without either field.
+    file is a document: its `field`, or its `messages`. The kind is a row's `kind`, what `kinds` makes of the file's path
+    below `path`, or the folder there. Raises UserError for a path that is absent, for one without text, and for rows
+    without either field.
     """
     root = located(path, "data.path")
     if root.is_dir():
@@ -48,7 +84,7 @@ def read_documents(path: str, *, field: str = "text") -> list[Document]:
         files = [root]
     else:
         raise UserError(f"data.path: there is no {root}; name a file or folder with data.path=…")
-    found = [document for file in files for document in _read(file, root, field)]
+    found = [document for file in files for document in _read(file, root, field, kinds)]
     if not found:
         raise UserError(f"data.path: {root} holds no text; name another with data.path=…")
     return found
@@ -66,9 +102,9 @@ def read_dataset(name: str, *, field: str = "text") -> list[Document]:
     return list(_rows(rows, name, field))
 
 
-def _read(file: Path, root: Path, field: str) -> Iterator[Document]:
-    inside = file.relative_to(root).parts[:-1] if root.is_dir() else ()
-    kind = inside[0] if inside else ""
+def _read(file: Path, root: Path, field: str, kinds: Kinds | None) -> Iterator[Document]:
+    inside = file.relative_to(root).parts if root.is_dir() else (file.name,)
+    kind = (kinds and kinds.name("/".join(inside))) or (inside[0] if len(inside) > 1 else "")
     if file.suffix == ".parquet":
         import pyarrow.parquet
 

@@ -1,0 +1,57 @@
+"""Bits per byte by kind of document, and what the student took over of what its teacher is bad at."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distillab.core.text_parts import Kind
+from distillab.evaluation.token_scores import Column, bits_per_byte, by_document, by_kind, paired_documents
+
+
+def kinds(scores: Mapping[str, Tensor], names: tuple[str, ...]) -> list[Kind]:
+    """Every kind of document with the figures of all roles; [] where there is one kind alone."""
+    numbers, _, sizes = by_document(scores["student"])
+    weights: dict[str, int] = {}
+    for number, size in zip(numbers, sizes, strict=True):
+        weights[names[number]] = weights.get(names[number], 0) + int(size)
+    return [Kind(name=name, bytes=weights[name], scores=found) for name, found in by_kind(scores, names).items()]
+
+
+def words(found: list[Kind], scores: Mapping[str, Tensor], names: tuple[str, ...]) -> list[str]:
+    """One sentence on the kind that the teacher is worst at, and whether the student took that over.
+
+    It did where it lost against the student alone there, and more than elsewhere, by the 95 % interval over the documents
+    of that kind.
+    """
+    if not found or not {"teacher", "baseline", "student"} <= scores.keys():
+        return []
+    worst = max(found, key=lambda kind: kind.scores["teacher"])
+    there, elsewhere = (_gain(scores, names, worst.name, same) for same in (True, False))
+    least = min(0.0, elsewhere.gain)
+    took = "the student took that over" if there.high < least else "the student did not take that over"
+    if there.low <= least <= there.high:
+        took = "whether the student took that over is not shown"
+    mean = bits_per_byte(scores["teacher"])
+    gain, low, high, rest = (
+        f"{v:+z.3f}".replace("-", "−") for v in (there.gain, there.low, there.high, elsewhere.gain)
+    )
+    return [
+        f"The teacher is worst on {worst.name} ({worst.scores['teacher']:.3f} bits per byte, {mean:.3f} over all); {took}: "
+        f"the gain over the student alone is {gain} there (95 % interval {low} to {high}), {rest} elsewhere."
+    ]
+
+
+class _Gain(NamedTuple):
+    gain: float
+    low: float
+    high: float
+
+
+def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same: bool) -> _Gain:
+    """The gain of the student over the student alone on the documents of a kind, or on all others."""
+    kept = torch.tensor([(name == kind) == same for name in names])
+    rows = {role: one[kept[one[:, Column.DOCUMENT].long()]] for role, one in scores.items()}
+    paired = paired_documents(rows["student"], rows["baseline"])
+    return _Gain(bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"]), paired.low, paired.high)
