@@ -41,6 +41,7 @@ NEEDED = {
     "imagenet": ["data.root=here"],
     "imagenet_pair": ["data.root=here"],
     "text": ["data.path=here"],
+    "synthetic": ["data.path=here", "data.root=there"],
     "causal_lm": ["{}.path=here"],
 }
 

@@ -25,6 +25,7 @@ from distillab.data.images.strong import Strong
 from distillab.data.splits import carve, draw_stratified
 from distillab.data.text.datamodule import TextData
 
+OF_PATH = "${folder_name:data.path}"
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
@@ -218,16 +219,17 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
 
 def test_every_config_names_what_its_class_takes():
     found = sorted(path.stem for path in CONF.glob("*.yaml"))
-    assert {"cifar10", "cifar100", "digits", "folder", "imagenet", "sotu", "text"} <= set(found)
+    assert {"cifar10", "cifar100", "digits", "folder", "imagenet", "sotu", "synthetic", "text"} <= set(found)
     for name in found:
         config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-        config = config.get("data", config)  # digits say what the teacher knows, too
+        inherited = yaml.safe_load((CONF / "text.yaml").read_text()) if "text" in config.get("defaults", ()) else {}
+        config = inherited.get("data", {}) | config.get("data", config)  # digits say what the teacher knows, too
         target = resolve_name(config.pop("_target_"))
         inits = [
             cls.__init__ for cls in target.__mro__ if cls.__module__.startswith("distillab") and "__init__" in vars(cls)
         ]
         known = {key for init in inits for key in inspect.signature(init).parameters} - {"self", "common"}
-        named = {"folder": "${folder_name:data.root}", "text": "${folder_name:data.path}"}.get(name, name)
+        named = {"folder": "${folder_name:data.root}", "text": OF_PATH, "synthetic": OF_PATH}.get(name, name)
         assert set(config) == known and config["name"] == named
         if issubclass(target, TextData):
             continue

@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from distillab.core.errors import UserError
 from distillab.models.checkpoint import load_weights, read_weights
@@ -88,3 +89,20 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         writer.save_checkpoint({"epoch": 2}, file)
     assert torch.load(file, weights_only=True) == {"epoch": 1} and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_may_have_shared_weights_under_one_of_their_names(tmp_path):
+    def tied():
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        net[1].weight = net[0].weight
+        return net
+
+    torch.manual_seed(0)
+    kept, net = tied().state_dict(), tied()
+    del kept["1.weight"]
+    save_file(kept, tmp_path / "a.safetensors")
+    load_weights(net, read_weights(tmp_path / "a.safetensors", "k")[0], "net", "a", key="teacher.checkpoint")
+    assert torch.equal(net[1].weight, kept["0.weight"]) and net[1].weight is net[0].weight
+    untied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    with pytest.raises(UserError, match="1 missing"):
+        load_weights(untied, kept, "net", "a", key="teacher.checkpoint")

@@ -172,6 +172,13 @@ def _paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Te
     weights = {k.replace("_orig_mod.", ""): v for k, v in weights.items()}  # of a compiled module, anywhere in it
     prefix = _prefix(expected, weights)
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    # A file of transformers has shared weights, as of a tied head, under one of their names.
+    shared = {(value.data_ptr(), value.shape): found[name] for name, value in expected.items() if name in found}
+    found |= {
+        name: shared[place]
+        for name, value in expected.items()
+        if name not in found and value.numel() and (place := (value.data_ptr(), value.shape)) in shared
+    }
     return expected, {k: v for k, v in found.items() if k in expected or k.rpartition(".")[2] not in PROFILED}
 
 

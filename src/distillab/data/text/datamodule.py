@@ -1,7 +1,7 @@
 """Text data for one experiment: documents, split and packed into blocks of tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,34 +13,21 @@ from distillab.core.output import rank_zero_print
 from distillab.data.batch import Writing
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.module import DataModule
-from distillab.data.splits import TEST_SEED
 from distillab.data.text.blocks import Blocks, evenly, pack, tokenise
 from distillab.data.text.canaries import canaries, planted_blocks
 from distillab.data.text.documents import (
     Document,
     Kinds,
     digest,
-    overlapping,
     read_dataset,
     read_documents,
     without_repeats,
 )
+from distillab.data.text.held_out import divided, without_overlap
 from distillab.data.text.tokenizer import ends, identity, load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# The folders below data.path that name a split, in any case.
-FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-}
-FOLDERS |= {"dev": "validation", "test": "test", "testing": "test"}
-SPLIT_ORDER = ("train", "validation", "test")
-OVERLAP_WORDS = 13  # words of a run that stands in two documents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,92 +121,68 @@ class TextData(DataModule):
         kept = without_repeats(documents)
         if lost := len(documents) - len(kept):
             rank_zero_print(f"data={self.name}: {lost} of {len(documents)} documents repeat another and are left out")
-        splits = self._without_overlap(self._divided(kept))
+        shares = {"test": self.test_share, "validation": self.validation, "split_seed": self.split_seed}
+        splits = divided(kept, self.name, **shares)
+        splits["train"] = without_overlap(splits["train"], splits, self.name, share=self.overlap)
         tokenizer = self._tokenizer(splits["train"])
-        packed, rows, start, numbered = [], {}, 0, 0
-        for split, chosen in splits.items():
-            tokens = tokenise(chosen, tokenizer)
-            count = sum(len(each.ids) for each in tokens)
-            if count < self.length:
-                raise UserError(
-                    f"data={self.name}: the {split} text has {count} tokens and a block {self.length}: "
-                    f"data.length={max(2, count // 2)}, or more text"
-                )
-            blocks = pack(tokens, self.length)
-            blocks.documents[blocks.documents >= 0] += numbered  # so that no two documents have one number
-            packed.append(blocks)
-            rows[split] = np.arange(start, start := start + len(blocks))
-            if split == "validation" and self.validation_blocks is not None:
-                rows[split] = rows[split][evenly(len(blocks), self.validation_blocks)]
+        training = self._training(splits)
+        held_out = {split: documents for split, documents in splits.items() if split != "train"}
+        packed, start, numbered = {}, {}, 0
+        for part, chosen in (training | held_out).items():
+            packed[part] = self._packed(part, chosen, tokenizer, numbered)
+            start[part] = sum(len(blocks) for blocks in packed.values()) - len(packed[part])
             numbered += len(chosen)
-        all_blocks = Blocks(*(torch.cat([getattr(one, name) for one in packed]) for name in vars(packed[0])))
-        everything = [document for chosen in splits.values() for document in chosen]
-        described = {"documents": [digest(one) for one in everything], "sizes": [len(s) for s in splits.values()]}
+        most = self._taken({part: len(packed[part]) for part in training}) | {
+            "validation": self.validation_blocks or len(packed["validation"]),
+            "test": len(packed["test"]),
+        }
+        taken = {part: start[part] + evenly(len(blocks), most[part]) for part, blocks in packed.items()}
+        everything = [document for chosen in (training | held_out).values() for document in chosen]
+        described = {"documents": [digest(one) for one in everything], "blocks": list(map(len, packed.values()))}
         described |= {"tokenizer": identity(tokenizer), "length": self.length}
         return TextCollection(
-            content=fingerprint(described, []),
-            classes=("text",),
-            labels=np.zeros(len(all_blocks), np.int64),
-            **rows,
+            content=fingerprint(described, [taken[part] for part in training]),
+            classes=tuple(training),
+            labels=np.concatenate(
+                [np.full(len(packed[part]), place) for place, part in enumerate(training)]
+                + [np.zeros(len(packed[part]), np.int64) for part in held_out]
+            ).astype(np.int64),
+            train=np.concatenate([taken[part] for part in training]),
+            validation=taken["validation"],
+            test=taken["test"],
             # The held-out text names the data set, whatever is learned from.
             dataset=fingerprint({"test": [digest(one) for one in splits["test"]]}, []),
-            blocks=all_blocks,
+            blocks=Blocks(*(torch.cat([getattr(one, f.name) for one in packed.values()]) for f in fields(Blocks))),
             tokenizer=tokenizer,
             kinds=tuple(one.kind for one in everything),
             bytes=sum(len(one.content.encode()) for one in everything),
             conversations=sum(one.messages is not None for one in everything),
         )
 
-    def _divided(self, documents: Sequence[Document]) -> dict[str, list[Document]]:
-        """Documents by split: of the folders that name one, else drawn."""
-        named = {one.kind for one in documents}
-        if named and all(kind.lower() in FOLDERS for kind in named):
-            found = {split: [one for one in documents if FOLDERS[one.kind.lower()] == split] for split in SPLIT_ORDER}
-            if not found["train"]:
-                raise UserError(f"data={self.name}: the folders {', '.join(sorted(named))} hold no train text")
-        else:
-            found = {"train": list(documents), "validation": [], "test": []}
-        for split, share, seed in (
-            ("test", self.test_share, (TEST_SEED,)),
-            ("validation", self.validation, (self.split_seed, 4)),
-        ):
-            if not found[split] and share:
-                found["train"], found[split] = self._drawn(found["train"], share, np.random.RandomState(seed))
-        return found
-
-    def _drawn(
-        self, documents: list[Document], share: float, drawing: np.random.RandomState
-    ) -> tuple[list[Document], list[Document]]:
-        """What stays, and random documents that hold a share of the bytes, one at least."""
-        if len(documents) < 2:
+    def _packed(
+        self, part: str, documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase", numbered: int
+    ) -> Blocks:
+        """The blocks of a part, whose documents are numbered from `numbered`; UserError where they fill no block."""
+        if not documents:
+            return Blocks(*(torch.empty(0, self.length, dtype=torch.long) for _ in fields(Blocks)))
+        tokens = tokenise(documents, tokenizer)
+        count = sum(len(each.ids) for each in tokens)
+        if count < self.length:
             raise UserError(
-                f"data={self.name} has too few documents to hold some out: train, validation and test need one each; "
-                f"give more files or rows, or folders train, validation and test"
+                f"data={self.name}: the {part} text has {count} tokens and a block {self.length}: "
+                f"data.length={max(2, count // 2)}, or more text"
             )
-        sizes = [len(one.content.encode()) for one in documents]
-        drawn: set[int] = set()
-        for place in drawing.permutation(len(documents))[:-1].tolist():
-            if drawn and sum(sizes[i] for i in drawn) >= share * sum(sizes):
-                break
-            drawn.add(place)
-        return (
-            [one for place, one in enumerate(documents) if place not in drawn],
-            [documents[place] for place in sorted(drawn)],
-        )
+        blocks = pack(tokens, self.length)
+        blocks.documents[blocks.documents >= 0] += numbered  # so that no two documents have one number
+        return blocks
 
-    def _without_overlap(self, splits: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
-        held_out = [*splits["validation"], *splits["test"]]
-        leaks = overlapping(splits["train"], held_out, length=OVERLAP_WORDS, share=self.overlap)
-        if not leaks:
-            return dict(splits)
-        kept = [one for place, one in enumerate(splits["train"]) if place not in set(leaks)]
-        if not kept:
-            raise UserError(f"data={self.name}: all training text stands in the held-out text too: data.overlap=1")
-        rank_zero_print(
-            f"data={self.name}: {len(leaks)} training documents share more than {100 * self.overlap:g} % of their runs of "
-            f"{OVERLAP_WORDS} words with held-out text and are left out (data.overlap)"
-        )
-        return {**splits, "train": kept}
+    def _training(self, splits: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
+        """The documents that are learned from, by where they come from."""
+        return {"text": splits["train"]}
+
+    def _taken(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """How many of the training blocks are taken, by where they come from."""
+        return dict(counts)
 
     def _tokenizer(self, train: Sequence[Document]) -> "PreTrainedTokenizerBase":
         if self.tokenizer_place is not None:
