@@ -31,15 +31,16 @@ def words(found: list[Kind], scores: Mapping[str, Tensor], names: tuple[str, ...
     there, elsewhere = (_gain(scores, names, worst.name, same) for same in (True, False))
     least = min(0.0, elsewhere.gain)
     took = "the student took that over" if there.high < least else "the student did not take that over"
-    if there.low <= least <= there.high:
+    if there.documents < 2 or there.low <= least <= there.high:
         took = "whether the student took that over is not shown"
     mean = bits_per_byte(scores["teacher"])
     gain, low, high, rest = (
         f"{v:+z.3f}".replace("-", "−") for v in (there.gain, there.low, there.high, elsewhere.gain)
     )
+    sure = f"95 % interval {low} to {high}" if there.documents > 1 else "one document"
     return [
         f"The teacher is worst on {worst.name} ({worst.scores['teacher']:.3f} bits per byte, {mean:.3f} over all); {took}: "
-        f"the gain over the student alone is {gain} there (95 % interval {low} to {high}), {rest} elsewhere."
+        f"the gain over the student alone is {gain} there ({sure}), {rest} elsewhere."
     ]
 
 
@@ -47,6 +48,7 @@ class _Gain(NamedTuple):
     gain: float
     low: float
     high: float
+    documents: int
 
 
 def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same: bool) -> _Gain:
@@ -54,4 +56,6 @@ def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same:
     kept = torch.tensor([(name == kind) == same for name in names])
     rows = {role: one[kept[one[:, Column.DOCUMENT].long()]] for role, one in scores.items()}
     paired = paired_documents(rows["student"], rows["baseline"])
-    return _Gain(bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"]), paired.low, paired.high)
+    gain = bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"])
+    tested = len(rows["student"][:, Column.DOCUMENT].unique())
+    return _Gain(gain, paired.low, paired.high, tested)
