@@ -13,6 +13,8 @@ def located(path: str, key: str) -> Path:
     if not path.startswith(PACKAGE):
         return Path(path).expanduser()
     name, _, inner = path.removeprefix(PACKAGE).partition("/")
+    if not name.isidentifier():
+        raise UserError(f"{key}: {path} names no package; write {PACKAGE}NAME/PATH, or {key}=…")
     spec = find_spec(name)  # finds the folder and runs nothing of the package
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{key}: the package {name} is not installed: pip install {name}, or {key}=…")
