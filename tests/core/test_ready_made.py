@@ -72,6 +72,13 @@ def test_weights_that_lack_a_part_are_refused_and_not_made_up(folder, way):
         readers(str(folder))[way]()
 
 
+@pytest.mark.parametrize("way", ["weights", "writer"])
+def test_weights_of_another_size_are_named(folder, way):
+    change(folder / "config.json", vocab_size=32)
+    with pytest.raises(UserError, match=r"lm_head.weight is \(64, 16\) in its weights, and \(32, 16\) by its config"):
+        readers(str(folder))[way]()
+
+
 def test_tied_weights_stand_once_in_the_file_and_are_all_there(tmp_path):
     tiny_llama(tie_word_embeddings=True).save_pretrained(tmp_path)
     assert pretrained_lm(str(tmp_path)).config.tie_word_embeddings

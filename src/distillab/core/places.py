@@ -24,6 +24,8 @@ def located(path: str, key: str) -> Path:
 def folder_or_name(place: str, key: str) -> str:
     """An existing folder, or a name on the hub, owner/name; raises UserError for what is clearly a path and not there."""
     path = located(place, key)
+    if not place or (path.exists() and not path.is_dir()):
+        raise UserError(f"{key}: {place or 'an empty name'} is no folder; {key}=… names one, or a model on the hub")
     if path.exists():
         return str(path)
     if place.startswith((".", "/", "~", PACKAGE)) or place.count("/") > 1:

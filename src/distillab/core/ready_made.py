@@ -26,10 +26,14 @@ def read_config(place: str, **how: Any) -> "PreTrainedConfig":
 
 
 def read_causal_lm(place: str, **how: Any) -> "PreTrainedModel":
-    """The causal language model of a folder or of the hub. Raises UserError where the weights lack some of its parts."""
+    """The causal language model of a folder or of the hub. Raises UserError where its weights are not those of its config."""
     from transformers import AutoModelForCausalLM
 
-    net, found = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **NO_CODE, **how)
+    how = {"output_loading_info": True, "ignore_mismatched_sizes": True, **NO_CODE, **how}  # told below, in one line
+    net, found = AutoModelForCausalLM.from_pretrained(place, **how)
+    if others := sorted(found["mismatched_keys"]):
+        key, has, asks = others[0]
+        raise UserError(f"{key} is {tuple(has)} in its weights, and {tuple(asks)} by its config")
     if missing := sorted(found["missing_keys"]):
         raise UserError(
             f"its weights lack {len(missing)} of the parameters that its config asks for: {first_few(missing)}"

@@ -30,7 +30,8 @@ def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
     except Exception as error:  # tokenizers raises plain exceptions
         raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason(error)})") from error
     if found.eos_token_id is None:
-        raise UserError(f"data.tokenizer: {place} names no token that ends a text (eos_token); add one to its config")
+        mend = f"data.tokenizer={path.parent} may name it" if path.is_file() else "add one to its config"
+        raise UserError(f"data.tokenizer: {place} names no token that ends a text (eos_token); {mend}")
     if not found.is_fast:
         raise UserError(f"data.tokenizer: {place} is no fast tokenizer, and only these tell which text a token is")
     return found
