@@ -17,6 +17,13 @@ def first_few(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
+def reason(error: BaseException, most: int = 200) -> str:
+    """What an error of another library says, in one line: its first sentence, as the rest is often advice of its own."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    said = re.split(r"(?<=[^.]\.)\s(?=[A-Z])", said)[0].rstrip(".: ")
+    return said if len(said) <= most else f"{said[:most]}…"
+
+
 class UserError(Exception):
     """Bad input, in one line: what was wrong, what is allowed, which override mends it."""
 

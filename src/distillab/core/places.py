@@ -13,6 +13,8 @@ def located(path: str, key: str) -> Path:
     if not path.startswith(PACKAGE):
         return Path(path).expanduser()
     name, _, inner = path.removeprefix(PACKAGE).partition("/")
+    if not name.isidentifier():
+        raise UserError(f"{key}: {path} names no package; write {PACKAGE}NAME/PATH, or {key}=…")
     spec = find_spec(name)  # finds the folder and runs nothing of the package
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{key}: the package {name} is not installed: pip install {name}, or {key}=…")
@@ -22,6 +24,8 @@ def located(path: str, key: str) -> Path:
 def folder_or_name(place: str, key: str) -> str:
     """An existing folder, or a name on the hub, owner/name; raises UserError for what is clearly a path and not there."""
     path = located(place, key)
+    if not place or (path.exists() and not path.is_dir()):
+        raise UserError(f"{key}: {place or 'an empty name'} is no folder; {key}=… names one, or a model on the hub")
     if path.exists():
         return str(path)
     if place.startswith((".", "/", "~", PACKAGE)) or place.count("/") > 1:

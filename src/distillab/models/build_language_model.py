@@ -21,7 +21,10 @@ def check_language_model(config: ModelConfig, role: str) -> None:
             raise UserError(f"{role}.{key} is for images, and the data are text: {role}.{key}=null")
     if config.builder.target is None:
         raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
-    if (place := config.builder.get("path")) not in (None, "???"):
+    place = config.builder.get("path")
+    if place == "???":
+        raise UserError(f"{role}.path is missing: {role}.path=… names a folder, or a model on the hub as owner/name")
+    if place is not None:
         folder_or_name(str(place), f"{role}.path")
 
 

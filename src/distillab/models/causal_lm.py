@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, reason
 from distillab.core.instantiate import did_you_mean
 from distillab.core.places import located
+from distillab.core.ready_made import NO_CODE, read_causal_lm, read_config
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
@@ -211,7 +212,7 @@ def pretrained_lm(
     from a part of its teacher (arXiv 1910.01108). `gguf` is the file in the folder that holds the weights. Raises UserError
     where it cannot be loaded, or has no such layer.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     place = str(found) if (found := located(path, "path")).exists() else path
     how: dict[str, Any] = {"attn_implementation": attention} | ({"gguf_file": gguf} if gguf else {})
@@ -219,12 +220,11 @@ def pretrained_lm(
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
             with without_bars() if found.is_dir() else nullcontext():  # a download may show how far it is
-                net = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **how, **where)
+                net = read_causal_lm(place, dtype=torch.float32, **how, **where)
         else:
-            net = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place, **how), **how)
+            net = AutoModelForCausalLM.from_config(read_config(place, **how), **NO_CODE, **how)
     except Exception as error:  # of transformers, safetensors, the hub: each has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} holds no causal language model that can be read ({reason})") from error
+        raise UserError(f"{path} holds no causal language model that can be read ({reason(error)})") from error
     return net if layers is None else keep_layers(net, layers)
 
 

@@ -124,9 +124,12 @@ class Strategy(nn.Module):
         taught = [term for term in self.terms.values() if any("teacher." in need for need in term.needs)]
         equal = not all(term.unequal_outputs for term in taught)
         if teacher is not None and equal and student.outputs != teacher.outputs:
+            images = f"{student.name} tells {student.outputs} classes apart and {teacher.name} {teacher.outputs}"
+            text = f"{student.name} has {student.outputs} outputs and {teacher.name} {teacher.outputs}"
             raise UserError(
-                f"{student.name} tells {student.outputs} classes apart and {teacher.name} {teacher.outputs}; "
-                f"teacher.classes=[…] names the teacher's outputs"
+                f"{images}; teacher.classes=[…] names the teacher's outputs"
+                if student.positions is None
+                else f"{text}; LanguageModeling(vocabulary=…) leaves out those beyond the tokenizer's tokens"
             )
         for role, info in (("student", student), ("teacher", teacher)):
             maps = {f"{role}.{name}" for name in MAPS}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from distillab.core.configuration import ModelConfig
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, first_few
 from distillab.core.places import located
 from distillab.core.text_parts import Text
 from distillab.data.batch import IGNORED, Batch, sent
@@ -95,8 +95,9 @@ class LanguageModeling(Task):
 
         Labels (N, L) stand at their own position, as transformers has them; without them every token is one.
         """
-        if not isinstance(batch, Mapping) or "input_ids" not in batch:
-            return super().as_batch(batch, outputs, look=look)
+        if isinstance(batch, Batch):
+            return batch
+        _check_mapping(batch, outputs, look=look)
         ids = batch["input_ids"]
         seen = batch.get("attention_mask", torch.ones_like(ids))
         labels = batch.get("labels", ids).masked_fill(seen == 0, IGNORED)
@@ -179,3 +180,28 @@ class LanguageModeling(Task):
     def save(self, model: Model, data: TextData, directory: Path) -> None:
         """A folder that transformers loads by itself: config, weights, tokenizer."""
         save_language_model(model, data.info.tokenizer, directory / "student")
+
+
+def _check_mapping(batch: Any, outputs: int, *, look: bool) -> None:
+    """Raise UserError for what is no batch of tokens of so many; without a `look` types and shapes alone are checked."""
+    if not isinstance(batch, Mapping) or "input_ids" not in batch:
+        got = f"a mapping of {first_few([*map(str, batch)])}" if isinstance(batch, Mapping) else type(batch).__name__
+        raise UserError(
+            f"a batch of text is a mapping with input_ids (N, L) and, optionally, labels and attention_mask; got {got}"
+        )
+    ids = batch["input_ids"]
+    for key in ("input_ids", "labels", "attention_mask"):
+        found = batch.get(key, ids)
+        if not isinstance(found, Tensor) or found.ndim != 2 or found.shape != ids.shape:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(f"{key} of a batch must be a tensor (N, L), of the shape of input_ids; got {got}")
+        if key != "attention_mask" and found.dtype not in (torch.int64, torch.int32):
+            raise UserError(f"{key} of a batch must be whole numbers, e.g. torch.int64; got {found.dtype}")
+        if key != "attention_mask" and look and found.numel():
+            least, most = int(found.min()), int(found.max())
+            if most >= outputs or least < (IGNORED if key == "labels" else 0):
+                allowed = f"{IGNORED} or " if key == "labels" else ""
+                raise UserError(
+                    f"{key} of a batch must be {allowed}from 0 to {outputs - 1}, got {least} to {most}; "
+                    f"LanguageModeling(vocabulary=…) says how many tokens there are"
+                )

@@ -1,5 +1,7 @@
 """Documents as tokens, and tokens as blocks: every token of text is predicted once, and none of another document."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from helpers.texts import documents
 from distillab.core.errors import UserError
 from distillab.data.batch import IGNORED
 from distillab.data.text.blocks import PADDING, Tokens, pack, tokenise
+from distillab.data.text.datamodule import TextData
 from distillab.data.text.documents import Document
 from distillab.data.text.tokenizer import END, ends, identity, train_tokenizer
 
@@ -73,12 +76,27 @@ def test_of_a_conversation_the_answers_alone_are_learned_with_the_token_that_end
 
 @pytest.mark.parametrize(
     "template, said",
-    [(None, "no chat template"), ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "generation")],
+    [
+        (None, "no chat template"),
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "generation"),
+        ("{% generation %}{{ ''.__class__.__mro__ }}{% endgeneration %}", "cannot write a conversation .*unsafe"),
+        ("{% generation %}{{ raise_exception('roles') }}{% endgeneration %}", r"cannot write a conversation \(roles\)"),
+    ],
 )
 def test_a_template_that_does_not_show_the_answers_is_refused(tokenizer, template, said):
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=said):
         tokenise([Document("", messages=TALK)], tokenizer)
+
+
+def test_conversations_without_an_answer_teach_nothing_and_are_refused(tokenizer, tmp_path):
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    rows = [json.dumps({"messages": [{"role": "user", "content": text}]}) + "\n" for text in documents(20)]
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    data = TextData(path=str(tmp_path / "a.jsonl"), tokenizer=str(tmp_path / "tokenizer"), length=8, overlap=1)
+    with pytest.raises(UserError, match="no conversation of the training text has an answer"):
+        data.prepare()
 
 
 def test_tokenizers_are_the_same_where_their_ids_mean_the_same(tokenizer):

@@ -1,6 +1,7 @@
 """Where documents come from, which of them are left out, and what is refused."""
 
 import json
+import os
 
 import pytest
 from helpers.texts import documents as topics
@@ -58,6 +59,11 @@ def test_a_path_may_lie_in_an_installed_package():
         ("a.jsonl", "{broken", "line 1 of .* is no JSON"),
         ("a.jsonl", '{"messages": ["hello"]}', "must be a list of"),
         ("a.parquet", "noise", "no parquet file"),
+        ("a.jsonl", "[" * 100_000, "line 1 of .* is no JSON"),
+        ("a.jsonl", '{"text": "cut \\ud83d"}', "row 1 of .* holds half a character"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "\\ud83d"}]}', "row 1 of .* holds half a character"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": 5}]}', r"is no text \(int\)"),
+        ("a.jsonl", '{"messages": [{"role": "assistant", "content": null}]}', r"is no text \(NoneType\)"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, name, content, said):
@@ -66,6 +72,39 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name, content, said):
     with pytest.raises(UserError, match=said) as caught:
         read_documents(str(tmp_path / name))
     assert "\n" not in str(caught.value)
+
+
+def test_marks_and_ends_of_lines_of_other_systems_are_no_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffone\r\n \t\r\ntwo\r\nlines\r\n".encode())
+    assert texts(tmp_path / "a.txt") == ["one", "two\nlines"]
+    (tmp_path / "B.JSONL").write_bytes(b'\xef\xbb\xbf{"text": "three"}\r\n')
+    assert texts(tmp_path / "B.JSONL") == ["three"]
+    assert texts(tmp_path) == ["three", "one\n \t\ntwo\nlines"]
+
+
+def test_a_row_ends_where_its_line_ends_and_not_at_other_breaks_inside_its_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a\u2028b\x85c"}\n{"text": "d"}\n', encoding="utf-8")
+    assert texts(tmp_path / "a.jsonl") == ["a\u2028b\x85c", "d"]
+
+
+def test_an_answer_may_be_the_call_of_a_tool(tmp_path):
+    talk = [{"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": talk}))
+    assert list(read_documents(str(tmp_path / "a.jsonl"))[0].messages) == talk
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        read_documents(str(tmp_path / "a.txt"))
+    with pytest.raises(UserError, match="holds none of"):
+        read_documents(str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["package:", "package:../x", "package:a.b/c"])
+def test_what_names_no_package_is_refused(path):
+    with pytest.raises(UserError, match="names no package"):
+        read_documents(path)
 
 
 def test_text_that_is_not_utf_8_is_named(tmp_path):

@@ -381,6 +381,8 @@ def test_the_sources(wanted, writes, tmp_path, teacher):
         (["file=other.jsonl"], 'line 1 of other.jsonl needs a "prompt" that is text'),
         (["file=broken.jsonl"], "line 1 of broken.jsonl is no JSON"),
         (["file=latin.txt"], "latin.txt is not UTF-8 (byte 3); convert it"),
+        (["file=deep.jsonl"], "line 1 of deep.jsonl is no JSON"),
+        (["file=half.jsonl"], 'the "prompt" in line 1 of half.jsonl holds half a character'),
         (
             ["file=long.txt"],
             "prompt 2 has 40 tokens, and with sampling.max_new_tokens=12 that is more than the 48 positions",
@@ -407,6 +409,7 @@ def test_bad_input_is_one_line(place, tmp_path, monkeypatch, capsys, words, said
     monkeypatch.chdir(tmp_path)
     contents = {"good.txt": "w3", "empty.txt": "\n \n", "blank.jsonl": '{"prompt": "w3"}\n{"prompt": " "}\n'}
     contents |= {"other.jsonl": '{"text": "w3"}\n', "broken.jsonl": "w3\n", "long.txt": "w3\n" + "w4 " * 40}
+    contents |= {"deep.jsonl": "[" * 100_000, "half.jsonl": '{"prompt": "\\ud83d"}'}
     for name, text in (contents | {"longer.txt": "w4 " * 49}).items():
         (tmp_path / name).write_text(text)
     (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, reason
 from distillab.data.batch import IGNORED, Batch
 from distillab.data.text.documents import Document
 
@@ -120,9 +120,13 @@ def _conversation(document: Document, tokenizer: "PreTrainedTokenizerBase") -> T
             "data: the tokenizer's chat template has no {% generation %} … {% endgeneration %} markers, so that it does "
             "not show which tokens are answers; add them around the assistant's content and its end token"
         )
-    out = tokenizer.apply_chat_template(
-        list(document.messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    how = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    try:
+        out = tokenizer.apply_chat_template(list(document.messages), **how)
+    except Exception as error:  # a template is a program, of whoever made the model
+        raise UserError(
+            f"data: the tokenizer's chat template cannot write a conversation ({reason(error)}): data.tokenizer=…"
+        ) from error
     ids = np.array(out["input_ids"], np.int64)
     learned = np.array(out["assistant_masks"], bool)
     sizes = np.array([len(tokenizer.decode([one], skip_special_tokens=True).encode()) for one in ids], np.int64)

@@ -166,12 +166,15 @@ class TextData(DataModule):
         if not documents:
             return Blocks(*(torch.empty(0, self.length, dtype=torch.long) for _ in fields(Blocks)))
         tokens = tokenise(documents, tokenizer)
+        what = "training text" if part == "text" else f"{part} text"
         count = sum(len(each.ids) for each in tokens)
         if count < self.length:
             raise UserError(
-                f"data={self.name}: the {part} text has {count} tokens and a block {self.length}: "
+                f"data={self.name}: the {what} has {count} tokens and a block {self.length}: "
                 f"data.length={max(2, count // 2)}, or more text"
             )
+        if not any(each.learned.any() for each in tokens):
+            raise UserError(f"data={self.name}: no conversation of the {what} has an answer; role: assistant marks one")
         blocks = pack(tokens, self.length)
         blocks.documents[blocks.documents >= 0] += numbered  # so that no two documents have one number
         return blocks

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from distillab.core.errors import UserError, first_few
+from distillab.core.errors import UserError, first_few, reason
 from distillab.core.places import located
+from distillab.data.text.text_files import HALF, paragraphs, read_lines, read_text
 
+SAID = "data.path: "  # before each message
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 
 
@@ -75,15 +77,16 @@ def read_documents(path: str, *, field: str = "text", kinds: Kinds | None = None
     """
     root = located(path, "data.path")
     if root.is_dir():
-        files = sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not files:
             raise UserError(f"data.path: {root} holds none of {', '.join(SUFFIXES)}; name a folder or file that does")
     elif root.is_file():
-        if root.suffix not in SUFFIXES:
+        if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"data.path: {root} is none of {', '.join(SUFFIXES)}; name it so if it is plain text")
         files = [root]
     else:
-        raise UserError(f"data.path: there is no {root}; name a file or folder with data.path=…")
+        what = f"{root} is neither a file nor a folder" if root.exists() else f"there is no {root}"
+        raise UserError(f"data.path: {what}; name a file or folder with data.path=…")
     found = [document for file in files for document in _read(file, root, field, kinds)]
     if not found:
         raise UserError(f"data.path: {root} holds no text; name another with data.path=…")
@@ -97,45 +100,29 @@ def read_dataset(name: str, *, field: str = "text") -> list[Document]:
     try:
         rows = datasets.load_dataset(name, split="train")
     except Exception as error:  # the library has a class of its own for each way to fail
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"data.name: datasets cannot load {name} ({reason}); data.path=… reads a file") from error
+        raise UserError(
+            f"data.name: datasets cannot load {name} ({reason(error)}); data.path=… reads a file"
+        ) from error
     return list(_rows(rows, name, field))
 
 
 def _read(file: Path, root: Path, field: str, kinds: Kinds | None) -> Iterator[Document]:
     inside = file.relative_to(root).parts if root.is_dir() else (file.name,)
     kind = (kinds and kinds.name("/".join(inside))) or (inside[0] if len(inside) > 1 else "")
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".parquet":
         import pyarrow.parquet
 
         try:
             yield from _rows(pyarrow.parquet.read_table(file).to_pylist(), str(file), field, kind)
         except (OSError, ValueError) as error:
-            raise UserError(f"data.path: {file} is no parquet file ({str(error).splitlines()[0]})") from error
+            raise UserError(f"data.path: {file} is no parquet file ({reason(error)})") from error
         return
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"data.path: {file} is not UTF-8 (byte {error.start}); convert it, e.g. with iconv") from error
-    if file.suffix == ".jsonl":
-        yield from _rows(_lines(file, text), str(file), field, kind)
+    text = read_text(file, SAID)
+    if file.suffix.lower() == ".jsonl":
+        yield from _rows((row for _, row in read_lines(file, text, SAID)), str(file), field, kind)
         return
-    parts = [text] if root.is_dir() else _paragraphs(text)
-    yield from (Document(part.strip(), kind) for part in parts if part.strip())
-
-
-def _paragraphs(text: str) -> list[str]:
-    parts = text.replace("\r\n", "\n").split("\n\n")
-    return [part for part in parts if part.strip()]
-
-
-def _lines(file: Path, text: str) -> Iterator[Any]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise UserError(f"data.path: line {number} of {file} is no JSON ({error})") from error
+    parts = [text.strip()] if root.is_dir() else paragraphs(text)
+    yield from (Document(part, kind) for part in parts if part)
 
 
 def _rows(rows: Iterable[Any], source: str, field: str, kind: str = "") -> Iterator[Document]:
@@ -150,6 +137,8 @@ def _rows(rows: Iterable[Any], source: str, field: str, kind: str = "") -> Itera
             yield Document("", own, _conversation(row["messages"], f"row {number} of {source}"))
         elif not isinstance(row[field], str):
             raise UserError(f'data.path: "{field}" in row {number} of {source} is no text: data.field=…')
+        elif HALF.search(row[field]):
+            raise UserError(f'data.path: "{field}" in row {number} of {source} holds half a character; mend the row')
         elif row[field].strip():
             yield Document(row[field], own)
 
@@ -158,6 +147,12 @@ def _conversation(messages: Any, where: str) -> tuple[Mapping[str, str], ...]:
     fine = isinstance(messages, Sequence) and not isinstance(messages, str) and len(messages) > 0
     if not fine or not all(isinstance(m, Mapping) and {"role", "content"} <= m.keys() for m in messages):
         raise UserError(f"data.path: messages in {where} must be a list of {{role, content}}")
+    for message in messages:
+        content = message["content"]
+        if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
+            raise UserError(f"data.path: a message's content in {where} is no text ({type(content).__name__})")
+        if HALF.search(json.dumps(content, ensure_ascii=False, default=str)):
+            raise UserError(f"data.path: a message in {where} holds half a character; mend the row")
     return tuple(dict(message) for message in messages)
 
 

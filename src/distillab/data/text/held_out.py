@@ -28,7 +28,9 @@ def divided(
     if named and all(kind.lower() in FOLDERS for kind in named):
         found = {split: [one for one in documents if FOLDERS[one.kind.lower()] == split] for split in SPLITS}
         if not found["train"]:
-            raise UserError(f"data={name}: the folders {', '.join(sorted(named))} hold no train text")
+            raise UserError(
+                f"data={name}: the folders {', '.join(sorted(named))} hold no text to train on; add a folder train, or name the folders otherwise"
+            )
     for split, share, seed in (("test", test, (TEST_SEED,)), ("validation", validation, (split_seed, 4))):
         if not found[split] and share:
             found["train"], found[split] = _drawn(found["train"], share, np.random.RandomState(seed), name)
@@ -42,7 +44,7 @@ def _drawn(
     if len(documents) < 2:
         raise UserError(
             f"data={name} has too few documents to hold some out: train, validation and test need one each; "
-            f"give more files or rows, or folders train, validation and test"
+            f"give more files or rows, blank lines in a single file, or folders train, validation and test"
         )
     sizes = [len(one.content.encode()) for one in documents]
     drawn: set[int] = set()

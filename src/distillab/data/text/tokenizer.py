@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, reason
 from distillab.core.places import folder_or_name, located
+from distillab.core.ready_made import read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,7 +17,7 @@ END = "<|endoftext|>"  # ends a document, and stands before it where a tokenizer
 
 def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
     """The tokenizer of a tokenizer.json, a folder or the hub. Raises UserError where there is none that can be used."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     path = located(place, "data.tokenizer")
     try:
@@ -25,12 +26,12 @@ def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
             if found.eos_token is None and END in found.get_vocab():
                 found.eos_token = END
         else:
-            found = AutoTokenizer.from_pretrained(folder_or_name(place, "data.tokenizer"))
+            found = read_tokenizer(folder_or_name(place, "data.tokenizer"))
     except Exception as error:  # tokenizers raises plain exceptions
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason})") from error
+        raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason(error)})") from error
     if found.eos_token_id is None:
-        raise UserError(f"data.tokenizer: {place} names no token that ends a text (eos_token); add one to its config")
+        mend = f"data.tokenizer={path.parent} may name it" if path.is_file() else "add one to its config"
+        raise UserError(f"data.tokenizer: {place} names no token that ends a text (eos_token); {mend}")
     if not found.is_fast:
         raise UserError(f"data.tokenizer: {place} is no fast tokenizer, and only these tell which text a token is")
     return found
@@ -66,8 +67,8 @@ def check_same(tokenizer: "PreTrainedTokenizerBase", place: str, role: str) -> N
     if identity(own) != identity(tokenizer):
         raise UserError(
             f"{role}: {place} has another tokenizer than the data ({len(own)} and {len(tokenizer)} tokens, or another "
-            f"order): token by token they cannot be compared; choose strategy=uld, or text that the teacher wrote "
-            f"(data=synthetic strategy=none)"
+            f"order): both must read the same tokens; choose another {role}=…, or let "
+            f"the teacher write text (scripts/generate.py) for data=synthetic strategy=none data.tokenizer=… (the student's)"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distillab.core.errors import UserError
 from distillab.data.text.synthetic.config import TOPIC, Generation
+from distillab.data.text.text_files import HALF, paragraphs, read_lines, read_text
 
 KEYS = {"prompts": "prompt", "topics": "topic", "documents": "text"}  # of a row of JSONL
 
@@ -27,33 +28,23 @@ def read_texts(path: Path, override: str, key: str, *, lines: bool) -> list[str]
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}; name one with {override}=…")
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 (byte {error.start}); convert it, e.g. with iconv") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); name another with {override}=…") from error
-    if path.suffix == ".jsonl":
+    content = read_text(path, f"{override}: ")
+    if path.suffix.lower() == ".jsonl":
         found = list(_rows(path, content, key))
     else:
-        parts = content.split("\n") if lines else content.split("\n\n")
-        found = [part.strip() for part in parts if part.strip()]
+        found = [part.strip() for part in content.split("\n") if part.strip()] if lines else paragraphs(content)
     if not found:
         raise UserError(f"{path} is empty: it needs one {key} or more; name another with {override}=…")
     return found
 
 
 def _rows(path: Path, content: str, key: str) -> Iterator[str]:
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"line {number} of {path} is no JSON ({error})") from error
+    for number, row in read_lines(path, content):
         text = row.get(key) if isinstance(row, dict) else None
         if not isinstance(text, str):
             raise UserError(f'line {number} of {path} needs a "{key}" that is text, as in {{"{key}": "…"}}')
+        if HALF.search(text):
+            raise UserError(f'the "{key}" in line {number} of {path} holds half a character; mend the line')
         if not text.strip():
             raise UserError(f'the "{key}" in line {number} of {path} is empty; fill it or remove the line')
         yield text

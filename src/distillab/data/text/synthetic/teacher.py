@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, reason
+from distillab.core.ready_made import read_causal_lm, read_tokenizer
 from distillab.data.text.synthetic.config import Generation
 from distillab.data.text.synthetic.rows import Report, Row
 from distillab.data.text.synthetic.sampling import NO_NUMBERS, Drawn, Limits, prove, sample
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 def load(config: Generation) -> "LocalTeacher":
     """The teacher of a folder or of the hub. Raises UserError where there is none that can be read."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     place = config.teacher
@@ -29,12 +29,11 @@ def load(config: Generation) -> "LocalTeacher":
         )
     logging.disable_progress_bar()  # of the loading of weights
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        net = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, config.dtype))
+        tokenizer = read_tokenizer(place)
+        net = read_causal_lm(place, dtype=getattr(torch, config.dtype))
         net = net.to(_device(config.device))
     except Exception as error:  # of transformers, safetensors, the hub, a device: each has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"teacher={place} cannot be loaded ({reason}); set teacher=… or device=…") from error
+        raise UserError(f"teacher={place} cannot be loaded ({reason(error)}); set teacher=… or device=…") from error
     return LocalTeacher(net, tokenizer, config)
 
 
@@ -93,7 +92,10 @@ class LocalTeacher:
         if not self.tokenizer.chat_template:
             raise UserError(f"{self.name} has no chat template; set chat=false")
         message = [{"role": "user", "content": prompt}]
-        said = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        try:
+            said = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program, of whoever made the model
+            raise UserError(f"the chat template of {self.name} fails ({reason(error)}); set chat=false") from error
         return list(self.tokenizer(said, add_special_tokens=False)["input_ids"])
 
     def write(self, prompts: Iterator[tuple[int, str]], report: Report) -> list[Row]:
