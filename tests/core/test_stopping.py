@@ -18,6 +18,7 @@ from distillab.training.callbacks import StopCleanly
 @pytest.fixture
 def listening():
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run under nohup
     listen(stop)
     yield
     for number, handler in before.items():
