@@ -23,6 +23,7 @@ def trained(width, steps, blocks, vocabulary):
     return CausalLM(net.eval(), vocabulary, 32)
 
 
+@pytest.mark.slow
 def test_as_large_a_share_of_the_drafts_is_kept_as_the_overlap_says(monkeypatch):
     from transformers import GenerationConfig
     from transformers.generation.candidate_generator import AssistedCandidateGenerator
