@@ -141,7 +141,7 @@ def measure(model: Model, device: str | torch.device = "cpu") -> dict[str, Any]:
         model.to(home)
     if not Efficiency(**found).steady:
         rank_zero_warn(
-            f"the machine is busy: repeated timings of {type(model.net).__name__} differ by "
+            f"the machine is busy: repeated timings of {model.info.name} differ by "
             f"{100 * found['latency_spread']:.0f} %, and no speed is compared; rerun=true measures again"
         )
     return found
