@@ -5,11 +5,10 @@ import random
 
 import pytest
 import torch
+from helpers import small_run
 
 from distillab.commands import adapt as command
 from distillab.core.errors import UserError
-from distillab.core.stopping import Stopped
-from distillab.training.callbacks import StopCleanly
 
 pytest.importorskip("peft")
 
@@ -193,15 +192,8 @@ def test_the_anchor_is_the_base_model_and_leaves_the_adapters_on(place):
     assert all(p.requires_grad == ("lora_" in name) for name, p in model.net.named_parameters())
 
 
-def test_a_stopped_one_goes_on_to_the_same_figures_and_a_finished_one_is_shown_again(place, found, monkeypatch, capsys):
-    ask = StopCleanly.on_train_batch_end
-
-    def stop(self, trainer, module, *arguments):
-        self.asked = trainer.global_step == 5 and "kd" in module.strategy.terms
-        ask(self, trainer, module, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(StopCleanly, "on_train_batch_end", stop)
+def test_a_stopped_one_goes_on_to_the_same_figures_and_a_finished_one_is_shown_again(place, found, capsys):
+    with small_run.stopped_at(5):
         run(place, "anchor=3", "full=false", runs="stopped")
     (home,) = (
         (place / "stopped" / "new").glob("adapt-*")

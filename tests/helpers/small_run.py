@@ -5,12 +5,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lightning import Trainer
 from omegaconf import OmegaConf
 
+from distillab import Distillation
 from distillab.commands import composition as config
 from distillab.commands import experiment
 from distillab.commands.invocation import Invocation, parse
+from distillab.core.stopping import Stopped
 from distillab.evaluation import efficiency
+from distillab.training.callbacks import StopCleanly
 
 SMALL = (
     "student=resnet8",
@@ -30,6 +34,20 @@ def unmeasured() -> Iterator[None]:
         patch.setattr(efficiency, "latency", lambda *_, **__: figures)
         for name in ("show", "refresh"):
             patch.setattr(experiment, name, lambda *_: None)
+        yield
+
+
+@contextmanager
+def stopped_at(step: int) -> Iterator[None]:
+    """Stop the fit with `kd` behind this optimiser step, and expect that."""
+    ask = StopCleanly.on_train_batch_end
+
+    def stop(self: StopCleanly, trainer: Trainer, module: Distillation, *arguments: object) -> None:
+        self.asked = trainer.global_step == step and "kd" in module.strategy.terms
+        ask(self, trainer, module, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(StopCleanly, "on_train_batch_end", stop)
         yield
 
 

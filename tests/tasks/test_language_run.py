@@ -10,8 +10,6 @@ from safetensors.torch import load_file
 
 from distillab.commands import steps
 from distillab.core.errors import UserError
-from distillab.core.stopping import Stopped
-from distillab.training.callbacks import StopCleanly
 
 WORDS = ("data=text", "logger=none", "equal_compute=false")
 WORDS += ("data.vocabulary=300", "data.length=32", "data.samples=48", "recipe.epochs=2", "teacher.recipe.epochs=3")
@@ -70,15 +68,8 @@ def test_a_second_epoch_and_a_second_run_need_no_teacher(place, trained):
     )
 
 
-def test_a_stopped_fit_goes_on_to_the_same_weights(place, trained, tmp_path, monkeypatch):
-    ask = StopCleanly.on_train_batch_end
-
-    def stop(self, trainer, module, *arguments):
-        self.asked = trainer.global_step == 17 and "kd" in module.strategy.terms
-        ask(self, trainer, module, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(StopCleanly, "on_train_batch_end", stop)
+def test_a_stopped_fit_goes_on_to_the_same_weights(place, trained, tmp_path):
+    with small_run.stopped_at(17):
         run(tmp_path, "baseline=false", data=place)
     resumed = run(tmp_path, "baseline=false", data=place)
     assert resumed.student.training.resumed

@@ -11,12 +11,10 @@ from safetensors.torch import load_file
 
 from distillab.commands import cli
 from distillab.core.result_reader import load_all
-from distillab.core.stopping import Stopped
 from distillab.reporting.model_card import model_card
 from distillab.reporting.ranking import ranked
 from distillab.reporting.report import write_report
 from distillab.reporting.table import further, verdict
-from distillab.training.callbacks import StopCleanly
 
 CONF = Path(small_run.__file__).parent / "conf"
 WORDS = ("task=vectors", "data=vectors", "student=perceptron", "teacher=perceptron", "teacher.width=64", "logger=none")
@@ -66,16 +64,9 @@ def test_its_teacher_is_cached_and_replayed(place, trained):
     assert again.primary == trained.primary
 
 
-def test_a_stopped_fit_goes_on_to_the_same_weights(place, trained, tmp_path, monkeypatch):
+def test_a_stopped_fit_goes_on_to_the_same_weights(place, trained, tmp_path):
     whole = student(place, trained)
-    ask = StopCleanly.on_train_batch_end
-
-    def stop(self, trainer, module, *arguments):
-        self.asked = trainer.global_step == 9 and "kd" in module.strategy.terms
-        ask(self, trainer, module, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(StopCleanly, "on_train_batch_end", stop)
+    with small_run.stopped_at(9):
         run(tmp_path, "strategy=kd", "baseline=false")
     resumed = run(tmp_path, "strategy=kd", "baseline=false")
     assert resumed.student.training.resumed

@@ -5,10 +5,9 @@ from torch import Tensor
 
 from distillab.core.text_parts import Acceptance
 from distillab.evaluation.generation import write
+from distillab.evaluation.token_scores import ROWS_AT_ONCE
 from distillab.models.causal_lm import CausalLM
 from distillab.models.logit_rows import dense
-
-ROWS_AT_ONCE = 2**24  # logits
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distillab.core.text_parts import Canaries
 from distillab.data.batch import IGNORED
-from distillab.data.text.blocks import pack, tokenise
+from distillab.data.text.blocks import Blocks, pack, tokenise
 from distillab.data.text.documents import Document
 from distillab.evaluation.token_scores import Column, token_scores
 from distillab.models.causal_lm import CausalLM
@@ -39,15 +39,12 @@ def losses(model: CausalLM, texts: Sequence[str], tokenizer: "PreTrainedTokenize
     for first in range(0, len(texts), AT_ONCE):
         tokens = tokenise([Document(text) for text in texts[first : first + AT_ONCE]], tokenizer)
         width = max(len(each.ids) for each in tokens)
-        blocks = [pack([each], width) for each in tokens]
-        ids, labels, numbers, sizes = (
-            torch.cat([getattr(block, name) for block in blocks]) for name in ("ids", "labels", "documents", "sizes")
-        )
-        kept = labels != IGNORED
-        logits = model.outputs(input_ids=ids.to(device), documents=numbers.to(device))[kept.to(device)]
-        place = torch.arange(len(ids))[:, None].expand_as(ids)[kept]
-        scores = token_scores(logits, labels[kept].to(device), sizes[kept], place)
-        found.append(torch.zeros(len(ids), dtype=torch.float64).index_add_(0, place, scores[:, Column.NLL]))
+        blocks = Blocks.joined([pack([each], width) for each in tokens])
+        kept = blocks.labels != IGNORED
+        logits = model.outputs(input_ids=blocks.ids.to(device), documents=blocks.documents.to(device))[kept.to(device)]
+        place = torch.arange(len(blocks))[:, None].expand_as(blocks.ids)[kept]
+        scores = token_scores(logits, blocks.labels[kept].to(device), blocks.sizes[kept], place)
+        found.append(torch.zeros(len(blocks), dtype=torch.float64).index_add_(0, place, scores[:, Column.NLL]))
     return torch.cat(found)
 
 

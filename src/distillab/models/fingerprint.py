@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from distillab.core.own_code import name_of, own_code
+from distillab.core.weights import add_weights
 from distillab.models.model import Model
 
 INSTALLED = (
@@ -24,9 +25,7 @@ INSTALLED = (
 def weights_hash(model: Model) -> str:
     """SHA-256 of all weights and buffers."""
     digest = hashlib.sha256()
-    for name, tensor in model.net.state_dict().items():
-        values = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy knows no bfloat16
-        digest.update(name.encode() + values.numpy().tobytes())
+    add_weights(digest, model.net)
     return digest.hexdigest()
 
 

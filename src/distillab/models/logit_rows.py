@@ -41,7 +41,7 @@ class ProjectedLogits(LogitRows):
     def dense(self) -> Tensor:
         """The logits of all rows."""
         logits = self.head(self.hidden.reshape(-1, self.hidden.shape[-1]))
-        return at_least_float32(logits).reshape(self.shape)
+        return without_half(logits).reshape(self.shape)
 
 
 class SparseLogits(LogitRows):
@@ -108,13 +108,23 @@ class SparseLogits(LogitRows):
         return self.tail[..., known.index(temperature)]
 
 
+def drawn(logits: Tensor, numbers: Tensor) -> Tensor:
+    """Outputs (…, n) of softmax(logits), of logits (…, V), for numbers (…, n) from [0, 1), by the inverse of its sums.
+
+    In double, and scaled by the last sum, which may be a little below 1.
+    """
+    up_to = logits.double().softmax(-1).cumsum(-1)
+    chosen = torch.searchsorted(up_to, numbers.double() * up_to[..., -1:], right=True)
+    return chosen.clamp(max=logits.shape[-1] - 1)
+
+
 def dense(logits: Tensor | LogitRows | None) -> Tensor | None:
     """Logits as one tensor, in float32 at least; None as it is."""
     if isinstance(logits, LogitRows):
         return logits.dense()
-    return None if logits is None else at_least_float32(logits)
+    return None if logits is None else without_half(logits)
 
 
-def at_least_float32(values: Tensor) -> Tensor:
+def without_half(values: Tensor) -> Tensor:
     """Numbers in half precision as float32, any others as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

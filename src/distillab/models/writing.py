@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from distillab.models.causal_lm import CausalLM, packed
+from distillab.models.logit_rows import drawn
 from distillab.models.model import placed
 from distillab.models.trace import evaluation_mode
 
@@ -48,15 +49,8 @@ def write(
                 **kept,
             )
             read = now
-            token = _drawn(out.logits[:, -1, : model.vocabulary] / temperature, draws[:, now])
+            token = drawn(out.logits[:, -1, : model.vocabulary] / temperature, draws[:, now, None]).squeeze(1)
             writing = (start <= now) & ~ended
             ids[:, now] = torch.where(writing, token, ids[:, now])
             ended |= writing & torch.isin(token, ends)
     return ids
-
-
-def _drawn(logits: Tensor, draws: Tensor) -> Tensor:
-    """Tokens (N,) by the inverse of the distribution function; in double, as the last sum may be a little below 1."""
-    up_to = logits.double().softmax(-1).cumsum(-1)
-    chosen = torch.searchsorted(up_to, draws.double()[:, None] * up_to[:, -1:], right=True)
-    return chosen.squeeze(1).clamp(max=logits.shape[-1] - 1)

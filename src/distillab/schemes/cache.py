@@ -99,7 +99,7 @@ def cache_layout(config: RunConfig, teacher: FeatureInfo, strategy: Strategy) ->
 def _check_draws(strategy: Strategy) -> None:
     """Raise UserError where a term makes more of random draws than a mean: it would be biased."""
     for name, term in strategy.terms.items():
-        linear = type(term).__name__ == "KD" and getattr(term, "temperature", 1.0) == 1.0
+        linear = term.linear and getattr(term, "temperature", 1.0) == 1.0
         if not linear and any("teacher." in need for need in term.needs):
             raise UserError(
                 f"cache.draws stands for the teacher without bias in the forward KL at temperature 1 alone, and "

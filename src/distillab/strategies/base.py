@@ -91,6 +91,7 @@ class Term(nn.Module):
     rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
     pools: ClassVar[bool] = False  # its rows compare softmax(logits / temperature) alone: outputs may be taken as one
     needs_tail: ClassVar[bool] = False  # it must know how likely all outputs together are that a cache leaves out
+    linear: ClassVar[bool] = False  # so its gradient is in softmax(teacher.logits) at temperature 1: draws have no bias
     ready_teacher: ClassVar[bool] = False  # `prepare` runs the teacher, which must be trained by then
     soft_labels: ClassVar[bool] = False  # it takes distributions as labels; default: whether it reads no label or index
     loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names

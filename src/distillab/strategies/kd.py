@@ -26,7 +26,7 @@ def kd(s: Tensor, t: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 class KD(LogitsTerm):
-    pools = True
+    pools = linear = True
 
     weight: Scheduled = 0.9
     temperature: Scheduled = 4.0

@@ -1,7 +1,6 @@
 """Text: the next token of every position, judged in bits per byte."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError, first_few
 from distillab.core.places import located
 from distillab.core.text_parts import Text
-from distillab.data.batch import IGNORED, Batch, sent
+from distillab.data.batch import IGNORED, Batch
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import check_same
 from distillab.evaluation.judge import judge
@@ -163,8 +162,7 @@ class LanguageModeling(Task):
         scores, labels = [], []
         with evaluation_mode(model):
             for batch in data.evaluation_dataloader(split):
-                batch = replace(batch, inputs=[sent(batch.inputs[0], torch.device(device))])
-                batch = replace(batch, targets=sent(batch.targets, torch.device(device)))
+                batch = batch.to(device)
                 scores.append(self._scores(model.outputs(**batch.inputs[0]), batch))
                 labels.append(batch.labels[batch.labels != IGNORED].cpu())
         return torch.cat(scores), torch.cat(labels)

@@ -10,7 +10,7 @@ from torch import Tensor
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.data.seeded import Stream, uniform
-from distillab.models.logit_rows import NOTHING, SparseLogits, dense
+from distillab.models.logit_rows import NOTHING, SparseLogits, dense, drawn
 from distillab.teachers.layout import Layout
 
 
@@ -71,15 +71,10 @@ class TokenLayout(Layout):
 
     def _drawn(self, logits: Tensor, index: Tensor | None) -> Tensor:
         """Tokens (1, L, draws) by the inverse of the distribution function, ascending, a function of the block's number."""
-        up_to = logits.double().softmax(-1).cumsum(-1)
         block = 0 if index is None else int(index)
         place = block * self.positions + torch.arange(self.positions)
         numbers = [uniform(0, draw, place, Stream.TOKEN) for draw in range(self.draws)]
-        numbers = torch.stack(numbers, -1).to(logits.device, torch.float64)[None]
-        # The last sum may be a little below 1.
-        return (
-            torch.searchsorted(up_to, numbers * up_to[..., -1:], right=True).clamp(max=self.classes - 1).sort(-1).values
-        )
+        return drawn(logits, torch.stack(numbers, -1).to(logits.device)[None]).sort(-1).values
 
     def widen(self, fields: dict[str, Tensor]) -> SimpleNamespace:
         """The outputs of the fields of N records, in float32."""

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from distillab.core.errors import UserError
 from distillab.core.gather import gather, mean_number
 from distillab.data.batch import Batch, Inputs
-from distillab.models.logit_rows import LogitRows, SparseLogits, at_least_float32, dense
+from distillab.models.logit_rows import LogitRows, SparseLogits, dense, without_half
 from distillab.strategies.base import Fields, Outputs, Term
 from distillab.tasks.base import Task
 
@@ -143,7 +143,7 @@ def prepare_terms(module: "Distillation") -> None:
 def only(term: Term, owner: str, source: Any) -> Fields:
     """The inputs that a term declares of `owner` (student, teacher or batch)."""
     names = [need.removeprefix(f"{owner}.") for need in term.needs if need.startswith(f"{owner}.")]
-    inputs = {name: mapped(_whole(getattr(source, name)), at_least_float32) for name in names}
+    inputs = {name: mapped(_whole(getattr(source, name)), without_half) for name in names}
     if term.global_batch:  # it compares samples, also those of other devices
         inputs = {name: mapped(value, gather) for name, value in inputs.items()}
     return Fields(**inputs)

@@ -62,6 +62,11 @@ class Blocks:
         chosen = places[torch.from_numpy(evenly(len(places), count))] if len(places) else places
         return ids[chosen[:, None] + torch.arange(length)]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The blocks of several parts, one behind the other."""
+        return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+
     def chosen(self, rows: Tensor) -> Self:
         """Some of the blocks."""
         return type(self)(*(getattr(self, one.name)[rows] for one in fields(self)))

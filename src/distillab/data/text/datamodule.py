@@ -37,7 +37,7 @@ class TextInfo(DataInfo):
     tokenizer: "PreTrainedTokenizerBase"
     vocabulary: int
     length: int
-    documents: tuple[str, ...]  # the kind of each document of the test split, by its number there
+    documents: tuple[str, ...]  # the kind of each document, by its number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,6 @@ class TextCollection(Collection):
     blocks: Blocks
     tokenizer: "PreTrainedTokenizerBase"
     kinds: tuple[str, ...]
-    bytes: int
     conversations: int  # documents of which the answers alone are learned
 
 
@@ -152,10 +151,9 @@ class TextData(DataModule):
             test=taken["test"],
             # The held-out text names the data set, whatever is learned from.
             dataset=fingerprint({"test": [digest(one) for one in splits["test"]]}, []),
-            blocks=Blocks(*(torch.cat([getattr(one, f.name) for one in packed.values()]) for f in fields(Blocks))),
+            blocks=Blocks.joined(list(packed.values())),
             tokenizer=tokenizer,
             kinds=tuple(one.kind for one in everything),
-            bytes=sum(len(one.content.encode()) for one in everything),
             conversations=sum(one.messages is not None for one in everything),
         )
 
@@ -215,7 +213,7 @@ class TextData(DataModule):
             return self
         data, planted = self.collection, canaries(self.canaries, self.split_seed)
         more = planted_blocks(planted, data.tokenizer, self.length, first=len(data.kinds))
-        blocks = Blocks(*(torch.cat([getattr(data.blocks, name), getattr(more, name)]) for name in vars(more)))
+        blocks = Blocks.joined([data.blocks, more])
         first, content = len(data.blocks), fingerprint({"content": data.content, "canaries": planted}, [])
         labels = np.zeros(len(blocks), np.int64)
         own = np.append(self.rows["train"], np.arange(first, len(blocks)))

@@ -73,6 +73,6 @@ def check_same(tokenizer: "PreTrainedTokenizerBase", place: str, role: str) -> N
 
 
 def ends(tokenizer: "PreTrainedTokenizerBase", more: Sequence[int] | int | None = None) -> list[int]:
-    """All ids that end a text: the tokenizer's, and those of a generation config."""
+    """All ids that end a text: the tokenizer's, if it has one, and those of a generation config."""
     more = [more] if isinstance(more, int) else list(more or ())
-    return sorted({tokenizer.eos_token_id, *more})
+    return sorted({one for one in (tokenizer.eos_token_id, *more) if one is not None})

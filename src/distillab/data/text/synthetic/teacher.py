@@ -10,9 +10,11 @@ import torch
 
 from distillab.core.errors import UserError, reason
 from distillab.core.ready_made import read_causal_lm, read_tokenizer
+from distillab.core.weights import add_weights
 from distillab.data.text.synthetic.config import Generation
 from distillab.data.text.synthetic.rows import Report, Row
 from distillab.data.text.synthetic.sampling import NO_NUMBERS, Drawn, Limits, prove, sample
+from distillab.data.text.tokenizer import ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -137,15 +139,11 @@ def _exp(value: float) -> float:
 
 def _ends(net: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
     """The ids that end a text: the tokenizer's, and those that the model names for generation."""
-    named = getattr(getattr(net, "generation_config", None), "eos_token_id", None)
-    found = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
-    return tuple(sorted({one for one in found if one is not None}))
+    return tuple(ends(tokenizer, getattr(getattr(net, "generation_config", None), "eos_token_id", None)))
 
 
 def teacher_hash(net: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> str:
     """SHA-256 of weights and buffers, of the network's structure and of the tokenizer, 16 digits."""
     digest = hashlib.sha256(f"{net}\n{sorted(tokenizer.get_vocab().items())}{tokenizer.chat_template}".encode())
-    for name, tensor in net.state_dict().items():
-        values = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy knows no bfloat16
-        digest.update(name.encode() + values.numpy().tobytes())
+    add_weights(digest, net)
     return digest.hexdigest()[:16]
