@@ -15,7 +15,7 @@ from torch import Tensor
 from distillab.data.batch import IGNORED
 from distillab.data.text.datamodule import TextData
 from distillab.models.causal_lm import CausalLM, pretrained_lm
-from distillab.reporting.tables import markdown
+from distillab.reporting.tables import Table, markdown
 from distillab.strategies.kd import KD
 from distillab.teachers.token_layout import TokenLayout
 from distillab.training.term_inputs import sums_of_rows
@@ -82,7 +82,7 @@ def main(words: list[str]) -> None:
         ]
         for name, layout in layouts.items()
     ]
-    print(markdown(["kept of a token", "bytes", "gradient cosine", "bias"], lines, texts=["kept of a token"]))
+    print(markdown(Table(["kept of a token", "bytes", "gradient cosine", "bias"], lines)))
 
 
 def _rest(how: dict) -> dict:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from distillab.evaluation.efficiency import live_peak
 from distillab.models.logit_rows import ProjectedLogits
-from distillab.reporting.tables import markdown
+from distillab.reporting.tables import Table, markdown
 from distillab.strategies.ce import CrossEntropy
 from distillab.strategies.kd import KD
 from distillab.training.term_inputs import sums_of_rows
@@ -98,7 +98,7 @@ def main(words: list[str]) -> None:
                 peak, seconds = measured(way, student, teacher, heads, labels=labels, repeats=repeats)
                 lines.append([f"{outputs:,}", name, f"{peak / 2**20:,.0f}", f"{seconds:.2f}"])
     print(f"{rows} rows, width {width}, {torch.get_num_threads()} threads; weights not counted, their gradient is.\n")
-    print(markdown(["tokens", "way", "peak MiB", "seconds"], lines, texts=["tokens", "way"]))
+    print(markdown(Table(["tokens", "way", "peak MiB", "seconds"], lines)))
 
 
 if __name__ == "__main__":

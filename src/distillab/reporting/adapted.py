@@ -5,7 +5,7 @@ from pathlib import Path
 from distillab.core.adaptation import Adaptation, Adapted, OnText
 from distillab.core.output import rank_zero_print
 from distillab.reporting.metric_table import NOTHING, count, decimals
-from distillab.reporting.tables import print_table, terminal
+from distillab.reporting.tables import Table, print_table, terminal
 
 
 def show(found: Adaptation, directory: Path) -> None:
@@ -17,8 +17,7 @@ def show(found: Adaptation, directory: Path) -> None:
     texts = f"{base.new.documents} documents" + (f" and {base.old.documents} of {found.old}" if base.old else "")
     title = f"{base.name.removesuffix(' as it was')} adapted to {found.data}: bits per byte of {texts} held out; less is better"
     caption = "In brackets: 95 % interval of the change, by document. One seed says nothing of the ways themselves."
-    shown = terminal([*headings, "trained", "seconds"], rows, texts=["model"], title=title, caption=caption)
-    print_table(shown)
+    print_table(terminal(Table([*headings, "trained", "seconds"], rows, title), caption))
     rank_zero_print("\n".join((*_proofs(found), f"{directory}/adapt.json")), result=True)
 
 

@@ -1,9 +1,8 @@
-"""The leaderboard over all runs so far: `runs/leaderboard.csv` for machines, `runs/leaderboard.md` for people."""
+"""The leaderboard: of rows as tables, and over all runs so far `runs/leaderboard.csv` (a line a run) and `leaderboard.md`."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,34 @@ from filelock import FileLock
 from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable, told_apart
-from distillab.reporting import tables
-from distillab.reporting.metric_table import PLOTTED, gain_note, metric, percent
-from distillab.reporting.tables import text
+from distillab.evaluation.families import Finding
+from distillab.reporting.answers import Answers, read_answers
+from distillab.reporting.comparison import compare, tables, verdicts
+from distillab.reporting.metric_table import NOTHING, PLOTTED, RANKED, metric, percent
+from distillab.reporting.rows import Row, several
+from distillab.reporting.tables import Cell, Table, bullets, markdown, text, without_tags, write_csv
+from distillab.reporting.timings import pooled
+from distillab.reporting.words import interval, row_words, verdict_words
 
 log = logging.getLogger(__name__)
-
-# Key in the CSV → heading, raw value, and form; any form but `text` makes it a column of numbers.
-Row = dict[str, tuple[str, Any, Callable[[Any], str]]]
+ABOUT = (
+    "Ranks are by validation, among equal epochs, images and seeds. A score is the mean over runs ± their standard deviation; "
+    "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
+    "the last gain is over the student alone trained for the same whole cost."
+)
 
 
 def refresh(runs: Path) -> None:
     """Draw the leaderboard and the plot again, over all runs so far."""
-    from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
+    from distillab.reporting.charts import save_accuracy  # takes its time
 
     with writable(runs, "paths.runs=…"):
         if results := update(runs):
-            accuracy_plot(results, runs / "accuracy_vs_parameters.png")
+            save_accuracy(compare(pooled(results)), "parameters", runs / "accuracy_vs_parameters.png")
 
 
 def update(runs: Path) -> list[Result]:
-    """Rewrite both leaderboards from all results below `runs`: one ranking per data set and protocol, the best first.
+    """Rewrite both leaderboards from all results below `runs`.
 
     Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
     trials are counted there. Returns what is ranked.
@@ -42,11 +48,12 @@ def update(runs: Path) -> list[Result]:
     with FileLock(runs / ".leaderboard.lock"):
         results, left_out = load_all(runs)
         results, trials = rankable(results)
-        rows = _ranked(told_apart(results))
-        raw = ({key: value for key, (_, value, _) in row.items()} for _, row in rows)
-        tables.write_csv(runs / "leaderboard.csv", raw, first=("data", "protocol"))
+        answers, damaged = read_answers(results, runs)
+        results = told_apart(results)
+        write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
+        page = _markdown(compare(pooled(results), answers), answers, [*left_out, *damaged, *trials])
         with replacing(runs / "leaderboard.md") as temporary:
-            temporary.write_text(_markdown(rows, left_out + trials), encoding="utf-8")
+            temporary.write_text(page, encoding="utf-8")
     for line in left_out:
         _tell(line)
     return results
@@ -58,67 +65,91 @@ def _tell(line: str) -> None:
     log.warning(line)
 
 
-def _place(result: Result) -> tuple[str, str]:
-    return result.data.name, result.protocol
+def _markdown(rows: list[Row], answers: Answers, left_out: Sequence[str]) -> str:
+    """Verdicts and tables, then the files that were left out."""
+    parts = ["# Leaderboard", ABOUT if rows else "No results yet."]
+    for members in tables(rows).values():
+        board = leaderboard(members)
+        said = [verdict_words(found) for found in verdicts(members, answers)]
+        parts += [f"## {board.title}", bullets(said), markdown(board, aligned=True)]
+    parts += ["## Left out", bullets(left_out)] if left_out else []
+    return without_tags("\n\n".join(parts) + "\n")
 
 
-def _ranked(results: list[Result]) -> list[tuple[Result, Row]]:
-    """By data, protocol and rank; equal scores share a rank, the smaller model first."""
+def leaderboard(table: Sequence[Row]) -> Table:
+    """One table, the best validation first; the notes say of each row what it shows, and what no column has."""
+    shown, name = table[0].metric, table[0].primary.name
+    gained = shown.difference
+    lines = []
+    for row in table:
+        spread = "" if row.interval.deviation is None else f" ± {shown.form(row.interval.deviation)}"
+        gain = row.gain
+        lines.append([
+            Cell(text(row.rank), row.rank), row.label, row.student,
+            Cell(shown.form(row.mean) + spread, row.mean),
+            *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in (f"{name}_best", f"{name}_last")),
+            Cell(gained(gain and gain.gain), gain and gain.gain),
+            Cell(NOTHING if gain is None or gain.low is None else interval(gain.low, gain.high, shown), gain and gain.low),
+            Cell(gained(row.at_cost and row.at_cost.gain), row.at_cost and row.at_cost.gain),
+            *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in PLOTTED),
+        ])  # fmt: skip
+    extremes = (metric(f"{name}_best").heading, metric(f"{name}_last").heading)
+    headings = ("rank", "method", "student", shown.heading, *extremes, "gain", "95 % interval", "at the same cost")
+    headings += tuple(metric(key).heading for key in PLOTTED)
+    notes = [f"{row_words(row)}. {_details(row)}" for row in table]
+    return Table(headings, lines, table[0].place.words(several(table)), notes).without_empty()
 
-    def order(result: Result) -> tuple[Any, ...]:
-        primary, size = result.primary, result.student.efficiency.parameters
-        return *_place(result), primary.gain(0, primary.value), size, result.config_hash
 
-    found = []
-    for _, ranking in groupby(sorted(results, key=order), _place):
-        members = list(ranking)
-        ranks = tables.ranks(result.primary.value for result in members)
-        found += [(result, _row(result, rank)) for result, rank in zip(members, ranks, strict=True)]
-    return found
-
-
-def _row(result: Result, rank: int) -> Row:
-    name, shown, figure = result.primary.name, metric(result.primary.name), result.student.figure
-    return {
-        "data": ("data", result.data.name, text),
-        "protocol": ("protocol", result.protocol, text),
-        "rank": ("rank", rank, str),
-        "name": ("name", result.name, text),
-        "strategy": ("strategy", result.method, text),
-        "student": ("student", result.student.name, text),
-        "teacher": ("teacher", result.teacher and result.teacher.name, text),
-        "seed": ("seed", result.seeds.get("seed"), lambda seed: text(seed)),
-        **{key: (metric(key).heading, figure(key), metric(key).form) for key in (name, f"{name}_best", f"{name}_last")},
-        "gain": ("gain", result.gain, shown.difference),
-        "gap_closed": ("gap closed %", result.gap_closed, lambda share: percent(share, 0)),
-        f"teacher_{name}": (f"teacher {shown.heading}", result.score("teacher"), shown.form),
-        f"baseline_{name}": (f"student alone {shown.unit}".rstrip(), result.score("baseline"), shown.form),
-        **{key: (metric(key).heading, figure(key), metric(key).form) for key in PLOTTED},
-        "changed": ("changed", " ".join(result.overrides), text),
-        "run": ("run", result.config_hash, text),
+def _details(row: Row) -> str:
+    shown = row.metric
+    told = {
+        "validation": row.validation is not None and shown.words(row.validation),
+        "taught by": row.teacher,
+        "gap to the teacher closed": row.gap_closed is not None and f"{percent(row.gap_closed, 0)} %",
+        "seeds": " ".join(map(str, row.seeds)),
+        "labels": row.labels,
+        "size": (size := row.figure("size_bytes")) and metric("size_bytes").words(size),
+        "timed on": row.measured_on,
+        "on the front in": ", ".join(metric(key).label for key in row.front),
     }
+    return "; ".join(f"{key} {value}" for key, value in told.items() if value).capitalize() + "."
 
 
-def _markdown(rows: list[tuple[Result, Row]], left_out: list[str]) -> str:
-    """The rankings as aligned Markdown tables, then the files that were left out."""
-    parts = ["# Leaderboard"]
-    for (data, protocol), ranking in groupby(rows, lambda one: _place(one[0])):
-        parts += [f"## {data}, protocol {protocol}", _table([row for _, row in ranking])]
-    shown = [metric(result.primary.name) for result, _ in rows]
-    parts.append(gain_note(shown) if rows else "No results yet.")
-    if left_out:
-        parts += ["## Left out", tables.bullets(left_out)]
-    return tables.without_tags("\n\n".join(parts) + "\n")
+def run_record(result: Result) -> dict[str, Any]:
+    """The line of one run: raw numbers."""
+    name, figure = result.primary.name, result.student.figure
+    seeds = {f"{key}_seed": value for key, value in result.seeds.items() if key != "seed"}
+    return {
+        "data": result.data.name, "protocol": result.protocol, "name": result.name, "strategy": result.method,
+        "student": result.student.name, "teacher": result.teacher and result.teacher.name,
+        "epochs": result.student.training.epochs, "train": result.data.train, "seed": result.seed, **seeds,
+        name: result.primary.value, **{key: figure(key) for key in (f"{name}_best", f"{name}_last")},
+        f"validation_{name}": result.student.validation.get(name),
+        "gain": result.gain, "gap_closed": result.gap_closed,
+        f"teacher_{name}": result.score("teacher"), f"baseline_{name}": result.score("baseline"),
+        f"longer_{name}": result.longer and result.longer.metrics.get(name),
+        "longer_epochs": result.longer and result.longer.epochs,
+        **{key: figure(key) for key in RANKED},
+        "changed": " ".join(result.overrides), "run": result.config_hash,
+    }  # fmt: skip
 
 
-def _table(rows: list[Row]) -> str:
-    """Without the columns that the title tells, and those that are known only where every epoch was tested."""
-    columns = [
-        key
-        for key in rows[0]
-        if key not in ("data", "protocol")
-        and not (key.endswith(("_best", "_last")) and all(row[key][1] is None for row in rows))
-    ]
-    lines = [[form(value) for _, value, form in map(row.get, columns)] for row in rows]
-    texts = [heading for heading, _, form in map(rows[0].get, columns) if form is text]
-    return tables.markdown([rows[0][key][0] for key in columns], lines, texts, aligned=True)
+def row_record(row: Row) -> dict[str, Any]:
+    """The line of one row: raw numbers."""
+    name = row.primary.name
+    return {
+        **row.place._asdict(), "rank": row.rank, "kind": row.kind, "method": row.method, "student": row.student,
+        "teacher": row.teacher, "trained_epochs": row.epochs, "changed": row.changed, "seeds": " ".join(map(str, row.seeds)),
+        name: row.mean, "deviation": row.interval.deviation, f"validation_{name}": row.validation,
+        **{key: row.figure(key) for key in (f"{name}_best", f"{name}_last", "balanced_accuracy", "macro_f1", *RANKED)},
+        **_numbers("gain", row.gain), "gap_closed": row.gap_closed, **_numbers("gain_at_cost", row.at_cost),
+        "measured_on": row.measured_on, "front": " ".join(row.front), "words": row_words(row),
+        "runs": " ".join(result.config_hash for result in row.results),
+    }  # fmt: skip
+
+
+def _numbers(name: str, found: Finding | None) -> dict[str, Any]:
+    """A finding's columns; the mean has the gain's name alone."""
+    known = found._asdict() if found else {}
+    kept = ("low", "high", "p", "size", "chance_better", "chance_above", "chance_within")
+    return {name: known.get("gain")} | {f"{name}_{key}": known.get(key) for key in kept}

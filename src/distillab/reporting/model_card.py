@@ -9,9 +9,10 @@ from distillab.core.result import Result
 from distillab.models.about import About
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
 from distillab.reporting.metric_table import samples as plural
-from distillab.reporting.table import measured_on, primary, savings, verdict
-from distillab.reporting.tables import bullets, markdown, without_tags
+from distillab.reporting.run_end import measured_on, savings, scarce_labels
+from distillab.reporting.tables import Cell, Table, bullets, markdown, without_tags
 from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
+from distillab.reporting.words import calibration_words, cost_words, errors_words, primary, verdict
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
@@ -144,15 +145,11 @@ def _accuracy(result: Result) -> str:
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
         gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
-    parts = [_compared(result, keys, gain), verdict(result)]
+    parts = [_compared(result, keys, gain), verdict(result), scarce_labels(result)]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
-        told = f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test {answers}"
-        if None not in (against.repeated_errors, against.repeated_by_chance):
-            repeated, chance = percent(against.repeated_errors, 1), percent(against.repeated_by_chance, 1)
-            told += f" and repeats {repeated} % of its errors with the same wrong {'token' if answers == 'tokens' else 'class'} ({chance} % by chance)"
-        parts.append(f"{told}.")
-    return "\n\n".join(parts)
+        parts.append(f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test {answers}.")
+    return "\n\n".join(filter(None, [*parts, errors_words(result), calibration_words(result)]))
 
 
 def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] = ()) -> str:
@@ -165,7 +162,7 @@ def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] 
         if any(value is not None for value in values):
             lines.append([heading(key, result.task), *map(metric(key).form, values)])
     names = (f"{headings[role]}: {entry.name}" for role, entry in entries.items())
-    return markdown(["", *names], [*lines, *further], texts=[""])
+    return markdown(Table(["", *names], [*lines, *further]))
 
 
 def _making(result: Result) -> str:

@@ -1,20 +1,36 @@
 """The report: one HTML page over all runs that opens from disk, and the same figures as Markdown, CSV and pictures."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
 from distillab.core.result import Result
-from distillab.core.result_reader import load_all, rankable
+from distillab.core.result_reader import load_all, rankable, told_apart
 from distillab.reporting import tables
-from distillab.reporting.comparison import Answers, read_predictions
-from distillab.reporting.metric_table import PLOTTED, gain_note
-from distillab.reporting.ranking import headline, leaderboard, ranked, record, taught_methods
+from distillab.reporting.answers import Answers, read_answers
+from distillab.reporting.comparison import compare, verdicts
+from distillab.reporting.comparison import tables as by_place
+from distillab.reporting.leaderboard import ABOUT, leaderboard, row_record
+from distillab.reporting.metric_table import PLOTTED
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
+from distillab.reporting.timings import pooled
+from distillab.reporting.words import verdict_words
 
-Page = dict[str, Any]
+
+@dataclass(frozen=True)
+class Page:
+    """What the report shows, verdicts first."""
+
+    summary: str
+    verdicts: Sequence[str]
+    leaderboard: Sequence[tables.Table]
+    about: str
+    sections: Sequence[tables.Section]
+    left_out: Sequence[str]
+    newest: str
 
 
 def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
@@ -23,7 +39,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
     Raises UserError where no result can be read, or a file cannot be written.
     """
-    from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
+    from distillab.reporting.charts import save_accuracy  # altair takes its time
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
@@ -37,69 +53,55 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(f"{runs} holds no result that can be shown{why}: train first, or name its paths.runs")
-    answers, unreadable = read_predictions(results, runs)
-    rows = ranked(results)
-    page = _page(results, rows, left_out + unreadable, answers)
+    answers, damaged = read_answers(results, runs)
+    rows = compare(pooled(told_apart(results)), answers)
+    page = _page(results, rows, [*left_out, *damaged], answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), _markdown(page))):
             with replacing(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-        tables.write_csv(out.with_suffix(".csv"), map(record, rows))
+        tables.write_csv(out.with_suffix(".csv"), map(row_record, rows))
         for cost in PLOTTED:
-            accuracy_plot(results, out.parent / f"accuracy_vs_{cost}.png", cost)
+            save_accuracy(rows, cost, out.parent / f"accuracy_vs_{cost}.png")
     return out
 
 
 def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: Answers) -> Page:
-    """Everything that the page shows, as plain data."""
-    many, data = len(results), sorted({row.data for row in rows})
-    compared = f"{', '.join(taught_methods(rows)) or 'students alone'} on {', '.join(data)}"
-    return {
-        "summary": f"{many} run{'s' if many != 1 else ''}: {compared}.",
-        "headline": headline(rows),
-        "leaderboard": leaderboard(rows),
-        "ranked_by": " and ".join(dict.fromkeys(row.metric.label for row in rows)),
-        "gain": gain_note(row.metric for row in rows),
-        "sections": sections(rows, answers),
-        "left_out": left_out,
-        "newest": max(result.created for result in results)[:10],
-    }
+    many, methods = len(results), sorted({row.method for row in rows if row.kind == "distilled"})
+    what = f"{', '.join(methods) or 'students alone'} on {', '.join(sorted({row.place.data for row in rows}))}"
+    boards = by_place(rows).values()
+    return Page(
+        summary=f"{many} run{'s' if many != 1 else ''}: {what}.",
+        verdicts=[verdict_words(found) for members in boards for found in verdicts(members, answers)],
+        leaderboard=[leaderboard(members) for members in boards],
+        about=ABOUT,
+        sections=sections(rows, answers),
+        left_out=left_out,
+        newest=max(result.created for result in results)[:10],
+    )
 
 
 def _html(page: Page) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    loader = PackageLoader("distillab.reporting", "")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment.get_template("report.html.j2").render(page=page, plotlyjs=get_plotlyjs())
+    raise NotImplementedError
 
 
 def _markdown(page: Page) -> str:
     """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
-    parts = ["# Distillation report", page["summary"], tables.bullets(page["headline"]), "## Leaderboard"]
-    for ranking in page["leaderboard"]:
-        parts += [f"### {ranking['title']}", _table(ranking)]
-    picture = f"![{page['ranked_by'].capitalize()} against deployed parameters](accuracy_vs_parameters.png)"
-    parts += [page["gain"], picture]
-    for section in page["sections"]:
-        told = [view for view in section["views"] if view["text"] or view["tables"]]
+    parts = ["# Distillation report", page.summary, tables.bullets(page.verdicts), "## Leaderboard", page.about]
+    for board in page.leaderboard:
+        notes = [f"{row[1]}, {row[2]}: {note}" for row, note in zip(board.texts, board.notes, strict=True)]
+        parts += [f"### {board.title}", tables.markdown(board), tables.bullets(notes)]
+    parts.append("![The primary figure against deployed parameters](accuracy_vs_parameters.png)")
+    for section in page.sections:
+        told = [view for view in section.views if view.text or view.tables]
         if told:
-            parts += [f"## {section['title']}", section["text"]]
+            parts += [f"## {section.title}", section.text]
         for view in told:
-            parts += [f"### {', '.join(view['key'])}"] if view["key"] else []
-            parts += [tables.bullets(view["text"])] if view["text"] else []
-            shown = view["tables"]
-            sizes = " and ".join(f"{len(table['rows'])} rows by {table['headings'][0]}" for table in shown)
-            elsewhere = f"The HTML page has the table{'s' * (len(shown) > 1)}: {sizes}."
-            parts += [elsewhere] if section["detail"] and shown else map(_table, shown)
-    if page["left_out"]:
-        parts += ["## Left out", tables.bullets(page["left_out"])]
+            parts += [f"### {', '.join(view.key)}"] if view.key else []
+            parts += [tables.bullets(view.text)] if view.text else []
+            sizes = " and ".join(f"{len(table.rows)} rows by {table.headings[0]}" for table in view.tables)
+            elsewhere = f"The HTML page has the table{'s' * (len(view.tables) > 1)}: {sizes}."
+            parts += [elsewhere] if section.detail and view.tables else map(tables.markdown, view.tables)
+    if page.left_out:
+        parts += ["## Left out", tables.bullets(page.left_out)]
     return tables.without_tags("\n\n".join(parts) + "\n")
-
-
-def _table(table: tables.Table) -> str:
-    headings, first = table["headings"], table["rows"][0]
-    texts = [heading for heading, cell in zip(headings, first, strict=True) if isinstance(cell, str)]
-    return tables.markdown(headings, (map(tables.shown, row) for row in table["rows"]), texts)

@@ -1,108 +1,88 @@
-"""A row of every comparison: one method on one pair of networks over its seeds, and what its gains show."""
+"""A row of every comparison: one method on one student over its runs, beside the same student trained alone.
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+A `Result` has up to three trained students: its own, the student alone of as many steps, and the student alone of the same
+whole cost. Each becomes a row, so that no page can forget what training longer brings.
+"""
 
-from distillab.core.result import Result, Role, gain_and_gap
-from distillab.core.result_parts import Entry, Paired, Primary
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any, Literal, NamedTuple
+
+from distillab.core.result import Result, Role
+from distillab.core.result_parts import Primary
+from distillab.core.run_identity import config_hash, varied, without
+from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
-from distillab.evaluation.statistics import LEVEL, holm, paired_test, smallest_gain
+from distillab.evaluation.statistics import Interval, mean_interval
 from distillab.reporting.metric_table import Metric, metric, samples
 
-# What a row says in columns of its own.
+Kind = Literal["distilled", "alone", "longer"]
+ALONE, LONGER = "student alone", "student alone, longer"
+# What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
+NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
+NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
+# Words of a command that columns tell, by key, and those that change no figure, by their group.
+TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples", "seed", "vary")
+UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi", "equal_compute")
+# Which labels student and teacher know: a column of its own.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
 
 
-@dataclass(frozen=True)
-class Gain:
-    """The differences of the figure `shown` on the same seeds by the paired t-test. What so many seeds do not give is None.
+class Place(NamedTuple):
+    """What the rows of one table have in common; only these are ranked and tested together."""
 
-    `p_holm` is by Holm's correction over the `tests` of the family; `smallest` is the gain that so many seeds would have
-    shown with a power of 80 %, at the strictest of Holm's steps.
-    """
+    data: str
+    protocol: str
+    epochs: int | None
+    train: int | None
+    labels: str  # those that the student knows, where not all; empty else
 
-    shown: Metric
-    each: tuple[float, ...]
-    mean: float
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    smallest: float | None
-    tests: int
-
-    @property
-    def outcome(self) -> str:
-        """What the test says; empty where there was none."""
-        if self.p_holm is None or self.low is None:
-            return "no difference shown" if self.p == 1 else ""
-        if self.p_holm >= 1 - LEVEL:
-            return "no difference shown"
-        return "shown" if self.mean > 0 else "a loss, shown"
-
-    def words(self, among: str) -> str:
-        """The result of the test in full; `among` is what the family's members are."""
-        size, seeds = self.shown.gain(self.mean), len(self.each)
-        ends = self.low, self.high, self.smallest
-        low, high, smallest = (self.shown.difference(end, 1).lstrip("+") for end in ends)
-        if seeds == 1:
-            return f"{size} with one seed, which says nothing of the methods (seed=0,1,2)"
-        if self.low is None:
-            equal = f"{self.outcome}: none" if self.outcome else size
-            return f"{equal} with each of {seeds} seeds, and without a spread nothing can be tested"
-        if self.outcome != "no difference shown":
-            return f"{size} (95 % interval {low} to {high}), {self.outcome}"
-        corrected = f" among {self.tests} {among} ({corrected_p(self.p, self.p_holm)})"
-        known = corrected if self.p < 1 - LEVEL else ""
-        return f"{self.outcome}{known}; {seeds} seeds could have shown {smallest} {self.shown.gained}"
-
-    @property
-    def short(self) -> str:
-        """Its size and what the test says, to stand beside another gain's words."""
-        return ", ".join(filter(None, (self.shown.gain(self.mean), self.outcome)))
+    def words(self, sample: str = "images") -> str:
+        """The title of the table."""
+        known = [self.data, f"protocol {self.protocol}"]
+        known += [f"{self.epochs:,} epoch{'s' * (self.epochs != 1)}"] if self.epochs is not None else []
+        known += [f"{self.train:,} training {sample}"] if self.train is not None else []
+        return ", ".join([*known, *filter(None, [self.labels])])
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one pair, data set, protocol and budget: all runs that differ in the seed alone.
+    """One method on one student: all runs that differ in nothing but the seeds that were varied.
 
-    Attributes (what so many seeds do not give is None):
-        train: the data set's number of training images.
-        method: strategy and scheme; `none` is the student alone, whose row has no gain.
-        results, seeds, scores: one of each seed; a score is the student's primary figure.
-        mean, deviation, low, high: of `scores`, with the 95 % t interval of the mean.
-        changed: the further overrides of the newest run, without those that all rows of one `place` share.
-        gain: over the results' own baselines, corrected over the rows of the same `family`; None where no result has one.
-        equal_compute: likewise over the student alone trained for as much compute as with a live teacher.
-        on_samples: what the test samples say of the two models of a single seed.
-        apart: what sets it apart from the rows of its place, beside method and student: words by the keys of `FACTS`.
-        rank: by mean score within its place.
-        front: the costs in which no other distilled student (of a student alone, no other one) beats it there.
+    Attributes:
+        results, seeds, scores: one of each run; a score is the primary figure on test.
+        validations: likewise on validation, by whose mean rows are ranked; empty where there is none.
+        interval: of the scores: mean, standard deviation over runs, 95 % t interval of the mean.
+        changed: the overrides that not all rows of the table share.
+        gain: over the same student, seeds and schedule alone; `at_cost`: over the student alone trained for the same
+            whole cost. None where there is none, or nothing to compare with.
+        rank: by validation, among the rows of its table that have equal seeds; None for others.
+        front: the costs in which no other network of the table is both cheaper and better.
     """
 
-    data: str
-    train: int | None
-    protocol: str
-    teacher: str | None
-    student: str
-    epochs: int | None
+    place: Place
+    kind: Kind
     method: str
+    student: str
+    teacher: str | None
     results: tuple[Result, ...] = field(repr=False, compare=False)
     seeds: tuple[int | None, ...]
     scores: tuple[float, ...]
-    mean: float
-    deviation: float | None
-    low: float | None
-    high: float | None
+    validations: tuple[float, ...]
+    interval: Interval
     changed: str = ""
-    gain: Gain | None = None
-    equal_compute: Gain | None = None
-    on_samples: str | None = None
-    apart: Mapping[str, str] = field(default_factory=dict, compare=False)
-    rank: int = 0
+    code: str = ""
+    gain: Finding | None = None
+    at_cost: Finding | None = None
+    rank: int | None = None
     front: tuple[str, ...] = ()
+
+    @property
+    def role(self) -> Role:
+        """The role of its network in its results."""
+        own = self.kind == "distilled" or all(result.alone for result in self.results)
+        return "student" if own else "baseline"
 
     @property
     def primary(self) -> Primary:
@@ -120,125 +100,175 @@ class Row:
         return 1 if self.primary.higher_is_better else -1
 
     @property
-    def alone(self) -> bool:
-        """Whether the student learned without a teacher."""
-        return self.method == "none"
+    def mean(self) -> float:
+        """The mean score."""
+        return self.interval.mean
 
     @property
-    def place(self) -> str:
-        """Data set and protocol in words; rows of other places are never ranked together."""
-        return f"{self.data}, protocol {self.protocol}"
+    def validation(self) -> float | None:
+        """The mean on validation; None where there is none."""
+        return fmean(self.validations) if self.validations else None
 
     @property
-    def ranking(self) -> tuple[Any, ...]:
-        """What rows have in common whose accuracies say which method is better; None sorts last."""
-        known = (self.train, self.epochs)
-        return self.data, self.protocol, self.student, *((number is None, number or 0) for number in known)
+    def epochs(self) -> int | None:
+        """Those that it was trained."""
+        longer = self.results[0].longer
+        return longer.epochs if self.kind == "longer" and longer else self.place.epochs
 
     @property
-    def lesson(self) -> tuple[Any, ...]:
-        """The ranking, and the share of the training images whose label the student alone, the baseline, learns from."""
-        known = self._configured("data", "labelled")
-        return *self.ranking, 1.0 if known is None else known
+    def label(self) -> str:
+        """The method, and what was changed: it names a row among those of one student."""
+        longer = f"{LONGER} ({self.epochs:,} epochs)" if self.kind == "longer" else ""
+        name = self.method if self.kind == "distilled" else longer or ALONE
+        return " ".join(filter(None, (name, self.changed, self.code and f"code {self.code}")))
 
     @property
-    def family(self) -> tuple[Any, ...]:
-        """What rows have in common whose tests are corrected together."""
-        return *self.ranking, self.teacher or "", self.labels
+    def series(self) -> str:
+        """The name under which charts draw it."""
+        return self.method if self.kind == "distilled" else {"alone": ALONE, "longer": LONGER}[self.kind]
+
+    @property
+    def title(self) -> str:
+        """The label, the student and the teacher: `kd, resnet8, taught by resnet56`."""
+        return ", ".join(filter(None, (self.label, self.student, self.teacher and f"taught by {self.teacher}")))
+
+    @property
+    def charged(self) -> str:
+        """Whose cost its gain at the same whole cost is: of `cached` outputs where most of its runs took these, or `live`."""
+        known = [one for result in self.results if (one := result.cost and result.cost.equal_compute)]
+        cached = [one for one in known if one.used == "cached" and one.gain_warm_cache is not None]
+        whole = bool(known) and all(one.gain_warm_cache is not None for one in known)
+        return "cached" if whole and 2 * len(cached) > len(known) else "live"
 
     @property
     def labels(self) -> str:
         """Which labels student and teacher learned from, where it was not all of them."""
-        known = ((role, key, self._configured(role, key)) for role, key in LABELS if role == "data" or not self.alone)
-        return ", ".join(f"{role}.{key}={value}" for role, key, value in known if value not in (None, "all", 1.0))
-
-    def _configured(self, role: str, key: str) -> Any:
-        return (self.results[0].config.get(role) or {}).get(key)
-
-    @property
-    def label(self) -> str:
-        """The method and what was changed."""
-        return " ".join(filter(None, (self.method, self.changed)))
-
-    @property
-    def title(self) -> str:
-        """The label, the student, and what else sets it apart: `kd, resnet8, taught by resnet56`."""
-        return ", ".join((self.label, self.student, *self.apart.values()))
-
-    @property
-    def words(self) -> str:
-        """What it shows, at equal steps and at equal compute."""
-        if self.alone and self.gain is None:
-            return "the student alone"
-        if self.gain is None:
-            return "the gain is unknown: no student trained alone (baseline=true)"
-        said = self.on_samples if self.on_samples and len(self.gain.each) == 1 else self.gain.words("methods")
-        return f"{said}; at equal compute {self.equal_compute.short}" if self.equal_compute else said
+        return _labels(self.results[0], LABELS if self.kind == "distilled" else LABELS[:2])
 
     @property
     def gap_closed(self) -> float | None:
-        """The share of the gap to the teacher that was closed, from the means over the runs with both beside them."""
-        known = [result for result in self.results if result.baseline and result.teacher]
-        if self.gain is None or not known:
+        """The share of the gap to the teacher that was closed; None where the gap's interval does not exclude zero."""
+        known = [result for result in self.results if result.gap_closed is not None]
+        if self.kind != "distilled" or len(known) < len(self.results):
             return None
-        roles = ("student", "baseline", "teacher")
-        scores = (statistics.fmean(result.score(role) for result in known) for role in roles)
-        return gain_and_gap(*scores, self.primary)[1]
+        own, alone, teacher = (fmean(result.score(role) for result in known) for role in ("student", "baseline", "teacher"))
+        gaps = [self.primary.gain(result.score("teacher"), result.score("baseline")) for result in known]
+        low = mean_interval(gaps).low
+        if self.primary.gain(teacher, alone) <= 0 or (low is not None and low <= 0):
+            return None
+        return self.primary.gain(own, alone) / self.primary.gain(teacher, alone)
 
-    def figure(self, key: str, role: Role = "student") -> float | None:
-        """The mean of a figure of one role over the runs that have it."""
-        return mean((result.entries[role] for result in self.results if role in result.entries), key)
+    def figure(self, key: str) -> float | None:
+        """The mean of a figure of its network over the runs that have it."""
+        if self.kind == "longer" and key != "epochs":  # the same network as the student alone, of which it has the costs
+            key = key if key in COSTS else ""
+        entries = (result.entries[self.role] for result in self.results)
+        known = [figure for entry in entries if key and (figure := entry.figure(key)) is not None]
+        return fmean(known) if known else None
 
     @property
     def measured_on(self) -> str:
         """Where the student was timed: latencies compare there alone."""
-        return machine(self.results[-1].student.efficiency)
+        return machine(self.results[-1].entries[self.role].efficiency)
 
 
-# What may set rows apart that one data set and protocol have in common, in words.
-FACTS: Mapping[str, Callable[[Row], str]] = {
-    "teacher": lambda row: f"taught by {row.teacher}" if row.teacher and not row.alone else "",
-    "epochs": lambda row: "" if row.epochs is None else f"{row.epochs} epochs",
-    "train": lambda row: "" if row.train is None else f"{row.train} training {samples(row.results[0].task)}",
-    "labels": lambda row: row.labels or "all labels",
-    "code": lambda row: f"code {code}" if (code := row.results[0].versions.get("code")) else "",
-}
+COSTS = ("parameters", "multiply_adds", "latency_ms", "latency_batch_ms", "throughput", "size_bytes", "peak_memory_bytes")
 
 
-def mean(entries: Iterable[Entry], key: str) -> float | None:
-    """The mean of a figure over the entries that have it; None where none has."""
-    known = [figure for entry in entries if (figure := entry.figure(key)) is not None]
-    return statistics.fmean(known) if known else None
+def rows_of(results: Sequence[Result]) -> list[Row]:
+    """One row for each student, method and setting, without what the statistics add; tables together, students together.
+
+    Of two runs of one row and seed counts the newest. A student alone that was trained for itself and one that was trained
+    as a baseline are the same row where their configs are.
+    """
+    runs: dict[tuple[Any, ...], dict[int | None, Result]] = {}
+    for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
+        for identity in _identities(result):
+            runs.setdefault(identity, {})[result.seed] = result
+    made = [_row(identity, by_seed) for identity, by_seed in runs.items()]
+    tables: dict[Place, list[Row]] = {}
+    for row in sorted(made, key=lambda row: (*map(str, row.place), row.student)):
+        tables.setdefault(row.place, []).append(row)
+    return [row for members in tables.values() for row in _told_apart(members)]
 
 
-def gains(differences: Sequence[Sequence[float]], shown: Metric) -> list[Gain | None]:
-    """One family's gains in the figure `shown`; None where there is no difference to test."""
-    tests = [paired_test(each) if each else None for each in differences]
-    adjusted = holm([test and test.p for test in tests])
-    count = sum(p is not None for p in adjusted)
-    level = 1 - (1 - LEVEL) / max(count, 1)  # at which one of so many tests is shown whatever the others say
-    found: list[Gain | None] = []
-    for each, test, p_holm in zip(differences, tests, adjusted, strict=True):
-        least = test and smallest_gain(test.deviation, len(each), level)
-        found.append(test and Gain(shown, tuple(each), test.mean, test.low, test.high, test.p, p_holm, least, count))
+def _identities(result: Result) -> list[tuple[Any, ...]]:
+    """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
+    kept = (*NOT_THE_METHOD, "seed", *varied(result))
+    recipe = result.config.get("recipe") or {}
+    place = Place(
+        result.data.name,
+        result.protocol,
+        recipe.get("epochs", result.student.training.epochs),
+        result.data.train,
+        _labels(result, LABELS[:2]),
+    )
+    rest, code = without(result.config, kept), result.versions.get("code") or ""
+    # A result without a config is known by what its command changed.
+    alone = without(rest, NOT_ALONE) and config_hash(without(rest, NOT_ALONE))
+    student = result.student.name
+    reference = (place, "alone", "none", student, None, alone, "")
+    if result.alone:
+        return [(*reference[:-1], code)]
+    taught = result.teacher and result.teacher.name
+    known = config_hash(rest) if rest else " ".join(_changed(result))
+    found = [(place, "distilled", result.method, student, taught, known, code)]
+    if result.baseline:
+        found.append(reference)
+    if result.longer and result.primary.name in result.longer.metrics:
+        found.append((place, "longer", "none", student, None, (alone, result.longer.epochs), ""))
     return found
 
 
-def on_samples(tests: Sequence[Paired | None]) -> list[str | None]:
-    """What the test samples say of two trained models each, by Holm's correction over all of these pairs."""
-    adjusted = holm([test and test.p for test in tests])
-    count = sum(p is not None for p in adjusted)
+def _row(identity: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
+    place, kind, method, student, teacher, _, code = identity
+    seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
+    results = tuple(by_seed[seed] for seed in seeds)
+    name = results[0].primary.name
+    row = Row(place, kind, method, student, teacher, results, seeds, (), (), mean_interval([0.0]), code=code)
+    if kind == "longer":
+        scores, validated = [result.longer.metrics[name] for result in results], [None]
+    else:
+        entries = [result.entries[row.role if not result.alone else "student"] for result in results]
+        scores = [entry.metrics[name] for entry in entries]
+        validated = [entry.validation.get(name) for entry in entries]
+    validations = () if None in validated else tuple(validated)
+    return replace(row, scores=tuple(scores), validations=validations, interval=mean_interval(scores))
 
-    def corrected(test: Paired, p_holm: float | None) -> str | None:
-        if not test.words or p_holm is None or count < 2 or test.p >= 1 - LEVEL:
-            return test.words
-        if p_holm < 1 - LEVEL:
-            return f"{test.words}; p = {p_holm:.2g} by Holm's correction over {count} tests"
-        return f"no difference shown among {count} tests ({corrected_p(test.p, p_holm)}); uncorrected: {test.words}"
 
-    return [test and corrected(test, p_holm) for test, p_holm in zip(tests, adjusted, strict=True)]
+def _labels(result: Result, keys: Iterable[tuple[str, str]]) -> str:
+    known = ((role, key, (result.config.get(role) or {}).get(key)) for role, key in keys)
+    return ", ".join(f"{role}.{key}={value}" for role, key, value in known if value not in (None, "all", 1.0))
 
 
-def corrected_p(p: float, p_holm: float) -> str:
-    """Both p in words."""
-    return f"p = {p:.2g} alone, {p_holm:.2g} by Holm's correction"
+def _changed(result: Result) -> list[str]:
+    """The overrides that no column tells, in a fixed order."""
+
+    def key(word: str) -> str:
+        return word.lstrip("+~").partition("=")[0].partition("@")[0]
+
+    labels = [f"{role}.{name}" for role, name in LABELS]
+    told = (word for word in result.overrides if key(word) not in (*TOLD, *labels))
+    return sorted(word for word in told if key(word).partition(".")[0].partition("/")[0] not in UNTOLD)
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """The rows of one table with what sets them apart: overrides that not all of them share, and code of the person's."""
+    told = {id(row): _changed(max(row.results, key=lambda result: result.created)) for row in rows}
+    taught = [row for row in rows if row.kind == "distilled"] or rows
+    shared = set.intersection(*(set(told[id(row)]) for row in taught)) if len(taught) > 1 else set()
+    alike, names = len({row.code for row in taught}) < 2, [(row.kind, row.student) for row in rows]
+
+    def apart(row: Row) -> Row:
+        # A student alone needs no words but where there are several.
+        unique = row.kind != "distilled" and names.count((row.kind, row.student)) == 1
+        words = "" if unique else " ".join(word for word in told[id(row)] if word not in shared)
+        return replace(row, changed=words, code="" if alike else row.code)
+
+    return [apart(row) for row in rows]
+
+
+def several(rows: Sequence[Row]) -> str:
+    """What the samples of these rows are called, in the plural."""
+    tasks = {result.task for row in rows for result in row.results}
+    return samples(tasks.pop()) if len(tasks) == 1 else "samples"

@@ -1,18 +1,14 @@
 """The table of a sweep's cells, for the terminal and as a Markdown page."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distillab.reporting import tables
 from distillab.reporting.metric_table import NOTHING, Metric, gain_note, metric, percent
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from distillab.reporting.tables import Table
 
 Record = Mapping[str, Any]
-TEXTS = ("strategy", "student", "changed", "note")  # the other columns are numbers
+HEADINGS = ("cell", "strategy", "student", "changed")
 
 
 def _shown(records: Sequence[Record]) -> Metric:
@@ -21,8 +17,8 @@ def _shown(records: Sequence[Record]) -> Metric:
     return metric(primary) if primary else Metric("score", percent)
 
 
-def _content(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Headings, and the cells as text; `changed` is what the cells do not have in common."""
+def table(records: Sequence[Record]) -> Table:
+    """All cells, one row each; `changed` is what they do not have in common."""
     common = set.intersection(*(set(record["overrides"]) for record in records)) if records else set()
     lines = []
     for place, record in enumerate(records, start=1):
@@ -32,7 +28,7 @@ def _content(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
         cell = [str(record.get("number", place)), record["strategy"], record["student"], told or NOTHING]
         figures = [shown.form(record.get("score")), shown.difference(record.get("gain"))]
         lines.append([*cell, *figures, NOTHING if seconds is None else f"{seconds:.0f}", _state(record)])
-    return ["cell", "strategy", "student", "changed", _shown(records).heading, "gain", "seconds", "note"], lines
+    return Table((*HEADINGS, _shown(records).heading, "gain", "seconds", "note"), lines, _title(records))
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -49,16 +45,15 @@ def _state(record: Record) -> str:
     return "finished before" if record["earlier"] else ""
 
 
-def table(records: Sequence[Record]) -> Table:
-    """All cells, one row each."""
-    about = {"title": _title(records), "caption": gain_note([_shown(records)], "the same student trained alone")}
-    return tables.terminal(*_content(records), TEXTS, **about)
+def show(records: Sequence[Record]) -> None:
+    """Print all cells, one row each."""
+    tables.print_table(tables.terminal(table(records), gain_note([_shown(records)], "the same student trained alone")))
 
 
 def markdown(sweep: Record, records: Sequence[Record]) -> str:
     """All cells that have begun, as a Markdown page."""
     done = sum("ended" in record for record in records)
-    page = tables.markdown(*_content(records), TEXTS)
+    page = tables.markdown(table(records))
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
     head = f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{_title(records)}:"
     return tables.without_tags(f"{head}\n\n{page}\n\n{gain_note([_shown(records)])}\n")

@@ -1,17 +1,12 @@
-"""Tables and sections as plain data that every page shares, and a table as Markdown, as CSV or for the terminal.
-
-A section has `id`, `title`, `text` (one sentence), `choices` (what each drop-down chooses), `views` and `detail` (its
-tables are too long for the Markdown page). A view has `key` (its place in the choices), `text` (sentences), `charts` and
-`tables`. A table has `headings` and `rows`, whose cells are texts, or a text and the number to sort it by.
-"""
+"""A table as plain data, written for the terminal, as Markdown, as CSV and, by the page's template, as HTML."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Collection, Container, Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distillab.core.files import replacing
 from distillab.core.output import rank_zero_print
@@ -20,28 +15,61 @@ from distillab.reporting.metric_table import NOTHING
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-View = dict[str, Any]
-Section = dict[str, Any]
-Table = dict[str, Any]
+
+class Cell(NamedTuple):
+    """A text, and the number that it stands for, by which a page sorts it."""
+
+    text: str
+    number: float | None = None
 
 
-def section(
-    name: str, title: str, text: str, *, choices: Iterable[str] = (), views: list[View], detail: bool = False
-) -> Section:
-    """A section of the page; without views it is not shown."""
-    return {"id": name, "title": title, "text": text, "choices": list(choices), "views": views, "detail": detail}
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of texts or cells; `notes` are a sentence for each row, which a page folds away."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    title: str = ""
+    notes: Sequence[str] = ()
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The texts of its cells."""
+        return [[cell if isinstance(cell, str) else cell.text for cell in row] for row in self.rows]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers, and stand to the right."""
+        columns = zip(*self.texts, strict=True) if self.rows else ([] for _ in self.headings)
+        return [all(_is_figure(text) for text in column) for column in columns]
+
+    def without_empty(self) -> Table:
+        """The table without the columns in which no row has anything."""
+        kept = [place for place in range(len(self.headings)) if any(row[place] not in ("", NOTHING) for row in self.texts)]
+        rows = [[row[place] for place in kept] for row in self.rows]
+        return Table([self.headings[place] for place in kept], rows, self.title, self.notes)
 
 
-def view(
-    key: Iterable[str] = (), text: Iterable[str] = (), charts: Iterable[Any] = (), tables: Iterable[Table] = ()
-) -> View:
-    """What a section shows for one choice."""
-    return {"key": list(key), "text": list(text), "charts": list(charts), "tables": list(tables)}
+@dataclass(frozen=True)
+class View:
+    """What a section shows for one choice: `key` is its place in the choices, `text` are sentences."""
+
+    key: Sequence[str] = ()
+    text: Sequence[str] = ()
+    charts: Sequence[Any] = ()
+    tables: Sequence[Table] = ()
 
 
-def table(headings: Iterable[str], rows: Iterable[list[Any]]) -> Table:
-    """A table of texts, or of pairs of a text and its number."""
-    return {"headings": list(headings), "rows": list(rows)}
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; `choices` are what each drop-down chooses, `detail` tables are too long for Markdown."""
+
+    name: str
+    title: str
+    text: str
+    views: Sequence[View]
+    choices: Sequence[str] = field(default=())
+    detail: bool = False
 
 
 def text(value: Any) -> str:
@@ -49,29 +77,18 @@ def text(value: Any) -> str:
     return NOTHING if value in (None, "") else str(value)
 
 
-def shown(cell: str | list[Any]) -> str:
-    """The text of a cell."""
-    return cell if isinstance(cell, str) else cell[0]
+def _is_figure(text: str) -> bool:
+    return text in ("", NOTHING) or re.match(r"[<≤]?\s?[+\-−]?\d", text) is not None
 
 
-def ranks(scores: Iterable[Hashable]) -> list[int]:
-    """The rank of each score, the best first; equal ones share theirs."""
-    first: dict[Hashable, int] = {}
-    return [first.setdefault(score, position) for position, score in enumerate(scores, start=1)]
-
-
-def markdown(
-    headings: Collection[str], rows: Iterable[Iterable[str]], texts: Container[str], *, aligned: bool = False
-) -> str:
-    """A Markdown table of texts; all columns but `texts` stand to the right, `aligned` pads the source's cells too."""
-    lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (headings, *rows)]
+def markdown(table: Table, *, aligned: bool = False) -> str:
+    """A Markdown table; columns of numbers stand to the right, `aligned` pads the source's cells too."""
+    lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (table.headings, *table.texts)]
     columns = []
-    for heading, cells in zip(headings, zip(*lines, strict=True), strict=True):
-        number = heading not in texts
+    for number, cells in zip(table.numeric, zip(*lines, strict=True), strict=True):
         width = max(3, *map(len, cells)) if aligned else 3 + number
-        rule = "-" * (width - number) + ":" * number
         padded = [(cell.rjust(width) if number else cell.ljust(width)) if aligned else cell for cell in cells]
-        columns.append([padded[0], rule, *padded[1:]])
+        columns.append([padded[0], "-" * (width - number) + ":" * number, *padded[1:]])
     return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
 
 
@@ -80,30 +97,22 @@ def without_tags(page: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page)
 
 
-def _harmless(cell: Any) -> Any:
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
-
-
 def bullets(lines: Iterable[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
 
 
-def terminal(headings: Iterable[str], rows: Iterable[Iterable[str]], texts: Container[str], **about: Any) -> RichTable:
-    """The table for a terminal; the columns of `texts` stand to the left, `about` has its title and caption."""
+def terminal(table: Table, caption: str | None = None) -> RichTable:
+    """The table for a terminal: a title, the headings and a rule above its rows, and no lines else."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-    shown = Table(**about)
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading in texts else "right", overflow="fold")
-    for row in rows:
+    shown = RichTable(title=escape(table.title) or None, title_justify="left", caption=caption, box=SIMPLE_HEAD)
+    shown.show_edge = False
+    for heading, number in zip(table.headings, table.numeric, strict=True):
+        shown.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in table.texts:
         shown.add_row(*map(escape, row))
     return shown
 
@@ -116,7 +125,8 @@ def print_table(shown: RichTable) -> None:
     console = console if console.is_terminal else Console(width=140)
     with console.capture() as captured:
         console.print(shown)
-    rank_zero_print(captured.get().rstrip("\n"), result=True)
+    lines = (line.rstrip() for line in captured.get().rstrip("\n").splitlines())
+    rank_zero_print("\n".join(lines), result=True)
 
 
 def write_csv(path: Path, records: Iterable[Mapping[str, Any]], first: Iterable[str] = ()) -> None:
@@ -124,9 +134,19 @@ def write_csv(path: Path, records: Iterable[Mapping[str, Any]], first: Iterable[
 
     Text that a spreadsheet would run as a formula begins with an apostrophe.
     """
-    records = [{key: _harmless(value) for key, value in record.items()} for record in records]
-    keys = dict.fromkeys((*first, *(key for record in records for key in record)))
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(keys))
-        writer.writeheader()
-        writer.writerows(records)
+    from pandas import DataFrame
+
+    frame = DataFrame([{key: _harmless(value) for key, value in record.items()} for record in records], dtype=object)
+    frame = frame.reindex(columns=dict.fromkeys((*first, *frame.columns)).keys())
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\r\n")
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

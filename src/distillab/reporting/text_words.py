@@ -3,7 +3,7 @@
 from distillab.core.result import Result
 from distillab.core.text_parts import Generation, Text
 from distillab.reporting.metric_table import NOTHING, count, decimals, milliseconds, percent
-from distillab.reporting.tables import bullets, markdown
+from distillab.reporting.tables import Table, bullets, markdown
 
 NAMES = {"teacher": "teacher", "baseline": "student alone", "student": "student"}
 # Rows of a table: the heading, and what writes a role's value.
@@ -61,7 +61,7 @@ def kinds(result: Result) -> str:
     roles = [role for role in NAMES if found and role in found[0].scores]
     lines = [[kind.name, f"{kind.bytes:,}", *(decimals(kind.scores[role]) for role in roles)] for kind in found]
     headings = ["documents", "bytes of text", *(NAMES[role] for role in roles)]
-    return markdown(headings, lines, texts=["documents"]) if lines else ""
+    return markdown(Table(headings, lines)) if lines else ""
 
 
 def samples(result: Result) -> str:

@@ -1,0 +1,39 @@
+"""The primary figure on each test sample of a run's networks, as far as it was kept beside the result."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distillab.core.result import ROLES, Result
+from distillab.evaluation import kept
+
+# By config hash and role: (N,), larger is better, of which the mean is the primary figure with the sign of a gain.
+Answers = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def read_answers(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
+    """Those of these runs below `runs`, and a line for each damaged file."""
+    found, left_out = {}, []
+    for result in results:
+        path = Path(runs, result.name, result.config_hash, kept.NAME)
+        try:
+            known = {role: kept.by_sample(path, result.primary.name, role) for role in ROLES}
+        except (ValueError, OSError) as error:
+            left_out.append(str(error))
+            continue
+        fits = result.data.test  # of images; documents are fewer than what the data count
+        if result.task != "causal_lm" and any(one is not None and fits not in (None, len(one)) for one in known.values()):
+            left_out.append(f"{path}: not as many answers as there are test samples")
+            continue
+        found[result.config_hash] = {role: one for role, one in known.items() if one is not None}
+    return found, left_out
+
+
+def differences(pairs: Sequence[tuple[np.ndarray | None, np.ndarray | None]]) -> np.ndarray | None:
+    """What one has more than the other on each sample, (runs, N); None where it is not known of all on as many samples."""
+    if any(one is None or other is None for one, other in pairs):
+        return None
+    if len({each.shape for pair in pairs for each in pair}) != 1:
+        return None
+    return np.array([one - other for one, other in pairs])

@@ -1,0 +1,143 @@
+"""The report's sections of networks and runs: how they answer, what they cost to deploy, where the numbers come from."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from distillab.core.result import Result
+from distillab.core.result_parts import Entry
+from distillab.evaluation.cost import in_words, ratios
+from distillab.evaluation.payback import machine
+from distillab.reporting.comparison import tables
+from distillab.reporting.metric_table import (
+    AGAINST_TEACHER,
+    DEPLOYED,
+    NOTHING,
+    ON_TEST,
+    heading,
+    metric,
+    one_sample,
+    samples,
+)
+from distillab.reporting.rows import ALONE, Row, several
+from distillab.reporting.tables import Cell, Section, Table, View, text
+from distillab.reporting.timings import timed
+
+ROLES = {"teacher": "teacher", "baseline": ALONE, "student": "student"}
+
+
+def by_table(rows: list[Row], table_of: Callable[[list[Row]], Table | None]) -> list[View]:
+    """One view for each table of rows that has lines."""
+    made = ((place.words(several(members)), table_of(members)) for place, members in tables(rows).items())
+    return [View([where], tables=[table]) for where, table in made if table is not None and table.rows]
+
+
+def judgement(rows: list[Row]) -> Section:
+    """Calibration of every role, and how far the students follow their teacher."""
+    task = _one_task(rows)
+
+    def table(members: list[Row]) -> Table:
+        lines: dict[tuple[str, ...], list[str | Cell]] = {}
+        for row, (role, named) in product([row for row in members if row.kind != "longer"], ROLES.items()):
+            entries = [result.entries[role] for result in row.results if role in result.entries]
+            if any("calibration_error" in entry.metrics for entry in entries):
+                name = row.title if role == "student" else f"{named}, {entries[0].name}"
+                cells = [_figure(key, _mean(entries, key)) for key in (*ON_TEST, *AGAINST_TEACHER)]
+                excess = [one.excess.value for entry in entries if (one := entry.against_teacher) and one.excess]
+                more = statistics.fmean(excess) if excess else None
+                cells.append(Cell(NOTHING if more is None else f"{more:+.0f}".replace("-", "−"), more))
+                lines.setdefault((name, str(cells)), [name, *cells])
+        headings = ["network", *(heading(key, task) for key in (*ON_TEST, *AGAINST_TEACHER)), "of these, by distillation"]
+        return Table(headings, list(lines.values())).without_empty()
+
+    about = (
+        "Means over runs. A teacher's error counts as repeated where the student gives the same wrong answer. Hard samples are "
+        "hard for both: what distillation adds is the number beyond that of the student alone."
+    )
+    return Section("judgement", "Calibration and agreement", about, by_table(rows, table), ["table"])
+
+
+def _one_task(rows: Sequence[Row]) -> str:
+    """The task of all runs; empty where there are several."""
+    tasks = {result.task for row in rows for result in row.results}
+    return tasks.pop() if len(tasks) == 1 else ""
+
+
+def _figure(key: str, value: float | None) -> Cell:
+    return Cell(metric(key).form(value), value)
+
+
+def _mean(entries: Sequence[Entry], key: str) -> float | None:
+    known = [figure for entry in entries if (figure := entry.figure(key)) is not None]
+    return statistics.fmean(known) if known else None
+
+
+def deployed(rows: list[Row]) -> Section:
+    """Size, latency, throughput and memory of every network, and the students' against each of their teachers."""
+    task = _one_task(rows)
+    headings = ("network", "as", *(heading(key, task) for key in DEPLOYED), "measured on", "against its teacher")
+    about = (
+        f"Medians over all runs that measured the same network on the same machine: the latency of one {one_sample(task)}, "
+        f"and of a batch, which has 64 {samples(task)}. What ships with a student, as a projector does, counts as part of it."
+    )
+    views = by_table(rows, lambda members: Table(headings, _deployed_lines(members)).without_empty())
+    return Section("deployed", "Size and speed", about, views, ["table"])
+
+
+def _deployed_lines(rows: Sequence[Row]) -> list[list[Any]]:
+    teachers: dict[Any, list[Any]] = {}
+    students: dict[Any, list[Any]] = {}
+    for result in (result for row in rows for result in row.results):
+        teacher, student = result.teacher, result.student
+        if teacher and machine(teacher.efficiency):
+            teachers.setdefault(timed(teacher), _deployed_line(result, teacher, "teacher"))
+        if machine(student.efficiency):
+            pair = (timed(student), teacher and timed(teacher))
+            students.setdefault(pair, _deployed_line(result, student, "student"))
+    taught = {student for student, teacher in students if teacher}
+    return [*teachers.values(), *(line for (one, by), line in students.items() if by or one not in taught)]
+
+
+def _deployed_line(result: Result, entry: Entry, role: str) -> list[Any]:
+    teacher, against = result.teacher, ""
+    if teacher and role == "student":
+        against = f"{teacher.name}: {in_words(ratios(teacher.efficiency, entry.efficiency), one_sample(result.task))}"
+    return [entry.name, role, *(_figure(key, entry.figure(key)) for key in DEPLOYED), machine(entry.efficiency), against]
+
+
+def provenance(rows: list[Row]) -> Section:
+    """For each run where it came from and how to make it again; below, in what the configs differ and what they share."""
+    results = list({result.config_hash: result for row in rows for result in row.results}.values())
+    packages = list(dict.fromkeys(name for result in results for name in result.versions))
+    runs = [
+        {
+            "run": f"{result.name}/{result.config_hash}",
+            "method": result.method,
+            "student": result.student.name,
+            "seeds": ", ".join(f"{name} {value}" for name, value in result.seeds.items() if value is not None),
+            "made": result.created[:16].replace("T", " "),
+            "command to make it again": result.repeating_command,
+            **{name: text(result.versions.get(name)) for name in packages},
+        }
+        for result in results
+    ]
+    shown = [Table(list(runs[0]), [list(run.values()) for run in runs])]
+    configs = [_flat(result.config) for result in results]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    values = {key: [str(config.get(key, NOTHING)) for config in configs] for key in keys}
+    differing = {key: each for key, each in values.items() if len(set(each)) > 1}
+    if differing:
+        lines = zip((run["run"] for run in runs), *differing.values(), strict=True)
+        shown.append(Table(["run", *differing], list(lines)))
+    if common := [[key, each[0]] for key, each in values.items() if key not in differing]:
+        shown.append(Table(("setting of all runs", "value"), common))
+    about = "Below the runs, those values of their configs that are not the same in all of them; then those that are."
+    return Section("provenance", "Where the numbers come from", about, [View(tables=shown)], detail=True)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in config.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

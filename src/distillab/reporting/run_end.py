@@ -1,0 +1,109 @@
+"""What a person reads at the end of a run: a table, the verdict, the cost, and where things lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distillab.core.output import rank_zero_print
+from distillab.core.result import Result, Role
+from distillab.evaluation.cost import in_words, ratios
+from distillab.evaluation.payback import machine
+from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
+from distillab.reporting.tables import Cell, Table, print_table, terminal
+from distillab.reporting.words import cost_line, primary, verdict
+
+UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
+
+
+def models_line(student: Any, teacher: Any) -> str:
+    """Teacher against student before training: parameters and multiply-adds, in one line."""
+    from distillab.evaluation.efficiency import multiply_adds, parameters
+
+    known = {role: model for role, model in (("teacher", teacher), ("student", student)) if model is not None}
+    sizes = {role: (parameters(model), multiply_adds(model)) for role, model in known.items()}
+    told = "; ".join(
+        f"{role} {known[role].info.name}: {count(weights)} parameters, {count(operations)} multiply-adds"
+        for role, (weights, operations) in sizes.items()
+    )
+    if teacher is None:
+        return told
+    shares = [100 * own / other for own, other in zip(sizes["student"], sizes["teacher"], strict=True)]
+    return f"{told} ({shares[0]:.0f} % and {shares[1]:.0f} % of it)"
+
+
+def show(result: Result, directory: Path) -> None:
+    """Ten lines at most; the model card and the report have the rest. The first process alone has a result."""
+    table = terminal(final_table(result))
+    table.rows[-1].style = "bold"
+    print_table(table)
+    files = f"{directory}: README.md (the model card), result.json, student.safetensors"
+    over_all = f"over all runs: {directory.parents[1]}/leaderboard.md; scripts/report.py makes a page"
+    lines = (verdict(result), cost_line(result), f"{files}; {over_all}")
+    rank_zero_print("\n".join(filter(None, lines)), result=True)
+
+
+def final_table(result: Result) -> Table:
+    """Teacher, student alone, the same trained longer, and distilled, one row each, as far as the run had them."""
+    shown, rows = primary(result), []
+    name = result.primary.name
+    for role, entry in result.entries.items():
+        longer = result.longer
+        if role == "student" and longer and name in longer.metrics:
+            value = longer.metrics[name]
+            gain = result.primary.gain(value, result.score("baseline")) if result.baseline else None
+            title = f"student alone, {longer.epochs:,} epochs: {entry.name}"
+            rows.append([title, shown.form(value), shown.difference(gain), *("" for _ in RANKED)])
+        labels = {"teacher": "teacher", "baseline": "student alone", "student": f"student, {result.method}"}
+        label = "student alone" if role == "student" and result.alone else labels[role]
+        gain = shown.difference(result.gain) if role == "student" else NOTHING
+        rows.append([f"{label}: {entry.name}", shown.form(result.score(role)), gain,
+                     *(_compared(result, role, key) for key in RANKED)])  # fmt: skip
+    of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
+    brackets = "; in brackets the share of the teacher's" if result.teacher else ""
+    title = " · ".join(filter(None, (f"{result.data.name}, protocol {result.protocol}, {of}{brackets}", _machine(result))))
+    headings = ("parameters", "multiply-adds", f"latency, one {one_sample(result.task)}", "size")
+    return Table(["model", shown.heading, "gain", *headings], [[Cell(each) for each in row] for row in rows], title)
+
+
+def measured_on(result: Result) -> str:
+    """Where the latencies were measured, in a sentence; empty where it is not known."""
+    return f"Measured on {where}." if (where := _machine(result)) else ""
+
+
+def _machine(result: Result) -> str:
+    where = machine(result.student.efficiency)
+    busy = any(not one.efficiency.steady for one in result.entries.values())
+    return f"{where}{', which was busy: no speed is certain' if busy else ''}" if where else ""
+
+
+def _compared(result: Result, role: Role, key: str) -> str:
+    """A figure with its share of the teacher's."""
+    value, of_teacher = (entry and entry.figure(key) for entry in (result.entries[role], result.teacher))
+    if value is None:
+        return NOTHING
+    text = METRICS[key].form(value) + UNITS.get(key, "")
+    if role == "teacher" or not of_teacher:
+        return text
+    share = 100 * value / of_teacher
+    return f"{text} ({share:.{0 if share >= 9.95 else 1}f} %)"
+
+
+def savings(result: Result) -> str:
+    """What the student takes less than its teacher, in a sentence; empty where there is none."""
+    student, teacher = result.student, result.teacher
+    found = in_words(ratios(teacher.efficiency, student.efficiency), one_sample(result.task)) if teacher else ""
+    return found and f"Against its teacher, {student.name} is or has: {found}."
+
+
+def scarce_labels(result: Result) -> str:
+    """How many labels the student knew, and who answered for the others, in a sentence; empty where it knew all."""
+    if result.data.labelled is None:
+        return ""
+    known = f"Labels were scarce: the student knew {result.data.labelled:,} of {result.data.train:,} training labels"
+    if not result.teacher:
+        return f"{known}."
+    more = result.config["teacher"].get("labelled") == 1 and not result.config["teacher"].get("checkpoint")
+    learned = ", which learned from all," if more else ""
+    mend = "data.labels=all" if result.config["data"].get("labels") == "teacher" else "data.labelled=1.0"
+    return f"{known}, and the teacher{learned} answered for the others; {mend} shows all of them to the student."

@@ -1,0 +1,176 @@
+"""Every sentence about gains, in one place: of a run, of a row, of a table; numbers are written as the metric table says."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from distillab.core.result import Result
+from distillab.core.run_identity import population_words
+from distillab.evaluation.families import Finding
+from distillab.reporting.metric_table import Metric, metric, percent, samples
+from distillab.reporting.comparison import Verdict
+from distillab.reporting.rows import Row
+
+
+def primary(result: Result) -> Metric:
+    """How a primary figure is written."""
+    return metric(result.primary.name, result.primary.higher_is_better)
+
+
+def interval(low: float, high: float, shown: Metric, digits: int = 1) -> str:
+    """The two ends of an interval of gains."""
+    return f"{shown.difference(low, digits).lstrip('+')} to {shown.difference(high, digits).lstrip('+')}"
+
+
+def finding_words(found: Finding, shown: Metric, population: str, comparisons: str = "comparisons") -> str:
+    """A gain, its interval, whether it is shown, and what the interval speaks of."""
+    size = shown.gain(found.gain)
+    if not found.speaks_of:
+        which = "one run, which says nothing of the methods (seed=0,1,2)"
+        same = f"{found.runs} runs without any spread between them, so nothing can be tested"
+        return f"{size} in {which if found.runs == 1 else same}"
+    corrected = f", corrected for {found.size} {comparisons}" if found.size > 1 else ""
+    ends = f"95 % interval {interval(found.low, found.high, shown)}{corrected}"
+    said = f"{size} ({ends})" if found.shown else f"no difference shown: {size} ({ends})"
+    said += (", shown" if found.gain > 0 else ", a loss, shown") if found.shown else ""
+    return f"{said}; it speaks of {population}{_chances(found, shown)}"
+
+
+def _chances(found: Finding, shown: Metric) -> str:
+    if found.chance_better is None:
+        return ""
+    margin = "1 point" if shown.scale == 100 else "1 % of the figure"
+    return (
+        f"; better with probability {percent(found.chance_better, 0)} %, "
+        f"equal within {margin} with {percent(found.chance_within, 0)} %"
+    )
+
+
+def population(found: Finding, results: Sequence[Result]) -> str:
+    """What a finding speaks of, in words."""
+    kind = samples(results[0].task)
+    if found.speaks_of == ("samples",):
+        return f"these two trained files on other test {kind}, not of the methods"
+    drawn = population_words(results[0].population) or "repetitions"
+    return f"{drawn} on {'new' if 'samples' in found.speaks_of else 'these'} test {kind}"
+
+
+def row_words(row: Row) -> str:
+    """What a row shows: at equal steps, and at equal whole cost."""
+    if row.kind != "distilled":
+        return "the student alone" if row.kind == "alone" else "the student alone, trained for the whole cost of a method"
+    if row.gain is None:
+        return "the gain is unknown: no student trained alone (baseline=true)"
+    said = finding_words(row.gain, row.metric, population(row.gain, row.results))
+    return f"{said}. {_at_cost(row)}" if row.at_cost else said
+
+
+def _at_cost(row: Row) -> str:
+    """The gain at the whole cost that the runs had, and what both costs are."""
+    known = [one for result in row.results if (one := result.cost and result.cost.equal_compute)]
+    live, cached = (fmean(costs) if costs else None for costs in (
+        [one.live for one in known if one.live], [one.cached for one in known if one.cached]))  # fmt: skip
+    costs = {"with a live teacher": live, "with cached outputs": cached}
+    told = " and ".join(f"{cost:.3g} × {how}" for how, cost in costs.items() if cost)
+    used = "with cached outputs" if row.charged == "cached" else "with a live teacher"
+    said = f"At the same whole cost, {used}: {brief(row.at_cost, row.metric)}"
+    if row.charged == "cached" and (gains := [one.gain_live for one in known if one.gain_live is not None]):
+        said += f"; at that of a live teacher: {row.metric.gain(fmean(gains))}"
+    return f"{said}; a step costs {told} of a step alone" if told else said
+
+
+def brief(found: Finding, shown: Metric) -> str:
+    """A gain, its interval where there is one, and whether it is shown."""
+    if found.low is None:
+        return shown.gain(found.gain)
+    outcome = ("shown" if found.gain > 0 else "a loss, shown") if found.shown else "no difference shown"
+    return f"{shown.gain(found.gain)} ({interval(found.low, found.high, shown)}), {outcome}"
+
+
+def verdict_words(found: Verdict) -> str:
+    """Who ranks first for a student on validation, what test says of it, and what training longer brings, in a sentence or two."""
+    first, shown = found.first, found.first.metric
+    place = first.place.words(samples(first.results[0].task))
+    where = "validation" if first.validations else "test, as its protocol has no validation"
+    many = f"{len(first.seeds)} run{'s' * (len(first.seeds) != 1)}"
+    rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
+    reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
+    said = f"{first.student} on {place}: {rank} {reached}"
+    if first.kind == "alone":
+        said += "; no method is ahead of it." if found.ranked > 1 else "."
+    elif found.choice and found.choice.gain:
+        gain = found.choice.gain
+        said += f"; {shown.gain(gain.value)} over the student alone"
+        said += "." if gain.low is None else f" ({interval(gain.low, gain.high, shown)}, corrected likewise)."
+    else:
+        said += "." if first.gain is None else f"; {brief(first.gain, shown)} over the student alone."
+    if found.longer and first.kind == "distilled":
+        longer = found.longer
+        said += f" Trained for the same whole cost ({longer.epochs:,} epochs), the student alone has {shown.words(longer.mean)}."
+    return said
+
+
+def _ends(found: Verdict) -> str:
+    score, sign, shown = found.choice and found.choice.score, found.first.sign, found.first.metric
+    if not score or score.low is None:
+        return ""
+    low, high = sorted((sign * score.low, sign * score.high))
+    return f"; 95 % interval {shown.words(low)} to {shown.words(high)}, corrected for the choice"
+
+
+def verdict(result: Result) -> str:
+    """What one run shows: the gain, its interval, and what that speaks of, in a sentence."""
+    student, shown = result.student, primary(result)
+    reached = f"{shown.words(result.primary.value, 1)} {shown.label}"
+    if result.alone:
+        return f"{student.name} alone, without a teacher, reaches {reached}."
+    if result.gain is None or not result.baseline:
+        unknown = "what distillation itself brought is unknown without the same student trained alone (baseline=true)"
+        return f"{student.name} reaches {reached}; {unknown}."
+    size, paired = shown.gain(result.gain), result.paired
+    over = f"over the same student alone (seed {result.seed})"
+    if paired is None or paired.low is None:
+        said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
+    else:
+        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {result.data.test:,} test {samples(result.task)}"
+        start = f"Distillation {'brought' if result.gain > 0 else 'lost'}" if paired.low * paired.high > 0 else "No difference shown:"
+        said = f"{start} {size} {over} ({where}); it speaks of these two trained files, not of the methods"
+    return f"{said}{_gap(result)}{_longer(result)}."
+
+
+def _gap(result: Result) -> str:
+    share = result.gap_closed
+    return f"; {percent(share, 0)} % of the gap to the teacher" if share is not None and share > 0 else ""
+
+
+def _longer(result: Result) -> str:
+    longer, name = result.longer, result.primary.name
+    if longer is None or name not in longer.metrics:
+        return ""
+    gain = primary(result).gain(result.primary.gain(result.primary.value, longer.metrics[name]))
+    return f"; {gain} over it trained for the same whole cost ({longer.epochs:,} epochs)"
+
+
+def errors_words(result: Result) -> str:
+    """How many of the teacher's errors distillation made the student repeat, beyond the student alone; empty where unknown."""
+    found = result.student.against_teacher and result.student.against_teacher.excess
+    if not found:
+        return ""
+    value, low, high = (f"{bound:+,.0f}".replace("-", "−") for bound in (found.value, found.low, found.high))
+    wrong = " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
+    return (
+        f"Of the teacher's {found.errors:,} errors{wrong} the student repeats {found.repeated:,} and the student alone "
+        f"{found.repeated_alone:,}: {value} by distillation (95 % interval {low} to {high})."
+    )
+
+
+def calibration_words(result: Result) -> str:
+    """Whether distillation spoils how sure the student is of its answers; empty where that is not shown."""
+    worse = result.against_alone and result.against_alone.spoiled
+    if not worse:
+        return ""
+    told = [
+        f"{metric(key).label} {metric(key).difference(one.value)} ({interval(one.low, one.high, metric(key))})"
+        for key in worse
+        if (one := getattr(result.against_alone, key))
+    ]
+    return f"Warning: distillation spoils the student's probabilities on test, against the student alone: {' and '.join(told)}."
