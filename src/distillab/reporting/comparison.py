@@ -11,15 +11,15 @@ from zipfile import ZipFile
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Paired
-from distillab.core.run_identity import config_hash, without
+from distillab.core.run_identity import config_hash, varied, without
 from distillab.evaluation.statistics import mean_interval, paired_samples
 from distillab.reporting.rows import FACTS, LABELS, Gain, Row, gains, on_samples
 
 Answers = Mapping[str, tuple[Any, Any]]  # config hash → labels and predicted classes (N,) of a run's test samples
 # What changes nothing that a row compares: with every value the same weights come out.
-NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")
+NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
-TOLD += NOT_THE_METHOD + tuple(f"{role}.{key}" for role, key in LABELS)
+TOLD += ("seed", *NOT_THE_METHOD, *(f"{role}.{key}" for role, key in LABELS))
 NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
 
@@ -45,7 +45,7 @@ def compare(results: Sequence[Result]) -> list[Row]:
 def _identity(result: Result) -> tuple[Any, ...]:
     """What all runs of a row have in common; the last part, config without seed and own code, has no column."""
     data, alone = result.data, result.method == "none"
-    rest = without(result.config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
+    rest = without(result.config, (*NOT_THE_METHOD, *varied(result), *(NOT_ALONE if alone else ())))
     recipe = result.config.get("recipe")
     epochs = recipe.get("epochs") if isinstance(recipe, Mapping) else result.student.training.epochs
     teacher = None if alone or not result.teacher else result.teacher.name
