@@ -73,7 +73,8 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
             result = cell.run(
                 lambda: _run(Invocation(parse(config, overrides), label, *of_sweep), cell.begin), one_line
             )
-        return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
+        figures = {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
+        return figures | {"run": f"{result.name}/{result.config_hash}"}
     except Stopped as error:
         if not stopping.in_worker():
             raise
