@@ -97,39 +97,17 @@ def test_against_teacher_by_hand():
     assert told.agreement == 4 / 8
     # The teacher errs at samples 1, 2, 3 and 5; the student answers the same at sample 1 alone.
     assert (told.teacher_errors, told.repeated_errors) == (4, 1 / 4)
-    # The student calls the four of class 0: 0, 1, 2, 1, and both of class 1: 1.
-    assert told.repeated_by_chance == pytest.approx((2 / 4 + 2 / 4 + 1 / 4 + 0 / 2) / 4)
 
 
 def test_kl_in_closed_form():
     teacher, student = torch.tensor([0.9, 0.1]), torch.tensor([0.6, 0.4])
     told = metrics.against_teacher(student.log()[None], teacher.log()[None] + 5, torch.tensor([0]))
     assert told.kl == pytest.approx(0.9 * math.log(0.9 / 0.6) + 0.1 * math.log(0.1 / 0.4), rel=1e-5)
-    assert told.repeated_errors is None and told.repeated_by_chance is None and told.teacher_errors == 0
+    assert told.repeated_errors is None and told.teacher_errors == 0
     masked = torch.tensor([[0.0, 0.0, -math.inf]])
     assert metrics.against_teacher(masked, masked, torch.tensor([0])).kl == 0
     opposite = says(0, 1, classes=2, sure=1e4)
     assert metrics.against_teacher(opposite, opposite.flip(0), torch.tensor([0, 1])).kl == 1e4
-
-
-def test_repeated_by_chance_is_what_independent_students_repeat():
-    """Answers shuffled within each class keep the habits and lose the teacher: on average they repeat just the chance."""
-    generator = torch.Generator().manual_seed(1)
-    labels = torch.arange(5).repeat(60)
-    right = torch.rand(2, 300, generator=generator) < 0.6
-    teacher, student = torch.where(right, labels, labels * 2 % 5)
-    student[:120] = teacher[:120]  # a student that follows: it repeats more than chance
-    told = metrics.against_teacher(says(*student, classes=5), says(*teacher, classes=5), labels)
-    repeats = []
-    for _ in range(300):
-        shuffled = student.clone()
-        for label in range(5):
-            place = (labels == label).nonzero().squeeze(1)
-            shuffled[place] = student[place[torch.randperm(len(place), generator=generator)]]
-        wrong = teacher != labels
-        repeats.append((shuffled == teacher)[wrong].float().mean().item())
-    assert told.repeated_by_chance == pytest.approx(sum(repeats) / len(repeats), abs=0.01)
-    assert told.repeated_errors > told.repeated_by_chance + 0.1
 
 
 def test_best_class_order_undoes_a_permutation():

@@ -6,33 +6,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distillab.commands.invocation import finished
+from distillab.core.output import rank_zero_print
+from distillab.core.result_parts import Primary
 from distillab.evaluation.families import Contrast
-from distillab.reporting.comparison import read_predictions
-
-ROUNDING = 1e-6  # by which a score may differ from the share of right answers
+from distillab.evaluation.kept import NAME, by_sample
 
 
 class Scored(NamedTuple):
-    """One run: its score on test, larger is better, and which answers to the test samples (I,) are right, where kept."""
+    """One run: its score on test, larger is better, and its figure on each test sample (I,), where that was kept."""
 
     score: float
-    right: np.ndarray | None = None
+    samples: np.ndarray | None = None
 
 
-def scored(folder: Path, score: float, *, up: bool) -> Scored:
-    """The run that lies in `folder`, whose primary figure is `score`; `up`: larger is better.
-
-    Its answers count where the score is their share: no other figure is a mean over test samples.
-    """
-    result = finished(folder)
-    known = read_predictions([result], folder.parents[1])[0] if result is not None else {}
-    signed = score if up else -score
-    if not known:
-        return Scored(signed)
-    labels, answers = known[result.config_hash]
-    right = (labels == answers).astype(float)
-    return Scored(signed, right if abs(right.mean() - score) < ROUNDING else None)
+def scored(folder: Path, primary: Primary) -> Scored:
+    """The run that lies in a folder, with this figure; a damaged file of answers is named and left out."""
+    score = float(primary.value if primary.higher_is_better else -primary.value)
+    try:
+        return Scored(score, by_sample(folder / NAME, primary.name))
+    except ValueError as error:
+        rank_zero_print(f"{error}; left out")
+        return Scored(score)
 
 
 def contrast(
@@ -40,8 +34,8 @@ def contrast(
 ) -> Contrast:
     """Runs against as many others, in their order; by test sample where all of them have the same number."""
     scores = (np.array([one.score for one in runs]) for runs in (own, reference))
-    sizes = {None if one.right is None else len(one.right) for one in (*own, *reference)}
+    sizes = {None if one.samples is None else len(one.samples) for one in (*own, *reference)}
     samples = None
     if None not in sizes and len(sizes) == 1:
-        samples = np.array([one.right - other.right for one, other in zip(own, reference, strict=True)])
+        samples = np.array([one.samples - other.samples for one, other in zip(own, reference, strict=True)])
     return Contrast(*scores, samples, group, tuple(seeds) or None)

@@ -17,8 +17,9 @@ from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
 from distillab.data.module import DataModule
+from distillab.evaluation import kept
 from distillab.evaluation.efficiency import measure
-from distillab.evaluation.roles import Roles, with_extremes, write_predictions
+from distillab.evaluation.roles import Roles, with_extremes
 from distillab.export.safetensors import save_model
 from distillab.models.model import Model
 from distillab.reporting.limits_plot import limits_picture
@@ -185,8 +186,8 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     with steps.timer.part("evaluation"):
         deployed = networks["student"] = student if steps.module is None else steps.module.deployed()
         predicted = {role: predictions(networks[role], data, setting, records[role].folder) for role in networks}
-        logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
-        found = setting.task.compare(logits, labels, classes)
+        logits = {role: rows[0] for role, rows in predicted.items()}
+        found = setting.task.compare(logits, predicted["student"][1], classes)
         if steps.module is not None:
             reached = scores(deployed, data, setting, predicted["student"])
             records["student"] = records["student"].changed(scores=reached)
@@ -196,11 +197,12 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
         setting.task.save(deployed, data, directory)
-        if found.answers:
-            write_predictions(directory / "predictions.npz", found.answers, labels)
+        if found.kept:
+            kept.write(directory / kept.NAME, found.kept)
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
-    return entries | _compared(steps, entries) | {"limits": found.limits, "paired": found.paired, "text": text}
+    parts = {key: getattr(found, key) for key in ("limits", "paired", "gap", "against_alone")}
+    return entries | _compared(steps, entries) | parts | {"text": text}
 
 
 def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
@@ -245,6 +247,8 @@ def _entries(steps: Steps, found: Roles) -> dict[Role, Entry]:
             per_class=metrics.pop("per_class", None),
             metrics=metrics,
             validation={task.primary: record.scores.get("validation")},
+            intervals=found.intervals.get(role, {}),
+            calibration=found.calibration.get(role),
             against_teacher=found.against_teacher.get(role),
             efficiency=costs.get(role, costs["student"]),
             training=record.training,

@@ -6,7 +6,20 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from distillab.core.result_parts import Cost, Data, Entry, Limits, Longer, Number, Paired, Part, Primary, Trained
+from distillab.core.result_parts import (
+    AgainstAlone,
+    Cost,
+    Data,
+    Entry,
+    Estimate,
+    Limits,
+    Longer,
+    Number,
+    Paired,
+    Part,
+    Primary,
+    Trained,
+)
 from distillab.core.run_identity import VARIED, method_name, population, repeating_command
 from distillab.core.text_parts import Text
 
@@ -44,6 +57,8 @@ class Result(Part):
     cost: Cost | None = None
     limits: Limits | None = None
     paired: Paired | None = None
+    gap: Estimate | None = None  # the teacher's figure less that of the student alone, positive where it is better
+    against_alone: AgainstAlone | None = None
     text: Text | None = None
     created: str
     seconds: dict[str, Number] = {}

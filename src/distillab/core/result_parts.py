@@ -85,6 +85,60 @@ class Training(Part):
         return sum(self.time.values()) if self.time else self.seconds
 
 
+class Estimate(Part):
+    """A figure or a difference on the test samples: its 95 % interval, and the two-sided p of zero where it is tested."""
+
+    value: Number
+    low: Number
+    high: Number
+    p: Number | None = None
+
+
+class Excess(Part):
+    """How many more of the teacher's `errors` a student repeats than the student alone, which never saw the teacher.
+
+    `low` and `high` are the 95 % interval of this number over samples like these, by the paired difference.
+    """
+
+    errors: int
+    repeated: int
+    repeated_alone: int
+    low: Number
+    high: Number
+
+    @property
+    def value(self) -> int:
+        """The difference of the numbers."""
+        return self.repeated - self.repeated_alone
+
+
+class Calibration(Part):
+    """A network's calibration error on the test samples; as of `calibration.calibration`.
+
+    `low` and `high` are its 95 % interval. A calibrated network with the same confidences has `expected` on so many
+    samples, and at most `most` in 95 of 100 cases; `p` is the chance that it has as much as this one.
+    """
+
+    value: Number
+    low: Number
+    high: Number
+    expected: Number
+    most: Number
+    p: Number
+
+
+class AgainstAlone(Part):
+    """The student's figures less those of the student alone on the same samples; above zero is worse."""
+
+    nll: Estimate | None = None
+    calibration_error: Estimate | None = None
+
+    @property
+    def spoiled(self) -> list[str]:
+        """The figures that are shown to be worse."""
+        return [key for key in type(self).model_fields if (one := getattr(self, key)) is not None and one.low > 0]
+
+
 class AgainstTeacher(Part):
     """Agreement of a student's predictions with its teacher's; as of `metrics.against_teacher`."""
 
@@ -92,6 +146,7 @@ class AgainstTeacher(Part):
     kl: Number | None = None
     teacher_errors: int | None = None
     repeated_errors: Number | None = None
+    excess: Excess | None = None  # of the student over the student alone
     repeated_by_chance: Number | None = None
 
 
@@ -102,6 +157,8 @@ class Entry(Part):
     metrics: Figures
     validation: Figures = {}
     per_class: list[Number | None] | None = None
+    intervals: dict[str, Estimate] = {}  # of metrics over the test samples, by their names
+    calibration: Calibration | None = None
     against_teacher: AgainstTeacher | None = None
     efficiency: Efficiency
     training: Training = Training()
@@ -229,6 +286,7 @@ class Paired(Part):
 
     only_student_right: int | None = None
     only_baseline_right: int | None = None
+    value: Number | None = None
     p: Number | None = None
     low: Number | None = None
     high: Number | None = None

@@ -14,7 +14,7 @@ from distillab.evaluation import kinds
 from distillab.evaluation.acceptance import acceptance
 from distillab.evaluation.generation import speed, writes
 from distillab.evaluation.samples import samples
-from distillab.evaluation.token_scores import interval
+from distillab.evaluation.text_roles import bits
 from distillab.models.model import Model
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ def judge(networks: Mapping[str, Model], scores: Mapping[str, Tensor], data: "Te
             model.to(torch.device(device))
         by_kind = kinds.kinds(scores, data.info.documents)
         own = _canaries(able, data)
+        found = {role: test for role, rows in scores.items() if (test := bits(rows)) is not None}
         told = kinds.words(by_kind, scores, data.info.documents) + (planted.words(own) if own else [])
         return Text(
-            intervals={role: list(interval(rows)) for role, rows in scores.items()},
+            intervals={role: [test.low, test.high] for role, test in found.items()},
             kinds=by_kind,
             acceptance=_acceptance(able, data),
             generation=_generation(able),

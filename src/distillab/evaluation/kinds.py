@@ -1,13 +1,14 @@
 """Bits per byte by kind of document, and what the student took over of what its teacher is bad at."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from distillab.core.result_parts import Estimate
 from distillab.core.text_parts import Kind
-from distillab.evaluation.token_scores import Column, bits_per_byte, by_document, by_kind, paired_documents
+from distillab.evaluation.text_roles import bits
+from distillab.evaluation.token_scores import Column, bits_per_byte, by_document, by_kind
 
 
 def kinds(scores: Mapping[str, Tensor], names: tuple[str, ...]) -> list[Kind]:
@@ -28,34 +29,25 @@ def words(found: list[Kind], scores: Mapping[str, Tensor], names: tuple[str, ...
     if not found or not {"teacher", "baseline", "student"} <= scores.keys():
         return []
     worst = max(found, key=lambda kind: kind.scores["teacher"])
-    there, elsewhere = (_gain(scores, names, worst.name, same) for same in (True, False))
-    least = min(0.0, elsewhere.gain)
-    took = "the student took that over" if there.high < least else "the student did not take that over"
-    if there.documents < 2 or there.low <= least <= there.high:
-        took = "whether the student took that over is not shown"
+    (gain, test), (elsewhere, _) = (_gain(scores, names, worst.name, same) for same in (True, False))
+    least = min(0.0, elsewhere)
+    took = "whether the student took that over is not shown"
+    if test is not None and (test.high < least or test.low > least):
+        took = f"the student {'took that over' if test.high < least else 'did not take that over'}"
     mean = bits_per_byte(scores["teacher"])
-    gain, low, high, rest = (
-        f"{v:+z.3f}".replace("-", "−") for v in (there.gain, there.low, there.high, elsewhere.gain)
-    )
-    sure = f"95 % interval {low} to {high}" if there.documents > 1 else "one document"
+    sure = f"95 % interval {_signed(test.low)} to {_signed(test.high)}" if test else "one document"
     return [
         f"The teacher is worst on {worst.name} ({worst.scores['teacher']:.3f} bits per byte, {mean:.3f} over all); {took}: "
-        f"the gain over the student alone is {gain} there ({sure}), {rest} elsewhere."
+        f"the gain over the student alone is {_signed(gain)} there ({sure}), {_signed(elsewhere)} elsewhere."
     ]
 
 
-class _Gain(NamedTuple):
-    gain: float
-    low: float
-    high: float
-    documents: int
-
-
-def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same: bool) -> _Gain:
+def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same: bool) -> tuple[float, Estimate | None]:
     """The gain of the student over the student alone on the documents of a kind, or on all others."""
     kept = torch.tensor([(name == kind) == same for name in names])
     rows = {role: one[kept[one[:, Column.DOCUMENT].long()]] for role, one in scores.items()}
-    paired = paired_documents(rows["student"], rows["baseline"])
-    gain = bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"])
-    tested = len(rows["student"][:, Column.DOCUMENT].unique())
-    return _Gain(gain, paired.low, paired.high, tested)
+    return bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"]), bits(rows["baseline"], rows["student"])
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.3f}".replace("-", "−")

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import sqrt
-from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from distillab.core.result_parts import Limits, LimitsLine
+from distillab.evaluation.statistics import paired_counts
 
 ALPHA = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
 BINS = 5
@@ -51,38 +50,9 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *,
 
 
 def paired_interval(one: Tensor, other: Tensor, alpha: float = ALPHA) -> tuple[float, float]:
-    """Interval of accuracy(one) - accuracy(other) on the same samples, at confidence 1 - alpha.
-
-    Newcombe's method 10 (Statistics in Medicine 17, 1998, p. 2635): the Wilson intervals of both accuracies, joined by
-    the correlation of the two. Unlike a bootstrap it is exact to repeat and has a width also where no answer differs.
-    `one` and `other` are (N,), True where the answer is right.
-    """
-    n = len(one)
-    both, only_one, only_other = (int(mask.sum()) for mask in (one & other, one & ~other, ~one & other))
-    neither = n - both - only_one - only_other
-    rights = both + only_one, both + only_other
-    (low_1, high_1), (low_2, high_2) = (_wilson(count, n, alpha) for count in rights)
-    share_1, share_2 = rights[0] / n, rights[1] / n
-    product = both * neither - only_one * only_other
-    if product > 0:
-        product = max(product - n / 2, 0)
-    spread = sqrt(rights[0] * (n - rights[0])) * sqrt(rights[1] * (n - rights[1]))
-    phi = product / spread if spread else 0.0
-
-    def distance(below: float, above: float) -> float:
-        return sqrt(max(below**2 - 2 * phi * below * above + above**2, 0))
-
-    low = share_1 - share_2 - distance(share_1 - low_1, high_2 - share_2)
-    high = share_1 - share_2 + distance(high_1 - share_1, share_2 - low_2)
-    return max(low, -1.0), min(high, 1.0)
-
-
-def _wilson(count: int, n: int, alpha: float) -> tuple[float, float]:
-    # In scipy it is a method of an exact test, which a thousand classes would wait for.
-    z = NormalDist().inv_cdf(1 - alpha / 2)
-    centre = (count + z**2 / 2) / (n + z**2)
-    half = z * sqrt(count * (n - count) / n + z**2 / 4) / (n + z**2)
-    return centre - half, centre + half
+    """Interval of accuracy(one) - accuracy(other) at confidence 1 - alpha, from which answers are right, (N,)."""
+    test = paired_counts(int((one & ~other).sum()), int((other & ~one).sum()), len(one), 1 - alpha)
+    return test.low, test.high
 
 
 def _line(name: str, members: Tensor, right: dict[str, Tensor]) -> LimitsLine:

@@ -12,13 +12,12 @@ from torch.nn import functional as F
 
 from distillab.core.result_parts import AgainstTeacher
 from distillab.data.batch import sent
+from distillab.evaluation.calibration import Answers, calibration_error
 from distillab.models.model import Model
 from distillab.models.trace import evaluation_mode
 
 if TYPE_CHECKING:  # it brings lightning, which costs seconds
     from lightning import LightningDataModule
-
-CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
@@ -60,8 +59,6 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
             among the answers.
         per_class: each class's recall; None for a class without samples.
     """
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
     classes, logits = logits.shape[1], logits.double()
     log_probabilities = logits.log_softmax(1)
     probabilities = log_probabilities.exp()
@@ -72,37 +69,41 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     right, samples, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     occurs, seen = samples > 0, samples + answered > 0
     recall = right / samples
-    calibration = multiclass_calibration_error(
-        probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS, norm="l1"
-    )
     return {
         "top1": top1(logits, labels),
         "top5": (ranked == labels[:, None]).any(1).double().mean().item(),
         "nll": F.nll_loss(log_probabilities, labels).item(),
         "brier": ((probabilities**2).sum(1) - 2 * of_label + 1).mean().item(),
-        "calibration_error": calibration.item(),
+        "calibration_error": calibration_error(answers_of(logits, labels)),
         "balanced_accuracy": recall[occurs].mean().item(),
         "macro_f1": (2 * right / (samples + answered))[seen].mean().item(),
         "per_class": [value if has else None for value, has in zip(recall.tolist(), occurs.tolist(), strict=True)],
     }
 
 
+def answers_of(logits: Tensor, labels: Tensor) -> Answers:
+    """The probability of each sample's likeliest class (N,), and whether it is the label."""
+    confidence, answer = logits.double().softmax(1).max(1)
+    return Answers(confidence.numpy(), (answer == labels).numpy())
+
+
+def nll_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p(label) of each sample (N,), in nats."""
+    return F.cross_entropy(logits.double(), labels, reduction="none")
+
+
 def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> AgainstTeacher:
-    """The agreement of a student's predictions with its teacher's, and how many of the teacher's errors it repeats.
+    """The agreement of a student's predictions with its teacher's, and the share of the teacher's errors that it repeats.
 
     `agreement` is the share of samples with the same answer; `kl` the mean of KL(teacher || student) at temperature 1, in
-    nats, None where it is not finite; the shares of errors are None where the teacher makes none. A student errs by
-    itself, so it repeats some errors without having learned them: by chance, if its answer depended on the true class
-    alone, the mean over the teacher's errors (true class y, answer t) of n(y, t) / n(y), where n(y) counts the samples of
-    class y and n(y, t) those that the student calls t.
+    nats, None where it is not finite; the share of errors is None where the teacher makes none. A student repeats many
+    errors without having learned them, as the same samples are hard for both: what it learned is `statistics.excess`.
     """
     ours, theirs = logits.argmax(1), teacher_logits.argmax(1)
     log_student, log_teacher = logits.double().log_softmax(1), teacher_logits.double().log_softmax(1)
     of_teacher = log_teacher.exp()
     # Where the teacher gives nothing, nothing is lost; 0 times the difference of two -inf would be NaN.
     divergence = torch.where(of_teacher == 0, 0, of_teacher * (log_teacher - log_student)).sum(1)
-    confusion = confusion_matrix(ours, labels, logits.shape[1]).double()
-    habit = confusion / confusion.sum(1, keepdim=True)
     wrong = theirs != labels
     errors, kl = int(wrong.sum()), divergence.mean().item()
     return AgainstTeacher(
@@ -110,7 +111,6 @@ def against_teacher(logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> A
         kl=kl if isfinite(kl) else None,
         teacher_errors=errors,
         repeated_errors=(ours == theirs)[wrong].double().mean().item() if errors else None,
-        repeated_by_chance=habit[labels[wrong], theirs[wrong]].mean().item() if errors else None,
     )
 
 

@@ -1,30 +1,34 @@
 """Compares the predictions of teacher, student alone and distilled student on test."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from distillab.core.files import replacing
-from distillab.core.result_parts import AgainstTeacher, Limits, Paired
+from distillab.core.result_parts import AgainstAlone, AgainstTeacher, Calibration, Estimate, Limits, Paired
+from distillab.evaluation.calibration import calibration, worse_calibrated
 from distillab.evaluation.limits import limits
-from distillab.evaluation.metrics import against_teacher
-from distillab.evaluation.statistics import paired_samples
+from distillab.evaluation.metrics import against_teacher, answers_of, nll_of
+from distillab.evaluation.statistics import excess, mean_test, paired_counts, paired_samples, wilson
 
 
 class Roles(NamedTuple):
-    """The comparison of the roles; without all three of them `limits` is None, without the baseline `paired`.
+    """The comparison of the roles; what lacks one of its roles is None or empty.
 
-    `answers` are the predicted classes (N,) by role. A task without classes has the `metrics` alone.
+    `gap` is the teacher's figure less that of the student alone, positive where it is better; `kept` what is written of
+    each sample, as of `kept.write`.
     """
 
     metrics: dict[str, dict[str, Any]]
     against_teacher: dict[str, AgainstTeacher] = {}
     limits: Limits | None = None
     paired: Paired | None = None
-    answers: dict[str, Tensor] = {}
+    gap: Estimate | None = None
+    against_alone: AgainstAlone | None = None
+    intervals: dict[str, dict[str, Estimate]] = {}
+    calibration: dict[str, Calibration] = {}
+    kept: dict[str, np.ndarray] = {}
 
 
 def evaluate_roles(
@@ -38,17 +42,54 @@ def evaluate_roles(
     `logits` (N, C) are on the same samples, whose labels are (N,); `figures` of one role are those of the task.
     """
     teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
-    against, weak, paired = {}, None, None
     answers = {role: rows.argmax(1) for role, rows in logits.items()}
+    right = {role: (each == labels).numpy() for role, each in answers.items()}
+    losses = {role: nll_of(rows, labels).numpy() for role, rows in logits.items()}
+    sure = {role: answers_of(rows, labels) for role, rows in logits.items()}
+    found = Roles(
+        {role: figures(rows, labels) for role, rows in logits.items()},
+        intervals={role: _intervals(right[role], losses[role]) for role in logits},
+        calibration={role: calibration(one) for role, one in sure.items()},
+        kept={"labels": labels.numpy().astype(np.int32)}
+        | {role: each.numpy().astype(np.int32) for role, each in answers.items()}
+        | {f"nll_{role}": each.astype(np.float32) for role, each in losses.items()},
+    )
     if teacher is not None:
         known = {role: logits[role] for role in ("baseline", "student") if role in logits}
         against = {role: against_teacher(rows, teacher, labels) for role, rows in known.items()}
+        if alone is not None:
+            wrong = ~right["teacher"]
+            same = {role: (answers[role] == answers["teacher"]).numpy()[wrong] for role in known}
+            against["student"] = against["student"].model_copy(
+                update={"excess": excess(same["student"], same["baseline"])}
+            )
+        found = found._replace(against_teacher=against)
     if alone is not None:
-        paired = paired_samples(*((answers[role] == labels).tolist() for role in ("student", "baseline")))
-        if teacher is not None:
-            weak = limits(labels, teacher, alone, student, class_names=class_names)
-    metrics = {role: figures(rows, labels) for role, rows in logits.items()}
-    return Roles(metrics, against, weak, paired, answers)
+        spoiled = AgainstAlone(
+            nll=estimate(losses["student"] - losses["baseline"]),
+            calibration_error=worse_calibrated(sure["student"], sure["baseline"]),
+        )
+        found = found._replace(paired=paired_samples(right["student"], right["baseline"]), against_alone=spoiled)
+    if teacher is not None and alone is not None:
+        more = int((right["teacher"] & ~right["baseline"]).sum())
+        less = int((right["baseline"] & ~right["teacher"]).sum())
+        gap = Estimate(**paired_counts(more, less, len(labels))._asdict())
+        weak = limits(labels, teacher, alone, student, class_names=class_names)
+        found = found._replace(gap=gap, limits=weak)
+    return found
+
+
+def _intervals(right: np.ndarray, losses: np.ndarray) -> dict[str, Estimate]:
+    low, high = wilson(int(right.sum()), len(right))
+    found = {"top1": Estimate(value=float(right.mean()), low=low, high=high), "nll": estimate(losses)}
+    return {key: one for key, one in found.items() if one is not None}
+
+
+def estimate(values: np.ndarray) -> Estimate | None:
+    """The mean over samples (N,); None where it or its spread is not finite."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return None
+    return Estimate(**mean_test(values)._asdict())
 
 
 def with_extremes(
@@ -60,10 +101,3 @@ def with_extremes(
     by_epoch = [epoch[f"val/{primary}"] for epoch in curves]
     best = max(by_epoch) if higher_is_better else min(by_epoch)
     return {**metrics, f"{primary}_best": best, f"{primary}_last": by_epoch[-1]}
-
-
-def write_predictions(path: Path, answers: Mapping[str, Tensor], labels: Tensor) -> None:
-    """Write `labels` and, by role, the predicted class of each test sample, (N,) int32."""
-    columns = {name: values.numpy().astype(np.int32) for name, values in ({"labels": labels} | dict(answers)).items()}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **columns)

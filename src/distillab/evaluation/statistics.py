@@ -1,14 +1,14 @@
-"""How far a difference between accuracies can be trusted: over seeds, and for one seed over test samples."""
+"""How far a figure or a difference can be trusted: over runs, and for trained files over test samples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from math import sqrt
+from math import inf, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from distillab.core.result_parts import Paired
+from distillab.core.result_parts import Excess, Paired
 
 LEVEL = 0.95
 # Accuracies are shares of one: what differs by less than this differs by rounding only.
@@ -84,51 +84,130 @@ def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, pow
     return float(special.nctdtrinc(count - 1, 1 - power, critical)) * deviation / sqrt(count)
 
 
-def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> Paired:
-    """Two trained models on the same test samples: McNemar's exact test (1947), Tango's score interval (1998).
+class Difference(NamedTuple):
+    """A difference with its interval and the two-sided p of none, from one statistic: they never contradict each other."""
 
-    It says whether these two models differ on samples like the tested ones; about the methods that made them it says
-    nothing, since other seeds would have made other models. `low` and `high` are the 95 % interval of the difference of
-    the accuracies, in shares of one; the arguments, (n,), say which answers are right.
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def score_test(differences: Sequence[float] | np.ndarray, level: float = LEVEL) -> Difference:
+    """Two trained files on the same samples, from the difference (n,) on each; of methods it says nothing.
+
+    Where these are 1, 0 and -1, right answers less right answers, it is `paired_counts`, else `mean_test`. A ratio, such
+    as bits per byte over documents, is the mean of `linearised` values. ValueError for no samples.
+    """
+    values = np.asarray(differences, float)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"expected a row of test samples, got {values.shape}")
+    if np.isin(values, (-1, 0, 1)).all():
+        return paired_counts(int((values > 0).sum()), int((values < 0).sum()), len(values), level)
+    return mean_test(values, level)
+
+
+def mean_test(values: np.ndarray, level: float = LEVEL) -> Difference:
+    """The mean of values (n,) with Student's interval and test of zero; one value alone is between infinities."""
+    mean, deviation, low, high = mean_interval(values, level)
+    if deviation is None:
+        return Difference(mean, -inf, inf, 1.0)
+    if deviation == 0:
+        return Difference(mean, mean, mean, float(mean == 0))
+    p = 2 * float(special.stdtr(len(values) - 1, -abs(mean) / (deviation / sqrt(len(values)))))
+    return Difference(mean, low, high, p)
+
+
+def linearised(totals: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Values (n,) whose mean is sum(totals) / sum(sizes), with the spread of this ratio over samples (n,).
+
+    The ratio estimator of survey sampling (Cochran 1977, chapter 6), such as bits per byte over documents. It is linear in
+    `totals`: differences of values are values of differences.
+    """
+    ratio = totals.sum() / sizes.sum()
+    return ratio + (totals - ratio * sizes) / sizes.mean()
+
+
+def paired_counts(more: int, less: int, count: int, level: float = LEVEL) -> Difference:
+    """The difference of two shares of the same `count` samples: Tango's score test and the interval that inverts it.
+
+    `more` samples have the property in the first only, `less` in the second only (Statistics in Medicine 17, 1998, p. 891).
+    """
+    found, squared = (more - less) / count, float(special.ndtri((1 + level) / 2)) ** 2
+
+    def kept(difference: float) -> bool:
+        # `rarer`: the likeliest probability of the second only, if the true difference is this one.
+        linear = -more - less + (2 * count - more + less) * difference
+        root = linear**2 + 8 * count * less * difference * (1 - difference)
+        rarer = (sqrt(max(root, 0.0)) - linear) / (4 * count)
+        variance = count * (2 * rarer + difference * (1 - difference))
+        return (more - less - count * difference) ** 2 <= squared * variance
+
+    p = 2 * float(special.ndtr(-abs(more - less) / sqrt(more + less))) if more + less else 1.0
+    return Difference(found, last(kept, found, -1.0), last(kept, found, 1.0), p)
+
+
+def last(holds: Callable[[float], bool], inside: float, outside: float) -> float:
+    """The end of what holds from `inside` on; `outside` where it holds up to there."""
+    if abs(outside - inside) < NO_SPREAD:
+        return outside
+    for _ in range(60):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return (inside + outside) / 2
+
+
+def wilson(count: int, of: int, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's score interval of a share (1927)."""
+    z = float(special.ndtri((1 + level) / 2))
+    centre = (count + z**2 / 2) / (of + z**2)
+    half = z * sqrt(count * (of - count) / of + z**2 / 4) / (of + z**2)
+    return centre - half, centre + half
+
+
+def per_cluster(values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """Sums (D,) of values (n,) by cluster, in the order of the clusters' numbers."""
+    numbers, place = np.unique(cluster, return_inverse=True)
+    return np.bincount(place, values, len(numbers))
+
+
+def excess(student: np.ndarray, alone: np.ndarray, cluster: np.ndarray | None = None) -> Excess:
+    """How many more of the teacher's errors (n,), True where repeated, a student repeats than the student alone does.
+
+    Both find the same samples hard, so both repeat errors unlearned; what is above the student alone's number was learned.
+    The interval is Tango's of the paired shares, or over clusters (n,), such as documents, that of a ratio.
+    """
+    more, less, count = int((student & ~alone).sum()), int((alone & ~student).sum()), len(student)
+    if not count:
+        low = high = 0.0
+    elif cluster is None:
+        _, low, high, _ = paired_counts(more, less, count)
+    else:
+        apart = per_cluster(student.astype(float) - alone, cluster)
+        _, low, high, _ = mean_test(linearised(apart, per_cluster(np.ones(count), cluster)))
+    ends = {"low": max(low, -1.0) * count, "high": min(high, 1.0) * count}
+    return Excess(errors=count, repeated=int(student.sum()), repeated_alone=int(alone.sum()), **ends)
+
+
+def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> Paired:
+    """`paired_counts` of two trained files, from which answers are right, (n,), with words.
 
     Raises ValueError for no samples, or not the same number of them.
     """
-    from scipy.stats import binomtest  # a second to import, and tables over seeds can do without
-
     student, baseline = np.asarray(student_correct, dtype=bool), np.asarray(baseline_correct, dtype=bool)
     if student.shape != baseline.shape or student.ndim != 1 or not len(student):
         raise ValueError(f"expected two rows of as many test samples, got {student.shape} and {baseline.shape}")
     more, less = int((student & ~baseline).sum()), int((baseline & ~student).sum())
-    p = float(binomtest(more, more + less).pvalue) if more + less else 1.0
-    low, high = _score_interval(more, less, len(student))
-    words = _words((more - less) / len(student), low, high, p)
-    return Paired(only_student_right=more, only_baseline_right=less, p=p, low=low, high=high, words=words)
+    test = paired_counts(more, less, len(student))
+    bounds = f"{100 * test.low:z.1f} to {100 * test.high:z.1f}"
+    size = f"{100 * test.value:+z.1f} points (95 % interval {bounds})"
+    ends = test._asdict() | {"only_student_right": more, "only_baseline_right": less}
+    return Paired(**ends, words=differing(size, test.p, "test samples"))
 
 
-def _score_interval(more: int, less: int, count: int) -> tuple[float, float]:
-    """The differences that a score test over paired samples does not reject (Tango, Statistics in Medicine 17)."""
-    from scipy.optimize import brentq
-
-    found, squared = (more - less) / count, float(special.ndtri((1 + LEVEL) / 2)) ** 2
-
-    def excess(difference: float) -> float:
-        # `rarer`: the likeliest probability that only the other is right, if the true difference is this one.
-        linear = -more - less + (2 * count - more + less) * difference
-        root = linear**2 + 8 * count * less * difference * (1 - difference)
-        rarer = (sqrt(max(root, 0.0)) - linear) / (4 * count)
-        return (more - less - count * difference) ** 2 - squared * count * (2 * rarer + difference * (1 - difference))
-
-    # Begun beside the difference found: where the two are never told apart the variance is zero at it.
-    low, high = (
-        end if abs(end - found) < NO_SPREAD else brentq(excess, found + NO_SPREAD * end, end) for end in (-1, 1)
-    )
-    return float(low), float(high)
-
-
-def _words(gain: float, low: float, high: float, p: float) -> str:
-    bounds = f"{100 * low:z.1f} to {100 * high:z.1f}"
-    interval = f"{100 * gain:+z.1f} points (95 % interval {bounds})".replace("-", "−")
-    models, seed = "these two trained models on the test samples", "one seed says nothing of the methods"
+def differing(size: str, p: float, samples: str) -> str:
+    """What a test over samples says of the two trained files that were tested."""
+    size = size.replace("-", "−")
     if p < 1 - LEVEL:
-        return f"{interval} between {models}, shown; {seed}"
-    return f"no difference shown between {models}: {interval}; {seed}"
+        return f"these two trained files differ by {size} on {samples} like these"
+    return f"no difference shown between these two trained files: {size} on the {samples}"

@@ -18,13 +18,8 @@ from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import check_same
 from distillab.evaluation.judge import judge
 from distillab.evaluation.roles import Roles
-from distillab.evaluation.token_scores import (
-    against_teacher,
-    bits_per_byte,
-    paired_documents,
-    text_metrics,
-    token_scores,
-)
+from distillab.evaluation.text_roles import compare
+from distillab.evaluation.token_scores import bits_per_byte, text_metrics, token_scores
 from distillab.export.language_model import save_language_model
 from distillab.models.build_language_model import build_language_model, check_language_model
 from distillab.models.causal_lm import CausalLM
@@ -142,14 +137,8 @@ class LanguageModeling(Task):
         return text_metrics(logits, labels)
 
     def compare(self, logits: Mapping[str, Tensor], labels: Tensor, class_names: Sequence[str]) -> Roles:
-        """Agreement with the teacher as well, and the difference to the student alone, paired by document."""
-        teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
-        found = Roles({role: self.figures(rows, labels) for role, rows in logits.items()})
-        if teacher is not None:
-            known = {role: logits[role] for role in ("baseline", "student") if role in logits}
-            agreement = {role: against_teacher(rows, teacher, labels) for role, rows in known.items()}
-            found = found._replace(against_teacher=agreement)
-        return found if alone is None else found._replace(paired=paired_documents(student, alone))
+        """Agreement with the teacher, calibration and the difference to the student alone as well, by document."""
+        return compare(logits, labels)
 
     def text(self, score: float) -> str:
         """With three decimals."""

@@ -92,8 +92,7 @@ class Confirmation:
     ) -> Contrast | None:
         """A method against another, on the seeds that both have; None where they share none."""
         seeds = [seed for seed in own if seed in other]
-        up = one.task.higher_is_better
-        read = ([scored(runs / each[seed].folder, each[seed].test, up=up) for seed in seeds] for each in (own, other))
+        read = ([scored(runs / each[seed].folder, one.primary(each[seed])) for seed in seeds] for each in (own, other))
         # The methods that have one student alone beside them share its deviation, as far as their runs say so.
         return contrast(*read, group=" ".join((one.alone or one).words), seeds=seeds) if seeds else None
 

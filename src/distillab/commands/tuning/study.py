@@ -24,6 +24,7 @@ from distillab.commands.sweep import program
 from distillab.commands.tuning.space import Number, word
 from distillab.core.errors import UserError
 from distillab.core.files import writable
+from distillab.core.result_parts import Primary
 from distillab.core.run_identity import config_folder
 from distillab.tasks.base import Task
 
@@ -138,6 +139,10 @@ class Tuned:
         """The runs with these numbers that are to confirm a choice, by seed."""
         kept = self.study.user_attrs.get(_confirming(numbers), {})
         return {int(seed): Run(*run) for seed, run in kept.items()}
+
+    def primary(self, run: Run) -> Primary:
+        """Such a run's figure."""
+        return Primary(name=self.task.primary, value=run.test, higher_is_better=self.task.higher_is_better)
 
     def confirm(self, numbers: Sequence[str], seed: int, answer: Mapping[str, Any]) -> None:
         """Keep such a run; one that failed is asked for again by the next command."""

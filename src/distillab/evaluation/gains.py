@@ -1,0 +1,71 @@
+"""How likely a true gain is, given all gains of its group: the probability to be better, above a margin, within it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import special
+
+if TYPE_CHECKING:
+    from distillab.evaluation.families import Error
+
+# Standard deviation of the true gains about their mean, in margins, and that of the mean about zero.
+SPREADS = np.array([0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 12.0])
+CENTRE = 2.0
+NODES, ROOTS = np.polynomial.hermite_e.hermegauss(9)
+PARTS = 12  # of a distribution of variances
+
+
+class Chances(NamedTuple):
+    """Probabilities of a true gain."""
+
+    chance_better: float
+    chance_above: float
+    chance_within: float
+
+
+def chances(gains: Sequence[float], errors: Sequence["Error"], margin: float) -> list[Chances]:
+    """The probabilities of each gain of a group, whose errors share half of their variance, that of the reference.
+
+    The true gains are drawn from a normal distribution, whose mean and spread the group's own gains tell, as far as they
+    can (empirical Bayes with a wide prior on both).
+    """
+    found = np.asarray(gains, float)
+    variances = np.stack([_parts(error) for error in errors])  # (M, P)
+    middle = np.median(variances, 1)
+    shared = middle.min() / 2
+    own = np.maximum(variances - shared, variances / 2)
+    alone = np.maximum(middle - shared, middle / 2)
+    spreads = SPREADS * margin
+    prior = 1 / (1 + (SPREADS / 2) ** 2) * SPREADS  # half-Cauchy, on a grid of the logarithm
+    centre = (CENTRE * margin) ** 2 + shared  # variance of the mean gain as it is seen
+    total = spreads[:, None] ** 2 + alone  # (W, M)
+    precision = (1 / total).sum(1) + 1 / centre
+    mean = (found / total).sum(1) / precision
+    fit = -0.5 * (np.log(total).sum(1) + np.log(precision) + (found**2 / total).sum(1) - precision * mean**2)
+    of_spread = prior * np.exp(fit - fit.max())
+    seen = mean[:, None] + NODES / np.sqrt(precision)[:, None]  # (W, Q)
+    weights = (of_spread / of_spread.sum())[:, None] * ROOTS / ROOTS.sum()
+    # The reference's error, given the mean gain as it is seen.
+    kept = (CENTRE * margin) ** 2 / centre
+    told = []
+    for gain, parts in zip(found, own, strict=True):
+        both = spreads[:, None, None] ** 2 + parts  # (W, 1, P)
+        away = gain - seen[:, :, None]
+        shrink = spreads[:, None, None] ** 2 / both
+        where = kept * seen[:, :, None] + shrink * away
+        width = np.sqrt(shrink * parts + shared * kept)
+        likely = np.exp(-(away**2) / (2 * both)) / np.sqrt(both)
+        likely = likely / likely.sum(2, keepdims=True) * weights[:, :, None]
+
+        def above(limit: float) -> float:
+            return float((likely * special.ndtr((where - limit) / width)).sum())  # noqa: B023
+
+        told.append(Chances(above(0.0), above(margin), above(-margin) - above(margin)))
+    return told
+
+
+def _parts(error: "Error") -> np.ndarray:
+    """Quantiles (P,) of a distribution of variances."""
+    steps = np.cumsum(error.weights) - error.weights / 2
+    return np.exp(np.interp((np.arange(PARTS) + 0.5) / PARTS, steps, np.log(error.variances)))

@@ -1,0 +1,93 @@
+"""The method that is best on validation, and what its test figure shows, corrected for the choice."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from distillab.evaluation.families import Contrast, Error, errors, moderated
+from distillab.evaluation.statistics import LEVEL, last
+
+NODES = 400
+
+
+class Candidate(NamedTuple):
+    """A method that may be chosen: its runs on test beside those of the student alone, and on validation (S,)."""
+
+    contrast: Contrast
+    validation: np.ndarray
+
+
+class Bounds(NamedTuple):
+    """A mean over runs with its 95 % interval, corrected for the choice; None of a single run."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Choice(NamedTuple):
+    """The best on validation.
+
+    `place` is that among the candidates, None where the student alone is the best; `score` its test figure, `gain` what it
+    has over the student alone, both over other runs; `candidates` how many it was chosen from, the student alone too.
+    """
+
+    place: int | None
+    score: Bounds
+    gain: Bounds | None
+    candidates: int
+
+
+def chosen(candidates: Sequence[Candidate], alone: np.ndarray | None = None) -> Choice:
+    """The best of the candidates, of one student each, by the mean over runs on validation; `alone` is that of the student alone.
+
+    A run that is lucky on validation is so on test in part: the test figure of the chosen one is too high by that part of
+    the largest of as many errors. The lower end allows for it, by the correlation of both figures over runs; the upper end
+    needs no correction. Each end is missed with a chance of at most 2.5 %, wherever the true figures lie. A student alone
+    that ranks first has no gain, and is not counted as one that was missed.
+    """
+    means = [float(np.mean(one.validation)) for one in candidates]
+    place = int(np.argmax(means))
+    first = alone is not None and float(np.mean(alone)) >= means[place]
+    tests = [np.asarray(one.contrast.own, float) for one in candidates]
+    validations = [np.asarray(one.validation, float) for one in candidates]
+    if alone is not None:
+        tests.append(np.asarray(candidates[place].contrast.reference, float))
+        validations.append(np.asarray(alone, float))
+    share = _correlation(tests, validations)
+    score = _bounds(tests[-1 if first else place], moderated(tests)[-1 if first else place], len(tests), share)
+    if first:
+        return Choice(None, score, None, len(tests))
+    contrast = candidates[place].contrast
+    error = errors([one.contrast for one in candidates])[place]
+    gained = np.asarray(contrast.own, float) - contrast.reference
+    return Choice(place, score, _bounds(gained, error, len(tests), share / 2**0.5), len(tests))
+
+
+def _correlation(tests: Sequence[np.ndarray], validations: Sequence[np.ndarray]) -> float:
+    """Of both figures over the runs of one method, pooled, with one standard error on top; from 0 to 1."""
+    one, other = (np.concatenate([runs - runs.mean() for runs in each]) for each in (tests, validations))
+    freedom = len(one) - len(tests)
+    if freedom < 2:
+        return 1.0
+    spread = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    found = float((one * other).sum()) / spread if spread else 0.0
+    return float(np.clip(np.tanh(np.arctanh(np.clip(found, -0.999, 0.999)) + 1 / np.sqrt(freedom)), 0, 1))
+
+
+def _bounds(runs: np.ndarray, error: Error | None, count: int, share: float) -> Bounds:
+    value = float(runs.mean())
+    if error is None:
+        return Bounds(value, None, None)
+    largest = special.ndtri(((np.arange(NODES) + 0.5) / NODES) ** (1 / count))
+    rest = np.sqrt(max(1 - share**2, 1e-6))
+    deviations = np.sqrt(error.variances)
+
+    def missed_below(half: float) -> float:
+        return float(error.weights @ special.ndtr((share * largest - half / deviations[:, None]) / rest).mean(1))
+
+    most = 100 * float(error.weights @ deviations)
+    low = last(lambda half: missed_below(half) >= (1 - LEVEL) / 2, 0.0, most)
+    return Bounds(value, value - low, value + error.half(1 - LEVEL))
