@@ -62,7 +62,7 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         if settings.mode != RunMode.MULTIRUN:
             folder = Path(os.environ[SWEEP]) if SWEEP in os.environ else None
             began = about(folder).get("began") if folder else None
-            _run(Invocation(parse(config), label, command(), overrides, folder, began))
+            _run(Invocation(parse(config, overrides), label, command(), overrides, folder, began))
             return {}
         folder, chosen = Path(settings.sweep.dir), settings.runtime.choices
         method = method_name(label, chosen["scheme"])
@@ -70,8 +70,11 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
         told = about(folder)
         of_sweep = told["command"], overrides, folder, told.get("began")
         with stopping.stoppable():
-            result = cell.run(lambda: _run(Invocation(parse(config), label, *of_sweep), cell.begin), one_line)
-        return {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
+            result = cell.run(
+                lambda: _run(Invocation(parse(config, overrides), label, *of_sweep), cell.begin), one_line
+            )
+        figures = {"test": result.primary.value, "validation": result.student.validation.get(result.primary.name)}
+        return figures | {"run": f"{result.name}/{result.config_hash}"}
     except Stopped as error:
         if not stopping.in_worker():
             raise

@@ -114,7 +114,8 @@ def register() -> None:
     Plugins.instance()  # registers Hydra's own sources, which ours then replace
     keys.register()
     SourcesRegistry.instance().types |= {"file": FileConfigSource, "structured": StructuredConfigSource}
-    node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "space": None, "params": None}
+    node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "fresh_seeds": 3}
+    node |= {"space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
 
 

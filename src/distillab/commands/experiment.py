@@ -156,7 +156,9 @@ def _start_over(directory: Path, *, wanted: bool) -> None:
 def _result(found: dict[str, Any], timer: Timer, invocation: Invocation, directory: Path) -> Result:
     """The result of what was found."""
     config = invocation.config
-    seeds = {"seed": config.seed, "teacher": config.teacher.seed}
+    # The number of the run, and the student's own seed where it is another.
+    seeds = {"seed": config.plain["seed"], "teacher": config.teacher.seed}
+    seeds |= {} if "init" in config.vary else {"init": config.seed}
     fields = found | {
         "name": config.name,
         "command": invocation.command,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillab.commands.composition import choices, model_config
+from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
 from distillab.core.own_code import code_of
-from distillab.core.run_identity import config_hash
+from distillab.core.run_identity import VARIED, config_hash
 
 if TYPE_CHECKING:
     from distillab.core.configuration import ModelConfig, RunConfig
@@ -47,19 +48,44 @@ class Invocation:
         return datetime.fromisoformat(earlier.created).timestamp() < self.sweep_began
 
 
-def parse(config: Mapping[str, Any]) -> "RunConfig":
-    """The typed config of a run from the resolved one; UserError for an empty group, unknown key or wrong value."""
+def parse(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfig":
+    """The typed config of a run from the resolved one; UserError for an empty group, unknown key or wrong value.
+
+    `overrides` are the words of the command, which may set no seed that `vary` makes follow the run's number.
+    """
     from distillab.core.configuration import RunConfig  # pydantic takes time, which --help need not spend
 
     for group in GROUPS:
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-    run = RunConfig.of(with_members(from_teacher(config)))
+    run = RunConfig.of(with_members(from_teacher(with_varied(config, overrides))))
     for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
         if network.checkpoint and not Path(network.checkpoint).is_file():
             mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
             raise UserError(f"{path}.checkpoint: there is no file {network.checkpoint}; {mend}")
     return run
+
+
+def with_varied(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A run's config in which the seeds that `vary` names are the number of the run, `seed`; UserError where one is set.
+
+    The number stays in `seed`, also where the student's own is the same in every run (`vary` without `init`).
+    """
+    vary = [given] if isinstance(given := config.get("vary"), str) else given
+    if not isinstance(vary, list):
+        return dict(config)
+    own, number, named = dict(config), config.get("seed"), {word.lstrip("+").partition("=")[0] for word in overrides}
+    own["vary"] = [name for name in VARIED if name in vary] + [name for name in vary if name not in VARIED]
+    for name, (key, _) in VARIED.items():
+        if name == "init" or name not in vary:
+            continue
+        Range(0, high=2**32 - 1, whole=True).check(number, "seed", 0)
+        group, _, last = key.partition(".")
+        if key in named or own[group].get(last) not in (None, 0, number):
+            what = f"{key}={own[group][last]} is set, and vary=[…,{name}] makes it follow seed"
+            raise UserError(f"{what}: leave {key} out, or {name} out of vary (vary=[init])")
+        own[group] = {**own[group], last: number}
+    return own
 
 
 def from_teacher(config: Mapping[str, Any]) -> dict[str, Any]:

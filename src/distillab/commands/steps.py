@@ -82,6 +82,11 @@ def check(config: RunConfig) -> Parts:
     networks = {"student": config.student, **dict(named(config))}
     if parts.scheme.has_teacher and strategy.needs_teacher:
         networks["teacher"] = config.teacher
+        if "teacher" in config.vary and is_ready_made(config.teacher, parts.data) and not config.teacher.adapt:
+            what = "vary names teacher, and this one is trained already, so it is the same in every run"
+            raise UserError(
+                f"{what}: leave teacher out of vary, or set teacher.checkpoint=null teacher.pretrained=false"
+            )
     for path, network in networks.items():
         parts.task.check_model(replace(network, expected_classes=parts.data.expected_classes), path)
     return parts

@@ -23,6 +23,7 @@ from distillab.core.errors import UserError
 from distillab.core.group import Group, group
 from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
+from distillab.core.run_identity import INIT, VARIED
 
 
 def _text(value: Any) -> Any:
@@ -251,6 +252,7 @@ class RunConfig(Group):
 
     `data`, `task` and `scheme` are built by `instantiate.build`, `strategy` by `Strategy.of`; `plain` is all of this as
     the config has it, for the hash and the result: there a `~` stays, so that the hash is the same for everyone.
+    `plain["seed"]` is the number of the run; `seed` is the student's own, 0 in every run where `vary` leaves out `init`.
     """
 
     name: Name
@@ -273,6 +275,9 @@ class RunConfig(Group):
     logger: LoggerConfig
     strategy: dict[str, Any]
     doctor: Flag = True
+    vary: Annotated[list[Annotated[str, Choice(*VARIED)]], Field(min_length=1), BeforeValidator(_listed)] = field(
+        default_factory=lambda: [*INIT]
+    )
     plain: Any = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -281,7 +286,8 @@ class RunConfig(Group):
         if isinstance(given, cls):
             return given
         plain = alike(given or {})
-        return super().of({**_in_home(plain), "plain": plain}, path)
+        own = {} if "init" in (plain.get("vary") or INIT) else {"seed": 0}
+        return super().of({**_in_home(plain), **own, "plain": plain}, path)
 
     def on_devices(self, count: int) -> Self:
         """The same config for so many devices."""

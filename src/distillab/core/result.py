@@ -20,7 +20,7 @@ from distillab.core.result_parts import (
     Primary,
     Trained,
 )
-from distillab.core.run_identity import method_name, repeating_command
+from distillab.core.run_identity import VARIED, method_name, population, repeating_command
 from distillab.core.text_parts import Text
 
 SCHEMA = 2
@@ -75,6 +75,9 @@ class Result(Part):
         for key in ("data", "teacher", "recipe"):
             if not isinstance(self.config.get(key) or {}, Mapping):
                 raise ValueError(f"`config.{key}` is no mapping")
+        vary = self.config.get("vary") or []
+        if not isinstance(vary, list) or not all(isinstance(name, str) and name in VARIED for name in vary):
+            raise ValueError(f"`config.vary` is no list of {', '.join(VARIED)}")
         numbers = {"seed": self.seed, "recipe.epochs": (self.config.get("recipe") or {}).get("epochs")}
         for key, value in numbers.items():
             if not isinstance(value, int | float | None):
@@ -112,8 +115,13 @@ class Result(Part):
 
     @property
     def seed(self) -> int | None:
-        """The student's seed."""
+        """The number of the run, which the seeds of its population follow."""
         return self.seeds.get("seed", self.config.get("seed"))
+
+    @property
+    def population(self) -> tuple[str, ...]:
+        """What runs with other numbers would make anew, by its names in `vary`; a teacher only where there is one."""
+        return tuple(name for name in population(self.config) if name != "teacher" or self.teacher is not None)
 
     @property
     def repeating_command(self) -> str:

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import distillab
 from distillab.core.own_code import code_of
+
+if TYPE_CHECKING:
+    from distillab.core.result import Result
 
 # Keys that say where a run lies, where it runs and what it reports, not what it computes. Dotted: inside a group.
 NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "doctor", "quiet", "rerun", "roi",
@@ -21,18 +24,40 @@ NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "la
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchvision")
 
-NO_TRACE = {"teacher.adapt": None}  # keys that came later, and what they are where they change nothing
+# What `vary` may name, in this order: the key that then has the number of the run, and what each run makes anew.
+VARIED = {
+    "init": ("seed", "initialisations"),
+    "split": ("data.split_seed", "splits"),
+    "teacher": ("teacher.seed", "teachers"),
+    "views": ("data.view_seed", "augmentations"),
+}
+INIT = ["init"]  # alone: the first weights, batch order and dropout of the student
+NO_TRACE = {"teacher.adapt": None, "vary": INIT}  # keys that came later, and what they are where they change nothing
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits that name what a resolved config computes, whatever the order of its keys."""
-    off = (
-        key
-        for key, value in NO_TRACE.items()
-        if (config.get(key.partition(".")[0]) or {}).get(key.partition(".")[2]) == value
-    )
+    off = (key for key, value in NO_TRACE.items() if _at(config, key) == value)
     kept = without(config, (*NOT_HASHED, *off))
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key of a config; None where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def population(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in `vary`, in the order of `VARIED`; configs of earlier versions have none, and vary the init."""
+    return tuple(name for name in VARIED if name in (config.get("vary") or INIT))
+
+
+def varied(result: "Result") -> tuple[str, ...]:
+    """The keys of the config in which the runs of one row may differ: the run's number, and what follows it."""
+    return "seed", *(VARIED[name][0] for name in population(result.config) if name != "init")
 
 
 def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -74,6 +99,12 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def population_words(names: Sequence[str]) -> str:
+    """What the runs of a population differ in: `new initialisations and splits`; empty for no names."""
+    words = [VARIED[name][1] for name in names]
+    return f"new {' and '.join(filter(None, (', '.join(words[:-1]), words[-1])))}" if words else ""
 
 
 def method_name(strategy: str, scheme: str) -> str:

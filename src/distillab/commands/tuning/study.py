@@ -5,11 +5,12 @@ The one module that needs optuna, and takes its time to import.
 
 import hashlib
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import optuna
 from filelock import FileLock, Timeout
@@ -23,26 +24,38 @@ from distillab.commands.sweep import program
 from distillab.commands.tuning.space import Number, word
 from distillab.core.errors import UserError
 from distillab.core.files import writable
+from distillab.core.result_parts import Primary
+from distillab.core.run_identity import config_folder
 from distillab.tasks.base import Task
+
+
+class Run(NamedTuple):
+    """A run that confirms: its primary figure on test, and its folder below `paths.runs`."""
+
+    test: float
+    folder: str
+
+
+# What makes a cell of a tuning of overrides without the sweep's file.
+COMPOSED = ("hydra/sweeper=tune", "hydra.mode=MULTIRUN")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one method's trials: its primary figure, on validation samples where nothing else is said."""
+    """The outcome of one method's trials: its primary figure on validation samples."""
 
     method: str  # its name, with what was changed where several have it
     primary: str  # the key of the figure
     values: Sequence[float]  # of the trials that ended well
     failed: int  # how many did not
     default: float | None  # of the first trial; None if it failed
-    best: float | None  # None where all failed, as for the test
-    test: float | None  # of the best trial, on test samples
-    words: Sequence[str]  # the overrides that repeat the best with several seeds
+    best: float | None  # None where all failed
+    words: Sequence[str]  # the overrides of a run with the best numbers, without a seed; none where all failed
 
-    @property
-    def command(self) -> str:
-        """The command that trains the best with several seeds."""
-        return f"{program()} {shlex.join(self.words)}"
+    def command(self, seeds: Sequence[int]) -> str:
+        """The command that trains the best numbers with these seeds."""
+        several = f"seed={','.join(map(str, seeds))}"
+        return f"{program()} {shlex.join([*config_folder(sys.argv[1:]), '-m', *self.words, several])}"
 
 
 @dataclass
@@ -55,6 +68,8 @@ class Tuned:
     numbers: Mapping[str, Number]  # what its trials vary, by dotted key
     study: Study
     trials: int  # how many it gets
+    seed: int = 0  # of all its trials
+    alone: Self | None = None  # the student alone of the same setting; None of that itself
     changed: str = ""  # the overrides that tell it from others of its name
     _again: list[tuple[int, FrozenTrial]] = field(init=False, default_factory=list)
 
@@ -101,26 +116,63 @@ class Tuned:
             trial.set_user_attr("error", answer.get("error", "it ended without a result"))
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            trial.set_user_attr("test", answer["test"])
             self.study.tell(trial, value)
+
+    @property
+    def method(self) -> str:
+        """Its name, with what was changed where several have it."""
+        return f"{self.label} {self.changed}".rstrip()
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The trial with the best figure on validation samples; None where none has ended well."""
+        choose = max if self.task.higher_is_better else min
+        done = [trial for trial in self.slots().values() if trial.state == TrialState.COMPLETE]
+        return choose(done, key=lambda trial: trial.value, default=None)
+
+    @property
+    def chosen(self) -> tuple[str, ...] | None:
+        """The best trial's numbers as overrides; None where none has ended well."""
+        return None if self.best is None else tuple(self.overrides(self.best.params))
+
+    def confirmed(self, numbers: Sequence[str]) -> dict[int, Run]:
+        """The runs with these numbers that are to confirm a choice, by seed."""
+        kept = self.study.user_attrs.get(_confirming(numbers), {})
+        return {int(seed): Run(*run) for seed, run in kept.items()}
+
+    def primary(self, run: Run) -> Primary:
+        """Such a run's figure."""
+        return Primary(name=self.task.primary, value=run.test, higher_is_better=self.task.higher_is_better)
+
+    def confirm(self, numbers: Sequence[str], seed: int, answer: Mapping[str, Any]) -> None:
+        """Keep such a run; one that failed is asked for again by the next command."""
+        if "test" in answer:
+            known = {str(one): run for one, run in self.confirmed(numbers).items()}
+            self.study.set_user_attr(_confirming(numbers), known | {str(seed): [answer["test"], answer["run"]]})
+
+    def confirming(self, numbers: Sequence[str], seed: int) -> list[str]:
+        """The overrides of such a run: without the sweep's name, by which trials are known and left out of reports."""
+        return [*ordinary(self.words, numbers), f"seed={seed}", *COMPOSED]
 
     def outcome(self) -> Outcome:
         """The outcome so far."""
         slots = self.slots()
         done = [trial for trial in slots.values() if trial.state == TrialState.COMPLETE]
         failed = sum(trial.state == TrialState.FAIL for trial in slots.values())
-        choose = max if self.task.higher_is_better else min
-        first, best = slots.get(0), choose(done, key=lambda trial: trial.value, default=None)
+        first, best = slots.get(0), self.best
         return Outcome(
-            method=f"{self.label} {self.changed}".rstrip(),
+            method=self.method,
             primary=self.task.primary,
             values=[trial.value for trial in done],
             failed=failed,
             default=first.value if first in done else None,
             best=best and best.value,
-            test=best and best.user_attrs["test"],
-            words=[] if best is None else repeated(self.words, self.overrides(best.params)),
+            words=[] if best is None else ordinary(self.words, self.chosen),
         )
+
+
+def _confirming(numbers: Sequence[str]) -> str:
+    return " ".join(["confirmed", *numbers])
 
 
 def open_study(folder: Path, name: str, locks: ExitStack, *, higher_is_better: bool) -> Study:
@@ -137,11 +189,11 @@ def open_study(folder: Path, name: str, locks: ExitStack, *, higher_is_better: b
     return optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
 
 
-def repeated(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
-    """The overrides that train a method with its best numbers for three seeds.
+def ordinary(words: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    """The overrides of an ordinary run of a method with these numbers, without a seed.
 
     It gets no baseline, which would be the student alone with the method's numbers, and not the tuned one.
     """
-    left_out = {"sweep", "seed", *(word.partition("=")[0] for word in numbers)}
+    left_out = {"sweep", "seed", "baseline", *(word.partition("=")[0] for word in numbers)}
     kept = [word for word in words if word.partition("=")[0] not in left_out]
-    return ["sweep=seeds", *kept, *numbers, "baseline=false"]
+    return [*kept, *numbers, "baseline=false"]
