@@ -17,7 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page; RUNS/report.html unless said")
     given = parser.parse_args()
     try:
-        print(write_report(given.runs, given.out or given.runs / "report.html"))
+        page, verdicts = write_report(given.runs, given.out or given.runs / "report.html")
+        print("\n".join((*verdicts, str(page))))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -22,7 +22,7 @@ from distillab.evaluation.cost import with_cost
 from distillab.reporting import loggers
 from distillab.reporting.leaderboard import refresh
 from distillab.reporting.model_card import model_card
-from distillab.reporting.table import show
+from distillab.reporting.run_end import show
 from distillab.training.startup import import_quietly
 
 if TYPE_CHECKING:

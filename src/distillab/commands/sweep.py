@@ -24,8 +24,7 @@ from distillab.commands.invocation import finished
 from distillab.core import stopping
 from distillab.core.files import replacing, writable, write_json
 from distillab.core.output import rank_zero_print
-from distillab.reporting.sweep_table import markdown, table
-from distillab.reporting.tables import print_table
+from distillab.reporting.sweep_table import markdown, show
 
 if TYPE_CHECKING:
     from distillab.core.result import Result
@@ -56,7 +55,7 @@ class Sweep(Callback):
         records = recorded(folder)
         total = about(folder)["cells"] or len(records)  # those that never started failed too
         failures.append(max(total, len(records)) - sum("score" in record for record in records))
-        print_table(table(records))
+        show(records)
         rank_zero_print(f"{folder}/sweep.md")
         try:
             self._report(folder, Path(config.paths.runs).expanduser())
@@ -66,18 +65,13 @@ class Sweep(Callback):
                 rank_zero_print(f"{many}; the same command runs only those again", file=sys.stderr)
 
     def _report(self, folder: Path, runs: Path) -> None:
-        """Write the page over the sweep's results, and say what they show."""
-        from distillab.reporting.ranking import ranked
+        """Write the page over the sweep's results, and say what they show: a verdict for each student."""
         from distillab.reporting.report import write_report
 
         if ended := results(folder, runs):
             with writable(folder, "paths.runs=…"):
-                rank_zero_print(f"{write_report(runs, folder / 'report.html', ended)}")
-            rows = ranked(ended)
-            several = {row.place for row in rows} != {f"{rows[0].data}, protocol standard"}
-            for row in rows:
-                if not row.alone:
-                    rank_zero_print(f"{row.title}{f', {row.place}' if several else ''}: {row.words}")
+                page, said = write_report(runs, folder / "report.html", ended)
+            rank_zero_print("\n".join((*said, f"{page}")))
 
 
 class Cell:

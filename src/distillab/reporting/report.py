@@ -33,10 +33,11 @@ class Page:
     newest: str
 
 
-def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Path:
+def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> tuple[Path, Sequence[str]]:
     """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
 
     `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
+    Returns the path and the verdicts.
     Raises UserError where no result can be read, or a file cannot be written.
     """
     from distillab.reporting.charts import save_accuracy  # altair takes its time
@@ -63,7 +64,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         tables.write_csv(out.with_suffix(".csv"), map(row_record, rows))
         for cost in PLOTTED:
             save_accuracy(rows, cost, out.parent / f"accuracy_vs_{cost}.png")
-    return out
+    return out, page.verdicts
 
 
 def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: Answers) -> Page:

@@ -148,15 +148,13 @@ class Row:
     @property
     def gap_closed(self) -> float | None:
         """The share of the gap to the teacher that was closed; None where the gap's interval does not exclude zero."""
-        known = [result for result in self.results if result.gap_closed is not None]
-        if self.kind != "distilled" or len(known) < len(self.results):
+        if self.kind != "distilled" or not all(result.baseline and result.teacher for result in self.results):
             return None
-        own, alone, teacher = (fmean(result.score(role) for result in known) for role in ("student", "baseline", "teacher"))
-        gaps = [self.primary.gain(result.score("teacher"), result.score("baseline")) for result in known]
-        low = mean_interval(gaps).low
-        if self.primary.gain(teacher, alone) <= 0 or (low is not None and low <= 0):
-            return None
-        return self.primary.gain(own, alone) / self.primary.gain(teacher, alone)
+        gaps = [self.primary.gain(result.score("teacher"), result.score("baseline")) for result in self.results]
+        gap, one = mean_interval(gaps), self.results[0].gap
+        low = gap.low if len(gaps) > 1 else one and one.low
+        gained = fmean(self.primary.gain(result.primary.value, result.score("baseline")) for result in self.results)
+        return gained / gap.mean if gap.mean > 0 and (low is None or low > 0) else None
 
     def figure(self, key: str) -> float | None:
         """The mean of a figure of its network over the runs that have it."""

@@ -6,8 +6,8 @@ from statistics import fmean
 from distillab.core.result import Result
 from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
-from distillab.reporting.metric_table import Metric, metric, percent, samples
 from distillab.reporting.comparison import Verdict
+from distillab.reporting.metric_table import Metric, metric, percent, samples
 from distillab.reporting.rows import Row
 
 
@@ -132,14 +132,17 @@ def verdict(result: Result) -> str:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
         where = f"95 % interval {interval(paired.low, paired.high, shown)} on {result.data.test:,} test {samples(result.task)}"
-        start = f"Distillation {'brought' if result.gain > 0 else 'lost'}" if paired.low * paired.high > 0 else "No difference shown:"
+        start, size = f"Distillation {'brought' if result.gain > 0 else 'lost'}", size.lstrip("+−")
+        if paired.low <= 0 <= paired.high:
+            start, size = "No difference shown:", shown.gain(result.gain)
         said = f"{start} {size} {over} ({where}); it speaks of these two trained files, not of the methods"
     return f"{said}{_gap(result)}{_longer(result)}."
 
 
 def _gap(result: Result) -> str:
-    share = result.gap_closed
-    return f"; {percent(share, 0)} % of the gap to the teacher" if share is not None and share > 0 else ""
+    share, gap = result.gap_closed, result.gap
+    known = share is not None and share > 0 and gap is not None and gap.low > 0
+    return f"; {percent(share, 0)} % of the gap to the teacher" if known else ""
 
 
 def _longer(result: Result) -> str:
