@@ -21,7 +21,7 @@ from distillab.evaluation.efficiency import measure
 from distillab.evaluation.roles import Roles, with_extremes, write_predictions
 from distillab.export.safetensors import save_model
 from distillab.models.model import Model
-from distillab.reporting.limits_plot import limits_picture
+from distillab.reporting.plots import limits_picture
 from distillab.reporting.table import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache

@@ -24,7 +24,7 @@ Row = dict[str, tuple[str, Any, Callable[[Any], str]]]
 
 def refresh(runs: Path) -> None:
     """Draw the leaderboard and the plot again, over all runs so far."""
-    from distillab.reporting.plots import accuracy_plot  # matplotlib takes its time
+    from distillab.reporting.plots import accuracy_plot  # late, as Altair takes its time
 
     with writable(runs, "paths.runs=…"):
         if results := update(runs):

@@ -130,10 +130,11 @@ def leaderboard(rows: list[Row]) -> list[Table]:
     rankings = []
     for name, members in by_place(rows).items():
         lines = [_cells(row) for row in members]
+        notes = [line.pop("in words") for line in lines]
         known = [key for key in lines[0] if any(shown(line[key]) != NOTHING for line in lines)]
         filters = [{key: getattr(row, key) for key in FILTERS} for row in members]
         content = table(known, ([line[key] for key in known] for line in lines))
-        rankings.append({"title": name, "filters": filters, **content})
+        rankings.append({"title": name, "filters": filters, **content, "notes": notes})
     return rankings
 
 

@@ -8,10 +8,11 @@ from distillab.core.result_parts import LimitsLine
 from distillab.evaluation.cost import words
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting import charts
-from distillab.reporting.charts import points as chart_points
 from distillab.reporting.comparison import Answers, against_each_other
+from distillab.reporting.drawn import Curve, Span
 from distillab.reporting.looks import ALONE
 from distillab.reporting.metric_table import METRICS, PLOTTED, percent, points
+from distillab.reporting.points import points as chart_points
 from distillab.reporting.ranking import by_place, interval, p_value, taught_methods
 from distillab.reporting.rows import Row
 from distillab.reporting.run_sections import agreement, deployed, provenance, views_by_place
@@ -20,27 +21,39 @@ from distillab.reporting.tables import Section, Table, section, table, view
 
 def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
     """All sections that some run has data for, in the order in which they are read."""
-    made = [accuracy(rows), pairs(rows, answers), learning(rows), limits(rows), cost(rows), agreement(rows)]
-    return [one for one in (*made, deployed(rows), provenance(rows)) if one["views"]]
+    made = [accuracy(rows), budget(rows), pairs(rows, answers), learning(rows), limits(rows), cost(rows)]
+    return [one for one in (*made, agreement(rows), deployed(rows), provenance(rows)) if one["views"]]
 
 
 def accuracy(rows: list[Row]) -> Section:
     """The primary figure against each cost, with the fronts."""
     views, methods = [], taught_methods(rows)
     for place, members in by_place(rows).items():
-        models = chart_points(members)
         for key in PLOTTED:
-            if chart := charts.accuracy(models, key, methods, members[0].metric):
+            if chart := charts.accuracy(chart_points(members, key), key, methods, members[0].metric):
                 views.append(view([place, METRICS[key].label], charts=[chart]))
     figures = {row.metric.label for row in rows if row.metric.scale != 100}
     figure = figures.pop() if len(figures) == 1 and all(row.metric.scale != 100 for row in rows) else "accuracy"
     about = (
         "Each point is the mean over a method's seeds, with its 95 % interval where there are several. "
-        f"On a front lie the models that no other one beats in both cost and {figure}."
+        f"On the front, the grey line, lie the students, taught or not, that no other one beats in both cost and {figure}. "
+        "Click a name to see it alone."
     )
     return section(
         "accuracy", f"{figure[:1].upper()}{figure[1:]} against cost", about, choices=["data", "against"], views=views
     )
+
+
+def budget(rows: list[Row]) -> Section:
+    """The primary figure over the epochs of training, one chart for each student that was trained for several budgets."""
+    views, methods = [], taught_methods(rows)
+    for place, members in by_place(rows).items():
+        for student in sorted({row.student for row in members}):
+            models = chart_points([row for row in members if row.student == student], "epochs")
+            if chart := charts.budget(models, methods, members[0].metric):
+                views.append(view([place, student], charts=[chart]))
+    about = "What a longer training brings with each method, and without a teacher. Means over seeds, with their 95 % intervals."
+    return section("budget", "Over the budget", about, choices=["data", "student"], views=views)
 
 
 PAIRS = ("method", "against", "student", "difference", "95 % interval", "p (Holm)", "in words")
@@ -84,11 +97,11 @@ def learning(rows: list[Row]) -> Section:
                     if not known:  # a loss that was never finite
                         continue
                     epochs, values = ([epoch[key] for epoch in known] for key in ("epoch", metric))
-                    lines.setdefault((pair, metric), {}).setdefault((series, *values), (series, run, epochs, values))
+                    lines.setdefault((pair, metric), {}).setdefault((series, *values), Curve(series, run, epochs, values))
     first, methods = {f"val/{row.primary.name}" for row in rows}, taught_methods(rows)
     order = sorted(lines, key=lambda key: (key[0], key[1] not in first, key[1]))
-    views = [view(key, charts=[charts.curves(lines[key].values(), key[1], methods)]) for key in order]
-    about = "One line a run; dashed is the student alone. Click a name to hide it, twice to see it alone."
+    views = [view(key, charts=[charts.curves([*lines[key].values()], key[1], methods)]) for key in order]
+    about = "One line a run; dashed is the student alone. Click a name to see it alone."
     return section("learning", "Learning curves", about, choices=["student", "metric"], views=views)
 
 
@@ -101,7 +114,7 @@ def limits(rows: list[Row]) -> Section:
     for row, result in ((one, result) for one in rows for result in one.results if result.limits):
         found, run = result.limits, f"{row.place}: {row.title}, seed {result.seeds.get('seed')}"
         parts = {what: lines for what, lines in (("class", found.classes), ("difficulty", found.bins)) if lines}
-        drawn = [charts.limits(lines, what) for what, lines in parts.items()]
+        drawn = [charts.limits(lines, what, found.hurt) for what, lines in parts.items()]
         views.append(view([run], found.sentences, drawn, (_limits_table(each, found.hurt) for each in parts.values())))
     about = (
         "Accuracy of teacher, student alone and distilled student on the same test samples, class by class and by the "
@@ -132,8 +145,8 @@ def cost(rows: list[Row]) -> Section:
     views, told = [], [row for row in rows if any(result.cost for result in row.results)]
     for place, members in by_place(told).items():
         times = [_mean_times(row) for row in members]
-        parts = {part: [other.get(part, 0) for other in times] for time in times for part in time}
-        drawn = [charts.seconds([row.title for row in members], parts)] if parts else []
+        spans = [Span(row.title, *spent) for row, time in zip(members, times, strict=True) for spent in time.items()]
+        drawn = [charts.seconds(spans)] if spans else []
         content = table(("method", *GAINS, "in words, last seed"), map(_cost_line, members))
         views.append(view([place], charts=drawn, tables=[content]))
     units = {row.metric.gained.replace("points", f"in points of {row.metric.label}"): None for row in told}

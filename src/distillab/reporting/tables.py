@@ -41,7 +41,7 @@ def view(
 
 def table(headings: Iterable[str], rows: Iterable[list[Any]]) -> Table:
     """A table of texts, or of pairs of a text and its number."""
-    return {"headings": list(headings), "rows": list(rows)}
+    return {"headings": list(headings), "rows": list(rows), "notes": []}
 
 
 def text(value: Any) -> str:
