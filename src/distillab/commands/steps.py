@@ -22,7 +22,7 @@ from distillab.evaluation.efficiency import measure
 from distillab.evaluation.roles import Roles, with_extremes
 from distillab.export.safetensors import save_model
 from distillab.models.model import Model
-from distillab.reporting.limits_plot import limits_picture
+from distillab.reporting.plots import limits_picture
 from distillab.reporting.run_end import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache

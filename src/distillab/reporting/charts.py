@@ -1,211 +1,304 @@
-"""The models that the accuracy charts show, also as pictures, and the report's charts as the dicts that plotly.js draws."""
+"""The charts of the page and of the pictures beside it: Vega-Lite specifications, made by Altair.
+
+A chart has no size: the page gives it the width of its column, a picture a width of its own.
+"""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil, floor, log, log10
 from typing import Any
 
-from distillab.core.result_parts import Entry, LimitsLine
-from distillab.evaluation.payback import machine
-from distillab.evaluation.statistics import mean_interval
+import altair as alt
+
+from distillab.core.result_parts import LimitsLine
 from distillab.reporting import looks
-from distillab.reporting.looks import ALONE, FRONTS, TEACHER
-from distillab.reporting.metric_table import METRICS, PLOTTED, Metric, metric
-from distillab.reporting.ranking import non_dominated
-from distillab.reporting.rows import Row, mean
+from distillab.reporting.drawn import Curve, Point, Span
+from distillab.reporting.looks import ALONE, DISTILLED, INK, LONGER, TEACHER
+from distillab.reporting.metric_table import METRICS, Metric, metric
 
-Chart = dict[str, Any]
-Trace = dict[str, Any]
+NARROW, WIDTH, HEIGHT = 300, 560, 360  # a phone, and a picture: for these points and names are laid out
+MARK, STEP = 5, 11  # half a marker, and how far two that would cover each other stand apart, in pixels
+REACH = 4  # steps to each side
+LETTER = 7  # the width of a letter of a name, in pixels
+MOST = 60  # points of one curve; more of them nobody sees
+# As 78 k, 272 k, 1 M.
+SHIFT = alt.ExprRef("datum.shift")
+COUNTED = "replace(format(datum.value, '.3~s'), regexp('([kMG])'), ' $1')"
 
 
-@dataclass(frozen=True)
-class Point:
-    """One model: `series` is its method, `ALONE` or `TEACHER`; `score` is its primary figure.
+def front(points: Sequence[Point], sign: int = 1) -> list[tuple[float, float]]:
+    """Cost and score of the students, taught or not, that no other one beats in both, the cheapest first.
 
-    `machine` is where it was timed; `low` and `high` bound the 95 % interval of the mean over seeds; `baseline` is the
-    mean of the same student alone; `sign` is 1 where a higher score is better, else -1.
+    `sign` is -1 where a lower score is better. Empty for timings of several machines, which do not compare.
     """
-
-    series: str
-    name: str
-    note: str
-    costs: Mapping[str, float | None]
-    machine: str
-    score: float
-    low: float | None = None
-    high: float | None = None
-    baseline: float | None = None
-    sign: int = 1
-
-    @property
-    def family(self) -> str:
-        """Whose front it may lie on: a key of `FRONTS`."""
-        return self.series if self.series in FRONTS else "distilled"
-
-
-def points(rows: list[Row]) -> list[Point]:
-    """The models of one data set and protocol."""
-    found = []
-    for row in rows:
-        costs = {key: row.figure(key) for key in PLOTTED}
-        note = ", ".join((f"seeds {', '.join(map(str, row.seeds))}", *row.apart.values()))
-        series, alone = (ALONE, None) if row.alone else (row.method, row.figure(row.primary.name, "baseline"))
-        interval = {"low": row.low, "high": row.high, "baseline": alone, "sign": row.sign}
-        found.append(Point(series, row.student, note, costs, row.measured_on, row.mean, **interval))
-    return found + _shared(rows)
-
-
-def _shared(rows: list[Row]) -> list[Point]:
-    """Teachers and baselines: many rows share one, and it is one point. A baseline that has runs of its own is left out."""
-    own = {row.lesson for row in rows if row.alone}
-    shared: dict[tuple[Any, ...], list[tuple[Any, float, Entry]]] = {}
-    for row, result in ((one, result) for one in rows for result in one.results):
-        if teacher := result.teacher:
-            score = result.score("teacher")
-            key = (TEACHER, teacher.name, teacher.efficiency.parameters, score)
-            shared.setdefault(key, []).append((None, score, teacher))
-        if baseline := result.baseline:
-            score, epochs = result.score("baseline"), baseline.training.epochs or row.epochs
-            lesson = replace(row, student=baseline.name, epochs=epochs).lesson
-            # Two methods on one seed share one trained baseline, which must not count twice.
-            training = baseline.training.checkpoints or (result.seeds.get("seed"), score)
-            if lesson not in own:
-                shared.setdefault((ALONE, baseline.name, lesson), []).append((training, score, baseline))
-    found = []
-    for (series, name, *_), made in shared.items():
-        entries = [entry for *_, entry in made]
-        score, _, low, high = mean_interval(list({training: score for training, score, _ in made}.values()))
-        costs, place = {key: mean(entries, key) for key in PLOTTED}, machine(entries[0].efficiency)
-        found.append(Point(series, name, "", costs, place, score, low, high, sign=rows[0].sign))
+    students = {(point.x, point.y) for point in points if point.series != TEACHER}
+    if len({point.machine for point in points}) > 1:
+        return []
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(students, key=lambda one: (one[0], -sign * one[1])):
+        if not found or sign * y > sign * found[-1][1]:
+            found.append((x, y))
     return found
 
 
-def front(points: list[Point], family: str, cost: str) -> list[tuple[float, float]]:
-    """Cost and score of a family's points that none of it beats, the cheapest first.
+def accuracy(
+    points: Sequence[Point], cost: str, methods: Sequence[str], shown: Metric, *, width: int = NARROW
+) -> alt.LayerChart | None:
+    """The figure `shown` against a cost of `METRICS`, on a logarithmic axis, with the front; None without a point.
 
-    Empty for latencies of several machines, which do not compare, and where one point is all.
+    `methods` are all of the page, whose order fixes their looks; `width` is the least at which nothing covers another.
     """
-    members = [point for point in points if point.family == family and point.costs.get(cost)]
-    if cost == "latency_ms" and len({point.machine for point in members}) > 1:
-        return []
-    marks = non_dominated([(point.costs[cost], point.sign * point.score) for point in members])
-    steps = sorted({(point.costs[cost], point.score) for point, on in zip(members, marks, strict=True) if on})
-    return steps if len(steps) > 1 else []
-
-
-def text(value: Any) -> str:
-    """A name for plotly, which reads a few HTML tags."""
-    return escape(str(value), quote=False)
-
-
-def accuracy(models: list[Point], cost: str, methods: list[str], shown: Metric) -> Chart | None:
-    """The primary figure against one of `COSTS`, on a logarithmic axis, with the fronts; None where no model has it.
-
-    `models` are of one data set and protocol; `methods` are all of the report, which fixes their colours.
-    """
-    known = [model for model in models if model.costs.get(cost)]
-    if not known:
+    if not points:
         return None
-    traces = []
-    for family, (name, colour, dash, _) in FRONTS.items():
-        if steps := [(x, shown.scale * score) for x, score in front(known, family, cost)]:
-            line = {"color": colour, "dash": dash, "width": 1.5, "shape": "hv"}
-            traces.append(_lines(name, steps, line, hoverinfo="skip"))
-    for series in (*methods, ALONE, TEACHER):
-        if members := [model for model in known if model.series == series]:
-            colour, symbol, _ = looks.look(series, methods)
-            traces.append(_models(members, cost, shown, {"color": colour, "symbol": symbol}))
-    xaxis = {"type": "log", "dtick": "D2"} | _title(f"{looks.COSTS[cost]} (log)")
-    return _chart(traces, {"xaxis": xaxis, "yaxis": _title(shown.axis)}, height=480)
+    scale = _Scale(min(point.x for point in points) / 1.5, max(point.x for point in points) * 1.5, width)
+    places = {(point.label, point.x): point.x for point in sorted(points, key=lambda point: point.x)}
+    rows = _rows([(name, scale.pixels(x)) for name, x in places])
+    named = [{"name": name, "x": x, "row": -10 - 15 * row} for (name, x), row in zip(places, rows, strict=True)]
+    steps = [{"x": x, "y": shown.scale * y} for x, y in front(points, -1 if shown.higher_is_better is False else 1)]
+    # On to the right edge: whatever lies below the line is beaten, by a front of one point as well.
+    line = _chart([*steps, *({**last, "x": scale.high} for last in steps[-1:])])
+    domain = _domain(points, shown)
+    unit = {"labelExpr": COUNTED} if cost in ("parameters", "multiply_adds") else {"format": ".3~r"}
+    values = scale.apart([*places.values(), *scale.steps()], room=50)
+    x = scale.axis(METRICS[cost].axis, values, **unit)
+    guides = _chart(named).mark_rule(color=looks.PALE).encode(x=x)
+    names = _chart(named).mark_text(color=INK, fontSize=12).encode(x=x, text="name:N", y=alt.Y("row:Q", scale=None))
+    y = _y(shown, domain)
+    line = line.mark_line(interpolate="step-after", color=looks.GREY, strokeWidth=1.2).encode(x=x, y=y)
+    marks = _models(points, _spread(points, scale, domain), methods, x=x, y=y, domain=domain,
+                    words=(METRICS[cost], shown), rows=1 + max(rows))  # fmt: skip
+    said = f"{shown.label} against {METRICS[cost].label}; on the front: {_told(points, steps, shown)}."
+    return alt.layer(guides, names, line, *marks).properties(description=said)
 
 
-def _models(models: list[Point], cost: str, shown: Metric, look: dict[str, str]) -> Trace:
-    """One series: what a model says where the mouse is over it, and its interval."""
-    series, tops, form = models[0].series, [shown.scale * model.score for model in models], METRICS[cost].form
-    bounds = [None if None in (p.low, p.high) else (shown.scale * p.low, shown.scale * p.high) for p in models]
-    words = [
-        f"<b>{text(model.name)}</b>, {text(series)}<br>{shown.words(model.score)}, {form(model.costs[cost])}"
-        f"<br>{text(model.note)}"
-        for model in models
-    ]
-    above = [b and b[1] - top for b, top in zip(bounds, tops, strict=True)]
-    below = [b and top - b[0] for b, top in zip(bounds, tops, strict=True)]
-    bars = {"type": "data", "array": above, "arrayminus": below, "color": look["color"], "thickness": 1, "width": 3}
-    places = {"x": [model.costs[cost] for model in models], "y": tops}
-    marker = look | {"size": 14 if series == TEACHER else 10}
-    return _markers(series, places, marker, text=words, hovertemplate="%{text}<extra></extra>", error_y=bars)
+def budget(points: Sequence[Point], methods: Sequence[str], shown: Metric) -> alt.LayerChart | None:
+    """The figure `shown` of one student over the epochs that it was trained; None without two budgets."""
+    epochs = sorted({point.x for point in points})
+    if len(epochs) < 2:
+        return None
+    scale, domain = _Scale(epochs[0] / 1.2, epochs[-1] * 1.2, NARROW), _domain(points, shown)
+    shifted, y = _spread(points, scale, domain), _y(shown, domain)
+    x = scale.axis("epochs", scale.apart(epochs, room=22), format="~r")
+    # The student trained longer is the student alone: one line leads through both.
+    joined = [{"series": ALONE if point.series == LONGER else point.series, "x": point.x, "shift": shift, "y": shown.scale * point.y}
+              for point, shift in zip(points, shifted, strict=True) if point.series != TEACHER]  # fmt: skip
+    scales = _looks({point.series for point in points}, methods)
+    line = _chart(joined).mark_line(strokeWidth=1.5, xOffset=SHIFT).encode(x=x, y=y, stroke=scales["stroke"])
+    words = Metric("epochs", lambda value: f"{value:g}"), shown
+    marks = _models(points, shifted, methods, x=x, y=y, domain=domain, words=words)
+    return alt.layer(line, *marks).properties(description=f"{shown.label} over the epochs of training.")
 
 
-def curves(lines: Iterable[tuple[str, str, list[float], list[float]]], name: str, methods: list[str]) -> Chart | None:
-    """One metric, as `val/nll`, over the epochs; None without a line.
+def curves(lines: Sequence[Curve], name: str, methods: Sequence[str]) -> alt.Chart | None:
+    """One metric, as `val/nll`, over the epochs; None without a line."""
+    if not lines:
+        return None
+    shown = metric(name.rpartition("/")[2])
 
-    A line has its series (a method or `ALONE`), what to call the run, epochs and values.
+    def thinned(line: Curve) -> dict[str, Any]:
+        known = list(zip(line.epochs, line.values, strict=True))
+        kept = known[:: ceil(len(known) / MOST)]
+        xs, ys = zip(*kept, *([known[-1]] if kept[-1] != known[-1] else []), strict=True)
+        return {"series": line.series, "run": line.run, "x": xs, "y": [float(f"{shown.scale * y:.4g}") for y in ys]}
+
+    scales = _looks({line.series for line in lines}, methods)
+    chosen = alt.selection_point("chosen", fields=["series"], bind="legend")
+    y = alt.Y("y:Q", title=f"{name}, %" if shown.scale == 100 else name, scale=alt.Scale(zero=False))
+    longest = max(len(line.epochs) for line in lines)
+    made = _chart([thinned(line) for line in lines]).transform_flatten(["x", "y"]).mark_line(strokeWidth=1.5).encode(
+        x=alt.X("x:Q", title="epoch", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, tickCount=min(longest, 10), grid=False)),
+        y=y, stroke=scales["stroke"], strokeDash=_dashes(lines, methods), detail="run:N",
+        opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)),
+        tooltip=[alt.Tooltip("run:N"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("y:Q", title=name)],
+    ).add_params(chosen)  # fmt: skip
+    return made.properties(description=f"{name} by epoch, one line a run.")
+
+
+def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> alt.LayerChart:
+    """Accuracy of teacher, student alone and distilled student for each class or difficulty bin, one below the other.
+
+    A bar, a ring and a dot: where all three are equal, each is still seen. `what` names the lines.
     """
-    shown, traces, seen = metric(name.rpartition("/")[2]), [], set()
-    for series, run, epochs, values in lines:
-        colour, *_ = looks.look(series, methods)
-        scaled = [None if value is None else value * shown.scale for value in values]
-        line = {"color": colour, "width": 1.6, "dash": "dash" if series == ALONE else "solid"}
-        told = {"hovertemplate": f"{text(run)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>"}
-        told |= {"legendgroup": series, "showlegend": series not in seen}
-        traces.append(_lines(series, zip(epochs, scaled, strict=True), line, **told))
-        seen.add(series)
-    layout = {"xaxis": _title("epoch"), "yaxis": _title(f"{name}, %" if shown.scale == 100 else name)}
-    return _chart(traces, layout, height=400) if traces else None
+    roles = {"teacher": TEACHER, "alone": ALONE, "distilled": DISTILLED}
+    values = []
+    for line in lines:
+        told = {role: getattr(line, role) for role in roles}
+        ends = max(line.alone + line.low, 0), min(line.alone + line.high, 1)
+        told |= {"low": ends[0], "high": ends[1], "end": max(*told.values(), ends[1])}
+        told = {key: round(100 * share, 2) for key, share in told.items()}
+        values.append(told | {"name": line.name, "samples": line.samples, "hurt": "hurt" if line.name in hurt else ""})
+    x = alt.X("share:Q", title="right on test, %", scale=alt.Scale(zero=False, padding=12))
+    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, ticks=False))
+    base, (blue, red) = alt.Chart().encode(y=y), looks.COLOURS[:2]
+    # The interval is one of the change; laid from the student alone it shows where distillation may have brought it.
+    interval = base.mark_bar(height=9, color=blue, opacity=0.16).encode(x=_of(x, "low"), x2="high")
+    colour = alt.condition(alt.datum.hurt == "hurt", alt.value(red), alt.value(blue))
+    change = base.mark_rule(strokeWidth=2.5).encode(x="alone:Q", x2="distilled", color=colour)
+    label = base.mark_text(color=red, align="left", dx=8, fontWeight="bold").encode(x="end:Q", text="hurt:N")
+    ranges = {"stroke": [INK, INK, blue], "fill": [INK, "transparent", blue], "shape": [looks.BAR, "circle", "circle"]}
+    channels = zip((alt.Stroke, alt.Fill, alt.Shape), ranges.items(), strict=True)
+    scales = {key: made("role:N", scale=alt.Scale(domain=[*roles.values()], range=each)) for made, (key, each) in channels}
+    size = alt.when(alt.datum.role == TEACHER).then(alt.value(90)).when(alt.datum.role == ALONE).then(alt.value(120))
+    tips = ["name:N", "role:N", alt.Tooltip("share:Q", title="right, %"), "samples:Q"]
+    folded = base.transform_fold([*roles], ["key", "share"]).transform_calculate(role=f"({json.dumps(roles)})[datum.key]")
+    marks = folded.mark_point(strokeWidth=2, opacity=1).encode(x=x, size=size.otherwise(alt.value(34)), tooltip=tips, **scales)
+    said = f"Accuracy of teacher, student alone and distilled student by {what}; pale: 95 % interval of the change."
+    drawn = alt.layer(interval, change, marks, label, data=alt.Data(values=values))
+    return drawn.properties(description=said, height=alt.Step(24))
 
 
-def limits(rows: list[LimitsLine], what: str) -> Chart:
-    """Accuracy of teacher, student alone and distilled student for each class or difficulty bin; `what` names the axis."""
-    traces = []
-    for role, name in (("teacher", TEACHER), ("alone", ALONE), ("distilled", "student distilled")):
-        colour, symbol, _ = looks.LOOKS.get(name, (looks.COLOURS[0], "circle", None))
-        places = {"x": [text(row.name) for row in rows], "y": [100 * getattr(row, role) for row in rows]}
-        traces.append(_markers(name, places, {"color": colour, "symbol": symbol, "size": 10}))
-    layout = {"xaxis": {"type": "category"} | _title(what), "yaxis": _title("accuracy, %")}
-    return _chart(traces, layout, height=380)
+def seconds(spans: Sequence[Span]) -> alt.LayerChart:
+    """Where the time went: one bar a run, its name above it, one colour a part."""
+    parts, names = (list(dict.fromkeys(getattr(span, key) for span in spans)) for key in ("part", "label"))
+    values = [vars(span) | {"place": parts.index(span.part)} for span in spans]
+    y = alt.Y("label:N", sort=names, axis=None)
+    colour = alt.Scale(domain=parts, range=[looks.COLOURS[n % len(looks.COLOURS)] for n in range(len(parts))])
+    bars = _chart(values).mark_bar(height=12, yOffset=9, stroke="white").encode(
+        x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=6)), y=y, order="place:Q", fill=alt.Fill("part:N", scale=colour),
+        tooltip=["label:N", "part:N", alt.Tooltip("seconds:Q", format=".1f")],
+    )  # fmt: skip
+    said = _chart([{"label": name} for name in names]).mark_text(align="left", dy=-7, color=INK, fontSize=12)
+    texts = said.encode(y=y, x=alt.value(2), text="label:N")
+    return alt.layer(bars, texts).properties(description="Seconds of training by part.", height=alt.Step(42))
 
 
-def seconds(names: list[str], parts: dict[str, list[float]]) -> Chart:
-    """Where the time went: one bar a run, one colour a part; `parts` has one number a run for each part."""
-    shown = list(map(text, names))
-    traces = []
-    for place, (part, values) in enumerate(parts.items()):
-        bar = {"type": "bar", "orientation": "h", "name": text(part), "y": shown, "x": values}
-        bar["marker"] = {"color": looks.COLOURS[place % len(looks.COLOURS)]}
-        traces.append(bar | {"hovertemplate": f"{text(part)}: %{{x:.1f}} s<extra></extra>"})
-    yaxis = {"automargin": True, "autorange": "reversed", "type": "category"}
-    layout = {"barmode": "stack", "xaxis": _title("seconds"), "yaxis": yaxis}
-    return _chart(traces, layout, height=150 + 32 * len(names))
+def _models(points: Sequence[Point], shifted: Sequence[float], methods: Sequence[str], *, x: alt.X, y: alt.Y,
+            domain: tuple[float, float], words: tuple[Metric, Metric], rows: int = 0) -> list[alt.Chart]:  # fmt: skip
+    """Intervals and markers; the legend chooses what is seen, a marker tells its numbers."""
+    cost, shown = words
+    values = []
+    for point, shift in zip(points, shifted, strict=True):
+        told = {"series": point.series, "label": point.label, "x": point.x, "shift": shift, "y": shown.scale * point.y}
+        told |= {"score": shown.words(point.y), "cost": cost.form(point.x), "note": point.note}
+        if point.low is not None and point.high is not None:
+            told |= {"low": shown.scale * max(point.low, domain[0]), "high": shown.scale * min(point.high, domain[1])}
+            told["interval"] = f"{shown.form(point.low)} to {shown.form(point.high)}"
+        values.append(told)
+    scales = _looks({point.series for point in points}, methods, rows)
+    chosen = alt.selection_point("chosen", fields=["series"], bind="legend")
+    seen = alt.condition(chosen, alt.value(1), alt.value(0.08))
+    titles = {"label": "model", "series": "method", "score": shown.label, "interval": "95 % interval",
+              "cost": cost.label, "note": "runs"}  # fmt: skip
+    known = [value for value in values if "low" in value]
+    base = _chart(known).mark_rule(strokeWidth=1.3, xOffset=SHIFT)
+    whiskers = base.encode(x=x, y=_of(y, "low"), y2="high", stroke=scales["stroke"], opacity=seen)
+    tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in titles.items()]
+    size = alt.condition(alt.datum.series == TEACHER, alt.value(110), alt.value(75))
+    marks = _chart(values).mark_point(strokeWidth=1.5, xOffset=SHIFT)
+    return [whiskers, marks.encode(x=x, y=y, size=size, opacity=seen, tooltip=tips, **scales).add_params(chosen)]
 
 
-def _title(words: str) -> dict[str, Any]:
-    return {"title": {"text": words}}
+def _looks(series: set[str], methods: Sequence[str], rows: int = 0) -> dict[str, Any]:
+    """Stroke, fill and shape by series, one legend for the three, above so many rows of names."""
+    legend = alt.Legend(offset=18 + 15 * rows)
+    names = looks.ordered(series, methods)
+    ranges = zip(*(looks.look(name, methods) for name in names), strict=True)
+    channels = zip((alt.Stroke, alt.Fill, alt.Shape), ranges, strict=True)
+    made = (channel("series:N", scale=alt.Scale(domain=names, range=list(each)), legend=legend) for channel, each in channels)
+    return dict(zip(("stroke", "fill", "shape"), made, strict=True))
 
 
-def _lines(name: str, steps: Iterable[tuple[float, float | None]], line: dict[str, Any], **more: Any) -> Trace:
-    xs, ys = zip(*steps, strict=True)
-    return {"type": "scatter", "mode": "lines", "name": text(name), "x": list(xs), "y": list(ys), "line": line, **more}
+def _dashes(lines: Sequence[Curve], methods: Sequence[str]) -> alt.StrokeDash:
+    names = looks.ordered({line.series for line in lines}, methods)
+    return alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=[[5, 3] if n == ALONE else [1, 0] for n in names]))
 
 
-def _markers(name: str, places: dict[str, list[Any]], marker: dict[str, Any], **more: Any) -> Trace:
-    return {"type": "scatter", "mode": "markers", "name": text(name), **places, "marker": marker, **more}
+def _chart(values: list[dict[str, Any]]) -> alt.Chart:
+    return alt.Chart(alt.Data(values=values))
 
 
-def _chart(traces: list[Trace], layout: dict[str, Any], height: int) -> Chart:
-    """The traces under the look that all charts share, checked by plotly."""
-    from plotly.graph_objects import Figure
+def _of(channel: alt.X | alt.Y, field: str) -> alt.X | alt.Y:
+    """The same axis for another field."""
+    made = channel.copy()
+    made.shorthand = f"{field}:Q"
+    return made
 
-    axis = {"gridcolor": looks.PALE, "zeroline": False, "linecolor": looks.RULE, "automargin": True}
-    drawing = Figure(traces, layout, layout_template="none")
-    drawing.update_layout(
-        height=height,
-        margin={"l": 60, "r": 40, "t": 15, "b": 50},
-        font={"family": "system-ui, Helvetica, Arial, sans-serif", "size": 13, "color": looks.INK},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hoverlabel={"bgcolor": "white"},
-        modebar={"orientation": "v"},  # a horizontal one covers the legend
-    )
-    drawing.update_xaxes(axis)
-    drawing.update_yaxes(axis)
-    return json.loads(drawing.to_json())
+
+def _y(shown: Metric, domain: tuple[float, float]) -> alt.Y:
+    better = "" if shown.scale == 100 or shown.higher_is_better is not False else ", less is better"
+    unit = f", {shown.unit}" if shown.unit else ""
+    scale = alt.Scale(domain=[shown.scale * end for end in domain], zero=False, nice=False)
+    return alt.Y("y:Q", scale=scale, title=f"{shown.label} on test{unit}{better}", axis=alt.Axis(tickCount=7))
+
+
+def _domain(points: Sequence[Point], shown: Metric) -> tuple[float, float]:
+    """The ends of the scores' axis: a very wide interval runs out of the chart and does not flatten the rest."""
+    ys = [point.y for point in points]
+    span = max(max(ys) - min(ys), 0.02 if shown.scale == 100 else 0.01 * max(map(abs, ys)))
+    low = max(min(point.y if point.low is None else point.low for point in points), min(ys) - span)
+    high = min(max(point.y if point.high is None else point.high for point in points), max(ys) + span)
+    if shown.scale == 100:
+        low, high = max(low, 0), min(high, 1)
+    margin = 0.06 * (high - low) or span
+    return low - margin, high + margin
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The logarithmic axis of costs, so many pixels wide."""
+
+    low: float
+    high: float
+    width: int
+
+    def pixels(self, x: float) -> float:
+        return self.width * log(x / self.low) / log(self.high / self.low)
+
+    def axis(self, title: str, values: Sequence[float], **form: str) -> alt.X:
+        axis = alt.Axis(values=values, grid=False, labelSeparation=6, **form)
+        return alt.X("x:Q", scale=alt.Scale(type="log", domain=[self.low, self.high], nice=False), axis=axis, title=title)
+
+    def steps(self) -> list[float]:
+        """Steps of 1, 5 and 2 between the ends."""
+        decades = range(floor(log10(self.low)), ceil(log10(self.high)))
+        return [x for n in (1, 5, 2) for decade in decades if self.low <= (x := n * 10.0**decade) <= self.high]
+
+    def apart(self, values: Sequence[float], room: float) -> list[float]:
+        """Of these values, those that stand so many pixels from the ones before."""
+        found: list[float] = []
+        for value in values:
+            if all(abs(self.pixels(value) - self.pixels(one)) > room for one in found):
+                found.append(value)
+        return found
+
+
+def _spread(points: Sequence[Point], scale: _Scale, domain: tuple[float, float]) -> list[int]:
+    """The pixels by which each point is drawn beside its cost: as far as another marker or interval would cover it."""
+    pixel = HEIGHT / (domain[1] - domain[0])
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for point in points:
+        at = scale.pixels(point.x)
+        ends = [pixel * (point.y if end is None else end) for end in (point.low, point.high)]
+        low, high = min(ends[0], pixel * point.y) - MARK, max(ends[1], pixel * point.y) + MARK
+
+        def hidden(shift: int, at: float = at, low: float = low, high: float = high) -> float:
+            near = (one for one in taken if abs(one[0] - at - shift) < STEP - 0.01)
+            return sum(max(min(high, top) - max(low, bottom), 0) for _, bottom, top in near)
+
+        places = sorted(range(-REACH, REACH + 1), key=lambda place: (abs(place), -place))
+        shift = STEP * min(places, key=lambda place: round(hidden(STEP * place)))
+        taken.append((at + shift, low, high))
+        found.append(shift)
+    return found
+
+
+def _rows(names: Sequence[tuple[str, float]]) -> list[int]:
+    """The row above the chart in which each name is written, so that none touches another; `names` by their place."""
+    ends: list[float] = []
+    found = []
+    for name, at in names:
+        half = LETTER * (len(name) + 1) / 2
+        row = next((row for row, end in enumerate(ends) if end < at - half), len(ends))
+        ends[row : row + 1] = [at + half]
+        found.append(row)
+    return found
+
+
+def _told(points: Sequence[Point], steps: Sequence[dict[str, float]], shown: Metric) -> str:
+    on = {(step["x"], step["y"]) for step in steps}
+    best = [p for p in points if (p.x, shown.scale * p.y) in on and p.series != TEACHER]
+    named = sorted({(p.x, f"{p.label}, {p.series} ({shown.words(p.y)})") for p in best})
+    return "; ".join(next(group)[1] for _, group in groupby(named)) or "none"

@@ -30,11 +30,11 @@ ABOUT = (
 
 def refresh(runs: Path) -> None:
     """Draw the leaderboard and the plot again, over all runs so far."""
-    from distillab.reporting.charts import save_accuracy  # takes its time
+    from distillab.reporting.plots import accuracy_plot  # late, as Altair takes its time
 
     with writable(runs, "paths.runs=…"):
         if results := update(runs):
-            save_accuracy(compare(pooled(results)), "parameters", runs / "accuracy_vs_parameters.png")
+            accuracy_plot(compare(pooled(results)), runs / "accuracy_vs_parameters.png")
 
 
 def update(runs: Path) -> list[Result]:

@@ -1,28 +1,52 @@
-"""Names, colours and markers, the same in every chart, whether plotly or matplotlib draws it."""
+"""Names, colours and shapes, the same in every chart of the page and in every picture."""
 
-from distillab.reporting.metric_table import PLOTTED
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-ALONE, TEACHER = "student alone", "teacher"
-# The axis of each cost that a score is plotted against.
-COSTS = dict(zip(PLOTTED, ("parameters", "multiply-adds of one sample", "latency of one sample, ms"), strict=True))
+ALONE, LONGER, TEACHER, DISTILLED = "student alone", "student alone, longer", "teacher", "student distilled"
 # Okabe and Ito's palette, told apart with every kind of colour vision; yellow is too faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-INK, GREY, LINE, PALE, RULE = "#222222", "#7F7F7F", "#B5B5B5", "#E6E6E6", "#BBBBBB"
-# Plotly's and matplotlib's name of each marker: one more than colours, so that the pairs repeat after 42 methods only.
-MARKERS = (("circle", "o"), ("square", "s"), ("triangle-up", "^"), ("diamond", "D"), ("triangle-down", "v"))
-MARKERS += (("cross", "P"), ("x", "X"))
-LOOKS = {ALONE: (GREY, "circle-open", "o"), TEACHER: (INK, "star", "*")}
-# Whose front: its name, its colour, plotly's and matplotlib's name of its line.
-FRONTS = {
-    "distilled": ("front: distilled students", INK, "solid", "-"),
-    ALONE: ("front: students alone", GREY, "dash", "--"),
-    TEACHER: ("front: teachers", LINE, "dot", ":"),
-}
+INK, SOFT, GREY, RULE, PALE = "#222222", "#555555", "#7F7F7F", "#BBBBBB", "#EBEBEB"
+STAR = "M0,-1.2L0.28,-0.39L1.14,-0.37L0.46,0.15L0.71,0.97L0,0.48L-0.71,0.97L-0.46,0.15L-1.14,-0.37L-0.28,-0.39Z"
+BAR = "M0,-1L0,1"
+EX = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
+# One more than colours, so that the pairs repeat after 42 methods only; a grey print tells them apart as well.
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", EX)
 
 
-def look(series: str, methods: list[str]) -> tuple[str, str, str]:
-    """A series' colour and its marker in plotly and in matplotlib, the same in every chart."""
+class Look(NamedTuple):
+    """How a series is drawn."""
+
+    stroke: str
+    fill: str
+    shape: str
+
+
+LOOKS = {ALONE: Look(INK, "#FFFFFF", "circle"), LONGER: Look(INK, GREY, "circle"), TEACHER: Look(INK, INK, STAR)}
+
+
+def look(series: str, methods: Sequence[str]) -> Look:
+    """The look of a method by its place among all methods of the page, or of a series that every page has."""
     if series in LOOKS:
         return LOOKS[series]
     place = methods.index(series)
-    return COLOURS[place % len(COLOURS)], *MARKERS[place % len(MARKERS)]
+    return Look(colour := COLOURS[place % len(COLOURS)], colour, SHAPES[place % len(SHAPES)])
+
+
+def ordered(series: set[str], methods: Sequence[str]) -> list[str]:
+    """The series in the order of the legend."""
+    return [one for one in (*methods, ALONE, LONGER, TEACHER) if one in series]
+
+
+# What all charts share, as Vega-Lite's config; a page embeds it once.
+CONFIG: dict[str, Any] = {
+    "font": "Helvetica, Arial, sans-serif",
+    "view": {"stroke": None, "continuousHeight": 360},
+    "axis": {"gridColor": PALE, "domainColor": RULE, "tickColor": RULE, "labelColor": SOFT, "titleColor": INK,
+             "titleFontWeight": "normal", "labelFontSize": 12, "titleFontSize": 12, "titlePadding": 8},
+    "legend": {"title": None, "labelColor": INK, "labelFontSize": 12, "symbolSize": 90, "labelLimit": 260,
+               "symbolLimit": 0, "orient": "top", "direction": "horizontal"},
+    "title": {"anchor": "start", "color": INK, "fontSize": 14, "subtitleColor": SOFT, "subtitleFontSize": 12},
+    "concat": {"spacing": 36},
+}  # fmt: skip
+PAPER = {**CONFIG, "background": "white", "padding": 12, "legend": {**CONFIG["legend"], "columns": 4}}

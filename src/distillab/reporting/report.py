@@ -1,14 +1,16 @@
 """The report: one HTML page over all runs that opens from disk, and the same figures as Markdown, CSV and pictures."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable, told_apart
-from distillab.reporting import tables
+from distillab.reporting import looks, tables
 from distillab.reporting.answers import Answers, read_answers
 from distillab.reporting.comparison import compare, verdicts
 from distillab.reporting.comparison import tables as by_place
@@ -40,7 +42,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     Returns the path and the verdicts.
     Raises UserError where no result can be read, or a file cannot be written.
     """
-    from distillab.reporting.charts import save_accuracy  # altair takes its time
+    from distillab.reporting.plots import accuracy_plot  # late, as Altair takes its time
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
@@ -63,7 +65,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
                 temporary.write_text(content, encoding="utf-8")
         tables.write_csv(out.with_suffix(".csv"), map(row_record, rows))
         for cost in PLOTTED:
-            save_accuracy(rows, cost, out.parent / f"accuracy_vs_{cost}.png")
+            accuracy_plot(rows, out.parent / f"accuracy_vs_{cost}.png", cost)
     return out, page.verdicts
 
 
@@ -82,8 +84,37 @@ def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: 
     )
 
 
+class Charts:
+    """The page's charts: specifications without their data, each once, and for each chart a specification and its data."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, int] = {}
+        self.drawn: list[tuple[int, Any]] = []
+
+    def place(self, chart: Any) -> int:
+        """The place of an Altair chart among those of the page."""
+        spec = chart.to_dict()
+        known = {name: spec.pop(name, None) for name in ("data", "datasets", "description")}
+        number = self.specs.setdefault(json.dumps(spec, sort_keys=True), len(self.specs))
+        self.drawn.append((number, {name: part for name, part in known.items() if part}))
+        return len(self.drawn) - 1
+
+    @property
+    def all(self) -> dict[str, Any]:
+        """What the page draws from."""
+        return {"specs": [json.loads(spec) for spec in self.specs], "drawn": self.drawn}
+
+
 def _html(page: Page) -> str:
-    raise NotImplementedError
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from vl_convert import javascript_bundle
+
+    loader = PackageLoader("distillab.reporting", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    vega = javascript_bundle().replace("</script", "<\\/script")  # which would end the page's own script
+    template = environment.get_template("report.html.j2")
+    return template.render(page=page, charts=Charts(), vega=vega, config=looks.CONFIG)
 
 
 def _markdown(page: Page) -> str:

@@ -9,8 +9,11 @@ from distillab.core.result_parts import LimitsLine
 from distillab.reporting import charts
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
-from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent, points
+from distillab.reporting.drawn import Curve, Span
+from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent
+from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, judgement, provenance
+from distillab.reporting.points import methods, points
 from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View
 from distillab.reporting.words import brief, calibration_words, cost_words, errors_words, interval
@@ -18,25 +21,38 @@ from distillab.reporting.words import brief, calibration_words, cost_words, erro
 
 def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
     """All sections that some run has data for, in the order in which they are read."""
-    made = [accuracy(rows), pairs(rows, answers), learning(rows), limits(rows), cost(rows), judgement(rows)]
+    made = [accuracy(rows), budget(rows), pairs(rows, answers), learning(rows), limits(rows), cost(rows), judgement(rows)]
     return [one for one in (*made, deployed(rows), provenance(rows)) if one.views]
 
 
 def accuracy(rows: list[Row]) -> Section:
     """The primary figure against each cost, with the front."""
-    methods = charts.methods(rows)
     views = [
         View([place.words(several(members)), METRICS[key].label], charts=[chart])
         for place, members in tables(rows).items()
         for key in PLOTTED
-        if (chart := charts.accuracy(charts.points(members), key, members[0].metric, methods))
+        if (chart := charts.accuracy(points(members, key), key, methods(rows), members[0].metric))
     ]
     figure = " or ".join(dict.fromkeys(row.metric.label for row in rows))
     about = (
         "Each point is the mean over a method's runs, with its 95 % interval where there are several. On the front lie the "
-        f"networks that no other one beats in both cost and {figure}; the student trained longer is among them."
+        f"networks that no other one beats in both cost and {figure}, the grey line. Click a name to see it alone."
     )
     return Section("accuracy", f"{figure[:1].upper()}{figure[1:]} against cost", about, views, ["table", "against"])
+
+
+def budget(rows: list[Row]) -> Section:
+    """The primary figure over the epochs of training, for each student that was trained for several budgets."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.student, row.place.data, row.place.protocol, row.place.labels), []).append(row)
+    views = [
+        View([", ".join(filter(None, key))], charts=[chart])
+        for key, members in groups.items()
+        if (chart := charts.budget(points(members, "epochs"), methods(rows), members[0].metric))
+    ]
+    about = "What a longer training brings with each method, and without a teacher. Means over runs, with their 95 % intervals."
+    return Section("budget", "Over the budget", about, views, ["student"])
 
 
 def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
@@ -62,7 +78,7 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
 
 def learning(rows: list[Row]) -> Section:
     """Every metric of the curves over the epochs, student and baseline, one chart for each student."""
-    lines: dict[tuple[str, str], dict[Any, charts.Line]] = {}
+    lines: dict[tuple[str, str], dict[Any, Curve]] = {}
     for row in (row for row in rows if row.kind != "longer"):
         student = f"{row.student}, {row.place.words(several([row]))}"
         for result in row.results:
@@ -70,12 +86,12 @@ def learning(rows: list[Row]) -> Section:
             for name in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
                 known = [(epoch["epoch"], epoch[name]) for epoch in curve if epoch.get(name) is not None]
                 if known:  # else a loss that was never finite
-                    line = charts.Line(row.series, f"{row.label}, seed {result.seed}", *zip(*known, strict=True))
+                    line = Curve(row.series, f"{row.label}, seed {result.seed}", *zip(*known, strict=True))
                     lines.setdefault((student, name), {})[line.series, line.values, row.label] = line
-    first, methods = {f"val/{row.primary.name}" for row in rows}, charts.methods(rows)
+    first = {f"val/{row.primary.name}" for row in rows}
     order = sorted(lines, key=lambda key: (key[0], key[1] not in first, key[1]))
-    views = [View(key, charts=[charts.curves(list(lines[key].values()), key[1], methods)]) for key in order]
-    about = "One line a run; dashed is the student alone."
+    views = [View(key, charts=[charts.curves(list(lines[key].values()), key[1], methods(rows))]) for key in order]
+    about = "One line a run; dashed is the student alone. Click a name to see it alone."
     return Section("learning", "Learning curves", about, views, ["student", "metric"])
 
 
@@ -85,7 +101,7 @@ def limits(rows: list[Row]) -> Section:
     for row, result in ((one, result) for one in rows if one.kind == "distilled" for result in one.results):
         if found := result.limits:
             parts = {what: lines for what, lines in (("class", found.classes), ("difficulty", found.bins)) if lines}
-            drawn = [charts.limits(lines, what) for what, lines in parts.items()]
+            drawn = [charts.limits(lines, what, found.hurt) for what, lines in parts.items()]
             said = [*found.sentences, *filter(None, (errors_words(result), calibration_words(result)))]
             run = f"{row.place.words(several([row]))}: {row.title}, seed {result.seed}"
             views.append(View([run], said, drawn, [_limits_table(each, found.hurt) for each in parts.values()]))
@@ -100,8 +116,8 @@ def _limits_table(lines: Sequence[LimitsLine], hurt: Sequence[str]) -> Table:
     rows = []
     for line in lines:
         shares = [Cell(percent(share, 1), share) for share in (line.teacher, line.alone, line.distilled)]
-        bounds = Cell(f"{points(line.low, 1)} to {points(line.high, 1)}", line.low)
-        change = Cell(points(line.change, 1), line.change)
+        bounds = Cell(f"{in_points(line.low, 1)} to {in_points(line.high, 1)}", line.low)
+        change = Cell(in_points(line.change, 1), line.change)
         rows.append([line.name, Cell(str(line.samples), line.samples), *shares, change, bounds,
                      "hurt" if line.name in hurt else ""])  # fmt: skip
     return Table(("class or bin", "samples", "teacher %", "alone %", "distilled %", "change", "95 % interval", ""), rows)
@@ -111,8 +127,8 @@ def cost(rows: list[Row]) -> Section:
     """Where the time went, and what it bought."""
     views, taught = [], [row for row in rows if any(result.cost for result in row.results)]
     for place, members in tables([row for row in taught if row.kind == "distilled"]).items():
-        times = {row.title: _mean_times(row) for row in members}
-        drawn = [charts.seconds(times)] if any(times.values()) else []
+        spans = [Span(row.title, *spent) for row in members for spent in _mean_times(row).items()]
+        drawn = [charts.seconds(spans)] if spans else []
         shown = members[0].metric
         lines = [
             [row.title, *(brief(one, shown) if one else NOTHING for one in (row.gain, row.at_cost)),

@@ -5,6 +5,7 @@ from statistics import fmean
 
 from distillab.core.result import Result
 from distillab.core.run_identity import population_words
+from distillab.evaluation.cost import words
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.metric_table import Metric, metric, percent, samples
@@ -177,3 +178,13 @@ def calibration_words(result: Result) -> str:
         if (one := getattr(result.against_alone, key))
     ]
     return f"Warning: distillation spoils the student's probabilities on test, against the student alone: {' and '.join(told)}."
+
+
+def cost_words(result: Result) -> list[str]:
+    """What the run cost and what that brought, a sentence each."""
+    return words(result.cost, primary(result).gain) if result.cost else []
+
+
+def cost_line(result: Result) -> str:
+    """The cost of the run in one line, for its end."""
+    return " ".join(cost_words(result)[:1])
