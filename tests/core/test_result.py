@@ -102,9 +102,10 @@ SCHEMA_1 = Path(__file__).with_name("schema_1.json")
 
 def test_a_file_of_schema_1_is_read_ranked_and_shown(tmp_path):
     """Written by the last version that wrote that schema."""
+    from distillab.reporting.table import further, verdict
+
     from distillab.reporting.leaderboard import update
     from distillab.reporting.report import write_report
-    from distillab.reporting.table import further, verdict
 
     old = json.loads(SCHEMA_1.read_text())
     place = tmp_path / "debug" / old["config_hash"] / "result.json"

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from distillab.reporting.ranking import non_dominated
 from helpers.made_results import made, merged, put
 from helpers.made_study import COST, LIMITS, full, study
 from scipy import stats
 
 from distillab.core.errors import UserError
-from distillab.reporting.ranking import non_dominated
 from distillab.reporting.report import write_report
 
 NASTY = "</script><b>x</b>"

@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from distillab.reporting.ranking import headline, ranked
+from distillab.reporting.run_sections import provenance
 from helpers.made_results import edited, made
 from helpers.made_study import full
 from scipy import stats
@@ -12,8 +14,6 @@ from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts
 from distillab.reporting.charts import front, points
 from distillab.reporting.metric_table import metric
-from distillab.reporting.ranking import headline, ranked
-from distillab.reporting.run_sections import provenance
 from distillab.reporting.sections import pairs, sections
 
 

@@ -4,6 +4,9 @@ import json
 
 import pytest
 import yaml
+from distillab.reporting.ranking import ranked
+from distillab.reporting.run_sections import agreement, deployed
+from distillab.reporting.table import final_table, further, verdict
 from helpers.made_results import edited, made, put
 from helpers.made_study import full
 
@@ -14,10 +17,7 @@ from distillab.evaluation.cost import with_cost
 from distillab.reporting.leaderboard import update
 from distillab.reporting.model_card import model_card
 from distillab.reporting.plots import figure
-from distillab.reporting.ranking import ranked
-from distillab.reporting.run_sections import agreement, deployed
 from distillab.reporting.sections import accuracy
-from distillab.reporting.table import final_table, further, verdict
 from distillab.reporting.tables import print_table
 
 GENERATION = {

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from distillab.reporting.ranking import ranked
+from distillab.reporting.table import further, verdict
 from helpers import small_run
 from safetensors.torch import load_file
 
 from distillab.commands import cli
 from distillab.core.result_reader import load_all
 from distillab.reporting.model_card import model_card
-from distillab.reporting.ranking import ranked
 from distillab.reporting.report import write_report
-from distillab.reporting.table import further, verdict
 
 CONF = Path(small_run.__file__).parent / "conf"
 WORDS = ("task=vectors", "data=vectors", "student=perceptron", "teacher=perceptron", "teacher.width=64", "logger=none")

@@ -23,7 +23,9 @@ def read_answers(results: Sequence[Result], runs: Path) -> tuple[Answers, list[s
             left_out.append(str(error))
             continue
         fits = result.data.test  # of images; documents are fewer than what the data count
-        if result.task != "causal_lm" and any(one is not None and fits not in (None, len(one)) for one in known.values()):
+        if result.task != "causal_lm" and any(
+            one is not None and fits not in (None, len(one)) for one in known.values()
+        ):
             left_out.append(f"{path}: not as many answers as there are test samples")
             continue
         found[result.config_hash] = {role: one for role, one in known.items() if one is not None}

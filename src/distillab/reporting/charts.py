@@ -139,11 +139,17 @@ def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> 
     label = base.mark_text(color=red, align="left", dx=8, fontWeight="bold").encode(x="end:Q", text="hurt:N")
     ranges = {"stroke": [INK, INK, blue], "fill": [INK, "transparent", blue], "shape": [looks.BAR, "circle", "circle"]}
     channels = zip((alt.Stroke, alt.Fill, alt.Shape), ranges.items(), strict=True)
-    scales = {key: made("role:N", scale=alt.Scale(domain=[*roles.values()], range=each)) for made, (key, each) in channels}
+    scales = {
+        key: made("role:N", scale=alt.Scale(domain=[*roles.values()], range=each)) for made, (key, each) in channels
+    }
     size = alt.when(alt.datum.role == TEACHER).then(alt.value(90)).when(alt.datum.role == ALONE).then(alt.value(120))
     tips = ["name:N", "role:N", alt.Tooltip("share:Q", title="right, %"), "samples:Q"]
-    folded = base.transform_fold([*roles], ["key", "share"]).transform_calculate(role=f"({json.dumps(roles)})[datum.key]")
-    marks = folded.mark_point(strokeWidth=2, opacity=1).encode(x=x, size=size.otherwise(alt.value(34)), tooltip=tips, **scales)
+    folded = base.transform_fold([*roles], ["key", "share"]).transform_calculate(
+        role=f"({json.dumps(roles)})[datum.key]"
+    )
+    marks = folded.mark_point(strokeWidth=2, opacity=1).encode(
+        x=x, size=size.otherwise(alt.value(34)), tooltip=tips, **scales
+    )
     said = f"Accuracy of teacher, student alone and distilled student by {what}; pale: 95 % interval of the change."
     drawn = alt.layer(interval, change, marks, label, data=alt.Data(values=values))
     return drawn.properties(description=said, height=alt.Step(24))
@@ -196,13 +202,18 @@ def _looks(series: set[str], methods: Sequence[str], rows: int = 0) -> dict[str,
     names = looks.ordered(series, methods)
     ranges = zip(*(looks.look(name, methods) for name in names), strict=True)
     channels = zip((alt.Stroke, alt.Fill, alt.Shape), ranges, strict=True)
-    made = (channel("series:N", scale=alt.Scale(domain=names, range=list(each)), legend=legend) for channel, each in channels)
+    made = (
+        channel("series:N", scale=alt.Scale(domain=names, range=list(each)), legend=legend)
+        for channel, each in channels
+    )
     return dict(zip(("stroke", "fill", "shape"), made, strict=True))
 
 
 def _dashes(lines: Sequence[Curve], methods: Sequence[str]) -> alt.StrokeDash:
     names = looks.ordered({line.series for line in lines}, methods)
-    return alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=[[5, 3] if n == ALONE else [1, 0] for n in names]))
+    return alt.StrokeDash(
+        "series:N", scale=alt.Scale(domain=names, range=[[5, 3] if n == ALONE else [1, 0] for n in names])
+    )
 
 
 def _chart(values: list[dict[str, Any]]) -> alt.Chart:
@@ -248,7 +259,9 @@ class _Scale:
 
     def axis(self, title: str, values: Sequence[float], **form: str) -> alt.X:
         axis = alt.Axis(values=values, grid=False, labelSeparation=6, **form)
-        return alt.X("x:Q", scale=alt.Scale(type="log", domain=[self.low, self.high], nice=False), axis=axis, title=title)
+        return alt.X(
+            "x:Q", scale=alt.Scale(type="log", domain=[self.low, self.high], nice=False), axis=axis, title=title
+        )
 
     def steps(self) -> list[float]:
         """Steps of 1, 5 and 2 between the ends."""

@@ -84,7 +84,9 @@ def _ranks(rows: Sequence[Row]) -> list[int | None]:
     most = max(by_seeds.values(), key=len)
     on_test = any(row.validation is None for row in most)
     scores = {id(row): row.sign * (row.mean if on_test else row.validation) for row in most}
-    return [1 + sum(other > scores[id(row)] for other in scores.values()) if id(row) in scores else None for row in rows]
+    return [
+        1 + sum(other > scores[id(row)] for other in scores.values()) if id(row) in scores else None for row in rows
+    ]
 
 
 def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
@@ -119,7 +121,9 @@ def verdicts(table: Sequence[Row], answers: Answers | None = None) -> list[Verdi
     for student in dict.fromkeys(row.student for row in table):
         members = [row for row in table if row.student == student]
         ranked = sorted((row for row in members if row.rank is not None), key=lambda row: row.rank)
-        longer = max((row for row in members if row.kind == "longer"), key=lambda row: row.sign * row.mean, default=None)
+        longer = max(
+            (row for row in members if row.kind == "longer"), key=lambda row: row.sign * row.mean, default=None
+        )
         if ranked:
             found.append(Verdict(ranked[0], len(ranked), _choice(ranked, answers or {}), longer))
     return found
@@ -164,9 +168,7 @@ def against_each_other(table: Sequence[Row], answers: Answers | None = None) -> 
     return [Pair(*pair, finding) for pair, finding in zip(found, tested, strict=True)]
 
 
-def _between(
-    first: Row, second: Row, seeds: Sequence[int | None], answers: Answers
-) -> Contrast:
+def _between(first: Row, second: Row, seeds: Sequence[int | None], answers: Answers) -> Contrast:
     own, other = (dict(zip(row.seeds, row.results, strict=True)) for row in (first, second))
     runs = [(own[seed], other[seed]) for seed in seeds]
     scores = first.sign * np.array([(one.primary.value, two.primary.value) for one, two in runs])

@@ -112,7 +112,8 @@ def _details(row: Row) -> str:
         "timed on": row.measured_on,
         "on the front in": ", ".join(metric(key).label for key in row.front),
     }
-    return "; ".join(f"{key} {value}" for key, value in told.items() if value).capitalize() + "."
+    words = "; ".join(f"{key} {value}" for key, value in told.items() if value)
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def run_record(result: Result) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from distillab.models.about import About
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
 from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.run_end import measured_on, savings, scarce_labels
-from distillab.reporting.tables import Cell, Table, bullets, markdown, without_tags
+from distillab.reporting.tables import Table, bullets, markdown, without_tags
 from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
-from distillab.reporting.words import calibration_words, cost_words, errors_words, primary, verdict
+from distillab.reporting.words import calibration_words, errors_words, primary, verdict
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads

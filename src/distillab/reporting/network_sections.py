@@ -10,6 +10,7 @@ from distillab.core.result_parts import Entry
 from distillab.evaluation.cost import in_words, ratios
 from distillab.evaluation.payback import machine
 from distillab.reporting.comparison import tables
+from distillab.reporting.looks import ALONE
 from distillab.reporting.metric_table import (
     AGAINST_TEACHER,
     DEPLOYED,
@@ -20,7 +21,7 @@ from distillab.reporting.metric_table import (
     one_sample,
     samples,
 )
-from distillab.reporting.rows import ALONE, Row, several
+from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View, text
 from distillab.reporting.timings import timed
 
@@ -48,7 +49,11 @@ def judgement(rows: list[Row]) -> Section:
                 more = statistics.fmean(excess) if excess else None
                 cells.append(Cell(NOTHING if more is None else f"{more:+.0f}".replace("-", "−"), more))
                 lines.setdefault((name, str(cells)), [name, *cells])
-        headings = ["network", *(heading(key, task) for key in (*ON_TEST, *AGAINST_TEACHER)), "of these, by distillation"]
+        headings = [
+            "network",
+            *(heading(key, task) for key in (*ON_TEST, *AGAINST_TEACHER)),
+            "of these, by distillation",
+        ]
         return Table(headings, list(lines.values())).without_empty()
 
     about = (
@@ -103,7 +108,13 @@ def _deployed_line(result: Result, entry: Entry, role: str) -> list[Any]:
     teacher, against = result.teacher, ""
     if teacher and role == "student":
         against = f"{teacher.name}: {in_words(ratios(teacher.efficiency, entry.efficiency), one_sample(result.task))}"
-    return [entry.name, role, *(_figure(key, entry.figure(key)) for key in DEPLOYED), machine(entry.efficiency), against]
+    return [
+        entry.name,
+        role,
+        *(_figure(key, entry.figure(key)) for key in DEPLOYED),
+        machine(entry.efficiency),
+        against,
+    ]
 
 
 def provenance(rows: list[Row]) -> Section:

@@ -9,22 +9,35 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from distillab.core.result import Result, Role
-from distillab.core.result_parts import Primary
+from distillab.core.result import Result
+from distillab.core.result_parts import Entry, Primary
 from distillab.core.run_identity import config_hash, varied, without
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import Interval, mean_interval
+from distillab.reporting.looks import ALONE, LONGER
 from distillab.reporting.metric_table import Metric, metric, samples
 
 Kind = Literal["distilled", "alone", "longer"]
-ALONE, LONGER = "student alone", "student alone, longer"
+
 # What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
 # Words of a command that columns tell, by key, and those that change no figure, by their group.
 TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples", "seed", "vary")
-UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi", "equal_compute")
+UNTOLD = (
+    "name",
+    "baseline",
+    "rerun",
+    "logger",
+    "paths",
+    "launcher",
+    "trainer",
+    "sweep",
+    "hydra",
+    "roi",
+    "equal_compute",
+)
 # Which labels student and teacher know: a column of its own.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
 
@@ -78,11 +91,9 @@ class Row:
     rank: int | None = None
     front: tuple[str, ...] = ()
 
-    @property
-    def role(self) -> Role:
-        """The role of its network in its results."""
-        own = self.kind == "distilled" or all(result.alone for result in self.results)
-        return "student" if own else "baseline"
+    def entry(self, result: Result) -> Entry:
+        """Its network in one of its results: a student alone may be the run's own, or the baseline of another."""
+        return result.student if self.kind == "distilled" or result.alone else result.baseline
 
     @property
     def primary(self) -> Primary:
@@ -158,19 +169,29 @@ class Row:
 
     def figure(self, key: str) -> float | None:
         """The mean of a figure of its network over the runs that have it."""
-        if self.kind == "longer" and key != "epochs":  # the same network as the student alone, of which it has the costs
+        if (
+            self.kind == "longer" and key != "epochs"
+        ):  # the same network as the student alone, of which it has the costs
             key = key if key in COSTS else ""
-        entries = (result.entries[self.role] for result in self.results)
+        entries = map(self.entry, self.results)
         known = [figure for entry in entries if key and (figure := entry.figure(key)) is not None]
         return fmean(known) if known else None
 
     @property
     def measured_on(self) -> str:
         """Where the student was timed: latencies compare there alone."""
-        return machine(self.results[-1].entries[self.role].efficiency)
+        return machine(self.entry(self.results[-1]).efficiency)
 
 
-COSTS = ("parameters", "multiply_adds", "latency_ms", "latency_batch_ms", "throughput", "size_bytes", "peak_memory_bytes")
+COSTS = (
+    "parameters",
+    "multiply_adds",
+    "latency_ms",
+    "latency_batch_ms",
+    "throughput",
+    "size_bytes",
+    "peak_memory_bytes",
+)
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:
@@ -192,7 +213,7 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
 
 def _identities(result: Result) -> list[tuple[Any, ...]]:
     """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
-    kept = (*NOT_THE_METHOD, "seed", *varied(result))
+    varying = (*NOT_THE_METHOD, "seed", *varied(result))
     recipe = result.config.get("recipe") or {}
     place = Place(
         result.data.name,
@@ -201,9 +222,9 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
         result.data.train,
         _labels(result, LABELS[:2]),
     )
-    rest, code = without(result.config, kept), result.versions.get("code") or ""
+    rest, code = without(result.config, varying), result.versions.get("code") or ""
     # A result without a config is known by what its command changed.
-    alone = without(rest, NOT_ALONE) and config_hash(without(rest, NOT_ALONE))
+    alone = config_hash(kept) if (kept := without(rest, NOT_ALONE)) else ""
     student = result.student.name
     reference = (place, "alone", "none", student, None, alone, "")
     if result.alone:
@@ -227,7 +248,7 @@ def _row(identity: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
     if kind == "longer":
         scores, validated = [result.longer.metrics[name] for result in results], [None]
     else:
-        entries = [result.entries[row.role if not result.alone else "student"] for result in results]
+        entries = [row.entry(result) for result in results]
         scores = [entry.metrics[name] for entry in entries]
         validated = [entry.validation.get(name) for entry in entries]
     validations = () if None in validated else tuple(validated)

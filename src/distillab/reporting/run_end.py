@@ -61,7 +61,9 @@ def final_table(result: Result) -> Table:
                      *(_compared(result, role, key) for key in RANKED)])  # fmt: skip
     of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
     brackets = "; in brackets the share of the teacher's" if result.teacher else ""
-    title = " · ".join(filter(None, (f"{result.data.name}, protocol {result.protocol}, {of}{brackets}", _machine(result))))
+    title = " · ".join(
+        filter(None, (f"{result.data.name}, protocol {result.protocol}, {of}{brackets}", _machine(result)))
+    )
     headings = ("parameters", "multiply-adds", f"latency, one {one_sample(result.task)}", "size")
     return Table(["model", shown.heading, "gain", *headings], [[Cell(each) for each in row] for row in rows], title)
 

@@ -21,7 +21,15 @@ from distillab.reporting.words import brief, calibration_words, cost_words, erro
 
 def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
     """All sections that some run has data for, in the order in which they are read."""
-    made = [accuracy(rows), budget(rows), pairs(rows, answers), learning(rows), limits(rows), cost(rows), judgement(rows)]
+    made = [
+        accuracy(rows),
+        budget(rows),
+        pairs(rows, answers),
+        learning(rows),
+        limits(rows),
+        cost(rows),
+        judgement(rows),
+    ]
     return [one for one in (*made, deployed(rows), provenance(rows)) if one.views]
 
 
@@ -69,10 +77,20 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
                 Cell(shown.difference(found.gain), found.gain), Cell(ends, found.low), outcome,
                 Cell(percent(found.chance_better, 0), found.chance_better),
             ])  # fmt: skip
-        headings = ("method", "against", "student", "difference", "95 % interval", "outcome", "better with probability %")
+        headings = (
+            "method",
+            "against",
+            "student",
+            "difference",
+            "95 % interval",
+            "outcome",
+            "better with probability %",
+        )
         return Table(headings, lines).without_empty()
 
-    about = "Paired by seed, and by test sample where the answers were kept; corrected for all pairs of a table together."
+    about = (
+        "Paired by seed, and by test sample where the answers were kept; corrected for all pairs of a table together."
+    )
     return Section("pairs", "Methods against each other", about, by_table(rows, table), ["table"])
 
 
@@ -82,7 +100,7 @@ def learning(rows: list[Row]) -> Section:
     for row in (row for row in rows if row.kind != "longer"):
         student = f"{row.student}, {row.place.words(several([row]))}"
         for result in row.results:
-            curve = result.entries[row.role].training.curves
+            curve = row.entry(result).training.curves
             for name in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
                 known = [(epoch["epoch"], epoch[name]) for epoch in curve if epoch.get(name) is not None]
                 if known:  # else a loss that was never finite
@@ -120,7 +138,9 @@ def _limits_table(lines: Sequence[LimitsLine], hurt: Sequence[str]) -> Table:
         change = Cell(in_points(line.change, 1), line.change)
         rows.append([line.name, Cell(str(line.samples), line.samples), *shares, change, bounds,
                      "hurt" if line.name in hurt else ""])  # fmt: skip
-    return Table(("class or bin", "samples", "teacher %", "alone %", "distilled %", "change", "95 % interval", ""), rows)
+    return Table(
+        ("class or bin", "samples", "teacher %", "alone %", "distilled %", "change", "95 % interval", ""), rows
+    )
 
 
 def cost(rows: list[Row]) -> Section:

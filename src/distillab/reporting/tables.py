@@ -45,7 +45,9 @@ class Table:
 
     def without_empty(self) -> Table:
         """The table without the columns in which no row has anything."""
-        kept = [place for place in range(len(self.headings)) if any(row[place] not in ("", NOTHING) for row in self.texts)]
+        kept = [
+            place for place in range(len(self.headings)) if any(row[place] not in ("", NOTHING) for row in self.texts)
+        ]
         rows = [[row[place] for place in kept] for row in self.rows]
         return Table([self.headings[place] for place in kept], rows, self.title, self.notes)
 

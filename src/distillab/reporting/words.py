@@ -58,7 +58,9 @@ def population(found: Finding, results: Sequence[Result]) -> str:
 def row_words(row: Row) -> str:
     """What a row shows: at equal steps, and at equal whole cost."""
     if row.kind != "distilled":
-        return "the student alone" if row.kind == "alone" else "the student alone, trained for the whole cost of a method"
+        return (
+            "the student alone" if row.kind == "alone" else "the student alone, trained for the whole cost of a method"
+        )
     if row.gain is None:
         return "the gain is unknown: no student trained alone (baseline=true)"
     said = finding_words(row.gain, row.metric, population(row.gain, row.results))
@@ -91,7 +93,7 @@ def verdict_words(found: Verdict) -> str:
     """Who ranks first for a student on validation, what test says of it, and what training longer brings, in a sentence or two."""
     first, shown = found.first, found.first.metric
     place = first.place.words(samples(first.results[0].task))
-    where = "validation" if first.validations else "test, as its protocol has no validation"
+    where = "validation" if first.validations else "test (no validation is known)"
     many = f"{len(first.seeds)} run{'s' * (len(first.seeds) != 1)}"
     rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
     reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
