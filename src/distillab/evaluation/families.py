@@ -13,8 +13,11 @@ from distillab.evaluation.statistics import LEVEL, NO_SPREAD, last, score_test
 
 # The posterior of a standard deviation lies on a grid of its logarithm, about the mean deviation of its group.
 STEPS = np.arange(-5.0, 8.0, 0.1)
-# Degrees of freedom by which methods of one group share a deviation, and how likely each is beforehand.
+# Degrees of freedom by which methods of one group share a deviation, and their weights beforehand.
 SHARED = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 1000.0)
+LIKELY = np.array([4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 3.0])
+APART = 0.035  # chance that a method shares as little as the least, whatever the others do
+NODES, ROOTS = np.polynomial.hermite_e.hermegauss(40)
 
 
 class Contrast(NamedTuple):
@@ -70,6 +73,16 @@ class Error(NamedTuple):
     variances: np.ndarray
     weights: np.ndarray
 
+    def trimmed(self) -> "Error":
+        """Without what has next to no weight."""
+        kept = self.weights > self.weights.max() * 1e-9
+        return Error(self.variances[kept], self.weights[kept] / self.weights[kept].sum())
+
+    @property
+    def middle(self) -> float:
+        """The geometric mean of the variances."""
+        return float(np.exp(self.weights @ np.log(self.variances)))
+
     def p(self, gain: float) -> float:
         """The two-sided p of no gain."""
         return float(2 * self.weights @ special.ndtr(-abs(gain) / np.sqrt(self.variances)))
@@ -81,35 +94,61 @@ class Error(NamedTuple):
 
 
 def family(contrasts: Sequence[Contrast], margin: float = 0.01) -> list[Finding]:
-    """The findings of all contrasts that a reader sees together, corrected for each other (Šidák 1967)."""
+    """The findings of all contrasts that a reader sees together, corrected for each other.
+
+    Methods share a deviation as far as their runs agree on it: the posterior of each has a prior that the others' runs make
+    (inverse chi-square as in Smyth 2004, over whose degrees of freedom it is averaged), and p is the tail of the gain averaged
+    over it. The correction is that of the largest of correlated normal variables (Dunnett 1955). In simulations with 3
+    seeds a family shows anything wrongly in at most 5 % of the cases, also where deviations differ by a factor of four; not
+    where the reference alone is that much noisier than all methods: three runs cannot tell.
+    """
     found = errors(contrasts)
     tested = [error is not None or _on_samples_alone(one) for one, error in zip(contrasts, found, strict=True)]
-    size = sum(tested)
+    common = [_common([found[place] for place in places if tested[place]]) for places in _groups(contrasts).values()]
+    alpha = last(lambda p: adjusted(p, common) <= 1 - LEVEL, 0.0, 1.0)  # at which each is tested alone
     known = _chances(contrasts, found, margin)
-    return [_finding(one, error, chance, size) for one, error, chance in zip(contrasts, found, known, strict=True)]
+    return [_finding(*each, common, alpha) for each in zip(contrasts, found, known, strict=True)]
+
+
+def adjusted(p: float, common: Sequence[np.ndarray]) -> float:
+    """The chance that one of all tests has a p as small, where nothing differs; their shares `common` (M,) are by group."""
+    end = -special.ndtri(max(p, 1e-300) / 2)
+    none = 1.0
+    for shares in common:
+        shift, rest = np.sqrt(shares)[:, None] * NODES, np.sqrt(1 - shares)[:, None]
+        inside = special.ndtr((end - shift) / rest) - special.ndtr((-end - shift) / rest)
+        none *= float(inside.prod(0) @ ROOTS) / ROOTS.sum()
+    return 1 - none
+
+
+def _common(known: Sequence[Error | None]) -> np.ndarray:
+    """The share of each gain's variance that is the reference's, taken as half of the smallest variance of the group."""
+    middle = [error.middle for error in known if error is not None]
+    return np.array([0.0 if error is None else min(middle) / 2 / error.middle for error in known])
 
 
 def _on_samples_alone(contrast: Contrast) -> bool:
     return len(contrast.own) == 1 and contrast.samples is not None
 
 
-def _finding(contrast: Contrast, error: Error | None, chance: Chances | None, size: int) -> Finding:
+def _finding(
+    contrast: Contrast, error: Error | None, chance: Chances | None, common: Sequence[np.ndarray], alpha: float
+) -> Finding:
     differences = np.asarray(contrast.own, float) - contrast.reference
     gain, runs = float(differences.mean()), len(differences)
-    found = Finding(gain, runs, float(differences.std(ddof=1)) if runs > 1 else None, size=size)
-    alpha = 1 - LEVEL ** (1 / max(size, 1))
+    found = Finding(gain, runs, float(differences.std(ddof=1)) if runs > 1 else None, size=sum(map(len, common)))
     if _on_samples_alone(contrast):
-        test = score_test(contrast.samples[0], 1 - alpha)
-        return found._replace(low=test.low, high=test.high, p=1 - (1 - test.p) ** size, speaks_of=("samples",))
+        _, low, high, p = score_test(contrast.samples[0], 1 - alpha)
+        return found._replace(low=low, high=high, p=adjusted(p, common), speaks_of=("samples",))
     if error is None:
         return found
     half = error.half(alpha)
     return found._replace(
         low=gain - half,
         high=gain + half,
-        p=1 - (1 - error.p(gain)) ** size,
+        p=adjusted(error.p(gain), common),
         speaks_of=("runs",) if contrast.samples is None else ("runs", "samples"),
-        **(chance._asdict() if chance else {}),
+        **chance._asdict(),
     )
 
 
@@ -150,7 +189,7 @@ def moderated(figures: Sequence[np.ndarray]) -> list[Error | None]:
         return [None] * len(figures)
     weights = _posterior(squares / scale, squares / scale, freedom)
     return [
-        Error(scale * np.exp(2 * STEPS) / len(runs), row) if len(runs) > 1 else None
+        Error(scale * np.exp(2 * STEPS) / len(runs), row).trimmed() if len(runs) > 1 else None
         for runs, row in zip(figures, weights, strict=True)
     ]
 
@@ -221,23 +260,24 @@ def _posterior(own: np.ndarray, others: np.ndarray, freedom: np.ndarray) -> np.n
     """The weights of the grid's deviations (M, G) for each method."""
     kernels = _kernels()
     told = np.log(np.maximum(_likelihood(others, freedom) @ kernels.transpose(0, 2, 1), 1e-300))  # (D, M, G)
-    without = told.sum(1, keepdims=True) - told
+    without = told.sum(1, keepdims=True) - told + np.log(LIKELY)[:, None, None]
     without = np.exp(without - without.max((0, 2), keepdims=True))
-    prior = (without @ kernels).sum(0)
+    without /= without.sum((0, 2), keepdims=True)
+    prior = (1 - APART) * (without @ kernels).sum(0) + APART * without.sum(0) @ kernels[0]
     found = prior * _likelihood(own, freedom)
     return found / found.sum(1, keepdims=True)
 
 
 def _with_samples(contrast: Contrast, variances: np.ndarray, weights: np.ndarray) -> Error:
     """The error over other test samples too (a crossed two-way layout), where the differences on each were kept."""
-    kept = weights > weights.max() * 1e-9
-    variances, weights = variances[kept], weights[kept] / weights[kept].sum()
+    error = Error(variances, weights).trimmed()
     if contrast.samples is None:
-        return Error(variances, weights)
+        return error
     table = np.asarray(contrast.samples, float)
     runs, count = table.shape
     by_sample = table.mean(0)
     left = table - by_sample - table.mean(1, keepdims=True) + table.mean()
     noise = float((left**2).sum() / ((runs - 1) * (count - 1)))  # of one run on one sample
     interaction = max(0.0, runs * float(by_sample.var(ddof=1)) - noise)
-    return Error(np.maximum(variances, noise / (runs * count)) + interaction / (runs * count), weights)
+    variances = np.maximum(error.variances, noise / (runs * count)) + interaction / (runs * count)
+    return Error(variances, error.weights)

@@ -9,9 +9,11 @@ from scipy import special
 if TYPE_CHECKING:
     from distillab.evaluation.families import Error
 
-# Standard deviation of the true gains about their mean, in margins, and that of the mean about zero.
-SPREADS = np.array([0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 12.0])
-CENTRE = 2.0
+# Beforehand the mean of a group's true gains has a standard deviation of one margin about zero, and the gains about it one
+# of these many margins, log-normal with the median 1.
+SPREADS = np.exp(np.linspace(-1.8, 1.8, 10))
+LIKELY = np.exp(-(np.log(SPREADS) ** 2) / (2 * 0.7**2))
+CENTRE = 1.0
 NODES, ROOTS = np.polynomial.hermite_e.hermegauss(9)
 PARTS = 12  # of a distribution of variances
 
@@ -37,13 +39,12 @@ def chances(gains: Sequence[float], errors: Sequence["Error"], margin: float) ->
     own = np.maximum(variances - shared, variances / 2)
     alone = np.maximum(middle - shared, middle / 2)
     spreads = SPREADS * margin
-    prior = 1 / (1 + (SPREADS / 2) ** 2) * SPREADS  # half-Cauchy, on a grid of the logarithm
     centre = (CENTRE * margin) ** 2 + shared  # variance of the mean gain as it is seen
     total = spreads[:, None] ** 2 + alone  # (W, M)
     precision = (1 / total).sum(1) + 1 / centre
     mean = (found / total).sum(1) / precision
     fit = -0.5 * (np.log(total).sum(1) + np.log(precision) + (found**2 / total).sum(1) - precision * mean**2)
-    of_spread = prior * np.exp(fit - fit.max())
+    of_spread = LIKELY * np.exp(fit - fit.max())
     seen = mean[:, None] + NODES / np.sqrt(precision)[:, None]  # (W, Q)
     weights = (of_spread / of_spread.sum())[:, None] * ROOTS / ROOTS.sum()
     # The reference's error, given the mean gain as it is seen.
@@ -55,7 +56,8 @@ def chances(gains: Sequence[float], errors: Sequence["Error"], margin: float) ->
         shrink = spreads[:, None, None] ** 2 / both
         where = kept * seen[:, :, None] + shrink * away
         width = np.sqrt(shrink * parts + shared * kept)
-        likely = np.exp(-(away**2) / (2 * both)) / np.sqrt(both)
+        logs = -(away**2) / (2 * both) - np.log(both) / 2
+        likely = np.exp(logs - logs.max(2, keepdims=True))
         likely = likely / likely.sum(2, keepdims=True) * weights[:, :, None]
 
         def above(limit: float) -> float:

@@ -1,6 +1,7 @@
 """The method that is best on validation, and what its test figure shows, corrected for the choice."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import special
 from distillab.evaluation.families import Contrast, Error, errors, moderated
 from distillab.evaluation.statistics import LEVEL, last
 
-NODES = 400
+NODES = 100
 
 
 class Candidate(NamedTuple):
@@ -45,7 +46,7 @@ def chosen(candidates: Sequence[Candidate], alone: np.ndarray | None = None) -> 
 
     A run that is lucky on validation is so on test in part: the test figure of the chosen one is too high by that part of
     the largest of as many errors. The lower end allows for it, by the correlation of both figures over runs; the upper end
-    needs no correction. Each end is missed with a chance of at most 2.5 %, wherever the true figures lie. A student alone
+    needs no correction. Both ends together are missed with a chance of at most 5 %, wherever the true figures lie. A student alone
     that ranks first has no gain, and is not counted as one that was missed.
     """
     means = [float(np.mean(one.validation)) for one in candidates]
@@ -81,13 +82,32 @@ def _bounds(runs: np.ndarray, error: Error | None, count: int, share: float) -> 
     value = float(runs.mean())
     if error is None:
         return Bounds(value, None, None)
+    deviations = np.sqrt(error.variances)
+    tail = _tail(count, share)
+    most = 100 * float(error.weights @ deviations)
+    low = last(lambda half: float(error.weights @ _above(half / deviations, count, share)) >= tail, 0.0, most)
+    return Bounds(value, value - low, value + error.half(2 * tail))
+
+
+def _above(ends: np.ndarray, count: int, share: float) -> np.ndarray:
+    """The chance that the chosen one's error is above each end (E,), in deviations, if `count` methods are as good."""
     largest = special.ndtri(((np.arange(NODES) + 0.5) / NODES) ** (1 / count))
     rest = np.sqrt(max(1 - share**2, 1e-6))
-    deviations = np.sqrt(error.variances)
+    return special.ndtr((share * largest - np.asarray(ends)[..., None]) / rest).mean(-1)
 
-    def missed_below(half: float) -> float:
-        return float(error.weights @ special.ndtr((share * largest - half / deviations[:, None]) / rest).mean(1))
 
-    most = 100 * float(error.weights @ deviations)
-    low = last(lambda half: missed_below(half) >= (1 - LEVEL) / 2, 0.0, most)
-    return Bounds(value, value - low, value + error.half(1 - LEVEL))
+@cache
+def _tail(count: int, share: float) -> float:
+    """The chance to leave at each end, so that both together are 5 % at most however many of the methods are as good.
+
+    Where many are, the upper end is hardly ever missed; where one is, the lower end is not: that lets the chance be larger
+    than half.
+    """
+
+    def holds(tail: float) -> bool:
+        low = last(lambda end: _above(end, count, share) >= tail, -10.0, 10.0)
+        high = -special.ndtri(tail)
+        rivals = np.unique(np.geomspace(1, count, 8).astype(int))
+        return max(_above(low, one, share) + 1 - _above(-high, one, share) for one in rivals) <= 1 - LEVEL
+
+    return last(holds, (1 - LEVEL) / 2, 1 - LEVEL)
