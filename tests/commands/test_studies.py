@@ -16,7 +16,14 @@ from distillab.core.configuration import ModelConfig
 
 CONF = config.conf_dir()
 STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
-CELLS = {"methods": len(STRATEGIES), "pareto": 8 * 4, "capacity_gap": 5 * 2, "fewer_labels": 3 * 3, "seeds": 3}
+CELLS = {
+    "methods": len(STRATEGIES),
+    "pareto": 8 * 4,
+    "capacity_gap": 5 * 2,
+    "fewer_labels": 3 * 3,
+    "seeds": 3,
+    "aa": 10,
+}
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,8 @@ class Tune(Sweeper):
         given = [f"{key}={value}" for key, value in self.params.items()] + arguments
         chosen = combinations(given, self.hydra_context.config_loader)
         settings = [_setting(words) for words in chosen]
-        alone = {setting: self._tuned([*own, "strategy=none"], locks) for setting, own in dict(settings).items()}
+        first = dict(reversed(settings))  # of those with one setting
+        alone = {setting: self._tuned([*first[setting], "strategy=none"], locks) for setting in dict(settings)}
         taught = []
         for words, (setting, _) in zip(chosen, settings, strict=True):
             if "strategy=none" not in words:
