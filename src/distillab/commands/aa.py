@@ -17,10 +17,9 @@ from distillab.core.result_parts import Primary
 from distillab.core.run_identity import population_words
 from distillab.evaluation.against_itself import Repeats, Share, Study, against_itself
 from distillab.reporting.metric_table import metric, percent
-from distillab.reporting.tables import markdown, print_table, terminal, without_tags
+from distillab.reporting.tables import Table, markdown, print_table, terminal, without_tags
 
 HEADINGS = ("test", "comparisons", "a difference is shown in", "gain of the first")
-NAMES = ("test", "gain of the first")  # the columns of texts
 FEWEST = 4  # runs of a method
 
 
@@ -44,7 +43,7 @@ class Report(Sweep):
         with writable(folder, "paths.runs=…"), replacing(folder / "aa.md") as temporary:
             temporary.write_text(page(about(folder)["command"], methods, study), encoding="utf-8")
         note = without_tags(" ".join(notes(methods, study)))
-        print_table(terminal(HEADINGS, rows(methods, study), NAMES, title=title(methods), caption=note))
+        print_table(terminal(table(methods, study), note))
         rank_zero_print(verdict(study), result=True)
         rank_zero_print(f"{folder}/aa.md")
 
@@ -85,19 +84,17 @@ def title(methods: Sequence[Method]) -> str:
     return f"{', '.join(one.label for one in methods)} against {'itself' if len(methods) == 1 else 'themselves'}"
 
 
-def rows(methods: Sequence[Method], study: Study) -> list[tuple[str, ...]]:
-    """The shares under `HEADINGS`."""
+def table(methods: Sequence[Method], study: Study) -> Table:
+    """The shares."""
     several = "run" if study.runs == 1 else "runs"
     named = [
         (f"{study.runs} {several} a side, by their scores", study.scores),
         (f"{study.runs} {several} a side, by their scores and test samples", study.samples),
         ("1 run a side, by test samples: speaks of two trained files", study.single),
     ]
-    return [
-        (name, f"{share.of:,}", f"{percent(share.value, 1)} %", _gains(methods, share))
-        for name, share in named
-        if share
-    ]
+    known = [(name, share) for name, share in named if share]
+    lines = [(name, f"{share.of:,}", f"{percent(share.value, 1)} %", _gains(methods, share)) for name, share in known]
+    return Table(HEADINGS, lines, title(methods))
 
 
 def _gains(methods: Sequence[Method], share: Share) -> str:
@@ -136,5 +133,5 @@ def page(command: str, methods: Sequence[Method], study: Study) -> str:
     """The same as a Markdown page."""
     said = verdict(study)
     parts = [f"# {title(methods)}\n\n    {command}", f"{said[0].upper()}{said[1:]}."]
-    parts += [markdown(HEADINGS, rows(methods, study), NAMES), *notes(methods, study)]
+    parts += [markdown(table(methods, study)), *notes(methods, study)]
     return without_tags("\n\n".join(parts) + "\n")

@@ -6,10 +6,11 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from distillab.reporting.metric_table import NOTHING, Metric, metric
-from distillab.reporting.tables import markdown, terminal, without_tags
+from distillab.reporting.tables import Table, markdown, terminal, without_tags
+from distillab.reporting.words import brief
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     from distillab.commands.tuning.confirmation import Confirmed
     from distillab.commands.tuning.study import Outcome
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 CHOSEN = ("method", "trials", "default", "best", "median", "middle half", "range")
 CONFIRMED = ("method", "chosen numbers", "with these", "with its own", "gain over the student alone", "gain by tuning")
-NAMES = ("method", "chosen numbers")  # the columns of texts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Told:
     searched: Sequence[int]
     fresh: Sequence[int]
 
-    def tables(self) -> list["Table"]:
+    def tables(self) -> list["RichTable"]:
         """For the terminal, one row a method: the trials, and the runs that confirm."""
         figure = metric(self.outcomes[0].primary).heading
         found = [(CHOSEN, [chosen(one) for one in self.outcomes], f"{figure} on validation samples", self.of_trials)]
@@ -37,17 +37,17 @@ class Told:
             rows = [confirmed(one) for one in self.confirmed]
             found.append((CONFIRMED, rows, f"{figure} on test, {seeds(self.fresh)}", self.of_fresh))
         return [
-            terminal(headings, rows, NAMES, title=f"Tuning: {title}", caption=caption.replace("`", ""))
+            terminal(Table(headings, rows, f"Tuning: {title}"), caption.replace("`", ""))
             for headings, rows, title, caption in found
         ]
 
     def page(self, command: str) -> str:
         """The same as a Markdown page, with the commands of the runs that confirm."""
         parts = [f"# Tuning\n\n    {command}", "## What was chosen"]
-        parts += [markdown(CHOSEN, [chosen(one) for one in self.outcomes], NAMES), self.of_trials]
+        parts += [markdown(Table(CHOSEN, [chosen(one) for one in self.outcomes])), self.of_trials]
         if self.confirmed:
             rows = [confirmed(one) for one in self.confirmed]
-            parts += ["## What the fresh seeds say", markdown(CONFIRMED, rows, NAMES), self.of_fresh]
+            parts += ["## What the fresh seeds say", markdown(Table(CONFIRMED, rows)), self.of_fresh]
         commands = "\n".join(f"    {one.command(self.fresh)}" for one in self.outcomes if one.words)
         parts += ["The runs with the chosen numbers, which reports rank:", commands or "No trial has ended well."]
         return without_tags("\n\n".join(parts) + "\n")
@@ -104,13 +104,7 @@ def mean(values: Sequence[float], shown: Metric) -> str:
 
 def gain(finding: "Finding | None", shown: Metric) -> str:
     """A gain with its interval, and whether a difference is shown."""
-    if finding is None:
-        return NOTHING
-    if finding.low is None or finding.high is None:
-        return f"{shown.difference(finding.gain)}, untested"
-    ends = f"{shown.difference(finding.low)} to {shown.difference(finding.high)}"
-    said = ("a loss, shown" if finding.gain < 0 else "shown") if finding.shown else "no difference shown"
-    return f"{shown.difference(finding.gain)} ({ends}), {said}"
+    return NOTHING if finding is None else brief(finding, shown)
 
 
 def seeds(numbers: Sequence[int]) -> str:
