@@ -1,7 +1,7 @@
 """What a result is made of; every figure is finite, and what a run did not measure is None."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
@@ -138,15 +138,25 @@ class Trained(Part):
     reused: bool | None = None
 
 
+class StepCost(Part):
+    """The cost of a run's whole training step, in steps of the student alone; as of `schemes.charge.charge`."""
+
+    by: str = "seconds"  # or multiply_adds, which needs no clock
+    live: Number  # with the teacher run in the step
+    cached: Number | None = None  # with its outputs replayed; None where they cannot be
+    multiply_adds: Number | None = None  # of `live`, by the arithmetic of both steps alone
+    seconds: Number | None = None  # of a step of the student alone
+    rounds: int = 0  # of timed steps, whose median counts
+
+
 class Longer(Part):
-    """The student alone, trained for equal compute."""
+    """The student alone, trained for the cost of a run that computes the teacher's outputs itself."""
 
     epochs: int
     metrics: Figures = {}
-    teacher_multiply_adds: int | None = None
-    taught: int | None = (
-        None  # epochs in which the teacher must run: samples that look the same need it once; None: all
-    )
+    step: StepCost | None = None  # None in results of earlier versions
+    # Epochs in which the teacher must run: samples that look the same are replayed from then on; None: all.
+    taught: int | None = None
 
 
 class TeacherOutputs(Part):
@@ -160,16 +170,27 @@ class TeacherOutputs(Part):
 
 
 class EqualCompute(Part):
-    """The gain for the same number of steps, and for the same compute; as of `cost.equal_compute`."""
+    """The gain for the same number of steps, and for the same cost; as of `cost.equal_compute`."""
 
-    ratio: Number | None = None
-    measured: bool = False
-    epochs: Number | None = None
-    training_epochs: int | None = None
+    live: Number | None = None  # cost of a step, in steps of the student alone: the three figures of `StepCost`
+    cached: Number | None = None
+    multiply_adds: Number | None = None
+    by: str | None = None
+    used: Literal["live", "cached"] | None = None  # where this run took most of the teacher's outputs from
+    epochs: Number | None = None  # of the student alone that cost what this run did
+    cached_epochs: Number | None = None  # and what it costs with all outputs replayed
+    training_epochs: int | None = None  # those that the student trained longer had, for a live teacher
     score: Number | None = None
     gain_equal_steps: Number | None = None
-    gain_live: Number | None = None
-    gain_warm_cache: Number | None = None
+    gain_live: Number | None = None  # over the student trained longer
+    gain_warm_cache: Number | None = (
+        None  # at the cost of a step with replayed outputs; None where none was trained for it
+    )
+
+    @property
+    def gain(self) -> float | None:
+        """The gain at the cost that this run had; over the student trained longer where none was trained for that cost."""
+        return self.gain_warm_cache if self.used == "cached" and self.gain_warm_cache is not None else self.gain_live
 
 
 class Roi(Part):

@@ -1,15 +1,16 @@
 """What a distillation cost, what it brought for that, and when it has paid for itself; the same in words."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from distillab.core.configuration import Prices
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, TeacherOutputs, Training
+from distillab.core.result_parts import Cost, Efficiency, EqualCompute, StepCost, TeacherOutputs, Training
 from distillab.evaluation.payback import roi, roi_words
 
-TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
+CLOSE = 0.05  # share by which a step may differ from the student's own where equal steps are taken as equal cost
 # What a teacher has more of than its student: the figure's key, the word where it is more, the word where it is less.
 RATIOS = {
     "parameters": ("fewer parameters", "more parameters"),
@@ -30,8 +31,8 @@ def with_cost(result: Result, prices: Prices | None) -> Result:
 def cost(result: Result, prices: Prices | None = None) -> Cost:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
-    `teacher_training_seconds` is 0 for a teacher that was given; without a price there is no `roi`, without a fixed teacher
-    no `equal_compute`.
+    `teacher_training_seconds` is 0 for a teacher that was given; without a price there is no `roi`, without a baseline no
+    `equal_compute`.
     """
     student, teacher = result.student, result.teacher
     outputs = _teacher_outputs(student.training, teacher and teacher.efficiency)
@@ -46,7 +47,7 @@ def cost(result: Result, prices: Prices | None = None) -> Cost:
         teacher_outputs=outputs,
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
-        equal_compute=equal_compute(result) if teacher else None,
+        equal_compute=equal_compute(result) if result.baseline or teacher else None,
         roi=roi(prices, teacher.efficiency, student.efficiency, hours, **_served(result))
         if teacher and prices
         else None,
@@ -67,51 +68,63 @@ def _served(result: Result) -> dict[str, Any]:
 
 
 def equal_compute(result: Result) -> EqualCompute:
-    """The gain of a run with a fixed teacher for the same number of steps, and for the same compute.
+    """The gain of a run for the same number of steps, and for the same cost.
 
-    Returns:
-        `ratio`: what a live teacher adds to the student's own part of a step, `measured` in seconds or else by
-        multiply-adds; `epochs` that the student alone could then have been trained, as a real number;
-        `training_epochs`: those it was trained, and its `score` after so many; `gain_live`, against that longer training;
-        `gain_warm_cache`: the teacher's share is nearly nothing then, so equal compute is equal steps; None where nothing
-        can be replayed, or the student itself runs on several views.
+    Cost is the run's whole step over that of the student alone (`schemes.charge`); a result without it, as earlier
+    versions wrote them, has the gains alone. `epochs` is what this run cost, in epochs of the student alone: for each
+    output of its teacher `live` or `cached`, as it computed or replayed it. A student that was trained longer, for a
+    live teacher, stands for a cached one too where that costs as much; where its steps cost what the student's own cost,
+    to within `CLOSE`, equal steps are equal cost.
     """
     student, longer, primary = result.student, result.longer, result.primary
-    # The network that ran beside the student may be another than the teacher that the result shows.
-    beside = longer.teacher_multiply_adds if longer else result.teacher.efficiency.multiply_adds
-    ratio = measured = _measured_ratio(student.training)
-    if measured is None and beside is not None and student.efficiency.multiply_adds:
-        ratio = beside / (TRAINING * student.efficiency.multiply_adds)
-    views, epochs = student.training.views, student.training.epochs
+    step = longer and longer.step
     equal_steps = primary.gain(primary.value, result.score("baseline")) if result.baseline else None
     score = longer.metrics.get(primary.name) if longer else None
+    live_gain = None if score is None else primary.gain(primary.value, score)
+    known = {"training_epochs": longer and longer.epochs, "score": score}
+    known |= {"gain_equal_steps": equal_steps, "gain_live": live_gain}
+    if step is None:
+        return EqualCompute(**known)
+    epochs, cached, training = student.training.epochs, None, student.training
+    if step.cached is not None and step.cached <= 1 + CLOSE:
+        cached = equal_steps
+    elif step.cached is not None and epochs is not None and _whole(epochs * step.cached) == longer.epochs:
+        cached = live_gain
+    computed, replayed = training.teacher_samples_computed, training.teacher_samples_replayed
+    share = replayed / (computed + replayed) if replayed and step.cached is not None else 0.0
+    spent = share * step.cached + (1 - share) * step.live if share else step.live
     return EqualCompute(
-        ratio=ratio,
-        measured=measured is not None,
-        epochs=None
-        if ratio is None or epochs is None
-        else views * (epochs + ((longer and longer.taught) or epochs) * ratio),
-        training_epochs=longer and longer.epochs,
-        score=score,
-        gain_equal_steps=equal_steps,
-        gain_live=None if score is None else primary.gain(primary.value, score),
-        # What the student writes is read by a live teacher.
-        gain_warm_cache=equal_steps
-        if result.cache is not None and views == 1 and not _writing(student.training)
-        else None,
+        live=step.live,
+        cached=step.cached,
+        multiply_adds=step.multiply_adds,
+        by=step.by,
+        used="cached" if share > 0.5 else "live",
+        epochs=None if epochs is None else epochs * spent,
+        cached_epochs=None if epochs is None or step.cached is None else epochs * step.cached,
+        gain_warm_cache=cached,
+        **known,
     )
 
 
-def equal_compute_epochs(
-    epochs: int, teacher_macs: int, student_macs: int, views: int = 1, *, taught: int | None = None
-) -> int:
-    """Epochs of the student alone that take the arithmetic of a distillation with a live teacher on so many views.
+def gains_at_equal_cost(found: Sequence[EqualCompute]) -> list[float]:
+    """The gains of runs of one method at the cost that they had: at that of a live teacher where one of them ran it."""
+    cached = all(one.used == "cached" and one.gain_warm_cache is not None for one in found)
+    gains = [one.gain_warm_cache if cached else one.gain_live for one in found]
+    return [gain for gain in gains if gain is not None]
 
-    A step costs the student three forward passes and the teacher one; the count is rounded up, so that the student
-    alone never gets less than the distilled one. The teacher runs in `taught` of the epochs, or in all.
+
+def charged_epochs(epochs: int, step: StepCost, taught: int | None = None) -> int:
+    """Epochs of the student alone that cost as much as a run whose teacher is live in `taught` of its epochs, or in all.
+
+    Rounded up, so that the student alone never gets less.
     """
-    passes = (epochs if taught is None else taught) * views
-    return epochs * views - (-passes * teacher_macs) // (TRAINING * student_macs)
+    live = epochs if taught is None or step.cached is None else min(taught, epochs)
+    return _whole(live * step.live + (epochs - live) * (step.cached or 0.0))
+
+
+def _whole(epochs: float) -> int:
+    """The next whole number of epochs; 10 × 1.1 are 11."""
+    return math.ceil(epochs - 1e-9)
 
 
 def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> TeacherOutputs:
@@ -122,19 +135,6 @@ def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> Te
         saved = replayed / throughput
     known = {"seconds": seconds, "samples": computed, "replayed": replayed}
     return TeacherOutputs(**known, seconds_saved=saved, estimated=estimated)
-
-
-def _measured_ratio(student: Training) -> float | None:
-    """Seconds of a live teacher over those of the student's own part of the steps, both measured in this fit."""
-    outputs = _teacher_outputs(student)
-    if not student.time or not student.time["student"] or not outputs.samples:
-        return None
-    return (outputs.seconds + outputs.seconds_saved + _writing(student)) / student.time["student"]
-
-
-def _writing(student: Training) -> float:
-    """Seconds in which a student has written text to learn from."""
-    return (student.time or {}).get("writing", 0.0)
 
 
 def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
@@ -151,9 +151,6 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
         said.append(f"Training the networks in between took {took}, which no comparison charges.")
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and roi_words(found.roi))
-    if not found.equal_compute and found.scheme != "offline":
-        why = "it has no fixed teacher to charge"
-        said.append(f"The gain at equal compute was not measured for scheme={found.scheme}: {why}.")
     return list(filter(None, said))
 
 
@@ -202,17 +199,43 @@ def _output_words(outputs: TeacherOutputs) -> str:
     return "; ".join(parts) + "." if parts else ""
 
 
+def step_words(step: StepCost) -> str:
+    """What a step costs, for the line that is printed before the fit."""
+    cached = "" if step.cached is None else f", {step.cached:.3g} × with replayed outputs"
+    return f"{step.live:.3g} × the student's own{_by(step.by, step.multiply_adds)}{cached}"
+
+
+def _by(by: str | None, multiply_adds: float | None) -> str:
+    if by == "multiply_adds":
+        return " by multiply-adds"
+    return "" if multiply_adds is None else f" ({multiply_adds:.3g} × by multiply-adds)"
+
+
 def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
     if equal.gain_equal_steps is None:
         return ""
-    said = f"At equal steps distillation brought {gain(equal.gain_equal_steps, 2)}"
-    said += ", and with a warm cache equal steps are equal compute." if equal.gain_warm_cache is not None else "."
-    if equal.gain_live is not None:
-        seconds = f" ({equal.epochs:.1f} by the seconds measured)" if equal.measured else ""
-        epochs = f"{equal.training_epochs} epochs of the student alone by multiply-adds{seconds}"
-        brought = f"against these it brought {gain(equal.gain_live, 2)}"
-        return f"{said} With a live teacher, equal compute is {epochs}; {brought}."
-    if equal.epochs is None:
-        return said
-    could = f"the student alone could have trained {equal.epochs:.1f} epochs for the same compute"
-    return f"{said} With a live teacher, {could}; this was not tried."
+    steps = f"At equal steps distillation brought {gain(equal.gain_equal_steps, 2)}"
+    if equal.gain_live is None:
+        return f"{steps}; what its steps cost was not compared."
+    longer = f"{gain(equal.gain_live, 2)} against {equal.training_epochs} epochs alone"
+    if equal.live is None:
+        return f"{steps}; it brought {longer}."
+    costs = f"a step costs {equal.live:.3g} × the student's own{_by(equal.by, equal.multiply_adds)}"
+    live = f"live: {costs}: {longer}"
+    if equal.cached is None:
+        return f"{steps}; {live}."
+    cached = f"cached: {_cached_words(equal, gain)}"
+    if equal.used == "live":
+        return f"{steps}; {live} (this run computed the teacher's outputs itself); {cached}."
+    return f"{steps}; {cached} (this run took the teacher's outputs from the cache); {live}."
+
+
+def _cached_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
+    cost = f"{equal.cached:.3g} ×"
+    if equal.gain_warm_cache is None:
+        epochs = "more epochs" if equal.cached_epochs is None else f"{equal.cached_epochs:.1f} epochs"
+        return f"{cost}: equal cost is {epochs} alone, which were not trained"
+    if equal.cached > 1 + CLOSE:
+        return f"{cost}: {gain(equal.gain_warm_cache, 2)} against {equal.training_epochs} epochs alone"
+    close = math.ceil(100 * abs(equal.cached - 1) - 1e-9)
+    return f"{cost}: equal steps are equal cost to {close} %: {gain(equal.gain_warm_cache, 2)}"

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 from distillab.core.result import Result
 from distillab.core.result_parts import Paired
 from distillab.core.run_identity import config_hash, without
+from distillab.evaluation.cost import gains_at_equal_cost
 from distillab.evaluation.statistics import mean_interval, paired_samples
 from distillab.reporting.rows import FACTS, LABELS, Gain, Row, gains, on_samples
 
@@ -85,10 +86,8 @@ def _told_apart(rows: list[Row]) -> list[Row]:
 
 def _tested(family: list[Row]) -> list[Row]:
     """The rows of a family with what their gains show."""
-    by_steps, by_compute = (
-        [[gain for gain in map(over, row.results) if gain is not None] for row in family]
-        for over in (_over_baseline, _over_equal_compute)
-    )
+    by_steps = [[gain for gain in map(_over_baseline, row.results) if gain is not None] for row in family]
+    by_compute = [_at_equal_cost(row.results) for row in family]
     steps, compute = gains(by_steps, family[0].metric), gains(by_compute, family[0].metric)
     # The test over test samples is of the two models of a single seed.
     paired = [
@@ -105,9 +104,9 @@ def _over_baseline(result: Result) -> float | None:
     return result.primary.gain(result.primary.value, result.score("baseline"))
 
 
-def _over_equal_compute(result: Result) -> float | None:
-    equal = result.cost and result.cost.equal_compute
-    return None if _over_baseline(result) is None or not equal else equal.gain_live
+def _at_equal_cost(results: Sequence[Result]) -> list[float]:
+    paired = [result for result in results if _over_baseline(result) is not None]
+    return gains_at_equal_cost([one.cost.equal_compute for one in paired if one.cost and one.cost.equal_compute])
 
 
 @dataclass(frozen=True)
