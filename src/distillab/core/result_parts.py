@@ -187,11 +187,6 @@ class EqualCompute(Part):
         None  # at the cost of a step with replayed outputs; None where none was trained for it
     )
 
-    @property
-    def gain(self) -> float | None:
-        """The gain at the cost that this run had; over the student trained longer where none was trained for that cost."""
-        return self.gain_warm_cache if self.used == "cached" and self.gain_warm_cache is not None else self.gain_live
-
 
 class Roi(Part):
     """Return on the distillation; as of `cost.roi`. Of models that write, `unit` is `tokens`, else a request is an input."""
