@@ -1,15 +1,12 @@
 """What a distillation cost and brought, against answers worked out by hand."""
 
-import math
-from fractions import Fraction
-
 import pytest
 from helpers.made_results import made
 
 from distillab.core.configuration import Prices
 from distillab.core.errors import UserError
-from distillab.core.result_parts import Efficiency, TeacherOutputs, Training
-from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost, words
+from distillab.core.result_parts import Efficiency, StepCost, TeacherOutputs, Training
+from distillab.evaluation.cost import charged_epochs, cost, equal_compute, gains_at_equal_cost, roi, with_cost, words
 from distillab.reporting.metric_table import metric
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
@@ -20,7 +17,8 @@ STUDENT = {
     "threads": 2, "time": {"teacher": 22.0, "data": 8.0, "student": 160.0, "validation": 7.0, "other": 3.0},
     "teacher_seconds_computed": 20.0, "teacher_samples_computed": 1000, "teacher_samples_replayed": 3000,
 }  # fmt: skip
-LONGER = {"epochs": 30, "metrics": {"top1": 0.92}, "teacher_multiply_adds": 600}
+STEP = {"live": 3.3, "cached": 1.04, "multiply_adds": 2.4, "seconds": 0.1, "rounds": 11}
+LONGER = {"epochs": 33, "metrics": {"top1": 0.92}, "step": STEP}
 WARM = STUDENT | {
     "teacher_seconds_computed": 0.0,
     "teacher_samples_computed": 0,
@@ -57,31 +55,41 @@ def test_the_teacher_outputs_and_what_the_cache_saved():
     assert cost(result(teacher=TEACHER | {"seconds": 0.0})).teacher_training_seconds == 0
 
 
-def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
+def test_what_the_run_cost_and_brought_for_that():
     found = equal_compute(result(longer=LONGER))
-    # A live teacher would have taken 4000 × 20 ms = 80 s, half of the student's own 160 s.
-    assert (found.ratio, found.measured, found.epochs) == (0.5, True, 15)
-    assert found.training_epochs == 30  # 600 multiply-adds over 3 × 100: twice as much again
+    assert (found.live, found.cached, found.multiply_adds, found.by) == (3.3, 1.04, 2.4, "seconds")
+    # Of 4000 outputs 1000 were computed: 10 × (0.25 × 3.3 + 0.75 × 1.04).
+    assert found.used == "cached" and found.epochs == pytest.approx(16.05) and found.training_epochs == 33
     gains = [found.gain_equal_steps, found.gain_live, found.gain_warm_cache]
-    assert gains == pytest.approx([0.03, 0.01, 0.03])
-    assert equal_compute(result(cache=None)).gain_warm_cache is None
-    stopped = equal_compute(result(longer=LONGER | {"epochs": 21}))
-    assert stopped.training_epochs == 21  # what was trained, not what was planned
-    twice = equal_compute(result(STUDENT | {"views": 2}))
-    assert (twice.epochs, twice.gain_warm_cache) == (30, None)  # the student's own work is twice that of a step
-    warm = equal_compute(result(WARM, baseline=None))
-    assert (warm.ratio, warm.measured, warm.epochs) == (2, False, 30)
-    assert (warm.gain_equal_steps, warm.gain_live, warm.score) == (None, None, None)
+    assert gains == pytest.approx([0.03, 0.01, 0.03]) and gains_at_equal_cost([found]) == [found.gain_warm_cache]
+    live = equal_compute(result(STUDENT | {"teacher_samples_replayed": 0}, longer=LONGER))
+    assert (live.used, live.epochs) == ("live", pytest.approx(33)) and gains_at_equal_cost([live]) == [live.gain_live]
+    warm = equal_compute(result(WARM, longer=LONGER))
+    assert (warm.used, warm.epochs) == ("cached", pytest.approx(10.4))
+    assert equal_compute(result()).live is None
+    older = equal_compute(result(longer={"epochs": 30, "metrics": {"top1": 0.92}}))
+    assert (older.live, older.used, older.gain_live) == (None, None, pytest.approx(0.01))
+
+
+def test_cached_steps_that_cost_more_than_the_students_own_are_not_taken_for_equal():
+    found = equal_compute(result(WARM, longer=LONGER | {"step": STEP | {"cached": 1.2}}))
+    assert (found.gain_warm_cache, found.cached_epochs) == (None, 12)
+    assert gains_at_equal_cost([found]) == [found.gain_live], "which is of a student that costs more"
+    same = equal_compute(result(WARM, longer={"epochs": 12, "metrics": {"top1": 0.92}, "step": STEP | {"cached": 1.2}}))
+    assert same.gain_warm_cache == same.gain_live, "12 epochs are what the student alone was trained"
+    never = equal_compute(result(WARM, longer=LONGER | {"step": STEP | {"cached": None}}))
+    assert (never.cached, never.gain_warm_cache, never.used) == (None, None, "live")
 
 
 @pytest.mark.parametrize(
-    ("epochs", "teacher", "student", "expected"),
-    [(10, 300, 100, 20), (10, 0, 100, 10), (10, 301, 100, 21), (1, 1, 10**12, 2), (240, 1085, 14, 6440)],
+    ("epochs", "live", "expected"), [(8, 3.3, 27), (10, 1.1, 11), (3, 87.0, 261), (5, 0.9, 5), (10, 2.0, 20)]
 )
-def test_equal_compute_epochs(epochs, teacher, student, expected):
-    assert equal_compute_epochs(epochs, teacher, student) == expected
-    assert equal_compute_epochs(epochs, teacher, student, views=2) == equal_compute_epochs(2 * epochs, teacher, student)
-    assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
+def test_the_student_alone_gets_what_the_steps_cost_rounded_up(epochs, live, expected):
+    assert charged_epochs(epochs, StepCost(live=live)) == expected
+    # Samples that look the same are computed in the first epoch alone: here the others cost half a step each.
+    halves = StepCost(live=live, cached=0.5)
+    assert charged_epochs(epochs, halves, taught=1) == -(-(live + 0.5 * (epochs - 1)) // 1)
+    assert charged_epochs(epochs, StepCost(live=live), taught=1) == expected, "nothing can be replayed"
 
 
 def said(found):
@@ -142,9 +150,9 @@ def test_words():
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
         "Training the teacher took 500.0 s, once for all runs that share it.",
-        "At equal steps distillation brought +3.00 points, and with a warm cache equal steps are equal compute. With a "
-        "live teacher, equal compute is 30 epochs of the student alone by multiply-adds (15.0 by the seconds measured); "
-        "against these it brought +1.00 points.",
+        "At equal steps distillation brought +3.00 points; cached: 1.04 ×: equal steps are equal cost to 4 %: +3.00 points "
+        "(this run took the teacher's outputs from the cache); live: a step costs 3.3 × the student's own (2.4 × by "
+        "multiply-adds): +1.00 points against 33 epochs alone.",
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "
         "The distillation cost 0.26 and has paid for itself after 28,889 requests, 28.9 days.",
     ]
@@ -155,7 +163,10 @@ def test_words():
     untried = said(cost(result(WARM)))
     saved = "which saved about 40.0 s, by the teacher's throughput."
     assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"
-    assert untried[3].endswith("could have trained 30.0 epochs for the same compute; this was not tried.")
+    assert untried[3] == "At equal steps distillation brought +3.00 points; what its steps cost was not compared."
+    dear = said(cost(result(WARM, longer=LONGER | {"step": STEP | {"cached": 1.2, "by": "multiply_adds"}})))[3]
+    assert "cached: 1.2 ×: equal cost is 12.0 epochs alone, which were not trained (this run took" in dear
+    assert "live: a step costs 3.3 × the student's own by multiply-adds: +1.00 points against 33 epochs alone." in dear
 
 
 def test_what_a_scheme_leaves_uncharged_is_said():
@@ -173,8 +184,7 @@ def test_what_a_scheme_leaves_uncharged_is_said():
     assert priced - offline == pytest.approx(70 / 3600), "who distils through an assistant pays for it"
     peers = [{"name": "a", "parent": "b", "seconds": 9.0}, {"name": "b", "parent": "a", "seconds": 9.0}]
     mutual = with_cost(run.changed(teacher=None, scheme="mutual", lineage=peers), None).cost
-    told = "The gain at equal compute was not measured for scheme=mutual: it has no fixed teacher to charge."
-    assert mutual.between_seconds == 0 and said(mutual)[-1] == told
+    assert mutual.between_seconds == 0 and said(mutual)[-1].endswith("what its steps cost was not compared.")
     offline = with_cost(run.changed(scheme="offline", lineage=chain[:1] + lineage[-1:]), None).cost
     assert offline.between_seconds == 0 and not any("not measured" in sentence for sentence in said(offline))
 
@@ -208,3 +218,11 @@ def test_of_language_models_tokens_are_counted_and_the_teacher_is_paid_back_too(
         "after 960,000 tokens, 1.0 days. With the teacher's training and scoring it has after 4,080,000 tokens" in told
     )
     assert told.endswith("shared by 5 students, these cost each no more than its own training.")
+
+
+def test_runs_of_one_method_are_charged_alike():
+    warm, cold = (equal_compute(result(student, longer=LONGER)) for student in (WARM, STUDENT))
+    live = equal_compute(result(STUDENT | {"teacher_samples_replayed": 0}, longer=LONGER))
+    assert gains_at_equal_cost([warm, cold]) == pytest.approx([0.03, 0.03])
+    assert gains_at_equal_cost([warm, live]) == pytest.approx([0.01, 0.01]), "one of them ran its teacher"
+    assert gains_at_equal_cost([]) == [] == gains_at_equal_cost([equal_compute(result())])

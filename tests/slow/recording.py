@@ -34,7 +34,7 @@ FOLDER = ("data=folder", "data.root=images", "data.samples=null", "data.augment.
 
 CASES: dict[str, tuple[str, ...]] = {
     "none": ("strategy=none",),
-    "kd": ("strategy=kd", "equal_compute=true"),
+    "kd": ("strategy=kd", "equal_compute=multiply_adds"),
     **{name: (f"strategy={name}",) for name in ("hint", "attention", "crd", "ft", "mlkd", "simkd", "reviewkd", "nd")},
     **{name: (f"strategy={name}",) for name in ("hint_two_phase", "luminet", "ctkd", "dkd", "crld", "ofd")},
     "kd+hint": ("strategy=[kd,hint]",),

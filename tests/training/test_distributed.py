@@ -12,7 +12,7 @@ from distillab.core.configuration import TrainerConfig
 from distillab.core.distributed import check_shared, share
 from distillab.core.errors import UserError
 from distillab.core.recipe import Recipe
-from distillab.training.fit import _engine
+from distillab.training.fit import make_trainer
 
 
 def test_unequal_parts_of_unequal_batches_make_one_step(ranks, tmp_path):
@@ -99,5 +99,5 @@ def test_one_process_is_one_process_also_in_a_slurm_allocation_of_several_tasks(
     names = {"NTASKS": "4", "PROCID": task, "LOCALID": task, "NODEID": "0", "JOB_ID": "1234567", "NNODES": "1"}
     for name, value in names.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    engine = _engine(Recipe(), TrainerConfig(accelerator="cpu"), tmp_path, callbacks=[], logger=False)
+    engine = make_trainer(Recipe(), TrainerConfig(accelerator="cpu"), tmp_path, callbacks=[], logger=False)
     assert (engine.world_size, engine.global_rank) == (1, 0) and engine.is_global_zero

@@ -13,7 +13,7 @@ from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.output import rank_zero_print
 from distillab.core.result import Role, gain_and_gap
-from distillab.core.result_parts import Entry, Longer, Primary
+from distillab.core.result_parts import Entry, Longer, Primary, StepCost
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
 from distillab.data.module import DataModule
@@ -26,6 +26,7 @@ from distillab.reporting.plots import limits_picture
 from distillab.reporting.run_end import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
+from distillab.schemes.charge import charge
 from distillab.schemes.measure import predictions, scores, warn_if_below
 from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
@@ -51,7 +52,8 @@ class Steps:
     timer: Timer
     records: dict[Role, Record] = field(default_factory=dict)
     networks: dict[Role, Model] = field(default_factory=dict)
-    longer: Longer | None = None  # the student alone, trained for equal compute
+    step: StepCost | None = None  # what a step of the fit costs; None where that is not charged
+    longer: Longer | None = None  # the student alone, trained for the same cost
     module: Distillation | None = None  # what the fit trains; None for strategy=none
 
 
@@ -111,8 +113,11 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     return Steps(run, configured, scheme, student, timer)
 
 
-def ready(steps: Steps) -> Record | None:
-    """Train or load the teacher, once for all runs, and put the fit together; the teacher's record."""
+def ready(steps: Steps, *, charged: bool = False) -> Record | None:
+    """Train or load the teacher, once for all runs, and put the fit together; the teacher's record.
+
+    Where it is to be `charged`, its steps are compared with those of the student alone before that.
+    """
     run, scheme, config = steps.run, steps.scheme, steps.run.config
     with steps.timer.part("teacher"):
         teacher = scheme.obtain(run)
@@ -123,14 +128,17 @@ def ready(steps: Steps) -> Record | None:
     if config.strategy != alone(config.strategy):
         # Before anything else is trained: the cache may refuse.
         source = with_cache(scheme.source(steps.student), run.strategy, steps.data, config)
+        if charged:
+            with steps.timer.part("charge"):
+                steps.step = charge(run, scheme, steps.student, steps.data)
         steps.module = scheme.module(run, steps.student, source)
     return teacher
 
 
 def pretrain(steps: Steps) -> None:
     """Train or load the teacher and the student alone, each once for all runs."""
-    run, scheme, config = steps.run, steps.scheme, steps.run.config
-    teacher = ready(steps)
+    run, config = steps.run, steps.run.config
+    teacher = ready(steps, charged=config.baseline and config.equal_compute is not False)
     if config.doctor:
         examine(steps)
     if steps.module is None or not config.baseline:
@@ -139,8 +147,8 @@ def pretrain(steps: Steps) -> None:
         steps.networks["baseline"] = run.student()
         steps.records["baseline"] = run.train_student_alone(steps.networks["baseline"])
         warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
-        if scheme.model is not None and config.equal_compute:
-            steps.longer = run.train_student_longer(scheme.live)
+        if steps.step is not None:
+            steps.longer = run.train_student_longer(steps.step)
 
 
 def examine(steps: Steps, *, whole: bool = False) -> None:

@@ -258,7 +258,7 @@ class RunConfig(Group):
     name: Name
     seed: Seed
     baseline: Flag
-    equal_compute: Flag
+    equal_compute: Annotated[bool | str, Choice(True, "multiply_adds", False)]  # charged by seconds, by arithmetic, not
     rerun: Flag
     quiet: Flag
     paths: Paths

@@ -150,6 +150,16 @@ class Loader:
             message = str(error).strip().splitlines()[-1]
             raise UserError(message.removeprefix(f"{UserError.__module__}.UserError: ")) from None
 
+    def repeated(self) -> Iterator[Batch]:
+        """The epoch's first batch, loaded again and again without end; what workers read is read once."""
+        if self._reader is not None:
+            batch = next(iter(self))
+            while True:
+                yield batch
+        index, number = next(self.sampler.batches()), self.sampler.view_number
+        while True:
+            yield self.source.batch(index, number)
+
     def _counted(self, batches: Iterator[Batch], start: int) -> Iterator[Batch]:
         """The batches, each with the number of labels in the optimiser step that it is part of."""
         if self.accumulate == 1:

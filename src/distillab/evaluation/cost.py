@@ -106,13 +106,6 @@ def equal_compute(result: Result) -> EqualCompute:
     )
 
 
-def gains_at_equal_cost(found: Sequence[EqualCompute]) -> list[float]:
-    """The gains of runs of one method at the cost that they had: at that of a live teacher where one of them ran it."""
-    cached = all(one.used == "cached" and one.gain_warm_cache is not None for one in found)
-    gains = [one.gain_warm_cache if cached else one.gain_live for one in found]
-    return [gain for gain in gains if gain is not None]
-
-
 def charged_epochs(epochs: int, step: StepCost, taught: int | None = None) -> int:
     """Epochs of the student alone that cost as much as a run whose teacher is live in `taught` of its epochs, or in all.
 

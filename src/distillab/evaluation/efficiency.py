@@ -41,12 +41,18 @@ def multiply_adds(model: Model) -> int:
 
     Elementwise work (normalisation, activations, pooling, biases) is not counted, as is usual in the literature.
     """
+    with torch.no_grad(), evaluation_mode(model):
+        return counted(lambda: model(**model.example_inputs(1)))
+
+
+def counted(call: Callable[[], Any]) -> int:
+    """Multiply-adds of a call, of the same operations; a backward pass in it counts too."""
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), evaluation_mode(model), FlopCounterMode(display=False) as counter:
-            model(**model.example_inputs(1))
+        with FlopCounterMode(display=False) as counter:
+            call()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
     return counter.get_total_flops() // 2

@@ -145,11 +145,10 @@ class Row:
 
     @property
     def charged(self) -> str:
-        """Whose cost its gain at the same whole cost is: of `cached` outputs where most of its runs took these, or `live`."""
+        """Whose cost its gain at the same whole cost is: that of a `live` teacher where one of its runs had it, or `cached`."""
         known = [one for result in self.results if (one := result.cost and result.cost.equal_compute)]
-        cached = [one for one in known if one.used == "cached" and one.gain_warm_cache is not None]
-        whole = bool(known) and all(one.gain_warm_cache is not None for one in known)
-        return "cached" if whole and 2 * len(cached) > len(known) else "live"
+        cached = known and all(one.used == "cached" and one.gain_warm_cache is not None for one in known)
+        return "cached" if cached else "live"
 
     @property
     def labels(self) -> str:

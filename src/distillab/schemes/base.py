@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 from distillab.core import distributed
 from distillab.core.configuration import ModelConfig, RunConfig
 from distillab.core.errors import UserError
-from distillab.core.result_parts import Longer, Trained
+from distillab.core.result_parts import Longer, StepCost, Trained
 from distillab.data.module import DataModule
-from distillab.evaluation.cost import equal_compute_epochs
-from distillab.evaluation.efficiency import multiply_adds
+from distillab.evaluation.cost import charged_epochs
 from distillab.export.safetensors import check_export
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
@@ -78,15 +77,15 @@ class Run:
         job = Pretraining(model, config.student, own, recipe, config.seed, title, self.setting, **how)
         return train_once(job)
 
-    def train_student_longer(self, teacher: Model) -> Longer:
-        """Train the student alone for the cost of its own and the teacher's passes."""
-        student = self.student()
-        work = [multiply_adds(network) for network in (teacher, student)]
-        taught = self.data.taught_epochs(self.config.recipe.epochs)
-        epochs = equal_compute_epochs(self.config.recipe.epochs, *work, self.strategy.num_views, taught=taught)
-        record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
+    def train_student_longer(self, step: StepCost) -> Longer:
+        """Train the student alone for what the run costs whose cache of teacher outputs is empty, or which has none."""
+        student, epochs = self.student(), self.config.recipe.epochs
+        replays = step.cached is not None and self.config.cache.mode != "never"
+        taught = self.data.taught_epochs(epochs) if replays else None
+        charged = charged_epochs(epochs, step, taught)
+        record = self.train_student_alone(student, title=f"{student.info.name} alone, equal cost", epochs=charged)
         figures = {self.setting.task.primary: record.scores["test"]}
-        return Longer(epochs=record.training.epochs, metrics=figures, teacher_multiply_adds=work[0], taught=taught)
+        return Longer(epochs=record.training.epochs, metrics=figures, step=step, taught=taught)
 
 
 class Scheme:
@@ -112,11 +111,6 @@ class Scheme:
     def obtain(self, run: Run) -> Record | None:
         """Train or load the teaching networks; the record of `model`."""
         return None
-
-    @property
-    def live(self) -> Model | None:
-        """The network that runs beside the student in every step; None if `model` is None."""
-        return self.model
 
     def source(self, student: Model) -> TeacherSource | None:
         """The student's source of teacher outputs; None if the learning networks teach each other."""

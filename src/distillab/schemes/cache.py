@@ -18,6 +18,7 @@ from distillab.teachers.cache import MEND, TeacherCache
 from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.teachers.layout import Layout
+from distillab.teachers.replayed import ReplayedTeacher
 from distillab.teachers.token_layout import TokenLayout
 
 STORED = {"logits", "embedding"}
@@ -57,7 +58,7 @@ def with_cache(
     }
     if trainer.compile == "both":
         key["compiled"] = True
-    if (device := _device(trainer.accelerator)) != "cpu":
+    if (device := device_kind(trainer.accelerator)) != "cpu":
         key["device"] = device
     layout, folder = cache_layout(config, teacher.info, strategy), Path(config.paths.store) / "cache"
     limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
@@ -65,6 +66,19 @@ def with_cache(
     cache = TeacherCache(folder, key, layout, samples=samples, limit=limit, strong=strong)
     _look_ahead(cache, strategy, data, config)
     return CachedTeacher(model, cache, require)
+
+
+def replayed(
+    teacher: TeacherSource | None, strategy: Strategy, data: DataModule, config: RunConfig
+) -> ReplayedTeacher | None:
+    """The teacher, for as long as its steps are timed, behind a cache that is never written; None where none is possible."""
+    needs = strategy.needs("teacher")
+    if teacher is None or not needs or data.writing is not None or _reason(teacher, strategy):
+        return None
+    layout = cache_layout(config, teacher.info, strategy)
+    nowhere = Path(config.paths.store) / "cache" / "timed"
+    cache = TeacherCache(nowhere, {}, layout, samples=data.sizes["train"], limit=math.inf, strong={"strong": True})
+    return ReplayedTeacher(teacher.model, cache)
 
 
 def cache_layout(config: RunConfig, teacher: FeatureInfo, strategy: Strategy) -> Layout:
@@ -107,7 +121,7 @@ def _check_draws(strategy: Strategy) -> None:
             )
 
 
-def _device(accelerator: str) -> str:
+def device_kind(accelerator: str) -> str:
     """The type of device that runs the teacher: another one rounds otherwise."""
     found = torch.accelerator.current_accelerator(check_available=True)
     return "cpu" if accelerator == "cpu" or found is None else found.type

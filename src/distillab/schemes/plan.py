@@ -70,11 +70,6 @@ class Plan(Scheme):
             rank_zero_print(f"{title}: {run.setting.words(made.scores)}{again}")
         return record if self.model is not None else None
 
-    @property
-    def live(self) -> Model | None:
-        """The teacher of the final fit, the last network of the chain."""
-        return self.model and self.teacher
-
     def source(self, student: Model) -> TeacherSource:
         """The last network of the chain, frozen."""
         return FrozenTeacher(self.teacher)

@@ -59,7 +59,7 @@ def fit(
     curves, times = Curves(title), StepTimer()
     # The stop comes last, since it saves the state of the others.
     callbacks = [curves, times, StopCleanly(directory / "last.ckpt"), *_choosing(module, recipe, trainer, directory)]
-    engine = _engine(recipe, trainer, directory, callbacks=callbacks, logger=logger or False)
+    engine = make_trainer(recipe, trainer, directory, callbacks=callbacks, logger=logger or False)
     share(recipe.batch_size, engine.world_size, title)
     if resumed:
         rank_zero_print(f"  {title}  goes on from {start}")
@@ -113,8 +113,8 @@ def _choosing(module: Distillation, recipe: Recipe, trainer: TrainerConfig, dire
     return callbacks
 
 
-def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments: Any) -> L.Trainer:
-    """Lightning's trainer."""
+def make_trainer(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments: Any) -> L.Trainer:
+    """Lightning's trainer, for these callbacks and other arguments of its own."""
     bar = trainer.progress_bar and not is_quiet() and sys.stdout is not None and sys.stdout.isatty()
     if bar:
         arguments["callbacks"].append(TQDMProgressBar(leave=False))
