@@ -1,7 +1,7 @@
 """A causal language model with what it looks like from outside, and the networks that it may hold."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from distillab.core.errors import UserError, reason
 from distillab.core.instantiate import did_you_mean
 from distillab.core.places import located
 from distillab.core.ready_made import NO_CODE, read_causal_lm, read_config
+from distillab.models.attention import Attention, AttentionTap
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
@@ -89,6 +90,10 @@ class CausalLM(Model):
         with self.autocast(hidden.device), standing_in(self.net, hidden[None]):
             ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
             return self.net(input_ids=ids, use_cache=False).logits[0, :, : self.vocabulary]
+
+    def attention_tap(self, note: Callable[[nn.Module, Attention], None]) -> AbstractContextManager:
+        """The attention of a network of transformers."""
+        return AttentionTap(self.net, self.info.name, note) if self.hugging else super().attention_tap(note)
 
     def autocast(self, device: torch.device) -> Any:
         """A block in which the network runs in the dtype of the step around it, or in the one that it is held in."""

@@ -15,7 +15,7 @@ from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
 CHOICES = {"train": Choice("connectors", "student", "both"), "optimizer": Choice("fresh", "keep")}  # of a phase
-MAPS = ("stages", "last_map", "preactivations", "norms")  # a model without stages has none of them
+MAPS = ("stages", "last_map", "preactivations", "norms", "attentions")  # a model without stages has none of them
 
 
 @dataclass(frozen=True)

@@ -44,27 +44,33 @@ def term_losses(
     term's sum is divided by the mean number of rows over the batches of an optimiser step and over all devices, so that
     every row of the step weighs the same.
     """
-    rowwise = [name for name, term in terms.items() if term.rowwise and type(term).forward is Term.forward]
-    if rowwise:
-        logits, labels = task.rows(student[0].logits, seen.labels)
+    averaged = {name: term for name, term in terms.items() if term.rowwise and type(term).forward is Term.forward}
+    of_logits = {name: term for name, term in averaged.items() if not term.of_features}
+    if averaged:
+        labels = task.rows(seen.labels, seen.labels)[1]
+        count = max(len(labels) if seen.batch_rows is None else seen.batch_rows, 1e-9)
+    if of_logits:
+        logits = task.rows(student[0].logits, seen.labels)[0]
         taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
         taught = None if taught is None else task.rows(taught, seen.labels)[0]
-        count = max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9)
         written = _written(seen, student[0].logits.shape[:-1], task)
-        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels, written=written)
+        sums = sums_of_rows(of_logits, logits, taught, labels, written=written)
     losses = {}
     for name, term in terms.items():
-        if name in rowwise:
+        if name in of_logits:
+            loss = sums[name]
+        else:
+            outputs = [
+                Outputs([only(term, owner, view) for view in views[: term.num_views]])
+                for owner, views in (("student", student), ("teacher", teacher))
+            ]
+            read = (*outputs, only(term, "batch", seen))
+            loss = term.feature_rows(*read).sum() if name in averaged else term(*read)
+        if name in averaged:
             weights = term.row_weights(labels if seen.step_labels is None else seen.step_labels)
             total = count if weights is None else count * (weights.sum() / max(len(weights), 1)).clamp(min=1e-9)
-            divisor = mean_number(total, labels.device)
-            losses[name] = term.weight * (sums[name] / divisor)  # no row: 0 / 1e-9 is 0
-            continue
-        outputs = [
-            Outputs([only(term, owner, view) for view in views[: term.num_views]])
-            for owner, views in (("student", student), ("teacher", teacher))
-        ]
-        losses[name] = term.weight * term(*outputs, only(term, "batch", seen))
+            loss = loss / mean_number(total, labels.device)  # no row: 0 / 1e-9 is 0
+        losses[name] = term.weight * loss
     return losses
 
 

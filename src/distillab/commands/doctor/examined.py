@@ -134,9 +134,10 @@ class Examined:
 
     @property
     def rowwise(self) -> tuple[str, ...]:
-        """The names of the terms that are means over tokens."""
+        """The names of the terms that are means over tokens' logits."""
         terms = self.module.strategy.terms.items()
-        return tuple(name for name, term in terms if term.rowwise and type(term).forward is Term.forward)
+        averaged = [(name, term) for name, term in terms if term.rowwise and type(term).forward is Term.forward]
+        return tuple(name for name, term in averaged if not term.of_features)
 
 
 @contextmanager
