@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from textwrap import indent
 
 import lightning as L
 import pytest
@@ -15,6 +17,7 @@ from distillab.commands import steps
 from distillab.commands.composition import compose
 from distillab.commands.invocation import parse
 from distillab.commands.served import cache
+from distillab.commands.served_words import SGLANG, VLLM
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build
 from distillab.core.timer import Timer
@@ -210,3 +213,10 @@ def test_an_import_names_its_teacher(place, scores):
 def test_words_of_the_command(words, said):
     with pytest.raises(UserError, match=said):
         cache(words)
+
+
+def test_the_page_shows_the_scripts_that_are_printed():
+    page = (Path(__file__).parents[2] / "docs" / "served_teachers.md").read_text()
+    for script in (VLLM, SGLANG):
+        shown = indent(script.replace("TOP", "64").replace("REQUESTS", "requests.jsonl"), "    ")
+        assert shown in page
