@@ -19,7 +19,8 @@ from distillab.training.term_inputs import only
 
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     """Let every term look at data and run in its phases, between untrained copies; UserError where one cannot work."""
-    if run.config.teacher.shard:  # too large to be whole on a device
+    teacher = run.config.teacher
+    if teacher.shard or teacher.builder.get("device_map") is not None:  # too large to be whole on a device
         return
     run = replace(run, strategy=copy.deepcopy(run.strategy))
     with torch.random.fork_rng(), redirect_stdout(StringIO()):  # the fit says it again

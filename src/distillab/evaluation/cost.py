@@ -19,6 +19,10 @@ RATIOS = {
     "peak_memory_bytes": ("less peak memory", "more peak memory"),
     "size_bytes": ("smaller on disk", "larger on disk"),
 }
+# Why a scheme's gain at equal compute is not known, where the reason is one of its own.
+UNKNOWN = {
+    "imported": "what the server took to score the text is unknown here, as are the teacher's size, speed and quality"
+}
 
 
 def with_cost(result: Result, prices: Prices | None) -> Result:
@@ -152,7 +156,7 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and roi_words(found.roi))
     if not found.equal_compute and found.scheme != "offline":
-        why = "it has no fixed teacher to charge"
+        why = UNKNOWN.get(found.scheme, "it has no fixed teacher to charge")
         said.append(f"The gain at equal compute was not measured for scheme={found.scheme}: {why}.")
     return list(filter(None, said))
 

@@ -27,6 +27,7 @@ class Model(nn.Module):
     info: FeatureInfo  # its outputs, and the features that can be read on the way
     class_order: Tensor | None  # for each class of the data, the output of `net` that means it; None where they agree
     builder: str | None = None  # dotted name of the class or function that built `net`, where it is known
+    origin: str | None = None  # what stands for its weights, of a large frozen model (`folder_identity`)
     held_in: torch.dtype | None = None  # in which the network is kept and run; None is the dtype of training
 
     def __init__(self, class_order: list[int] | None = None) -> None:

@@ -17,6 +17,7 @@ from distillab.teachers.base import TeacherSource
 from distillab.teachers.cache import MEND, TeacherCache
 from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
+from distillab.teachers.imported import ImportedTeacher
 from distillab.teachers.layout import Layout
 from distillab.teachers.token_layout import TokenLayout
 
@@ -32,7 +33,7 @@ def with_cache(
     Raises UserError for a wrong setting, or `require` without a possible cache.
     """
     settings, trainer, needs = config.cache, config.trainer, strategy.needs("teacher")
-    if settings.mode == "never" or not needs or teacher is None:
+    if settings.mode == "never" or not needs or teacher is None or isinstance(teacher, ImportedTeacher):
         return teacher
     require = settings.mode == "require"
     if require and data.writing is not None:

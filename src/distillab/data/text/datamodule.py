@@ -222,6 +222,11 @@ class TextData(DataModule):
         )
 
     @property
+    def training_blocks(self) -> Blocks:
+        """Those that a fit reads, by their index."""
+        return self._source("train", training=True)
+
+    @property
     def test_blocks(self) -> Blocks:
         """Those of the test text, one behind the other."""
         return self._source("test", training=False)

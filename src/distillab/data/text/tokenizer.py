@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distillab.core.errors import UserError, reason
 from distillab.core.places import folder_or_name, located
-from distillab.core.ready_made import read_tokenizer
+from distillab.core.ready_made import Unreachable, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,6 +27,8 @@ def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
                 found.eos_token = END
         else:
             found = read_tokenizer(folder_or_name(place, "data.tokenizer"))
+    except Unreachable as error:
+        raise UserError(f"data.tokenizer: {error}: data.tokenizer=…") from error
     except Exception as error:  # tokenizers raises plain exceptions
         raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason(error)})") from error
     if found.eos_token_id is None:
