@@ -212,13 +212,15 @@ def pretrained_lm(
     from a part of its teacher (arXiv 1910.01108). `gguf` is the file in the folder that holds the weights. Raises UserError
     where it cannot be loaded, or has no such layer.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     place = str(found) if (found := located(path, "path")).exists() else path
     how: dict[str, Any] = {"attn_implementation": attention} | ({"gguf_file": gguf} if gguf else {})
     try:
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
+            if gguf:  # quantised weights could be neither trained nor saved
+                where["quantization_config"] = GgufConfig(dequantize=True)
             with without_bars() if found.is_dir() else nullcontext():  # a download may show how far it is
                 net = read_causal_lm(place, dtype=torch.float32, **how, **where)
         else:

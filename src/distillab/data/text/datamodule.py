@@ -25,7 +25,7 @@ from distillab.data.text.documents import (
 )
 from distillab.data.text.held_out import divided, without_overlap
 from distillab.data.text.paired import PairedBlocks, pack_paired
-from distillab.data.text.tokenizer import ends, identity, load_tokenizer, train_tokenizer
+from distillab.data.text.tokenizer import another, ends, identity, load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -127,7 +127,7 @@ class TextData(DataModule):
         splits = divided(kept, self.name, **shares)
         splits["train"] = without_overlap(splits["train"], splits, self.name, share=self.overlap)
         tokenizer = self._tokenizer(splits["train"])
-        other = self._other(tokenizer)
+        other = another(self.teacher_place, tokenizer)
         training = self._training(splits)
         held_out = {split: documents for split, documents in splits.items() if split != "train"}
         packed, start, numbered = {}, {}, 0
@@ -200,13 +200,6 @@ class TextData(DataModule):
         if self.tokenizer_place is not None:
             return load_tokenizer(self.tokenizer_place)
         return train_tokenizer((one.content for one in train), self.vocabulary)
-
-    def _other(self, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase | None":
-        """The teacher's tokenizer, where it is another one than this of the student."""
-        if self.teacher_place is None:
-            return None
-        found = load_tokenizer(self.teacher_place, "data.teacher_tokenizer")
-        return None if identity(found) == identity(tokenizer) else found
 
     @property
     def teacher_side(self) -> Self:

@@ -61,6 +61,12 @@ def identity(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
 
 
+def another(place: str | None, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase | None":
+    """The teacher's tokenizer, which lies at a place, where it is another one than this of the student."""
+    found = None if place is None else load_tokenizer(place, "data.teacher_tokenizer")
+    return None if found is None or identity(found) == identity(tokenizer) else found
+
+
 def check_same(tokenizer: "PreTrainedTokenizerBase", place: str, role: str) -> None:
     """Raise UserError where a model's own tokenizer maps ids to other tokens than the data's."""
     own = load_tokenizer(place)
