@@ -164,7 +164,7 @@ def test_a_run_is_cached_judged_by_each_ones_tokens_and_goes_on_where_it_was_sto
         ),
         (("strategy=[uld,hidden]",), "strategy.hidden compares token with token"),
         (("data.on_policy=0.5",), "data.on_policy=0$"),
-        (("scheme=ema",), "scheme=offline$"),
+        (("scheme=ema",), "scheme=offline, or data.teacher_tokenizer=null$"),
         (("strategy.uld.align=words",), "strategy.uld: align must be one of boundaries, positions"),
         (("cache.top_k=64", "cache.mode=require"), "compares the 300 largest .* cache.top_k=64 keeps fewer"),
         (("cache.draws=8", "cache.top_k=null"), "strategy.uld is another"),

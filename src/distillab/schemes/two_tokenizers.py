@@ -19,7 +19,9 @@ def check_tokenizers(config: RunConfig, data: DataModule, strategy: Strategy, sc
     told = _told(data.info, taught.info)
     place = config.teacher.builder.get("path") or "…"
     if scheme != "offline":
-        raise UserError(f"{told}, and scheme={scheme} asks one of them of all its networks: scheme=offline")
+        raise UserError(
+            f"{told}, and scheme={scheme} takes one for all its networks: scheme=offline, or data.teacher_tokenizer=null"
+        )
     if data.writing is not None:
         raise UserError(f"{told}: the teacher cannot read what the student writes: data.on_policy=0")
     for name, term in strategy.terms.items():

@@ -48,7 +48,11 @@ class Paired:
         return replace(self, places=self.places[chosen])
 
     def rows_of(self, term: Term) -> tuple[Tensor, Rows]:
-        """Which rows have a partner by a term's alignment, bool (R,), and the partners."""
+        """Which rows have a partner by a term's alignment, bool (R,), and the partners. UserError for a term without one."""
+        if term.alignment is None:
+            raise UserError(
+                f"{type(term).__name__} compares token with token, and the teacher reads others: strategy=uld"
+            )
         places = self.places[:, ALIGNMENTS.index(term.alignment)]
         kept = places >= 0
         return kept, self.rows[places[kept]]
