@@ -29,10 +29,10 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         if distributed.world > 1:  # several GPUs exchange only what lies on them
             module.to(run.setting.device)
         known = None if run.data.hides_labels else run.data.training_labels
-        batch = module.task.example_batch(module.student, labels=known)
+        batch = module.example_batch(labels=known)
 
         def shown(term: Term) -> Iterator[tuple[Fields, Batch]]:
-            (outputs,) = module.teacher(batch)
+            (outputs,) = module.teacher(module.for_teacher(batch))
             yield only(term, "teacher", outputs), batch
 
         for term in module.strategy.terms.values():

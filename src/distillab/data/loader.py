@@ -160,7 +160,8 @@ class Loader:
             start += len(step)
             rows = sum(batch.rows for batch in step)
             labels = torch.cat([batch.labels[batch.labels != IGNORED] for batch in step])
-            yield from (replace(batch, step_rows=rows, step_labels=labels) for batch in step)
+            pairs = None if step[0].paired is None else sum(batch.paired for batch in step)
+            yield from (replace(batch, step_rows=rows, step_labels=labels, step_pairs=pairs) for batch in step)
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch and how many of its batches were handed out."""

@@ -195,6 +195,11 @@ class DataModule(LightningDataModule):
         """The same data with what a teacher that is trained here learns from alone."""
         return self
 
+    @property
+    def teacher_side(self) -> Self:
+        """The same samples as the teacher reads them."""
+        return self
+
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
         """The names of classes that are given by name or by number. Raises as `numbers`."""
         return [self.info.classes[number] for number in numbers(classes, self.info.classes)]

@@ -240,7 +240,7 @@ def pretrained_lm(
     from a part of its teacher (arXiv 1910.01108). `gguf` is the file in the folder that holds the weights. `device_map` is
     that of transformers, for accelerate. Raises UserError where it cannot be loaded, or has no such layer.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     if device_map is not None and find_spec("accelerate") is None:
         raise UserError(
@@ -251,6 +251,8 @@ def pretrained_lm(
     try:
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
+            if gguf:  # quantised weights could be neither trained nor saved
+                where["quantization_config"] = GgufConfig(dequantize=True)
             with without_bars() if found.is_dir() else nullcontext():  # a download may show how far it is
                 net = read_causal_lm(place, dtype=getattr(torch, dtype), **how, **where)
         else:

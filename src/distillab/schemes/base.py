@@ -44,7 +44,8 @@ class Run:
 
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
         """A network for the run's data; `path` is the config key of its config. UserError if it could not be kept."""
-        model = self.setting.task.build_model(config, path, self.data, seed)
+        data = self.data.teacher_side if path == "teacher" else self.data
+        model = self.setting.task.build_model(config, path, data, seed)
         if path == "student" or not config.checkpoint or config.adapt:  # it is written once it is trained
             check_export(model, path)
         return model
@@ -61,7 +62,7 @@ class Run:
 
     def obtain_teacher(self, model: Model, config: ModelConfig) -> Record:
         """Train or load a teacher."""
-        return obtain_teacher(model, config, self.data, self.setting)
+        return obtain_teacher(model, config, self.data.teacher_side, self.setting)
 
     def train_student_alone(
         self, model: Model, logger: Any = None, *, title: str | None = None, epochs: int | None = None

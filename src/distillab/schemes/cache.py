@@ -40,7 +40,7 @@ def with_cache(
         raise UserError(
             "cache.mode=require, but the teacher must read what the student writes (data.on_policy): cache.mode=auto"
         )
-    if live := _reason(teacher, strategy):
+    if live := _reason(teacher, strategy, settings.top_k):
         if require:
             raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
         rank_zero_print(f"the teacher runs live: {live}")
@@ -51,7 +51,7 @@ def with_cache(
         "structure": structure(model),
         "about": preprocessing(model),
         "spec": str(teacher.info),
-        "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
+        "data": data.configure(data.batch_size, data.seed).teacher_side.fingerprint,  # of one view: the weak one
         "files": data.collection.files_stamp,
         "precision": config.recipe.precision,
         "channels_last": trainer.channels_last,
@@ -135,7 +135,7 @@ def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, confi
         )
 
 
-def _reason(teacher: TeacherSource, strategy: Strategy) -> str | None:
+def _reason(teacher: TeacherSource, strategy: Strategy, top_k: int | None) -> str | None:
     """Why the teacher cannot be replayed; None if it can."""
     if type(teacher) is not FrozenTeacher:
         return "only the outputs of one teacher that does not change can be cached"
@@ -143,4 +143,9 @@ def _reason(teacher: TeacherSource, strategy: Strategy) -> str | None:
         own = {need.removeprefix("teacher.") for need in term.needs if need.startswith("teacher.")}
         if beyond := sorted(own - STORED - LAYERS):
             return f"strategy.{name} reads teacher.{beyond[0]}, and the cache holds logits and embeddings"
+        if top_k is not None and top_k < term.largest:
+            return (
+                f"strategy.{name} compares the {term.largest} largest probabilities one by one, and cache.top_k={top_k} keeps "
+                f"fewer (cache.top_k={term.largest} keeps them and what the others hold, cache.top_k=null all)"
+            )
     return None

@@ -97,6 +97,8 @@ class Term(nn.Module):
     loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names
     above: ClassVar[Mapping[str, float]] = {}  # what declared numbers must be above; a temperature is above 0 anyway
     below: ClassVar[Mapping[str, float]] = {}  # what they must be below
+    largest: ClassVar[int] = 0  # so many of the teacher's largest probabilities it must know one by one
+    alignment: ClassVar[str | None] = None  # which positions of two tokenizers it compares; None: it needs one
     unequal_outputs: ClassVar[bool] = False  # student and teacher may have different numbers of outputs
 
     weight: Scheduled = 1.0

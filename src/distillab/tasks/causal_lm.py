@@ -1,6 +1,7 @@
 """Text: the next token of every position, judged in bits per byte."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError, first_few
 from distillab.core.places import located
 from distillab.core.text_parts import Text
-from distillab.data.batch import IGNORED, Batch
+from distillab.data.batch import ALIGNMENTS, IGNORED, Batch
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import check_same
 from distillab.evaluation.judge import judge
@@ -113,6 +114,17 @@ class LanguageModeling(Task):
         following = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], IGNORED)], 1)
         index = torch.arange(2, device=ids.device)
         return Batch([inputs] * num_views, {"labels": following, "sizes": torch.ones_like(ids)}, index)
+
+    def with_teacher(self, batch: Batch, student: FeatureInfo, teacher: FeatureInfo) -> Batch:
+        """An example batch with tokens of the teacher's, where it reads others."""
+        if (student.outputs, student.positions) == (teacher.outputs, teacher.positions):
+            return batch
+        count, places = len(batch), torch.arange(teacher.positions, device=batch.index.device)
+        ids = (places % teacher.outputs).expand(count, -1)
+        pairs = torch.arange(student.positions, device=batch.index.device).clamp(max=teacher.positions - 1)
+        pairs = pairs[:, None].expand(count, -1, len(ALIGNMENTS))
+        inputs = [{"input_ids": ids, "documents": torch.zeros_like(ids)}] * len(batch.inputs)
+        return replace(batch, targets=batch.targets | {"pairs": pairs}, teacher_inputs=inputs)
 
     def rows(self, logits: Tensor | LogitRows, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One row for each position (N, L) that has a label."""

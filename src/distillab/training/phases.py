@@ -95,7 +95,7 @@ class Phased(L.LightningModule):
 
 def reachable_parameters(module: "Distillation", phase: Phase) -> set[nn.Parameter]:
     """The trainable parameters that a phase trains and its loss depends on: DDP would wait forever for any other."""
-    batch = module.task.example_batch(module.student, module.strategy.num_views)
+    batch = module.example_batch(module.strategy.num_views)
     for parameter in module.trainable:
         parameter.requires_grad_(True)
     with evaluation_mode(module), torch.enable_grad():
