@@ -251,7 +251,7 @@ class Distillation(Phased):
         batch = self._taken(batch, batch_idx)
         logits = self._validated[0].outputs(**self.task.arrange(batch.inputs[0]))
         self.task.update(self.metrics, logits, batch)
-        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items()}
+        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items() if metric.update_called}
         self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
