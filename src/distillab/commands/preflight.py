@@ -37,5 +37,5 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
 
         for term in module.strategy.terms.values():
             term.prepare(batch.labels.cpu(), lambda term=term: shown(term))
-        for phase in run.strategy.plan(run.config.recipe.epochs):
+        for phase in run.strategy.plan(run.epochs):
             reachable_parameters(module, phase)

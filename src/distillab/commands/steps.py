@@ -67,7 +67,8 @@ class Parts(NamedTuple):
 def check(config: RunConfig) -> Parts:
     """Build what needs no data, and refuse what cannot work as far as that shows then, networks too."""
     strategy = Strategy.of(config.strategy)
-    strategy.plan(config.recipe.epochs)
+    if config.recipe.epochs:  # steps are epochs once the data are read
+        strategy.plan(config.recipe.epochs)
     check_kinds(config.recipe.optimizer, strategy)
     config.protocol.check_data(config.data.get("validation", config.protocol.validation))
     parts = Parts(strategy, *(build(getattr(config, name), name) for name in ("scheme", "data", "task")))
@@ -96,6 +97,7 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
     check_tokenizers(config, data, strategy, scheme.name)
     run = Run(config, data, strategy, setting)
+    strategy.plan(run.epochs)
     student = run.student()
     own = config.scheme.get("source") == "student"  # of scheme=self: a network, and no smoothed labels
     check_writing(data.writing, student, "offline" if own else scheme.name)

@@ -116,13 +116,13 @@ def _device(accelerator: str) -> str:
 
 def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, config: RunConfig) -> None:
     """Print that the views of the fit exceed the limit; with `require`, raise UserError if one is missing entirely."""
-    epochs = config.recipe.epochs
+    epochs = data.epochs(config.recipe, config.trainer.limit_train_batches)
     views = list(product(range(min(epochs, data.cycle or epochs)), range(strategy.num_views)))
     lacking = sum(not cache.has(*view) for view in views)
     if config.cache.mode == "require" and lacking and not strategy.phases:  # some phases may not read the teacher
         raise UserError(
             f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
-            f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
+            f"recipe.{'epochs' if config.recipe.epochs else 'steps'}={config.recipe.length} reads; fill it with cache.mode=auto"
         )
     if config.cache.mode == "require" or not lacking:
         return

@@ -89,6 +89,9 @@ class Distillation(Phased):
         """Divide the trainer's epochs into phases, and find the parameters that each one trains."""
         if stage != "fit":
             return
+        if self.trainer.max_epochs < 0:
+            how = "Trainer(max_epochs=…), and max_steps=… where these cut the last"
+            raise UserError(f"phases and learning rate follow the trainer's epochs: {how}")
         data = self.trainer.datamodule
         self.strategy.check_mixed(getattr(data, "mixes", False))
         self._fill_labels(getattr(data, "hides_labels", False))
@@ -191,7 +194,7 @@ class Distillation(Phased):
         batches = self.trainer.num_training_batches
         step = self.current_epoch * batches + batch_idx
         for term in self.strategy.terms.values():
-            term.set_step(step, self.trainer.max_epochs * batches)
+            term.set_step(step, self.all_batches)
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -232,7 +235,7 @@ class Distillation(Phased):
         """Update the student, then what follows it (terms, its moving average), before any callback saves the state."""
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         done = epoch + (batch_idx + 1) / self.trainer.num_training_batches
-        self._step_learning.end(done / self.trainer.max_epochs)
+        self._step_learning.end(done / self.length)
         if self.teacher is not None:
             self.teacher.after_step(self.student)
 
@@ -265,7 +268,7 @@ class Distillation(Phased):
         batch = self._taken(batch, batch_idx)
         logits = self._validated[0].outputs(**self.task.arrange(batch.inputs[0]))
         self.task.update(self.metrics, logits, batch)
-        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items()}
+        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items() if metric.update_called}
         self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:

@@ -136,13 +136,13 @@ def temperature(seen: Examined) -> Verdict:
     kept = layout.widen(layout.narrow(read)).logits
     if not isinstance(kept, SparseLogits):
         return fine("the cache holds all logits")
-    live, used = dense(read.logits), []
+    live, used, epochs = dense(read.logits), [], seen.data.epochs(seen.config.recipe)
     for name, term in seen.module.strategy.terms.items():
         if not term.pools or "teacher.logits" not in term.needs:
             continue
-        for epoch in range(seen.config.recipe.epochs if term.schedules else 1):
+        for epoch in range(epochs if term.schedules else 1):
             if term.schedules:
-                term.set_epoch(epoch, seen.config.recipe.epochs)
+                term.set_epoch(epoch, epochs)
             degree = getattr(term, "temperature", 1.0)
             used.append(degree)
             gap = _changed(kept, live, degree)
@@ -151,7 +151,7 @@ def temperature(seen: Examined) -> Verdict:
                     f"strategy.{name} asks for temperature {degree:g}, at which the cache changes probabilities by {gap:.2g}: "
                     f"cache.temperatures=[{degree:g}], which fills another cache"
                 )
-        term.set_epoch(0, seen.config.recipe.epochs)
+        term.set_epoch(0, epochs)
     return fine(f"the cache holds {', '.join(f'{one:g}' for one in sorted(set(used))) or 'none that is asked for'}")
 
 

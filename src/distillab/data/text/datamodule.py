@@ -118,7 +118,8 @@ class TextData(DataModule):
             return read_documents(self.path, field=self.field, kinds=self.kinds)
         return read_dataset(self.dataset, field=self.field)
 
-    def _collect(self) -> TextCollection:
+    def split_documents(self) -> dict[str, list[Document]]:
+        """The documents of each split, without repeats, and without training documents that overlap with held-out ones."""
         documents = self._documents()
         kept = without_repeats(documents)
         if lost := len(documents) - len(kept):
@@ -126,6 +127,10 @@ class TextData(DataModule):
         shares = {"test": self.test_share, "validation": self.validation, "split_seed": self.split_seed}
         splits = divided(kept, self.name, **shares)
         splits["train"] = without_overlap(splits["train"], splits, self.name, share=self.overlap)
+        return splits
+
+    def _collect(self) -> TextCollection:
+        splits = self.split_documents()
         tokenizer = self._tokenizer(splits["train"])
         other = another(self.teacher_place, tokenizer)
         training = self._training(splits)
