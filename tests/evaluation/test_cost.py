@@ -6,7 +6,7 @@ from helpers.made_results import made
 from distillab.core.configuration import Prices
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Efficiency, StepCost, TeacherOutputs, Training
-from distillab.evaluation.cost import charged_epochs, cost, equal_compute, gains_at_equal_cost, roi, with_cost, words
+from distillab.evaluation.cost import charged_length, cost, equal_compute, roi, with_cost, words
 from distillab.reporting.metric_table import metric
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
@@ -61,11 +61,13 @@ def test_what_the_run_cost_and_brought_for_that():
     # Of 4000 outputs 1000 were computed: 10 × (0.25 × 3.3 + 0.75 × 1.04).
     assert found.used == "cached" and found.epochs == pytest.approx(16.05) and found.training_epochs == 33
     gains = [found.gain_equal_steps, found.gain_live, found.gain_warm_cache]
-    assert gains == pytest.approx([0.03, 0.01, 0.03]) and gains_at_equal_cost([found]) == [found.gain_warm_cache]
+    assert gains == pytest.approx([0.03, 0.01, 0.03])
     live = equal_compute(result(STUDENT | {"teacher_samples_replayed": 0}, longer=LONGER))
-    assert (live.used, live.epochs) == ("live", pytest.approx(33)) and gains_at_equal_cost([live]) == [live.gain_live]
+    assert (live.used, live.epochs) == ("live", pytest.approx(33))
     warm = equal_compute(result(WARM, longer=LONGER))
     assert (warm.used, warm.epochs) == ("cached", pytest.approx(10.4))
+    steps = equal_compute(result(STUDENT | {"steps": 1000}, longer=LONGER | {"steps": 3300}))
+    assert (steps.epochs, steps.training_epochs, steps.unit) == (pytest.approx(1605), 3300, "steps")
     assert equal_compute(result()).live is None
     older = equal_compute(result(longer={"epochs": 30, "metrics": {"top1": 0.92}}))
     assert (older.live, older.used, older.gain_live) == (None, None, pytest.approx(0.01))
@@ -74,7 +76,6 @@ def test_what_the_run_cost_and_brought_for_that():
 def test_cached_steps_that_cost_more_than_the_students_own_are_not_taken_for_equal():
     found = equal_compute(result(WARM, longer=LONGER | {"step": STEP | {"cached": 1.2}}))
     assert (found.gain_warm_cache, found.cached_epochs) == (None, 12)
-    assert gains_at_equal_cost([found]) == [found.gain_live], "which is of a student that costs more"
     same = equal_compute(result(WARM, longer={"epochs": 12, "metrics": {"top1": 0.92}, "step": STEP | {"cached": 1.2}}))
     assert same.gain_warm_cache == same.gain_live, "12 epochs are what the student alone was trained"
     never = equal_compute(result(WARM, longer=LONGER | {"step": STEP | {"cached": None}}))
@@ -85,11 +86,11 @@ def test_cached_steps_that_cost_more_than_the_students_own_are_not_taken_for_equ
     ("epochs", "live", "expected"), [(8, 3.3, 27), (10, 1.1, 11), (3, 87.0, 261), (5, 0.9, 5), (10, 2.0, 20)]
 )
 def test_the_student_alone_gets_what_the_steps_cost_rounded_up(epochs, live, expected):
-    assert charged_epochs(epochs, StepCost(live=live)) == expected
+    assert charged_length(epochs, StepCost(live=live)) == expected
     # Samples that look the same are computed in the first epoch alone: here the others cost half a step each.
     halves = StepCost(live=live, cached=0.5)
-    assert charged_epochs(epochs, halves, taught=1) == -(-(live + 0.5 * (epochs - 1)) // 1)
-    assert charged_epochs(epochs, StepCost(live=live), taught=1) == expected, "nothing can be replayed"
+    assert charged_length(epochs, halves, taught=1) == -(-(live + 0.5 * (epochs - 1)) // 1)
+    assert charged_length(epochs, StepCost(live=live), taught=1) == expected, "nothing can be replayed"
 
 
 def said(found):
@@ -160,6 +161,8 @@ def test_words():
     assert said(never)[-1].endswith("never pays for itself: the student is not cheaper.")
     none_come = cost(result(), Prices.of({"price_per_hour": 3.6, "requests_per_day": 0}))
     assert said(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
+    steps = said(cost(result(STUDENT | {"steps": 1000}, longer=LONGER | {"steps": 3000})))[3]
+    assert "is 3000 steps of the student alone by multiply-adds (1500.0 by the seconds measured)" in steps
     untried = said(cost(result(WARM)))
     saved = "which saved about 40.0 s, by the teacher's throughput."
     assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"
@@ -218,11 +221,3 @@ def test_of_language_models_tokens_are_counted_and_the_teacher_is_paid_back_too(
         "after 960,000 tokens, 1.0 days. With the teacher's training and scoring it has after 4,080,000 tokens" in told
     )
     assert told.endswith("shared by 5 students, these cost each no more than its own training.")
-
-
-def test_runs_of_one_method_are_charged_alike():
-    warm, cold = (equal_compute(result(student, longer=LONGER)) for student in (WARM, STUDENT))
-    live = equal_compute(result(STUDENT | {"teacher_samples_replayed": 0}, longer=LONGER))
-    assert gains_at_equal_cost([warm, cold]) == pytest.approx([0.03, 0.03])
-    assert gains_at_equal_cost([warm, live]) == pytest.approx([0.01, 0.01]), "one of them ran its teacher"
-    assert gains_at_equal_cost([]) == [] == gains_at_equal_cost([equal_compute(result())])

@@ -65,6 +65,7 @@ class Training(Part):
 
     seconds: Number = 0.0
     epochs: int | None = None
+    steps: int | None = None  # where the recipe counts these: the last epoch may be cut
     epoch: int | None = None
     resumed: bool | None = None
     reused: bool | None = None
@@ -207,12 +208,16 @@ class StepCost(Part):
 
 
 class Longer(Part):
-    """The student alone, trained for the cost of a run that computes the teacher's outputs itself."""
+    """The student alone, trained for the cost of a run that computes the teacher's outputs itself.
+
+    `steps` are known where the recipe counts these.
+    """
 
     epochs: int
+    steps: int | None = None
     metrics: Figures = {}
     step: StepCost | None = None  # None in results of earlier versions
-    # Epochs in which the teacher must run: samples that look the same are replayed from then on; None: all.
+    # Epochs, or steps, in which the teacher must run: samples that look the same are replayed from then on; None: all.
     taught: int | None = None
 
 
@@ -237,6 +242,7 @@ class EqualCompute(Part):
     epochs: Number | None = None  # of the student alone that cost what this run did
     cached_epochs: Number | None = None  # and what it costs with all outputs replayed
     training_epochs: int | None = None  # those that the student trained longer had, for a live teacher
+    unit: str = "epochs"  # or steps, of all three
     score: Number | None = None
     gain_equal_steps: Number | None = None
     gain_live: Number | None = None  # over the student trained longer

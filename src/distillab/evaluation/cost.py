@@ -1,7 +1,7 @@
 """What a distillation cost, what it brought for that, and when it has paid for itself; the same in words."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,10 @@ RATIOS = {
     "latency_batch_ms": ("faster on a batch", "slower on a batch"),
     "peak_memory_bytes": ("less peak memory", "more peak memory"),
     "size_bytes": ("smaller on disk", "larger on disk"),
+}
+# Why a scheme's gain at equal compute is not known, where the reason is one of its own.
+UNKNOWN = {
+    "imported": "what the server took to score the text is unknown here, as are the teacher's size, speed and quality"
 }
 
 
@@ -71,24 +75,26 @@ def equal_compute(result: Result) -> EqualCompute:
     """The gain of a run for the same number of steps, and for the same cost.
 
     Cost is the run's whole step over that of the student alone (`schemes.charge`); a result without it, as earlier
-    versions wrote them, has the gains alone. `epochs` is what this run cost, in epochs of the student alone: for each
-    output of its teacher `live` or `cached`, as it computed or replayed it. A student that was trained longer, for a
-    live teacher, stands for a cached one too where that costs as much; where its steps cost what the student's own cost,
-    to within `CLOSE`, equal steps are equal cost.
+    versions wrote them, has the gains alone. `epochs` is what this run cost, in epochs of the student alone, or, as the
+    `unit` says, in steps where the recipe counts these: for each output of its teacher `live` or `cached`, as it computed
+    or replayed it. A student that was trained longer, for a live teacher, stands for a cached one too where that costs as
+    much; where its steps cost what the student's own cost, to within `CLOSE`, equal steps are equal cost.
     """
     student, longer, primary = result.student, result.longer, result.primary
     step = longer and longer.step
     equal_steps = primary.gain(primary.value, result.score("baseline")) if result.baseline else None
     score = longer.metrics.get(primary.name) if longer else None
     live_gain = None if score is None else primary.gain(primary.value, score)
-    known = {"training_epochs": longer and longer.epochs, "score": score}
+    length = student.training.steps or student.training.epochs
+    trained = longer and (longer.steps or longer.epochs)
+    known = {"training_epochs": trained, "score": score, "unit": "steps" if student.training.steps else "epochs"}
     known |= {"gain_equal_steps": equal_steps, "gain_live": live_gain}
     if step is None:
         return EqualCompute(**known)
-    epochs, cached, training = student.training.epochs, None, student.training
+    cached, training = None, student.training
     if step.cached is not None and step.cached <= 1 + CLOSE:
         cached = equal_steps
-    elif step.cached is not None and epochs is not None and _whole(epochs * step.cached) == longer.epochs:
+    elif step.cached is not None and length is not None and _whole(length * step.cached) == trained:
         cached = live_gain
     computed, replayed = training.teacher_samples_computed, training.teacher_samples_replayed
     share = replayed / (computed + replayed) if replayed and step.cached is not None else 0.0
@@ -99,25 +105,25 @@ def equal_compute(result: Result) -> EqualCompute:
         multiply_adds=step.multiply_adds,
         by=step.by,
         used="cached" if share > 0.5 else "live",
-        epochs=None if epochs is None else epochs * spent,
-        cached_epochs=None if epochs is None or step.cached is None else epochs * step.cached,
+        epochs=None if length is None else length * spent,
+        cached_epochs=None if length is None or step.cached is None else length * step.cached,
         gain_warm_cache=cached,
         **known,
     )
 
 
-def charged_epochs(epochs: int, step: StepCost, taught: int | None = None) -> int:
-    """Epochs of the student alone that cost as much as a run whose teacher is live in `taught` of its epochs, or in all.
+def charged_length(length: int, step: StepCost, taught: int | None = None) -> int:
+    """Epochs (or steps) of the student alone that cost as much as a run whose teacher is live in `taught` of its own, or in all.
 
     Rounded up, so that the student alone never gets less.
     """
-    live = epochs if taught is None or step.cached is None else min(taught, epochs)
-    return _whole(live * step.live + (epochs - live) * (step.cached or 0.0))
+    live = length if taught is None or step.cached is None else min(taught, length)
+    return _whole(live * step.live + (length - live) * (step.cached or 0.0))
 
 
-def _whole(epochs: float) -> int:
+def _whole(length: float) -> int:
     """The next whole number of epochs; 10 × 1.1 are 11."""
-    return math.ceil(epochs - 1e-9)
+    return math.ceil(length - 1e-9)
 
 
 def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> TeacherOutputs:
@@ -144,6 +150,8 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
         said.append(f"Training the networks in between took {took}, which no comparison charges.")
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and roi_words(found.roi))
+    if not found.equal_compute and found.scheme in UNKNOWN:
+        said.append(f"The gain at equal cost was not measured for scheme={found.scheme}: {UNKNOWN[found.scheme]}.")
     return list(filter(None, said))
 
 
@@ -210,7 +218,7 @@ def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
     steps = f"At equal steps distillation brought {gain(equal.gain_equal_steps, 2)}"
     if equal.gain_live is None:
         return f"{steps}; what its steps cost was not compared."
-    longer = f"{gain(equal.gain_live, 2)} against {equal.training_epochs} epochs alone"
+    longer = f"{gain(equal.gain_live, 2)} against {equal.training_epochs} {equal.unit} alone"
     if equal.live is None:
         return f"{steps}; it brought {longer}."
     costs = f"a step costs {equal.live:.3g} × the student's own{_by(equal.by, equal.multiply_adds)}"
@@ -226,9 +234,9 @@ def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
 def _cached_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
     cost = f"{equal.cached:.3g} ×"
     if equal.gain_warm_cache is None:
-        epochs = "more epochs" if equal.cached_epochs is None else f"{equal.cached_epochs:.1f} epochs"
+        epochs = f"{'more' if equal.cached_epochs is None else f'{equal.cached_epochs:.1f}'} {equal.unit}"
         return f"{cost}: equal cost is {epochs} alone, which were not trained"
     if equal.cached > 1 + CLOSE:
-        return f"{cost}: {gain(equal.gain_warm_cache, 2)} against {equal.training_epochs} epochs alone"
+        return f"{cost}: {gain(equal.gain_warm_cache, 2)} against {equal.training_epochs} {equal.unit} alone"
     close = math.ceil(100 * abs(equal.cached - 1) - 1e-9)
     return f"{cost}: equal steps are equal cost to {close} %: {gain(equal.gain_warm_cache, 2)}"

@@ -24,7 +24,19 @@ Kind = Literal["distilled", "alone", "longer"]
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
 # Words of a command that columns tell, by key, and those that change no figure, by their group.
-TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples", "seed", "vary")
+TOLD = (
+    "strategy",
+    "student",
+    "teacher",
+    "data",
+    "protocol",
+    "scheme",
+    "recipe.epochs",
+    "recipe.steps",
+    "data.samples",
+    "seed",
+    "vary",
+)
 UNTOLD = (
     "name",
     "baseline",
@@ -48,6 +60,7 @@ class Place(NamedTuple):
     data: str
     protocol: str
     epochs: int | None
+    steps: int | None  # where the recipe counts these
     train: int | None
     labels: str  # those that the student knows, where not all; empty else
 
@@ -55,6 +68,7 @@ class Place(NamedTuple):
         """The title of the table."""
         known = [self.data, f"protocol {self.protocol}"]
         known += [f"{self.epochs:,} epoch{'s' * (self.epochs != 1)}"] if self.epochs is not None else []
+        known += [f"{self.steps:,} steps"] if self.steps is not None else []
         known += [f"{self.train:,} training {sample}"] if self.train is not None else []
         return ", ".join([*known, *filter(None, [self.labels])])
 
@@ -218,6 +232,7 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
         result.data.name,
         result.protocol,
         recipe.get("epochs", result.student.training.epochs),
+        recipe.get("steps"),
         result.data.train,
         _labels(result, LABELS[:2]),
     )
