@@ -37,4 +37,4 @@ def test_a_real_tuning_from_the_command_to_the_page(tmp_path):
         assert page.count("train.py -m ") == 2 and page.count("baseline=false seed=1,2") == 2
         assert "with seeds 1 and 2, which no trial has used (seed 0 chose)" in page and "± " in done.stdout
     board = (tmp_path / "runs" / "leaderboard.csv").read_text()
-    assert "1 2" in board or ",1," in board  # the runs that confirm are ranked, and no trial
+    assert "baseline=false" in board and "sweep=tune" not in board  # the runs that confirm are ranked, and no trial
