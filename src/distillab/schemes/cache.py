@@ -74,7 +74,7 @@ def replayed(
 ) -> ReplayedTeacher | None:
     """The teacher, for as long as its steps are timed, behind a cache that is never written; None where none is possible."""
     needs = strategy.needs("teacher")
-    if teacher is None or not needs or data.writing is not None or _reason(teacher, strategy):
+    if teacher is None or not needs or data.writing is not None or _reason(teacher, strategy, config.cache.top_k):
         return None
     layout = cache_layout(config, teacher.info, strategy)
     nowhere = Path(config.paths.store) / "cache" / "timed"
