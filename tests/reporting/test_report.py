@@ -7,13 +7,16 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from helpers.drawn import drawn, places
 from helpers.made_results import made, merged, put
 from helpers.made_study import COST, LIMITS, full, study
 from scipy import stats
 
 from distillab.core.errors import UserError
+from distillab.reporting import report
 from distillab.reporting.ranking import non_dominated
 from distillab.reporting.report import write_report
 
@@ -42,16 +45,18 @@ class Parsed(HTMLParser):
             self.scripts[self._script] = self.scripts.get(self._script, "") + data
 
 
-def read(path):
-    parsed = Parsed(path.read_text(encoding="utf-8"))
-    return parsed, json.loads(parsed.scripts["page"])
+def write(runs, out):
+    """The page as a browser parses it, and what it was made from."""
+    with patch.object(report, "_html", wraps=report._html) as rendered:
+        write_report(runs, out)
+    return Parsed(out.read_text(encoding="utf-8")), rendered.call_args[0][0]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     runs = tmp_path_factory.mktemp("study") / "runs"
     put(runs, *study())
-    return write_report(runs, runs / "report.html")
+    return runs / "report.html", *write(runs, runs / "report.html")
 
 
 def sections(page):
@@ -59,19 +64,22 @@ def sections(page):
 
 
 def test_page_is_one_file_that_needs_no_network(written):
-    parsed, _ = read(written)
+    page, parsed, _ = written
     loaded = [attrs for _, attrs in parsed.tags if attrs.get("src") or attrs.get("href", "data:")[:5] != "data:"]
     assert loaded == []
-    assert "Plotly" in parsed.scripts["code"]
-    assert written.read_text(encoding="utf-8").count("plotly.js v") == 1 and written.stat().st_size < 6e6
-    beside = {path.name for path in written.parent.iterdir() if path.is_file()}
+    assert parsed.scripts["code"].count("window.vegaEmbed=") == 1 and page.stat().st_size < 1.5e6
+    policy = next(
+        attrs["content"] for tag, attrs in parsed.tags if tag == "meta" and "content" in attrs and "http-equiv" in attrs
+    )
+    assert policy.startswith("default-src 'none'") and "http" not in policy
+    beside = {path.name for path in page.parent.iterdir() if path.is_file()}
     names = {f"report.{ending}" for ending in ("html", "md", "csv")}
     costs = ("parameters", "multiply_adds", "latency_ms")
     assert beside == names | {f"accuracy_vs_{cost}.{ending}" for cost in costs for ending in ("png", "svg")}
 
 
 def test_leaderboard_ranks_each_data_set_and_protocol_apart(written):
-    _, page = read(written)
+    _, parsed, page = written
     boards = {board["title"]: board for board in page["leaderboard"]}
     assert {title: len(board["rows"]) for title, board in boards.items()} == {
         "cifar10, protocol standard": 1, "digits, protocol paper": 1, "digits, protocol standard": 5,
@@ -83,34 +91,40 @@ def test_leaderboard_ranks_each_data_set_and_protocol_apart(written):
     assert [row["method"] for row in shown] == ["kd", "hint", "kd", "dkd", "hint"]
     assert shown[0]["top-1 %"][0] == "96.10 ± 0.14" and shown[0]["top-1 %"][1] == pytest.approx(0.961)
     assert shown[0]["gain"][1] == pytest.approx(0.0305) and shown[0]["seeds"] == "0 1"
+    assert {"96.10 ± 0.14", *board["notes"]} <= set(map(str.strip, parsed.words)), "the page shows figures and words"
     assert len(board["filters"]) == 5 and board["filters"][0] == {
         "data": "digits", "protocol": "standard", "student": "resnet20", "method": "kd",
     }  # fmt: skip
 
 
 def test_accuracy_chart_has_a_point_for_every_method_student_and_teacher(written):
-    _, page = read(written)
-    views = {tuple(view["key"]): view["charts"][0]["data"] for view in sections(page)["accuracy"]["views"]}
+    _, parsed, page = written
+    views = {tuple(view["key"]): view["charts"][0] for view in sections(page)["accuracy"]["views"]}
     assert {key[1] for key in views} == {"parameters", "multiply-adds", "latency"}
-    traces = {trace["name"]: trace for trace in views["digits, protocol standard", "parameters"]}
-    assert sorted(zip(traces["kd"]["x"], traces["kd"]["y"], strict=True)) == [
-        (78_042, pytest.approx(95.1)), (272_474, pytest.approx(96.1)),
-    ]  # fmt: skip
-    assert traces["teacher"]["x"] == [21_300_000] and sorted(traces["student alone"]["x"])[-1] == 272_474
-    assert traces["front: distilled students"]["x"] == [78_042, 272_474]
-    slower = {trace["name"]: trace for trace in views["digits, protocol standard", "multiply-adds"]}
-    assert sorted(slower["kd"]["x"]) == [40 * 78_042, 40 * 272_474]
+    chart = views["digits, protocol standard", "parameters"]
+    assert places(chart, "kd") == [(78_042, 95.1), (272_474, 96.1)]
+    assert places(chart, "teacher")[0][0] == 21_300_000 and places(chart, "student alone")[-1][0] == 272_474
+    assert places(chart, mark="line")[:2] == [(78_042, 95.1), (272_474, 96.1)], "the front"
+    slower = views["digits, protocol standard", "multiply-adds"]
+    assert [x for x, _ in places(slower, "kd")] == [40 * 78_042, 40 * 272_474]
+    # The page holds the same charts, one for each place that waits for one.
+    held = json.loads(parsed.scripts["charts"])
+    waiting = [int(attrs["data-chart"]) for _, attrs in parsed.tags if "data-chart" in attrs]
+    assert waiting == list(range(len(held["drawn"]))) and len(held["specs"]) < len(held["drawn"])
+    first, data = held["drawn"][0]
+    shown = next(iter(views.values())).to_dict()
+    assert held["specs"][first] | data == {**shown, "description": data["description"]}
 
 
 def test_curves_limits_judgement_and_provenance_show_the_runs_numbers(written):
-    _, page = read(written)
+    *_, page = written
     found = sections(page)
-    curves = {tuple(view["key"]): view["charts"][0]["data"] for view in found["learning"]["views"]}
-    lines = curves["resnet8, digits, protocol standard", "val/top1"]
-    assert {trace["name"] for trace in lines} == {"kd", "hint", "student alone"}
+    curves = {tuple(view["key"]): view["charts"][0] for view in found["learning"]["views"]}
+    lines = drawn(curves["resnet8, digits, protocol standard", "val/top1"], "line")
+    assert {line["series"] for line in lines} == {"kd", "hint", "student alone"}
     # Two methods on two seeds share two baselines.
-    assert sum(trace["name"] == "student alone" for trace in lines) == 2
-    assert lines[0]["x"] == list(range(1, 9)) and max(lines[0]["y"]) > 90
+    assert sum(line["series"] == "student alone" for line in lines) == 2
+    assert list(lines[0]["x"]) == list(range(1, 9)) and max(lines[0]["y"]) > 90
     limits = found["limits"]["views"][0]
     assert limits["text"] == LIMITS["sentences"]
     assert [row[0] for row in limits["tables"][0]["rows"]] == ["cat", "dog", "truck"]
@@ -123,7 +137,7 @@ def test_curves_limits_judgement_and_provenance_show_the_runs_numbers(written):
     assert models["kd, resnet8"][7][0] == "3.10" and models["kd, resnet8"][8][0] == "93.00"
     assert models["teacher, resnet34"][8] == ["–", None]
     spent = found["cost"]["views"][-1]
-    assert {trace["name"]: trace["x"][0] for trace in spent["charts"][0]["data"]} == COST["time"]
+    assert {bar["part"]: bar["seconds"] for bar in drawn(spent["charts"][0], "bar")} == COST["time"]
     assert spent["tables"][0]["rows"][0][1][0] == "+2.00", "no interval without a spread"
     assert "16.0 s" in spent["tables"][0]["rows"][0][-1]
     pairs = found["pairs"]["views"][0]["tables"][0]["rows"]
@@ -133,11 +147,12 @@ def test_curves_limits_judgement_and_provenance_show_the_runs_numbers(written):
 
 
 def test_markdown_and_csv_carry_the_same_figures(written):
-    text = written.with_suffix(".md").read_text(encoding="utf-8")
+    page, *_ = written
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
     assert "96.10 ± 0.14" in text and "Distillation hurts at cat." in text
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({row.replace("\\|", "").count("|") for row in block.splitlines()}) == 1
-    with written.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+    with page.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 7
     best = next(row for row in rows if row["protocol"] == "standard" and row["data"] == "digits")
@@ -157,17 +172,18 @@ def test_markdown_and_csv_carry_the_same_figures(written):
 def test_names_cannot_break_out_of_the_page(tmp_path):
     result = full(NASTY, 0.95, 0, student=(NASTY, 10), data={"name": NASTY, "classes": 2, "test": 9})
     put(tmp_path / "runs", result.changed(name="x"))
-    parsed, page = read(write_report(tmp_path / "runs", tmp_path / "report.html"))
+    parsed, page = write(tmp_path / "runs", tmp_path / "report.html")
     assert not any(tag == "b" for tag, _ in parsed.tags)
     assert sum(tag == "script" for tag, _ in parsed.tags) == 3
     assert page["leaderboard"][0]["filters"][0]["method"] == NASTY
-    names = [trace["name"] for trace in sections(page)["accuracy"]["views"][0]["charts"][0]["data"]]
-    assert "&lt;/script&gt;&lt;b&gt;x&lt;/b&gt;" in names  # plotly reads tags
+    assert NASTY in map(str.strip, parsed.words) and NASTY not in parsed.scripts["charts"]
+    held = json.loads(parsed.scripts["charts"])
+    assert NASTY in {one.get("series") for one in drawn(held["specs"][0], "point")}
 
 
 def test_old_results_leave_out_the_sections_they_have_nothing_for(tmp_path):
     put(tmp_path, made("none", 0.93, None, None), made("kd", 0.95))
-    _, page = read(write_report(tmp_path, tmp_path / "report.html"))
+    _, page = write(tmp_path, tmp_path / "report.html")
     assert list(sections(page)) == ["accuracy", "provenance"]
     assert "resnet8 on digits, protocol standard, taught by resnet34: kd with 95.00 % (1 seed)" in page["headline"][0]
 
@@ -188,7 +204,7 @@ def test_results_edited_by_hand_are_named_and_the_rest_shown(tmp_path, broken):
     (tmp_path / "digits" / "badbadbad0" / "result.json").write_text(json.dumps(spoilt))
     (tmp_path / "digits" / "half").mkdir()
     (tmp_path / "digits" / "half" / "result.json").write_text('{"schema": 2, "na')
-    parsed, page = read(write_report(tmp_path, tmp_path / "report.html"))
+    parsed, page = write(tmp_path, tmp_path / "report.html")
     assert {row["method"] for row in page["leaderboard"][0]["filters"]} == {"kd", "hint"}
     assert sorted(line.split("/result.json")[0][-10:] for line in page["left_out"]) == ["badbadbad0", "igits/half"]
     assert all(any(line in words for words in parsed.words) for line in page["left_out"])

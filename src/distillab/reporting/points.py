@@ -33,7 +33,7 @@ def _shared(rows: list[Row]) -> Shared:
     """What many results show is one point: series, name, epochs, → each training's score. Own rows of a student go before."""
     own = {(row.student, row.epochs) for row in rows if row.alone}
     found: Shared = {}
-    for row, result in ((row, result) for row in rows for result in row.results):
+    for row, result in ((one, result) for one in rows for result in one.results):
         seed, name = result.seeds.get("seed"), result.primary.name
 
         def add(key: tuple[Any, ...], training: Any, score: float, entry: Entry) -> None:
@@ -49,5 +49,3 @@ def _shared(rows: list[Row]) -> Shared:
         if (longer := result.longer) and name in longer.metrics:
             add((LONGER, result.student.name, longer.epochs), seed, longer.metrics[name], result.student)
     return found
-
-

@@ -97,7 +97,9 @@ def learning(rows: list[Row]) -> Section:
                     if not known:  # a loss that was never finite
                         continue
                     epochs, values = ([epoch[key] for epoch in known] for key in ("epoch", metric))
-                    lines.setdefault((pair, metric), {}).setdefault((series, *values), Curve(series, run, epochs, values))
+                    lines.setdefault((pair, metric), {}).setdefault(
+                        (series, *values), Curve(series, run, epochs, values)
+                    )
     first, methods = {f"val/{row.primary.name}" for row in rows}, taught_methods(rows)
     order = sorted(lines, key=lambda key: (key[0], key[1] not in first, key[1]))
     views = [view(key, charts=[charts.curves([*lines[key].values()], key[1], methods)]) for key in order]
@@ -114,7 +116,8 @@ def limits(rows: list[Row]) -> Section:
     for row, result in ((one, result) for one in rows for result in one.results if result.limits):
         found, run = result.limits, f"{row.place}: {row.title}, seed {result.seeds.get('seed')}"
         parts = {what: lines for what, lines in (("class", found.classes), ("difficulty", found.bins)) if lines}
-        drawn = [charts.limits(lines, what, found.hurt) for what, lines in parts.items()]
+        shown = {what: charts.weakest(lines) if what == "class" else lines for what, lines in parts.items()}
+        drawn = [charts.limits(lines, what, found.hurt) for what, lines in shown.items()]
         views.append(view([run], found.sentences, drawn, (_limits_table(each, found.hurt) for each in parts.values())))
     about = (
         "Accuracy of teacher, student alone and distilled student on the same test samples, class by class and by the "
