@@ -289,7 +289,7 @@ def test_help_and_config_import_nothing_heavy(words):
         "from distillab.commands.cli import main\n"
         "try: main()\n"
         "except SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'lightning', 'pydantic', 'wandb', 'numpy', 'matplotlib', 'rich', 'optuna'}\n"
+        "heavy = {'torch', 'lightning', 'pydantic', 'wandb', 'numpy', 'altair', 'vl_convert', 'rich', 'optuna'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)

@@ -197,7 +197,7 @@ def test_two_data_sets_of_one_name_are_ranked_apart_everywhere(tmp_path):
     page = write_report(tmp_path, tmp_path / "report.html").with_suffix(".md").read_text()
     assert all(f"### {name}, protocol standard" in page for name in names)
     results, _ = reading.load_all(tmp_path)
-    assert [axes.get_title(loc="left") for axes in plots.figure(results).axes] == names
+    assert [panel["title"]["text"] for panel in plots.figure(results).to_dict()["concat"]] == names
     same_place = [other_data("a" * 32), other_data("b" * 32), other_data(None, "")]
     known = ["images (/a/images, aaaaaaaa)", "images (/a/images, bbbbbbbb)", "images (unknown)"]
     assert [result.data.name for result in reading.told_apart(same_place)] == known
@@ -311,7 +311,7 @@ def test_no_page_obeys_a_tag_in_a_name(tmp_path):
     write_report(tmp_path, tmp_path / "report.html")
     for name in ("leaderboard.md", "report.md", "report.html"):
         page = (tmp_path / name).read_text()
-        assert bad not in page and "<img" not in page and "script" in page
+        assert bad not in page and "<img src=x" not in page and "script" in page
     (result,), _ = reading.load_all(tmp_path)
     card = model_card(result)
     fence = re.search("^(`{3,})$", card.split("## How it was made")[1], re.MULTILINE)[1]

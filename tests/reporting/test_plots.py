@@ -1,25 +1,21 @@
-"""Accuracy against parameters, as a picture."""
+"""The pictures: what is drawn, where, and that nothing covers another."""
 
 import os
+from itertools import pairwise
 
+import pytest
+from distillab.reporting.ranking import ranked
+from helpers.drawn import drawn, places
+from helpers.made_limits import study as limits_study
 from helpers.made_results import edited, made
 
-from distillab.reporting import plots
+from distillab.core.result_parts import Limits
+from distillab.reporting import charts, plots, spacing
+from distillab.reporting.drawn import Curve, Point, Span
+from distillab.reporting.metric_table import metric
+from distillab.reporting.points import points
 
-
-def points_of(axes, label):
-    """What is drawn under one label: parameters in millions and top-1 in percent, as matplotlib holds them."""
-    return sorted(
-        (round(float(x), 6), round(float(y), 4))
-        for marks in axes.collections
-        if marks.get_label() == label
-        for x, y in marks.get_offsets()
-    )
-
-
-def lines_of(axes, label=None):
-    """The drawn lines of that label; without one those that no legend names."""
-    return [line for line in axes.lines if line.get_label() == label or (label is None and line.get_label()[0] == "_")]
+TOP1 = metric("top1")
 
 
 def study():
@@ -35,60 +31,151 @@ def test_plot_is_two_valid_files_and_nothing_else(tmp_path):
 
     paths = plots.accuracy_plot(study(), tmp_path / "accuracy.png")
     assert sorted(os.listdir(tmp_path)) == ["accuracy.png", "accuracy.svg"] == sorted(path.name for path in paths)
-    with Image.open(paths[0]) as image:
+    with Image.open(tmp_path / "accuracy.png") as image:
         image.load()
         assert image.format == "PNG" and image.width > 1000
-    assert "resnet20" in paths[1].read_text() and paths[1].read_text().rstrip().endswith("</svg>")
+    drawing = (tmp_path / "accuracy.svg").read_text()
+    assert drawing.startswith('<svg role="img" aria-label="top-1 against parameters') and drawing.endswith("</svg>")
+    for name in ("resnet20", "78 k", "272 k", "21.3 M", "student alone"):
+        assert f">{name}</text>" in drawing, name
+    plots.accuracy_plot(study(), tmp_path / "accuracy.png")
+    assert (tmp_path / "accuracy.svg").read_text() == drawing, "an unchanged plot is an unchanged file"
 
 
 def test_plot_shows_every_point_once():
-    (axes,) = plots.figure(study()).axes
-    assert points_of(axes, "kd") == [(0.078042, 95.0), (0.272474, 96.0)]
-    assert points_of(axes, "hint") == [(0.078042, 95.1)]
-    assert points_of(axes, "kd+hint") == [(0.272474, 94.0)]
-    assert points_of(axes, "teacher") == [(21.3, 97.0)]
-    assert points_of(axes, "student alone") == [(0.078042, 93.0), (0.272474, 95.0)]
-    joined = sorted(tuple(round(float(y), 4) for y in line.get_ydata()) for line in lines_of(axes))
-    assert joined == [(93.0, 95.0), (93.0, 95.1), (95.0, 94.0), (95.0, 96.0)]
-    assert axes.get_xscale() == "log"
-    low, high = axes.get_ylim()
-    assert low < 93 and high > 97
+    drawing = plots.figure(study())
+    assert places(drawing, "kd") == [(78_042, 95), (272_474, 96)]
+    assert places(drawing, "hint") == [(78_042, 95.1)]
+    assert places(drawing, "kd+hint") == [(272_474, 94)]
+    assert places(drawing, "teacher") == [(21_300_000, 97)]
+    assert places(drawing, "student alone") == [(78_042, 93), (272_474, 95)]
+    assert places(drawing, mark="line")[:2] == [(78_042, 95.1), (272_474, 96)], "the front"
 
 
-def test_plot_shows_means_intervals_and_fronts():
+def test_plot_shows_means_and_intervals():
     tops = {"kd": (0.95, 0.96, 0.97), "hint": (0.93, 0.94, 0.95)}
     runs = [
         made(name, top1, 0.9, student=student, seeds={"seed": seed}, config={"seed": seed, "s": student[0]})
         for student in (("resnet8", 78_042), ("resnet20", 272_474)) for name in tops for seed, top1 in enumerate(tops[name])
     ]  # fmt: skip
-    (axes,) = plots.figure(runs, "multiply_adds").axes
-    assert points_of(axes, "kd") == [(3.12168, 96.0), (10.89896, 96.0)]
+    drawing = plots.figure(runs, "multiply_adds")
+    assert places(drawing, "kd") == [(40 * 78_042, 96), (40 * 272_474, 96)]
     half = 4.302653 * 1 / 3**0.5  # Student's t with two degrees of freedom, deviation of one point
-    ends = [line.get_ydata() for line in lines_of(axes) if line.get_marker() == "_"]
-    ends = [(low, high) for low, high in ends if low < high]  # the students alone are equal
-    assert sorted(round(float(low), 4) for low, _ in ends) == [round(mean - half, 4) for mean in (94, 94, 96, 96)]
-    assert not lines_of(axes, "front: distilled students"), "the larger one is no better: a front of one point"
-    efficiency = {"parameters": 175_000, "multiply_adds": 26_700_000}
-    weak = {"name": "resnet14", "metrics": {"top1": 0.9}, "efficiency": efficiency}
-    runs += [made("dkd", 0.98, 0.9, student=("resnet20", 272_474)), runs[0].changed(strategy="hint", teacher=weak)]
-    (axes,) = plots.figure(runs, "multiply_adds").axes
-    fronts = {name: lines_of(axes, f"front: {name}") for name in ("distilled students", "students alone", "teachers")}
-    assert {name: [list(line.get_ydata()) for line in lines] for name, lines in fronts.items()} == {
-        "distilled students": [[96.0, 98.0]], "students alone": [], "teachers": [[90.0, 97.0]],
-    }  # fmt: skip
+    ends = [one["low"] for one in drawn(drawing, "rule") if one.get("series") == "kd"]
+    assert ends == pytest.approx([96 - half] * 2, abs=1e-4)
     untimed = [edited(run, student={"efficiency": {"latency_ms": None}}) for run in runs]
     assert plots.figure([run.changed(teacher=None, baseline=None) for run in untimed], "latency_ms") is None
 
 
-def test_plot_labels_do_not_overlap():
-    crowd = [made("kd", 0.95 + 0.001 * n, 0.93, student=(f"network{n}", 78_000 + 9_000 * n)) for n in range(5)]
-    drawing = plots.figure(crowd)
-    (axes,) = drawing.axes
-    boxes = [text.get_window_extent(drawing.canvas.get_renderer()) for text in axes.texts]
-    assert len(boxes) == 6
-    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+def test_the_student_trained_longer_stands_in_every_chart_and_on_the_front():
+    runs = [edited(run, longer={"epochs": 30, "metrics": {"top1": 0.97}}) for run in study() if run.baseline]
+    drawing = plots.figure(runs)
+    assert places(drawing, "student alone, longer") == [(78_042, 97), (272_474, 97)]
+    # The small one is as good as the large one: it is the whole front, which leads on to the edge.
+    (first, start), (last, end) = places(drawing, mark="line")
+    assert (first, start, end) == (78_042, 97, 97) and last > 21_300_000
+    runs = [edited(run, config={"recipe": {"epochs": 8}}, baseline={"training": {"epochs": 8}}) for run in runs[:1]]
+    budget = charts.budget(points(ranked(runs), "epochs"), ["kd"], TOP1)
+    assert places(budget, mark="line") == [(8, 93), (8, 95), (30, 97)]
+    assert {one["series"] for one in drawn(budget, "line")} == {"kd", "student alone"}
+
+
+def test_front_is_of_students_and_follows_the_direction():
+    students = [Point("kd", "a", 1, 0.9), Point("student alone", "a", 1, 0.8), Point("kd", "b", 2, 0.9)]
+    students += [Point("student alone, longer", "c", 3, 0.95), Point("teacher", "t", 2, 0.99)]
+    assert charts.front(students) == [(1, 0.9), (3, 0.95)]
+    assert charts.front(students, sign=-1) == [(1, 0.8)]
+    timed = [Point("kd", "a", 1, 0.9, machine="cpu"), Point("kd", "b", 2, 0.95, machine="gpu")]
+    assert charts.front(timed) == [], "timings of two machines do not compare"
+
+
+@pytest.mark.parametrize("width", [spacing.NARROW, spacing.WIDTH])
+def test_no_marker_or_interval_covers_another(width):
+    """Seven methods on three students that are close in size: all differ by less than a marker."""
+    crowd = [
+        Point(f"m{method}", f"net{size}", 78_000 * 1.8**size, 0.6 + method / 2000, 0.59, 0.62)
+        for size in range(3) for method in range(7 if width == spacing.WIDTH else 3)
+    ]  # fmt: skip
+    scale = spacing.scale_of(crowd, width)
+    shifts = spacing.spread(crowd, scale, (0.5, 0.7))
+    at = sorted(scale.pixels(point.x) + shift for point, shift in zip(crowd, shifts, strict=True))
+    assert min(b - a for a, b in pairwise(at)) > 2 * spacing.MARK
+    assert at[0] > 0 and at[-1] < width
+    apart = [Point("kd", "a", 1, 0.1), Point("hint", "a", 1, 0.9), Point("kd", "b", 2, 0.5)]
+    assert spacing.spread(apart, spacing.scale_of(apart, width), (0, 1)) == [0, 0, 0], "what is apart stays where it is"
+
+
+def test_names_that_would_touch_stand_in_rows():
+    assert spacing.name_rows([("resnet8", 20), ("resnet14", 60), ("resnet20", 70), ("resnet56", 200)]) == [0, 1, 2, 0]
+
+
+def test_a_wide_interval_does_not_flatten_the_chart():
+    drawing = charts.accuracy(
+        [Point("kd", "a", 1, 0.9, 0.1, 1.2), Point("hint", "a", 1, 0.88)], "parameters", ["hint", "kd"], TOP1
+    )
+    (bar,) = (one for one in drawn(drawing, "rule") if one.get("series") == "kd")
+    assert 80 < bar["low"] < 88 and bar["high"] <= 103 and bar["interval"] == "10.00 to 120.00"
 
 
 def test_plot_has_a_panel_for_each_data_set_and_protocol():
-    drawing = plots.figure([*study(), made(data={"name": "cifar10"}), made(protocol="paper")])
-    assert [axes.get_title(loc="left") for axes in drawing.axes] == ["cifar10", "digits, protocol paper", "digits"]
+    spec = plots.figure([*study(), made(data={"name": "cifar10"}), made(protocol="paper")]).to_dict()
+    assert [panel["title"]["text"] for panel in spec["concat"]] == ["cifar10", "digits, protocol paper", "digits"]
+    known = {panel["title"]["text"]: panel["layer"][-1]["encoding"]["shape"]["scale"] for panel in spec["concat"]}
+    looks = [dict(zip(scale["domain"], scale["range"], strict=True)) for scale in known.values()]
+    assert {look["kd"] for look in looks} == {looks[0]["kd"]}, "one look in all of them"
+
+
+def test_charts_without_data_are_none():
+    assert charts.accuracy([], "latency_ms", ["kd"], TOP1) is None
+    assert charts.curves([], "val/top1", ["kd"]) is None
+    assert charts.budget([Point("kd", "a", 8, 0.9)], ["kd"], TOP1) is None
+
+
+def test_a_long_curve_is_thinned_to_its_last_epoch():
+    line = Curve("kd", "kd, seed 0", range(1, 1001), [epoch / 1000 for epoch in range(1, 1001)])
+    (shown,) = drawn(charts.curves([line], "val/top1", ["kd"]), "line")
+    assert len(shown["x"]) <= 61 and (shown["x"][-1], shown["y"][-1]) == (1000, 100)
+
+
+def test_seconds_are_stacked_in_the_order_of_their_parts():
+    bars = drawn(charts.seconds([Span("kd", "teacher", 4), Span("kd", "data", 1), Span("hint", "teacher", 2)]), "bar")
+    assert [(bar["label"], bar["part"], bar["seconds"], bar["place"]) for bar in bars] == [
+        ("kd", "teacher", 4, 0), ("kd", "data", 1, 1), ("hint", "teacher", 2, 0),
+    ]  # fmt: skip
+
+
+def test_limits_show_every_line_once(tmp_path):
+    from PIL import Image
+
+    found = limits_study(("cat", "dog"))
+    path = plots.limits_picture(found, tmp_path / "limits.any")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name] == ["limits.png"]
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG" and image.width > 1000
+    for panel, lines in zip(plots.limits_figure(found).to_dict()["hconcat"], (found.classes, found.bins), strict=True):
+        shown = drawn(panel, "bar")
+        lines = sorted(lines, key=lambda line: line.teacher) if lines is found.classes else lines
+        assert [one["name"] for one in shown] == [line.name for line in lines]
+        for one, line in zip(shown, lines, strict=True):
+            assert [one[role] for role in ("teacher", "alone", "distilled")] == pytest.approx(
+                [100 * line.teacher, 100 * line.alone, 100 * line.distilled], abs=0.01
+            )
+            assert (one["low"], one["high"]) == pytest.approx(
+                (100 * (line.alone + line.low), 100 * (line.alone + line.high)), abs=0.01
+            )
+    assert {one["name"] for one in drawn(plots.limits_figure(found), "bar") if one["hurt"]} == {"cat", "dog"}
+
+
+def test_of_many_classes_the_weakest_and_the_most_changed_are_shown():
+    line = {"samples": 9, "alone": 0.5, "distilled": 0.5, "low": -0.1, "high": 0.1}
+    classes = [
+        {**line, "name": f"class {n}", "teacher": n / 100, "change": (0, 0.3)[n in range(60, 70)]} for n in range(99)
+    ]
+    found = Limits.model_validate({"classes": classes, "bins": [{**classes[0], "name": "margin 0.00–1.00"}]})
+    spec = plots.limits_figure(found).to_dict()
+    shown = [one["name"] for one in drawn(spec, "bar") if one["name"].startswith("class")]
+    assert shown == [f"class {n}" for n in (*range(10), *range(60, 70))]
+    assert spec["hconcat"][0]["title"] == {
+        "text": "20 of 99 classes", "subtitle": "the teacher's 10 weakest; of the rest, the 10 most changed",
+    }  # fmt: skip

@@ -5,9 +5,8 @@ A chart has no size: the page gives it the width of its column, a picture a widt
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from math import ceil, floor, log, log10
+from math import ceil
 from typing import Any
 
 import altair as alt
@@ -17,11 +16,9 @@ from distillab.reporting import looks
 from distillab.reporting.drawn import Curve, Point, Span
 from distillab.reporting.looks import ALONE, DISTILLED, INK, LONGER, TEACHER
 from distillab.reporting.metric_table import METRICS, Metric, metric
+from distillab.reporting.spacing import NARROW, Scale, name_rows, scale_of, spread
 
-NARROW, WIDTH, HEIGHT = 300, 560, 360  # a phone, and a picture: for these points and names are laid out
-MARK, STEP = 5, 11  # half a marker, and how far two that would cover each other stand apart, in pixels
-REACH = 4  # steps to each side
-LETTER = 7  # the width of a letter of a name, in pixels
+SHOWN = 20  # classes; more lines than that nobody reads
 MOST = 60  # points of one curve; more of them nobody sees
 # As 78 k, 272 k, 1 M.
 SHIFT = alt.ExprRef("datum.shift")
@@ -34,7 +31,7 @@ def front(points: Sequence[Point], sign: int = 1) -> list[tuple[float, float]]:
     `sign` is -1 where a lower score is better. Empty for timings of several machines, which do not compare.
     """
     students = {(point.x, point.y) for point in points if point.series != TEACHER}
-    if len({point.machine for point in points}) > 1:
+    if len({point.machine for point in points} - {""}) > 1:
         return []
     found: list[tuple[float, float]] = []
     for x, y in sorted(students, key=lambda one: (one[0], -sign * one[1])):
@@ -52,9 +49,9 @@ def accuracy(
     """
     if not points:
         return None
-    scale = _Scale(min(point.x for point in points) / 1.5, max(point.x for point in points) * 1.5, width)
+    scale = scale_of(points, width)
     places = {(point.label, point.x): point.x for point in sorted(points, key=lambda point: point.x)}
-    rows = _rows([(name, scale.pixels(x)) for name, x in places])
+    rows = name_rows([(name, scale.pixels(x)) for name, x in places])
     named = [{"name": name, "x": x, "row": -10 - 15 * row} for (name, x), row in zip(places, rows, strict=True)]
     steps = [{"x": x, "y": shown.scale * y} for x, y in front(points, -1 if shown.higher_is_better is False else 1)]
     # On to the right edge: whatever lies below the line is beaten, by a front of one point as well.
@@ -62,12 +59,12 @@ def accuracy(
     domain = _domain(points, shown)
     unit = {"labelExpr": COUNTED} if cost in ("parameters", "multiply_adds") else {"format": ".3~r"}
     values = scale.apart([*places.values(), *scale.steps()], room=50)
-    x = scale.axis(METRICS[cost].axis, values, **unit)
+    x = _x(scale, METRICS[cost].axis, values, **unit)
     guides = _chart(named).mark_rule(color=looks.PALE).encode(x=x)
     names = _chart(named).mark_text(color=INK, fontSize=12).encode(x=x, text="name:N", y=alt.Y("row:Q", scale=None))
     y = _y(shown, domain)
     line = line.mark_line(interpolate="step-after", color=looks.GREY, strokeWidth=1.2).encode(x=x, y=y)
-    marks = _models(points, _spread(points, scale, domain), methods, x=x, y=y, domain=domain,
+    marks = _models(points, spread(points, scale, domain), methods, x=x, y=y, domain=domain,
                     words=(METRICS[cost], shown), rows=1 + max(rows))  # fmt: skip
     said = f"{shown.label} against {METRICS[cost].label}; on the front: {_told(points, steps, shown)}."
     return alt.layer(guides, names, line, *marks).properties(description=said)
@@ -78,9 +75,9 @@ def budget(points: Sequence[Point], methods: Sequence[str], shown: Metric) -> al
     epochs = sorted({point.x for point in points})
     if len(epochs) < 2:
         return None
-    scale, domain = _Scale(epochs[0] / 1.2, epochs[-1] * 1.2, NARROW), _domain(points, shown)
-    shifted, y = _spread(points, scale, domain), _y(shown, domain)
-    x = scale.axis("epochs", scale.apart(epochs, room=22), format="~r")
+    scale, domain = scale_of(points, NARROW), _domain(points, shown)
+    shifted, y = spread(points, scale, domain), _y(shown, domain)
+    x = _x(scale, "epochs", scale.apart(epochs, room=22), format="~r")
     # The student trained longer is the student alone: one line leads through both.
     joined = [{"series": ALONE if point.series == LONGER else point.series, "x": point.x, "shift": shift, "y": shown.scale * point.y}
               for point, shift in zip(points, shifted, strict=True) if point.series != TEACHER]  # fmt: skip
@@ -97,23 +94,34 @@ def curves(lines: Sequence[Curve], name: str, methods: Sequence[str]) -> alt.Cha
         return None
     shown = metric(name.rpartition("/")[2])
 
-    def thinned(line: Curve) -> dict[str, Any]:
+    def thinned(number: int, line: Curve) -> dict[str, Any]:
         known = list(zip(line.epochs, line.values, strict=True))
         kept = known[:: ceil(len(known) / MOST)]
         xs, ys = zip(*kept, *([known[-1]] if kept[-1] != known[-1] else []), strict=True)
-        return {"series": line.series, "run": line.run, "x": xs, "y": [float(f"{shown.scale * y:.4g}") for y in ys]}
+        scaled = [float(f"{shown.scale * y:.4g}") for y in ys]
+        return {"line": number, "series": line.series, "run": line.run, "x": xs, "y": scaled}
 
     scales = _looks({line.series for line in lines}, methods)
     chosen = alt.selection_point("chosen", fields=["series"], bind="legend")
     y = alt.Y("y:Q", title=f"{name}, %" if shown.scale == 100 else name, scale=alt.Scale(zero=False))
     longest = max(len(line.epochs) for line in lines)
-    made = _chart([thinned(line) for line in lines]).transform_flatten(["x", "y"]).mark_line(strokeWidth=1.5).encode(
+    made = _chart([thinned(*line) for line in enumerate(lines)]).transform_flatten(["x", "y"]).mark_line(strokeWidth=1.5).encode(
         x=alt.X("x:Q", title="epoch", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, tickCount=min(longest, 10), grid=False)),
-        y=y, stroke=scales["stroke"], strokeDash=_dashes(lines, methods), detail="run:N",
+        y=y, stroke=scales["stroke"], strokeDash=_dashes(lines, methods), detail="line:N",
         opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)),
         tooltip=[alt.Tooltip("run:N"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("y:Q", title=name)],
     ).add_params(chosen)  # fmt: skip
     return made.properties(description=f"{name} by epoch, one line a run.")
+
+
+def weakest(classes: Sequence[LimitsLine]) -> list[LimitsLine]:
+    """The teacher's weakest first; of many classes its weakest and, of the rest, those that changed most."""
+    ordered = sorted(classes, key=lambda line: line.teacher)
+    if len(ordered) <= SHOWN:
+        return ordered
+    kept, rest = ordered[: SHOWN // 2], ordered[SHOWN // 2 :]
+    changed = sorted(rest, key=lambda line: -abs(line.change))[: SHOWN // 2]
+    return sorted([*kept, *changed], key=lambda line: line.teacher)
 
 
 def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> alt.LayerChart:
@@ -152,7 +160,7 @@ def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> 
     )
     said = f"Accuracy of teacher, student alone and distilled student by {what}; pale: 95 % interval of the change."
     drawn = alt.layer(interval, change, marks, label, data=alt.Data(values=values))
-    return drawn.properties(description=said, height=alt.Step(24))
+    return drawn.properties(description=said, height=24 * len(lines))
 
 
 def seconds(spans: Sequence[Span]) -> alt.LayerChart:
@@ -167,7 +175,7 @@ def seconds(spans: Sequence[Span]) -> alt.LayerChart:
     )  # fmt: skip
     said = _chart([{"label": name} for name in names]).mark_text(align="left", dy=-7, color=INK, fontSize=12)
     texts = said.encode(y=y, x=alt.value(2), text="label:N")
-    return alt.layer(bars, texts).properties(description="Seconds of training by part.", height=alt.Step(42))
+    return alt.layer(bars, texts).properties(description="Seconds of training by part.", height=42 * len(names))
 
 
 def _models(points: Sequence[Point], shifted: Sequence[float], methods: Sequence[str], *, x: alt.X, y: alt.Y,
@@ -227,6 +235,12 @@ def _of(channel: alt.X | alt.Y, field: str) -> alt.X | alt.Y:
     return made
 
 
+def _x(scale: Scale, title: str, values: Sequence[float], **form: str) -> alt.X:
+    axis = alt.Axis(values=values, grid=False, labelSeparation=6, **form)
+    ends = alt.Scale(type="log", domain=[scale.low, scale.high], nice=False)
+    return alt.X("x:Q", scale=ends, axis=axis, title=title)
+
+
 def _y(shown: Metric, domain: tuple[float, float]) -> alt.Y:
     better = "" if shown.scale == 100 or shown.higher_is_better is not False else ", less is better"
     unit = f", {shown.unit}" if shown.unit else ""
@@ -244,70 +258,6 @@ def _domain(points: Sequence[Point], shown: Metric) -> tuple[float, float]:
         low, high = max(low, 0), min(high, 1)
     margin = 0.06 * (high - low) or span
     return low - margin, high + margin
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """The logarithmic axis of costs, so many pixels wide."""
-
-    low: float
-    high: float
-    width: int
-
-    def pixels(self, x: float) -> float:
-        return self.width * log(x / self.low) / log(self.high / self.low)
-
-    def axis(self, title: str, values: Sequence[float], **form: str) -> alt.X:
-        axis = alt.Axis(values=values, grid=False, labelSeparation=6, **form)
-        return alt.X(
-            "x:Q", scale=alt.Scale(type="log", domain=[self.low, self.high], nice=False), axis=axis, title=title
-        )
-
-    def steps(self) -> list[float]:
-        """Steps of 1, 5 and 2 between the ends."""
-        decades = range(floor(log10(self.low)), ceil(log10(self.high)))
-        return [x for n in (1, 5, 2) for decade in decades if self.low <= (x := n * 10.0**decade) <= self.high]
-
-    def apart(self, values: Sequence[float], room: float) -> list[float]:
-        """Of these values, those that stand so many pixels from the ones before."""
-        found: list[float] = []
-        for value in values:
-            if all(abs(self.pixels(value) - self.pixels(one)) > room for one in found):
-                found.append(value)
-        return found
-
-
-def _spread(points: Sequence[Point], scale: _Scale, domain: tuple[float, float]) -> list[int]:
-    """The pixels by which each point is drawn beside its cost: as far as another marker or interval would cover it."""
-    pixel = HEIGHT / (domain[1] - domain[0])
-    taken: list[tuple[float, float, float]] = []
-    found = []
-    for point in points:
-        at = scale.pixels(point.x)
-        ends = [pixel * (point.y if end is None else end) for end in (point.low, point.high)]
-        low, high = min(ends[0], pixel * point.y) - MARK, max(ends[1], pixel * point.y) + MARK
-
-        def hidden(shift: int, at: float = at, low: float = low, high: float = high) -> float:
-            near = (one for one in taken if abs(one[0] - at - shift) < STEP - 0.01)
-            return sum(max(min(high, top) - max(low, bottom), 0) for _, bottom, top in near)
-
-        places = sorted(range(-REACH, REACH + 1), key=lambda place: (abs(place), -place))
-        shift = STEP * min(places, key=lambda place: round(hidden(STEP * place)))
-        taken.append((at + shift, low, high))
-        found.append(shift)
-    return found
-
-
-def _rows(names: Sequence[tuple[str, float]]) -> list[int]:
-    """The row above the chart in which each name is written, so that none touches another; `names` by their place."""
-    ends: list[float] = []
-    found = []
-    for name, at in names:
-        half = LETTER * (len(name) + 1) / 2
-        row = next((row for row, end in enumerate(ends) if end < at - half), len(ends))
-        ends[row : row + 1] = [at + half]
-        found.append(row)
-    return found
 
 
 def _told(points: Sequence[Point], steps: Sequence[dict[str, float]], shown: Metric) -> str:

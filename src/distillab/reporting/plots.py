@@ -14,11 +14,10 @@ from distillab.reporting import looks
 from distillab.reporting.comparison import tables
 from distillab.reporting.points import methods, points
 from distillab.reporting.rows import Row, several
+from distillab.reporting.spacing import HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from altair import TopLevelMixin
-
-SHOWN = 20  # classes; more lines than that nobody reads
 
 
 def accuracy_plot(rows: Sequence[Row], path: Path, cost: str = "parameters") -> list[Path]:
@@ -39,9 +38,9 @@ def figure(rows: Sequence[Row], cost: str = "parameters") -> TopLevelMixin | Non
     panels = []
     for place, members in tables(rows).items():
         known = points(members, cost)
-        if chart := charts.accuracy(known, cost, methods(rows), members[0].metric, width=charts.WIDTH):
+        if chart := charts.accuracy(known, cost, methods(rows), members[0].metric, width=WIDTH):
             heading = {"text": place.words(several(members)), "subtitle": FRONT, "offset": 16}
-            panels.append(chart.properties(width=charts.WIDTH, height=charts.HEIGHT, title=heading))
+            panels.append(chart.properties(width=WIDTH, height=HEIGHT, title=heading))
     if not panels:
         return None
     with catch_warnings(action="ignore"):  # of panels whose legends do the same
@@ -78,7 +77,7 @@ def limits_figure(limits: Limits) -> TopLevelMixin:
 
     from distillab.reporting import charts
 
-    classes = chosen(limits.classes)
+    classes = charts.weakest(limits.classes)
     heading, explained = "By class", "the teacher's weakest first"
     if (shown := len(classes)) < (known := len(limits.classes)):
         heading = f"{shown} of {known} classes"
@@ -91,13 +90,3 @@ def limits_figure(limits: Limits) -> TopLevelMixin:
     left = panel(classes, "class", limits.hurt, heading, explained)
     bins = panel(limits.bins, "difficulty", [], "By difficulty", "the teacher's least sure answers first")
     return altair.hconcat(left, bins, description=left.description)
-
-
-def chosen(classes: list[LimitsLine]) -> list[LimitsLine]:
-    """The teacher's weakest first; of many classes its weakest and, of the rest, those that changed most."""
-    weakest = sorted(classes, key=lambda line: line.teacher)
-    if len(classes) <= SHOWN:
-        return weakest
-    kept, rest = weakest[: SHOWN // 2], weakest[SHOWN // 2 :]
-    changed = sorted(rest, key=lambda line: -abs(line.change))[: SHOWN // 2]
-    return sorted([*kept, *changed], key=lambda line: line.teacher)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Charts:
     def place(self, chart: Any) -> int:
         """The place of an Altair chart among those of the page."""
         spec = chart.to_dict()
-        known = {name: spec.pop(name, None) for name in ("data", "datasets", "description")}
+        known = {name: spec.pop(name, None) for name in ("data", "description")}
         number = self.specs.setdefault(json.dumps(spec, sort_keys=True), len(self.specs))
         self.drawn.append((number, {name: part for name, part in known.items() if part}))
         return len(self.drawn) - 1
@@ -107,14 +108,20 @@ class Charts:
 
 def _html(page: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from vl_convert import javascript_bundle
 
     loader = PackageLoader("distillab.reporting", "")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    vega = javascript_bundle().replace("</script", "<\\/script")  # which would end the page's own script
     template = environment.get_template("report.html.j2")
-    return template.render(page=page, charts=Charts(), vega=vega, config=looks.CONFIG)
+    return template.render(page=page, charts=Charts(), vega=_vega(), config=looks.CONFIG)
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, whose making takes seconds."""
+    from vl_convert import javascript_bundle
+
+    return javascript_bundle().replace("</script", "<\\/script")  # which would end the page's own script
 
 
 def _markdown(page: Page) -> str:

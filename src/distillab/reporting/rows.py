@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry, Primary
-from distillab.core.run_identity import config_hash, varied, without
+from distillab.core.run_identity import config_hash, population, population_words, varied, without
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import Interval, mean_interval
@@ -63,6 +63,7 @@ class Place(NamedTuple):
     steps: int | None  # where the recipe counts these
     train: int | None
     labels: str  # those that the student knows, where not all; empty else
+    population: tuple[str, ...] = ("init",)  # what its runs draw anew, by the names of `vary`
 
     def words(self, sample: str = "images") -> str:
         """The title of the table."""
@@ -70,7 +71,8 @@ class Place(NamedTuple):
         known += [f"{self.epochs:,} epoch{'s' * (self.epochs != 1)}"] if self.epochs is not None else []
         known += [f"{self.steps:,} steps"] if self.steps is not None else []
         known += [f"{self.train:,} training {sample}"] if self.train is not None else []
-        return ", ".join([*known, *filter(None, [self.labels])])
+        new = population_words(self.population) if self.population != ("init",) else ""
+        return ", ".join([*known, *filter(None, [self.labels, new])])
 
 
 @dataclass(frozen=True)
@@ -227,14 +229,17 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
 def _identities(result: Result) -> list[tuple[Any, ...]]:
     """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
     varying = (*NOT_THE_METHOD, "seed", *varied(result))
+    # Not by its teacher: the student alone has none, and is of the same table.
+    drawn = population(result.config)
     recipe = result.config.get("recipe") or {}
     place = Place(
         result.data.name,
         result.protocol,
         recipe.get("epochs", result.student.training.epochs),
         recipe.get("steps"),
-        result.data.train,
+        result.data.train if "split" not in drawn else (result.config.get("data") or {}).get("samples"),
         _labels(result, LABELS[:2]),
+        drawn,
     )
     rest, code = without(result.config, varying), result.versions.get("code") or ""
     # A result without a config is known by what its command changed.

@@ -119,7 +119,8 @@ def limits(rows: list[Row]) -> Section:
     for row, result in ((one, result) for one in rows if one.kind == "distilled" for result in one.results):
         if found := result.limits:
             parts = {what: lines for what, lines in (("class", found.classes), ("difficulty", found.bins)) if lines}
-            drawn = [charts.limits(lines, what, found.hurt) for what, lines in parts.items()]
+            shown = {what: charts.weakest(lines) if what == "class" else lines for what, lines in parts.items()}
+            drawn = [charts.limits(lines, what, found.hurt) for what, lines in shown.items()]
             said = [*found.sentences, *filter(None, (errors_words(result), calibration_words(result)))]
             run = f"{row.place.words(several([row]))}: {row.title}, seed {result.seed}"
             views.append(View([run], said, drawn, [_limits_table(each, found.hurt) for each in parts.values()]))
