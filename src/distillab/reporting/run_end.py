@@ -53,17 +53,14 @@ def final_table(result: Result) -> Table:
             value = longer.metrics[name]
             gain = result.primary.gain(value, result.score("baseline")) if result.baseline else None
             title = f"student alone, {longer.epochs:,} epochs: {entry.name}"
-            rows.append([title, shown.form(value), shown.difference(gain), *("" for _ in RANKED)])
+            rows.append([title, shown.form(value), shown.difference(gain), *(NOTHING for _ in RANKED)])
         labels = {"teacher": "teacher", "baseline": "student alone", "student": f"student, {result.method}"}
         label = "student alone" if role == "student" and result.alone else labels[role]
         gain = shown.difference(result.gain) if role == "student" else NOTHING
         rows.append([f"{label}: {entry.name}", shown.form(result.score(role)), gain,
                      *(_compared(result, role, key) for key in RANKED)])  # fmt: skip
     of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
-    brackets = "; in brackets the share of the teacher's" if result.teacher else ""
-    title = " · ".join(
-        filter(None, (f"{result.data.name}, protocol {result.protocol}, {of}{brackets}", _machine(result)))
-    )
+    title = " · ".join(filter(None, (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result))))
     headings = ("parameters", "multiply-adds", f"latency, one {one_sample(result.task)}", "size")
     return Table(["model", shown.heading, "gain", *headings], [[Cell(each) for each in row] for row in rows], title)
 

@@ -130,7 +130,7 @@ def verdict(result: Result) -> str:
         unknown = "what distillation itself brought is unknown without the same student trained alone (baseline=true)"
         return f"{student.name} reaches {reached}; {unknown}."
     size, paired = shown.gain(result.gain), result.paired
-    over = f"over the same student alone (seed {result.seed})"
+    over = "over the same student alone"
     if paired is None or paired.low is None:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
@@ -188,5 +188,16 @@ def cost_words(result: Result) -> list[str]:
 
 
 def cost_line(result: Result) -> str:
-    """The cost of the run in one line, for its end."""
-    return " ".join(cost_words(result)[:1])
+    """What a step of the run cost, and how long its training took, in one line for its end; empty where neither is known."""
+    equal, time = result.cost and result.cost.equal_compute, result.cost and result.cost.time
+    told = (
+        []
+        if not equal or equal.live is None
+        else [f"a step costs {equal.live:.3g} × the student's own with a live teacher"]
+    )
+    if told and equal.cached is not None:
+        used = " (used here)" if equal.used == "cached" else ""
+        told.append(f"{equal.cached:.3g} × with cached outputs{used}")
+    if time:
+        told.append(f"{sum(time.values()):,.1f} s of training")
+    return f"Cost: {', '.join(told)}." if told else ""
