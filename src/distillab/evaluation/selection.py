@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from distillab.evaluation.families import Contrast, Error, errors, moderated
+from distillab.evaluation.deviations import Contrast, Error, errors, moderated
 from distillab.evaluation.statistics import LEVEL, last
 
 NODES = 40
