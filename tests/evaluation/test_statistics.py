@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distillab.evaluation.statistics import holm, mean_interval, paired_samples, paired_test, smallest_gain
+from distillab.evaluation.statistics import (
+    excess,
+    gap_closed,
+    holm,
+    linearised,
+    mean_interval,
+    paired_counts,
+    paired_samples,
+    paired_test,
+    score_test,
+    smallest_gain,
+    wilson,
+)
 
 
 def test_an_interval_is_students_t():
@@ -125,3 +137,70 @@ def test_rows_that_do_not_belong_together_are_refused():
     for student, baseline in (([1, 0], [1]), ([], []), ([[1]], [[1]])):
         with pytest.raises(ValueError, match="as many test samples"):
             paired_samples(student, baseline)
+
+
+def test_p_and_interval_come_of_one_statistic():
+    """They never contradict each other: every table of 40 samples, also at other levels."""
+    for level in (0.95, 0.99):
+        for more in range(0, 25):
+            for less in range(0, 12):
+                found = paired_counts(more, less, 40, level)
+                assert (found.p < 1 - level) == (found.low > 0 or found.high < 0), (more, less, level)
+                assert found.low <= found.value <= found.high
+
+
+def test_of_documents_the_mean_is_that_of_the_ratio():
+    """Against the cluster bootstrap, which resamples documents."""
+    draw = np.random.default_rng(3)
+    sizes = draw.integers(50, 2000, 300).astype(float)
+    bits = sizes * draw.normal(0.02, 0.05, 300) + draw.normal(0, 5, 300)
+    found = score_test(linearised(bits, sizes))
+    assert found.value == pytest.approx(bits.sum() / sizes.sum())
+    chosen = draw.integers(300, size=(4000, 300))
+    bootstrap = np.quantile(bits[chosen].sum(1) / sizes[chosen].sum(1), [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(tuple(bootstrap), abs=0.1 * (found.high - found.low))
+    assert score_test([1, 1, 0, -1]) == paired_counts(2, 1, 4)
+    with pytest.raises(ValueError, match="row of test samples"):
+        score_test([])
+
+
+def test_wilsons_interval_is_scipys():
+    known = stats.binomtest(47, 50).proportion_ci(0.95, method="wilson")
+    assert wilson(47, 50) == pytest.approx((known.low, known.high))
+
+
+def test_excess_by_hand():
+    student, alone = np.array([1, 1, 1, 0, 0, 0], bool), np.array([1, 0, 0, 0, 0, 1], bool)
+    found = excess(student, alone)
+    assert (found.errors, found.repeated, found.repeated_alone, found.value) == (6, 3, 2, 1)
+    assert (found.low, found.high) == pytest.approx(tuple(6 * end for end in paired_counts(2, 1, 6)[1:3]))
+    none = excess(student[:0], alone[:0])
+    assert (none.errors, none.low, none.high) == (0, 0, 0)
+    by_document = excess(student, alone, np.array([0, 0, 1, 1, 2, 2]))
+    assert by_document.value == 1 and by_document.low < 1 < by_document.high
+
+
+def test_an_untaught_student_repeats_errors_but_shows_no_excess():
+    """All three find the same images hard; a student that follows its teacher is found."""
+    draw = np.random.default_rng(3)
+    inside, repeated, found = [], [], []
+    for _ in range(1500):
+        hard = draw.normal(0, 2, 360)
+
+        def answers(hard=hard):
+            wrong = draw.random(360) < 1 / (1 + np.exp(2 - hard))
+            return np.where(wrong, 1 + (draw.random(360) > 0.6), 0)
+
+        teacher, alone, other = answers(), answers(), answers()
+        wrong = teacher > 0
+        untaught = excess((other == teacher)[wrong], (alone == teacher)[wrong])
+        inside.append(untaught.low <= 0 <= untaught.high)
+        repeated.append(untaught.repeated / untaught.errors)
+        follows = np.where(draw.random(360) < 0.5, teacher, other)
+        found.append(excess((follows == teacher)[wrong], (alone == teacher)[wrong]).low > 0)
+    assert np.mean(inside) >= 0.94 and 0.19 < np.mean(repeated) < 0.58 and np.mean(found) > 0.95
+
+
+def test_a_gap_that_may_be_none_has_no_share():
+    assert gap_closed([0.01, 0.02, 0.015], [0.03, 0.031, 0.029]) == pytest.approx(0.5)
+    assert gap_closed([0.01, 0.02], [0.03, -0.01]) is None and gap_closed([0.01], [0.03]) is None

@@ -218,6 +218,8 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         if found.limits:
             limits_picture(found.limits, directory / "limits.png")
     parts = {key: getattr(found, key) for key in ("limits", "paired", "gap", "against_alone")}
+    if found.gap is None or found.gap.low <= 0:  # the share of a gap that may be none says nothing
+        parts["gap_closed"] = None
     return entries | _compared(steps, entries) | parts | {"text": text}
 
 

@@ -148,7 +148,7 @@ class AgainstTeacher(Part):
     teacher_errors: int | None = None
     repeated_errors: Number | None = None
     excess: Excess | None = None  # of the student over the student alone
-    repeated_by_chance: Number | None = None
+    repeated_by_chance: Number | None = None  # of earlier versions alone
 
 
 class Entry(Part):

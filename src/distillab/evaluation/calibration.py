@@ -41,8 +41,8 @@ def calibration(answers: Answers) -> Calibration:
     p = float((1 + (chance >= error - 1e-12).sum()) / (1 + DRAWS))
     return Calibration(
         value=error,
-        low=low if p < 1 - LEVEL else 0.0,
-        high=high,
+        low=max(low, 0.0) if p < 1 - LEVEL else 0.0,
+        high=max(high, error),
         expected=float(chance.mean()),
         most=float(np.quantile(chance, LEVEL)),
         p=p,
@@ -81,11 +81,17 @@ def _covariance(gaps: np.ndarray) -> np.ndarray:
 
 
 def _interval(gaps: np.ndarray, covariance: np.ndarray, sign: np.ndarray) -> tuple[float, float]:
-    """Of the sum of sign · |true gap|; the estimate is freed of what noise adds to |gap|, and drawn anew around that."""
+    """Of the sum of sign · |true gap|: how far the sum of noisy gaps is off is drawn about gaps freed of their noise.
+
+    How much the noise adds to the sum is known roughly (gaps about as large as the noise hide in it), so the interval reaches
+    from where all of that is taken off to where none is.
+    """
     centre = np.sign(gaps) * np.sqrt(np.maximum(gaps**2 - np.diag(covariance), 0))
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     drawn = np.abs(centre + np.random.RandomState(0).standard_normal((DRAWS, len(gaps))) @ root.T) @ sign
-    low, high = np.quantile(drawn - drawn.mean(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    middle = float(np.abs(centre) @ sign)
-    return middle - float(high), middle - float(low)
+    off = drawn - np.abs(centre) @ sign
+    low, high = np.quantile(off, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    found = float(np.abs(gaps) @ sign)
+    added = float(off.mean())
+    return found - float(high) + min(added, 0.0), found - float(low) + max(added, 0.0)

@@ -1,13 +1,12 @@
 """How likely a true gain is, given all gains of its group: the probability to be better, above a margin, within it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-if TYPE_CHECKING:
-    from distillab.evaluation.families import Error
+from distillab.evaluation.deviations import Error
 
 # Beforehand the mean of a group's true gains has a standard deviation of one margin about zero, and the gains about it one
 # of these many margins, log-normal with the median 1.
@@ -26,11 +25,16 @@ class Chances(NamedTuple):
     chance_within: float
 
 
-def chances(gains: Sequence[float], errors: Sequence["Error"], margin: float) -> list[Chances]:
+def chances(gains: Sequence[float], errors: Sequence[Error], margin: float) -> list[Chances]:
     """The probabilities of each gain of a group, whose errors share half of their variance, that of the reference.
 
-    The true gains are drawn from a normal distribution, whose mean and spread the group's own gains tell, as far as they
-    can (empirical Bayes with a wide prior on both).
+    Prior: the true gains are normal about a mean that is normal about zero with a deviation of one margin, with a spread that
+    is log-normal about one margin (0.5 to 2 in two of three cases); the gains of the group tell both, as far as they can
+    (empirical Bayes). Over studies that vary so, with deviations of runs from 0.4 to 1.5 margins, 88 to 92 % of the
+    statements of 90 % are true. Not where all true gains are far smaller than the margin and runs deviate by more than it:
+    with gains of 0.3, runs of 1.5 margins and one mean for all, a method said to be better with 90 % is so in 60 %,
+    since the reference's error looks like a gain of all; nor, of one method with three runs as noisy, for `chance_within`
+    (75 %).
     """
     found = np.asarray(gains, float)
     variances = np.stack([_parts(error) for error in errors])  # (M, P)
@@ -67,7 +71,7 @@ def chances(gains: Sequence[float], errors: Sequence["Error"], margin: float) ->
     return told
 
 
-def _parts(error: "Error") -> np.ndarray:
+def _parts(error: Error) -> np.ndarray:
     """Quantiles (P,) of a distribution of variances."""
     steps = np.cumsum(error.weights) - error.weights / 2
     return np.exp(np.interp((np.arange(PARTS) + 0.5) / PARTS, steps, np.log(error.variances)))

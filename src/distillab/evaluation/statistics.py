@@ -157,6 +157,17 @@ def last(holds: Callable[[float], bool], inside: float, outside: float) -> float
     return (inside + outside) / 2
 
 
+def gap_closed(gains: Sequence[float], gaps: Sequence[float]) -> float | None:
+    """The share of the gap to the teacher that the gains close, both over the student alone and of the same runs.
+
+    None where the gap's 95 % interval over the runs reaches zero; of a single run only its test samples can tell
+    (`Result.gap`), and so it is None as well.
+    """
+    gap = mean_interval(gaps)
+    shown = gap.low is not None and gap.low > 0
+    return float(np.mean(gains)) / gap.mean if shown else None
+
+
 def wilson(count: int, of: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval of a share (1927)."""
     z = float(special.ndtri((1 + level) / 2))
