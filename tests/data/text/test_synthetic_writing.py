@@ -390,7 +390,7 @@ def test_the_sources(wanted, writes, tmp_path, teacher):
         (["file=long.txt"], "set sampling.max_new_tokens=8"),
         (["file=longer.txt"], "shorten the prompt"),
         (["filters.held_out=none.txt"], "there is no file none.txt; name one with filters.held_out=…"),
-        (["teacher=./none"], "there is no folder ./none; set teacher=… to a model's folder"),
+        (["teacher=./none"], "teacher: there is no folder none; teacher=… names one, or a model on the hub"),
         (["teacher=."], "teacher=. cannot be loaded"),
         (["sampling.temprature=1"], 'sampling has no "temprature"; did you mean "temperature"?'),
         (["sampling.top_p=0"], "sampling.top_p must be a number above 0 up to 1, got 0"),
