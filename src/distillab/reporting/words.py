@@ -106,6 +106,8 @@ def verdict_words(found: Verdict) -> str:
         said += "." if gain.low is None else f" ({interval(gain.low, gain.high, shown)}, corrected likewise)."
     else:
         said += "." if first.gain is None else f"; {brief(first.gain, shown)} over the student alone."
+        if first.gain and first.gain.runs == 1:
+            said += " One run speaks of these two trained files, not of the methods (seed=0,1,2)."
     if found.longer and first.kind == "distilled":
         longer = found.longer
         said += f" Trained for the same whole cost ({longer.epochs:,} epochs), the student alone has {shown.words(longer.mean)}."
