@@ -50,7 +50,7 @@ def test_the_last_epoch_is_cut_validated_and_the_end_of_every_schedule(digits, a
     assert first["val/top1"] != last["val/top1"] and last["epoch"] == 2
 
 
-@pytest.mark.parametrize("after", [-2, 2, 3], ids=["first epoch", "cut epoch", "last step"])
+@pytest.mark.parametrize("after", [2, 3], ids=["cut epoch", "last step"])
 def test_a_fit_that_is_stopped_goes_on_to_the_same_weights_also_behind_its_last_step(digits, tmp_path, after, capsys):
     data = digits.configure(32, 0)
     batches = len(data.train_dataloader())
