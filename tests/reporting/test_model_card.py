@@ -20,8 +20,14 @@ SHIPPING = [name for name, terms in TERMS.items() if any(type(term).deploy is no
 
 def rich(metrics=None, **changes):
     result = made(scheme="offline", command="python train.py strategy=kd seed=3", **changes)
-    against = {"agreement": 0.9612, "kl": 0.1, "teacher_errors": 12, "repeated_errors": 0.25, "repeated_by_chance": 0.1,
-               "excess": {"errors": 12, "repeated": 3, "repeated_alone": 2, "low": -1.5, "high": 3.5}}
+    against = {
+        "agreement": 0.9612,
+        "kl": 0.1,
+        "teacher_errors": 12,
+        "repeated_errors": 0.25,
+        "repeated_by_chance": 0.1,
+        "excess": {"errors": 12, "repeated": 3, "repeated_alone": 2, "low": -1.5, "high": 3.5},
+    }
     more = {
         role: {
             "metrics": {"top5": top5, "calibration_error": error, "nll": 0.2},
@@ -87,7 +93,10 @@ def test_the_protocol_of_papers_is_told_with_both_numbers():
     card = model_card(rich({"top1_best": 0.96, "top1_last": 0.95}, protocol="paper"))
     assert "must not be compared with those of the standard protocol" in card
     accuracy = table(card, "Accuracy")
-    assert (accuracy["best epoch on test %"][2], accuracy["last epoch %"][2]) == ("96.00", "95.00") and "protocol paper" in card
+    assert (accuracy["best epoch on test %"][2], accuracy["last epoch %"][2]) == (
+        "96.00",
+        "95.00",
+    ) and "protocol paper" in card
 
 
 def test_an_older_result_and_a_student_alone_still_have_a_card():

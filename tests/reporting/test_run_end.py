@@ -26,10 +26,19 @@ def test_the_end_of_a_run_is_ten_lines(capsys):
     assert len(lines) <= 10
     table, (verdict, cost, where) = lines[:-3], lines[-3:]
     assert max(map(len, table)) <= 140 and all(line.strip() for line in lines)
-    models = ("teacher: resnet34", "student alone: resnet8", "student alone, 12 epochs: resnet8", "student, attention+dkd: resnet8")
+    models = (
+        "teacher: resnet34",
+        "student alone: resnet8",
+        "student alone, 12 epochs: resnet8",
+        "student, attention+dkd: resnet8",
+    )
     assert [line.strip().split("  ")[0] for line in table[-4:]] == list(models), "no row is broken"
-    assert table[0].startswith("digits, protocol standard, 400 test images") and table[0].rstrip().endswith("cpu, 16 threads")
-    assert verdict.startswith("No difference shown: +1.0 points over the same student alone (seed 0) (95 % interval −0.3 to 3.7")
+    assert table[0].startswith("digits, protocol standard, 400 test images") and table[0].rstrip().endswith(
+        "cpu, 16 threads"
+    )
+    assert verdict.startswith(
+        "No difference shown: +1.0 points over the same student alone (seed 0) (95 % interval −0.3 to 3.7"
+    )
     assert cost.startswith("The student's training took 16.0 s: teacher 25 %")
     assert "runs/digits/0123456789: README.md (the model card), result.json" in where and "runs/leaderboard.md" in where
     assert not any("hurt" in line for line in lines), "the card and the report have the rest"
@@ -42,7 +51,12 @@ def test_an_end_with_less_is_shorter(run, capsys):
 
 def test_the_table_compares_with_the_teacher_and_the_student_trained_longer():
     shown = {row[0]: row for row in final_table(full("kd", 0.95, 0)).texts}
-    assert list(shown) == ["teacher: resnet34", "student alone: resnet8", "student alone, 12 epochs: resnet8", "student, kd: resnet8"]
+    assert list(shown) == [
+        "teacher: resnet34",
+        "student alone: resnet8",
+        "student alone, 12 epochs: resnet8",
+        "student, kd: resnet8",
+    ]
     assert shown["student, kd: resnet8"][1:] == [
         "95.00", "+1.00", "78.0 k (0.4 %)", "3.12 M (0.4 %)", "1.25 ms (100 %)", "312 kB (0.4 %)",
     ]  # fmt: skip
@@ -54,6 +68,8 @@ def test_the_table_compares_with_the_teacher_and_the_student_trained_longer():
 def test_the_title_says_protocol_samples_and_a_busy_machine():
     known = {"efficiency": {"device": "cpu", "threads": 1, "latency_spread": 2.0}}
     title = final_table(edited(made(protocol="paper"), student=known)).title
-    assert title.startswith("digits, protocol paper, 400 test images; in brackets the share of the teacher's · cpu, 1 thread")
+    assert title.startswith(
+        "digits, protocol paper, 400 test images; in brackets the share of the teacher's · cpu, 1 thread"
+    )
     assert title.endswith("which was busy: no speed is certain")
     assert final_table(made("none", 0.9, None, None, data={"name": "x"})).title == "x, protocol standard, test images"

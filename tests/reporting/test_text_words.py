@@ -75,7 +75,10 @@ def test_the_end_of_a_run_and_its_card_say_blocks_tokens_and_no_image(capsys):
     end, card = capsys.readouterr().out, model_card(result)
     assert "sotu, protocol standard, 1,659 test blocks" in end and "latency, one block" in end
     assert "+0.050 in bits per byte (less is better) over the same student alone" in end
-    assert "Of the teacher's 1,000 errors (tokens that are not its likeliest) the student repeats 410 and the student alone 390" in card
+    assert (
+        "Of the teacher's 1,000 errors (tokens that are not its likeliest) the student repeats 410 and the student alone 390"
+        in card
+    )
     assert "keep 65.0 % of the tokens that the student drafts (61.0 % of the student alone's)" in card
     assert "it gives 326 tokens a second, the first after 6.00 ms (the teacher 164 tokens a second" in card
     for said in (end, card.partition("---\n\n")[2]):
@@ -111,7 +114,9 @@ def test_less_is_better_on_the_leaderboard_and_in_the_picture(tmp_path):
     put(tmp_path, *results)
     update(tmp_path)
     board = (tmp_path / "leaderboard.md").read_text()
-    ranked = [line.split("|")[2].strip() for line in board.splitlines() if line.startswith("|") and "| sotu" not in line][2:]
+    ranked = [
+        line.split("|")[2].strip() for line in board.splitlines() if line.startswith("|") and "| sotu" not in line
+    ][2:]
     assert ranked == ["dkd", "kd", "student alone", "crd"]
     assert "dkd ranks first of 4 on validation, with 1.700 on test" in board and "bits_per_byte" not in board
     assert "| bits per byte |" in board and "image" not in board.replace("equal epochs, images and seeds", "")

@@ -61,7 +61,10 @@ def test_repeated_errors_are_an_excess_over_the_student_alone():
 
 
 def test_a_spoiled_calibration_is_a_warning_on_card_and_report():
-    worse = {"nll": {"value": 0.1, "low": 0.04, "high": 0.16}, "calibration_error": {"value": 0.02, "low": 0.01, "high": 0.03}}
+    worse = {
+        "nll": {"value": 0.1, "low": 0.04, "high": 0.16},
+        "calibration_error": {"value": 0.02, "low": 0.01, "high": 0.03},
+    }
     run = full("kd", 0.95, 0).changed(against_alone=worse)
     said = words.calibration_words(run)
     assert said == (
@@ -72,7 +75,9 @@ def test_a_spoiled_calibration_is_a_warning_on_card_and_report():
     assert said in model_card(run) and said in view.text
     unsure = {key: one | {"low": -0.01} for key, one in worse.items()}
     assert words.calibration_words(run.changed(against_alone=unsure)) == ""
-    assert words.calibration_words(run.changed(against_alone=worse | {"nll": unsure["nll"]})).count("log-likelihood") == 0
+    assert (
+        words.calibration_words(run.changed(against_alone=worse | {"nll": unsure["nll"]})).count("log-likelihood") == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,10 @@ def test_counts_have_three_digits(number, text):
 def test_figures_are_written_with_the_minus_sign():
     top1, nll = metric_table.metric("top1"), metric_table.metric("nll")
     assert metric_table.percent(-0.5, 0) == "−50" and metric_table.decimals(-0.5) == "−0.500"
-    assert (top1.gain(-0.012), nll.gain(-0.012)) == ("−1.2 points", "−0.012 in negative log-likelihood (less is better)")
+    assert (top1.gain(-0.012), nll.gain(-0.012)) == (
+        "−1.2 points",
+        "−0.012 in negative log-likelihood (less is better)",
+    )
     assert words.interval(-0.03, -0.01, top1) == "−3.0 to −1.0"
     unknown = metric_table.metric("error", higher_is_better=False)
     assert (unknown.label, unknown.form(0.25), unknown.scale) == ("error", "0.250", 1)
