@@ -8,18 +8,22 @@ from distillab.core.result import Result, gain_and_gap
 from distillab.core.result_parts import Primary
 
 
-def model(name, parameters, top1):
+def model(name, parameters, top1, validation=None):
     return {
         "name": name,
         "metrics": {"top1": top1},
+        "validation": {} if validation is None else {"top1": validation},
         "efficiency": {"parameters": parameters, "multiply_adds": 40 * parameters, "latency_ms": 1.25,
                        "latency_p95_ms": 2.0, "latency_batch_ms": 30.0, "size_bytes": 4 * parameters},
     }  # fmt: skip
 
 
 def made(strategy="kd", top1=0.95, baseline=0.93, teacher=0.97, **changes):
-    """A result by the figures of its three networks; `changes` are fields of it, dicts in place of its parts."""
-    student = changes.pop("student", ("resnet8", 78_042))
+    """A result by the figures of its three networks; `changes` are fields of it, dicts in place of its parts.
+
+    `validations` are those of the student and of the baseline.
+    """
+    student, validations = changes.pop("student", ("resnet8", 78_042)), changes.pop("validations", (None, None))
     primary = {"name": "top1", "value": top1}
     gain, gap = gain_and_gap(top1, baseline, teacher, Primary(**primary))
     return Result.model_validate({
@@ -28,8 +32,8 @@ def made(strategy="kd", top1=0.95, baseline=0.93, teacher=0.97, **changes):
         "name": "digits", "created": "2030-01-01T00:00:00+00:00", "gain": gain, "gap_closed": gap,
         "data": {"name": "digits", "classes": 10, "test": 400}, "primary": primary,
         "teacher": None if teacher is None else model("resnet34", 21_300_000, teacher),
-        "baseline": None if baseline is None else model(*student, baseline),
-        "student": model(*student, top1), **changes,
+        "baseline": None if baseline is None else model(*student, baseline, validations[1]),
+        "student": model(*student, top1, validations[0]), **changes,
     })  # fmt: skip
 
 

@@ -43,13 +43,18 @@ LIMITS = {
 def full(strategy, top1, seed, student=SMALL, **changes):
     """A result with everything that a run writes."""
     alone = changes.pop("baseline", top1 - 0.01)
-    result = made(strategy, top1, None if strategy == "none" else alone, student=student, **changes)
+    known = (top1 - 0.01, alone - 0.01)
+    result = made(strategy, top1, None if strategy == "none" else alone, student=student, validations=known, **changes)
     against = {"agreement": 0.93, "kl": 0.12, "teacher_errors": 12, "repeated_errors": 0.5, "repeated_by_chance": 0.25}
-    more = {"student": tested(curve(top1, **{f"train/{strategy}": 1.0}), against_teacher=against)}
+    excess = {"errors": 12, "repeated": 6, "repeated_alone": 4, "low": -1.2, "high": 5.2}
+    taught = against | {"excess": None if strategy == "none" else excess}
+    more = {"student": tested(curve(top1, **{f"train/{strategy}": 1.0}), against_teacher=taught)}
     if result.teacher:
         more["teacher"] = tested()
     if result.baseline:
         more |= {"baseline": tested(curve(alone), against_teacher=against), "limits": LIMITS, "cost": COST}
+        more["longer"] = {"epochs": 12, "metrics": {"top1": top1 - 0.015}}
+        more["gap"] = {"value": 0.04, "low": 0.01, "high": 0.07}
     return edited(
         result,
         seeds={"seed": seed, "teacher": 0, "split": 0},

@@ -1,4 +1,4 @@
-"""Methods against each other: on the seeds that both have, or on the test samples of one."""
+"""Methods against each other, on the runs that both have; the answers kept of each test sample, damaged ones too."""
 
 import io
 import os
@@ -8,85 +8,79 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.made_results import edited, made
-from helpers.made_seeds import HINT, KD, config, over_seeds
-from scipy import stats
+from helpers.made_seeds import BASELINE, HINT, KD, config, over_seeds
 
-from distillab.reporting.comparison import against_each_other, compare, read_predictions
+from distillab.evaluation.families import Contrast, family
+from distillab.reporting.answers import read_answers
+from distillab.reporting.comparison import against_each_other, compare, tables
+from distillab.reporting.sections import pairs
 
 
-def test_methods_against_each_other_on_the_seeds_that_both_have():
+def test_two_methods_are_compared_on_the_seeds_that_both_have():
     rows = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD[:4]), *over_seeds("none", [0] * 5)])
-    (pair,) = against_each_other(sorted(rows, key=lambda row: -row.mean))
-    known = stats.ttest_rel(HINT[:4], KD[:4])
+    (pair,) = against_each_other(rows)
     assert (pair.first.method, pair.second.method, pair.seeds) == ("hint", "kd", (0, 1, 2, 3))
-    assert (pair.difference.mean, pair.difference.p) == pytest.approx(
-        (np.mean(HINT[:4]) - np.mean(KD[:4]), known.pvalue)
-    )
-    assert pair.words.endswith("), shown") and pair.difference.p_holm == pair.difference.p
-    three = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD), *over_seeds("dkd", KD[::-1])])
-    pairs = against_each_other(three)
-    assert [round(pair.difference.p_holm / pair.difference.p, 6) for pair in pairs[:2]].count(3) == 1, (
-        "the smallest p, of three"
-    )
-    assert "no difference shown" in pairs[-1].words
-    other = made("kd", seeds={"seed": 77}, config=config(77))
-    assert against_each_other(compare([*over_seeds("hint", HINT), other])) == [], "no seed in common"
-    assert against_each_other(compare([*over_seeds("hint", HINT), *over_seeds("kd", KD, protocol="paper")])) == []
+    own, other = (np.add(BASELINE[:4], gains[:4]) for gains in (HINT, KD))
+    (known,) = family([Contrast(own, other, None, "resnet8", pair.seeds)], 0.01)
+    assert pair.finding == known and known.gain == pytest.approx(np.mean(HINT[:4]) - np.mean(KD[:4]))
+    far = made("kd", seeds={"seed": 77}, config=config(77))
+    assert against_each_other(compare([*over_seeds("hint", HINT), far])) == [], "no seed in common"
+    apart = tables(compare([*over_seeds("hint", HINT), *over_seeds("kd", KD, protocol="paper")])).values()
+    assert [against_each_other(members) for members in apart] == [[], []]
 
 
-def test_a_tuned_student_alone_is_compared_with_the_methods():
-    tuned = over_seeds("none", [0.03] * 5, teacher=None, settings={"recipe": {"epochs": 8, "lr": 0.2}})
-    hint = over_seeds("hint", HINT)
-
-    def kept(results, role, where):
-        places = [{role: {"training": {"checkpoints": f"{where} {seed}"}}} for seed in range(5)]
-        return [edited(result, **place) for result, place in zip(results, places, strict=True)]
-
-    hint = kept(hint, "baseline", "as it was")
-    (pair,) = against_each_other(compare([*hint, *kept(tuned, "student", "tuned")]))
-    assert (pair.first.method, pair.second.method) == ("none", "hint")
-    assert pair.difference.mean == pytest.approx(0.03 - np.mean(HINT))
-    same = kept(tuned, "student", "as it was")
-    assert against_each_other(compare([*hint, *same])) == [], "the gains say it already"
+def test_all_pairs_of_a_table_are_one_family_and_the_better_validation_comes_first():
+    large = ("resnet20", 272_474)
+    three = [*over_seeds("hint", HINT), *over_seeds("kd", KD, ahead=0.05), *over_seeds("dkd", KD[::-1])]
+    two = [run for name, gains in (("hint", HINT), ("kd", KD)) for run in over_seeds(name, gains, student=large)]
+    found = against_each_other(compare([*three, *two]))
+    assert [pair.finding.size for pair in found] == [4, 4, 4, 4]
+    firsts = [(pair.first.method, pair.second.method) for pair in found if pair.first.student == "resnet8"]
+    assert firsts == [("kd", "hint"), ("kd", "dkd"), ("hint", "dkd")]
 
 
-def test_a_student_alone_with_other_labels_is_no_comparison():
-    def alone(share):
-        found = over_seeds("none", [0.03] * 5, teacher=None, settings={"data": {"labelled": share}, "lr": 0.2})
-        return [edited(result, student={"training": {"checkpoints": "tuned"}}) for result in found]
+def test_a_table_of_pairs_says_what_each_shows():
+    results = [*over_seeds("hint", HINT), *over_seeds("kd", KD), *over_seeds("dkd", KD[:1])]
+    (view,) = pairs(compare(results)).views
+    shown = [dict(zip(view.tables[0].headings, line, strict=True)) for line in view.tables[0].texts]
+    assert [(line["method"], line["against"], line["outcome"]) for line in shown] == [
+        ("hint", "kd", "shown"), ("hint", "dkd", "one run"), ("kd", "dkd", "one run"),
+    ]  # fmt: skip
+    assert shown[0]["difference"] == "+1.16" and " to " in shown[0]["95 % interval"]
+    equal = [run for name, gain in (("a", 0.02), ("b", 0.01)) for run in over_seeds(name, [gain] * 3)]
+    assert pairs(compare(equal)).views[0].tables[0].texts[0][-1] == "no spread between the runs"
 
+
+def test_a_student_alone_with_other_labels_is_another_table():
     few = over_seeds("hint", HINT, settings={"data": {"labelled": 0.1}})
-    assert against_each_other(compare([*few, *alone(1.0)])) == []
-    assert len(against_each_other(compare([*few, *alone(0.1)]))) == 1
+    alone = over_seeds("none", [0.03] * 5, settings={"data": {"labelled": 1.0}, "lr": 0.2})
+    places = {(row.method, row.place.labels) for row in compare([*few, *alone])}
+    assert places == {("hint", "data.labelled=0.1"), ("none", "data.labelled=0.1"), ("none", "")}
 
 
 def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
-    labels, right = np.arange(200) % 10, {"a": 190, "b": 120, "c": 118}
-    results = [made(name, count / 200, 0.5, config_hash=name) for name, count in right.items()]
+    labels, right = np.arange(400) % 10, {"a": 390, "b": 250, "c": 248}
+    results = [made(name, count / 400, 0.5, config_hash=name) for name, count in right.items()]
+
+    def keep(name, count, order=1):
+        (tmp_path / "digits" / name).mkdir(parents=True, exist_ok=True)
+        student = np.where(np.arange(400) < count, labels, labels + 1)[::order]
+        np.savez(tmp_path / "digits" / name / "predictions.npz", labels=labels[::order], student=student)
+
+    def found():
+        answers, left_out = read_answers(results, tmp_path)
+        assert left_out == []
+        return {(p.first.method, p.second.method): p.finding for p in against_each_other(compare(results), answers)}
+
     for name, count in right.items():
-        (tmp_path / "digits" / name).mkdir(parents=True)
-        student = np.where(np.arange(200) < count, labels, labels + 1)
-        np.savez(tmp_path / "digits" / name / "predictions.npz", labels=labels, student=student)
-
-    def said():
-        answers, left_out = read_predictions(results, tmp_path)
-        return {
-            (p.first.method, p.second.method): p.on_samples for p in against_each_other(compare(results), answers)
-        }, left_out
-
-    words, left_out = said()
-    assert (
-        "these two trained files differ by +35.0 points (95 % interval " in words["a", "b"]
-        and "over 3 tests" in words["a", "b"]
-    )
-    assert words["b", "c"].startswith("no difference shown") and left_out == []
-    np.savez(tmp_path / "digits" / "b" / "predictions.npz", labels=labels[::-1], student=labels)
-    assert said()[0]["a", "b"] is None, "they were tested on other samples"
+        keep(name, count)
+    assert found()["a", "b"].low > 0.25 and found()["a", "b"].speaks_of == ("samples",)
+    assert not found()["b", "c"].shown and found()["b", "c"].size == 3
 
 
 DAMAGED = {
     "empty": b"", "half": b"PK half", "text": {"labels": np.array(["a"]), "student": np.array(["a"])},
-    "shorter": {"labels": np.arange(3), "student": np.arange(2)}, "another": {"labels": np.arange(3)},
+    "shorter": {"labels": np.arange(3), "student": np.arange(2)},
     "no samples": {"labels": np.arange(0), "student": np.arange(0)},
 }  # fmt: skip
 
@@ -105,20 +99,8 @@ def test_damaged_answers_are_named_and_the_rest_is_shown(tmp_path, damage):
     else:
         np.savez(path, **DAMAGED[damage])
     results = [made("kd", config_hash="0123456789"), made("hint", config_hash="absent")]
-    answers, left_out = read_predictions(results, tmp_path)
-    assert answers == {} and len(left_out) == 1 and left_out[0].startswith(str(path))
-
-
-def test_a_winner_among_equals_is_named_as_seldom_as_the_level_says():
-    """Of the pairs of twelve equally good models, one or more is shown in at most 5 %; of the best against the rest in 12 %."""
-    drawn, labels, repeats = np.random.default_rng(3), np.zeros(400, dtype=int), 100
-    shown = 0
-    for _ in range(repeats):
-        answers = {f"{k}": (labels, one) for k, one in enumerate((drawn.random((12, 400)) > 0.8).astype(int))}
-        results = [made(f"m{k}", (one == 0).mean(), 0.5, config_hash=k) for k, (_, one) in answers.items()]
-        pairs = against_each_other(compare(results), answers)
-        shown += any(not pair.on_samples.startswith("no difference shown") for pair in pairs)
-    assert shown <= 8
+    answers, left_out = read_answers(results, tmp_path)
+    assert not answers.get("0123456789") and len(left_out) == 1 and left_out[0].startswith(str(path))
 
 
 def test_answers_that_would_fill_the_memory_or_block_are_left_out(tmp_path):
@@ -135,10 +117,11 @@ def test_answers_that_would_fill_the_memory_or_block_are_left_out(tmp_path):
             archive.writestr(f"{name}.npy", head.getvalue())
     os.mkfifo(at("pipe"))
     at("folder").mkdir()
-    answers, left_out = read_predictions(results, tmp_path)
-    assert answers == {} and [Path(line.split(": ")[0]).parent.name for line in left_out] == [
+    answers, left_out = read_answers(results, tmp_path)
+    assert not any(answers.values()) and [Path(line.split(": ")[0]).parent.name for line in left_out] == [
         "bomb",
         "header",
         "pipe",
         "folder",
+        "l" * 300,
     ]

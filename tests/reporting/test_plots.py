@@ -4,13 +4,13 @@ import os
 from itertools import pairwise
 
 import pytest
-from distillab.reporting.ranking import ranked
 from helpers.drawn import drawn, places
 from helpers.made_limits import study as limits_study
 from helpers.made_results import edited, made
 
 from distillab.core.result_parts import Limits
 from distillab.reporting import charts, plots, spacing
+from distillab.reporting.comparison import compare
 from distillab.reporting.drawn import Curve, Point, Span
 from distillab.reporting.metric_table import metric
 from distillab.reporting.points import points
@@ -29,7 +29,7 @@ def study():
 def test_plot_is_two_valid_files_and_nothing_else(tmp_path):
     from PIL import Image
 
-    paths = plots.accuracy_plot(study(), tmp_path / "accuracy.png")
+    paths = plots.accuracy_plot(compare(study()), tmp_path / "accuracy.png")
     assert sorted(os.listdir(tmp_path)) == ["accuracy.png", "accuracy.svg"] == sorted(path.name for path in paths)
     with Image.open(tmp_path / "accuracy.png") as image:
         image.load()
@@ -38,12 +38,12 @@ def test_plot_is_two_valid_files_and_nothing_else(tmp_path):
     assert drawing.startswith('<svg role="img" aria-label="top-1 against parameters') and drawing.endswith("</svg>")
     for name in ("resnet20", "78 k", "272 k", "21.3 M", "student alone"):
         assert f">{name}</text>" in drawing, name
-    plots.accuracy_plot(study(), tmp_path / "accuracy.png")
+    plots.accuracy_plot(compare(study()), tmp_path / "accuracy.png")
     assert (tmp_path / "accuracy.svg").read_text() == drawing, "an unchanged plot is an unchanged file"
 
 
 def test_plot_shows_every_point_once():
-    drawing = plots.figure(study())
+    drawing = plots.figure(compare(study()))
     assert places(drawing, "kd") == [(78_042, 95), (272_474, 96)]
     assert places(drawing, "hint") == [(78_042, 95.1)]
     assert places(drawing, "kd+hint") == [(272_474, 94)]
@@ -58,24 +58,25 @@ def test_plot_shows_means_and_intervals():
         made(name, top1, 0.9, student=student, seeds={"seed": seed}, config={"seed": seed, "s": student[0]})
         for student in (("resnet8", 78_042), ("resnet20", 272_474)) for name in tops for seed, top1 in enumerate(tops[name])
     ]  # fmt: skip
-    drawing = plots.figure(runs, "multiply_adds")
+    drawing = plots.figure(compare(runs), "multiply_adds")
     assert places(drawing, "kd") == [(40 * 78_042, 96), (40 * 272_474, 96)]
     half = 4.302653 * 1 / 3**0.5  # Student's t with two degrees of freedom, deviation of one point
     ends = [one["low"] for one in drawn(drawing, "rule") if one.get("series") == "kd"]
     assert ends == pytest.approx([96 - half] * 2, abs=1e-4)
     untimed = [edited(run, student={"efficiency": {"latency_ms": None}}) for run in runs]
-    assert plots.figure([run.changed(teacher=None, baseline=None) for run in untimed], "latency_ms") is None
+    bare = compare([run.changed(teacher=None, baseline=None) for run in untimed])
+    assert plots.figure(bare, "latency_ms") is None
 
 
 def test_the_student_trained_longer_stands_in_every_chart_and_on_the_front():
     runs = [edited(run, longer={"epochs": 30, "metrics": {"top1": 0.97}}) for run in study() if run.baseline]
-    drawing = plots.figure(runs)
+    drawing = plots.figure(compare(runs))
     assert places(drawing, "student alone, longer") == [(78_042, 97), (272_474, 97)]
     # The small one is as good as the large one: it is the whole front, which leads on to the edge.
     (first, start), (last, end) = places(drawing, mark="line")
     assert (first, start, end) == (78_042, 97, 97) and last > 21_300_000
     runs = [edited(run, config={"recipe": {"epochs": 8}}, baseline={"training": {"epochs": 8}}) for run in runs[:1]]
-    budget = charts.budget(points(ranked(runs), "epochs"), ["kd"], TOP1)
+    budget = charts.budget(points(compare(runs), "epochs"), ["kd"], TOP1)
     assert places(budget, mark="line") == [(8, 93), (8, 95), (30, 97)]
     assert {one["series"] for one in drawn(budget, "line")} == {"kd", "student alone"}
 
@@ -118,8 +119,10 @@ def test_a_wide_interval_does_not_flatten_the_chart():
 
 
 def test_plot_has_a_panel_for_each_data_set_and_protocol():
-    spec = plots.figure([*study(), made(data={"name": "cifar10"}), made(protocol="paper")]).to_dict()
-    assert [panel["title"]["text"] for panel in spec["concat"]] == ["cifar10", "digits, protocol paper", "digits"]
+    spec = plots.figure(compare([*study(), made(data={"name": "cifar10"}), made(protocol="paper")])).to_dict()
+    assert [panel["title"]["text"] for panel in spec["concat"]] == [
+        "cifar10, protocol standard", "digits, protocol paper", "digits, protocol standard",
+    ]  # fmt: skip
     known = {panel["title"]["text"]: panel["layer"][-1]["encoding"]["shape"]["scale"] for panel in spec["concat"]}
     looks = [dict(zip(scale["domain"], scale["range"], strict=True)) for scale in known.values()]
     assert {look["kd"] for look in looks} == {looks[0]["kd"]}, "one look in all of them"

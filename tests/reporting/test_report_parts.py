@@ -1,37 +1,32 @@
-"""What the report's parts say of the runs: names, pairs, points, where each number comes from."""
+"""What the report's parts say of the runs: names, points, where each number comes from."""
 
 import shlex
 from pathlib import Path
 
 import pytest
-from distillab.reporting.ranking import headline, ranked
-from distillab.reporting.run_sections import provenance
+from helpers.drawn import drawn
 from helpers.made_results import edited, made
+from helpers.made_seeds import HINT, KD, costing, over_seeds
 from helpers.made_study import full
-from scipy import stats
 
 from distillab.core.run_identity import repeating_command
-from distillab.reporting import charts
-from distillab.reporting.charts import front, points
-from distillab.reporting.metric_table import metric
-from distillab.reporting.sections import pairs, sections
+from distillab.reporting import charts, sections
+from distillab.reporting.comparison import compare, tables
+from distillab.reporting.leaderboard import leaderboard
+from distillab.reporting.network_sections import deployed, judgement, provenance
+from distillab.reporting.points import points
+from distillab.reporting.timings import pooled
+
+
+def lines_of(table):
+    return [dict(zip(table.headings, line, strict=True)) for line in table.texts]
 
 
 def test_provenance_tells_what_all_runs_share_beside_what_they_do_not():
-    (view,) = provenance(ranked([full("kd", 0.95, seed) for seed in (0, 1)]))["views"]
-    _, differing, common = view["tables"]
-    assert differing["headings"] == ["run", "seed"]
-    assert common["rows"] == [["strategy.kd.weight", "1.0"], ["student.name", "resnet8"], ["recipe.epochs", "8"]]
-
-
-def test_pairs_say_interval_and_p_and_leave_single_seeds_out():
-    reached = {"kd": (0.95, 0.955, 0.952), "hint": (0.93, 0.94, 0.931), "dkd": (0.96,)}
-    results = [full(name, top1, seed) for name, tops in reached.items() for seed, top1 in enumerate(tops)]
-    (row,) = pairs(ranked(results))["views"][0]["tables"][0]["rows"]
-    known = stats.ttest_rel(reached["kd"], reached["hint"])
-    low, high = known.confidence_interval()
-    assert row[:2] == ["kd", "hint"] and row[4][0] == f"{100 * low:+.2f} to {100 * high:+.2f}"
-    assert row[5] == [f"{known.pvalue:.3f}", pytest.approx(known.pvalue)], "the other two pairs have no p to correct by"
+    (view,) = provenance(compare([full("kd", 0.95, seed) for seed in (0, 1)])).views
+    _, differing, common = view.tables
+    assert differing.headings == ["run", "seed"]
+    assert common.rows == [["strategy.kd.weight", "1.0"], ["student.name", "resnet8"], ["recipe.epochs", "8"]]
 
 
 def taught_by(teacher, top1, **changes):
@@ -40,47 +35,62 @@ def taught_by(teacher, top1, **changes):
 
 
 def test_two_teachers_are_told_apart_everywhere():
-    rows = ranked([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
+    rows = compare([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
     labels = [f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")]
-    assert [row.title for row in rows] == labels
-    made_of = {section["id"]: section["views"] for section in sections(rows)}
-    assert [view["key"][0].split(": ")[1] for view in made_of["limits"]] == [f"{label}, seed 0" for label in labels]
-    assert made_of["cost"][0]["charts"][0]["data"][0]["y"] == labels
-    assert [row[0] for row in made_of["cost"][0]["tables"][0]["rows"]] == labels
-    assert [line.split(":")[0] for line in headline(rows)] == [
-        f"resnet8 on digits, protocol standard, taught by {name}" for name in ("resnet20", "resnet56")
-    ]
+    assert [row.title for row in rows if row.kind == "distilled"] == labels
+    views = {section.title: section.views for section in sections.sections(rows)}
+    limits = [view.key[0].split(": ")[1] for view in views["What the teacher cannot teach"]]
+    assert limits == [f"{label}, seed 0" for label in labels]
+    (cost,) = views["Cost and return"]
+    assert list(dict.fromkeys(bar["label"] for bar in drawn(cost.charts[0], "bar"))) == labels
+    assert [row[0] for row in cost.tables[0].texts] == labels
+    notes = leaderboard(rows).notes
+    assert all(any(f"aught by {name};" in note for note in notes) for name in ("resnet20", "resnet56"))
 
 
-def test_each_share_of_labels_has_its_sentence():
+def test_each_share_of_labels_has_its_table():
     results = [edited(full("kd", 0.9 + s / 20, 0), config={"data": {"labelled": s}}) for s in (0.01, 0.1, 1.0)]
-    said = [line.split(":")[0].split(", ")[-1] for line in headline(ranked(results))]
-    assert said == ["all labels", "data.labelled=0.1", "data.labelled=0.01"]
+    assert {place.labels for place in tables(compare(results))} == {"", "data.labelled=0.1", "data.labelled=0.01"}
 
 
-def test_a_student_alone_leaves_those_of_other_budgets_in_the_chart():
-    short, long = full("none", 0.9, 0), full("kd", 0.95, 0, baseline=0.94)
-    long = edited(long, config={"recipe": {"epochs": 16}}, baseline={"training": {"epochs": 16}})
-    alone = [point.score for point in points(ranked([short, long])) if point.series == "student alone"]
-    assert sorted(alone) == [0.9, 0.94]
+def test_every_network_is_judged_once_by_its_own_answers():
+    """The student alone has its own figures, and no number of errors that distillation made it repeat."""
+    runs = [full("kd", 0.95, seed, baseline=0.9) for seed in (0, 1)] + [full("hint", 0.94, 0, baseline=0.9)]
+    (view,) = judgement(compare(runs)).views
+    lines = lines_of(view.tables[0])
+    known = {line["network"]: (line["top-1 %"], line["of these, by distillation"]) for line in lines}
+    assert len(lines) == 4 and known == {
+        "teacher, resnet34": ("97.00", "–"), "student alone, resnet8": ("90.00", "–"),
+        "kd, resnet8, taught by resnet34": ("95.00", "+2"), "hint, resnet8, taught by resnet34": ("94.00", "+2"),
+    }  # fmt: skip
+
+
+def test_the_student_trained_longer_stands_in_table_and_budget():
+    rows = compare([*costing(over_seeds("hint", HINT), KD), *over_seeds("kd", KD)])
+    shown = lines_of(leaderboard(rows))
+    assert [line["method"] for line in shown].count("student alone, longer (12 epochs)") == 1
+    longer = next(line for line in shown if "longer" in line["method"])
+    assert longer["top-1 %"] == "91.58 ± 0.88" and longer["parameters"] == "78.0 k"
+    (view,) = sections.budget(rows).views
+    assert {one["x"] for one in drawn(view.charts[0], "point")} == {8, 12}
+    known = [point for point in points(rows, "parameters") if point.series == "student alone, longer"]
+    assert [round(point.y, 4) for point in known] == [0.9158]
+
+
+def test_budgets_are_tables_of_their_own_and_one_chart():
+    long = [edited(one, student={"training": {"epochs": 16}}, baseline={"training": {"epochs": 16}},
+                   config={"recipe": {"epochs": 16}}) for one in over_seeds("kd", HINT)]  # fmt: skip
+    rows = compare([*over_seeds("kd", KD), *long])
+    assert [place.epochs for place in tables(rows)] == [16, 8]
+    assert len(sections.accuracy(rows).views) == 6 and len(sections.budget(rows).views) == 1
 
 
 def test_a_loss_that_was_never_finite_has_no_curve():
     result = full("kd", 0.95, 0)
     curves = [epoch | {"val/nll": None} for epoch in result.student.training.curves]
-    rows = ranked([edited(result, student={"training": {"curves": curves}})])
-    (views,) = (section["views"] for section in sections(rows) if section["id"] == "learning")
-    drawn = {view["key"][1]: len(view["charts"][0]["data"]) for view in views}
-    assert drawn["val/top1"] == 2 and drawn.get("val/nll", 1) == 1, "the student alone has one"
-
-
-def test_chart_without_costs_is_none():
-    assert (
-        charts.accuracy(
-            [charts.Point("kd", "a", "", {"latency_ms": None}, "cpu", 0.9)], "latency_ms", ["kd"], metric("top1")
-        )
-        is None
-    )
+    section = sections.learning(compare([edited(result, student={"training": {"curves": curves}})]))
+    known = {view.key[1]: len(drawn(view.charts[0], "line")) for view in section.views}
+    assert known["val/top1"] == 2 and known["train/kd"] == 1 and "val/nll" not in known
 
 
 def test_command_of_a_cell_is_the_cell_alone():
@@ -120,24 +130,25 @@ def timed(strategy, latency, top1, student=("resnet8", 78_042), **machine):
 
 def test_one_network_on_one_machine_has_one_latency():
     """Two methods of one student lie at one latency, and the better one alone is on the front; other machines are apart."""
-    rows = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("dkd", 0.1, 0.9, threads=8)])
+    runs = [timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("dkd", 0.1, 0.9, threads=8)]
+    rows = [row for row in compare(pooled(runs)) if row.kind == "distilled"]
     known = {row.method: (row.figure("latency_ms"), "latency_ms" in row.front) for row in rows}
     assert known == {"kd": (2.0, False), "hint": (2.0, True), "dkd": (0.1, True)}
-    assert [row.measured_on for row in rows] == ["cpu, 1 thread", "cpu, 1 thread", "cpu, 8 threads"]
-    assert front(points(rows), "distilled", "latency_ms") == [], "no front over two machines"
-    faster = ranked(
-        [timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("hint", 9.0, 0.97, student=("resnet14", 175_258))]
-    )
-    assert front(points(faster), "distilled", "latency_ms") == [(2.0, 0.95), (9.0, 0.97)]
+    assert {row.method: row.measured_on for row in rows} == {
+        "kd": "cpu, 1 thread", "hint": "cpu, 1 thread", "dkd": "cpu, 8 threads",
+    }  # fmt: skip
+    assert charts.front(points(rows, "latency_ms")) == [], "no front over two machines"
+    large = timed("hint", 9.0, 0.97, student=("resnet14", 175_258))
+    faster = [row for row in compare(pooled([*runs[:2], large])) if row.kind == "distilled"]
+    assert charts.front(points(faster, "latency_ms")) == [(2.0, 0.95), (9.0, 0.97)]
 
 
 def test_every_network_has_its_size_and_speed_beside_its_teacher():
-    rows = ranked([timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9).changed(teacher=None)])
-    (view,) = next(one["views"] for one in sections(rows) if one["id"] == "deployed")
-    (shown,) = view["tables"]
-    lines = [dict(zip(shown["headings"], line, strict=True)) for line in shown["rows"]]
+    runs = [timed("kd", 1.0, 0.94), timed("hint", 3.0, 0.95), timed("none", 2.0, 0.9).changed(teacher=None)]
+    (view,) = deployed(compare(pooled(runs))).views
+    lines = lines_of(view.tables[0])
     assert [(line["network"], line["as"], line["measured on"]) for line in lines] == [
         ("resnet34", "teacher", "cpu, 1 thread"), ("resnet8", "student", "cpu, 1 thread"),
     ]  # fmt: skip
-    assert lines[1]["latency, ms"] == ["2.00", 2.0] and lines[1]["parameters"] == ["78.0 k", 78_042]
+    assert lines[1]["latency, ms"] == "2.00" and lines[1]["parameters"] == "78.0 k"
     assert lines[1]["against its teacher"].startswith("resnet34: 273× fewer parameters")

@@ -1,12 +1,10 @@
 """What a run of language models is called everywhere: no image, no accuracy, the direction of its figure."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
-from distillab.reporting.ranking import ranked
-from distillab.reporting.run_sections import agreement, deployed
-from distillab.reporting.table import final_table, further, verdict
 from helpers.made_results import edited, made, put
 from helpers.made_study import full
 
@@ -14,11 +12,15 @@ from distillab.core.configuration import Prices
 from distillab.core.result import Result
 from distillab.core.result_reader import read
 from distillab.evaluation.cost import with_cost
+from distillab.reporting.comparison import compare
 from distillab.reporting.leaderboard import update
 from distillab.reporting.model_card import model_card
+from distillab.reporting.network_sections import deployed, judgement
 from distillab.reporting.plots import figure
+from distillab.reporting.run_end import show
 from distillab.reporting.sections import accuracy
-from distillab.reporting.tables import print_table
+from distillab.reporting.text_words import sentences
+from distillab.reporting.words import cost_words
 
 GENERATION = {
     "prompt": 64,
@@ -46,9 +48,10 @@ def language(student=1.9, alone=1.95, teacher=1.8, **changes):
     result = made().model_dump()
     for role, value in (("teacher", teacher), ("baseline", alone), ("student", student)):
         known = {"bits_per_byte": value, "perplexity": 50.0, "top1": 0.2, "calibration_error": 0.01}
-        result[role] |= {"metrics": known}
+        result[role] |= {"metrics": known, "validation": {"bits_per_byte": value}}
         result[role]["efficiency"] |= {"throughput": 357.0, "device": "cpu", "threads": 1}
     against = {"agreement": 0.4, "teacher_errors": 1000, "repeated_errors": 0.41, "repeated_by_chance": 0.26}
+    against["excess"] = {"errors": 1000, "repeated": 410, "repeated_alone": 390, "low": 8.0, "high": 32.0}
     for role in ("baseline", "student"):
         result[role]["against_teacher"] = against
     result |= {"task": "causal_lm", "name": "sotu", "gain": alone - student, "text": TEXT}
@@ -66,24 +69,28 @@ def test_it_is_written_and_read_and_an_image_run_has_no_such_part(tmp_path):
     assert [("text" in json.loads(file.read_text())) for file in files] == ["sotu" in str(file) for file in files]
 
 
-def test_the_end_of_a_run_says_blocks_tokens_and_no_image(capsys):
+def test_the_end_of_a_run_and_its_card_say_blocks_tokens_and_no_image(capsys):
     result = language()
-    print_table(final_table(result))
-    said = capsys.readouterr().out + "\n".join((verdict(result), *further(result)))
-    assert "bits per byte on 1659 test blocks" in said and "latency, one block" in said
-    assert "image" not in said and "accuracy" not in said and "bits_per_byte" not in said
-    assert "brought +0.050 in bits per byte (less is better)" in said
-    assert "1000 errors (tokens that are not its likeliest) the student repeats 41 % (26 % by chance" in said
-    assert "keep 65.0 % of the tokens that the student drafts (61.0 % of the student alone's)" in said
-    assert "it gives 326 tokens a second, the first after 6.00 ms (the teacher 164 tokens a second" in said
+    show(result, Path("runs/sotu/0123456789"))
+    end, card = capsys.readouterr().out, model_card(result)
+    assert "sotu, protocol standard, 1,659 test blocks" in end and "latency, one block" in end
+    assert "+0.050 in bits per byte (less is better) over the same student alone" in end
+    assert (
+        "Of the teacher's 1,000 errors (tokens that are not its likeliest) the student repeats 410 and the student alone 390"
+        in card
+    )
+    assert "keep 65.0 % of the tokens that the student drafts (61.0 % of the student alone's)" in card
+    assert "it gives 326 tokens a second, the first after 6.00 ms (the teacher 164 tokens a second" in card
+    for said in (end, card.partition("---\n\n")[2]):
+        assert "image" not in said and "accuracy" not in said and "bits_per_byte" not in said
     busy = edited(result, text={"generation": {"student": {"spread": 2.0}}})
-    assert "tokens a second" not in "".join(further(busy)) and "machine was busy" in "".join(further(busy))
+    assert "tokens a second" not in "".join(sentences(busy)) and "machine was busy" in "".join(sentences(busy))
 
 
 def test_tokens_are_what_is_paid_for_where_the_models_write():
     paid = with_cost(language(), Prices(price_per_hour=3600.0))  # 1 a second
     assert paid.cost.roi.unit == "tokens" and paid.cost.roi.teacher_per_million == pytest.approx(1e6 / 164)
-    assert "A million tokens cost" in "".join(further(paid))
+    assert "A million tokens cost" in "".join(cost_words(paid))
     mute = language().changed(text=language().text.model_copy(update={"generation": {}}))
     assert with_cost(mute, Prices(price_per_hour=3600.0)).cost.roi.unit is None, "blocks, as they are read"
 
@@ -107,36 +114,35 @@ def test_less_is_better_on_the_leaderboard_and_in_the_picture(tmp_path):
     put(tmp_path, *results)
     update(tmp_path)
     board = (tmp_path / "leaderboard.md").read_text()
-    assert [board.index(f"| {name} ") for name in ("dkd", "kd", "crd")] == sorted(
-        board.index(f"| {name} ") for name in ("dkd", "kd", "crd")
-    )
-    assert "bits per byte over the same student" in board and "bits_per_byte" not in board
-    axis = figure(results).to_dict()["concat"][0]["layer"][-1]["encoding"]["y"]
+    ranked = [
+        line.split("|")[2].strip() for line in board.splitlines() if line.startswith("|") and "| sotu" not in line
+    ][2:]
+    assert ranked == ["dkd", "kd", "student alone", "crd"]
+    assert "dkd ranks first of 4 on validation, with 1.700 on test" in board and "bits_per_byte" not in board
+    assert "| bits per byte |" in board and "image" not in board.replace("equal epochs, images and seeds", "")
+    axis = figure(compare(results)).to_dict()["concat"][0]["layer"][-1]["encoding"]["y"]
     low, high = axis["scale"]["domain"]
     assert axis["title"] == "bits per byte on test, less is better"
     assert 1.6 < low < 1.7 and 2.1 < high < 2.2, "as far as the points reach"
 
 
 def test_the_report_calls_samples_by_the_task_and_keeps_its_words_for_images():
-    text, images = ranked([language()]), ranked([made(student=("resnet8", 78_042))])
-    headings = deployed(text)["views"][0]["tables"][0]["headings"]
-    assert "blocks per second" in headings and "latency of one block" in deployed(text)["text"]
-    assert "images per second" not in headings and "latency of one image" in deployed(images)["text"]
-    of_text, of_images = (agreement(rows)["views"] for rows in (text, ranked([full("kd", 0.95, 0)])))
-    assert of_text[0]["tables"][0]["headings"][1:4] == [
-        "likeliest token is right %",
-        "perplexity of a token",
-        "calibration error, points",
-    ]
-    assert not of_images or "perplexity of a token" not in of_images[0]["tables"][0]["headings"]
-    assert [accuracy(rows)["title"] for rows in (text, images)] == [
-        "Bits per byte against cost",
-        "Accuracy against cost",
-    ]
+    text, images = compare([language()]), compare([made()])
+
+    def headings(section):
+        return section.views[0].tables[0].headings
+
+    assert "blocks per second" in headings(deployed(text)) and "latency of one block" in deployed(text).text
+    assert "images per second" not in headings(deployed(text)) and "latency of one image" in deployed(images).text
+    assert list(headings(judgement(text))[1:4]) == [
+        "likeliest token is right %", "perplexity of a token", "calibration error, points",
+    ]  # fmt: skip
+    assert "perplexity of a token" not in headings(judgement(compare([full("kd", 0.95, 0)])))
+    assert [accuracy(rows).title for rows in (text, images)] == ["Bits per byte against cost", "Top-1 against cost"]
 
 
 @pytest.mark.parametrize("key", ["kinds", "acceptance", "generation", "samples"])
 def test_what_was_not_measured_is_left_out(key):
     result = language()
     empty = result.changed(text=result.text.model_copy(update={key: type(getattr(result.text, key))()}))
-    assert model_card(empty) and further(empty)
+    assert model_card(empty) and sentences(empty)

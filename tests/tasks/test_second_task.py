@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from distillab.reporting.ranking import ranked
-from distillab.reporting.table import further, verdict
 from helpers import small_run
 from safetensors.torch import load_file
 
 from distillab.commands import cli
 from distillab.core.result_reader import load_all
+from distillab.reporting.comparison import compare
 from distillab.reporting.model_card import model_card
 from distillab.reporting.report import write_report
+from distillab.reporting.words import cost_words, verdict
 
 CONF = Path(small_run.__file__).parent / "conf"
 WORDS = ("task=vectors", "data=vectors", "student=perceptron", "teacher=perceptron", "teacher.width=64", "logger=none")
@@ -78,8 +78,8 @@ def test_it_is_ranked_and_reported(place, trained, capsys):
     run(place, "strategy=kd", "seed=1")
     results, left_out = load_all(place / "runs")
     assert len(results) == 2 and not left_out
-    (row,) = [row for row in ranked(results) if not row.alone]
-    assert row.method == "kd" and row.data == "vectors"
+    (row,) = [row for row in compare(results) if row.kind == "distilled"]
+    assert row.method == "kd" and row.place.data == "vectors"
     board = (place / "runs" / "leaderboard.md").read_text()
     assert "vectors" in board and "error" in board
     assert "error" in capsys.readouterr().out
@@ -88,14 +88,18 @@ def test_it_is_ranked_and_reported(place, trained, capsys):
 def test_no_page_calls_its_error_a_percentage(place, trained):
     """The gain is in the figure's own unit, and positive because less is better."""
     gain = f"{trained.gain:+.3f}".replace("-", "−")
-    assert f" {gain.lstrip('+−')} in error (less is better) " in verdict(trained).replace("+", "")
-    assert f"reaches {trained.primary.value:.3f};" in verdict(trained.changed(baseline=None, gain=None, teacher=None))
-    assert f"brought {gain} in error" in " ".join(further(trained)), "at equal steps"
-    page = write_report(place / "runs", place / "report.html").with_suffix(".md").read_text()
-    (row,) = ranked(load_all(place / "runs")[0])
-    assert f"kd with {row.mean:.3f} (2 seeds)" in page and "Gain: error over the same student" in page
+    assert f" {gain} in error (less is better) over the same student alone" in verdict(trained)
+    alone = trained.changed(baseline=None, gain=None, teacher=None, paired=None)
+    assert f"reaches {trained.primary.value:.3f} error;" in verdict(alone)
+    assert f"brought {gain} in error" in " ".join(cost_words(trained)), "at equal steps"
+    path, said = write_report(place / "runs", place / "report.html")
+    page = path.with_suffix(".md").read_text()
+    (row,) = [one for one in compare(load_all(place / "runs")[0]) if one.kind == "distilled"]
+    assert f"{row.mean:.3f} ± {row.interval.deviation:.3f}" in page and said[0] in page
+    baselines = [result.score("baseline") for result in row.results]
+    assert row.gain.gain == pytest.approx(sum(baselines) / 2 - row.mean)
     card, board = model_card(trained), (place / "runs" / "leaderboard.md").read_text()
-    assert gain in card and gain in board
+    assert gain in card and f"{row.gain.gain:+.3f}".replace("-", "−") in board
     for shown in (page, card, board):
         assert "top-1" not in shown.lower(), "another task's figure"
 

@@ -18,9 +18,11 @@ def read_answers(results: Sequence[Result], runs: Path) -> tuple[Answers, list[s
     for result in results:
         path = Path(runs, result.name, result.config_hash, kept.NAME)
         try:
+            if path.exists() and not path.is_file():  # a pipe would block
+                raise ValueError(f"{path}: not a file")
             known = {role: kept.by_sample(path, result.primary.name, role) for role in ROLES}
         except (ValueError, OSError) as error:
-            left_out.append(str(error))
+            left_out.append(f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error))
             continue
         fits = result.data.test  # of images; documents are fewer than what the data count
         if result.task != "causal_lm" and any(

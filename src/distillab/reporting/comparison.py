@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from operator import attrgetter
+from statistics import fmean
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from distillab.core.result import Result
 from distillab.evaluation.families import Contrast, Finding, family
 from distillab.evaluation.selection import Candidate, Choice, chosen
 from distillab.reporting.answers import Answers, differences
+from distillab.reporting.grouping import rows_of
 from distillab.reporting.metric_table import RANKED
-from distillab.reporting.rows import Place, Row, rows_of
+from distillab.reporting.rows import Place, Row
 
 MARGIN = 0.01  # accuracies that differ by less are equal for most purposes
 
@@ -76,17 +78,26 @@ def _gain(result: Result, row: Row, over: str) -> float | None:
 
 
 def _ranks(rows: Sequence[Row]) -> list[int | None]:
-    """By validation, or by test where a protocol has no validation; None where the seeds are others than most rows have."""
-    ranked = [row for row in rows if row.kind != "longer"]
+    """By validation, or by test where a protocol has no validation; None where the seeds are others than most rows have.
+
+    A student alone that has those seeds and more is ranked by those.
+    """
     by_seeds: dict[tuple[int | None, ...], list[Row]] = {}
-    for row in ranked:
+    for row in (row for row in rows if row.kind != "longer"):
         by_seeds.setdefault(row.seeds, []).append(row)
-    most = max(by_seeds.values(), key=len)
+    most = max(by_seeds.values(), key=lambda rows: (sum(row.kind == "distilled" for row in rows), len(rows[0].seeds)))
+    seeds = most[0].seeds
+    most = [*most, *(row for row in rows if row.kind == "alone" and set(row.seeds) > set(seeds))]
     on_test = any(row.validation is None for row in most)
-    scores = {id(row): row.sign * (row.mean if on_test else row.validation) for row in most}
+    scores = {id(row): row.sign * fmean(_at(seeds, row, row.scores if on_test else row.validations)) for row in most}
     return [
         1 + sum(other > scores[id(row)] for other in scores.values()) if id(row) in scores else None for row in rows
     ]
+
+
+def _at(seeds: Sequence[int | None], row: Row, figures: Sequence[float]) -> list[float]:
+    """A row's figures of these seeds."""
+    return [figure for seed, figure in zip(row.seeds, figures, strict=True) if seed in seeds]
 
 
 def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
@@ -125,7 +136,12 @@ def verdicts(table: Sequence[Row], answers: Answers | None = None) -> list[Verdi
             (row for row in members if row.kind == "longer"), key=lambda row: row.sign * row.mean, default=None
         )
         if ranked:
-            found.append(Verdict(ranked[0], len(ranked), _choice(ranked, answers or {}), longer))
+            choice = _choice(ranked, answers or {})
+            place = choice.place if choice else None
+            # Of equals the student alone is the first: nothing was gained.
+            alone = next((row for row in ranked if row.kind == "alone" and row.rank == ranked[0].rank), ranked[0])
+            first = alone if place is None else [row for row in ranked if row.kind == "distilled"][place]
+            found.append(Verdict(first, len(ranked), choice, longer))
     return found
 
 
@@ -133,13 +149,14 @@ def _choice(ranked: Sequence[Row], answers: Answers) -> Choice | None:
     taught = [row for row in ranked if row.kind == "distilled"]
     alone = [row for row in ranked if row.kind == "alone"]
     contrasts = [_contrast(row, "gain", answers) for row in taught]
-    whole = all(one is not None and len(one.own) == len(ranked[0].scores) > 1 for one in contrasts)
+    whole = all(one is not None and len(one.own) == len(taught[0].seeds) > 1 for one in contrasts)
     if not taught or len(alone) > 1 or not whole or not all(row.validations for row in ranked):
         return None
     candidates = [
         Candidate(one, row.sign * np.array(row.validations)) for one, row in zip(contrasts, taught, strict=True)
     ]
-    return chosen(candidates, alone[0].sign * np.array(alone[0].validations) if alone else None)
+    validations = [row.sign * np.array(_at(taught[0].seeds, row, row.validations)) for row in alone]
+    return chosen(candidates, *validations)
 
 
 @dataclass(frozen=True)

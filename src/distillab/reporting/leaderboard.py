@@ -15,7 +15,7 @@ from distillab.evaluation.families import Finding
 from distillab.reporting.answers import Answers, read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
 from distillab.reporting.metric_table import NOTHING, PLOTTED, RANKED, metric, percent
-from distillab.reporting.rows import Row, several
+from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
 from distillab.reporting.words import interval, row_words, verdict_words
@@ -126,7 +126,7 @@ def run_record(result: Result) -> dict[str, Any]:
         "epochs": result.student.training.epochs, "train": result.data.train, "seed": result.seed, **seeds,
         name: result.primary.value, **{key: figure(key) for key in (f"{name}_best", f"{name}_last")},
         f"validation_{name}": result.student.validation.get(name),
-        "gain": result.gain, "gap_closed": result.gap_closed,
+        "gain": result.gain, "gap_closed": gap_closed(result),
         f"teacher_{name}": result.score("teacher"), f"baseline_{name}": result.score("baseline"),
         f"longer_{name}": result.longer and result.longer.metrics.get(name),
         "longer_epochs": result.longer and result.longer.epochs,

@@ -140,7 +140,8 @@ def _kind(result: Result) -> str:
 
 
 def _accuracy(result: Result) -> str:
-    shown, keys = primary(result), dict.fromkeys((result.primary.name, *ON_TEST))
+    shown, name = primary(result), result.primary.name
+    keys = dict.fromkeys((name, f"{name}_best", f"{name}_last", *ON_TEST))
     against, gain = result.student.against_teacher, []
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)

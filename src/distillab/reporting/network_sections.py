@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 from distillab.core.result import Result
@@ -10,7 +9,7 @@ from distillab.core.result_parts import Entry
 from distillab.evaluation.cost import in_words, ratios
 from distillab.evaluation.payback import machine
 from distillab.reporting.comparison import tables
-from distillab.reporting.looks import ALONE
+from distillab.reporting.looks import TEACHER
 from distillab.reporting.metric_table import (
     AGAINST_TEACHER,
     DEPLOYED,
@@ -25,8 +24,6 @@ from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View, text
 from distillab.reporting.timings import timed
 
-ROLES = {"teacher": "teacher", "baseline": ALONE, "student": "student"}
-
 
 def by_table(rows: list[Row], table_of: Callable[[list[Row]], Table | None]) -> list[View]:
     """One view for each table of rows that has lines."""
@@ -40,10 +37,8 @@ def judgement(rows: list[Row]) -> Section:
 
     def table(members: list[Row]) -> Table:
         lines: dict[tuple[str, ...], list[str | Cell]] = {}
-        for row, (role, named) in product([row for row in members if row.kind != "longer"], ROLES.items()):
-            entries = [result.entries[role] for result in row.results if role in result.entries]
+        for name, entries in (one for row in members for one in _networks(row)):
             if any("calibration_error" in entry.metrics for entry in entries):
-                name = row.title if role == "student" else f"{named}, {entries[0].name}"
                 cells = [_figure(key, _mean(entries, key)) for key in (*ON_TEST, *AGAINST_TEACHER)]
                 excess = [one.excess.value for entry in entries if (one := entry.against_teacher) and one.excess]
                 more = statistics.fmean(excess) if excess else None
@@ -61,6 +56,15 @@ def judgement(rows: list[Row]) -> Section:
         "hard for both: what distillation adds is the number beyond that of the student alone."
     )
     return Section("judgement", "Calibration and agreement", about, by_table(rows, table), ["table"])
+
+
+def _networks(row: Row) -> list[tuple[str, list[Entry]]]:
+    """The name and the entries of a row's network, a distilled one after its teacher; of the longer one nothing is known."""
+    if row.kind == "longer":
+        return []
+    teachers = [result.teacher for result in row.results if result.teacher] if row.kind == "distilled" else []
+    taught = [(f"{TEACHER}, {teachers[0].name}", teachers)] if teachers else []
+    return [*taught, (row.title, [row.entry(result) for result in row.results])]
 
 
 def _one_task(rows: Sequence[Row]) -> str:

@@ -56,7 +56,7 @@ def save(chart: TopLevelMixin, path: Path, endings: tuple[str, ...]) -> list[Pat
     """Write a chart atomically beside `path`, once for each of the endings, `.svg` and `.png`; unchanged, it is the same file."""
     import vl_convert
 
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict(), config=looks.PAPER, allowed_base_urls=[])
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=looks.PAPER, allowed_base_urls=[])
     drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{escape(chart.description)}"', 1)
     targets = [path.with_suffix(ending) for ending in endings]
     for target in targets:
@@ -75,16 +75,16 @@ def limits_figure(limits: Limits) -> TopLevelMixin:
     """The picture of `limits_picture`."""
     import altair
 
-    from distillab.reporting import charts
+    from distillab.reporting import limits_chart
 
-    classes = charts.weakest(limits.classes)
+    classes = limits_chart.weakest(limits.classes)
     heading, explained = "By class", "the teacher's weakest first"
     if (shown := len(classes)) < (known := len(limits.classes)):
         heading = f"{shown} of {known} classes"
         explained = f"the teacher's {shown // 2} weakest; of the rest, the {shown // 2} most changed"
 
     def panel(lines: list[LimitsLine], what: str, hurt: list[str], *title: str) -> Any:
-        drawn = charts.limits(lines, what, hurt)
+        drawn = limits_chart.limits(lines, what, hurt)
         return drawn.properties(width=400, title={"text": title[0], "subtitle": title[1]})
 
     left = panel(classes, "class", limits.hurt, heading, explained)

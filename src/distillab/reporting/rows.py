@@ -5,13 +5,13 @@ whole cost. Each becomes a row, so that no page can forget what training longer 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry, Primary
-from distillab.core.run_identity import config_hash, population, population_words, varied, without
+from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import Interval, mean_interval
@@ -20,36 +20,6 @@ from distillab.reporting.metric_table import Metric, metric, samples
 
 Kind = Literal["distilled", "alone", "longer"]
 
-# What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
-NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
-NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
-# Words of a command that columns tell, by key, and those that change no figure, by their group.
-TOLD = (
-    "strategy",
-    "student",
-    "teacher",
-    "data",
-    "protocol",
-    "scheme",
-    "recipe.epochs",
-    "recipe.steps",
-    "data.samples",
-    "seed",
-    "vary",
-)
-UNTOLD = (
-    "name",
-    "baseline",
-    "rerun",
-    "logger",
-    "paths",
-    "launcher",
-    "trainer",
-    "sweep",
-    "hydra",
-    "roi",
-    "equal_compute",
-)
 # Which labels student and teacher know: a column of its own.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
 
@@ -169,27 +139,26 @@ class Row:
     @property
     def labels(self) -> str:
         """Which labels student and teacher learned from, where it was not all of them."""
-        return _labels(self.results[0], LABELS if self.kind == "distilled" else LABELS[:2])
+        return labels_of(self.results[0], LABELS if self.kind == "distilled" else LABELS[:2])
 
     @property
     def gap_closed(self) -> float | None:
         """The share of the gap to the teacher that was closed; None where the gap's interval does not exclude zero."""
         if self.kind != "distilled" or not all(result.baseline and result.teacher for result in self.results):
             return None
-        gaps = [self.primary.gain(result.score("teacher"), result.score("baseline")) for result in self.results]
-        gap, one = mean_interval(gaps), self.results[0].gap
-        low = gap.low if len(gaps) > 1 else one and one.low
+        if len(self.results) == 1:
+            return gap_closed(self.results[0])
+        gap = mean_interval(
+            [self.primary.gain(result.score("teacher"), result.score("baseline")) for result in self.results]
+        )
         gained = fmean(self.primary.gain(result.primary.value, result.score("baseline")) for result in self.results)
-        return gained / gap.mean if gap.mean > 0 and (low is None or low > 0) else None
+        return gained / gap.mean if gap.low > 0 else None
 
     def figure(self, key: str) -> float | None:
         """The mean of a figure of its network over the runs that have it."""
-        if (
-            self.kind == "longer" and key != "epochs"
-        ):  # the same network as the student alone, of which it has the costs
-            key = key if key in COSTS else ""
-        entries = map(self.entry, self.results)
-        known = [figure for entry in entries if key and (figure := entry.figure(key)) is not None]
+        if self.kind == "longer" and key not in COSTS:  # it has those of the student alone, which is the same network
+            return None
+        known = [figure for result in self.results if (figure := self.entry(result).figure(key)) is not None]
         return fmean(known) if known else None
 
     @property
@@ -209,101 +178,15 @@ COSTS = (
 )
 
 
-def rows_of(results: Sequence[Result]) -> list[Row]:
-    """One row for each student, method and setting, without what the statistics add; tables together, students together.
-
-    Of two runs of one row and seed counts the newest. A student alone that was trained for itself and one that was trained
-    as a baseline are the same row where their configs are.
-    """
-    runs: dict[tuple[Any, ...], dict[int | None, Result]] = {}
-    for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
-        for identity in _identities(result):
-            runs.setdefault(identity, {})[result.seed] = result
-    made = [_row(identity, by_seed) for identity, by_seed in runs.items()]
-    tables: dict[Place, list[Row]] = {}
-    for row in sorted(made, key=lambda row: (*map(str, row.place), row.student)):
-        tables.setdefault(row.place, []).append(row)
-    return [row for members in tables.values() for row in _told_apart(members)]
+def gap_closed(result: Result) -> float | None:
+    """The share of the gap to the teacher that one run closed; None where the gap's interval does not exclude zero."""
+    return result.gap_closed if result.gap and result.gap.low > 0 else None
 
 
-def _identities(result: Result) -> list[tuple[Any, ...]]:
-    """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
-    varying = (*NOT_THE_METHOD, "seed", *varied(result))
-    # Not by its teacher: the student alone has none, and is of the same table.
-    drawn = population(result.config)
-    recipe = result.config.get("recipe") or {}
-    place = Place(
-        result.data.name,
-        result.protocol,
-        recipe.get("epochs", result.student.training.epochs),
-        recipe.get("steps"),
-        result.data.train if "split" not in drawn else (result.config.get("data") or {}).get("samples"),
-        _labels(result, LABELS[:2]),
-        drawn,
-    )
-    rest, code = without(result.config, varying), result.versions.get("code") or ""
-    # A result without a config is known by what its command changed.
-    alone = config_hash(kept) if (kept := without(rest, NOT_ALONE)) else ""
-    student = result.student.name
-    reference = (place, "alone", "none", student, None, alone, "")
-    if result.alone:
-        return [(*reference[:-1], code)]
-    taught = result.teacher and result.teacher.name
-    known = config_hash(rest) if rest else " ".join(_changed(result))
-    found = [(place, "distilled", result.method, student, taught, known, code)]
-    if result.baseline:
-        found.append(reference)
-    if result.longer and result.primary.name in result.longer.metrics:
-        found.append((place, "longer", "none", student, None, (alone, result.longer.epochs), ""))
-    return found
-
-
-def _row(identity: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
-    place, kind, method, student, teacher, _, code = identity
-    seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
-    results = tuple(by_seed[seed] for seed in seeds)
-    name = results[0].primary.name
-    row = Row(place, kind, method, student, teacher, results, seeds, (), (), mean_interval([0.0]), code=code)
-    if kind == "longer":
-        scores, validated = [result.longer.metrics[name] for result in results], [None]
-    else:
-        entries = [row.entry(result) for result in results]
-        scores = [entry.metrics[name] for entry in entries]
-        validated = [entry.validation.get(name) for entry in entries]
-    validations = () if None in validated else tuple(validated)
-    return replace(row, scores=tuple(scores), validations=validations, interval=mean_interval(scores))
-
-
-def _labels(result: Result, keys: Iterable[tuple[str, str]]) -> str:
+def labels_of(result: Result, keys: Iterable[tuple[str, str]]) -> str:
+    """Which labels were known, by the keys of `LABELS`; empty where all were."""
     known = ((role, key, (result.config.get(role) or {}).get(key)) for role, key in keys)
     return ", ".join(f"{role}.{key}={value}" for role, key, value in known if value not in (None, "all", 1.0))
-
-
-def _changed(result: Result) -> list[str]:
-    """The overrides that no column tells, in a fixed order."""
-
-    def key(word: str) -> str:
-        return word.lstrip("+~").partition("=")[0].partition("@")[0]
-
-    labels = [f"{role}.{name}" for role, name in LABELS]
-    told = (word for word in result.overrides if key(word) not in (*TOLD, *labels))
-    return sorted(word for word in told if key(word).partition(".")[0].partition("/")[0] not in UNTOLD)
-
-
-def _told_apart(rows: list[Row]) -> list[Row]:
-    """The rows of one table with what sets them apart: overrides that not all of them share, and code of the person's."""
-    told = {id(row): _changed(max(row.results, key=lambda result: result.created)) for row in rows}
-    taught = [row for row in rows if row.kind == "distilled"] or rows
-    shared = set.intersection(*(set(told[id(row)]) for row in taught)) if len(taught) > 1 else set()
-    alike, names = len({row.code for row in taught}) < 2, [(row.kind, row.student) for row in rows]
-
-    def apart(row: Row) -> Row:
-        # A student alone needs no words but where there are several.
-        unique = row.kind != "distilled" and names.count((row.kind, row.student)) == 1
-        words = "" if unique else " ".join(word for word in told[id(row)] if word not in shared)
-        return replace(row, changed=words, code="" if alike else row.code)
-
-    return [apart(row) for row in rows]
 
 
 def several(rows: Sequence[Row]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distillab.core.result_parts import LimitsLine
-from distillab.reporting import charts
+from distillab.reporting import charts, limits_chart
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
 from distillab.reporting.drawn import Curve, Span
@@ -71,7 +71,8 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
         for pair in against_each_other(members, answers):
             found = pair.finding
             ends = NOTHING if found.low is None else interval(found.low, found.high, shown)
-            outcome = "shown" if found.shown else "no difference shown" if found.speaks_of else "one run"
+            untested = "one run" if found.runs == 1 else "no spread between the runs"
+            outcome = "shown" if found.shown else "no difference shown" if found.speaks_of else untested
             lines.append([
                 pair.first.label, pair.second.label, pair.first.student,
                 Cell(shown.difference(found.gain), found.gain), Cell(ends, found.low), outcome,
@@ -119,8 +120,8 @@ def limits(rows: list[Row]) -> Section:
     for row, result in ((one, result) for one in rows if one.kind == "distilled" for result in one.results):
         if found := result.limits:
             parts = {what: lines for what, lines in (("class", found.classes), ("difficulty", found.bins)) if lines}
-            shown = {what: charts.weakest(lines) if what == "class" else lines for what, lines in parts.items()}
-            drawn = [charts.limits(lines, what, found.hurt) for what, lines in shown.items()]
+            shown = {what: limits_chart.weakest(lines) if what == "class" else lines for what, lines in parts.items()}
+            drawn = [limits_chart.limits(lines, what, found.hurt) for what, lines in shown.items()]
             said = [*found.sentences, *filter(None, (errors_words(result), calibration_words(result)))]
             run = f"{row.place.words(several([row]))}: {row.title}, seed {result.seed}"
             views.append(View([run], said, drawn, [_limits_table(each, found.hurt) for each in parts.values()]))

@@ -9,7 +9,7 @@ from distillab.evaluation.cost import words
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.metric_table import Metric, metric, percent, samples
-from distillab.reporting.rows import Row
+from distillab.reporting.rows import Row, gap_closed
 
 
 def primary(result: Result) -> Metric:
@@ -105,9 +105,8 @@ def verdict_words(found: Verdict) -> str:
         said += f"; {shown.gain(gain.value)} over the student alone"
         said += "." if gain.low is None else f" ({interval(gain.low, gain.high, shown)}, corrected likewise)."
     else:
-        said += "." if first.gain is None else f"; {brief(first.gain, shown)} over the student alone."
-        if first.gain and first.gain.runs == 1:
-            said += " One run speaks of these two trained files, not of the methods (seed=0,1,2)."
+        files = ", which speaks of these two trained files, not of the methods" if len(first.seeds) == 1 else ""
+        said += "." if first.gain is None else f"; {brief(first.gain, shown)} over the student alone{files}."
     if found.longer and first.kind == "distilled":
         longer = found.longer
         said += f" Trained for the same whole cost ({longer.epochs:,} epochs), the student alone has {shown.words(longer.mean)}."
@@ -145,9 +144,8 @@ def verdict(result: Result) -> str:
 
 
 def _gap(result: Result) -> str:
-    share, gap = result.gap_closed, result.gap
-    known = share is not None and share > 0 and gap is not None and gap.low > 0
-    return f"; {percent(share, 0)} % of the gap to the teacher" if known else ""
+    share = gap_closed(result)
+    return f"; {percent(share, 0)} % of the gap to the teacher" if share is not None and share > 0 else ""
 
 
 def _longer(result: Result) -> str:

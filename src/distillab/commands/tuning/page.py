@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from distillab.reporting.metric_table import NOTHING, Metric, metric
 from distillab.reporting.tables import Table, markdown, terminal, without_tags
-from distillab.reporting.words import brief
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -104,6 +103,8 @@ def mean(values: Sequence[float], shown: Metric) -> str:
 
 def gain(finding: "Finding | None", shown: Metric) -> str:
     """A gain with its interval, and whether a difference is shown."""
+    from distillab.reporting.words import brief  # late: the command line must not wait for pydantic
+
     return NOTHING if finding is None else brief(finding, shown)
 
 

@@ -1,0 +1,133 @@
+"""Results as rows: which runs are repeats of one another, and what sets a row apart from the others of its table."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from distillab.core.result import Result
+from distillab.core.run_identity import config_hash, population, varied, without
+from distillab.evaluation.statistics import mean_interval
+from distillab.reporting.rows import LABELS, Place, Row, labels_of
+
+# What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
+NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
+NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
+# Words of a command that columns tell, by key, and those that change no figure, by their group.
+TOLD = (
+    "strategy",
+    "student",
+    "teacher",
+    "data",
+    "protocol",
+    "scheme",
+    "recipe.epochs",
+    "recipe.steps",
+    "data.samples",
+    "seed",
+    "vary",
+)
+UNTOLD = (
+    "name",
+    "baseline",
+    "rerun",
+    "logger",
+    "paths",
+    "launcher",
+    "trainer",
+    "sweep",
+    "hydra",
+    "roi",
+    "equal_compute",
+)
+
+
+def rows_of(results: Sequence[Result]) -> list[Row]:
+    """One row for each student, method and setting, without what the statistics add; tables together, students together.
+
+    Of two runs of one row and seed counts the one that says more, else the newest. A student alone that was trained for itself and one that was trained
+    as a baseline are the same row where their configs are.
+    """
+    runs: dict[tuple[Any, ...], dict[int | None, Result]] = {}
+    for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
+        for identity in _identities(result):
+            runs.setdefault(identity, {})[result.seed] = result
+    made = [_row(identity, by_seed) for identity, by_seed in runs.items()]
+    tables: dict[Place, list[Row]] = {}
+    for row in sorted(made, key=lambda row: (*map(str, row.place), row.student)):
+        tables.setdefault(row.place, []).append(row)
+    return [row for members in tables.values() for row in _told_apart(members)]
+
+
+def _identities(result: Result) -> list[tuple[Any, ...]]:
+    """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
+    varying = (*NOT_THE_METHOD, "seed", *varied(result))
+    # Not by its teacher: the student alone has none, and is of the same table.
+    drawn = population(result.config)
+    recipe = result.config.get("recipe") or {}
+    place = Place(
+        result.data.name,
+        result.protocol,
+        recipe.get("epochs", result.student.training.epochs),
+        recipe.get("steps"),
+        result.data.train if "split" not in drawn else (result.config.get("data") or {}).get("samples"),
+        labels_of(result, LABELS[:2]),
+        drawn,
+    )
+    rest, code = without(result.config, varying), result.versions.get("code") or ""
+    # A result without a config is known by what its command changed.
+    alone = config_hash(kept) if (kept := without(rest, NOT_ALONE)) else ""
+    student = result.student.name
+    reference = (place, "alone", "none", student, None, alone, "")
+    if result.alone:
+        return [(*reference[:-1], code)]
+    taught = result.teacher and result.teacher.name
+    known = config_hash(rest) if rest else " ".join(_changed(result))
+    found = [(place, "distilled", result.method, student, taught, known, code)]
+    if result.baseline:
+        found.append(reference)
+    if result.longer and result.primary.name in result.longer.metrics:
+        found.append((place, "longer", "none", student, None, (alone, result.longer.epochs), ""))
+    return found
+
+
+def _row(identity: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
+    place, kind, method, student, teacher, _, code = identity
+    seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
+    results = tuple(by_seed[seed] for seed in seeds)
+    name = results[0].primary.name
+    row = Row(place, kind, method, student, teacher, results, seeds, (), (), mean_interval([0.0]), code=code)
+    if kind == "longer":
+        scores, validated = [result.longer.metrics[name] for result in results], [None]
+    else:
+        entries = [row.entry(result) for result in results]
+        scores = [entry.metrics[name] for entry in entries]
+        validated = [entry.validation.get(name) for entry in entries]
+    validations = () if None in validated else tuple(validated)
+    return replace(row, scores=tuple(scores), validations=validations, interval=mean_interval(scores))
+
+
+def _changed(result: Result) -> list[str]:
+    """The overrides that no column tells, in a fixed order."""
+
+    def key(word: str) -> str:
+        return word.lstrip("+~").partition("=")[0].partition("@")[0]
+
+    labels = [f"{role}.{name}" for role, name in LABELS]
+    told = (word for word in result.overrides if key(word) not in (*TOLD, *labels))
+    return sorted(word for word in told if key(word).partition(".")[0].partition("/")[0] not in UNTOLD)
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """The rows of one table with what sets them apart: overrides that not all of them share, and code of the person's."""
+    told = {id(row): _changed(max(row.results, key=lambda result: result.created)) for row in rows}
+    taught = [row for row in rows if row.kind == "distilled"] or rows
+    shared = set.intersection(*(set(told[id(row)]) for row in taught)) if len(taught) > 1 else set()
+    alike, names = len({row.code for row in taught}) < 2, [(row.kind, row.student) for row in rows]
+
+    def apart(row: Row) -> Row:
+        # A student alone needs no words but where there are several.
+        unique = row.kind != "distilled" and names.count((row.kind, row.student)) == 1
+        words = "" if unique else " ".join(word for word in told[id(row)] if word not in shared)
+        return replace(row, changed=words, code="" if alike else row.code)
+
+    return [apart(row) for row in rows]
