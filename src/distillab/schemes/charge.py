@@ -32,7 +32,7 @@ from distillab.training.module import Distillation
 from distillab.training.stepwise import StepwiseFit, alternate
 
 NOT_THE_STEP = ("split_seed", "view_seed", "cache_dir")  # of the data: other samples, and the same work
-OF_THE_STEP = ("epochs", "batch_size", "accumulate", "optimizer", "precision", "clip")  # of the recipe
+OF_THE_STEP = ("batch_size", "accumulate", "optimizer", "precision", "clip")  # of the recipe
 
 
 class Ratios(NamedTuple):
@@ -79,6 +79,7 @@ def _key(run: Run, data: DataModule) -> dict[str, Any]:
         "scheme": config.plain["scheme"],
         "data": {k: v for k, v in config.plain["data"].items() if k not in NOT_THE_STEP},
         "samples": data.sizes["train"],
+        "epochs": run.epochs if run.strategy.phases else None,  # what a phase weighs
         "recipe": {name: recipe[name] for name in OF_THE_STEP},
         "cache": [config.cache.dtype, config.cache.top_k, config.cache.draws],
         "device": torch.cuda.get_device_name() if kind == "cuda" else kind,
@@ -90,7 +91,7 @@ def _key(run: Run, data: DataModule) -> dict[str, Any]:
 
 def _measured(run: Run, scheme: Scheme, student: Model, data: DataModule) -> StepCost:
     """The mean over the run's steps, each phase by itself."""
-    epochs, phases = run.config.recipe.epochs, run.strategy.plan(run.config.recipe.epochs)
+    epochs, phases = run.epochs, run.strategy.plan(run.epochs)
     with isolate_rng(), redirect_stdout(StringIO()):  # the fit says its lines again
         each = [_phase(run, scheme, student, data, phase, 1 / len(phases)) for phase in phases]
 
@@ -127,8 +128,8 @@ def _phase(run: Run, scheme: Scheme, student: Model, data: DataModule, phase: Ph
     recipe = config.recipe.alone
     baseline = Distillation(own, None, alone(config.strategy), setting.task, recipe=recipe, seed=config.seed)
     labelled = setting.configured(run.data.labelled_only(), recipe, config.seed)
-    first = StepwiseFit(baseline, labelled, config.trainer)
-    second = StepwiseFit(module, data, config.trainer, epoch=phase.start)
+    first = StepwiseFit(baseline, labelled, config.trainer, epochs=run.epochs)
+    second = StepwiseFit(module, data, config.trainer, epochs=run.epochs, epoch=phase.start)
     compare = partial(_compare, first, second, replaying, share=share, timed=config.equal_compute is True)
     return first.during(lambda: second.during(compare))
 

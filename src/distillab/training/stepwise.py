@@ -72,11 +72,15 @@ class StepwiseFit:
     The learning rate is 0: steps cost the same, and the weights stay what they are.
     """
 
-    def __init__(self, module: Distillation, data: DataModule, trainer: TrainerConfig, *, epoch: int = 0) -> None:
+    def __init__(
+        self, module: Distillation, data: DataModule, trainer: TrainerConfig, *, epochs: int, epoch: int = 0
+    ) -> None:
         module.recipe = replace(module.recipe, lr=0.0)
         quiet = replace(trainer, limit_train_batches=None, progress_bar=False)
         self.module, self.data = module, OneBatch(data)
-        self.engine = make_trainer(module.recipe, quiet, Path(), callbacks=[], logger=False, enable_checkpointing=False)
+        self.engine = make_trainer(
+            module.recipe, quiet, Path(), callbacks=[], logger=False, enable_checkpointing=False, max_epochs=epochs
+        )
         self.loop = self.engine.fit_loop
         self.loop.epoch_progress.current.processed = epoch
 
