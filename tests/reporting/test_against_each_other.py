@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.made_results import edited, made
+from helpers.made_results import made
 from helpers.made_seeds import BASELINE, HINT, KD, config, over_seeds
 
 from distillab.evaluation.families import Contrast, family

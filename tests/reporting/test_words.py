@@ -5,9 +5,9 @@ from helpers.made_results import edited, made
 from helpers.made_study import full
 
 from distillab.reporting import metric_table, run_end, words
+from distillab.reporting.comparison import compare
 from distillab.reporting.model_card import model_card
 from distillab.reporting.sections import limits
-from distillab.reporting.comparison import compare
 
 GAP = {"value": 0.04, "low": 0.01, "high": 0.07}
 OVER = "over the same student alone (seed 0)"
