@@ -1,6 +1,6 @@
 """Slow: every strategy is charged what its training steps really take, on images and on text.
 
-`pytest -m slow -n 0 -s tests/slow/test_charge.py` prints the table of docs/performance.md; one thread is timed best.
+`pytest -m slow -n 0 -s tests/slow/test_step_charge.py` prints the table of docs/performance.md; one thread is timed best.
 """
 
 import shutil
