@@ -81,15 +81,16 @@ def evaluate_roles(
 
 def _intervals(right: np.ndarray, losses: np.ndarray) -> dict[str, Estimate]:
     low, high = wilson(int(right.sum()), len(right))
-    found = {"top1": Estimate(value=float(right.mean()), low=low, high=high), "nll": estimate(losses)}
+    found = {"top1": Estimate(value=float(right.mean()), low=low, high=high), "nll": estimate(losses, tested=False)}
     return {key: one for key, one in found.items() if one is not None}
 
 
-def estimate(values: np.ndarray) -> Estimate | None:
-    """The mean over samples (N,); None where it or its spread is not finite."""
+def estimate(values: np.ndarray, *, tested: bool = True) -> Estimate | None:
+    """The mean over samples (N,), `tested` against zero or not; None where it or its spread is not finite."""
     if len(values) < 2 or not np.isfinite(values).all():
         return None
-    return Estimate(**mean_test(values)._asdict())
+    found = mean_test(values)
+    return Estimate(value=found.value, low=found.low, high=found.high, p=found.p if tested else None)
 
 
 def with_extremes(

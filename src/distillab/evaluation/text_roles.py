@@ -47,7 +47,8 @@ def compare(scores: Mapping[str, Tensor], labels: Tensor) -> Roles:
 def bits(scores: Tensor, less: Tensor | None = None) -> Estimate | None:
     """Bits per byte over documents, or how many more they are than another role's; None of a single document."""
     _, own, sizes = by_document(scores)
-    return estimate(linearised(own if less is None else own - by_document(less)[1], sizes))
+    values = own if less is None else own - by_document(less)[1]
+    return estimate(linearised(values, sizes), tested=less is not None)
 
 
 def paired_documents(student: Tensor, baseline: Tensor) -> Paired:
@@ -74,9 +75,10 @@ def against_teacher(scores: Tensor, teacher: Tensor, labels: Tensor) -> AgainstT
 
 
 def _intervals(scores: Tensor, documents: np.ndarray) -> dict[str, Estimate]:
-    found = {"bits_per_byte": bits(scores), "nll": _per_token(scores[:, Column.NLL], documents)}
+    found = {"bits_per_byte": bits(scores), "nll": _per_token(scores[:, Column.NLL], documents, tested=False)}
     return {key: one for key, one in found.items() if one is not None}
 
 
-def _per_token(values: Tensor, documents: np.ndarray) -> Estimate | None:
-    return estimate(linearised(per_cluster(values.numpy(), documents), per_cluster(np.ones(len(values)), documents)))
+def _per_token(values: Tensor, documents: np.ndarray, *, tested: bool = True) -> Estimate | None:
+    totals, tokens = (per_cluster(each, documents) for each in (values.numpy(), np.ones(len(values))))
+    return estimate(linearised(totals, tokens), tested=tested)

@@ -144,7 +144,15 @@ def further(result: Result) -> list[str]:
     told = [scarce_labels(result)] if result.data.labelled is not None else []
     told += result.limits.sentences if result.limits else []
     against, alone = (entry and entry.against_teacher for entry in (result.student, result.baseline))
-    if against and alone and against.repeated_errors is not None:
+    if against and against.excess:
+        found = against.excess
+        low, high = (f"{end:+z.0f}".replace("-", "−") for end in (found.low, found.high))
+        told.append(
+            f"Of the teacher's {found.errors}{_errors(result)} the student repeats {found.repeated}, the student alone "
+            f"{found.repeated_alone}: {found.value:+d} (95 % interval {low} to {high})".replace("-", "−")
+            + "."
+        )
+    elif against and alone and against.repeated_by_chance is not None:
         told.append(
             f"Of the teacher's {against.teacher_errors}{_errors(result)} the student repeats "
             f"{percent(against.repeated_errors, 0)} % "
