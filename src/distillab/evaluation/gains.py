@@ -30,7 +30,7 @@ def chances(gains: Sequence[float], errors: Sequence[Error], margin: float) -> l
 
     Prior: the true gains are normal about a mean that is normal about zero with a deviation of one margin, with a spread that
     is log-normal about one margin (0.5 to 2 in two of three cases); the gains of the group tell both, as far as they can
-    (empirical Bayes). Over studies that vary so, with deviations of runs from 0.4 to 1.5 margins, 88 to 92 % of the
+    (empirical Bayes). Over studies that vary so, with deviations of runs from 0.4 to 1.5 margins, 89 to 92 % of the
     statements of 90 % are true. Not where all true gains are far smaller than the margin and runs deviate by more than it:
     with gains of 0.3, runs of 1.5 margins and one mean for all, a method said to be better with 90 % is so in 60 %,
     since the reference's error looks like a gain of all; nor, of one method with three runs as noisy, for `chance_within`
