@@ -15,10 +15,11 @@ from page_tables import table
 
 from distillab.commands.composition import conf_dir
 from distillab.core.files import replacing, write_json
-from distillab.core.task_numbers import FOR, for_task
+from distillab.core.task_numbers import FOR, for_task, serves
 from distillab.reporting.metric_table import NOTHING, count
 from distillab.strategies.base import Schedule, Term
 from distillab.strategies.strategy import Strategy
+from distillab.tasks.image_classification import ImageClassification
 from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, models
 
 COLUMNS = ("method", "family", "paper", "year", "terms", "needs", "phases", "extra parameters", "published", "step")
@@ -45,7 +46,8 @@ def page(docs: Path) -> str:
         file = yaml.safe_load(text)
         nodes = for_task(file, None)
         strategy = Strategy.of(nodes)
-        strategy.connect(student, teacher, seed=0)
+        if serves(file, ImageClassification.name):
+            strategy.connect(student, teacher, seed=0)
         paper, year = paper_and_year(text)
         seconds = cost["seconds"].get(name)
         rows.append(
@@ -85,7 +87,9 @@ def page(docs: Path) -> str:
 def write(docs: Path, measured: bool = False) -> None:
     """Write methods.md into `docs`, after new measurements where `measured`."""
     if measured:
-        write_json(docs / "step_cost.json", measure(_strategy_files()))
+        files = {name: yaml.safe_load(text) for name, text in _strategy_files().items()}
+        of_images = {name: file for name, file in files.items() if serves(file, ImageClassification.name)}
+        write_json(docs / "step_cost.json", measure(of_images))
     with replacing(docs / "methods.md") as temporary:
         temporary.write_text(page(docs))
 

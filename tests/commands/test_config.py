@@ -74,6 +74,7 @@ def test_every_file_composes(group, name):
     roles = config.ROLES if group == "model" else [group]
     for role in roles:
         needed = NEEDED.get(name, []) if group in ("model", "data", "experiment") else []
+        needed = ["task=causal_lm"] if (group, name) == ("strategy", "attention_map") else needed
         cfg = composed(f"{role}={name}", *(text.format(role) for text in needed))
         assert cfg["strategy"] and cfg["student"]["_target_"]
 

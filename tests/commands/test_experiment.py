@@ -164,6 +164,27 @@ def test_a_teacher_in_another_class_order_is_told_and_mapped(place, hint, capsys
     assert right.score("teacher") == pytest.approx(hint.score("teacher"))
 
 
+def test_a_run_that_is_refused_once_its_teacher_is_trained_leaves_no_folder(tmp_path, monkeypatch):
+    """The store keeps the teacher; what fails in the fit keeps its folder, and so does one that was there before."""
+
+    def refuse(*_, **__):
+        raise UserError("refused")
+
+    words = ("strategy=kd", "baseline=false", "recipe.epochs=1", "teacher.recipe.epochs=1", "data.samples=64")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="refused"):
+        patch.setattr(steps, "with_cache", refuse)
+        run(tmp_path, *words)
+    assert not (tmp_path / "runs").exists() and list((tmp_path / "store" / "networks").iterdir())
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="refused"):
+        patch.setattr(steps.training, "fit", refuse)
+        run(tmp_path, *words)
+    (log,) = (tmp_path / "runs").glob("*/*/log.txt")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="refused"):
+        patch.setattr(steps, "with_cache", refuse)
+        run(tmp_path, *words)
+    assert log.exists()
+
+
 HOLDER = """
 import sys
 from pathlib import Path

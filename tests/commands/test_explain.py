@@ -42,6 +42,10 @@ def test_every_strategy_has_something_to_say_of_each_term(name):
         ), part
 
 
+def test_the_tasks_that_a_file_serves_are_told():
+    assert explain("attention_map").split("\n\n")[0].endswith("\nfor task=causal_lm alone")
+
+
 def test_the_numbers_of_a_task_stand_at_the_end():
     assert explain("kd").endswith("\n\nwith task=causal_lm\n    strategy.ce.weight=0.5\n    strategy.kd.weight=0.5\n    "
                                   "strategy.kd.temperature=1.0")  # fmt: skip

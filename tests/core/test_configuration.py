@@ -92,8 +92,8 @@ def test_keys_of_the_role_are_those_that_a_network_is_not_built_with():
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["recipe.epochs=0"], "recipe.epochs must be a whole number from 1, got 0; set recipe.epochs=8"),
-        (["recipe.epochs=true"], "recipe.epochs must be a whole number from 1, got true; set recipe.epochs=8"),
+        (["recipe.epochs=0"], "recipe.epochs must be a whole number from 1, or null, got 0; set recipe.epochs=8"),
+        (["recipe.epochs=true"], "recipe.epochs must be a whole number from 1, or null, got true; set recipe.epochs=8"),
         (["teacher.recipe.lr=nan"], "teacher.recipe.lr must be a number from 0, got nan; set teacher.recipe.lr=0.003"),
         (["recipe.schedule=steps"], 'recipe.schedule must be one of one_cycle, cosine, step, constant, got "steps"; '
          "set recipe.schedule=one_cycle"),

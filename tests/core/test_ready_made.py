@@ -1,6 +1,7 @@
 """Models and tokenizers of transformers are read without their code, and only where their weights are all there."""
 
 import json
+import logging
 
 import pytest
 from helpers.texts import documents, tiny_llama
@@ -82,3 +83,26 @@ def test_weights_of_another_size_are_named(folder, way):
 def test_tied_weights_stand_once_in_the_file_and_are_all_there(tmp_path):
     tiny_llama(tie_word_embeddings=True).save_pretrained(tmp_path)
     assert pretrained_lm(str(tmp_path)).config.tie_word_embeddings
+
+
+@pytest.mark.parametrize("change_, shown", [({"num_hidden_layers": 3}, False), ({"num_hidden_layers": 1}, True)])
+def test_the_table_of_transformers_is_shown_only_where_no_line_says_the_same(change_, shown, folder, monkeypatch):
+    change(folder / "config.json", **change_)
+    said = []
+    monkeypatch.setattr(logging.getLogger("transformers"), "handlers", [Listener(said)])
+    try:
+        pretrained_lm(str(folder))
+    except UserError as error:
+        assert not shown and "lack" in str(error)
+    assert any("LOAD REPORT" in line for line in said) == shown
+
+
+class Listener(logging.Handler):
+    """Keeps what is said."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = said
+
+    def emit(self, record):
+        self.said.append(record.getMessage())

@@ -9,7 +9,7 @@ from helpers.made_results import made
 from distillab.core.configuration import Prices
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Efficiency, TeacherOutputs, Training
-from distillab.evaluation.cost import cost, equal_compute, equal_compute_epochs, roi, with_cost, words
+from distillab.evaluation.cost import cost, equal_compute, equal_compute_length, roi, with_cost, words
 from distillab.reporting.metric_table import metric
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}
@@ -67,6 +67,8 @@ def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
     assert equal_compute(result(cache=None)).gain_warm_cache is None
     stopped = equal_compute(result(longer=LONGER | {"epochs": 21}))
     assert stopped.training_epochs == 21  # what was trained, not what was planned
+    steps = equal_compute(result(STUDENT | {"steps": 1000}, longer=LONGER | {"steps": 3000}))
+    assert (steps.epochs, steps.training_epochs, steps.unit) == (1500, 3000, "steps")
     twice = equal_compute(result(STUDENT | {"views": 2}))
     assert (twice.epochs, twice.gain_warm_cache) == (30, None)  # the student's own work is twice that of a step
     warm = equal_compute(result(WARM, baseline=None))
@@ -78,9 +80,9 @@ def test_equal_compute_by_measured_seconds_and_by_multiply_adds():
     ("epochs", "teacher", "student", "expected"),
     [(10, 300, 100, 20), (10, 0, 100, 10), (10, 301, 100, 21), (1, 1, 10**12, 2), (240, 1085, 14, 6440)],
 )
-def test_equal_compute_epochs(epochs, teacher, student, expected):
-    assert equal_compute_epochs(epochs, teacher, student) == expected
-    assert equal_compute_epochs(epochs, teacher, student, views=2) == equal_compute_epochs(2 * epochs, teacher, student)
+def test_equal_compute_length(epochs, teacher, student, expected):
+    assert equal_compute_length(epochs, teacher, student) == expected
+    assert equal_compute_length(epochs, teacher, student, views=2) == equal_compute_length(2 * epochs, teacher, student)
     assert expected == math.ceil(epochs * (1 + Fraction(teacher, 3 * student))) and type(expected) is int
 
 
@@ -152,6 +154,8 @@ def test_words():
     assert said(never)[-1].endswith("never pays for itself: the student is not cheaper.")
     none_come = cost(result(), Prices.of({"price_per_hour": 3.6, "requests_per_day": 0}))
     assert said(none_come)[-1].endswith("28,889 requests, which never come at 0 a day.")
+    steps = said(cost(result(STUDENT | {"steps": 1000}, longer=LONGER | {"steps": 3000})))[3]
+    assert "is 3000 steps of the student alone by multiply-adds (1500.0 by the seconds measured)" in steps
     untried = said(cost(result(WARM)))
     saved = "which saved about 40.0 s, by the teacher's throughput."
     assert untried[1] == f"4,000 teacher outputs came from the cache, {saved}"

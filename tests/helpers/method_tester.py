@@ -53,6 +53,7 @@ class MethodTester:
 
     Attributes:
         configs: the files of conf/strategy that are this method's.
+        text_configs: those that serve no images, which the method's own tests prove.
         cases: the cases of each of its pure functions.
         composed: for a function that gives no scalar, what it is used for.
         mutations: function, what is written in the file, what a slip would write instead, the slip in words.
@@ -61,6 +62,7 @@ class MethodTester:
     """
 
     configs: ClassVar[Sequence[str]] = ()
+    text_configs: ClassVar[Sequence[str]] = ()
     cases: ClassVar[Mapping[str, Sequence[Case]]] = {}
     composed: ClassVar[Mapping[str, Callable]] = {}
     mutations: ClassVar[Sequence[tuple[str, str, str, str]]] = ()

@@ -38,12 +38,12 @@ def unmeasured() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_at(step: int) -> Iterator[None]:
-    """Stop the fit with `kd` behind this optimiser step, and expect that."""
+def stopped_at(step: int, term: str = "kd") -> Iterator[None]:
+    """Stop the fit with such a term behind this optimiser step, and expect that."""
     ask = StopCleanly.on_train_batch_end
 
     def stop(self: StopCleanly, trainer: Trainer, module: Distillation, *arguments: object) -> None:
-        self.asked = trainer.global_step == step and "kd" in module.strategy.terms
+        self.asked = trainer.global_step == step and term in module.strategy.terms
         ask(self, trainer, module, *arguments)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):

@@ -128,6 +128,25 @@ def fitted(optimizer, rank=None):
         return {key: value.clone() for key, value in module.student.state_dict().items()}
 
 
+def shares(rank=None):
+    """TAID's share behind each of eight steps, which the losses move further than the straight line does."""
+    found = []
+    with distillation("taid", recipe=PLAIN_SGD) as module:
+        term = module.strategy.terms["taid"]
+        term.alpha, term.momentum, after_step = 0.9, 0.5, term.after_step
+
+        def note(loss, progress):
+            after_step(loss, progress)
+            found.append(term.share.item())
+
+        term.after_step = note
+        batches = [rows(samples(), first, first + BATCH) for first in (0, 1, 3, 6)]
+        loader = DataLoader([part(batch, EQUAL, rank) for batch in batches], batch_size=None)
+        many = {"devices": 2, "strategy": "ddp"} if rank is not None else {}
+        trainer(2, **many).fit(module, loader)
+    return found
+
+
 def accumulated(folder, batch_size, accumulate, rank=None):
     """The student's gradient at each optimiser step of an epoch of 64 samples, which the loader shares out."""
     data = Digits("digits", folder / f"rows{rank}", samples=64).configure(batch_size, 0, accumulate=accumulate)
@@ -226,6 +245,7 @@ def all_fits(rank, folder):
     found = {"accumulated": attempt(accumulated, folder, 25, 3, rank)}
     for optimizer in ("sgd", "dot"):
         found[optimizer] = attempt(fitted, optimizer, rank)
+    found["shares"] = attempt(shares, rank)
     found["replayed"] = attempt(replayed, rank, folder)
     for name in SHARDED:
         found[f"sharded {name}"] = [attempt(taught, name, how, rank) for how in (ShardedTeacher, FrozenTeacher)]

@@ -7,7 +7,7 @@ from torch import nn
 
 from distillab.core.errors import UserError
 from distillab.models import causal_lm
-from distillab.models.causal_lm import CausalLM, keep_layers, layer_paths, llama, packed
+from distillab.models.causal_lm import CausalLM, keep_layers, layer_paths, llama, packed, pretrained_lm
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.fingerprint import code, weights_hash
 
@@ -175,3 +175,18 @@ def test_a_plain_network_of_ids_does_as_well():
     net = CausalLM(nn.Sequential(nn.Embedding(V, 8), nn.Linear(8, V)), V, L)
     assert net(ids()).shape == (2, L, V) == net.outputs(**net.example_inputs()).shape
     assert net.info.stages == ()
+
+
+@torch.no_grad()
+def test_a_folder_in_bfloat16_with_a_tied_head_runs_in_float32(tmp_path):
+    """Its padding is its end of text, as in many chat models."""
+    net = tiny_llama(tie_word_embeddings=True, pad_token_id=2, eos_token_id=2).bfloat16()
+    net.save_pretrained(tmp_path)
+    found = CausalLM(pretrained_lm(str(tmp_path)), V, L)
+    assert {each.dtype for each in found.parameters()} == {torch.float32}
+    assert found.net.lm_head.weight is found.net.model.embed_tokens.weight
+    assert all(torch.equal(a.float(), b) for a, b in zip(net.parameters(), found.net.parameters(), strict=True))
+    block = ids(1)
+    block[0, 3] = 2  # inside a text it is a token like any other
+    torch.testing.assert_close(found(block), found.net(block).logits)
+    assert found(block).dtype == torch.float32

@@ -94,6 +94,10 @@ def test_rows_say_what_sets_them_apart():
     assert [tuple(row.apart.values()) for row in rows] == [
         ("16 epochs", "90 training images", "data.labelled=0.1"), ("8 epochs", "100 training images", "all labels"),
     ]  # fmt: skip
+    counted = [over_seeds("kd", KD, settings={"recipe": {"epochs": None, "steps": n}}) for n in (900, 1200)]
+    rows = compare([*over_seeds("kd", KD), *counted[0], *counted[1]])
+    assert [row.apart["steps"] for row in rows if row.steps] == ["900 steps", "1,200 steps"]
+    assert len({row.ranking for row in rows}) == 3
     rows = compare([*over_seeds("kd", KD), *over_seeds("kd", KD, protocol="paper")])
     assert [row.apart for row in rows] == [{}, {}] and len({row.place for row in rows}) == 2
 

@@ -12,6 +12,7 @@ from distillab.core.run_identity import config_hash
 
 SMALLER = (*small_run.SMALL, "data.samples=128", "recipe.epochs=1", "teacher.recipe.epochs=1")
 SCHEMES = sorted(path.stem for path in (config.conf_dir() / "scheme").glob("*.yaml"))
+SCHEMES.remove("imported")  # of text alone: tests/commands/test_served.py
 # Overrides, the result's teacher, and the lineage: who, and from whom.
 EXPECTED = {
     "offline": ([], "resnet14", [("resnet14", None), ("resnet8", "resnet14")]),

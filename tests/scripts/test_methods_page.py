@@ -39,7 +39,7 @@ def test_every_strategy_has_its_row_and_nothing_else_has(page):
 def test_columns_of_methods_that_are_known(page):
     said = rows(page)
     assert said["kd"]["terms"] == ("0.1 ce + 0.9 kd (temperature 4); causal_lm: 0.5 ce + 0.5 kd (temperature 1)")
-    assert said["uld"]["terms"] == "0.5 ce + 0.5 uld (temperature 1)" and said["uld"]["step"] == "–"
+    assert said["uld"]["terms"] == "0.5 ce + 0.5 uld (temperature 1, align boundaries)" and said["uld"]["step"] == "–"
     assert said["dkd"]["needs"] == "logits, labels" and "weight warmup 8.33 %" in said["dkd"]["terms"]
     assert said["hint"]["extra parameters"] == "16.6 k"  # 1×1 convolution of 128 to 128 channels, and its BatchNorm
     assert said["crd"]["extra parameters"] == "65.8 k"  # two linear layers from 256 to 128, with biases

@@ -27,6 +27,7 @@ REFUSED = {(name, pair): CHANNELS for name in ("fsp", "kdsvd") for pair in PAIRS
 REFUSED |= {("sdd", pair): HEAD for pair in PAIRS if "ViT" in pair}
 REFUSED |= {("cat", pair): HEAD for pair in PAIRS if "ViT" in pair}
 REFUSED |= {("hidden", pair): "place by place.*choose strategy=hint" for pair in PAIRS if pair != "same family"}
+REFUSED |= {("attention_map", pair): "shows no attention" for pair in PAIRS}
 REFUSED[("simkd", "CNN from ViT")] = HEAD
 REFUSED[("ofd", "CNN from ViT")] = "BatchNorm that ends a stage.*choose strategy=reviewkd"
 REFUSED[("ft", "other family")] = "factor of one pixel.*choose"

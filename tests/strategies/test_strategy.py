@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers import mutations
 from helpers.fits import CONFIGS, strategy
 from helpers.two_networks import terms_that
 
 from distillab import functional, strategies
 from distillab.core.errors import UserError
+from distillab.core.instantiate import conf_dir
+from distillab.core.task_numbers import TASKS
 from distillab.strategies.strategy import Strategy, shipped
 
 
@@ -21,7 +24,11 @@ def test_every_module_has_its_test_file():
 
 def test_every_config_and_every_function_is_proven():
     testers = mutations.testers()
-    assert sorted(name for tester in testers for name in tester.configs) == CONFIGS
+    assert sorted(name for tester in testers for name in (*tester.configs, *tester.text_configs)) == CONFIGS
+    of_text = [name for tester in testers for name in tester.text_configs]
+    assert of_text and all(
+        TASKS in yaml.safe_load((conf_dir() / f"strategy/{name}.yaml").read_text()) for name in of_text
+    )
     assert sorted(name for tester in testers for name in tester.cases) == functional.__all__
     assert {slip[0] for tester in testers for slip in tester.mutations} == set(functional.__all__)
     assert {"none", "kd", "hint", "hint_two_phase", "attention"} <= set(CONFIGS) and len(CONFIGS) > 30

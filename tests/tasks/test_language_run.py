@@ -1,5 +1,8 @@
 """Whole runs on text: trained, cached, stopped and resumed, judged in bits per byte, exported for transformers."""
 
+import os
+import subprocess
+import sys
 from math import log
 
 import pytest
@@ -9,7 +12,10 @@ from helpers.texts import write
 from safetensors.torch import load_file
 
 from distillab.commands import steps
+from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
+from distillab.core.instantiate import build
+from distillab.tasks.causal_lm import LanguageModeling
 
 WORDS = ("data=text", "logger=none", "equal_compute=false")
 WORDS += ("data.vocabulary=300", "data.length=32", "data.samples=48", "recipe.epochs=2", "teacher.recipe.epochs=3")
@@ -90,6 +96,35 @@ def test_transformers_loads_the_student_by_itself(place, trained):
     nll = -net(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None]).sum()
     assert nll / log(2) / len(text.encode()) < 8
     assert net.config.eos_token_id == tokenizer.eos_token_id
+
+
+PLAIN = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+net = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
+with torch.no_grad():
+    torch.save(net(torch.load(sys.argv[2], weights_only=True)).logits, sys.argv[2])
+assert not any(name.partition(".")[0] in ("distillab", "lightning") for name in sys.modules)
+"""
+
+
+@torch.no_grad()
+def test_a_process_without_distillab_reads_the_logits_that_were_measured_from_the_folder(place, trained, tmp_path):
+    """Of test blocks that hold one document."""
+    home = place / "runs" / "topics.jsonl" / trained.config_hash
+    data = build(dict(trained.config["data"]), "data")
+    data.prepare()
+    blocks = data.test_blocks
+    one = (blocks.documents == blocks.documents[:, :1]).all(1).nonzero().flatten()[:8]
+    inputs = blocks.batch(one, 0).inputs[0]
+    assert len(one) > 2
+    torch.save(inputs["input_ids"], tmp_path / "tensor.pt")
+    plain = [sys.executable, "-c", PLAIN, str(home / "student"), str(tmp_path / "tensor.pt")]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run(plain, check=True, cwd=tmp_path, env=environment, capture_output=True)
+    config = trained.config["student"] | {"checkpoint": str(home / "student.safetensors")}
+    student = LanguageModeling().build_model(ModelConfig.of(config, "student"), "student", data, 0).eval()
+    torch.testing.assert_close(torch.load(tmp_path / "tensor.pt", weights_only=True), student.outputs(**inputs))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """Batches of a plain loader: what is taken, and what is refused in one line before a network sees it."""
 
+from math import log
+
+import lightning
 import pytest
 import torch
 from helpers.texts import tiny_llama
+from torch.utils.data import DataLoader
 
 from distillab import Distillation
 from distillab.core.errors import UserError
@@ -37,6 +41,7 @@ def test_labels_move_to_the_position_before_and_padding_has_none(seen):
         (batch(input_ids=IDS.float()), r"input_ids .*whole numbers.*torch\.float32"),
         (batch(input_ids=IDS + V), "input_ids of a batch must be from 0 to 63, got 64 to 69"),
         (batch(labels=IDS + V), "labels of a batch must be -100 or from 0 to 63, got 64 to 69"),
+        (batch(sizes=SEEN.float()), r"sizes .*whole numbers"),
         (batch(input_ids=IDS - 1), "input_ids .*got -1 to 4"),
     ],
 )
@@ -44,6 +49,22 @@ def test_what_is_no_batch_of_tokens_is_one_line(given, said):
     with pytest.raises(UserError, match=said) as caught:
         LanguageModeling().as_batch(given, V)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("sizes", [None, torch.tensor([[9, 2, 3], [9, 4, 9]])])
+def test_the_loss_is_told_per_byte_where_the_loader_gives_the_bytes_and_else_per_token(sizes):
+    """Of the tokens with a label: the first of a text and padding have none."""
+    module = Distillation(tiny_llama(V), None, "none", LanguageModeling(length=3))
+    given = batch() if sizes is None else batch(sizes=sizes)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = lightning.Trainer(accelerator="cpu", devices=1, **quiet)
+    (figures,) = trainer.validate(module, DataLoader([given, given], batch_size=None), verbose=False)
+    with torch.no_grad():
+        log_p = module.student.net(IDS[:, :2], attention_mask=SEEN[:, :2]).logits.log_softmax(-1)
+    bits = -(log_p[0, 0, 2] + log_p[0, 1, 3] + log_p[1, 0, 5]).item() / log(2)
+    wanted = {"val/bits_per_token": bits / 3} if sizes is None else {"val/bits_per_byte": bits / (2 + 3 + 4)}
+    assert figures == pytest.approx(wanted, rel=1e-5)
 
 
 def test_without_a_look_values_are_not_read():

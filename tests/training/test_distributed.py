@@ -5,7 +5,7 @@ That two processes learn of every strategy what one does: helpers.method_tester.
 import pytest
 import torch
 from helpers.two_networks import models
-from helpers.two_processes import SHARDED, accumulated, assert_close, fitted, of_both
+from helpers.two_processes import SHARDED, accumulated, assert_close, fitted, of_both, shares
 
 from distillab.core import output
 from distillab.core.configuration import TrainerConfig
@@ -39,6 +39,14 @@ def test_a_fit_of_two_processes_is_a_fit_of_one(optimizer, ranks):
     for one in of_both(ranks, optimizer):
         for key, value in expected.items():
             assert_close(one[key], value, key, rtol=1e-4, atol=1e-6)
+
+
+def test_a_term_that_learns_from_steps_learns_the_same_in_both_processes(ranks):
+    """From the loss of the whole batch, though each has seen its own part: bit for bit, and as one process does."""
+    first, second = of_both(ranks, "shares")
+    assert first == second and len(first) == 8
+    assert first == pytest.approx(shares(), rel=1e-5)
+    assert first[1] > 0.4 + 0.6 * 2 / 8 + 0.05, "ahead of the straight line, which no loss moves"
 
 
 def test_two_processes_fill_one_cache_and_replay_it(ranks):

@@ -182,6 +182,11 @@ def _command() -> int:
     if names := asked_about(sys.argv[1:]):
         print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
+    if sys.argv[1:2] == ["cache"]:
+        from distillab.commands.served import cache
+
+        cache(sys.argv[2:])
+        return 0
     if sys.argv[1:2] == ["doctor"]:
         _examining.append(sys.argv.pop(1))
     sys.argv[1:] = understood(sys.argv[1:])

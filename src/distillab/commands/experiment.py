@@ -87,15 +87,20 @@ def _make(invocation: Invocation, directory: Path, parts: "Parts", timer: Timer)
     """The result, after the steps that lead to it; written, logged and shown."""
     from distillab.commands import steps
 
-    config = invocation.config
+    config, new = invocation.config, not directory.exists()
     made = steps.prepare(config, parts, timer)  # what it refuses leaves everything as it was
     if distributed.rank == 0:
         _start_over(directory, wanted=config.rerun)
     distributed.barrier()
     with writable(directory, RUNS):
         directory.mkdir(parents=True, exist_ok=True)
-    with logged(directory / "log.txt", invocation.command):
-        return _made(invocation, directory, timer, made)
+    try:
+        with logged(directory / "log.txt", invocation.command):
+            return _made(invocation, directory, timer, made)
+    except UserError:
+        if new and "fit" not in timer.seconds and distributed.rank == 0:  # refused once the teacher was known
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> Result | None:

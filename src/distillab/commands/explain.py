@@ -14,7 +14,7 @@ from distillab.core.allowed import spelled
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, locate
 from distillab.core.run_identity import without_folder
-from distillab.core.task_numbers import FOR
+from distillab.core.task_numbers import FOR, TASKS
 
 
 def asked_about(words: Sequence[str]) -> list[str]:
@@ -42,13 +42,17 @@ def explain(name: str, folder: Path | None = None) -> str:
         raise UserError(f'there is no strategy "{name}"{close} (allowed: {", ".join(allowed)})')
     text = files[name].read_text(encoding="utf-8")
     title = [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
-    config = OmegaConf.to_container(compose([f"strategy={name}"], folder)["strategy"], resolve=True)
+    file = OmegaConf.to_container(OmegaConf.create(text))
+    serving = [f"task={task}" for task in file.get(TASKS, [])[:1]]
+    config = OmegaConf.to_container(compose([f"strategy={name}", *serving], folder)["strategy"], resolve=True)
     phases = config.pop("phases", None)
     parts = ["\n".join([f"strategy={name}", *title]), *(_term(key, node) for key, node in config.items())]
+    if tasks := file.get(TASKS):
+        parts[0] += f"\nfor task={' or '.join(tasks)} alone"
     if phases:
         acting = [f"    strategy.phases.{place}: {_spelled(phase)}" for place, phase in enumerate(phases)]
         parts.append("\n".join(["phases, one after the other; below 1 epochs are a share of the recipe's", *acting]))
-    for task, terms in OmegaConf.to_container(OmegaConf.create(text)).get(FOR, {}).items():
+    for task, terms in file.get(FOR, {}).items():
         own = [f"    strategy.{term}.{key}={_spelled(n)}" for term, ns in terms.items() for key, n in ns.items()]
         parts.append("\n".join([f"with task={task}", *own]))
     return "\n\n".join(parts)

@@ -15,11 +15,14 @@ ROLES = ("student", "teacher")
 # What only a teacher has, as it is trained or held here; the student's stand elsewhere.
 OF_TEACHERS = ("seed", "samples", "labelled", "corrupt_classes", "dtype", "shard", "recipe")
 
+RECIPES = ("recipe", "teacher.recipe")
+
 _apply = ConfigLoaderImpl._apply_overrides_to_config
 
 
 def _apply_overrides(overrides: list[Override], cfg: DictConfig) -> None:
     """As Hydra does, which refuses every key that no file has."""
+    _epochs_give_way(overrides, cfg)
     new = [one for one in overrides if _changes(one) and not _has(cfg, one.key_or_group)]
     # What is there first: which arguments a network takes may depend on its architecture.
     for override in [*(one for one in overrides if one not in new), *new]:
@@ -29,6 +32,17 @@ def _apply_overrides(overrides: list[Override], cfg: DictConfig) -> None:
         if _changes(override):
             _keep_kind(cfg, key, override)
         _apply([override], cfg)
+
+
+def _epochs_give_way(overrides: list[Override], cfg: DictConfig) -> None:
+    """Where a recipe's steps are given, the epochs of its file are none; epochs that are given too are refused later."""
+    given = {one.key_or_group: one for one in overrides if not one.is_delete()}
+    for path in RECIPES:
+        steps, epochs = given.get(f"{path}.steps"), f"{path}.epochs"
+        if steps is None or epochs in given or not _has(cfg, epochs):
+            continue
+        if steps.is_sweep_override() or steps.value() is not None:
+            OmegaConf.update(cfg, epochs, None)
 
 
 def _changes(override: Override) -> bool:
@@ -63,7 +77,7 @@ def _known(cfg: DictConfig, key: str) -> bool:
 
     parent, _, last = key.rpartition(".")
     groups = (typed.Paths, typed.Prices, typed.CacheConfig, typed.TrainerConfig, typed.LoggerConfig, Protocol, Recipe)
-    names = {group.PATH: group for group in groups} | {"teacher.recipe": Recipe}
+    names = {group.PATH: group for group in groups} | dict.fromkeys(RECIPES, Recipe)
     if parent in names:
         return last in inspect.signature(names[parent]).parameters
     if parent in ROLES and last in typed.ROLE_KEYS:

@@ -19,7 +19,8 @@ from distillab.training.term_inputs import only
 
 def preflight(scheme: Scheme, run: Run, student: Model) -> None:
     """Let every term look at data and run in its phases, between untrained copies; UserError where one cannot work."""
-    if run.config.teacher.shard:  # too large to be whole on a device
+    teacher = run.config.teacher
+    if teacher.shard or teacher.builder.get("device_map") is not None:  # too large to be whole on a device
         return
     run = replace(run, strategy=copy.deepcopy(run.strategy))
     with torch.random.fork_rng(), redirect_stdout(StringIO()):  # the fit says it again
@@ -28,13 +29,13 @@ def preflight(scheme: Scheme, run: Run, student: Model) -> None:
         if distributed.world > 1:  # several GPUs exchange only what lies on them
             module.to(run.setting.device)
         known = None if run.data.hides_labels else run.data.training_labels
-        batch = module.task.example_batch(module.student, labels=known)
+        batch = module.example_batch(labels=known)
 
         def shown(term: Term) -> Iterator[tuple[Fields, Batch]]:
-            (outputs,) = module.teacher(batch)
+            (outputs,) = module.teacher(module.for_teacher(batch))
             yield only(term, "teacher", outputs), batch
 
         for term in module.strategy.terms.values():
             term.prepare(batch.labels.cpu(), lambda term=term: shown(term))
-        for phase in run.strategy.plan(run.config.recipe.epochs):
+        for phase in run.strategy.plan(run.epochs):
             reachable_parameters(module, phase)

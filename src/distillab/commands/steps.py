@@ -31,6 +31,7 @@ from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
+from distillab.schemes.two_tokenizers import check_tokenizers
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.base import Task
 from distillab.teachers.frozen import FrozenTeacher
@@ -67,7 +68,8 @@ class Parts(NamedTuple):
 def check(config: RunConfig) -> Parts:
     """Build what needs no data, and refuse what cannot work as far as that shows then, networks too."""
     strategy = Strategy.of(config.strategy)
-    strategy.plan(config.recipe.epochs)
+    if config.recipe.epochs:  # steps are epochs once the data are read
+        strategy.plan(config.recipe.epochs)
     check_kinds(config.recipe.optimizer, strategy)
     config.protocol.check_data(config.data.get("validation", config.protocol.validation))
     parts = Parts(strategy, *(build(getattr(config, name), name) for name in ("scheme", "data", "task")))
@@ -94,12 +96,15 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
         data.prepare()
     setting = Setting(Store(config.paths.store), config.protocol, config.trainer, task)
     configured = setting.configured(data, config.recipe, config.seed, strategy.num_views)
+    check_tokenizers(config, data, strategy, scheme.name)
     run = Run(config, data, strategy, setting)
+    strategy.plan(run.epochs)
     student = run.student()
     own = config.scheme.get("source") == "student"  # of scheme=self: a network, and no smoothed labels
     check_writing(data.writing, student, "offline" if own else scheme.name)
-    cache_layout(config, student.info, strategy)
-    strategy.connect(student.info, scheme.prepare(run, student), config.seed)
+    teacher = scheme.prepare(run, student)
+    cache_layout(config, teacher or student.info, strategy)
+    strategy.connect(student.info, teacher, config.seed)
     if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)
     rank_zero_print(models_line(student, scheme.model))
@@ -180,15 +185,18 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     data, setting, classes = run.data, run.setting, run.data.info.classes
     with steps.timer.part("evaluation"):
         deployed = networks["student"] = student if steps.module is None else steps.module.deployed()
-        predicted = {role: predictions(networks[role], data, setting, records[role].folder) for role in networks}
-        logits = {role: rows[0] for role, rows in predicted.items()}
-        found = setting.task.compare(logits, predicted["student"][1], classes)
+        read = {role: data.teacher_side if role == "teacher" else data for role in networks}
+        predicted = {role: predictions(networks[role], read[role], setting, records[role].folder) for role in networks}
+        logits, labels = {role: rows[0] for role, rows in predicted.items()}, predicted["student"][1]
+        alike = {role: network for role, network in networks.items() if read[role] is data}
+        found = setting.task.compare({role: logits[role] for role in alike}, labels, classes)
+        found.metrics.update({role: setting.task.figures(*predicted[role]) for role in networks if role not in alike})
         if steps.module is not None:
             reached = scores(deployed, data, setting, predicted["student"])
             records["student"] = records["student"].changed(scores=reached)
         steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
-        text = setting.task.judge(networks, logits, data, setting.device)
+        text = setting.task.judge(alike, logits, data, setting.device)
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
         setting.task.save(deployed, data, directory)

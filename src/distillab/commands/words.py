@@ -20,6 +20,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("method", "distiller", "loss", "kd", "algorithm"), ("strategy",)),
     **dict.fromkeys(("learning_rate", "learningrate"), ("recipe.lr",)),
     **dict.fromkeys(("max_epochs", "num_epochs", "n_epochs"), ("recipe.epochs",)),
+    **dict.fromkeys(("max_steps", "num_steps", "total_steps"), ("recipe.steps",)),
     **dict.fromkeys(("bs", "batchsize", "train_batch_size"), ("recipe.batch_size",)),
     **dict.fromkeys(("gpus", "num_gpus", "n_gpus", "num_devices"), ("trainer.devices",)),
     **dict.fromkeys(("wd", "decay"), ("recipe.weight_decay",)),

@@ -216,6 +216,8 @@ def alike(config: Mapping[str, Any]) -> dict[str, Any]:
     if "precision" in own and "epochs" in own:  # a recipe
         given = own["precision"]
         number = int(given) if isinstance(given, str) and given.isdecimal() else given
+        if own.get("steps") is None:
+            own.pop("steps", None)
         own["precision"] = PRECISIONS.get(number, given) if not isinstance(given, bool | list | dict) else given
     return own
 

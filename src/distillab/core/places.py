@@ -22,12 +22,16 @@ def located(path: str, key: str) -> Path:
 
 
 def folder_or_name(place: str, key: str) -> str:
-    """An existing folder, or a name on the hub, owner/name; raises UserError for what is clearly a path and not there."""
+    """An existing folder, or a name on the hub, owner/name; raises UserError for what is clearly a path and not there.
+
+    A path starts with `.`, `/` or `~`, has more than one `/`, or begins with a folder that is here.
+    """
     path = located(place, key)
     if not place or (path.exists() and not path.is_dir()):
         raise UserError(f"{key}: {place or 'an empty name'} is no folder; {key}=… names one, or a model on the hub")
     if path.exists():
         return str(path)
-    if place.startswith((".", "/", "~", PACKAGE)) or place.count("/") > 1:
+    first, sign, _ = place.partition("/")
+    if place.startswith((".", "/", "~", PACKAGE)) or place.count("/") > 1 or (sign and Path(first).is_dir()):
         raise UserError(f"{key}: there is no folder {path}; {key}=… names one, or a model on the hub as owner/name")
     return place

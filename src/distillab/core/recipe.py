@@ -1,7 +1,9 @@
 """How a network is trained, and by which rules the trained one is chosen and compared."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar, Self
+from math import ceil
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -15,10 +17,14 @@ PRECISION = Choice("32-true", "32", 32, "bf16-mixed", "bf16", "16-mixed", "16", 
 
 @group
 class Recipe(Group):
-    """Optimiser, schedule, epochs and batch: the numbers that only make sense together."""
+    """Optimiser, schedule, length and batch: the numbers that only make sense together.
+
+    The length is given in `epochs` or, as an alternative, in optimiser `steps`; these may cut the last epoch.
+    """
 
     PATH: ClassVar[str] = "recipe"
-    epochs: Count = 8
+    epochs: CountOrNone = 8
+    steps: CountOrNone = None
     batch_size: Count = 64
     optimizer: Annotated[str, Choice("sgd", "adamw", "dot")] = "adamw"
     lr: Amount = 3e-3
@@ -38,6 +44,22 @@ class Recipe(Group):
     patience: Annotated[int | None, Range(0, whole=True, null=True)] = None
     precision: Annotated[int | str, PRECISION] = "32-true"
 
+    @classmethod
+    def of(cls, given: Self | Mapping[str, Any] | None = None, path: str | None = None) -> Self:
+        """As of every group; a mapping with `steps` needs no word of `epochs`."""
+        if isinstance(given, Mapping) and given.get("steps") is not None:
+            given = {"epochs": None, **given}
+        return super().of(given, path)
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            both = f"{{path}}.epochs={self.epochs} and {{path}}.steps={self.steps} both say how long to train"
+            raise ValueError(f"{both}: set {{path}}.epochs=null or {{path}}.steps=null")
+        if self.epochs is None and self.steps is None:
+            raise ValueError("nothing says how long to train: set {path}.epochs=8, or {path}.steps=1000")
+        return self
+
     @model_validator(mode="after")
     def _check_dot(self) -> Self:
         if self.optimizer != "dot":
@@ -56,6 +78,23 @@ class Recipe(Group):
     def peak_lr(self) -> float:
         """The highest learning rate, for the number of samples in an optimiser step."""
         return self.lr if self.linear_lr is None else self.lr * self.batch_size * self.accumulate / self.linear_lr
+
+    @property
+    def length(self) -> int:
+        """The steps where it counts these, else the epochs."""
+        return self.epochs or self.steps
+
+    def lasting(self, length: int) -> Self:
+        """The same with another `length`."""
+        return replace(self, **{"epochs" if self.epochs else "steps": length})
+
+    def steps_of(self, batches: int) -> int:
+        """The optimiser steps of an epoch of so many batches, the last of which may join fewer than `accumulate`."""
+        return ceil(batches / self.accumulate)
+
+    def epochs_in(self, batches: int) -> int:
+        """The epochs of a fit with so many batches in each; `steps` may cut the last one."""
+        return self.epochs or ceil(self.steps / self.steps_of(batches))
 
     @property
     def alone(self) -> Self:

@@ -65,6 +65,7 @@ class Training(Part):
 
     seconds: Number = 0.0
     epochs: int | None = None
+    steps: int | None = None  # where the recipe counts these: the last epoch may be cut
     epoch: int | None = None
     resumed: bool | None = None
     reused: bool | None = None
@@ -196,14 +197,14 @@ class Trained(Part):
 
 
 class Longer(Part):
-    """The student alone, trained for equal compute."""
+    """The student alone, trained for equal compute; `steps` where the recipe counts these."""
 
     epochs: int
+    steps: int | None = None
     metrics: Figures = {}
     teacher_multiply_adds: int | None = None
-    taught: int | None = (
-        None  # epochs in which the teacher must run: samples that look the same need it once; None: all
-    )
+    # Epochs, or steps, in which the teacher must run: samples that look the same need it once; None: all.
+    taught: int | None = None
 
 
 class TeacherOutputs(Part):
@@ -223,6 +224,7 @@ class EqualCompute(Part):
     measured: bool = False
     epochs: Number | None = None
     training_epochs: int | None = None
+    unit: str = "epochs"  # or steps, of both
     score: Number | None = None
     gain_equal_steps: Number | None = None
     gain_live: Number | None = None

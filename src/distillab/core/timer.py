@@ -14,10 +14,12 @@ class Timer:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Measure a block."""
+        """Measure a block, also one that fails."""
         started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
 
     def all(self) -> dict[str, float]:
         """The parts and the total so far."""

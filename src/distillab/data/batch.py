@@ -9,6 +9,7 @@ from torch import Tensor
 
 AS_STORED = -1  # the view number of samples that no augmentation has changed
 IGNORED = -100  # the label of a position that no loss counts
+ALIGNMENTS = ("boundaries", "positions")  # ways to pair the tokens of two tokenizers
 
 Inputs = dict[str, Tensor]
 
@@ -35,6 +36,10 @@ class Batch:
     step_rows: int | None = None  # labels to learn from in the whole optimiser step on this device; None: this batch's
     step_labels: Tensor | None = None  # those of the whole optimiser step on this device; None: this batch's
     host_index: Tensor | None = None  # (N,) in the host's memory: reading it off a GPU waits for all its work
+    # What the teacher reads in place of `inputs`, where it has another tokenizer. `targets["pairs"]`, (N, L, ways), is then
+    # for each position of the student the teacher's in the same block, by each of `ALIGNMENTS`, and below 0 where it has none.
+    teacher_inputs: list[Inputs] | None = None
+    step_pairs: Tensor | None = None  # (ways,) as `paired`, of the whole optimiser step; None: this batch's
 
     @property
     def labels(self) -> Tensor:
@@ -48,6 +53,12 @@ class Batch:
         return len(labels) if labels.is_floating_point() else int((labels != IGNORED).sum())
 
     @property
+    def paired(self) -> Tensor | None:
+        """(ways,) how many labels stand at a position that has a partner in the teacher's tokens; None with one tokenizer."""
+        pairs = self.targets.get("pairs")
+        return None if pairs is None else (pairs >= 0)[self.labels != IGNORED].sum(0)
+
+    @property
     def places(self) -> np.ndarray:
         """(N,) `index` for the host."""
         return (self.index.cpu() if self.host_index is None else self.host_index).numpy()
@@ -55,7 +66,8 @@ class Batch:
     def to(self, device: torch.device | str) -> Self:
         """The same on a device; the host does not wait until it is there."""
         device = torch.device(device)
-        moved: dict[str, Any] = {name: sent(getattr(self, name), device) for name in ("inputs", "targets", "index")}
+        names = ("inputs", "targets", "index") + (() if self.teacher_inputs is None else ("teacher_inputs",))
+        moved: dict[str, Any] = {name: sent(getattr(self, name), device) for name in names}
         return replace(self, **moved, host_index=self.index if self.index.device.type == "cpu" else self.host_index)
 
     def __len__(self) -> int:

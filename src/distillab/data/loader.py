@@ -87,6 +87,13 @@ class Order:
         return ([(sample, number) for sample in batch.tolist()] for batch in self.batches())
 
 
+def limited(batches: int, limit: float | None) -> int:
+    """So many batches of an epoch as Lightning takes by a limit: a number, or a share below 1."""
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(limit * batches)
+
+
 class Source(Protocol):
     """The samples of a split in memory.
 
@@ -155,12 +162,13 @@ class Loader:
         if self.accumulate == 1:
             yield from batches
             return
-        used = self.limit if isinstance(self.limit, int) else int(self.limit * len(self))
+        used = limited(len(self), self.limit)
         while step := list(islice(batches, min(self.accumulate - start % self.accumulate, max(used - start, 0)))):
             start += len(step)
             rows = sum(batch.rows for batch in step)
             labels = torch.cat([batch.labels[batch.labels != IGNORED] for batch in step])
-            yield from (replace(batch, step_rows=rows, step_labels=labels) for batch in step)
+            pairs = None if step[0].paired is None else sum(batch.paired for batch in step)
+            yield from (replace(batch, step_rows=rows, step_labels=labels, step_pairs=pairs) for batch in step)
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch and how many of its batches were handed out."""

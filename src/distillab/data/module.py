@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from distillab.core.allowed import Choice, Range
+from distillab.core.distributed import world
 from distillab.core.errors import UserError
 from distillab.core.own_code import name_of, own_code
+from distillab.core.recipe import Recipe
 from distillab.data.batch import Writing
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, checked, known, numbers, wrong
-from distillab.data.loader import Loader, Source
+from distillab.data.loader import Loader, Order, Source, limited
 from distillab.data.splits import divide, limit
 
 SPLITS = ("train", "validation", "test")
@@ -195,9 +197,22 @@ class DataModule(LightningDataModule):
         """The same data with what a teacher that is trained here learns from alone."""
         return self
 
+    @property
+    def teacher_side(self) -> Self:
+        """The same samples as the teacher reads them."""
+        return self
+
     def class_names(self, classes: Sequence[str | int] | None) -> list[str]:
         """The names of classes that are given by name or by number. Raises as `numbers`."""
         return [self.info.classes[number] for number in numbers(classes, self.info.classes)]
+
+    def batches(self, recipe: Recipe, limit: float | None = None) -> int:
+        """The batches of an epoch of a recipe's fit on these data; `limit` is Lightning's `limit_train_batches`."""
+        return limited(len(Order(len(self.rows["train"]), recipe.batch_size, 0, world=world)), limit)
+
+    def epochs(self, recipe: Recipe, limit: float | None = None) -> int:
+        """The epochs of that fit; a recipe that counts steps may cut the last one."""
+        return recipe.epochs or recipe.epochs_in(self.batches(recipe, limit))
 
     def taught_epochs(self, epochs: int) -> int | None:
         """In how many of the epochs a teacher must look at the samples, where they look the same again; None: in all."""

@@ -19,6 +19,10 @@ RATIOS = {
     "peak_memory_bytes": ("less peak memory", "more peak memory"),
     "size_bytes": ("smaller on disk", "larger on disk"),
 }
+# Why a scheme's gain at equal compute is not known, where the reason is one of its own.
+UNKNOWN = {
+    "imported": "what the server took to score the text is unknown here, as are the teacher's size, speed and quality"
+}
 
 
 def with_cost(result: Result, prices: Prices | None) -> Result:
@@ -71,8 +75,8 @@ def equal_compute(result: Result) -> EqualCompute:
 
     Returns:
         `ratio`: what a live teacher adds to the student's own part of a step, `measured` in seconds or else by
-        multiply-adds; `epochs` that the student alone could then have been trained, as a real number;
-        `training_epochs`: those it was trained, and its `score` after so many; `gain_live`, against that longer training;
+        multiply-adds; `epochs` that the student alone could then have been trained, as a real number, or, as the `unit`
+        says, steps where the recipe counts these; `training_epochs`: those it was trained, and its `score` after so many; `gain_live`, against that longer training;
         `gain_warm_cache`: the teacher's share is nearly nothing then, so equal compute is equal steps; None where nothing
         can be replayed, or the student itself runs on several views.
     """
@@ -82,7 +86,7 @@ def equal_compute(result: Result) -> EqualCompute:
     ratio = measured = _measured_ratio(student.training)
     if measured is None and beside is not None and student.efficiency.multiply_adds:
         ratio = beside / (TRAINING * student.efficiency.multiply_adds)
-    views, epochs = student.training.views, student.training.epochs
+    views, epochs = student.training.views, student.training.steps or student.training.epochs
     equal_steps = primary.gain(primary.value, result.score("baseline")) if result.baseline else None
     score = longer.metrics.get(primary.name) if longer else None
     return EqualCompute(
@@ -91,7 +95,8 @@ def equal_compute(result: Result) -> EqualCompute:
         epochs=None
         if ratio is None or epochs is None
         else views * (epochs + ((longer and longer.taught) or epochs) * ratio),
-        training_epochs=longer and longer.epochs,
+        training_epochs=longer and (longer.steps or longer.epochs),
+        unit="steps" if student.training.steps else "epochs",
         score=score,
         gain_equal_steps=equal_steps,
         gain_live=None if score is None else primary.gain(primary.value, score),
@@ -102,16 +107,16 @@ def equal_compute(result: Result) -> EqualCompute:
     )
 
 
-def equal_compute_epochs(
-    epochs: int, teacher_macs: int, student_macs: int, views: int = 1, *, taught: int | None = None
+def equal_compute_length(
+    length: int, teacher_macs: int, student_macs: int, views: int = 1, *, taught: int | None = None
 ) -> int:
-    """Epochs of the student alone that take the arithmetic of a distillation with a live teacher on so many views.
+    """Epochs (or steps) of the student alone that take the arithmetic of a distillation with a live teacher on so many views.
 
     A step costs the student three forward passes and the teacher one; the count is rounded up, so that the student
-    alone never gets less than the distilled one. The teacher runs in `taught` of the epochs, or in all.
+    alone never gets less than the distilled one. The teacher runs in `taught` of them, or in all.
     """
-    passes = (epochs if taught is None else taught) * views
-    return epochs * views - (-passes * teacher_macs) // (TRAINING * student_macs)
+    passes = (length if taught is None else taught) * views
+    return length * views - (-passes * teacher_macs) // (TRAINING * student_macs)
 
 
 def _teacher_outputs(student: Training, teacher: Efficiency | None = None) -> TeacherOutputs:
@@ -152,7 +157,7 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and roi_words(found.roi))
     if not found.equal_compute and found.scheme != "offline":
-        why = "it has no fixed teacher to charge"
+        why = UNKNOWN.get(found.scheme, "it has no fixed teacher to charge")
         said.append(f"The gain at equal compute was not measured for scheme={found.scheme}: {why}.")
     return list(filter(None, said))
 
@@ -209,10 +214,10 @@ def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
     said += ", and with a warm cache equal steps are equal compute." if equal.gain_warm_cache is not None else "."
     if equal.gain_live is not None:
         seconds = f" ({equal.epochs:.1f} by the seconds measured)" if equal.measured else ""
-        epochs = f"{equal.training_epochs} epochs of the student alone by multiply-adds{seconds}"
+        epochs = f"{equal.training_epochs} {equal.unit} of the student alone by multiply-adds{seconds}"
         brought = f"against these it brought {gain(equal.gain_live, 2)}"
         return f"{said} With a live teacher, equal compute is {epochs}; {brought}."
     if equal.epochs is None:
         return said
-    could = f"the student alone could have trained {equal.epochs:.1f} epochs for the same compute"
+    could = f"the student alone could have trained {equal.epochs:.1f} {equal.unit} for the same compute"
     return f"{said} With a live teacher, {could}; this was not tried."

@@ -6,11 +6,13 @@ from torch import nn
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import accepted, build
-from distillab.core.places import folder_or_name
+from distillab.core.places import folder_or_name, located
 from distillab.models.builder import builder
 from distillab.models.causal_lm import CausalLM, keep_layers
 from distillab.models.checkpoint import load_weights, read_weights
+from distillab.models.folder_identity import folder_identity
 
+FROM_FOLDER = "distillab.models.causal_lm.pretrained_lm"
 OF_IMAGES = ("mean", "std", "input_size", "classes", "head")
 
 
@@ -26,6 +28,18 @@ def check_language_model(config: ModelConfig, role: str) -> None:
         raise UserError(f"{role}.path is missing: {role}.path=… names a folder, or a model on the hub as owner/name")
     if place is not None:
         folder_or_name(str(place), f"{role}.path")
+    if config.builder.get("device_map") is not None and (not stays_as_it_is(config, role) or config.shard):
+        raise UserError(
+            f"{role}.device_map is for a frozen teacher with the weights of its folder: {role}.device_map=null"
+            + (", or teacher.adapt=null teacher.shard=false" if role == "teacher" else "")
+        )
+
+
+def stays_as_it_is(config: ModelConfig, role: str) -> bool:
+    """Whether a network has the weights of a folder, and no run trains it: a teacher's, or one of an ensemble's."""
+    frozen = role == "teacher" or role.startswith("scheme.teachers.")
+    own = config.builder.target == FROM_FOLDER and config.pretrained and not config.checkpoint and not config.adapt
+    return frozen and own
 
 
 def build_language_model(config: ModelConfig, role: str, vocabulary: int, length: int, *, seed: int) -> CausalLM:
@@ -35,6 +49,9 @@ def build_language_model(config: ModelConfig, role: str, vocabulary: int, length
     """
     node = config.builder
     offered = {"vocabulary": vocabulary, "num_classes": vocabulary, "length": length, "pretrained": config.pretrained}
+    frozen = stays_as_it_is(config, role)
+    if frozen and config.dtype:
+        offered["dtype"] = config.dtype  # so that the memory never holds it in float32
     given = accepted(builder(node.target, role), offered)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -51,4 +68,9 @@ def build_language_model(config: ModelConfig, role: str, vocabulary: int, length
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
     model.builder = node.target
+    if frozen and config.dtype:
+        model.hold_in(config.dtype)
+    whole = node.get("layers") is None and node.get("gguf") is None
+    if frozen and whole and (folder := located(str(node.get("path")), f"{role}.path")).is_dir():
+        model.origin = folder_identity(folder)
     return model

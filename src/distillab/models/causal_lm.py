@@ -1,8 +1,9 @@
 """A causal language model with what it looks like from outside, and the networks that it may hold."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError, reason
 from distillab.core.instantiate import did_you_mean
 from distillab.core.places import located
-from distillab.core.ready_made import NO_CODE, read_causal_lm, read_config
+from distillab.core.ready_made import NO_CODE, Unreachable, read_causal_lm, read_config
+from distillab.models.attention import Attention, AttentionTap
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
@@ -40,6 +42,8 @@ class CausalLM(Model):
         super().__init__()
         self.net, self.vocabulary, self.length = net, vocabulary, length
         self.hugging = hasattr(net, "get_output_embeddings") and hasattr(net, "base_model_prefix")
+        # Placed by accelerate (device_map), which moves what passes between its parts.
+        self.placed_apart = getattr(net, "hf_device_map", None) is not None
         name = name or type(net).__name__
         outputs = net.get_output_embeddings().weight.shape[0] if self.hugging else vocabulary
         if outputs < vocabulary:
@@ -69,13 +73,32 @@ class CausalLM(Model):
         """
         if not self.hugging:
             return self.net(input_ids)[..., : self.vocabulary]
+        given = self._arguments(input_ids, documents, attention_mask)
+        if self.placed_apart:
+            given = {name: self._at_entrance(value) for name, value in given.items()}
         with self.autocast(input_ids.device):
-            logits = self.net(**self._arguments(input_ids, documents, attention_mask)).logits[..., : self.vocabulary]
-        return logits if self.held_in is None else logits.float()
+            logits = self.net(**given).logits[..., : self.vocabulary]
+        return logits.to(input_ids.device, logits.dtype if self.held_in is None else torch.float32)
+
+    def _at_entrance(self, value: Any) -> Any:
+        """A tensor on the device of the first layer; where that is not in memory, accelerate moves it."""
+        device = self.net.get_input_embeddings().weight.device
+        return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """What moves a module, or changes its type: not one whose parts were placed by a device_map."""
+        return self if self.placed_apart else super()._apply(fn, recurse)
+
+    def hold_in(self, dtype: str) -> None:
+        """Keep and run the network in this type; one that was placed by a device_map was read in it."""
+        if self.placed_apart:
+            self.held_in = getattr(torch, dtype)
+        else:
+            super().hold_in(dtype)
 
     def outputs(self, input_ids: Tensor, **inputs: Tensor) -> Tensor | ProjectedLogits:
         """The same, as rows that are projected later where they would fill the memory."""
-        if not self.hugging or input_ids.numel() * self.vocabulary <= AT_ONCE:
+        if not self.hugging or self.placed_apart or input_ids.numel() * self.vocabulary <= AT_ONCE:
             return self(input_ids, **inputs)
         with self.autocast(input_ids.device):
             found = self._body(**self._arguments(input_ids, **inputs))
@@ -89,6 +112,10 @@ class CausalLM(Model):
         with self.autocast(hidden.device), standing_in(self.net, hidden[None]):
             ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
             return self.net(input_ids=ids, use_cache=False).logits[0, :, : self.vocabulary]
+
+    def attention_tap(self, note: Callable[[nn.Module, Attention], None]) -> AbstractContextManager:
+        """The attention of a network of transformers."""
+        return AttentionTap(self.net, self.info.name, note) if self.hugging else super().attention_tap(note)
 
     def autocast(self, device: torch.device) -> Any:
         """A block in which the network runs in the dtype of the step around it, or in the one that it is held in."""
@@ -205,26 +232,39 @@ def pretrained_lm(
     gguf: str | None = None,
     attention: str = "sdpa",
     device_map: Any = None,
+    dtype: str = "float32",
 ) -> nn.Module:
-    """A causal language model of a local folder or of the hub, in float32.
+    """A causal language model of a local folder or of the hub, in float32 or the `dtype` of a teacher that stays as it is.
 
     Without `pretrained` its weights are fresh. `layers` keeps some of its layers alone, by number: a student that starts
-    from a part of its teacher (arXiv 1910.01108). `gguf` is the file in the folder that holds the weights. Raises UserError
-    where it cannot be loaded, or has no such layer.
+    from a part of its teacher (arXiv 1910.01108). `gguf` is the file in the folder that holds the weights. `device_map` is
+    that of transformers, for accelerate. Raises UserError where it cannot be loaded, or has no such layer.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
+    if device_map is not None and find_spec("accelerate") is None:
+        raise UserError(
+            "device_map needs accelerate, which is not installed: pip install accelerate, or device_map=null"
+        )
     place = str(found) if (found := located(path, "path")).exists() else path
     how: dict[str, Any] = {"attn_implementation": attention} | ({"gguf_file": gguf} if gguf else {})
     try:
         if pretrained:
             where = {"device_map": device_map} if device_map is not None else {}
+            if gguf:  # quantised weights could be neither trained nor saved
+                where["quantization_config"] = GgufConfig(dequantize=True)
             with without_bars() if found.is_dir() else nullcontext():  # a download may show how far it is
-                net = read_causal_lm(place, dtype=torch.float32, **how, **where)
+                net = read_causal_lm(place, dtype=getattr(torch, dtype), **how, **where)
         else:
             net = AutoModelForCausalLM.from_config(read_config(place, **how), **NO_CODE, **how)
+    except Unreachable as error:
+        raise UserError(f"{error}: path=…") from error
     except Exception as error:  # of transformers, safetensors, the hub: each has its own
         raise UserError(f"{path} holds no causal language model that can be read ({reason(error)})") from error
+    if (
+        device_map is not None and getattr(net, "hf_device_map", None) is None
+    ):  # transformers leaves it out for one device
+        net.hf_device_map = {"": str(net.device)}
     return net if layers is None else keep_layers(net, layers)
 
 

@@ -1,6 +1,7 @@
 """Reads a model's inner outputs while it runs, by forward hooks."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
+from distillab.models.attention import Attention
 from distillab.models.feature_info import Stage
 from distillab.models.model import Model
 
-MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head")
+MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head", "attentions")
 
 
 class FeatureExtractor:
@@ -26,15 +28,20 @@ class FeatureExtractor:
         self.needs = frozenset(needs)
         self.tried = False
         self.caught: dict[str, Tensor] = {}
+        self.attentions: dict[nn.Module, Attention] = {}
+        self.tap = nullcontext()
         self.stages = model.info.stages
         self.handles = []
         modules = dict(model.net.named_modules())
-        if self.needs & {"stages", "last_map", "preactivations"} and not self.stages:
+        if self.needs & {"stages", "last_map", "preactivations", "attentions"} and not self.stages:
             mend = "name their modules, e.g. student.stages=[layer1]"
             raise UserError(f"{model.info.name} shows no feature maps; {mend}")
         if "stages" in self.needs:
             for stage in self.stages:
                 self._after(modules[stage.name], stage.name)
+        if "attentions" in self.needs:
+            self.tap = model.attention_tap(self.attentions.__setitem__)
+            self.inside = [set(modules[stage.name].modules()) for stage in self.stages]
         if "last_map" in self.needs:
             self._after(modules[model.info.last_map.name], "last_map")
         if "preactivations" in self.needs:
@@ -81,10 +88,12 @@ class FeatureExtractor:
 
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
         the head, `embedding` is (N, d), `logits` (N, classes), `head` the `weight` and `bias` that turn the embedding
-        into logits, `norms` the BatchNorm before each stage's last activation (None where there is none). Raises
-        UserError at the first call where a stage shows only what follows the pre-activations that are asked for.
+        into logits, `norms` the BatchNorm before each stage's last activation (None where there is none), `attentions` are
+        what the attention in each stage reads. Raises UserError at the first call where a stage shows only what follows the
+        pre-activations that are asked for, and at any where one shows no attention.
         """
-        logits = self.run(**inputs)
+        with self.tap:
+            logits = self.run(**inputs)
         read = SimpleNamespace()
         if "logits" in self.needs:
             read.logits = logits
@@ -98,9 +107,22 @@ class FeatureExtractor:
                 self._check_preactivations(read.preactivations)
         if "embedding" in self.needs:
             read.embedding = self.caught["embedding"].flatten(1)
+        if "attentions" in self.needs:
+            read.attentions = [self._attention(*stage) for stage in zip(self.stages, self.inside, strict=True)]
         vars(read).update(self.layers())
         self.caught.clear()
+        self.attentions.clear()
         return read
+
+    def _attention(self, stage: Stage, inside: set[nn.Module]) -> Attention:
+        """The last attention in a stage; a module that computes it in a way of its own is not noted."""
+        found = [attention for module, attention in self.attentions.items() if module in inside]
+        if not found:
+            raise UserError(
+                f"{self.model.info.name} shows no attention in {stage.name}; name the layers that have some, with "
+                f"student.stages=[…] or teacher.stages=[…], or choose strategy=hidden"
+            )
+        return found[-1]
 
     def _check_preactivations(self, maps: list[Tensor]) -> None:
         """Once: an activation that is a function, not a module, cannot be tapped; its output has no negative value."""
@@ -133,6 +155,7 @@ class FeatureExtractor:
         for handle in self.handles:
             handle.remove()
         self.caught.clear()
+        self.attentions.clear()
 
 
 def _ordered(head: nn.Module, order: Tensor | None) -> SimpleNamespace:

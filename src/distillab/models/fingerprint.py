@@ -23,7 +23,9 @@ INSTALLED = (
 
 
 def weights_hash(model: Model) -> str:
-    """SHA-256 of all weights and buffers."""
+    """SHA-256 of all weights and buffers, or what stands for those of a large folder that are not trained here."""
+    if model.origin is not None:
+        return model.origin
     digest = hashlib.sha256()
     add_weights(digest, model.net)
     return digest.hexdigest()

@@ -1,10 +1,14 @@
 """The interface of every network, whatever its inputs are."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from distillab.core.errors import UserError
+from distillab.models.attention import Attention
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.logit_rows import LogitRows
 
@@ -23,6 +27,7 @@ class Model(nn.Module):
     info: FeatureInfo  # its outputs, and the features that can be read on the way
     class_order: Tensor | None  # for each class of the data, the output of `net` that means it; None where they agree
     builder: str | None = None  # dotted name of the class or function that built `net`, where it is known
+    origin: str | None = None  # what stands for its weights, of a large frozen model (`folder_identity`)
     held_in: torch.dtype | None = None  # in which the network is kept and run; None is the dtype of training
 
     def __init__(self, class_order: list[int] | None = None) -> None:
@@ -38,6 +43,10 @@ class Model(nn.Module):
     def outputs(self, **inputs: Tensor) -> Tensor | LogitRows:
         """The same for a step: a model of many outputs may give rows that are computed where they are read."""
         return self(**inputs)
+
+    def attention_tap(self, note: Callable[[nn.Module, Attention], None]) -> AbstractContextManager:
+        """A block in which `note` is told what each attention module reads; UserError for a model that shows none."""
+        raise UserError(f"{self.info.name} shows no attention; choose a method on logits, e.g. strategy=kd")
 
     def input_settings(self) -> dict[str, Any]:
         """Settings beside the weights that say what the model expects of its inputs, as JSON has them."""

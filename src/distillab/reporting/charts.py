@@ -66,7 +66,7 @@ def _shared(rows: list[Row]) -> list[Point]:
             key = (TEACHER, teacher.name, teacher.efficiency.parameters, score)
             shared.setdefault(key, []).append((None, score, teacher))
         if baseline := result.baseline:
-            score, epochs = result.score("baseline"), baseline.training.epochs or row.epochs
+            score, epochs = result.score("baseline"), row.epochs and (baseline.training.epochs or row.epochs)
             lesson = replace(row, student=baseline.name, epochs=epochs).lesson
             # Two methods on one seed share one trained baseline, which must not count twice.
             training = baseline.training.checkpoints or (result.seeds.get("seed"), score)

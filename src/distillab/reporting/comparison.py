@@ -18,7 +18,7 @@ from distillab.reporting.rows import FACTS, LABELS, Gain, Row, gains, on_samples
 Answers = Mapping[str, tuple[Any, Any]]  # config hash → labels and predicted classes (N,) of a run's test samples
 # What changes nothing that a row compares: with every value the same weights come out.
 NOT_THE_METHOD = ("seed", "baseline", "equal_compute", "cache.mode")
-TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "data.samples")
+TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "recipe.steps", "data.samples")
 TOLD += NOT_THE_METHOD + tuple(f"{role}.{key}" for role, key in LABELS)
 NOT_ALONE = ("teacher", "scheme", "cache")  # what changes nothing of a student without a teacher
 UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi")
@@ -47,9 +47,10 @@ def _identity(result: Result) -> tuple[Any, ...]:
     data, alone = result.data, result.method == "none"
     rest = without(result.config, NOT_THE_METHOD + (NOT_ALONE if alone else ()))
     recipe = result.config.get("recipe")
-    epochs = recipe.get("epochs") if isinstance(recipe, Mapping) else result.student.training.epochs
+    length = recipe if isinstance(recipe, Mapping) else {"epochs": result.student.training.epochs}
+    counted = (length.get("epochs"), length.get("steps"))
     teacher = None if alone or not result.teacher else result.teacher.name
-    shown = (data.name, data.train, result.protocol, teacher, result.student.name, epochs)
+    shown = (data.name, data.train, result.protocol, teacher, result.student.name, *counted)
     # A result without a config is known by what its command changed.
     known = config_hash(rest) if rest else " ".join(_changed(result))
     return *shown, result.method, f"{known} {result.versions.get('code') or ''}"

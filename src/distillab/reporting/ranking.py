@@ -164,6 +164,7 @@ def _cells(row: Row) -> dict[str, Any]:
         **figures(RANKED[3:]),
         "seeds": " ".join(map(str, row.seeds)),
         "epochs": [text(row.epochs), row.epochs],
+        "steps": [text(row.steps), row.steps],
         f"training {samples(row.results[0].task)}": [text(row.train), row.train],
     }
 
@@ -174,7 +175,7 @@ def record(row: Row) -> dict[str, Any]:
     beside = ("balanced_accuracy", "macro_f1", f"{name}_best", f"{name}_last")
     return {
         **{key: getattr(row, key) for key in ("data", "train", "protocol", "rank")},
-        **{key: getattr(row, key) for key in ("method", "student", "teacher", "epochs", "labels", "changed")},
+        **{key: getattr(row, key) for key in ("method", "student", "teacher", "epochs", "steps", "labels", "changed")},
         "seeds": " ".join(map(str, row.seeds)),
         name: row.mean,
         "deviation": row.deviation,

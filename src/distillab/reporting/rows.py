@@ -88,6 +88,7 @@ class Row:
     teacher: str | None
     student: str
     epochs: int | None
+    steps: int | None
     method: str
     results: tuple[Result, ...] = field(repr=False, compare=False)
     seeds: tuple[int | None, ...]
@@ -132,7 +133,7 @@ class Row:
     @property
     def ranking(self) -> tuple[Any, ...]:
         """What rows have in common whose accuracies say which method is better; None sorts last."""
-        known = (self.train, self.epochs)
+        known = (self.train, self.epochs, self.steps)
         return self.data, self.protocol, self.student, *((number is None, number or 0) for number in known)
 
     @property
@@ -199,6 +200,7 @@ class Row:
 FACTS: Mapping[str, Callable[[Row], str]] = {
     "teacher": lambda row: f"taught by {row.teacher}" if row.teacher and not row.alone else "",
     "epochs": lambda row: "" if row.epochs is None else f"{row.epochs} epochs",
+    "steps": lambda row: "" if row.steps is None else f"{row.steps:,} steps",
     "train": lambda row: "" if row.train is None else f"{row.train} training {samples(row.results[0].task)}",
     "labels": lambda row: row.labels or "all labels",
     "code": lambda row: f"code {code}" if (code := row.results[0].versions.get("code")) else "",

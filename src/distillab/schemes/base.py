@@ -1,7 +1,7 @@
 """The interface of every scheme, which provides the student's teacher, and what a scheme works with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from distillab.core import distributed
@@ -9,7 +9,7 @@ from distillab.core.configuration import ModelConfig, RunConfig
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Longer, Trained
 from distillab.data.module import DataModule
-from distillab.evaluation.cost import equal_compute_epochs
+from distillab.evaluation.cost import equal_compute_length
 from distillab.evaluation.efficiency import multiply_adds
 from distillab.export.safetensors import check_export
 from distillab.models.feature_info import FeatureInfo
@@ -42,9 +42,15 @@ class Run:
                 "that does, e.g. strategy=kd, or data.labels=all data.labelled=1.0"
             )
 
+    @property
+    def epochs(self) -> int:
+        """The epochs of the student's fit, the last of which may be cut."""
+        return self.data.epochs(self.config.recipe, self.config.trainer.limit_train_batches)
+
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
         """A network for the run's data; `path` is the config key of its config. UserError if it could not be kept."""
-        model = self.setting.task.build_model(config, path, self.data, seed)
+        data = self.data.teacher_side if path == "teacher" else self.data
+        model = self.setting.task.build_model(config, path, data, seed)
         if path == "student" or not config.checkpoint or config.adapt:  # it is written once it is trained
             check_export(model, path)
         return model
@@ -61,19 +67,19 @@ class Run:
 
     def obtain_teacher(self, model: Model, config: ModelConfig) -> Record:
         """Train or load a teacher."""
-        return obtain_teacher(model, config, self.data, self.setting)
+        return obtain_teacher(model, config, self.data.teacher_side, self.setting)
 
     def train_student_alone(
-        self, model: Model, logger: Any = None, *, title: str | None = None, epochs: int | None = None
+        self, model: Model, logger: Any = None, *, title: str | None = None, length: int | None = None
     ) -> Record:
         """Train or load the student without a teacher, the baseline of every comparison.
 
         `model` has fresh weights and learns from the labelled samples alone, in as many steps as from all; `logger`
-        gets the curves, those of an earlier fit too; without `epochs` the recipe's count.
+        gets the curves, those of an earlier fit too; `length` is another than the recipe's.
         """
         title = title or f"{model.info.name} alone"
         config, own = self.config, self.data.labelled_only()
-        recipe = replace(config.recipe.alone, epochs=epochs or config.recipe.epochs)
+        recipe = config.recipe.alone.lasting(length or config.recipe.length)
         how = {"strategy": alone(config.strategy), "logger": logger}
         job = Pretraining(model, config.student, own, recipe, config.seed, title, self.setting, **how)
         return train_once(job)
@@ -82,11 +88,15 @@ class Run:
         """Train the student alone for the cost of its own and the teacher's passes."""
         student = self.student()
         work = [multiply_adds(network) for network in (teacher, student)]
-        taught = self.data.taught_epochs(self.config.recipe.epochs)
-        epochs = equal_compute_epochs(self.config.recipe.epochs, *work, self.strategy.num_views, taught=taught)
-        record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", epochs=epochs)
+        recipe, taught = self.config.recipe, self.data.taught_epochs(self.epochs)
+        if recipe.steps and taught is not None:
+            batches = self.data.batches(recipe, self.config.trainer.limit_train_batches)
+            taught = min(recipe.steps, taught * recipe.steps_of(batches))
+        length = equal_compute_length(recipe.length, *work, self.strategy.num_views, taught=taught)
+        record = self.train_student_alone(student, title=f"{student.info.name} alone, equal compute", length=length)
+        trained = {"epochs": record.training.epochs, "steps": record.training.steps, "taught": taught}
         figures = {self.setting.task.primary: record.scores["test"]}
-        return Longer(epochs=record.training.epochs, metrics=figures, teacher_multiply_adds=work[0], taught=taught)
+        return Longer(metrics=figures, teacher_multiply_adds=work[0], **trained)
 
 
 class Scheme:

@@ -17,6 +17,7 @@ from distillab.teachers.base import TeacherSource
 from distillab.teachers.cache import MEND, TeacherCache
 from distillab.teachers.cached import CachedTeacher
 from distillab.teachers.frozen import FrozenTeacher
+from distillab.teachers.imported import ImportedTeacher
 from distillab.teachers.layout import Layout
 from distillab.teachers.token_layout import TokenLayout
 
@@ -32,14 +33,14 @@ def with_cache(
     Raises UserError for a wrong setting, or `require` without a possible cache.
     """
     settings, trainer, needs = config.cache, config.trainer, strategy.needs("teacher")
-    if settings.mode == "never" or not needs or teacher is None:
+    if settings.mode == "never" or not needs or teacher is None or isinstance(teacher, ImportedTeacher):
         return teacher
     require = settings.mode == "require"
     if require and data.writing is not None:
         raise UserError(
             "cache.mode=require, but the teacher must read what the student writes (data.on_policy): cache.mode=auto"
         )
-    if live := _reason(teacher, strategy):
+    if live := _reason(teacher, strategy, settings.top_k):
         if require:
             raise UserError(f"cache.mode=require, but {live}; set cache.mode=auto")
         rank_zero_print(f"the teacher runs live: {live}")
@@ -50,7 +51,7 @@ def with_cache(
         "structure": structure(model),
         "about": preprocessing(model),
         "spec": str(teacher.info),
-        "data": data.configure(data.batch_size, data.seed).fingerprint,  # of one view: the weak one
+        "data": data.configure(data.batch_size, data.seed).teacher_side.fingerprint,  # of one view: the weak one
         "files": data.collection.files_stamp,
         "precision": config.recipe.precision,
         "channels_last": trainer.channels_last,
@@ -115,13 +116,13 @@ def _device(accelerator: str) -> str:
 
 def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, config: RunConfig) -> None:
     """Print that the views of the fit exceed the limit; with `require`, raise UserError if one is missing entirely."""
-    epochs = config.recipe.epochs
+    epochs = data.epochs(config.recipe, config.trainer.limit_train_batches)
     views = list(product(range(min(epochs, data.cycle or epochs)), range(strategy.num_views)))
     lacking = sum(not cache.has(*view) for view in views)
     if config.cache.mode == "require" and lacking and not strategy.phases:  # some phases may not read the teacher
         raise UserError(
             f"cache.mode=require, and the teacher cache lacks {lacking} of the {len(views)} views that "
-            f"recipe.epochs={epochs} reads; fill it with cache.mode=auto"
+            f"recipe.{'epochs' if config.recipe.epochs else 'steps'}={config.recipe.length} reads; fill it with cache.mode=auto"
         )
     if config.cache.mode == "require" or not lacking:
         return
@@ -134,7 +135,7 @@ def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, confi
         )
 
 
-def _reason(teacher: TeacherSource, strategy: Strategy) -> str | None:
+def _reason(teacher: TeacherSource, strategy: Strategy, top_k: int | None) -> str | None:
     """Why the teacher cannot be replayed; None if it can."""
     if type(teacher) is not FrozenTeacher:
         return "only the outputs of one teacher that does not change can be cached"
@@ -142,4 +143,9 @@ def _reason(teacher: TeacherSource, strategy: Strategy) -> str | None:
         own = {need.removeprefix("teacher.") for need in term.needs if need.startswith("teacher.")}
         if beyond := sorted(own - STORED - LAYERS):
             return f"strategy.{name} reads teacher.{beyond[0]}, and the cache holds logits and embeddings"
+        if top_k is not None and top_k < term.largest:
+            return (
+                f"strategy.{name} compares the {term.largest} largest probabilities one by one, and cache.top_k={top_k} keeps "
+                f"fewer (cache.top_k={term.largest} keeps them and what the others hold, cache.top_k=null all)"
+            )
     return None

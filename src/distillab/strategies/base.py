@@ -75,7 +75,7 @@ class Term(nn.Module):
     """One named loss of a strategy, and the `weight` by which it is multiplied.
 
     A subclass sets the class attributes and writes `rows`, where the loss is a mean over rows of logits (`rowwise`), or
-    else `forward`. One that only calls a function with what it needs, in that order, and its numbers names it instead:
+    `feature_rows`, where it is one over rows of something else, or else `forward`. One that only calls a function with what it needs, in that order, and its numbers names it instead:
     `class PKT(Term, loss=pkt)`; a row-wise one calls its `rows`. The parameters (connectors) are trained and saved with
     the student. The arguments are called as in the loss; one that is `Scheduled` may be a schedule, and where nothing
     else is said `temperature` is above 0 and any other number a factor. A subclass writes an `__init__`, or declares
@@ -88,7 +88,7 @@ class Term(nn.Module):
     num_views: ClassVar[int] = 1  # of each sample that it reads; 2 are a weak and a strong one
     global_batch: ClassVar[bool] = False  # it compares samples, and is handed the tensors of all devices
     smallest_batch: ClassVar[int] = 1  # fewest samples that it can learn from at once, on each device
-    rowwise: ClassVar[bool] = False  # it writes `rows` and no `forward`
+    rowwise: ClassVar[bool] = False  # it writes `rows` or `feature_rows`, and no `forward`
     pools: ClassVar[bool] = False  # its rows compare softmax(logits / temperature) alone: outputs may be taken as one
     needs_tail: ClassVar[bool] = False  # it must know how likely all outputs together are that a cache leaves out
     linear: ClassVar[bool] = False  # so its gradient is in softmax(teacher.logits) at temperature 1: draws have no bias
@@ -97,6 +97,8 @@ class Term(nn.Module):
     loss: ClassVar[Callable[..., Tensor]]  # the function that a subclass names
     above: ClassVar[Mapping[str, float]] = {}  # what declared numbers must be above; a temperature is above 0 anyway
     below: ClassVar[Mapping[str, float]] = {}  # what they must be below
+    largest: ClassVar[int] = 0  # so many of the teacher's largest probabilities it must know one by one
+    alignment: ClassVar[str | None] = None  # which positions of two tokenizers it compares; None: it needs one
     unequal_outputs: ClassVar[bool] = False  # student and teacher may have different numbers of outputs
 
     weight: Scheduled = 1.0
@@ -190,6 +192,8 @@ class Term(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The unweighted loss, a scalar: by default `loss`, or the mean of `rows`."""
+        if self.of_features:
+            return self.feature_rows(student, teacher, batch).mean()
         if hasattr(type(self), "loss") and not self.rowwise:
             of = {"student": student, "teacher": teacher, "batch": batch}
             read = [getattr(of[owner], name) for owner, name in (need.split(".") for need in self.needs)]
@@ -208,6 +212,15 @@ class Term(nn.Module):
             raise NotImplementedError(f"{type(self).__name__} writes neither forward nor rows")
         given = [given for given in (student_logits, teacher_logits, labels) if given is not None]
         return self.loss.rows(*given, **self.numbers())
+
+    def feature_rows(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+        """The unweighted loss of each row of the batch that has a label, (R,), of a row-wise term that reads features."""
+        raise NotImplementedError
+
+    @property
+    def of_features(self) -> bool:
+        """Whether the rows are those of `feature_rows`."""
+        return type(self).feature_rows is not Term.feature_rows
 
     def deploy(self, student: nn.Module, teacher: nn.Module | None) -> nn.Module:
         """The model to validate, count and export; the student by default."""

@@ -5,9 +5,8 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.data.batch import IGNORED
-from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import Fields, Outputs, Scheduled
-from distillab.strategies.parts.features import StagePairs
+from distillab.models.feature_info import FeatureInfo, match_stages
+from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.logits import widened
 
 __all__ = ["hidden_mse"]
@@ -20,9 +19,14 @@ def hidden_mse(s: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if s.ndim != 3 or s.shape != t.shape:
         raise UserError(f"s and t must be states (N, L, d) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
-    s, t = widened(s, t)
     check_mask(mask, s.shape[:2])
-    return mean_of(positions(s - t, mask).square())
+    return mean_of(hidden_rows(*(positions(x, mask) for x in (s, t))))
+
+
+def hidden_rows(s: Tensor, t: Tensor) -> Tensor:
+    """The mean squared difference of each row, (R, …) → (R,)."""
+    s, t = widened(s, t)
+    return (s - t).square().flatten(1).mean(1)
 
 
 def check_mask(mask: Tensor | None, shape: tuple[int, ...]) -> None:
@@ -41,20 +45,21 @@ def mean_of(values: Tensor) -> Tensor:
     return values.sum() / max(values.numel(), 1)
 
 
-class Hidden(StagePairs):
-    """The sum of `hidden_mse` over the pairs of stages, a map's places as positions; through a layer W · s where widths differ.
+class Hidden(Term):
+    """The sum of `hidden_mse` over the pairs of stages; through a layer W · s where widths differ.
 
-    Positions of a text that have no label do not count.
+    Of a text a row is a position that has a label, of an image all places of its map.
     """
 
-    needs = (*StagePairs.needs, "batch.labels")
+    needs = ("student.stages", "teacher.stages", "batch.labels")
+    rowwise = True
     soft_labels = True  # of labels it reads only which positions have none
 
     weight: Scheduled = 0.5
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages, each with a connector; refuse maps of unequal sizes."""
-        super().connect(student, teacher)
+        self.pairs = match_stages(student, teacher)
         self.connectors = nn.ModuleList()
         for i, j in self.pairs:
             own, other = student.stages[i], teacher.stages[j]
@@ -63,13 +68,13 @@ class Hidden(StagePairs):
             wide = (own.channels, other.channels)
             self.connectors.append(nn.Identity() if wide[0] == wide[1] else nn.Linear(*wide, bias=False))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
+    def feature_rows(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         """The sum over the pairs."""
         text = batch.labels.ndim == 2 and not batch.labels.is_floating_point()
-        mask = batch.labels != IGNORED if text else None
         losses = []
         for connector, (i, j) in zip(self.connectors, self.pairs, strict=True):
-            maps = (student.stages[i], teacher.stages[j])
-            s, t = (positions(x.flatten(2).transpose(1, 2), mask)[None] for x in maps)
-            losses.append(hidden_mse(connector(s), t))
-        return torch.stack(losses).sum()
+            s, t = (x.flatten(2).transpose(1, 2) for x in (student.stages[i], teacher.stages[j]))
+            if text:
+                s, t = (positions(x, batch.labels != IGNORED) for x in (s, t))
+            losses.append(hidden_rows(connector(s), t))
+        return torch.stack(losses).sum(0)

@@ -15,7 +15,7 @@ from distillab.models.feature_info import FeatureInfo
 from distillab.strategies.base import READABLE, Term, whole_epochs
 
 CHOICES = {"train": Choice("connectors", "student", "both"), "optimizer": Choice("fresh", "keep")}  # of a phase
-MAPS = ("stages", "last_map", "preactivations", "norms")  # a model without stages has none of them
+MAPS = ("stages", "last_map", "preactivations", "norms", "attentions")  # a model without stages has none of them
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Strategy(nn.Module):
         if left > 1 or given + left > epochs or (not left and given != epochs):
             raise UserError(
                 f"strategy.phases take {given} epochs{' and what is left' if left else ''}, but recipe.epochs={epochs}; "
-                f"set recipe.epochs to at least {given + left}"
+                f"set recipe.epochs, or what recipe.steps are of them, to at least {given + left}"
             )
         plan, start = [], 0
         for phase, length in zip(self.phases, lengths, strict=True):

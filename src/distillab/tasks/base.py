@@ -80,6 +80,10 @@ class Task(ABC):
         known = index % model.info.outputs if labels is None else labels.unique()[[0, -1]].to(index.device)
         return Batch([inputs] * num_views, {"labels": known}, index)
 
+    def with_teacher(self, batch: Batch, student: FeatureInfo, teacher: FeatureInfo) -> Batch:
+        """An example batch with what a teacher of other inputs reads in its place."""
+        return batch
+
     def rows(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (…, C) and labels as rows (R, C) and (R,), or (R, C) of mixed samples; ignored positions left out."""
         return logits, labels

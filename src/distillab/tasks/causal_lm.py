@@ -1,6 +1,7 @@
 """Text: the next token of every position, judged in bits per byte."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError, first_few
 from distillab.core.places import located
 from distillab.core.text_parts import Text
-from distillab.data.batch import IGNORED, Batch
+from distillab.data.batch import ALIGNMENTS, IGNORED, Batch
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.tokenizer import check_same
 from distillab.evaluation.judge import judge
 from distillab.evaluation.roles import Roles
 from distillab.evaluation.text_roles import compare
-from distillab.evaluation.token_scores import bits_per_byte, text_metrics, token_scores
+from distillab.evaluation.token_scores import Column, bits_per_byte, text_metrics, token_scores
 from distillab.export.language_model import save_language_model
 from distillab.models.build_language_model import build_language_model, check_language_model
 from distillab.models.causal_lm import CausalLM
@@ -30,24 +31,24 @@ from distillab.models.trace import evaluation_mode
 from distillab.tasks.base import Task
 
 
-class BitsPerByte(Metric):
-    """Negative log-likelihood in bits over the bytes of text, of token scores; less is better."""
+class Bits(Metric):
+    """Negative log-likelihood in bits over the size of the text, in bytes or in tokens; less is better."""
 
     higher_is_better = False
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("nats", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("bytes", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("size", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, nats: Tensor, sizes: Tensor) -> None:
-        """Add tokens: the negative log-likelihood and the bytes of each, (R,)."""
+        """Add tokens: the negative log-likelihood and the size of each, (R,)."""
         self.nats += nats.double().sum()
-        self.bytes += sizes.sum()
+        self.size += sizes.sum()
 
     def compute(self) -> Tensor:
-        """Bits per byte."""
-        return (self.nats / log(2) / self.bytes.clamp(min=1)).float()
+        """Bits per byte, or per token."""
+        return (self.nats / log(2) / self.size.clamp(min=1)).float()
 
 
 class LanguageModeling(Task):
@@ -85,9 +86,11 @@ class LanguageModeling(Task):
         return build_language_model(config, role, data.info.vocabulary, data.info.length, seed=seed)
 
     def as_batch(self, batch: Any, outputs: int, *, look: bool = True) -> Batch:
-        """A Batch as it is, or the mapping of a plain loader: `input_ids` and, optionally, `labels` and `attention_mask`.
+        """A Batch as it is, or the mapping of a plain loader: `input_ids` and, optionally, what goes with each token.
 
-        Labels (N, L) stand at their own position, as transformers has them; without them every token is one.
+        `labels` (N, L) stand at their own position, as transformers has them; without them every token is one.
+        `attention_mask` is 0 at padding. `sizes` are the bytes of each token's text: without them the loss is told in bits
+        per token.
         """
         if isinstance(batch, Batch):
             return batch
@@ -95,10 +98,11 @@ class LanguageModeling(Task):
         ids = batch["input_ids"]
         seen = batch.get("attention_mask", torch.ones_like(ids))
         labels = batch.get("labels", ids).masked_fill(seen == 0, IGNORED)
-        following = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], 1)
+        targets = {"labels": torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], 1)}
+        if (sizes := batch.get("sizes")) is not None:
+            targets["sizes"] = torch.cat([sizes[:, 1:], torch.zeros_like(sizes[:, :1])], 1)
         index = torch.full((len(ids),), -1, device=ids.device)
         documents = torch.where(seen > 0, 0, -1)
-        targets = {"labels": following, "sizes": (following != IGNORED).long()}
         return Batch([{"input_ids": ids, "documents": documents}], targets, index)
 
     def example_batch(self, model: Model, num_views: int = 1, labels: Tensor | None = None) -> Batch:
@@ -109,24 +113,36 @@ class LanguageModeling(Task):
         index = torch.arange(2, device=ids.device)
         return Batch([inputs] * num_views, {"labels": following, "sizes": torch.ones_like(ids)}, index)
 
+    def with_teacher(self, batch: Batch, student: FeatureInfo, teacher: FeatureInfo) -> Batch:
+        """An example batch with tokens of the teacher's, where it reads others."""
+        if (student.outputs, student.positions) == (teacher.outputs, teacher.positions):
+            return batch
+        count, places = len(batch), torch.arange(teacher.positions, device=batch.index.device)
+        ids = (places % teacher.outputs).expand(count, -1)
+        pairs = torch.arange(student.positions, device=batch.index.device).clamp(max=teacher.positions - 1)
+        pairs = pairs[:, None].expand(count, -1, len(ALIGNMENTS))
+        inputs = [{"input_ids": ids, "documents": torch.zeros_like(ids)}] * len(batch.inputs)
+        return replace(batch, targets=batch.targets | {"pairs": pairs}, teacher_inputs=inputs)
+
     def rows(self, logits: Tensor | LogitRows, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One row for each position (N, L) that has a label."""
         kept = labels != IGNORED
         return logits[kept], labels[kept]
 
     def metrics(self, info: FeatureInfo) -> MetricCollection:
-        """Bits per byte."""
-        return MetricCollection({"bits_per_byte": BitsPerByte()})
+        """Bits per byte, and per token, for batches that do not say how many bytes their tokens have."""
+        return MetricCollection({"bits_per_byte": Bits(), "bits_per_token": Bits()}, compute_groups=False)
 
     def update(self, metrics: MetricCollection, logits: Tensor | LogitRows, batch: Batch) -> None:
-        """Add a batch."""
-        scores = self._scores(logits, batch)
-        metrics.update(scores[:, 0].to(batch.index.device), scores[:, 4].to(batch.index.device))
+        """Add a batch to the figure that it has the sizes for."""
+        scores = self._scores(logits, batch).to(batch.index.device)
+        figure = metrics["bits_per_byte" if "sizes" in batch.targets else "bits_per_token"]
+        figure.update(scores[:, Column.NLL], scores[:, Column.SIZE])
 
     def _scores(self, logits: Tensor | LogitRows, batch: Batch) -> Tensor:
         kept = batch.labels != IGNORED
-        about = (batch.labels[kept], batch.targets["sizes"][kept], batch.inputs[0]["documents"][kept])
-        return token_scores(logits[kept], *about)
+        sizes = batch.targets.get("sizes", kept.long())  # one for each token, where its bytes are not known
+        return token_scores(logits[kept], batch.labels[kept], sizes[kept], batch.inputs[0]["documents"][kept])
 
     def score(self, logits: Tensor, labels: Tensor) -> float:
         """Bits per byte of token scores (R, 6)."""
@@ -174,17 +190,17 @@ def _check_mapping(batch: Any, outputs: int, *, look: bool) -> None:
     if not isinstance(batch, Mapping) or "input_ids" not in batch:
         got = f"a mapping of {first_few([*map(str, batch)])}" if isinstance(batch, Mapping) else type(batch).__name__
         raise UserError(
-            f"a batch of text is a mapping with input_ids (N, L) and, optionally, labels and attention_mask; got {got}"
+            f"a batch of text is a mapping with input_ids (N, L) and, optionally, labels, attention_mask and sizes; got {got}"
         )
     ids = batch["input_ids"]
-    for key in ("input_ids", "labels", "attention_mask"):
+    for key in ("input_ids", "labels", "attention_mask", "sizes"):
         found = batch.get(key, ids)
         if not isinstance(found, Tensor) or found.ndim != 2 or found.shape != ids.shape:
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"{key} of a batch must be a tensor (N, L), of the shape of input_ids; got {got}")
         if key != "attention_mask" and found.dtype not in (torch.int64, torch.int32):
             raise UserError(f"{key} of a batch must be whole numbers, e.g. torch.int64; got {found.dtype}")
-        if key != "attention_mask" and look and found.numel():
+        if key in ("input_ids", "labels") and look and found.numel():
             least, most = int(found.min()), int(found.max())
             if most >= outputs or least < (IGNORED if key == "labels" else 0):
                 allowed = f"{IGNORED} or " if key == "labels" else ""

@@ -69,6 +69,16 @@ class TokenLayout(Layout):
         tails = [(others / t).logsumexp(-1) for t in self.temperatures]
         return {"top": self._round(top), "place": place, "tail": self._round(torch.stack(tails, -1))}
 
+    def scored(self, log_p: Tensor, place: Tensor) -> dict[str, Tensor]:
+        """The fields of positions (l,) of which the `top_k` largest log-probabilities (l, k) and their outputs are known.
+
+        At temperature 1, where the others hold what is left of 1. Without `top_k` all are known, k = V.
+        """
+        if self.top_k is None:
+            return {"logits": self._round(torch.zeros_like(log_p).scatter(-1, place, log_p))}
+        others = torch.log1p(-log_p.exp().sum(-1, keepdim=True).clamp(max=1.0))
+        return {"top": self._round(log_p), "place": place, "tail": self._round(others)}
+
     def _drawn(self, logits: Tensor, index: Tensor | None) -> Tensor:
         """Tokens (1, L, draws) by the inverse of the distribution function, ascending, a function of the block's number."""
         block = 0 if index is None else int(index)

@@ -69,6 +69,8 @@ class Curves(Callback):
         score = trainer.callback_metrics.get(task.monitor)
         watched = f"  val {task.text(float(score)):>7}" if score is not None else ""
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if trainer.max_steps >= 0:
+            epoch += f", step {trainer.global_step}/{trainer.max_steps}"
         seconds = time.perf_counter() - self._started
         rank_zero_print(f"  {self.title}  {epoch}{watched}  {', '.join(parts)}  {seconds:.1f} s")
 
@@ -92,6 +94,14 @@ class Compiled(Callback):
             extractor.compile()
         if self.choice == "both" and pl_module.teacher is not None and not pl_module.teacher.compile_network():
             rank_zero_print("trainer.compile=both: this scheme's teacher runs as it is")
+
+
+class CutEpoch(Callback):
+    """Ends the last epoch behind the trainer's last step, wherever that falls: it is validated and saved as any other."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Ask for the end; Lightning by itself would leave out the validation."""
+        trainer.should_stop |= trainer.global_step == trainer.max_steps
 
 
 class StopCleanly(Callback):
@@ -123,7 +133,8 @@ class StopCleanly(Callback):
         checks = pl_module.device.type == "cpu" or trainer.world_size == 1 or trainer.global_step % AGREE == 0
         # No checkpoint holds half a step's gradient.
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if checks and whole_step and not trainer.is_last_batch and self._agreed(trainer):
+        last = trainer.is_last_batch or trainer.should_stop
+        if checks and whole_step and not last and self._agreed(trainer):
             trainer.save_checkpoint(self.checkpoint)
             self._stop(f"stopped in epoch {trainer.current_epoch + 1} after batch {batch_idx + 1}")
 

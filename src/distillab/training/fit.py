@@ -21,7 +21,7 @@ from distillab.core.output import is_quiet, rank_zero_print, rank_zero_warn
 from distillab.core.recipe import Protocol, Recipe
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
-from distillab.training.callbacks import Compiled, Curves, StopCleanly, StopEarly
+from distillab.training.callbacks import Compiled, Curves, CutEpoch, StopCleanly, StopEarly
 from distillab.training.module import Distillation
 from distillab.training.step_timer import StepTimer
 
@@ -58,8 +58,10 @@ def fit(
     resumed = start is not None
     curves, times = Curves(title), StepTimer()
     # The stop comes last, since it saves the state of the others.
-    callbacks = [curves, times, StopCleanly(directory / "last.ckpt"), *_choosing(module, recipe, trainer, directory)]
-    engine = _engine(recipe, trainer, directory, callbacks=callbacks, logger=logger or False)
+    callbacks = [curves, times, CutEpoch(), StopCleanly(directory / "last.ckpt")]
+    callbacks += _choosing(module, recipe, trainer, directory)
+    length = {"max_epochs": data.epochs(recipe, trainer.limit_train_batches), "max_steps": recipe.steps or -1}
+    engine = _engine(recipe, trainer, directory, callbacks=callbacks, logger=logger or False, **length)
     share(recipe.batch_size, engine.world_size, title)
     if resumed:
         rank_zero_print(f"  {title}  goes on from {start}")
@@ -69,7 +71,8 @@ def fit(
     seconds = time.perf_counter() - started
     epoch = _load(module, directory / f"{protocol.select}.ckpt")
     figures = plain({"curves": curves.epochs, **times.figures})
-    return Training(seconds=seconds, epochs=engine.current_epoch, epoch=epoch, resumed=resumed, **figures)
+    figures |= {"epochs": len(curves.epochs), "steps": engine.global_step if recipe.steps else None}
+    return Training(seconds=seconds, epoch=epoch, resumed=resumed, **figures)
 
 
 def _start(directory: Path, select: str, title: str) -> Path | None:
@@ -119,7 +122,6 @@ def _engine(recipe: Recipe, trainer: TrainerConfig, directory: Path, **arguments
     if bar:
         arguments["callbacks"].append(TQDMProgressBar(leave=False))
     return L.Trainer(
-        max_epochs=recipe.epochs,
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         num_nodes=trainer.num_nodes,

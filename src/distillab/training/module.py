@@ -89,6 +89,9 @@ class Distillation(Phased):
         """Divide the trainer's epochs into phases, and find the parameters that each one trains."""
         if stage != "fit":
             return
+        if self.trainer.max_epochs < 0:
+            how = "Trainer(max_epochs=…), and max_steps=… where these cut the last"
+            raise UserError(f"phases and learning rate follow the trainer's epochs: {how}")
         data = self.trainer.datamodule
         self.strategy.check_mixed(getattr(data, "mixes", False))
         self._fill_labels(getattr(data, "hides_labels", False))
@@ -134,6 +137,13 @@ class Distillation(Phased):
         """Whether the host looks at values in this step; on other devices than the CPU it then waits for them."""
         return self.device.type == "cpu" or batch_idx % CHECK_EVERY == 0
 
+    def example_batch(self, num_views: int = 1, labels: Tensor | None = None) -> Batch:
+        """Two example samples, as `Task.example_batch`, which the teacher can read too."""
+        batch = self.task.example_batch(self.student, num_views, labels)
+        if self.teacher is None:
+            return batch
+        return self.task.with_teacher(batch, self.student.info, self.teacher.info)
+
     def losses(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
         """The weighted loss of each named term."""
         terms = {name: self.strategy.terms[name] for name in names}
@@ -148,14 +158,17 @@ class Distillation(Phased):
             return term_losses(terms, student, teacher, self.seen(batch, teacher), task=self.task)
 
     def for_teacher(self, batch: Batch) -> Batch:
-        """The batch without labels, if the teacher predicts them."""
+        """The batch as the teacher reads it: its own tokens where they are others, no labels if it predicts them."""
+        if batch.teacher_inputs is not None:
+            batch = replace(batch, inputs=batch.teacher_inputs, teacher_inputs=None)
         return replace(batch, targets={}) if self.pseudo_labels else batch
 
     def seen(self, batch: Batch, teacher: list[SimpleNamespace]) -> SimpleNamespace:
         """The parts of a batch that terms may read, with all labels (N, …) known.
 
         `batch_rows` is the mean number of labels of the batches of the optimiser step, and `step_labels` are the labels of
-        all of them, with one class each; None counts each batch alone. `written` says which labels the student has written.
+        all of them, with one class each; None counts each batch alone. `written` says which labels the student has written,
+        `pairs` and `batch_pairs` are a batch's with two tokenizers, and the mean of `Batch.paired`.
         """
         labels = pseudo_label(batch.labels, teacher[0].logits) if self.pseudo_labels else batch.labels
         step = None if batch.step_rows is None else batch.step_rows / self.trainer.accumulate_grad_batches
@@ -167,6 +180,10 @@ class Distillation(Phased):
             index=batch.index,
             views=batch.inputs,
             written=batch.targets.get("written"),
+            pairs=batch.targets.get("pairs"),
+            batch_pairs=batch.paired
+            if batch.step_pairs is None
+            else batch.step_pairs / self.trainer.accumulate_grad_batches,
             batch_rows=step,
             step_labels=of_step,
         )
@@ -177,7 +194,7 @@ class Distillation(Phased):
         batches = self.trainer.num_training_batches
         step = self.current_epoch * batches + batch_idx
         for term in self.strategy.terms.values():
-            term.set_step(step, self.trainer.max_epochs * batches)
+            term.set_step(step, self.all_batches)
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -218,7 +235,7 @@ class Distillation(Phased):
         """Update the student, then what follows it (terms, its moving average), before any callback saves the state."""
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         done = epoch + (batch_idx + 1) / self.trainer.num_training_batches
-        self._step_learning.end(done / self.trainer.max_epochs)
+        self._step_learning.end(done / self.length)
         if self.teacher is not None:
             self.teacher.after_step(self.student)
 
@@ -251,7 +268,7 @@ class Distillation(Phased):
         batch = self._taken(batch, batch_idx)
         logits = self._validated[0].outputs(**self.task.arrange(batch.inputs[0]))
         self.task.update(self.metrics, logits, batch)
-        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items()}
+        figures = {f"{split}/{name}": metric for name, metric in self.metrics.items() if metric.update_called}
         self.log_dict(figures, on_epoch=True, batch_size=len(batch), prog_bar=True)
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:

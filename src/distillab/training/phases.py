@@ -1,5 +1,6 @@
 """Applies a strategy's phases to a module: the parameters that each one trains, and the learning rate."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -79,6 +80,22 @@ class Phased(L.LightningModule):
                 f"{self.phase.start + self.phase.epochs}: {', '.join(self.phase.terms)} → {self.phase.train}"
             )
 
+    @property
+    def all_batches(self) -> float:
+        """The batches of the whole fit."""
+        trainer = self.trainer
+        batches, accumulate = trainer.num_training_batches, trainer.accumulate_grad_batches
+        if trainer.max_steps < 0 or math.isinf(batches):
+            return trainer.max_epochs * batches
+        whole, rest = divmod(trainer.max_steps, math.ceil(batches / accumulate))
+        return min(trainer.max_epochs * batches, whole * batches + rest * accumulate)
+
+    @property
+    def length(self) -> float:
+        """The epochs of the whole fit, with the share of the last one where steps cut it."""
+        every = self.trainer.num_training_batches
+        return self.trainer.max_epochs if math.isinf(every) else self.all_batches / every
+
     def _set_rate(self, batch_idx: int) -> None:
         """Set the learning rate by the position in the schedule, which a phase that starts afresh restarts.
 
@@ -87,7 +104,7 @@ class Phased(L.LightningModule):
         """
         starts = [phase.start for phase in self.phases if phase.fresh or phase.start == 0]
         start = max(epoch for epoch in starts if epoch <= self.current_epoch)
-        end = min((epoch for epoch in starts if epoch > start), default=self.trainer.max_epochs)
+        end = min((epoch for epoch in starts if epoch > start), default=self.length)
         epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches - start
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
             group["lr"] = self.recipe.peak_lr * lr_factor(self.recipe, epochs / (end - start))
@@ -95,7 +112,7 @@ class Phased(L.LightningModule):
 
 def reachable_parameters(module: "Distillation", phase: Phase) -> set[nn.Parameter]:
     """The trainable parameters that a phase trains and its loss depends on: DDP would wait forever for any other."""
-    batch = module.task.example_batch(module.student, module.strategy.num_views)
+    batch = module.example_batch(module.strategy.num_views)
     for parameter in module.trainable:
         parameter.requires_grad_(True)
     with evaluation_mode(module), torch.enable_grad():

@@ -1,8 +1,8 @@
 """The inputs of each term in a step, and its loss."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from distillab.core.errors import UserError
 from distillab.core.gather import gather, mean_number
-from distillab.data.batch import Batch, Inputs
+from distillab.data.batch import ALIGNMENTS, Batch, Inputs
 from distillab.models.logit_rows import LogitRows, SparseLogits, dense, without_half
 from distillab.strategies.base import Fields, Outputs, Term
 from distillab.tasks.base import Task
@@ -20,6 +20,42 @@ if TYPE_CHECKING:
 
 Rows = Tensor | LogitRows
 CHUNK = 2**22  # logits per call of the terms; more rows are split and recomputed in the backward pass
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The teacher's rows for rows of the student's, where it reads other tokens.
+
+    `places` (R, ways) are rows of all its `rows`, (N · K, D), for each of `ALIGNMENTS`; below 0 where there is none.
+    """
+
+    rows: Rows
+    places: Tensor
+
+    @classmethod
+    def of(cls, logits: Rows, pairs: Tensor, labels: Tensor, task: Task) -> Self:
+        """Of logits (N, K, D), pairs (N, L, ways) and labels (N, L)."""
+        first = logits.shape[1] * torch.arange(len(pairs), device=pairs.device)[:, None, None]
+        everywhere = torch.ones(logits.shape[:2], dtype=torch.bool, device=pairs.device)
+        return cls(logits[everywhere], task.rows(torch.where(pairs < 0, pairs, pairs + first), labels)[0])
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the logits."""
+        return torch.Size((len(self.places), self.rows.shape[-1]))
+
+    def __getitem__(self, chosen: slice) -> Self:
+        return replace(self, places=self.places[chosen])
+
+    def rows_of(self, term: Term) -> tuple[Tensor, Rows]:
+        """Which rows have a partner by a term's alignment, bool (R,), and the partners. UserError for a term without one."""
+        if term.alignment is None:
+            raise UserError(
+                f"{type(term).__name__} compares token with token, and the teacher reads others: strategy=uld"
+            )
+        places = self.places[:, ALIGNMENTS.index(term.alignment)]
+        kept = places >= 0
+        return kept, self.rows[places[kept]]
 
 
 def wanted_views(batch: Batch, terms: Mapping[str, Term], task: Task) -> list[Inputs]:
@@ -44,27 +80,39 @@ def term_losses(
     term's sum is divided by the mean number of rows over the batches of an optimiser step and over all devices, so that
     every row of the step weighs the same.
     """
-    rowwise = [name for name, term in terms.items() if term.rowwise and type(term).forward is Term.forward]
-    if rowwise:
-        logits, labels = task.rows(student[0].logits, seen.labels)
+    averaged = {name: term for name, term in terms.items() if term.rowwise and type(term).forward is Term.forward}
+    of_logits = {name: term for name, term in averaged.items() if not term.of_features}
+    if averaged:
+        labels = task.rows(seen.labels, seen.labels)[1]
+        count = max(len(labels) if seen.batch_rows is None else seen.batch_rows, 1e-9)
+    if of_logits:
+        logits = task.rows(student[0].logits, seen.labels)[0]
         taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
-        taught = None if taught is None else task.rows(taught, seen.labels)[0]
-        count = max(len(logits) if seen.batch_rows is None else seen.batch_rows, 1e-9)
+        pairs = getattr(seen, "pairs", None)
+        if taught is not None:
+            taught = task.rows(taught, seen.labels)[0] if pairs is None else Paired.of(taught, pairs, seen.labels, task)
         written = _written(seen, student[0].logits.shape[:-1], task)
-        sums = sums_of_rows({name: terms[name] for name in rowwise}, logits, taught, labels, written=written)
+        sums = sums_of_rows(of_logits, logits, taught, labels, written=written)
     losses = {}
     for name, term in terms.items():
-        if name in rowwise:
+        if name in of_logits and isinstance(taught, Paired) and term.alignment:
+            divisor = mean_number(seen.batch_pairs[ALIGNMENTS.index(term.alignment)].clamp(min=1e-9), labels.device)
+            losses[name] = term.weight * (sums[name] / divisor)
+            continue
+        if name in of_logits:
+            loss = sums[name]
+        else:
+            outputs = [
+                Outputs([only(term, owner, view) for view in views[: term.num_views]])
+                for owner, views in (("student", student), ("teacher", teacher))
+            ]
+            read = (*outputs, only(term, "batch", seen))
+            loss = term.feature_rows(*read).sum() if name in averaged else term(*read)
+        if name in averaged:
             weights = term.row_weights(labels if seen.step_labels is None else seen.step_labels)
             total = count if weights is None else count * (weights.sum() / max(len(weights), 1)).clamp(min=1e-9)
-            divisor = mean_number(total, labels.device)
-            losses[name] = term.weight * (sums[name] / divisor)  # no row: 0 / 1e-9 is 0
-            continue
-        outputs = [
-            Outputs([only(term, owner, view) for view in views[: term.num_views]])
-            for owner, views in (("student", student), ("teacher", teacher))
-        ]
-        losses[name] = term.weight * term(*outputs, only(term, "batch", seen))
+            loss = loss / mean_number(total, labels.device)  # no row: 0 / 1e-9 is 0
+        losses[name] = term.weight * loss
     return losses
 
 
@@ -78,7 +126,12 @@ def _written(seen: Fields, shape: tuple[int, ...], task: Task) -> Tensor | None:
 
 
 def sums_of_rows(
-    terms: Mapping[str, Term], student: Rows, teacher: Rows | None, labels: Tensor, *, written: Tensor | None = None
+    terms: Mapping[str, Term],
+    student: Rows,
+    teacher: "Rows | Paired | None",
+    labels: Tensor,
+    *,
+    written: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The sum of each row-wise term, a scalar, over logits (R, C) and labels (R,) or (R, C), in chunks of rows.
 
@@ -93,7 +146,8 @@ def sums_of_rows(
         by_student = None if written is None else written[first:end]
         return [_sum(term, own, taught, labels[first:end], written=by_student) for term in terms.values()]
 
-    at_once, rows = max(1, CHUNK // student.shape[-1]), len(labels)
+    widest = max(student.shape[-1], 0 if teacher is None else teacher.shape[-1])
+    at_once, rows = max(1, CHUNK // widest), len(labels)
     if rows <= at_once:
         return dict(zip(terms, part(0, rows), strict=True))
     cuts = ((first, min(first + at_once, rows)) for first in range(0, rows, at_once))
@@ -101,10 +155,15 @@ def sums_of_rows(
     return dict(zip(terms, torch.stack(parts).sum(0), strict=True))
 
 
-def _sum(term: Term, student: Tensor, teacher: Rows | None, labels: Tensor, *, written: Tensor | None) -> Tensor:
+def _sum(
+    term: Term, student: Tensor, teacher: "Rows | Paired | None", labels: Tensor, *, written: Tensor | None
+) -> Tensor:
     """The sum of a row-wise term over rows that are all in memory, but for what a cache has left out of the teacher's."""
     if "teacher.logits" not in term.needs:
         teacher = None
+    elif isinstance(teacher, Paired):
+        kept, teacher = teacher.rows_of(term)
+        student, labels = student[kept], labels[kept]
     elif isinstance(teacher, SparseLogits) and term.pools:
         student, teacher = teacher.paired(student, getattr(term, "temperature", 1.0))
     further = [written] if "batch.written" in term.needs else []

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -77,7 +77,16 @@ class Examined:
     @cached_property
     def ends(self) -> list[int]:
         """The ids that may end a text: the tokenizer's, and those that the teacher names."""
-        return ends(self.data.info.tokenizer, self.teacher_ends)
+        return ends(self.data.info.tokenizer, self.teacher_ends if self.one_tokenizer else None)
+
+    @property
+    def one_tokenizer(self) -> bool:
+        """Whether student and teacher read the same tokens."""
+        return self.data.teacher_side is self.data
+
+    def read_by(self, role: str) -> Self:
+        """The same with the text as a role's model reads it."""
+        return self if role == "student" or self.one_tokenizer else replace(self, data=self.data.teacher_side)
 
     @property
     def teacher_ends(self) -> list[int]:
@@ -110,7 +119,7 @@ class Examined:
         length = min(info.length, LONGEST)
         count = max(2, min(MOST, AT_ONCE // (length * info.vocabulary)))
         few = source.chosen(torch.from_numpy(evenly(len(source), count)))
-        return Blocks(few.ids[:, :length], few.labels[:, :length], few.documents[:, :length], few.sizes[:, :length])
+        return few.cut(length)
 
     def batch(self, blocks: Blocks) -> Batch:
         """Blocks as a step gets them; the cache of teacher outputs does not know them."""
@@ -134,9 +143,10 @@ class Examined:
 
     @property
     def rowwise(self) -> tuple[str, ...]:
-        """The names of the terms that are means over tokens."""
+        """The names of the terms that are means over tokens' logits."""
         terms = self.module.strategy.terms.items()
-        return tuple(name for name, term in terms if term.rowwise and type(term).forward is Term.forward)
+        averaged = [(name, term) for name, term in terms if term.rowwise and type(term).forward is Term.forward]
+        return tuple(name for name, term in averaged if not term.of_features)
 
 
 @contextmanager

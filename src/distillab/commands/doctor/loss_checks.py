@@ -1,15 +1,18 @@
 """Checks of the losses: how they count tokens, and what the cache leaves of the teacher."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from distillab.commands.doctor.examined import Examined, Verdict, difference, fine, gradient, refused
 from distillab.data.batch import IGNORED
 from distillab.data.loader import Loader
-from distillab.data.text.blocks import PADDING, Blocks
+from distillab.data.text.blocks import PADDING
 from distillab.models.logit_rows import SparseLogits, dense
 from distillab.strategies.kd import kd_rows
 from distillab.teachers.cached import CachedTeacher
+from distillab.training.term_inputs import Paired
 
 SAME = 1e-6  # nats; of a model that is run twice
 HALF = 1e-3  # the same in half precision
@@ -23,7 +26,7 @@ def accumulation(seen: Examined) -> Verdict:
     """The gradient of a step is the same however the step is cut into batches."""
     labels = seen.blocks.labels.clone()
     labels[0, : labels.shape[1] * 3 // 4] = IGNORED  # blocks of one size would hide what the cut does
-    blocks = Blocks(seen.blocks.ids, labels, seen.blocks.documents, seen.blocks.sizes)
+    blocks = replace(seen.blocks, labels=labels)
     count = len(blocks)
     whole, parts = (
         [seen.placed(batch) for batch in Loader(blocks, size, accumulate=count // size)] for size in (count, count // 2)
@@ -41,11 +44,11 @@ def padding(seen: Examined) -> Verdict:
     """The gradient is the same where padding is appended."""
     length = seen.blocks.ids.shape[1]
     short = max(1, length * 3 // 4)
-    alone = Blocks(*(getattr(seen.blocks, name)[:, :short] for name in ("ids", "labels", "documents", "sizes")))
+    alone = seen.blocks.cut(short)
     ids = seen.blocks.ids.clone()
     ids[:, short:] = ids.flip(1)[:, short:]  # any tokens
     others = {"labels": IGNORED, "documents": PADDING, "sizes": 0}
-    padded = Blocks(ids, *(getattr(seen.blocks, name).clone() for name in others))
+    padded = replace(seen.blocks, ids=ids, **{name: getattr(seen.blocks, name).clone() for name in others})
     for name, value in others.items():
         getattr(padded, name)[:, short:] = value
     found = [gradient(seen.module, [seen.batch(one)], seen.rowwise) for one in (padded, alone)]
@@ -62,13 +65,21 @@ def denominator(seen: Examined) -> Verdict:
     logits, labels = seen.rows(seen.student, seen.blocks)
     batch, taught = seen.batch(seen.blocks), None
     if module.teacher is not None:
-        taught = module.task.rows(dense(module.teacher(batch)[0].logits), batch.labels)[0]
+        read, pairs = module.teacher(module.for_teacher(batch))[0].logits, batch.targets.get("pairs")
+        if pairs is None:
+            taught = module.task.rows(dense(read), batch.labels)[0]
+        else:
+            taught = Paired.of(read, pairs, batch.labels, module.task)
     losses = module.losses(batch, seen.rowwise)
     for name in seen.rowwise:
         term = module.strategy.terms[name]
         if term.row_weights(labels) is not None:
             continue
-        rows = _rows(term, logits, taught, labels)
+        own, theirs = logits, taught if "teacher.logits" in term.needs else None
+        if isinstance(theirs, Paired):
+            kept, theirs = theirs.rows_of(term)
+            own, theirs = logits[kept], dense(theirs)
+        rows = _rows(term, own, theirs, labels)
         expected = (term.weight * rows.mean()).item()
         if abs(losses[name].item() - expected) > LOSS * max(abs(expected), 1e-6):
             return refused(
@@ -78,7 +89,7 @@ def denominator(seen: Examined) -> Verdict:
         if not (term.pools or term.kind == "task"):
             continue  # its loss may depend on the number of outputs
         few = slice(0, 8)
-        wide = [None if each is None else _widened(each[few]) for each in (logits, taught)]
+        wide = [None if each is None else _widened(each[few]) for each in (own, theirs)]
         moved = _rows(term, *wide, labels[few]).sum().item()
         if abs(moved - rows[few].sum().item()) > LOSS * max(abs(moved), 1e-6):
             return refused(
@@ -89,9 +100,8 @@ def denominator(seen: Examined) -> Verdict:
 
 
 def _rows(term: torch.nn.Module, logits: Tensor, taught: Tensor | None, labels: Tensor) -> Tensor:
-    read = taught if "teacher.logits" in term.needs else None
     further = [None] if "batch.written" in term.needs else []
-    return term.rows(logits, read, labels if "batch.labels" in term.needs else None, *further)
+    return term.rows(logits, taught, labels if "batch.labels" in term.needs else None, *further)
 
 
 def _widened(logits: Tensor) -> Tensor:
@@ -101,6 +111,7 @@ def _widened(logits: Tensor) -> Tensor:
 @torch.no_grad()
 def teacher_itself(seen: Examined) -> Verdict:
     """The teacher as the strategy sees it is the teacher, block by block."""
+    seen = seen.read_by("teacher")
     (read,) = seen.module.teacher(seen.batch(seen.blocks))
     whole, divergences = dense(read.logits), []
     for place in range(len(seen.blocks)):
@@ -120,18 +131,18 @@ def temperature(seen: Examined) -> Verdict:
     """The cache can give the teacher's distribution at the temperature of every term."""
     if not isinstance(seen.module.teacher, CachedTeacher):
         return fine("the teacher runs live")
-    layout = seen.module.teacher.cache.layout
+    seen, layout = seen.read_by("teacher"), seen.module.teacher.cache.layout
     (read,) = seen.module.teacher(seen.batch(seen.blocks.chosen(torch.tensor([0]))))
     kept = layout.widen(layout.narrow(read)).logits
     if not isinstance(kept, SparseLogits):
         return fine("the cache holds all logits")
-    live, used = dense(read.logits), []
+    live, used, epochs = dense(read.logits), [], seen.data.epochs(seen.config.recipe)
     for name, term in seen.module.strategy.terms.items():
         if not term.pools or "teacher.logits" not in term.needs:
             continue
-        for epoch in range(seen.config.recipe.epochs if term.schedules else 1):
+        for epoch in range(epochs if term.schedules else 1):
             if term.schedules:
-                term.set_epoch(epoch, seen.config.recipe.epochs)
+                term.set_epoch(epoch, epochs)
             degree = getattr(term, "temperature", 1.0)
             used.append(degree)
             gap = _changed(kept, live, degree)
@@ -140,7 +151,7 @@ def temperature(seen: Examined) -> Verdict:
                     f"strategy.{name} asks for temperature {degree:g}, at which the cache changes probabilities by {gap:.2g}: "
                     f"cache.temperatures=[{degree:g}], which fills another cache"
                 )
-        term.set_epoch(0, seen.config.recipe.epochs)
+        term.set_epoch(0, epochs)
     return fine(f"the cache holds {', '.join(f'{one:g}' for one in sorted(set(used))) or 'none that is asked for'}")
 
 

@@ -15,9 +15,10 @@ LEAK = 1e-3  # of the logits' spread
 
 def vocabulary(seen: Examined) -> Verdict:
     """Both models give one output for each token, and none for padding of their heads."""
-    tokens, heads = seen.data.info.vocabulary, []
-    inputs = seen.batch(seen.blocks).inputs[0]
+    heads = []
     for role, model in seen.models.items():
+        own = seen.read_by(role)
+        tokens, inputs = own.data.info.vocabulary, own.batch(own.blocks).inputs[0]
         with torch.no_grad():
             sizes = {model(**inputs).shape[-1], model.outputs(**inputs).shape[-1]}
         if sizes != {tokens}:
@@ -26,15 +27,18 @@ def vocabulary(seen: Examined) -> Verdict:
                 f"the {role} gives {found} outputs and the tokenizer has {tokens} tokens: cut the others off before any "
                 f"softmax, on both sides"
             )
-        own = model.net.get_output_embeddings().weight.shape[0] if model.hugging else tokens
-        heads.append(f"{role} {own}")
-    return fine(f"{tokens} tokens; outputs of the heads: {', '.join(heads)}")
+        outputs = model.net.get_output_embeddings().weight.shape[0] if model.hugging else tokens
+        heads.append(
+            f"{role} {outputs}" if tokens == seen.data.info.vocabulary else f"{role} {outputs} for {tokens} tokens"
+        )
+    return fine(f"{seen.data.info.vocabulary} tokens; outputs of the heads: {', '.join(heads)}")
 
 
 def ends_of_teacher(seen: Examined) -> Verdict:
     """What ends a text in the data ends one for the teacher too."""
     if not seen.teacher_ends or not seen.ready_made:
         return fine("the teacher learned them from this text" if not seen.ready_made else "the teacher names none")
+    seen = seen.read_by("teacher")
     own = seen.data.info.tokenizer.eos_token_id
     known = [seen.data.info.tokenizer.convert_ids_to_tokens(one) for one in seen.teacher_ends]
     if own not in seen.teacher_ends:
@@ -48,6 +52,7 @@ def ends_of_teacher(seen: Examined) -> Verdict:
 
 def shift(seen: Examined) -> Verdict:
     """The teacher is better on the labels than on those one position earlier or later."""
+    seen = seen.read_by("teacher")
     batch = seen.batch(seen.held_out)
     kept = F.pad(batch.labels != IGNORED, (1, 1))
     middle = kept[:, :-2] & kept[:, 1:-1] & kept[:, 2:]
@@ -83,9 +88,11 @@ def _leak(model: CausalLM, one: Tensor, other: Tensor) -> float:
 
 def packing(seen: Examined) -> Verdict:
     """Two documents in one block have the losses that they have alone."""
-    ids, found = seen.batch(seen.blocks).inputs[0]["input_ids"], {}
-    half = ids.shape[1] // 2
+    found = {}
     for role, model in seen.models.items():
+        own = seen.read_by(role)
+        ids = own.batch(own.blocks).inputs[0]["input_ids"]
+        half = ids.shape[1] // 2
         most = LEAK if model.held_in in (None, torch.float32) else 50 * LEAK
         found[role] = _leak(model, ids[:, :half], ids.roll(1, 0)[:, half : 2 * half])
         if not found[role] < most:
@@ -106,10 +113,13 @@ def _of_frequencies(seen: Examined) -> float:
 
 def quality(seen: Examined) -> Verdict:
     """The teacher is better than the untrained student and than the frequencies of the tokens."""
-    unigram = _of_frequencies(seen)
-    teacher, student = (seen.nats(model, seen.held_out) for model in (seen.teacher, seen.student))
-    told = f"teacher {teacher:.2f}, student {student:.2f}, token frequencies {unigram:.2f} nats a token"
-    better = [name for name, other in (("the student", student), ("token frequencies", unigram)) if not teacher < other]
+    own = seen.read_by("teacher")
+    teacher, others = own.nats(seen.teacher, own.held_out), {"token frequencies": _of_frequencies(own)}
+    if seen.one_tokenizer:  # else their tokens are of different lengths
+        others = {"the student": seen.nats(seen.student, seen.held_out)} | others
+    told = ", ".join(f"{name.removeprefix('the ')} {nats:.2f}" for name, nats in {"teacher": teacher, **others}.items())
+    told += " nats a token"
+    better = [name for name, other in others.items() if not teacher < other]
     if not better:
         return fine(told)
     mend = (

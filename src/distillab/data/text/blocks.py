@@ -1,7 +1,7 @@
 """Packs tokens of documents into blocks of one length, with the next token of each as its label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,16 +15,21 @@ from distillab.data.text.documents import Document
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+PARTS = 1024  # of a character, which so many tokens may share at most
 PADDING = -1  # the document number of positions behind the last one of a split
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of one document (T,): ids, how many bytes of text each stands for, and whether a loss may count it."""
+    """The tokens of one document (T,): ids, how many bytes of text each stands for, and whether a loss may count it.
+
+    `reached` says how far the text is read behind each token, in parts of a character as `reached_by`; None of a conversation.
+    """
 
     ids: np.ndarray
     sizes: np.ndarray
     learned: np.ndarray
+    reached: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,11 @@ class Blocks:
         """Some of the blocks."""
         return type(self)(*(getattr(self, one.name)[rows] for one in fields(self)))
 
+    def cut(self, length: int) -> Self:
+        """The first positions of every block."""
+        names = ("ids", "labels", "documents", "sizes")
+        return replace(self, **{name: getattr(self, name)[:, :length] for name in names})
+
 
 def tokenise(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase") -> list[Tokens]:
     """The tokens of each document, from the one that begins a text to the one that ends it.
@@ -86,23 +96,35 @@ def tokenise(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase"
         if document.messages is not None:
             found.append(_conversation(document, tokenizer))
             continue
-        ids, sizes = next(encoded)
+        ids, sizes, stops = next(encoded)
         whole = np.concatenate([[first], ids, [tokenizer.eos_token_id]])
         learned = np.ones(len(whole), bool)
         learned[0] = False
-        found.append(Tokens(whole, np.concatenate([[0], sizes, [0]]), learned))
+        reached = reached_by(np.concatenate([[0], stops, [len(document.text) + 1]]))
+        found.append(Tokens(whole, np.concatenate([[0], sizes, [0]]), learned, reached))
     return found
 
 
-def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ids, and bytes of text for each, of several texts."""
+def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Ids, bytes of text for each, and the character behind each, of several texts."""
     if not texts:
         return []
     out = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    return [
-        (np.array(ids, np.int64), _sizes(text, np.array(offsets, np.int64).reshape(-1, 2)))
-        for text, ids, offsets in zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
-    ]
+    found = []
+    for text, ids, pairs in zip(texts, out["input_ids"], out["offset_mapping"], strict=True):
+        offsets = np.array(pairs, np.int64).reshape(-1, 2)
+        found.append((np.array(ids, np.int64), _sizes(text, offsets), offsets[:, 1]))
+    return found
+
+
+def reached_by(stops: np.ndarray) -> np.ndarray:
+    """How far a text is read behind tokens that end before these characters (T,), in `PARTS` of a character, ascending.
+
+    Of several tokens that share a character the last has read it; each one before it stands a part earlier.
+    """
+    stops = np.maximum.accumulate(stops)
+    later = np.searchsorted(stops, stops, side="right") - 1 - np.arange(len(stops))
+    return stops * PARTS - np.minimum(later, PARTS - 1)
 
 
 def _sizes(text: str, offsets: np.ndarray) -> np.ndarray:
@@ -143,21 +165,32 @@ def pack(documents: Sequence[Tokens], length: int) -> Blocks:
 
     A document that reaches beyond a block goes on in the next one; every learned token is the label of one position.
     """
+    total = sum(len(each.ids) for each in documents)
+    return laid(documents, np.arange(total), (-(-total // length), length))
+
+
+def laid(documents: Sequence[Tokens], places: np.ndarray, shape: tuple[int, int]) -> Blocks:
+    """Blocks of a shape (M, L) that hold the tokens of all documents (T,) at these places of M · L, padded elsewhere."""
     ids = np.concatenate([each.ids for each in documents])
-    learned = np.concatenate([each.learned for each in documents])
     sizes = np.concatenate([each.sizes for each in documents])
     number = np.repeat(np.arange(len(documents)), [len(each.ids) for each in documents])
-    follows = np.append(number[1:] == number[:-1], False) & np.append(learned[1:], False)
+    follows = followed(documents)
     labels = np.where(follows, np.append(ids[1:], 0), IGNORED)
     label_sizes = np.where(follows, np.append(sizes[1:], 0), 0)
-    count = -(-len(ids) // length)
 
     def blocks(values: np.ndarray, padding: int) -> Tensor:
-        whole = np.full(count * length, padding, np.int64)
-        whole[: len(values)] = values
-        return torch.from_numpy(whole.reshape(count, length))
+        whole = np.full(shape[0] * shape[1], padding, np.int64)
+        whole[places] = values
+        return torch.from_numpy(whole.reshape(shape))
 
     return Blocks(blocks(ids, 0), blocks(labels, IGNORED), blocks(number, PADDING), blocks(label_sizes, 0))
+
+
+def followed(documents: Sequence[Tokens]) -> np.ndarray:
+    """Whether each token of all documents (T,) has a label: a learned token that follows in the same document."""
+    number = np.repeat(np.arange(len(documents)), [len(each.ids) for each in documents])
+    learned = np.concatenate([each.learned for each in documents])
+    return np.append(number[1:] == number[:-1], False) & np.append(learned[1:], False)
 
 
 def evenly(count: int, most: int) -> np.ndarray:

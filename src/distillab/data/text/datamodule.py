@@ -24,7 +24,8 @@ from distillab.data.text.documents import (
     without_repeats,
 )
 from distillab.data.text.held_out import divided, without_overlap
-from distillab.data.text.tokenizer import ends, identity, load_tokenizer, train_tokenizer
+from distillab.data.text.paired import PairedBlocks, pack_paired
+from distillab.data.text.tokenizer import another, ends, identity, load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,6 +49,7 @@ class TextCollection(Collection):
     tokenizer: "PreTrainedTokenizerBase"
     kinds: tuple[str, ...]
     conversations: int  # documents of which the answers alone are learned
+    teacher_tokenizer: "PreTrainedTokenizerBase | None" = None  # where the teacher's is another
 
 
 class TextData(DataModule):
@@ -71,6 +73,7 @@ class TextData(DataModule):
         field: str = "text",
         kind: str | Sequence[str] | None = None,
         tokenizer: str | None = None,
+        teacher_tokenizer: str | None = None,
         vocabulary: int = 1024,
         length: int = 128,
         test: float = 0.1,
@@ -89,7 +92,7 @@ class TextData(DataModule):
             raise UserError(
                 "text has no labels to hide or to balance: data.labels=all data.labelled=1.0 data.sampler=null"
             )
-        self.tokenizer_place = tokenizer
+        self.tokenizer_place, self.teacher_place = tokenizer, teacher_tokenizer
         self.vocabulary = Range(257, whole=True).check(vocabulary, "data.vocabulary", 1024)
         self.length = Range(2, whole=True).check(length, "data.length", 128)
         self.test_share = Range(above=0, below=1).check(test, "data.test", 0.1)
@@ -115,7 +118,8 @@ class TextData(DataModule):
             return read_documents(self.path, field=self.field, kinds=self.kinds)
         return read_dataset(self.dataset, field=self.field)
 
-    def _collect(self) -> TextCollection:
+    def split_documents(self) -> dict[str, list[Document]]:
+        """The documents of each split, without repeats, and without training documents that overlap with held-out ones."""
         documents = self._documents()
         kept = without_repeats(documents)
         if lost := len(documents) - len(kept):
@@ -123,12 +127,17 @@ class TextData(DataModule):
         shares = {"test": self.test_share, "validation": self.validation, "split_seed": self.split_seed}
         splits = divided(kept, self.name, **shares)
         splits["train"] = without_overlap(splits["train"], splits, self.name, share=self.overlap)
+        return splits
+
+    def _collect(self) -> TextCollection:
+        splits = self.split_documents()
         tokenizer = self._tokenizer(splits["train"])
+        other = another(self.teacher_place, tokenizer)
         training = self._training(splits)
         held_out = {split: documents for split, documents in splits.items() if split != "train"}
         packed, start, numbered = {}, {}, 0
         for part, chosen in (training | held_out).items():
-            packed[part] = self._packed(part, chosen, tokenizer, numbered)
+            packed[part] = self._packed(part, chosen, (tokenizer, other), numbered)
             start[part] = sum(len(blocks) for blocks in packed.values()) - len(packed[part])
             numbered += len(chosen)
         most = self._taken({part: len(packed[part]) for part in training}) | {
@@ -151,18 +160,24 @@ class TextData(DataModule):
             test=taken["test"],
             # The held-out text names the data set, whatever is learned from.
             dataset=fingerprint({"test": [digest(one) for one in splits["test"]]}, []),
-            blocks=Blocks.joined(list(packed.values())),
+            blocks=(PairedBlocks if other else Blocks).joined([one for one in packed.values() if len(one)]),
             tokenizer=tokenizer,
+            teacher_tokenizer=other,
             kinds=tuple(one.kind for one in everything),
             conversations=sum(one.messages is not None for one in everything),
         )
 
     def _packed(
-        self, part: str, documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase", numbered: int
+        self,
+        part: str,
+        documents: Sequence[Document],
+        tokenizers: tuple["PreTrainedTokenizerBase", "PreTrainedTokenizerBase | None"],
+        numbered: int,
     ) -> Blocks:
         """The blocks of a part, whose documents are numbered from `numbered`; UserError where they fill no block."""
         if not documents:
             return Blocks(*(torch.empty(0, self.length, dtype=torch.long) for _ in fields(Blocks)))
+        tokenizer, other = tokenizers
         tokens = tokenise(documents, tokenizer)
         what = "training text" if part == "text" else f"{part} text"
         count = sum(len(each.ids) for each in tokens)
@@ -173,8 +188,9 @@ class TextData(DataModule):
             )
         if not any(each.learned.any() for each in tokens):
             raise UserError(f"data={self.name}: no conversation of the {what} has an answer; role: assistant marks one")
-        blocks = pack(tokens, self.length)
-        blocks.documents[blocks.documents >= 0] += numbered  # so that no two documents have one number
+        blocks = pack_paired(tokens, tokenise(documents, other), self.length) if other else pack(tokens, self.length)
+        for each in (blocks, blocks.taught) if other else (blocks,):
+            each.documents[each.documents >= 0] += numbered  # so that no two documents have one number
         return blocks
 
     def _training(self, splits: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
@@ -189,6 +205,19 @@ class TextData(DataModule):
         if self.tokenizer_place is not None:
             return load_tokenizer(self.tokenizer_place)
         return train_tokenizer((one.content for one in train), self.vocabulary)
+
+    @property
+    def teacher_side(self) -> Self:
+        """The same blocks in the teacher's tokens, where these are others."""
+        data = self.collection
+        if data.teacher_tokenizer is None:
+            return self
+        tokenizer, blocks = data.teacher_tokenizer, data.blocks.taught
+        content = fingerprint({"content": data.content, "tokenizer": identity(tokenizer)}, [])
+        own = replace(data, blocks=blocks, tokenizer=tokenizer, teacher_tokenizer=None, content=content)
+        length = blocks.ids.shape[1]
+        info = replace(self.info, tokenizer=tokenizer, vocabulary=len(tokenizer), length=length)
+        return self._clone(collection=own, info=info, length=length)
 
     @property
     def writing(self) -> Writing | None:
@@ -220,6 +249,11 @@ class TextData(DataModule):
         return self._clone(
             collection=replace(data, blocks=blocks, labels=labels, content=content), rows={**self.rows, "train": own}
         )
+
+    @property
+    def training_blocks(self) -> Blocks:
+        """Those that a fit reads, by their index."""
+        return self._source("train", training=True)
 
     @property
     def test_blocks(self) -> Blocks:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distillab.core.errors import UserError, reason
 from distillab.core.places import folder_or_name, located
-from distillab.core.ready_made import read_tokenizer
+from distillab.core.ready_made import Unreachable, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 END = "<|endoftext|>"  # ends a document, and stands before it where a tokenizer has no token for its beginning
 
 
-def load_tokenizer(place: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a tokenizer.json, a folder or the hub. Raises UserError where there is none that can be used."""
+def load_tokenizer(place: str, key: str = "data.tokenizer") -> "PreTrainedTokenizerBase":
+    """The tokenizer of a tokenizer.json, a folder or the hub, which `key` names. UserError where none can be used."""
     from transformers import PreTrainedTokenizerFast
 
-    path = located(place, "data.tokenizer")
+    path = located(place, key)
     try:
         if path.is_file():
             found = PreTrainedTokenizerFast(tokenizer_file=str(path))
             if found.eos_token is None and END in found.get_vocab():
                 found.eos_token = END
         else:
-            found = read_tokenizer(folder_or_name(place, "data.tokenizer"))
+            found = read_tokenizer(folder_or_name(place, key))
+    except Unreachable as error:
+        raise UserError(f"{key}: {error}: {key}=…") from error
     except Exception as error:  # tokenizers raises plain exceptions
-        raise UserError(f"data.tokenizer: {place} holds no tokenizer that can be read ({reason(error)})") from error
+        raise UserError(f"{key}: {place} holds no tokenizer that can be read ({reason(error)})") from error
     if found.eos_token_id is None:
-        mend = f"data.tokenizer={path.parent} may name it" if path.is_file() else "add one to its config"
-        raise UserError(f"data.tokenizer: {place} names no token that ends a text (eos_token); {mend}")
+        mend = f"{key}={path.parent} may name it" if path.is_file() else "add one to its config"
+        raise UserError(f"{key}: {place} names no token that ends a text (eos_token); {mend}")
     if not found.is_fast:
-        raise UserError(f"data.tokenizer: {place} is no fast tokenizer, and only these tell which text a token is")
+        raise UserError(f"{key}: {place} is no fast tokenizer, and only these tell which text a token is")
     return found
 
 
@@ -61,14 +63,20 @@ def identity(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
 
 
+def another(place: str | None, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase | None":
+    """The teacher's tokenizer, which lies at a place, where it is another one than this of the student."""
+    found = None if place is None else load_tokenizer(place, "data.teacher_tokenizer")
+    return None if found is None or identity(found) == identity(tokenizer) else found
+
+
 def check_same(tokenizer: "PreTrainedTokenizerBase", place: str, role: str) -> None:
     """Raise UserError where a model's own tokenizer maps ids to other tokens than the data's."""
     own = load_tokenizer(place)
     if identity(own) != identity(tokenizer):
+        mend = f"data.tokenizer={place}" if role == "student" else f"data.teacher_tokenizer={place} strategy=uld"
         raise UserError(
             f"{role}: {place} has another tokenizer than the data ({len(own)} and {len(tokenizer)} tokens, or another "
-            f"order): both must read the same tokens; choose another {role}=…, or let "
-            f"the teacher write text (scripts/generate.py) for data=synthetic strategy=none data.tokenizer=… (the student's)"
+            f"order): {mend}, or choose another {role}=…"
         )
 
 

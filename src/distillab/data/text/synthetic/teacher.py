@@ -3,12 +3,12 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from distillab.core.errors import UserError, reason
+from distillab.core.places import folder_or_name
 from distillab.core.ready_made import read_causal_lm, read_tokenizer
 from distillab.core.weights import add_weights
 from distillab.data.text.synthetic.config import Generation
@@ -24,11 +24,7 @@ def load(config: Generation) -> "LocalTeacher":
     """The teacher of a folder or of the hub. Raises UserError where there is none that can be read."""
     from transformers.utils import logging
 
-    place = config.teacher
-    if place.startswith((".", "/")) and not Path(place).is_dir():
-        raise UserError(
-            f"there is no folder {place}; set teacher=… to a model's folder, a name on the hub, or endpoint"
-        )
+    place = folder_or_name(config.teacher, "teacher")
     logging.disable_progress_bar()  # of the loading of weights
     try:
         tokenizer = read_tokenizer(place)
