@@ -67,4 +67,4 @@ def test_of_36_methods_with_five_runs_the_interval_holds():
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
 def test_the_interval_holds_wherever_the_true_figures_lie(together, spread):
     figure, gain, _ = coverage(1, 300, 36, 5, together=together, spread=spread)
-    assert figure >= 0.945 and gain >= 0.945
+    assert min(figure, gain) >= 0.945 - 0.013, "a standard error"

@@ -24,8 +24,11 @@ def show(found: Adaptation, directory: Path) -> None:
 def _cells(text: OnText) -> list[str]:
     if text.change is None:
         return [decimals(text.bits_per_byte), NOTHING]
-    low, high, change = (f"{value:+z.3f}".replace("-", "−") for value in (text.low, text.high, text.change))
-    return [decimals(text.bits_per_byte), f"{change} ({low} to {high})"]
+    ends = (
+        (text.change, text.low, text.high) if text.low is not None else (text.change,)
+    )  # one document has no interval
+    change, *interval = (f"{value:+z.3f}".replace("-", "−") for value in ends)
+    return [decimals(text.bits_per_byte), f"{change} ({' to '.join(interval)})" if interval else change]
 
 
 def _cost(one: Adapted) -> list[str]:

@@ -14,7 +14,8 @@ from distillab.core.files import writable
 from distillab.core.output import rank_zero_print
 from distillab.core.recipe import Recipe
 from distillab.data.text.datamodule import TextData
-from distillab.evaluation.token_scores import bits_per_byte, by_document, paired_documents
+from distillab.evaluation.text_roles import bits
+from distillab.evaluation.token_scores import bits_per_byte, by_document
 from distillab.export.adapter import save_adapter
 from distillab.export.language_model import save_language_model
 from distillab.models.causal_lm import CausalLM, pretrained_lm
@@ -118,9 +119,9 @@ class Domain:
             scores, _ = self.setting.task.predictions(model, data, "test", self.setting.device)
             about = {"bits_per_byte": bits_per_byte(scores), "documents": len(by_document(scores)[0])}
             if name in self.before:
-                gain = paired_documents(scores, self.before[name])
                 change = about["bits_per_byte"] - bits_per_byte(self.before[name])
-                about |= {"change": change, "low": -gain.high, "high": -gain.low}
+                test = bits(scores, self.before[name])
+                about |= {"change": change, "low": test and test.low, "high": test and test.high}
             self.before.setdefault(name, scores)
             found[name] = OnText(**about)
         return found
