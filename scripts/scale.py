@@ -15,12 +15,14 @@ from page_tables import fill, table
 from distillab.commands.composition import conf_dir
 from distillab.core.errors import UserError
 from distillab.core.files import write_json
-from distillab.evaluation.cost import TRAINING
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import SHARD
 
 DOCS, VIEWS = Path(__file__).parents[1] / "docs", (1, 8, 300)
 LIMIT = float(yaml.safe_load((conf_dir() / "train.yaml").read_text())["cache"]["limit_gb"])  # of all caches together
+
+
+TRAINING = 3  # forward passes whose arithmetic a training step takes: its backward pass takes two
 
 
 @dataclass(frozen=True)

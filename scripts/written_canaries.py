@@ -24,7 +24,7 @@ from distillab.data.text.synthetic.config import parse as generation
 from distillab.data.text.synthetic.kept import kept_texts
 from distillab.data.text.synthetic.write import generate
 from distillab.export.language_model import save_language_model
-from distillab.reporting.tables import markdown
+from distillab.reporting.tables import Table, markdown
 
 OWN = {"out": "written", "rows": "1280", "max_new_tokens": "256"}
 SYNTHETIC = ("strategy=none", "data._target_=distillab.data.text.synthetic_data.SyntheticText", "data.real=0.0")
@@ -65,7 +65,7 @@ def table(taught: Result, learned: Result, texts: Sequence[str], planted: Sequen
     lines = [[name, *means(bits), f"{score:.3f}"] for name, (bits, score) in rows.items()]
     lines.append(["secrets in the written text", *(str(found[count]) for count in known), str(found.total()), "–"])
     heads = [f"planted {count} times" for count in known]
-    return markdown(["exposure in bits", *heads, "all", "bits per byte"], lines, texts=["exposure in bits"])
+    return markdown(Table(["exposure in bits", *heads, "all", "bits per byte"], lines))
 
 
 def main(words: Sequence[str]) -> None:

@@ -44,6 +44,7 @@ NEEDED = {
     "synthetic": ["data.path=here", "data.root=there"],
     "causal_lm": ["{}.path=here"],
 }
+OF_TEXT_ALONE = {"attention_map": ["task=causal_lm"]}  # strategies
 
 
 def composed(*overrides):
@@ -74,7 +75,7 @@ def test_every_file_composes(group, name):
     roles = config.ROLES if group == "model" else [group]
     for role in roles:
         needed = NEEDED.get(name, []) if group in ("model", "data", "experiment") else []
-        needed = ["task=causal_lm"] if (group, name) == ("strategy", "attention_map") else needed
+        needed = OF_TEXT_ALONE.get(name, needed) if group == "strategy" else needed
         cfg = composed(f"{role}={name}", *(text.format(role) for text in needed))
         assert cfg["strategy"] and cfg["student"]["_target_"]
 
@@ -99,7 +100,8 @@ def test_the_labels_that_student_and_teacher_know(words, known):
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, n in CHOICES if g in ("data", "scheme", "strategy")])
 def test_every_key_is_an_argument_of_its_target(group, name):
-    node = composed(f"{group}={name}", *NEEDED.get(name, []))[group]
+    needed = OF_TEXT_ALONE if group == "strategy" else NEEDED
+    node = composed(f"{group}={name}", *needed.get(name, []))[group]
     nodes = {k: v for k, v in node.items() if k != "phases"}.values() if group == "strategy" else [node]
     for one in nodes:
         target = locate(one["_target_"], group)
@@ -125,7 +127,7 @@ def test_every_trainer_is_one(name):
 
 @pytest.mark.parametrize("name", GROUPS["strategy"])
 def test_every_strategy_instantiates(name):
-    cfg = composed(f"strategy={name}")
+    cfg = composed(f"strategy={name}", *OF_TEXT_ALONE.get(name, []))
     assert list(Strategy.of(cfg["strategy"]).terms) == [k for k in cfg["strategy"] if k != "phases"]
 
 

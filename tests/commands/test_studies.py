@@ -15,7 +15,7 @@ from distillab.commands import sweep
 from distillab.core.configuration import ModelConfig
 
 CONF = config.conf_dir()
-STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+STRATEGIES = sorted({path.stem for path in (CONF / "strategy").glob("*.yaml")} - {"attention_map"})  # which is for text
 CELLS = {
     "methods": len(STRATEGIES),
     "pareto": 8 * 4,

@@ -19,6 +19,8 @@ from distillab.core.errors import UserError
 from distillab.core.files import write_json
 from distillab.core.run_identity import config_hash
 from distillab.core.stopping import Stopped
+from distillab.reporting.sweep_table import table
+from distillab.reporting.tables import terminal
 
 ENTRY = str(Path(__file__).parents[2] / "train.py")
 
@@ -261,11 +263,11 @@ def test_text_of_errors_breaks_no_table():
     from rich.console import Console
 
     console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(sweep.table(records))
+    console.print(terminal(table(records)))
     assert "failed: a | b [/red]" in console.export_text()
     ended = [record | {"protocol": protocol} for record, protocol in zip(records, ("paper", "standard"), strict=True)]
     assert "The sweep's cells, protocol paper and standard:" in sweep.markdown({"cells": 2, "command": "c"}, ended)
-    assert sweep.table(ended[:1]).title == "The sweep's cells, protocol paper"
+    assert table(ended[:1]).title == "The sweep's cells, protocol paper"
 
 
 def test_records_are_json_that_outlives_the_command(tmp_path):

@@ -95,7 +95,9 @@ def test_a_run_that_counts_epochs_keeps_its_hash():
 
 def test_a_run_and_the_student_alone_at_equal_compute_count_steps(tmp_path, unmeasured):
     words = ("student=resnet8", "teacher=resnet8", "logger=none", "data.samples=160", "recipe.batch_size=32")
-    found = small_run.run(tmp_path, "recipe.steps=7", "teacher.recipe.steps=3", base=words)
+    found = small_run.run(
+        tmp_path, "recipe.steps=7", "teacher.recipe.steps=3", "equal_compute=multiply_adds", base=words
+    )
     training = found.student.training
     assert (training.steps, training.epochs, found.teacher.training.steps) == (7, 2, 3)
     # The teacher has the student's size: its passes are a third of the student's steps, 7 / 3 of them.

@@ -20,7 +20,7 @@ RATIOS = {
     "peak_memory_bytes": ("less peak memory", "more peak memory"),
     "size_bytes": ("smaller on disk", "larger on disk"),
 }
-# Why a scheme's gain at equal compute is not known, where the reason is one of its own.
+# What is not known of the cost of a scheme's teacher.
 UNKNOWN = {
     "imported": "what the server took to score the text is unknown here, as are the teacher's size, speed and quality"
 }
@@ -150,8 +150,8 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
         said.append(f"Training the networks in between took {took}, which no comparison charges.")
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and roi_words(found.roi))
-    if not found.equal_compute and found.scheme in UNKNOWN:
-        said.append(f"The gain at equal cost was not measured for scheme={found.scheme}: {UNKNOWN[found.scheme]}.")
+    if found.scheme in UNKNOWN:
+        said.append(f"What the teacher cost is not in it: {UNKNOWN[found.scheme]}.")
     return list(filter(None, said))
 
 
