@@ -9,14 +9,11 @@ from scipy import stats
 from distillab.evaluation.statistics import (
     excess,
     gap_closed,
-    holm,
     linearised,
     mean_interval,
     paired_counts,
     paired_samples,
-    paired_test,
     score_test,
-    smallest_gain,
     wilson,
 )
 
@@ -30,64 +27,6 @@ def test_an_interval_is_students_t():
     narrow = mean_interval([0.90, 0.92, 0.94], level=0.5)
     assert narrow.low == pytest.approx(0.92 - 0.8165 * 0.02 / sqrt(3), abs=1e-5)
     assert mean_interval([0.9]) == (0.9, None, None, None)
-
-
-def test_the_paired_test_is_scipys():
-    student, baseline = [0.91, 0.935, 0.92, 0.94], [0.90, 0.91, 0.915, 0.92]
-    found = paired_test([one - other for one, other in zip(student, baseline, strict=True)])
-    known = stats.ttest_rel(student, baseline)
-    assert found.p == pytest.approx(known.pvalue)
-    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval(0.95)))
-    assert found.mean == pytest.approx(0.015)
-
-
-@pytest.mark.parametrize(
-    ("differences", "p"),
-    [([0.02], None), ([0.95 - 0.93, 0.96 - 0.94, 0.91 - 0.89], None), ([0.0, 0.0], 1.0)],
-)
-def test_without_a_spread_nothing_is_called_sure(differences, p):
-    found = paired_test(differences)
-    assert found.mean == pytest.approx(differences[0]) and found.p == p
-    assert found.low is None and found.high is None
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, None, 0.5]) == [1.0, None, 1.0]
-    assert holm([]) == [] and holm([None]) == [None]
-
-
-def test_the_smallest_gain_is_found_in_four_of_five_simulated_sweeps():
-    deviation, repeats = 0.01, 4000
-    normal = np.random.default_rng(0).normal
-    for count in (3, 5):
-        gain = smallest_gain(deviation, count)
-        differences = normal(gain, deviation, (repeats, count))
-        shown = (stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05) & (differences.mean(1) > 0)
-        assert shown.mean() == pytest.approx(0.8, abs=0.025)
-    # So many pairs that t is normal: the textbook's (1.96 + 0.84) standard errors.
-    assert smallest_gain(deviation, 10_000) == pytest.approx((1.95996 + 0.84162) * deviation / 100, rel=1e-3)
-    assert (
-        smallest_gain(deviation, 5, level=0.99) > smallest_gain(deviation, 5) > smallest_gain(deviation, 5, power=0.5)
-    )
-    assert smallest_gain(deviation, 1) is smallest_gain(0.0, 5) is smallest_gain(None, 1) is None
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_a_true_gain_of_zero_is_called_no_difference(seeds):
-    """One method against the baseline: wrong in 5 % of 2,000 sweeps; four methods, with Holm: wrong in at most 5 %."""
-    drawn, repeats, methods = np.random.default_rng(seeds), 2000, 4
-    baseline = drawn.normal(0.90, 0.01, (repeats, 1, seeds))
-    students = baseline + drawn.normal(0, 0.008, (repeats, methods, seeds))
-    p = [[paired_test(differences).p for differences in sweep] for sweep in students - baseline]
-    assert 0.935 <= np.mean([row[0] >= 0.05 for row in p]) <= 0.965
-    assert np.mean([min(holm(row)) >= 0.05 for row in p]) >= 0.935
-    assert np.mean([min(row) >= 0.05 for row in p]) < 0.90, "four tests without a correction are wrong more often"
-
-
-def test_a_large_gain_is_found_nearly_always():
-    differences = np.random.default_rng(1).normal(0.04, 0.008, (2000, 5))
-    assert np.mean([max(holm([paired_test(row).p] * 4)) < 0.05 for row in differences]) > 0.98
 
 
 def samples(both, only_student, only_baseline, neither):

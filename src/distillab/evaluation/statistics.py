@@ -1,7 +1,6 @@
 """How far a figure or a difference can be trusted: over runs, and for trained files over test samples."""
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -24,16 +23,6 @@ class Interval(NamedTuple):
     high: float | None
 
 
-class PairedTest(NamedTuple):
-    """An `Interval` of paired differences, and the two-sided p of no difference; None where it cannot be computed."""
-
-    mean: float
-    deviation: float | None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-
-
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Mean, sample standard deviation and Student's t interval of the mean; one value alone has a mean only."""
     mean, count = float(np.mean(values)), len(values)
@@ -42,46 +31,6 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     deviation = float(np.std(values, ddof=1))
     half = float(special.stdtrit(count - 1, (1 + level) / 2)) * deviation / sqrt(count)
     return Interval(mean, deviation, mean - half, mean + half)
-
-
-def paired_test(differences: Sequence[float]) -> PairedTest:
-    """Paired t-test of no difference, from the differences on the same seeds.
-
-    Seeds that all give the same difference have no spread to test against (accuracies are counts of test samples, so
-    that happens by chance): the interval is then None, and so is p, unless the difference is zero (p = 1). The interval
-    leaves out zero exactly where p is below 1 - `LEVEL`.
-    """
-    mean, deviation, low, high = mean_interval(differences)
-    if deviation is None:
-        return PairedTest(mean, None)
-    if deviation < NO_SPREAD:
-        return PairedTest(mean, 0.0, p=1.0 if abs(mean) < NO_SPREAD else None)
-    statistic = mean / (deviation / sqrt(len(differences)))
-    p = 2 * float(special.stdtr(len(differences) - 1, -abs(statistic)))
-    return PairedTest(mean, deviation, low, high, p)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p-values (1979): each below 0.05 is shown with a family-wise error of at most 5 %.
-
-    None is a test that could not be made, stays None and is not counted.
-    """
-    order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    stepped = (min(1.0, (len(order) - step) * p) for step, (p, _) in enumerate(order))
-    adjusted = dict(zip((place for _, place in order), accumulate(stepped, max), strict=True))
-    return [adjusted.get(place) for place in range(len(p_values))]
-
-
-def smallest_gain(deviation: float | None, count: int, level: float = LEVEL, power: float = 0.8) -> float | None:
-    """The smallest true gain that the paired t-test would have shown with that power, by the noncentral t.
-
-    `deviation` is the sample standard deviation of the paired differences, `level` of the two-sided test: 1 - 0.05 / m for
-    the strictest of Holm's steps over m tests. None below two pairs or without a spread.
-    """
-    if deviation is None or count < 2 or deviation < NO_SPREAD:
-        return None
-    critical = special.stdtrit(count - 1, (1 + level) / 2)
-    return float(special.nctdtrinc(count - 1, 1 - power, critical)) * deviation / sqrt(count)
 
 
 class Difference(NamedTuple):

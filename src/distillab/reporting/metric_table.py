@@ -108,7 +108,6 @@ METRICS = {
     "agreement": Metric("agrees with teacher", percent, "%"),
     "kl": Metric("KL from teacher"),
     "repeated_errors": Metric("teacher's errors repeated", percent, "%", False),
-    "repeated_by_chance": Metric("repeated by chance", percent, "%"),
     # Deployment.
     "parameters": Metric("parameters", count, "", False),
     "multiply_adds": Metric("multiply-adds", count, "", False),
@@ -124,7 +123,7 @@ METRICS = {
 # What a sample is called, by task, in the singular and in the plural.
 SAMPLES = {"causal_lm": ("block", "blocks")}
 ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "perplexity", "nll", "brier", "calibration_error")
-AGAINST_TEACHER = ("agreement", "kl", "repeated_errors", "repeated_by_chance")
+AGAINST_TEACHER = ("agreement", "kl", "repeated_errors")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
 DEPLOYED += ("latency_spread", "throughput", "peak_memory_bytes", "size_bytes")
 RANKED = ("parameters", "multiply_adds", "latency_ms", "size_bytes")  # the costs in which a front is looked for
