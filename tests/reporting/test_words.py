@@ -10,7 +10,7 @@ from distillab.reporting.model_card import model_card
 from distillab.reporting.sections import limits
 
 GAP = {"value": 0.04, "low": 0.01, "high": 0.07}
-OVER = "over the same student alone (seed 0)"
+OVER = "over the same student alone"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def final_table(result: Result) -> Table:
         rows.append([f"{label}: {entry.name}", shown.form(result.score(role)), gain,
                      *(_compared(result, role, key) for key in RANKED)])  # fmt: skip
     of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
-    title = " · ".join(filter(None, (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result))))
+    shares = "(…): of the teacher" if result.teacher else ""
+    told = (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result), shares)
+    title = " · ".join(filter(None, told))
     headings = ("parameters", "multiply-adds", f"latency, one {one_sample(result.task)}", "size")
     return Table(["model", shown.heading, "gain", *headings], [[Cell(each) for each in row] for row in rows], title)
 
@@ -73,7 +75,7 @@ def measured_on(result: Result) -> str:
 def _machine(result: Result) -> str:
     where = machine(result.student.efficiency)
     busy = any(not one.efficiency.steady for one in result.entries.values())
-    return f"{where}{', which was busy: no speed is certain' if busy else ''}" if where else ""
+    return f"{where}{', busy: no speed is certain' if busy else ''}" if where else ""
 
 
 def _compared(result: Result, role: Role, key: str) -> str:
