@@ -34,7 +34,7 @@ def test_the_end_of_a_run_is_ten_lines(capsys):
     )
     assert [line.strip().split("  ")[0] for line in table[-4:]] == list(models), "no row is broken"
     assert table[0].startswith("digits, protocol standard, 400 test images") and table[0].rstrip().endswith(
-        "cpu, 16 threads"
+        "(…): of the teacher"
     )
     assert verdict.startswith("No difference shown: +1.0 points over the same student alone (95 % interval −0.3 to 3.7")
     assert cost.startswith("The student's training took 16.0 s: teacher 25 %")
