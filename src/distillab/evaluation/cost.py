@@ -20,7 +20,7 @@ RATIOS = {
     "peak_memory_bytes": ("less peak memory", "more peak memory"),
     "size_bytes": ("smaller on disk", "larger on disk"),
 }
-# What is not known of the cost of a scheme's teacher.
+# Why a scheme's gain at equal cost is not known.
 UNKNOWN = {
     "imported": "what the server took to score the text is unknown here, as are the teacher's size, speed and quality"
 }
@@ -51,7 +51,7 @@ def cost(result: Result, prices: Prices | None = None) -> Cost:
         teacher_outputs=outputs,
         teacher_training_seconds=teacher and float(teacher.training.total_seconds),
         between_seconds=between,
-        equal_compute=equal_compute(result) if result.baseline or teacher else None,
+        equal_compute=equal_compute(result) if result.scheme not in UNKNOWN and (result.baseline or teacher) else None,
         roi=roi(prices, teacher.efficiency, student.efficiency, hours, **_served(result))
         if teacher and prices
         else None,
@@ -151,7 +151,7 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
     said.append(found.equal_compute and _gain_words(found.equal_compute, gain))
     said.append(found.roi and roi_words(found.roi))
     if found.scheme in UNKNOWN:
-        said.append(f"What the teacher cost is not in it: {UNKNOWN[found.scheme]}.")
+        said.append(f"The gain at equal cost was not measured for scheme={found.scheme}: {UNKNOWN[found.scheme]}.")
     return list(filter(None, said))
 
 
