@@ -16,6 +16,7 @@ from distillab.core.output import rank_zero_print
 from distillab.core.result_parts import Primary
 from distillab.core.run_identity import population_words
 from distillab.evaluation.against_itself import Repeats, Share, Study, against_itself
+from distillab.evaluation.kept import together
 from distillab.reporting.metric_table import metric, percent
 from distillab.reporting.tables import Table, markdown, print_table, terminal, without_tags
 
@@ -73,8 +74,7 @@ def _repeats(methods: Sequence[Method]) -> list[Repeats]:
     found = []
     for one in methods:
         runs = [one.runs[seed] for seed in seeds]
-        sizes = {None if run.samples is None else len(run.samples) for run in runs}
-        samples = None if None in sizes or len(sizes) > 1 else np.array([run.samples for run in runs])
+        samples = together([run.samples for run in runs])
         found.append(Repeats(np.array([run.score for run in runs]), samples, one.student))
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 from distillab.core.output import rank_zero_print
 from distillab.core.result_parts import Primary
 from distillab.evaluation.families import Contrast
-from distillab.evaluation.kept import NAME, by_sample
+from distillab.evaluation.kept import NAME, by_sample, differences
 
 
 class Scored(NamedTuple):
@@ -34,8 +34,5 @@ def contrast(
 ) -> Contrast:
     """Runs against as many others, in their order; by test sample where all of them have the same number."""
     scores = (np.array([one.score for one in runs]) for runs in (own, reference))
-    sizes = {None if one.samples is None else len(one.samples) for one in (*own, *reference)}
-    samples = None
-    if None not in sizes and len(sizes) == 1:
-        samples = np.array([one.samples - other.samples for one, other in zip(own, reference, strict=True)])
+    samples = differences([(one.samples, other.samples) for one, other in zip(own, reference, strict=True)])
     return Contrast(*scores, samples, group, tuple(seeds) or None)

@@ -1,6 +1,6 @@
 """What is kept of each test sample beside a run's result: `predictions.npz`, one array a line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -35,6 +35,19 @@ def by_sample(path: Path, figure: str, role: str = "student") -> np.ndarray | No
     if figure == "top1":
         return (arrays[0] == arrays[1]).astype(float)
     return -(arrays[0] if figure == "nll" else linearised(arrays[1], arrays[0])).astype(float)
+
+
+def together(figures: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Figures of several runs on the same samples (runs, N); None where one is missing, or has not as many samples."""
+    if not figures or any(one is None for one in figures) or len({one.shape for one in figures}) > 1:
+        return None
+    return np.array(figures)
+
+
+def differences(pairs: Sequence[tuple[np.ndarray | None, np.ndarray | None]]) -> np.ndarray | None:
+    """What the first of each pair has more than the second on each sample, (pairs, N); None as of `together`."""
+    found = together([each for pair in pairs for each in pair])
+    return None if found is None else found[::2] - found[1::2]
 
 
 def _read(path: Path, names: tuple[str, ...]) -> list[np.ndarray] | None:

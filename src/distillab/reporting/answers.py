@@ -32,12 +32,3 @@ def read_answers(results: Sequence[Result], runs: Path) -> tuple[Answers, list[s
             continue
         found[result.config_hash] = {role: one for role, one in known.items() if one is not None}
     return found, left_out
-
-
-def differences(pairs: Sequence[tuple[np.ndarray | None, np.ndarray | None]]) -> np.ndarray | None:
-    """What one has more than the other on each sample, (runs, N); None where it is not known of all on as many samples."""
-    if any(one is None or other is None for one, other in pairs):
-        return None
-    if len({each.shape for pair in pairs for each in pair}) != 1:
-        return None
-    return np.array([one - other for one, other in pairs])

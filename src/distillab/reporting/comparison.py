@@ -10,8 +10,9 @@ import numpy as np
 
 from distillab.core.result import Result
 from distillab.evaluation.families import Contrast, Finding, family
+from distillab.evaluation.kept import differences
 from distillab.evaluation.selection import Candidate, Choice, chosen
-from distillab.reporting.answers import Answers, differences
+from distillab.reporting.answers import Answers
 from distillab.reporting.grouping import rows_of
 from distillab.reporting.metric_table import RANKED
 from distillab.reporting.rows import Place, Row

@@ -44,8 +44,8 @@ UNTOLD = (
 def rows_of(results: Sequence[Result]) -> list[Row]:
     """One row for each student, method and setting, without what the statistics add; tables together, students together.
 
-    Of two runs of one row and seed counts the one that says more, else the newest. A student alone that was trained for itself and one that was trained
-    as a baseline are the same row where their configs are.
+    Of two runs of one row and seed counts the one that says more, else the newest. A student alone that was trained for
+    itself and one that was trained as a baseline are the same row where their configs are.
     """
     runs: dict[tuple[Any, ...], dict[int | None, Result]] = {}
     for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
@@ -60,7 +60,7 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
 
 def _identities(result: Result) -> list[tuple[Any, ...]]:
     """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
-    varying = (*NOT_THE_METHOD, "seed", *varied(result))
+    varying = (*NOT_THE_METHOD, *varied(result))
     # Not by its teacher: the student alone has none, and is of the same table.
     drawn = population(result.config)
     recipe = result.config.get("recipe") or {}

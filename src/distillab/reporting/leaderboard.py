@@ -33,8 +33,8 @@ def refresh(runs: Path) -> None:
     from distillab.reporting.plots import accuracy_plot  # late, as Altair takes its time
 
     with writable(runs, "paths.runs=…"):
-        if results := update(runs):
-            accuracy_plot(compare(pooled(results)), runs / "accuracy_vs_parameters.png")
+        if rows := _updated(runs)[1]:
+            accuracy_plot(rows, runs / "accuracy_vs_parameters.png")
 
 
 def update(runs: Path) -> list[Result]:
@@ -43,6 +43,11 @@ def update(runs: Path) -> list[Result]:
     Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
     trials are counted there. Returns what is ranked.
     """
+    return _updated(runs)[0]
+
+
+def _updated(runs: Path) -> tuple[list[Result], list[Row]]:
+    """What is ranked, and its rows, after `update`."""
     runs.mkdir(parents=True, exist_ok=True)
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
@@ -51,12 +56,13 @@ def update(runs: Path) -> list[Result]:
         answers, damaged = read_answers(results, runs)
         results = told_apart(results)
         write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
-        page = _markdown(compare(pooled(results), answers), answers, [*left_out, *damaged, *trials])
+        rows = compare(pooled(results), answers)
+        page = _markdown(rows, answers, [*left_out, *damaged, *trials])
         with replacing(runs / "leaderboard.md") as temporary:
             temporary.write_text(page, encoding="utf-8")
     for line in left_out:
         _tell(line)
-    return results
+    return results, rows
 
 
 @cache

@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry, Primary
 from distillab.core.run_identity import population_words
+from distillab.evaluation import statistics
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
-from distillab.evaluation.statistics import Interval, mean_interval
+from distillab.evaluation.statistics import Interval
 from distillab.reporting.looks import ALONE, LONGER
 from distillab.reporting.metric_table import Metric, metric, samples
 
@@ -148,11 +149,11 @@ class Row:
             return None
         if len(self.results) == 1:
             return gap_closed(self.results[0])
-        gap = mean_interval(
-            [self.primary.gain(result.score("teacher"), result.score("baseline")) for result in self.results]
+        gains, gaps = (
+            [self.primary.gain(result.score(role), result.score("baseline")) for result in self.results]
+            for role in ("student", "teacher")
         )
-        gained = fmean(self.primary.gain(result.primary.value, result.score("baseline")) for result in self.results)
-        return gained / gap.mean if gap.low > 0 else None
+        return statistics.gap_closed(gains, gaps)
 
     def figure(self, key: str) -> float | None:
         """The mean of a figure of its network over the runs that have it."""

@@ -10,7 +10,7 @@ from distillab.core.result import Result, Role
 from distillab.evaluation.cost import in_words, ratios
 from distillab.evaluation.payback import machine
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
-from distillab.reporting.tables import Cell, Table, print_table, terminal
+from distillab.reporting.tables import Table, print_table, terminal
 from distillab.reporting.words import cost_line, primary, verdict
 
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
@@ -64,7 +64,7 @@ def final_table(result: Result) -> Table:
     told = (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result), shares)
     title = " · ".join(filter(None, told))
     headings = ("parameters", "multiply-adds", f"latency, one {one_sample(result.task)}", "size")
-    return Table(["model", shown.heading, "gain", *headings], [[Cell(each) for each in row] for row in rows], title)
+    return Table(["model", shown.heading, "gain", *headings], rows, title)
 
 
 def measured_on(result: Result) -> str:

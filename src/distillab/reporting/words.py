@@ -17,19 +17,19 @@ def primary(result: Result) -> Metric:
     return metric(result.primary.name, result.primary.higher_is_better)
 
 
-def interval(low: float, high: float, shown: Metric, digits: int = 1) -> str:
+def interval(low: float, high: float, shown: Metric) -> str:
     """The two ends of an interval of gains."""
-    return f"{shown.difference(low, digits).lstrip('+')} to {shown.difference(high, digits).lstrip('+')}"
+    return f"{shown.difference(low, 1).lstrip('+')} to {shown.difference(high, 1).lstrip('+')}"
 
 
-def finding_words(found: Finding, shown: Metric, population: str, comparisons: str = "comparisons") -> str:
+def finding_words(found: Finding, shown: Metric, population: str) -> str:
     """A gain, its interval, whether it is shown, and what the interval speaks of."""
     size = shown.gain(found.gain)
     if not found.speaks_of:
         which = "one run, which says nothing of the methods (seed=0,1,2)"
         same = f"{found.runs} runs without any spread between them, so nothing can be tested"
         return f"{size} in {which if found.runs == 1 else same}"
-    corrected = f", corrected for {found.size} {comparisons}" if found.size > 1 else ""
+    corrected = f", corrected for {found.size} comparisons" if found.size > 1 else ""
     ends = f"95 % interval {interval(found.low, found.high, shown)}{corrected}"
     said = f"{size} ({ends})" if found.shown else f"no difference shown: {size} ({ends})"
     said += (", shown" if found.gain > 0 else ", a loss, shown") if found.shown else ""
