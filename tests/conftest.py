@@ -1,6 +1,11 @@
 """Small real data, networks, fits and processes that several tests share; what is slow to import, where it is used."""
 
 import os
+import sys
+
+# Processes that tests start import torch and Lightning: ten seconds from compiled files, thirty from sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import pytest
 import torch
@@ -64,15 +69,13 @@ def unbroken(config, few_digits):
 
 
 @pytest.fixture(scope="session")
-def ranks(request, tmp_path_factory):
-    """What each of two processes found, which talk over gloo: one pair for all tests that this session runs."""
-    from helpers import two_processes
+def ranks(tmp_path_factory):
+    """What each of two processes finds that talk over gloo: one pair for all tests, asked when a test needs it."""
+    from helpers.two_processes import Pair, Rank
 
-    asking = [item for item in request.session.items if "ranks" in getattr(item, "fixturenames", ())]
-    given = [item.callspec.params if hasattr(item, "callspec") else {} for item in asking]
-    kinds = ("config", "comparing", "averaging")
-    names = {next((params[kind] for kind in kinds if kind in params), None) for params in given}
-    return two_processes.start(tmp_path_factory.mktemp("ranks"), sorted(names - {None}), None in names)
+    pair = Pair(tmp_path_factory.mktemp("ranks"))
+    yield [Rank(pair, 0), Rank(pair, 1)]
+    pair.end()
 
 
 @pytest.fixture

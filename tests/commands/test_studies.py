@@ -1,5 +1,6 @@
 """The studies in conf/sweep: how many cells each has, that every cell composes, and that its command is written on top."""
 
+import functools
 import shlex
 
 import pytest
@@ -45,6 +46,11 @@ def cells(study):
     return BasicSweeper.split_arguments(parser.parse_overrides([*params, *words]), None)[0], counted
 
 
+@functools.cache
+def composed(*cell):
+    return OmegaConf.to_container(compose("train", overrides=list(cell)), resolve=True)
+
+
 @pytest.mark.parametrize("study", CELLS)
 def test_a_study_has_its_cells(hydra, study):
     made, counted = cells(study)
@@ -60,7 +66,7 @@ def test_methods_are_found_by_listing_and_none_is_among_them(hydra):
 @pytest.mark.parametrize("study", ["pareto", "capacity_gap", "fewer_labels"])
 def test_every_cell_composes_to_what_it_says(hydra, study):
     for cell in cells(study)[0]:
-        cfg = OmegaConf.to_container(compose("train", overrides=cell), resolve=True)
+        cfg = composed(*cell)
         said = dict(word.split("=") for word in cell)
         assert said["strategy"] == config.strategy_label(cfg["strategy"])
         if study == "fewer_labels":
@@ -85,7 +91,7 @@ def test_every_method_of_a_study_takes_every_pair_of_it(hydra):
 
     for study in ("pareto", "capacity_gap"):
         for cell in cells(study)[0]:
-            cfg = OmegaConf.to_container(compose("train", overrides=cell), resolve=True)
+            cfg = composed(*cell)
             Strategy.of(cfg["strategy"]).connect(spec(cfg["student"], "student"), spec(cfg["teacher"], "teacher"), 0)
     assert len(specs) == 10  # 8 students; of 5 teachers 3 are students too
 

@@ -24,6 +24,7 @@ SMALL = (
     "recipe.epochs=2",
     "teacher.recipe.epochs=3",
     "data.labelled=1.0",
+    "equal_compute=false",  # the student alone is not trained a second time, for longer
 )
 
 

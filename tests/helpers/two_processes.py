@@ -3,7 +3,7 @@
 import copy
 import os
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -219,45 +219,87 @@ def attempt(function, *arguments):
         return traceback.format_exc()
 
 
-def work(rank, folder, names, fits):
-    """Everything of these strategies, and the fits; written below the folder."""
+def of_a_strategy(name, rank):
+    """Everything that is asked of two processes with one strategy."""
+    found = {"equal": attempt(end_to_end, name, EQUAL, rank)}
+    for kind, key in (("global_batch", "unequal"), ("rowwise", "rows")):
+        if terms := terms_that(name, kind):
+            found[key] = attempt(end_to_end, name, UNEQUAL, rank, terms)
+    if terms_that(name, "global_batch"):
+        found["inputs"] = attempt(input_gradients, name, rank)
+    return found
+
+
+def answer(asked, rank, folder):
+    """What a process finds: of a gather, of a fit under Lightning's DDP, or of the strategy of that name."""
+    if asked == "gather":
+        return attempt(gathers, rank)
+    if asked == "accumulated":
+        return attempt(accumulated, folder, 25, 3, rank)
+    if asked in ("sgd", "dot"):
+        return attempt(fitted, asked, rank)
+    if asked == "shares":
+        return attempt(shares, rank)
+    if asked == "replayed":
+        return attempt(replayed, rank, folder)
+    if asked.startswith("sharded "):
+        return [attempt(taught, asked.split()[1], how, rank) for how in (ShardedTeacher, FrozenTeacher)]
+    return of_a_strategy(asked, rank)
+
+
+def work(rank, folder, questions, answers):
+    """One of two processes: answers what it is asked, until it is asked for None."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}  # Lightning wants to see them; nobody listens
     meeting = {"init_method": f"file://{folder}/meeting", "timeout": timedelta(seconds=20)}
     distributed.init_process_group("gloo", rank=rank, world_size=2, **meeting)
-    found = {"gather": attempt(gathers, rank)}
-    for name in names:
-        found[name] = {"equal": attempt(end_to_end, name, EQUAL, rank)}
-        for kind, key in (("global_batch", "unequal"), ("rowwise", "rows")):
-            if terms := terms_that(name, kind):
-                found[name][key] = attempt(end_to_end, name, UNEQUAL, rank, terms)
-        if terms_that(name, "global_batch"):
-            found[name]["inputs"] = attempt(input_gradients, name, rank)
-    if fits:
-        found |= all_fits(rank, folder)
-    torch.save(found, folder / f"{rank}.pt")
+    for asked in iter(questions.get, None):
+        torch.save(answer(asked, rank, folder), folder / f"{asked}-{rank}.pt")
+        answers.put(asked)
     distributed.destroy_process_group()
 
 
-def all_fits(rank, folder):
-    """Under Lightning's DDP: accumulated steps, two optimisers, a cache filled and replayed, a teacher shared out."""
-    found = {"accumulated": attempt(accumulated, folder, 25, 3, rank)}
-    for optimizer in ("sgd", "dot"):
-        found[optimizer] = attempt(fitted, optimizer, rank)
-    found["shares"] = attempt(shares, rank)
-    found["replayed"] = attempt(replayed, rank, folder)
-    for name in SHARDED:
-        found[f"sharded {name}"] = [attempt(taught, name, how, rank) for how in (ShardedTeacher, FrozenTeacher)]
-    return found
+class Pair:
+    """Two processes that talk over gloo. Each finds what it is asked for once, both at the same time."""
+
+    def __init__(self, folder):
+        # A fork of this process could not differentiate once this one has; a server that has the imports can be forked.
+        multiprocessing.set_forkserver_preload(["distillab.training.module"])
+        context = multiprocessing.get_context("forkserver")
+        self.folder, self.known = folder, {}
+        self.queues = [(context.Queue(), context.Queue()) for _ in range(2)]
+        arguments = [(rank, folder, *queues) for rank, queues in enumerate(self.queues)]
+        self.processes = [context.Process(target=work, args=each, daemon=True) for each in arguments]
+        for process in self.processes:
+            process.start()
+
+    def found(self, rank, asked):
+        """What this process found."""
+        if asked not in self.known:
+            for questions, _ in self.queues:
+                questions.put(asked)
+            for _, answers in self.queues:
+                answers.get(timeout=120)
+            files = [self.folder / f"{asked}-{each}.pt" for each in range(2)]
+            self.known[asked] = [torch.load(file, weights_only=False) for file in files]
+        return self.known[asked][rank]
+
+    def end(self):
+        for (questions, _), process in zip(self.queues, self.processes, strict=True):
+            questions.put(None)
+            process.join(20)
 
 
-def start(folder, names, fits):
-    """Run two processes; what each of them found."""
-    # A fork of this process could not differentiate once this one has; a server that has the imports can be forked.
-    multiprocessing.set_forkserver_preload(["distillab.training.module"])
-    multiprocessing.start_processes(work, (folder, names, fits), nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+@dataclass
+class Rank:
+    """One process of a pair: what it found, by name."""
+
+    pair: Pair
+    number: int
+
+    def __getitem__(self, asked):
+        return self.pair.found(self.number, asked)
 
 
 def of_both(ranks, *keys):

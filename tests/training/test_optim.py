@@ -129,8 +129,8 @@ def test_without_a_difference_of_momenta_a_fit_is_sgd(name, batches, digits, net
     for recipe in (DOT_RECIPE | {"dot_delta": 0.0}, DOT_RECIPE | {"optimizer": "sgd"}, DOT_RECIPE):
         module = fitted(digits, network, name, recipe, accumulate_grad_batches=batches)
         ends.append(torch.cat([x.flatten() for x in weights(module).values()]))
-    torch.testing.assert_close(ends[0], ends[1], rtol=1e-4, atol=1e-6)
-    assert (ends[2] - ends[1]).abs().max() > 1e-4
+    rounded, apart = (ends[0] - ends[1]).norm(), (ends[2] - ends[1]).norm()
+    assert rounded < 1e-2 * apart
 
 
 def test_a_fit_takes_the_steps_that_two_backward_passes_give(digits, network):

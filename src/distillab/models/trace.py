@@ -1,4 +1,4 @@
-"""The calls of a network's submodules with their shapes, by a dry run that allocates nothing."""
+"""The calls of a network's submodules with their shapes, by a dry run."""
 
 import math
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distillab.core.errors import UserError
 
 IMAGES = 2  # in the dry run's batch
+SMALL = 64 * 64  # pixels: so small an image is sooner computed than followed through fake tensors
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,16 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
     """The calls of all submodules for one batch of IMAGES samples (C, H, W), in the order in which they end.
 
-    Runs on fake tensors, so nothing is computed; a network that cannot run so runs for real, in eval mode. Raises
-    UserError for a network that cannot take such images.
+    In eval mode, and without a trace in the random numbers. Large images are fake tensors, so nothing is computed; a
+    network that cannot run so runs for real. Raises UserError for a network that cannot take such images.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     device = next(net.parameters(), torch.empty(0)).device
-    with evaluation_mode(net), torch.no_grad():
-        with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True):
-            return _recorded(net, torch.empty(IMAGES, *input_shape, device=device))
+    with evaluation_mode(net), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        if math.prod(input_shape[1:]) > SMALL:
+            with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True):
+                return _recorded(net, torch.empty(IMAGES, *input_shape, device=device))
         try:
             return _recorded(net, torch.zeros(IMAGES, *input_shape, device=device))
         except Exception as error:
