@@ -20,19 +20,27 @@ MASK = torch.tensor([[True, True, False, True], [False, True, False, False]])
 TEXTS = info((6, 1, 4), (6, 1, 4)), info((6, 1, 4), (5, 1, 4), (8, 1, 4), (9, 1, 4))
 
 
-def reference(s, t, mask=None):
+def reference(s, t, mask=None, relative=False):
     """Number by number."""
     kept = [i for i in np.ndindex(s.shape) if mask is None or mask[i[:2]]]
-    return sum((s[i] - t[i]) ** 2 for i in kept) / len(kept)
+    scale = {i: sum(x**2 for x in t[i]) / len(t[i]) if relative else 1 for i in np.ndindex(s.shape[:2])}
+    return sum((s[i] - t[i]) ** 2 / scale[i[:2]] for i in kept) / len(kept)
 
 
 class TestHidden(MethodTester):
     configs = ("hidden",)
-    cases = {"hidden_mse": [Case(reference, **STATES), Case(reference, **STATES, rest={"mask": MASK}, rows=False)]}
+    cases = {
+        "hidden_mse": [
+            Case(reference, **STATES),
+            Case(reference, **STATES, rest={"mask": MASK}, rows=False),
+            Case(reference, **STATES, rest={"relative": True}),
+        ]
+    }
     mutations = [
         ("hidden_mse", "s, t = widened(s, t)", "s, t = widened(s, t)[0], t", "a gradient to the teacher"),
         ("hidden_mse", "(s - t).square()", "(s - t).abs()", "absolute, not squared"),
         ("hidden_mse", "positions(x, mask) for", "positions(x, None) for", "all positions"),
+        ("hidden_mse", "squares / t.square()", "squares / s.square()", "in the student's mean square"),
     ]
 
 

@@ -11,22 +11,26 @@ from distillab.strategies.parts.logits import widened
 
 __all__ = ["hidden_mse"]
 
+SMALLEST = 1e-6  # a teacher's state of zeros has no scale
 
-def hidden_mse(s: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
+
+def hidden_mse(s: Tensor, t: Tensor, mask: Tensor | None = None, relative: bool = False) -> Tensor:
     """Mean squared difference of hidden states (N, L, d) over the positions that count and their channels.
 
-    `mask`, bool (N, L), is True for the positions that count; None: all. 0 where none does (Jiao et al., arXiv 1909.10351).
+    `mask`, bool (N, L), is True for the positions that count; None: all. 0 where none does. `relative` measures each
+    position in the teacher's mean square there (Jiao et al., arXiv 1909.10351, have states behind a layer norm: about 1).
     """
     if s.ndim != 3 or s.shape != t.shape:
         raise UserError(f"s and t must be states (N, L, d) of one shape, got {tuple(s.shape)} and {tuple(t.shape)}")
     check_mask(mask, s.shape[:2])
-    return mean_of(hidden_rows(*(positions(x, mask) for x in (s, t))))
+    return mean_of(hidden_rows(*(positions(x, mask) for x in (s, t)), relative=relative))
 
 
-def hidden_rows(s: Tensor, t: Tensor) -> Tensor:
-    """The mean squared difference of each row, (R, …) → (R,)."""
+def hidden_rows(s: Tensor, t: Tensor, *, relative: bool) -> Tensor:
+    """The mean squared difference of each row, (R, …) → (R,), in the mean square of the teacher's row if `relative`."""
     s, t = widened(s, t)
-    return (s - t).square().flatten(1).mean(1)
+    squares = (s - t).square().flatten(1).mean(1)
+    return squares / t.square().flatten(1).mean(1).clamp_min(SMALLEST) if relative else squares
 
 
 def check_mask(mask: Tensor | None, shape: tuple[int, ...]) -> None:
@@ -48,7 +52,8 @@ def mean_of(values: Tensor) -> Tensor:
 class Hidden(Term):
     """The sum of `hidden_mse` over the pairs of stages; through a layer W · s where widths differ.
 
-    Of a text a row is a position that has a label, of an image all places of its map.
+    Of a text a row is a position that has a label, of an image all places of its map. Models that normalise before each
+    layer, as Llamas do, have states of any size: `relative` makes them comparable with the other terms.
     """
 
     needs = ("student.stages", "teacher.stages", "batch.labels")
@@ -56,6 +61,7 @@ class Hidden(Term):
     soft_labels = True  # of labels it reads only which positions have none
 
     weight: Scheduled = 0.5
+    relative: bool = False
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages, each with a connector; refuse maps of unequal sizes."""
@@ -76,5 +82,5 @@ class Hidden(Term):
             s, t = (x.flatten(2).transpose(1, 2) for x in (student.stages[i], teacher.stages[j]))
             if text:
                 s, t = (positions(x, batch.labels != IGNORED) for x in (s, t))
-            losses.append(hidden_rows(connector(s), t))
+            losses.append(hidden_rows(connector(s), t, relative=self.relative))
         return torch.stack(losses).sum(0)
