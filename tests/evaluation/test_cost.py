@@ -6,7 +6,8 @@ from helpers.made_results import made
 from distillab.core.configuration import Prices
 from distillab.core.errors import UserError
 from distillab.core.result_parts import Efficiency, StepCost, TeacherOutputs, Training
-from distillab.evaluation.cost import charged_length, cost, equal_compute, roi, with_cost, words
+from distillab.evaluation.cost import charged_length, cost, equal_compute, roi, with_cost
+from distillab.reporting.cost_words import words
 from distillab.reporting.metric_table import metric
 
 TEACHER = {"top1": 0.95, "multiply_adds": 600, "throughput": 100.0, "seconds": 500.0}

@@ -62,31 +62,3 @@ def roi(
         with_teacher=whole,
         students=students,
     )
-
-
-def roi_words(found: Roi) -> str:
-    """When a distillation has paid for itself, in sentences."""
-    teacher, student, price = (
-        f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
-        for value in (found.teacher_per_million, found.student_per_million, found.distillation)
-    )
-    how, each = ("writing one text at a time", "token") if found.unit else ("in batches", "request")
-    where = f" (measured {how} on {machine(found)})" if machine(found) else ""
-    said = f"A million {found.unit or 'predictions'} cost {teacher} with the teacher and {student} with the student{where}. "
-    if found.requests is None:
-        return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."
-    days = f", {found.days:,.1f} days" if found.days is not None else ""
-    if found.requests_per_day == 0:
-        days = ", which never come at 0 a day"
-    said += f"The distillation cost {price} and has paid for itself after {found.requests:,} {each}s{days}"
-    return f"{said}.{_teacher_words(found)}"
-
-
-def _teacher_words(found: Roi) -> str:
-    if found.with_teacher is None:
-        return ""
-    said = f" With the teacher's training and scoring it has after {found.with_teacher:,} tokens"
-    if found.students is None:
-        return f"{said}."
-    shared = f"{found.students:,} students" if found.students > 1 else "a single student"
-    return f"{said}; shared by {shared}, these cost each no more than its own training."

@@ -6,9 +6,9 @@ from typing import Any
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry
-from distillab.evaluation.cost import in_words, ratios
 from distillab.evaluation.payback import machine
 from distillab.reporting.comparison import tables
+from distillab.reporting.cost_words import in_words, ratios
 from distillab.reporting.looks import TEACHER
 from distillab.reporting.metric_table import (
     AGAINST_TEACHER,

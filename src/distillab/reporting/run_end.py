@@ -7,8 +7,8 @@ from typing import Any
 
 from distillab.core.output import rank_zero_print
 from distillab.core.result import Result, Role
-from distillab.evaluation.cost import in_words, ratios
 from distillab.evaluation.payback import machine
+from distillab.reporting.cost_words import in_words, ratios
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
 from distillab.reporting.tables import Table, print_table, terminal
 from distillab.reporting.words import cost_line, primary, verdict

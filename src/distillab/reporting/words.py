@@ -5,9 +5,9 @@ from statistics import fmean
 
 from distillab.core.result import Result
 from distillab.core.run_identity import population_words
-from distillab.evaluation.cost import words
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
+from distillab.reporting.cost_words import words
 from distillab.reporting.metric_table import Metric, metric, percent, samples
 from distillab.reporting.rows import Row, gap_closed
 

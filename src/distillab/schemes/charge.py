@@ -19,9 +19,9 @@ from distillab.core.output import rank_zero_print
 from distillab.core.result_parts import StepCost
 from distillab.core.run_identity import versions
 from distillab.data.module import DataModule
-from distillab.evaluation.cost import step_words
 from distillab.evaluation.efficiency import counted
 from distillab.models.model import Model
+from distillab.reporting.cost_words import step_words
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import device_kind, replayed
 from distillab.schemes.pretrain import NOT_THE_MODEL, alone
