@@ -98,7 +98,7 @@ def test_documents_are_the_samples_of_text(tmp_path):
     bits = {role: found.metrics[role]["bits_per_byte"] for role in rows}
     assert found.gap.value == pytest.approx(bits["baseline"] - bits["teacher"]) and found.gap.low > 0
     assert found.paired.value == pytest.approx(bits["baseline"] - bits["student"])
-    assert "on 20 documents like these" in found.paired.words and found.paired.p < 0.05
+    assert found.paired.documents == 20 and "on 20 documents like these" in found.paired.words and found.paired.p < 0.05
     assert found.intervals["student"]["bits_per_byte"].value == pytest.approx(bits["student"])
     assert found.against_alone.nll.value == pytest.approx(
         found.metrics["student"]["nll"] - found.metrics["baseline"]["nll"]

@@ -20,7 +20,7 @@ from distillab.reporting.plots import figure
 from distillab.reporting.run_end import show
 from distillab.reporting.sections import accuracy
 from distillab.reporting.text_words import sentences
-from distillab.reporting.words import cost_words
+from distillab.reporting.words import cost_words, verdict
 
 GENERATION = {
     "prompt": 64,
@@ -75,6 +75,8 @@ def test_the_end_of_a_run_and_its_card_say_blocks_tokens_and_no_image(capsys):
     end, card = capsys.readouterr().out, model_card(result)
     assert "sotu, protocol standard, 1,659 test blocks" in end and "latency, one block" in end
     assert "+0.050 in bits per byte (less is better) over the same student alone" in end
+    tested = edited(result, paired={"value": 0.05, "low": 0.04, "high": 0.06, "documents": 12})
+    assert "(95 % interval 0.040 to 0.060 on 12 test documents)" in verdict(tested)
     assert (
         "Of the teacher's 1,000 errors (tokens that are not its likeliest) the student repeats 410 and the student alone 390"
         in card

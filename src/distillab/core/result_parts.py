@@ -304,8 +304,9 @@ class Limits(Part):
 
 
 class Paired(Part):
-    """Student and baseline on the same test samples; as of `statistics.paired_samples`."""
+    """Student and baseline on the same test samples, of a text its `documents`; as of `statistics.paired_samples`."""
 
+    documents: int | None = None
     only_student_right: int | None = None
     only_baseline_right: int | None = None
     value: Number | None = None

@@ -57,7 +57,7 @@ def paired_documents(student: Tensor, baseline: Tensor) -> Paired:
     if test is None:
         return Paired()
     size = f"{test.value:+z.3f} bits per byte (95 % interval {test.low:z.3f} to {test.high:z.3f})"
-    return Paired(**dict(test), words=differing(size, test.p, f"{documents} documents"))
+    return Paired(**dict(test), documents=documents, words=differing(size, test.p, f"{documents} documents"))
 
 
 def against_teacher(scores: Tensor, teacher: Tensor, labels: Tensor) -> AgainstTeacher:

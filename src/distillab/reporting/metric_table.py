@@ -122,6 +122,8 @@ METRICS = {
 }
 # What a sample is called, by task, in the singular and in the plural.
 SAMPLES = {"causal_lm": ("block", "blocks")}
+# What tests and intervals are over, where that is not a sample.
+TESTED = {"causal_lm": "documents"}
 ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "perplexity", "nll", "brier", "calibration_error")
 AGAINST_TEACHER = ("agreement", "kl", "repeated_errors")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
@@ -143,6 +145,11 @@ def one_sample(task: str) -> str:
 def samples(task: str) -> str:
     """What several are called."""
     return SAMPLES.get(task, ("image", "images"))[1]
+
+
+def tested(task: str) -> str:
+    """What tests and intervals are over, in the plural."""
+    return TESTED.get(task) or samples(task)
 
 
 def heading(key: str, task: str) -> str:

@@ -8,7 +8,7 @@ from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.cost_words import words
-from distillab.reporting.metric_table import Metric, metric, percent, samples
+from distillab.reporting.metric_table import Metric, metric, percent, samples, tested
 from distillab.reporting.rows import Row, gap_closed
 
 
@@ -48,7 +48,7 @@ def _chances(found: Finding, shown: Metric) -> str:
 
 def population(found: Finding, results: Sequence[Result]) -> str:
     """What a finding speaks of, in words."""
-    kind = samples(results[0].task)
+    kind = tested(results[0].task)
     if found.speaks_of == ("samples",):
         return f"these two trained files on other test {kind}, not of the methods"
     drawn = population_words(results[0].population) or "repetitions"
@@ -135,7 +135,8 @@ def verdict(result: Result) -> str:
     if paired is None or paired.low is None:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
-        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {result.data.test:,} test {samples(result.task)}"
+        many, kind = (paired.documents, "documents") if paired.documents else (result.data.test, samples(result.task))
+        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {many:,} test {kind}"
         start, size = f"Distillation {'brought' if result.gain > 0 else 'lost'}", size.lstrip("+−")
         if paired.low <= 0 <= paired.high:
             start, size = "No difference shown:", shown.gain(result.gain)
