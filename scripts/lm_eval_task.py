@@ -75,6 +75,8 @@ def main(words: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     try:
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            sys.exit(print(__doc__))
         main(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -3,8 +3,9 @@
     python scripts/written_canaries.py experiment=language teacher.adapt=all data.canaries=32 out=written
 
 One teacher learns the canaries (docs/text_figures.md), one student learns from its answers, one from text that it wrote, and one
-alone. `rows=…`, `max_new_tokens=…` and `out=…` are of the written text; all other words are of the run, as for train.py. The
-same command goes on where it was stopped. docs/synthetic.md has the table.
+alone. `rows=…`, `max_new_tokens=…` and `out=…` are of the written text; all other words are of the run, as for train.py. Each
+text has a folder of its own in `out`, by the run's hash. The same command goes on where it was stopped. docs/synthetic.md has
+the table.
 """
 
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from distillab.commands import composition, experiment, steps
-from distillab.commands.invocation import Invocation, parse
+from distillab.commands.cli import ended
+from distillab.commands.invocation import Invocation, home, parse
+from distillab.commands.words import understood
 from distillab.core.errors import UserError
 from distillab.core.result import Result
 from distillab.core.timer import Timer
@@ -68,6 +71,17 @@ def table(taught: Result, learned: Result, texts: Sequence[str], planted: Sequen
     return markdown(Table(["exposure in bits", *heads, "all", "bits per byte"], lines))
 
 
+def check_enough(run: Invocation, tokens: int) -> None:
+    """Refuse a written text that cannot fill the blocks that the run keeps; UserError."""
+    samples, length = (run.config.data.get(key) for key in ("samples", "length"))
+    if samples and tokens < samples * length:
+        needed = samples * length
+        raise UserError(
+            f"rows × max_new_tokens are {tokens:,} tokens, and data.samples={samples} blocks of {length} take {needed:,}: "
+            f"more rows=… or max_new_tokens=…, or a smaller data.samples=…"
+        )
+
+
 def main(words: Sequence[str]) -> None:
     """Make both runs and print the table."""
     own = OWN | {key: value for key, _, value in (word.partition("=") for word in words) if key in OWN}
@@ -76,6 +90,8 @@ def main(words: Sequence[str]) -> None:
     count, seed = (run.config.data.get(key) for key in ("canaries", "split_seed"))
     if not count:
         raise UserError("the teacher's text needs canaries: data.canaries=32 of data=text")
+    check_enough(run, int(own["rows"]) * int(own["max_new_tokens"]))
+    out /= home(run.config).name
     taught = experiment.run(run)
     if taught.text is None or "teacher" not in taught.text.canaries.exposure:
         raise UserError(
@@ -91,7 +107,6 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        sys.exit(print(__doc__))
+    ended(lambda: main(understood(sys.argv[1:])) or 0)

@@ -22,7 +22,7 @@ from distillab.core.errors import UserError
 from distillab.core.instantiate import build
 from distillab.core.timer import Timer
 from distillab.data.batch import IGNORED
-from distillab.evaluation import cost
+from distillab.reporting.cost_words import words as words_of_cost
 
 ADDRESSES = {"vllm": "http://localhost:8000", "sglang": "http://localhost:30000"}
 WHOLE = ("cache.top_k=null", "cache.dtype=float32")
@@ -123,13 +123,14 @@ def test_a_run_says_what_is_not_known_of_a_served_teacher(place, scores, unmeasu
     result = small_run.run(place.folder, *words, base=place.words)
     assert result.teacher is None and result.cache["computed"] == 0 and result.cache["read"] == 24
     assert [one.parent for one in result.lineage] == ["tiny"]
-    told = " ".join(cost.words(result.cost, lambda gain, digits: f"{gain:.{digits}f}"))
+    told = " ".join(words_of_cost(result.cost, lambda gain, digits: f"{gain:.{digits}f}"))
     assert "24 teacher outputs came from the cache. " in told and "the server took to score the text is unknown" in told
 
 
 def test_requests_are_the_learned_tokens_each_once(place):
     rows = place.requests()
     assert rows == place.requests(), "the same words, the same requests"
+    assert rows == place.requests("data.validation_blocks=1"), "what validates is not asked"
     assert len({row["id"] for row in rows}) == len(rows)
     data = build(compose(place.words).data, "data")
     data.prepare()

@@ -65,4 +65,4 @@ def run(place: Path, *overrides: str, base: Sequence[str] = SMALL) -> dict:
     label = config.strategy_label(cfg["strategy"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stepwise, "SECONDS", 0.0)  # one round tells a charge well enough here
-        return experiment.run(Invocation(parse(cfg), label, "python train.py", overrides))
+        return experiment.run(Invocation(parse(cfg, [*base, *overrides]), label, "python train.py", overrides))

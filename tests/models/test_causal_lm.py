@@ -7,7 +7,7 @@ from torch import nn
 
 from distillab.core.errors import UserError
 from distillab.models import causal_lm
-from distillab.models.causal_lm import CausalLM, keep_layers, layer_paths, llama, packed, pretrained_lm
+from distillab.models.causal_lm import CausalLM, keep_layers, layer_paths, llama, pretrained_lm
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.fingerprint import code, weights_hash
 
@@ -48,19 +48,6 @@ def test_it_gives_what_transformers_gives_for_plain_and_for_padded_text():
     ours = net(block, attention_mask=seen)
     assert torch.allclose(ours[seen > 0], theirs[seen > 0], atol=1e-5)
     assert torch.isfinite(ours).all()
-
-
-def test_positions_start_again_with_each_document():
-    mask, positions = packed(torch.tensor([[0, 0, 0, 1, 1, -1]]), torch.float32)
-    assert positions.tolist() == [[0, 1, 2, 0, 1, 0]]
-    assert (mask[0, 0] == 0).int().tolist() == [
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0],
-        [0, 0, 0, 1, 0, 0],
-        [0, 0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 0, 1],
-    ]
 
 
 HEADS = {
@@ -125,7 +112,7 @@ def test_outputs_beyond_the_tokens_are_cut_and_the_rest_renormalised(monkeypatch
 
 
 def test_a_block_longer_than_the_network_takes_is_refused():
-    with pytest.raises(UserError, match=r"takes 64 tokens at most: data\.length=64"):
+    with pytest.raises(UserError, match=r"takes 64 tokens at most, and its blocks have 65: data\.length=64"):
         CausalLM(tiny_llama(), V, 65)
 
 

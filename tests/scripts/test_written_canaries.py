@@ -27,7 +27,12 @@ def test_every_role_has_an_exposure(tmp_path, capsys, unmeasured):
         *each, mean, bits = map(float, table[name])
         assert all(0 <= one <= 10 for one in each) and bits > 0
         assert mean == pytest.approx(sum(each) / 4, abs=0.1)
-    assert (tmp_path / "written" / "teacher" / "config.json").is_file()
+    assert len(list((tmp_path / "written").glob("*/teacher/config.json"))) == 1
+
+
+def test_a_text_that_is_too_short_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(UserError, match=r"are 320 tokens, and data\.samples=16 blocks of 32 take 512: more rows=…"):
+        main([*SMALL, f"data.path={write(tmp_path, 20)}", "data.canaries=4", "rows=10", "max_new_tokens=32"])
 
 
 def test_text_without_canaries_is_refused():

@@ -136,6 +136,7 @@ def test_a_process_without_distillab_reads_the_logits_that_were_measured_from_th
         (("data.path=nowhere.txt",), "data.path: there is no nowhere.txt"),
         (("data.tokenizer=./nowhere",), "data.tokenizer: there is no folder nowhere"),
         (("student.mean=[0.5]",), "student.mean is for images"),
+        (("student=resnet8",), "student=resnet8 is for images, and the data are text: student=llama_170k"),
         (("strategy=crd",), "linear head"),
         (("cache.top_k=300",), "cache.top_k must"),
         (("student=causal_lm", "student.path=./nowhere"), "student.path: there is no folder nowhere"),
@@ -172,6 +173,8 @@ def test_a_student_may_start_from_some_of_its_teachers_layers(place, trained):
     assert torch.equal(ours["model.layers.0.mlp.up_proj.weight"], theirs["model.layers.1.mlp.up_proj.weight"])
     assert torch.equal(ours["model.embed_tokens.weight"], theirs["model.embed_tokens.weight"])
     assert not any(".layers.1." in name for name in ours)
+    with pytest.raises(UserError, match=r"student\.width=96: .* leave student\.width out"):
+        small_run.run(place, f"data.path={place}/topics.jsonl", *words, "student.width=96", base=small)
     for words, said in (
         (("student.init=teacher", "student.layers=[0]"), "needs a teacher that is trained already"),
         (("student.init=teacher",), r"student\.layers=\[0,2,4\]"),

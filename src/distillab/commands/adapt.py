@@ -26,6 +26,12 @@ from distillab.core.result_reader import read
 from distillab.core.run_identity import config_hash, versions
 from distillab.reporting.adapted import show
 
+HELP = """python scripts/adapt.py student=runs/sotu/<hash>/student data=text data.path=my_domain
+    adapts a language model to a domain by LoRA, and tells what it learned and forgot
+student=…   the folder of a language model          old=sotu     the text that it was trained on, to see what it forgets
+lora.rank=8 the size of the adapter (lora=null: none)   full=false   leave out training all weights beside it
+anchor=0.1   the weight that keeps it near the model as it was (anchor=null: none)
+All other words are those of train.py: data, recipe, protocol, trainer, seed, paths. More: docs/adapt.md"""
 OWN = ("student", "old", "anchor", "lora", "full")  # keys of this command; those of `old` are of a data config
 REFUSED = ("strategy", "teacher", "scheme", "sweep", "experiment", "task")
 HASHED = ("data", "recipe", "protocol", "trainer", "seed")  # of the run's config
@@ -33,6 +39,9 @@ HASHED = ("data", "recipe", "protocol", "trainer", "seed")  # of the run's confi
 
 def main() -> None:
     """The entry of scripts/adapt.py."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(HELP)
+        return
     ended(lambda: adapt(sys.argv[1:]) and 0)
 
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 TRACEBACK = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK) == "1"
+DOCTOR = """distillab doctor <words of train.py>, e.g. data=text data.path=my_texts strategy=kd
+looks for the known mistakes of language runs on your text and models; exit code 1 if it finds one. More: docs/doctor.md"""
 SWEEP = "DISTILLAB_SWEEP"  # environment variable: the folder of the sweep that a cell belongs to
 
 _examining: list[str] = []  # the word `doctor` of a command that trains no student
@@ -191,6 +193,9 @@ def _command() -> int:
         cache(sys.argv[2:])
         return 0
     if sys.argv[1:2] == ["doctor"]:
+        if {"--help", "-h"} & set(sys.argv[2:]):
+            print(DOCTOR)
+            return 0
         _examining.append(sys.argv.pop(1))
     sys.argv[1:] = understood(sys.argv[1:])
     tune.register()

@@ -51,14 +51,15 @@ class Invocation:
 def parse(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfig":
     """The typed config of a run from the resolved one; UserError for an empty group, unknown key or wrong value.
 
-    `overrides` are the words of the command, which may set no seed that `vary` makes follow the run's number.
+    `overrides` are the words of the command, which may set no seed that `vary` makes follow the run's number, and no size
+    of a student that starts from its teacher.
     """
     from distillab.core.configuration import RunConfig  # pydantic takes time, which --help need not spend
 
     for group in GROUPS:
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-    run = RunConfig.of(with_members(from_teacher(with_varied(config, overrides))))
+    run = RunConfig.of(with_members(from_teacher(with_varied(config, overrides), overrides)))
     for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
         if network.checkpoint and not Path(network.checkpoint).is_file():
             mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
@@ -88,7 +89,7 @@ def with_varied(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dic
     return own
 
 
-def from_teacher(config: Mapping[str, Any]) -> dict[str, Any]:
+def from_teacher(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """A run's config in which a student that starts from its teacher is written out; UserError where that cannot be.
 
     `student.init=teacher student.layers=[0,2,4]` is the teacher's network, with these of its layers.
@@ -103,6 +104,10 @@ def from_teacher(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(layers, list) or not layers:
         raise UserError("student.init=teacher takes some of the teacher's layers: student.layers=[0,2,4]")
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if key.startswith("student.") and key not in ("student.init", "student.layers", "student.keep_layers"):
+            raise UserError(f"{word}: student.init=teacher is the teacher's network with some layers; leave {key} out")
     if not teacher.get("checkpoint") and not teacher.get("pretrained"):
         ready = "teacher.checkpoint=…, or teacher=causal_lm teacher.path=…"
         raise UserError(f"student.init=teacher needs a teacher that is trained already: {ready}")

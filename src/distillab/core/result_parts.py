@@ -267,6 +267,7 @@ class Roi(Part):
     students: int | None = None
     device: str | None = None
     threads: int | None = None
+    steady: bool = True  # False where the timings that this follows from differed when repeated
 
 
 class Cost(Part):

@@ -37,8 +37,9 @@ def limit(rows: np.ndarray, data: Collection, samples: int | None, *, seed: tupl
     classes = len(data.classes)
     if not classes <= samples <= len(rows):
         nearest = max(classes, min(samples, len(rows)))
+        least = f"{classes} (one per class)" if classes > 1 else "1"
         raise UserError(
-            f"data.samples={samples} is not between {classes} (one per class) and {len(rows)} "
+            f"data.samples={samples} is not between {least} and {len(rows)} "
             f"(all training samples of {name}): data.samples={nearest}, or data.samples=null"
         )
     return draw_stratified(rows, data.labels, samples, seed)

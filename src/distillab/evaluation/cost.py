@@ -58,7 +58,8 @@ def _served(result: Result) -> dict[str, Any]:
     taught = result.teacher.training.total_seconds + scoring.seconds + (scoring.seconds_saved or 0.0)
     own = max(training.total_seconds - scoring.seconds, 0.0)
     rates = (found["teacher"].tokens_per_second, found["student"].tokens_per_second)
-    return {"tokens": rates, "taught_hours": taught / 3600, "own_hours": own / 3600}
+    steady = found["teacher"].steady and found["student"].steady
+    return {"tokens": rates, "taught_hours": taught / 3600, "own_hours": own / 3600, "steady": steady}
 
 
 def equal_compute(result: Result) -> EqualCompute:

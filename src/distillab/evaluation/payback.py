@@ -21,6 +21,7 @@ def roi(
     tokens: tuple[float, float] | None = None,
     taught_hours: float | None = None,
     own_hours: float | None = None,
+    steady: bool | None = None,
 ) -> Roi | None:
     """What predictions cost with the teacher and with the student, at the throughputs measured, and when it is earned.
 
@@ -29,7 +30,8 @@ def roi(
 
     Models that write serve `tokens`, of which these are a second for teacher and student. For them it is also said when
     the teacher itself is paid back, whose training and scoring took `taught_hours`: after how many tokens, and over how
-    many students it comes to no more for each than their own training, `own_hours`.
+    many students it comes to no more for each than their own training, `own_hours`. `steady` is whether the rates of both
+    were alike when repeated.
 
     None without a price or throughputs; `requests` and `days` are None where it never pays for itself or a day has no
     requests.
@@ -58,6 +60,7 @@ def roi(
         days=requests / prices.requests_per_day if requests is not None and prices.requests_per_day else None,
         device=student.device,
         threads=student.threads,
+        steady=teacher.steady and student.steady if steady is None else steady,
         unit="tokens" if tokens else None,
         with_teacher=whole,
         students=students,

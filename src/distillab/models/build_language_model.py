@@ -13,11 +13,18 @@ from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.folder_identity import folder_identity
 
 FROM_FOLDER = "distillab.models.causal_lm.pretrained_lm"
+IMAGE_MODELS = ("distillab.models.zoo.", "distillab.models.torchvision.", "distillab.models.timm.")
 OF_IMAGES = ("mean", "std", "input_size", "classes", "head")
 
 
 def check_language_model(config: ModelConfig, role: str) -> None:
     """Refuse what shows before the data are read: keys of images, no class, a folder that is not there; UserError."""
+    target = str(config.builder.target)
+    if target.startswith(IMAGE_MODELS):
+        text = "student=llama_170k" if role == "student" else "teacher=llama_1m4"
+        raise UserError(
+            f"{role}={config.name} is for images, and the data are text: {text} (debug=quick for a short run)"
+        )
     for key in OF_IMAGES:
         if getattr(config, key) is not None:
             raise UserError(f"{role}.{key} is for images, and the data are text: {role}.{key}=null")

@@ -16,6 +16,7 @@ from distillab.models.attention import Attention, AttentionTap
 from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.models.logit_rows import ProjectedLogits
 from distillab.models.model import Model, placed
+from distillab.models.packing import check_packable, packed
 from distillab.models.quiet import without_bars
 
 AT_ONCE = 2**22  # logits; more are given as rows that are projected where they are read
@@ -48,9 +49,13 @@ class CausalLM(Model):
         outputs = net.get_output_embeddings().weight.shape[0] if self.hugging else vocabulary
         if outputs < vocabulary:
             raise UserError(f"{name} has {outputs} outputs and the tokenizer {vocabulary} tokens; data.tokenizer=…")
-        longest = getattr(getattr(net, "config", None), "max_position_embeddings", None)
+        config = getattr(net, "config", None)
+        longest = getattr(config, "max_position_embeddings", None)
         if longest is not None and length > longest:
-            raise UserError(f"{name} takes {longest} tokens at most: data.length={longest}")
+            mend = f"data.length={longest}, or less where its blocks are longer than the student's"
+            raise UserError(f"{name} takes {longest} tokens at most, and its blocks have {length}: {mend}")
+        if self.hugging:
+            check_packable(config, name)
         self.info = FeatureInfo(name, self._stages(stages, name), None, vocabulary, None, positions=length)
 
     def _stages(self, paths: Sequence[str] | None, name: str) -> tuple[Stage, ...]:
@@ -82,6 +87,8 @@ class CausalLM(Model):
 
     def _at_entrance(self, value: Any) -> Any:
         """A tensor on the device of the first layer; where that is not in memory, accelerate moves it."""
+        if isinstance(value, dict):
+            return {name: self._at_entrance(one) for name, one in value.items()}
         device = self.net.get_input_embeddings().weight.device
         return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value
 
@@ -134,7 +141,7 @@ class CausalLM(Model):
             seen = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             documents = torch.where(seen > 0, 0, -1)
         dtype = self.held_in or placed(self.net)[1]
-        mask, positions = packed(documents, dtype)
+        mask, positions = packed(documents, dtype, self.net.config)
         return {"input_ids": input_ids, "attention_mask": mask, "position_ids": positions, "use_cache": False}
 
     def example_inputs(self, size: int = 2) -> dict[str, Tensor]:
@@ -146,23 +153,6 @@ class CausalLM(Model):
     def input_settings(self) -> dict[str, Any]:
         """The length of a block, and the number of tokens."""
         return {"length": self.length, "vocabulary": self.vocabulary}
-
-
-def packed(documents: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The additive attention mask (N, 1, L, L) and the positions (N, L) of documents (N, L) packed into blocks.
-
-    Padding sees itself alone, so that no row of the softmax is empty.
-    """
-    length = documents.shape[1]
-    place = torch.arange(length, device=documents.device)
-    same = documents[:, :, None] == documents[:, None, :]
-    seen = same & (place[:, None] >= place[None, :])
-    mask = torch.zeros(seen.shape, dtype=dtype, device=documents.device)
-    mask = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
-    begins = torch.ones_like(documents, dtype=torch.bool)
-    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    start = torch.where(begins, place, 0).cummax(1).values
-    return mask, place - start
 
 
 @contextmanager

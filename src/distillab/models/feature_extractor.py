@@ -119,8 +119,8 @@ class FeatureExtractor:
         found = [attention for module, attention in self.attentions.items() if module in inside]
         if not found:
             raise UserError(
-                f"{self.model.info.name} shows no attention in {stage.name}; name the layers that have some, with "
-                f"student.stages=[…] or teacher.stages=[…], or choose strategy=hidden"
+                f"{self.model.info.name} shows no attention in {stage.name}: strategy=hidden compares layers without it; where "
+                f"others show some, student.stages=[…] or teacher.stages=[…] names them"
             )
         return found[-1]
 

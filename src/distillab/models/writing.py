@@ -5,9 +5,10 @@ from inspect import signature
 import torch
 from torch import Tensor
 
-from distillab.models.causal_lm import CausalLM, packed
+from distillab.models.causal_lm import CausalLM
 from distillab.models.logit_rows import drawn
 from distillab.models.model import placed
+from distillab.models.packing import cut, packed
 from distillab.models.trace import evaluation_mode
 
 
@@ -29,7 +30,7 @@ def write(
     ids = torch.where(place < start[:, None], ids, 0)
     last = documents.gather(1, (start - 1).clamp(min=0)[:, None])
     mask, positions = packed(
-        torch.where(place < start[:, None], documents, last), model.held_in or placed(model.net)[1]
+        torch.where(place < start[:, None], documents, last), model.held_in or placed(model.net)[1], model.net.config
     )
     ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
     named = (
@@ -43,7 +44,7 @@ def write(
             some = slice(read, now)
             out = model.net(
                 input_ids=ids[:, some],
-                attention_mask=mask[:, :, some, :now],
+                attention_mask=cut(mask, some, slice(now)),
                 position_ids=positions[:, some],
                 use_cache=True,
                 **kept,

@@ -124,6 +124,13 @@ def _cached_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str
     return f"{cost}: equal steps are equal cost to {close} %: {gain(equal.gain_warm_cache, 2)}"
 
 
+def earned(found: Roi) -> str:
+    """After how many predictions or tokens the distillation has paid for itself, in a few words."""
+    what = found.unit or "predictions"
+    sure = "" if found.steady else ", by timings that differed when repeated"
+    return f"{'never paid back' if found.requests is None else f'paid back after {found.requests:,} {what}'}{sure}"
+
+
 def _payback_words(found: Roi) -> str:
     """When a distillation has paid for itself, in sentences."""
     teacher, student, price = (
@@ -131,7 +138,8 @@ def _payback_words(found: Roi) -> str:
         for value in (found.teacher_per_million, found.student_per_million, found.distillation)
     )
     how, each = ("writing one text at a time", "token") if found.unit else ("in batches", "request")
-    where = f" (measured {how} on {machine(found)})" if machine(found) else ""
+    unsure = "" if found.steady else "; the timings differed when repeated"
+    where = f" (measured {how} on {machine(found)}{unsure})" if machine(found) else ""
     said = f"A million {found.unit or 'predictions'} cost {teacher} with the teacher and {student} with the student{where}. "
     if found.requests is None:
         return said + f"The distillation cost {price} and never pays for itself: the student is not cheaper."

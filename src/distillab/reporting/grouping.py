@@ -12,6 +12,7 @@ from distillab.reporting.rows import LABELS, Place, Row, labels_of
 # What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
+NOT_ALONE += ("data.on_policy", "data.prompt", "data.teacher_tokenizer")
 # Words of a command that columns tell, by key, and those that change no figure, by their group.
 TOLD = (
     "strategy",
@@ -38,6 +39,8 @@ UNTOLD = (
     "hydra",
     "roi",
     "equal_compute",
+    "quiet",
+    "doctor",
 )
 
 

@@ -22,7 +22,7 @@ from distillab.reporting.words import interval, row_words, verdict_words
 
 log = logging.getLogger(__name__)
 ABOUT = (
-    "Ranks are by validation, among equal epochs, images and seeds. A score is the mean over runs ± their standard deviation; "
+    "Ranks are by validation, among equal epochs, training samples and seeds. A score is the mean over runs ± their standard deviation; "
     "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
     "the last gain is over the student alone trained for the same whole cost."
 )

@@ -5,9 +5,10 @@ from statistics import fmean
 
 from distillab.core.result import Result
 from distillab.core.run_identity import population_words
+from distillab.evaluation.cost import UNKNOWN
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
-from distillab.reporting.cost_words import words
+from distillab.reporting.cost_words import earned, words
 from distillab.reporting.metric_table import Metric, metric, percent, samples, tested
 from distillab.reporting.rows import Row, gap_closed
 
@@ -201,4 +202,8 @@ def cost_line(result: Result) -> str:
         told.append(f"{equal.cached:.3g} × with cached outputs{used}")
     if time:
         told.append(f"{sum(time.values()):,.1f} s of training")
+    if result.cost and result.cost.roi:
+        told.append(earned(result.cost.roi))
+    if result.cost and result.cost.scheme in UNKNOWN:
+        told.append("what the teacher cost is unknown")
     return f"Cost: {', '.join(told)}." if told else ""

@@ -8,6 +8,7 @@ from distillab.core.configuration import RunConfig
 from distillab.core.errors import UserError
 from distillab.data.module import DataModule
 from distillab.data.text.datamodule import TextData
+from distillab.data.text.requests import scored
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
 from distillab.schemes.base import Run, Scheme
@@ -50,7 +51,8 @@ class Imported(Scheme):
         if not present.all():
             raise UserError(
                 f"the store has the scores of {self.called} for {int(present.sum())} of the {len(present)} blocks that this "
-                f"text, tokenizer, data.length, cache.top_k={layout.top_k or 'null'} and cache.dtype={layout.dtype} make: "
+                f"text, its split, tokenizer, data.length, data.samples, cache.top_k={layout.top_k or 'null'} and "
+                f"cache.dtype={layout.dtype} make: "
                 f"python -m distillab.cache requests, then import, with the words of this command ({SERVED})"
             )
         self.teacher = ImportedTeacher(self.called, cache, layout, data.training_blocks.ids)
@@ -87,4 +89,4 @@ def cache_of(config: RunConfig, data: TextData, teacher: str, layout: TokenLayou
     """The cache of a teacher's scores of the training text."""
     limit = math.inf if config.cache.limit_gb is None else 1e9 * config.cache.limit_gb
     root, samples = Path(config.paths.store) / "cache", data.sizes["train"]
-    return imported_cache(root, teacher, data.fingerprint, layout, samples=samples, limit=limit)
+    return imported_cache(root, teacher, scored(data), layout, samples=samples, limit=limit)

@@ -140,7 +140,7 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         record = record.changed(source=str(config.checkpoint or "pretrained weights"), seen_validation="unknown")
     else:
         source, seen = _source(model, config, data, setting)
-        rank_zero_print(f"teacher {name}: looked up in {setting.store.root}")
+        rank_zero_print(f"teacher {name}: taken from {setting.store.root}, or trained")
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
         record = train_once(job).changed(source=source, seen_validation=seen)
         if config.dtype:

@@ -36,7 +36,7 @@ class Told(NamedTuple):
 def read_scores(path: Path) -> Iterator[Line]:
     """The lines of a file; raises UserError for one that is no JSON object."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, text in enumerate(file, 1):
                 if text.strip():
                     yield Line(f"{path}, line {number}", _parsed(text, f"{path}, line {number}"))
@@ -49,7 +49,7 @@ def read_scores(path: Path) -> Iterator[Line]:
 def _parsed(text: str, where: str) -> Mapping[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         half = "a half-written line" if not text.endswith("\n") else "no JSON"
         raise UserError(f"{where} is {half}: delete it, and score its request again") from None
     if not isinstance(found, Mapping):

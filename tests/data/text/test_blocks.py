@@ -56,6 +56,20 @@ def test_the_sizes_of_the_tokens_add_up_to_the_bytes_of_the_text(tokenizer, text
     assert tokenizer.decode(found.ids[1:-1]) == text
 
 
+@pytest.mark.parametrize("text", ["plain words  of 3 kinds ", "  naïve café – 20 €", " \n\t "])
+def test_bytes_that_no_token_names_are_those_of_the_next(text):
+    """Whatever the offsets leave out: all tokenizers count the same bytes."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[END]": 1, "words": 2, "of": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    (found,) = tokenise([Document(text)], PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[END]"))
+    assert found.sizes.sum() == len(text.encode()) and found.sizes[0] == 0
+    if text.startswith("plain"):
+        assert found.sizes.tolist() == [0, 5, 6, 4, 2, 6, 1], "plain, words, of, 3, kinds, and the space with the end"
+
+
 def test_real_text_keeps_all_its_bytes_and_tokens(tokenizer):
     texts = documents()
     found = tokenise([Document(text) for text in texts], tokenizer)

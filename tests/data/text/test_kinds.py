@@ -8,6 +8,8 @@ import pytest
 from distillab.core.errors import UserError
 from distillab.data.text.datamodule import TextData
 from distillab.data.text.documents import Kinds, read_documents
+from distillab.data.text.requests import scored
+from distillab.data.text.tokenizer import identity, train_tokenizer
 
 
 def test_the_kind_is_what_the_pattern_finds_in_the_path_else_the_folder(tmp_path):
@@ -32,6 +34,24 @@ def test_a_row_that_names_its_kind_keeps_it(tmp_path):
 def test_what_is_no_pattern_is_refused(given):
     with pytest.raises(UserError, match=r"data\.kind"):
         Kinds.of(given)
+
+
+def test_a_tokenizer_of_the_same_tokens_that_reads_otherwise_makes_other_data(tmp_path):
+    """The answers to other tokens are no answers to these."""
+    from tokenizers import normalizers
+
+    rows = [{"text": f"The Law {n} of the Union"} for n in range(30)]
+    (tmp_path / "laws.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tokenizer, found = train_tokenizer([row["text"] for row in rows], 257), []
+    for normalizer in (None, normalizers.Replace("L", "M")):  # as many tokens and blocks
+        if normalizer:
+            tokenizer.backend_tokenizer.normalizer = normalizer
+        tokenizer.save_pretrained(tmp_path / "own")
+        data = TextData(path=str(tmp_path / "laws.jsonl"), length=16, overlap=1.0, tokenizer=str(tmp_path / "own"))
+        data.prepare()
+        found.append((identity(data.info.tokenizer), data.sizes, data.fingerprint, scored(data)))
+    assert found[0][:2] == found[1][:2]
+    assert found[0][2] != found[1][2] and found[0][3] != found[1][3]
 
 
 def test_canaries_stand_in_the_teachers_text_alone(tmp_path):

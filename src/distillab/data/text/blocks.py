@@ -53,6 +53,11 @@ class Blocks:
         inputs = {"input_ids": self.ids[index], "documents": self.documents[index]}
         return Batch([inputs], {"labels": self.labels[index], "sizes": self.sizes[index]}, index, number)
 
+    @property
+    def tokens(self) -> list[np.ndarray]:
+        """What a model reads and learns of the blocks, for their hash."""
+        return [each.numpy() for each in (self.ids, self.labels, self.documents)]
+
     def windows(self, count: int, length: int, *, at_starts: bool = False) -> Tensor:
         """At most `count` runs of `length` tokens (n, length), each of one document, evenly spaced over all blocks.
 
@@ -101,7 +106,10 @@ def tokenise(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase"
         learned = np.ones(len(whole), bool)
         learned[0] = False
         reached = reached_by(np.concatenate([[0], stops, [len(document.text) + 1]]))
-        found.append(Tokens(whole, np.concatenate([[0], sizes, [0]]), learned, reached))
+        left = (
+            len(document.text.encode(errors="surrogatepass")) - sizes.sum()
+        )  # behind the last token: read with the end
+        found.append(Tokens(whole, np.concatenate([[0], sizes, [left]]), learned, reached))
     return found
 
 
@@ -128,13 +136,15 @@ def reached_by(stops: np.ndarray) -> np.ndarray:
 
 
 def _sizes(text: str, offsets: np.ndarray) -> np.ndarray:
-    """Bytes of each token (T,): a character that several tokens share counts once, for the first of them."""
+    """Bytes that are read behind the token before and up to each token (T,).
+
+    So a character that several tokens share counts once, for the first of them, and one that no token names, as a space in
+    front of a word, for the token that follows.
+    """
     codes = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)
     before = np.concatenate([[0], np.cumsum(1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000))])
-    start, stop = offsets.T
-    reached = np.maximum.accumulate(np.append(0, stop))[:-1]
-    begin = np.maximum(start, reached)
-    return before[np.maximum(stop, begin)] - before[begin]
+    reached = np.maximum.accumulate(np.append(0, offsets[:, 1]))
+    return before[reached[1:]] - before[reached[:-1]]
 
 
 def _conversation(document: Document, tokenizer: "PreTrainedTokenizerBase") -> Tokens:

@@ -146,10 +146,12 @@ class TextData(DataModule):
         }
         taken = {part: start[part] + evenly(len(blocks), most[part]) for part, blocks in packed.items()}
         everything = [document for chosen in (training | held_out).values() for document in chosen]
+        blocks = (PairedBlocks if other else Blocks).joined([one for one in packed.values() if len(one)])
         described = {"documents": [digest(one) for one in everything], "blocks": list(map(len, packed.values()))}
         described |= {"tokenizer": identity(tokenizer), "length": self.length}
         return TextCollection(
-            content=fingerprint(described, [taken[part] for part in training]),
+            # The tokens too: a template or a normaliser may change them, and the map from ids to tokens stay.
+            content=fingerprint(described, [taken[part] for part in training] + blocks.tokens),
             classes=tuple(training),
             labels=np.concatenate(
                 [np.full(len(packed[part]), place) for place, part in enumerate(training)]
@@ -160,7 +162,7 @@ class TextData(DataModule):
             test=taken["test"],
             # The held-out text names the data set, whatever is learned from.
             dataset=fingerprint({"test": [digest(one) for one in splits["test"]]}, []),
-            blocks=(PairedBlocks if other else Blocks).joined([one for one in packed.values() if len(one)]),
+            blocks=blocks,
             tokenizer=tokenizer,
             teacher_tokenizer=other,
             kinds=tuple(one.kind for one in everything),
@@ -213,7 +215,7 @@ class TextData(DataModule):
         if data.teacher_tokenizer is None:
             return self
         tokenizer, blocks = data.teacher_tokenizer, data.blocks.taught
-        content = fingerprint({"content": data.content, "tokenizer": identity(tokenizer)}, [])
+        content = fingerprint({"content": data.content, "tokenizer": identity(tokenizer)}, blocks.tokens)
         own = replace(data, blocks=blocks, tokenizer=tokenizer, teacher_tokenizer=None, content=content)
         length = blocks.ids.shape[1]
         info = replace(self.info, tokenizer=tokenizer, vocabulary=len(tokenizer), length=length)

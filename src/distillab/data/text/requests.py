@@ -9,6 +9,7 @@ import numpy as np
 
 from distillab.core.files import replacing
 from distillab.data.batch import IGNORED
+from distillab.data.collection import fingerprint
 from distillab.data.text.blocks import PADDING, Blocks
 from distillab.data.text.datamodule import TextData
 
@@ -44,14 +45,14 @@ def pieces(blocks: Blocks) -> Iterator[Piece]:
             yield Piece(block, int(start), np.concatenate([ids[start:end], following]))
 
 
-def stamp(data: TextData) -> str:
-    """What tells the requests of one text, split, tokenizer and block length from those of another."""
-    return data.fingerprint[:12]
+def scored(data: TextData) -> str:
+    """Hash of the training blocks: all that a server is asked, whatever text validates or tests."""
+    return fingerprint({}, data.training_blocks.tokens)
 
 
 def numbered(data: TextData) -> dict[str, Piece]:
     """The pieces of the training text by the id of their request, in order."""
-    mark = stamp(data)
+    mark = scored(data)[:12]
     return {f"{mark}-{piece.block}-{piece.start}": piece for piece in pieces(data.training_blocks)}
 
 
