@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from distillab.core.result_parts import Efficiency
-from distillab.evaluation import cost, efficiency
+from distillab.evaluation import efficiency
 from distillab.models.model import Model, placed
+from distillab.reporting import cost_words
 
 
 class Plain(Model):
@@ -164,8 +165,8 @@ def test_timings_on_a_busy_machine_are_repeated_marked_and_compared_with_nothing
     found = Efficiency(**efficiency.measure(Plain(small_net(), 3, 8, 8)))
     assert not found.steady and "the machine is busy" in capsys.readouterr().err
     quiet = found.model_copy(update={"latency_spread": 0.05, "latency_ms": 100 * found.latency_ms})
-    assert quiet.steady and "latency_ms" in cost.ratios(quiet, quiet)
-    assert cost.ratios(quiet, found).keys() == cost.ratios(found, quiet).keys() == {
+    assert quiet.steady and "latency_ms" in cost_words.ratios(quiet, quiet)
+    assert cost_words.ratios(quiet, found).keys() == cost_words.ratios(found, quiet).keys() == {
         "parameters", "multiply_adds", "peak_memory_bytes", "size_bytes"}  # fmt: skip
 
 
@@ -224,12 +225,12 @@ def test_tied_weights_and_buffers_in_the_peak_memory():
 def test_ratios_and_their_words():
     teacher = Efficiency(parameters=3000, multiply_adds=500, latency_ms=9.0, size_bytes=2_500_000, device="cpu")
     student = Efficiency(parameters=1500, multiply_adds=1000, latency_ms=2.0, size_bytes=1000, device="cpu")
-    found = cost.ratios(teacher, student)
+    found = cost_words.ratios(teacher, student)
     known = {"parameters": 2, "multiply_adds": 0.5, "latency_ms": 4.5, "size_bytes": 2500}
     assert found == known
     words = "2× fewer parameters, 2× more multiply-adds, 4.5× faster on one image, 2,500× smaller on disk"
-    assert cost.in_words(found) == words
+    assert cost_words.in_words(found) == words
     elsewhere = student.model_copy(update={"device": "a GPU"})
-    assert cost.ratios(teacher, elsewhere).keys() == {"parameters", "multiply_adds", "size_bytes"}
-    assert cost.ratios(Efficiency(parameters=3000), student) == {"parameters": 2}
-    assert cost.in_words({}) == ""
+    assert cost_words.ratios(teacher, elsewhere).keys() == {"parameters", "multiply_adds", "size_bytes"}
+    assert cost_words.ratios(Efficiency(parameters=3000), student) == {"parameters": 2}
+    assert cost_words.in_words({}) == ""

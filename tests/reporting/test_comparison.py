@@ -68,7 +68,7 @@ def test_one_seed_says_nothing_of_the_method():
     assert row.gain.low > 0.1 and row.gain.speaks_of == ("samples",)
     assert "it speaks of these two trained files on other test images, not of the methods" in row_words(row)
     (found,) = verdicts([row])
-    assert "which speaks of these two trained files, not of the methods" in verdict_words(found)
+    assert "this speaks of two trained files, not of the methods" in verdict_words(found)
 
 
 def test_without_a_baseline_the_gain_is_unknown():
@@ -152,6 +152,26 @@ def test_the_gain_at_the_same_whole_cost_is_tested_and_said_live_and_cached():
     assert [row.at_cost.size for row in compare(three) if row.at_cost] == [2, 2]
 
 
+def test_the_verdict_tells_what_the_first_methods_own_cost_brings(tmp_path):
+    """Another method costs more, and the student alone of that cost is better; and where seeds differ."""
+    dear = costing(over_seeds("crd", [gain - 0.1 for gain in HINT]), [0.0] * 5)
+    dear = [edited(run, longer={"epochs": 99, "metrics": {"top1": 0.99}}) for run in dear]
+    own = costing(over_seeds("hint", HINT), KD)
+    (found,) = verdicts(compare([*own, *dear]))
+    assert found.first.method == "hint" and found.longer.trained == "12 epochs"
+    assert found.longer.scores == tuple(run.longer.metrics["top1"] for run in own)
+    lacking = [own[0].changed(longer=None), *own[1:]]
+    assert verdicts(compare([*lacking, *dear]))[0].longer is None, "not of all of its runs"
+
+
+def test_a_gain_over_some_of_the_runs_says_over_how_many():
+    runs = over_seeds("kd", KD)
+    some = [runs[0], *(run.changed(baseline=None, gain=None) for run in runs[1:])]
+    said = verdict_words(verdicts(compare(some))[0])
+    assert "over the student alone in the 1 of them that have one" in said
+    assert "(5 runs" in said
+
+
 def test_longer_is_told_in_the_verdict_and_may_hold_the_front():
     best = [run.primary.value - 0.95 for run in over_seeds("hint", HINT)]
     rows = by_method(costing(over_seeds("hint", HINT), best))
@@ -159,7 +179,9 @@ def test_longer_is_told_in_the_verdict_and_may_hold_the_front():
     assert longer.rank is None and longer.mean == pytest.approx(0.95)
     assert "parameters" in longer.front and rows["hint"].front == ()
     (found,) = verdicts(list(rows.values()))
-    assert verdict_words(found).endswith("Trained for the same whole cost (12 epochs), the student alone has 95.00 %.")
+    assert verdict_words(found).endswith(
+        "Trained for what a live teacher costs (12 epochs), the student alone has 95.00 %."
+    )
 
 
 def test_less_is_better_where_the_figure_says_so():

@@ -41,7 +41,7 @@ OVER = "over the same student alone"
         (
             made("kd", longer={"epochs": 12, "metrics": {"top1": 0.96}}),
             f"Distillation: +2.0 points {OVER}; one run says nothing of the methods (seed=0,1,2); −1.0 points over it trained "
-            "for the same whole cost (12 epochs).",
+            "for what a live teacher costs (12 epochs).",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from helpers.made_results import edited, made, merged, put, rows_of
 
 from distillab.core import result_reader as reading
+from distillab.core.errors import printable
 from distillab.reporting import leaderboard
 from distillab.reporting.model_card import model_card
 from distillab.reporting.report import write_report
@@ -25,6 +26,10 @@ def test_broken_results_are_named_and_left_out(tmp_path, caplog):
         "missing": json.dumps({key: value for key, value in content.items() if key != "data"}),
         "nan": whole.replace("0.95", "NaN"),
         "list": "[]",
+        "negative": json.dumps(merged(content, {"primary": {"value": -3.0}, "student": {"metrics": {"top1": -3.0}}})),
+        "validated": json.dumps(merged(content, {"student": {"validation": {"top1": 55.0}}})),
+        "direction": json.dumps(merged(content, {"primary": {"higher_is_better": False}})),
+        "longer": json.dumps(content | {"longer": {"epochs": -4, "metrics": {"top1": 0.9}}}),
         "overrides": json.dumps(content | {"overrides": [1]}),
         "seed": json.dumps(content | {"seeds": {"seed": "1"}}),
         "best": json.dumps(merged(content, {"student": {"metrics": {"top1_best": "0.9"}}})),
@@ -115,7 +120,19 @@ def test_no_cell_of_a_csv_is_a_formula(tmp_path):
         put(tmp_path / str(number), made(overrides=[text], gain=-0.25))
         leaderboard.update(tmp_path / str(number))
         (row,) = rows_of(tmp_path / str(number))
-        assert row["changed"] == (f"'{text}" if text in FORMULAS else text) and row["gain"] == "-0.25"
+        told = printable(text)  # a tab or a line's end is escaped where results are read
+        assert row["changed"] == (f"'{told}" if text in FORMULAS and told == text else told) and row["gain"] == "-0.25"
+
+
+def test_a_control_character_in_a_name_stops_no_picture_and_forges_no_line(tmp_path):
+    """The engine that draws pictures ends the whole process on some of them."""
+    name = "kd\x1b]0;x\x07\x00\ufffe\n\n# FORGED"
+    put(tmp_path, edited(made(), strategy=name, student={"name": name}, teacher={"name": name}))
+    leaderboard.update(tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    assert (tmp_path / "accuracy_vs_parameters.png").is_file()
+    page = (tmp_path / "leaderboard.md").read_text()
+    assert "\\x1b]0;x\\x07" in page and "\n# FORGED" not in page
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -9,7 +9,7 @@ def printable(text: str) -> str:
 
     Python decodes such a byte to a lone surrogate, which no encoding writes: `caf\\udce9` becomes `caf\\\\xe9`.
     """
-    return re.sub("[\x00-\x1f\x7f\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+    return re.sub("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 def first_few(names: Sequence[str], most: int = 3) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distillab.core.errors import printable
 from distillab.core.result import ROLES, SCHEMA, Result
 from distillab.core.result_parts import Efficiency, Training
 
 LARGEST = 64 * 10**6  # bytes of a file
 DEEPEST = 40  # levels of brackets
 LONGEST = {"name": 1000, "config_hash": 255, "": 20_000}  # characters by key
+SHARES = {"top1", "top1_best", "top1_last", "top5", "balanced_accuracy", "macro_f1"}  # figures from 0 to 1
+WRITTEN = ("prompt", "teacher", "baseline", "student")  # keys of text samples, which have lines
 SHOWN = 80  # characters of a complaint's parts
 
 
@@ -44,7 +47,10 @@ def read(path: Path) -> tuple[Result | None, str | None]:
     if content["schema"] not in (1, SCHEMA):
         return None, f"its schema is {repr(content['schema'])[:SHOWN]}, this version reads 1 and {SCHEMA}"
     try:
-        return Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content), None
+        content = _printable(content)
+        result = Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content)
+        _check_figures(result)
+        return result, None
     except (ValueError, TypeError, AttributeError) as error:
         return None, (_complaint(error) if isinstance(error, ValidationError) else str(error))[: 2 * SHOWN]
 
@@ -120,6 +126,29 @@ def _check(content: Any, key: str = "", depth: int = 0) -> None:
             raise ValueError(f"`{key[:SHOWN]}` has {len(content)} characters")
     elif isinstance(content, int | float) and not abs(content) < (2**63 if isinstance(content, int) else 1e100):
         raise ValueError(f"`{key[:SHOWN]}` is a number too large for any figure")
+
+
+def _printable(content: Any, key: str = "") -> Any:
+    """The content with control characters escaped, but for samples of text: a name may forge a line, or stop a chart."""
+    if isinstance(content, dict):
+        return {name: _printable(value, name) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_printable(value, key) for value in content]
+    return printable(content) if isinstance(content, str) and key not in WRITTEN else content
+
+
+def _check_figures(result: Result) -> None:
+    """Raise ValueError for figures that no run has."""
+    longer = result.longer
+    figures = [(role, each) for role, one in result.entries.items() for each in (one.metrics, one.validation)]
+    for role, known in [*figures, *([("longer", longer.metrics)] if longer else [])]:
+        for name in SHARES & known.keys():
+            if not 0 <= known[name] <= 1:
+                raise ValueError(f"`{role}` has {name} {known[name]!r}, not a number from 0 to 1")
+    if result.primary.name in SHARES and not result.primary.higher_is_better:
+        raise ValueError(f"`primary.higher_is_better` is false, and of {result.primary.name} more is better")
+    if longer and (longer.epochs < 1 or result.student is None or not (result.baseline or result.alone)):
+        raise ValueError("`longer` has no epochs, or nothing that it is longer than")
 
 
 def _complaint(error: ValidationError) -> str:

@@ -12,10 +12,11 @@ from distillab.core.result import Result
 from distillab.evaluation.families import Contrast, Finding, family
 from distillab.evaluation.kept import differences
 from distillab.evaluation.selection import Candidate, Choice, chosen
+from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.answers import Answers
 from distillab.reporting.grouping import rows_of
 from distillab.reporting.metric_table import RANKED
-from distillab.reporting.rows import Place, Row
+from distillab.reporting.rows import Place, Row, length_of
 
 MARGIN = 0.01  # accuracies that differ by less are equal for most purposes
 
@@ -118,7 +119,7 @@ class Verdict:
     """Who ranks first on validation for one student of a table, and what test says of it, corrected for that choice.
 
     `choice` is None for a single method, and where runs, baselines or validations are missing; `longer` is the student
-    alone of the same whole cost, of several the best.
+    alone that was trained for what each of the first one's own runs costs with a live teacher, None where one has none.
     """
 
     first: Row
@@ -133,17 +134,23 @@ def verdicts(table: Sequence[Row], answers: Answers | None = None) -> list[Verdi
     for student in dict.fromkeys(row.student for row in table):
         members = [row for row in table if row.student == student]
         ranked = sorted((row for row in members if row.rank is not None), key=lambda row: row.rank)
-        longer = max(
-            (row for row in members if row.kind == "longer"), key=lambda row: row.sign * row.mean, default=None
-        )
         if ranked:
             choice = _choice(ranked, answers or {})
             place = choice.place if choice else None
             # Of equals the student alone is the first: nothing was gained.
             alone = next((row for row in ranked if row.kind == "alone" and row.rank == ranked[0].rank), ranked[0])
             first = alone if place is None else [row for row in ranked if row.kind == "distilled"][place]
-            found.append(Verdict(first, len(ranked), choice, longer))
+            found.append(Verdict(first, len(ranked), choice, _longer(first)))
     return found
+
+
+def _longer(first: Row) -> Row | None:
+    name, trained = first.primary.name, [result.longer for result in first.results]
+    known = all(one and name in one.metrics for one in trained)
+    if first.kind != "distilled" or not known or len({length_of(one) for one in trained}) > 1:
+        return None
+    scores = tuple(one.metrics[name] for one in trained)
+    return replace(first, kind="longer", scores=scores, validations=(), interval=mean_interval(scores))
 
 
 def _choice(ranked: Sequence[Row], answers: Answers) -> Choice | None:

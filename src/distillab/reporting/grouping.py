@@ -85,11 +85,13 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
         return [(*reference[:-1], code)]
     taught = result.teacher and result.teacher.name
     known = config_hash(rest) if rest else " ".join(_changed(result))
+    counted = result.longer and result.longer.step and result.longer.step.by == "multiply_adds"
+    known += " by multiply-adds" if counted else ""  # costs of two kinds have no mean
     found = [(place, "distilled", result.method, student, taught, known, code)]
     if result.baseline:
         found.append(reference)
     if result.longer and result.primary.name in result.longer.metrics:
-        found.append((place, "longer", "none", student, None, (alone, result.longer.epochs), ""))
+        found.append((place, "longer", "none", student, None, (alone, result.longer.steps, result.longer.epochs), ""))
     return found
 
 

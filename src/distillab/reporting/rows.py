@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from distillab.core.result import Result
-from distillab.core.result_parts import Entry, Primary
+from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import population_words
 from distillab.evaluation import statistics
 from distillab.evaluation.families import Finding
@@ -114,9 +114,14 @@ class Row:
         return longer.epochs if self.kind == "longer" and longer else self.place.epochs
 
     @property
+    def trained(self) -> str:
+        """How long a student alone was trained for a method's cost: `6 epochs`, or `11 steps`."""
+        return length_of(self.results[0].longer)
+
+    @property
     def label(self) -> str:
         """The method, and what was changed: it names a row among those of one student."""
-        longer = f"{LONGER} ({self.epochs:,} epochs)" if self.kind == "longer" else ""
+        longer = f"{LONGER} ({self.trained})" if self.kind == "longer" else ""
         name = self.method if self.kind == "distilled" else longer or ALONE
         return " ".join(filter(None, (name, self.changed, self.code and f"code {self.code}")))
 
@@ -177,6 +182,12 @@ COSTS = (
     "size_bytes",
     "peak_memory_bytes",
 )
+
+
+def length_of(longer: Longer) -> str:
+    """How long a student alone was trained, in words."""
+    many, what = (longer.steps, "step") if longer.steps else (longer.epochs, "epoch")
+    return f"{many:,} {what}{'s' * (many != 1)}"
 
 
 def gap_closed(result: Result) -> float | None:

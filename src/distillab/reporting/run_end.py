@@ -10,6 +10,7 @@ from distillab.core.result import Result, Role
 from distillab.evaluation.payback import machine
 from distillab.reporting.cost_words import in_words, ratios
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
+from distillab.reporting.rows import length_of
 from distillab.reporting.tables import Table, print_table, terminal
 from distillab.reporting.words import cost_line, primary, verdict
 
@@ -52,7 +53,7 @@ def final_table(result: Result) -> Table:
         if role == "student" and longer and name in longer.metrics:
             value = longer.metrics[name]
             gain = result.primary.gain(value, result.score("baseline")) if result.baseline else None
-            title = f"student alone, {longer.epochs:,} epochs: {entry.name}"
+            title = f"student alone, {length_of(longer)}: {entry.name}"
             rows.append([title, shown.form(value), shown.difference(gain), *(NOTHING for _ in RANKED)])
         labels = {"teacher": "teacher", "baseline": "student alone", "student": f"student, {result.method}"}
         label = "student alone" if role == "student" and result.alone else labels[role]

@@ -96,7 +96,7 @@ def markdown(table: Table, *, aligned: bool = False) -> str:
 
 def without_tags(page: str) -> str:
     """Markdown in which what looks like the tag of a page is shown as it is written, and not obeyed."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page)
+    return re.sub(r"!\[", "!\\\\[", re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page))
 
 
 def bullets(lines: Iterable[str]) -> str:

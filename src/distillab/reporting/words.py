@@ -10,7 +10,7 @@ from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.cost_words import earned, words
 from distillab.reporting.metric_table import Metric, metric, percent, samples, tested
-from distillab.reporting.rows import Row, gap_closed
+from distillab.reporting.rows import Row, gap_closed, length_of
 
 
 def primary(result: Result) -> Metric:
@@ -19,7 +19,9 @@ def primary(result: Result) -> Metric:
 
 
 def interval(low: float, high: float, shown: Metric) -> str:
-    """The two ends of an interval of gains."""
+    """The two ends of an interval of gains; shares cannot differ by more than one."""
+    if shown.scale == 100:
+        low, high = max(low, -1.0), min(high, 1.0)
     return f"{shown.difference(low, 1).lstrip('+')} to {shown.difference(high, 1).lstrip('+')}"
 
 
@@ -82,12 +84,13 @@ def _at_cost(row: Row) -> str:
     return f"{said}; a step costs {told} of a step alone" if told else said
 
 
-def brief(found: Finding, shown: Metric) -> str:
-    """A gain, its interval where there is one, and whether it is shown."""
+def brief(found: Finding, shown: Metric, over: str = "") -> str:
+    """A gain, what it is over, its interval where there is one, and whether it is shown."""
+    size = f"{shown.gain(found.gain)} {over}".rstrip()
     if found.low is None:
-        return shown.gain(found.gain)
+        return size
     outcome = ("shown" if found.gain > 0 else "a loss, shown") if found.shown else "no difference shown"
-    return f"{shown.gain(found.gain)} ({interval(found.low, found.high, shown)}), {outcome}"
+    return f"{size} ({interval(found.low, found.high, shown)}), {outcome}"
 
 
 def verdict_words(found: Verdict) -> str:
@@ -101,16 +104,18 @@ def verdict_words(found: Verdict) -> str:
     said = f"{first.student} on {place}: {rank} {reached}"
     if first.kind == "alone":
         said += "; no method is ahead of it." if found.ranked > 1 else "."
-    elif found.choice and found.choice.gain:
-        gain = found.choice.gain
-        said += f"; {shown.gain(gain.value)} over the student alone"
-        said += "." if gain.low is None else f" ({interval(gain.low, gain.high, shown)}, corrected likewise)."
+    elif first.gain is None:
+        said += "."
     else:
-        files = ", which speaks of these two trained files, not of the methods" if len(first.seeds) == 1 else ""
-        said += "." if first.gain is None else f"; {brief(first.gain, shown)} over the student alone{files}."
+        alone, files = "over the student alone", ""
+        if first.gain.runs < len(first.seeds):
+            alone += f" in the {first.gain.runs} of them that have one"
+        if first.gain.runs == 1 and first.gain.low is not None:
+            files = "; this speaks of two trained files, not of the methods"
+        said += f"; {brief(first.gain, shown, alone)}{files}."
     if found.longer and first.kind == "distilled":
         longer = found.longer
-        said += f" Trained for the same whole cost ({longer.epochs:,} epochs), the student alone has {shown.words(longer.mean)}."
+        said += f" Trained for what a live teacher costs ({longer.trained}), the student alone has {shown.words(longer.mean)}."
     return said
 
 
@@ -119,6 +124,8 @@ def _ends(found: Verdict) -> str:
     if not score or score.low is None:
         return ""
     low, high = sorted((sign * score.low, sign * score.high))
+    if shown.scale == 100:
+        low, high = max(low, 0.0), min(high, 1.0)
     return f"; 95 % interval {shown.words(low)} to {shown.words(high)}, corrected for the choice"
 
 
@@ -155,7 +162,7 @@ def _longer(result: Result) -> str:
     if longer is None or name not in longer.metrics:
         return ""
     gain = primary(result).gain(result.primary.gain(result.primary.value, longer.metrics[name]))
-    return f"; {gain} over it trained for the same whole cost ({longer.epochs:,} epochs)"
+    return f"; {gain} over it trained for what a live teacher costs ({length_of(longer)})"
 
 
 def errors_words(result: Result) -> str:
@@ -192,10 +199,11 @@ def cost_words(result: Result) -> list[str]:
 def cost_line(result: Result) -> str:
     """What a step of the run cost, and how long its training took, in one line for its end; empty where neither is known."""
     equal, time = result.cost and result.cost.equal_compute, result.cost and result.cost.time
+    by = " by multiply-adds" if equal and equal.by == "multiply_adds" else ""
     told = (
         []
         if not equal or equal.live is None
-        else [f"a step costs {equal.live:.3g} × the student's own with a live teacher"]
+        else [f"a step costs {equal.live:.3g} × the student's own{by} with a live teacher"]
     )
     if told and equal.cached is not None:
         used = " (used here)" if equal.used == "cached" else ""
