@@ -72,6 +72,11 @@ def sglang(**changes):
             {"prompt_logprobs": [None, {"2": {"logprob": 0.7}, "9": {"logprob": -1}}, VLLM[2]]},
             "0.7 is no log-probability",
         ),
+        (sglang(input_top_logprobs=[None, [[-0.5, 2.7, ""], [-1.5, 9, ""]], SGLANG[2]]), "position 1 is neither"),
+        (
+            {"prompt_logprobs": [None, {"2": {"logprob": -math.inf}, "9": {"logprob": -math.inf}}, VLLM[2]]},
+            "all tokens have a probability of 0",
+        ),
         (
             {"prompt_logprobs": [None, {"2": {"logprob": math.nan}, "9": {"logprob": -1}}, VLLM[2]]},
             "nan is no log-prob",
@@ -102,6 +107,7 @@ def test_what_is_no_answer_is_one_line(changes, said):
         ('{"id": "a"}\n{"id": "b', "line 2 is a half-written line"),
         ("{]\n", "line 1 is no JSON"),
         ("[1]\n", "is no object"),
+        ("[" * 200_000, "line 1 is a half-written line"),
     ],
 )
 def test_broken_lines_are_named(text, said, tmp_path):
@@ -110,8 +116,8 @@ def test_broken_lines_are_named(text, said, tmp_path):
         list(read_scores(tmp_path / "s.jsonl"))
 
 
-def test_blank_lines_are_passed_over(tmp_path):
-    (tmp_path / "s.jsonl").write_text(json.dumps({"id": "a"}) + "\n\n")
+def test_blank_lines_and_a_byte_order_mark_are_passed_over(tmp_path):
+    (tmp_path / "s.jsonl").write_text("\ufeff" + json.dumps({"id": "a"}) + "\n\n")
     assert [one.row["id"] for one in read_scores(tmp_path / "s.jsonl")] == ["a"]
 
 

@@ -101,7 +101,7 @@ def learning(rows: list[Row]) -> Section:
     for row in (row for row in rows if row.kind != "longer"):
         student = f"{row.student}, {row.place.words(several([row]))}"
         for result in row.results:
-            curve = row.entry(result).training.curves
+            curve = [epoch for epoch in row.entry(result).training.curves if "epoch" in epoch]
             for name in {key: None for epoch in curve for key in epoch if key not in ("epoch", "seconds")}:
                 known = [(epoch["epoch"], epoch[name]) for epoch in curve if epoch.get(name) is not None]
                 if known:  # else a loss that was never finite

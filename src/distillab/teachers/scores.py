@@ -7,6 +7,7 @@ and, where it is none of them, the prompt's own. SGLang (0.5.23, `input_top_logp
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def _vllm(given: Any) -> tuple[list[float], list[int]]:
 
 
 def _sglang(given: Any) -> tuple[list[float], list[int]]:
-    return [one[0] for one in given], [one[1] for one in given]
+    return [one[0] for one in given], [index(one[1]) for one in given]
 
 
 def _check_own(line: Line, ids: np.ndarray, found: Sequence[Told]) -> None:
@@ -157,6 +158,8 @@ def _check(each: Told, where: str, vocabulary: int) -> None:
         raise UserError(f"{where}: token {beyond[0]} is none of the tokenizer's {vocabulary:,} (data.tokenizer=…)")
     if len(np.unique(each.tokens)) < len(each.tokens):
         raise UserError(f"{where}: a token stands twice")
+    if len(each.log_p) and np.isneginf(each.log_p).all():
+        raise UserError(f"{where}: all tokens have a probability of 0")
     wrong = each.log_p[~(each.log_p <= ABOVE)]  # NaN too
     if len(wrong):
         raise UserError(
