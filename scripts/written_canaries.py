@@ -3,11 +3,12 @@
     python scripts/written_canaries.py experiment=language teacher.adapt=all data.canaries=32 out=written
 
 One teacher learns the canaries (docs/text_figures.md), one student learns from its answers, one from text that it wrote, and one
-alone. `rows=…`, `max_new_tokens=…` and `out=…` are of the written text; all other words are of the run, as for train.py. Each
-text has a folder of its own in `out`, by the run's hash. The same command goes on where it was stopped. docs/synthetic.md has
-the table.
+alone, all of them in as many steps. `rows=…`, `max_new_tokens=…` and `out=…` are of the written text; all other words are of the
+run, as for train.py. Each text has a folder of its own in `out`, by the run's hash. The same command goes on where it was
+stopped. docs/synthetic.md has the table.
 """
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from distillab.data.text.synthetic.write import generate
 from distillab.export.language_model import save_language_model
 from distillab.reporting.tables import Table, markdown
 
+LENGTH = ("data.samples", "recipe.epochs", "recipe.steps")  # keys that say how long a student learns
 OWN = {"out": "written", "rows": "1280", "max_new_tokens": "256"}
 SYNTHETIC = ("strategy=none", "data._target_=distillab.data.text.synthetic_data.SyntheticText", "data.real=0.0")
 
@@ -71,15 +73,11 @@ def table(taught: Result, learned: Result, texts: Sequence[str], planted: Sequen
     return markdown(Table(["exposure in bits", *heads, "all", "bits per byte"], lines))
 
 
-def check_enough(run: Invocation, tokens: int) -> None:
-    """Refuse a written text that cannot fill the blocks that the run keeps; UserError."""
-    samples, length = (run.config.data.get(key) for key in ("samples", "length"))
-    if samples and tokens < samples * length:
-        needed = samples * length
-        raise UserError(
-            f"rows × max_new_tokens are {tokens:,} tokens, and data.samples={samples} blocks of {length} take {needed:,}: "
-            f"more rows=… or max_new_tokens=…, or a smaller data.samples=…"
-        )
+def as_many_steps(run: Invocation, taught: Result) -> tuple[str, ...]:
+    """The words by which the student of the written text, however many blocks there are, makes as many steps as the other."""
+    recipe = run.config.recipe
+    steps = recipe.steps or recipe.epochs * recipe.steps_of(math.ceil(taught.data.train / recipe.batch_size))
+    return "data.samples=null", "recipe.epochs=null", f"recipe.steps={steps}"
 
 
 def main(words: Sequence[str]) -> None:
@@ -90,7 +88,6 @@ def main(words: Sequence[str]) -> None:
     count, seed = (run.config.data.get(key) for key in ("canaries", "split_seed"))
     if not count:
         raise UserError("the teacher's text needs canaries: data.canaries=32 of data=text")
-    check_enough(run, int(own["rows"]) * int(own["max_new_tokens"]))
     out /= home(run.config).name
     taught = experiment.run(run)
     if taught.text is None or "teacher" not in taught.text.canaries.exposure:
@@ -102,7 +99,9 @@ def main(words: Sequence[str]) -> None:
     how = {"teacher": out / "teacher", "out": out / "text", "source": "bos", "rows": own["rows"]}
     how |= {"sampling.max_new_tokens": own["max_new_tokens"], "device": "cpu"}
     generate(generation([f"{key}={value}" for key, value in how.items()]))
-    learned = experiment.run(invocation([*words, *SYNTHETIC, f"data.root={out}/text"]))
+    length = as_many_steps(run, taught)
+    kept = [word for word in words if word.partition("=")[0] not in LENGTH]
+    learned = experiment.run(invocation([*kept, *SYNTHETIC, f"data.root={out}/text", *length]))
     print(table(taught, learned, list(kept_texts(str(out / "text"))), canaries(count, seed)))
 
 

@@ -30,11 +30,6 @@ def test_every_role_has_an_exposure(tmp_path, capsys, unmeasured):
     assert len(list((tmp_path / "written").glob("*/teacher/config.json"))) == 1
 
 
-def test_a_text_that_is_too_short_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(UserError, match=r"are 320 tokens, and data\.samples=16 blocks of 32 take 512: more rows=…"):
-        main([*SMALL, f"data.path={write(tmp_path, 20)}", "data.canaries=4", "rows=10", "max_new_tokens=32"])
-
-
 def test_text_without_canaries_is_refused():
     with pytest.raises(UserError, match=r"data\.canaries=32"):
         main([*SMALL, "data.path=.", "data.canaries=0"])
