@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build
+from distillab.core.output import asks_for_help
 
 GIVEN, ASKED = 40, 12  # words of a beginning, and of a continuation
 CHOICES = 4
@@ -75,7 +76,7 @@ def main(words: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        if {"--help", "-h"} & set(sys.argv[1:]):
+        if asks_for_help(sys.argv[1:]):
             sys.exit(print(__doc__))
         main(sys.argv[1:])
     except UserError as error:

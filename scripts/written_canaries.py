@@ -21,6 +21,7 @@ from distillab.commands.cli import ended
 from distillab.commands.invocation import Invocation, home, parse
 from distillab.commands.words import understood
 from distillab.core.errors import UserError
+from distillab.core.output import asks_for_help
 from distillab.core.result import Result
 from distillab.core.timer import Timer
 from distillab.data.text.canaries import canaries, insertions
@@ -106,6 +107,6 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    if {"--help", "-h"} & set(sys.argv[1:]):
+    if asks_for_help(sys.argv[1:]):
         sys.exit(print(__doc__))
     ended(lambda: main(understood(sys.argv[1:])) or 0)

@@ -39,7 +39,7 @@ HASHED = ("data", "recipe", "protocol", "trainer", "seed")  # of the run's confi
 
 def main() -> None:
     """The entry of scripts/adapt.py."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
+    if output.asks_for_help(sys.argv[1:]):
         print(HELP)
         return
     ended(lambda: adapt(sys.argv[1:]) and 0)

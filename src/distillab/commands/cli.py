@@ -193,7 +193,7 @@ def _command() -> int:
         cache(sys.argv[2:])
         return 0
     if sys.argv[1:2] == ["doctor"]:
-        if {"--help", "-h"} & set(sys.argv[2:]):
+        if output.asks_for_help(sys.argv[2:]):
             print(DOCTOR)
             return 0
         _examining.append(sys.argv.pop(1))

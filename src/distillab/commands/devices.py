@@ -138,11 +138,10 @@ def _when_free(ids: Sequence[str], folder: Path, count: int, pause: float) -> di
                     if len(free) < count:
                         lock.acquire(timeout=0)
                         free[one] = lock
-            if len(free) < count:  # given back before the next one looks, which would take them for held
-                for lock in free.values():
-                    lock.release()
-        if len(free) == count:
-            return free
+            if len(free) == count:
+                return free
+            for lock in free.values():  # given back before the next one looks, which would take them for held
+                lock.release()
         if not told:
             wanted = "a GPU" if count == 1 else f"{count} GPUs"
             rank_zero_print(f"waiting for {wanted}: other runs hold {', '.join(one for one in ids if one not in free)}")

@@ -13,6 +13,7 @@ from distillab.commands.words import meant
 from distillab.core.allowed import spelled
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean, locate
+from distillab.core.output import asks_for_help
 from distillab.core.run_identity import without_folder
 from distillab.core.task_numbers import FOR, TASKS
 
@@ -25,7 +26,7 @@ def asked_about(words: Sequence[str]) -> list[str]:
             raise UserError("explain what? Name a strategy, e.g. distillab explain hint; docs/methods.md lists them")
         named = words[1:]
     else:
-        named = [word for word in words if word.startswith("strategy=")] if {"--help", "-h"} & set(words) else []
+        named = [word for word in words if word.startswith("strategy=")] if asks_for_help(words) else []
     return [name for word in named for name in word.removeprefix("strategy=").strip("[]").split(",")]
 
 

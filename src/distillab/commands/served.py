@@ -42,7 +42,7 @@ class Files(Group):
 
 def cache(words: Sequence[str]) -> None:
     """Write requests, or import scores, by the words of a command line. Raises UserError."""
-    if {"--help", "-h"} & set(words):
+    if output.asks_for_help(words):
         rank_zero_print(f"{HELP}\nMore: {MANUAL}", result=True)
         return
     action, folder = next(iter(words), ""), own_folder(words)

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,11 @@ rank = int(os.environ.get("RANK", "0"))
 
 _logs: list[TextIO] = []  # of the run that is under way
 _quiet: list[bool] = [False]  # whether lines of progress are only logged
+
+
+def asks_for_help(words: Iterable[str]) -> bool:
+    """Whether a command line asks what the command takes."""
+    return not {"--help", "-h"}.isdisjoint(words)
 
 
 def rank_zero_print(text: str, file: TextIO | None = None, *, result: bool = False) -> None:

@@ -147,7 +147,7 @@ def _check_figures(result: Result) -> None:
                 raise ValueError(f"`{role}` has {name} {known[name]!r}, not a number from 0 to 1")
     if result.primary.name in SHARES and not result.primary.higher_is_better:
         raise ValueError(f"`primary.higher_is_better` is false, and of {result.primary.name} more is better")
-    if longer and (longer.epochs < 1 or result.student is None or not (result.baseline or result.alone)):
+    if longer and (longer.epochs < 1 or not (result.baseline or result.alone)):
         raise ValueError("`longer` has no epochs, or nothing that it is longer than")
 
 

@@ -113,7 +113,7 @@ def verdict_words(found: Verdict) -> str:
         if first.gain.runs == 1 and first.gain.low is not None:
             files = "; this speaks of two trained files, not of the methods"
         said += f"; {brief(first.gain, shown, alone)}{files}."
-    if found.longer and first.kind == "distilled":
+    if found.longer:
         longer = found.longer
         said += f" Trained for what a live teacher costs ({longer.trained}), the student alone has {shown.words(longer.mean)}."
     return said

@@ -106,9 +106,8 @@ def tokenise(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase"
         learned = np.ones(len(whole), bool)
         learned[0] = False
         reached = reached_by(np.concatenate([[0], stops, [len(document.text) + 1]]))
-        left = (
-            len(document.text.encode(errors="surrogatepass")) - sizes.sum()
-        )  # behind the last token: read with the end
+        # What stands behind the last token is read with the end.
+        left = len(document.text.encode(errors="surrogatepass")) - sizes.sum()
         found.append(Tokens(whole, np.concatenate([[0], sizes, [left]]), learned, reached))
     return found
 

@@ -32,10 +32,12 @@ def load_tokenizer(place: str, key: str = "data.tokenizer") -> "PreTrainedTokeni
     except Exception as error:  # tokenizers raises plain exceptions
         raise UserError(f"{key}: {place} holds no tokenizer that can be read ({reason(error)})") from error
     if found.eos_token_id is None:
-        mend = f"eos_token in {path if path.is_dir() else path.parent}/tokenizer_config.json names it"
-        if path.is_file():
-            beside = (path.parent / "tokenizer_config.json").is_file()
-            mend = f"{key}={path.parent} may name it" if beside else f"call it {END}, or give a folder with its config"
+        if not path.is_file():
+            mend = f"eos_token in {path}/tokenizer_config.json names it"
+        elif (path.parent / "tokenizer_config.json").is_file():
+            mend = f"{key}={path.parent} may name it"
+        else:
+            mend = f"call it {END}, or give a folder with its config"
         raise UserError(f"{key}: {place} names no token that ends a text (eos_token); {mend}")
     if not found.is_fast:
         raise UserError(f"{key}: {place} is no fast tokenizer, and only these tell which text a token is")

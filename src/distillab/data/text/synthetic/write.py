@@ -80,7 +80,7 @@ def _judge(root: Root, config: Generation, held_out: HeldOut | None) -> None:
 
 def main(words: Sequence[str]) -> int:
     """The command: its exit code."""
-    if not words or {"-h", "--help"} & {*words}:
+    if not words or output.asks_for_help(words):
         print(f"python scripts/generate.py key=value …   (docs/synthetic.md)\n\n{described()}")
         return 0
     try:
