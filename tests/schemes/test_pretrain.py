@@ -11,7 +11,7 @@ from distillab.core.errors import UserError
 from distillab.core.recipe import Protocol
 from distillab.core.run_identity import config_hash
 from distillab.models.image_model import ImageModel
-from distillab.schemes.pretrain import Pretraining, is_ready_made, obtain_teacher
+from distillab.schemes.pretrain import Pretraining, obtain_teacher
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
 from distillab.tasks.causal_lm import LanguageModeling
@@ -79,11 +79,6 @@ def test_what_is_trained_here_anyway_is_refused(text, tmp_path):
     run, model = setting(tmp_path, LanguageModeling(LENGTH, TOKENS)), small_llama(1)
     with pytest.raises(UserError, match=r"teacher\.adapt=null, or teacher\.checkpoint=…"):
         obtain_teacher(model, started(model, tmp_path, adapt="all", checkpoint=None), text, run)
-
-
-def test_pretrained_weights_suit_any_text_and_images_of_1000_classes(text, few_digits):
-    pretrained = ModelConfig.of({"_target_": "x", "pretrained": True})
-    assert is_ready_made(pretrained, text) and not is_ready_made(pretrained, few_digits)
 
 
 def test_a_teacher_of_images_is_adapted_likewise(few_digits, tmp_path):

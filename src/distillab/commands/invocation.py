@@ -22,6 +22,7 @@ GROUPS = ("task", "strategy", "student", "teacher", "data", "recipe", "scheme", 
 LISTS = ("teachers", "assistants", "peers")  # the keys of a scheme that name networks
 RUNS = "paths.runs=…"
 LANGUAGE = "distillab.tasks.causal_lm.LanguageModeling"
+FINE = 0.1  # of the rate that trains a network of images from scratch, for one whose weights are good already
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def parse(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfi
     for group in GROUPS:
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-    run = RunConfig.of(with_members(from_teacher(with_varied(config, overrides), overrides)))
+    run = RunConfig.of(with_members(fine_tuned(from_teacher(with_varied(config, overrides), overrides), overrides)))
     for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
         if network.checkpoint and not Path(network.checkpoint).is_file():
             mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
@@ -117,6 +118,19 @@ def from_teacher(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> di
     }
     own |= {"name": name.rpartition("/")[2], "init": "teacher", "keep_layers": layers, "stages": None}
     return {**config, "student": own}
+
+
+def fine_tuned(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A run's config in which `teacher.adapt=all` trains at a smaller rate, unless `teacher.recipe.lr` was typed.
+
+    Of images: a language model's rate is meant for its weights as they are.
+    """
+    named = {word.lstrip("+").partition("=")[0] for word in overrides}
+    teacher, typed = config["teacher"], bool(named & {"teacher.recipe.lr", "recipe@teacher.recipe"})
+    if teacher.get("adapt") != "all" or typed or config["task"].get("_target_") == LANGUAGE:
+        return dict(config)
+    recipe = teacher["recipe"]
+    return {**config, "teacher": {**teacher, "recipe": {**recipe, "lr": FINE * recipe["lr"]}}}
 
 
 def named(config: "RunConfig") -> Iterator[tuple[str, "ModelConfig"]]:

@@ -86,7 +86,7 @@ def check(config: RunConfig) -> Parts:
     networks = {"student": config.student, **dict(named(config))}
     if parts.scheme.has_teacher and strategy.needs_teacher:
         networks["teacher"] = config.teacher
-        if "teacher" in config.vary and is_ready_made(config.teacher, parts.data) and not config.teacher.adapt:
+        if "teacher" in config.vary and is_ready_made(config.teacher) and config.teacher.adapt != "all":
             what = "vary names teacher, and this one is trained already, so it is the same in every run"
             raise UserError(
                 f"{what}: leave teacher out of vary, or set teacher.checkpoint=null teacher.pretrained=false"
@@ -171,7 +171,7 @@ def examine(steps: Steps, *, whole: bool = False) -> None:
         teacher = source.model if isinstance(source, FrozenTeacher) and isinstance(source.model, CausalLM) else None
         for part in filter(None, (steps.student, teacher, steps.module)):
             part.to(run.setting.device)
-        given = is_ready_made(config.teacher, run.data) and not config.teacher.adapt
+        given = is_ready_made(config.teacher) and not config.teacher.adapt
         ready_made = given and teacher is not None and teacher is steps.scheme.model
         visit(Examined(config, steps.data, steps.student, teacher, steps.module, ready_made), whole=whole)
 

@@ -179,9 +179,9 @@ class ModelConfig(Group):
     # Of a frozen teacher: the type in which it is held, and whether it is split among the devices.
     dtype: Annotated[str | None, Choice("bfloat16", "float16", "float32", None)] = None
     shard: Annotated[bool | None, Choice(True, False, None)] = False
-    adapt: Annotated[str | None, Choice("all", None)] = (
-        None  # train a ready-made teacher on the data first, with `recipe`
-    )
+    # How a ready-made teacher is fitted to the data first: `head` fits a new head on its frozen features, `all` trains the
+    # network with `recipe`, `none` reads its features alone; None fits a head where its own tells other classes apart.
+    adapt: Annotated[str | None, Choice("head", "all", "none", None)] = None
     recipe: Recipe | None = None
     builder: Built = Target(None, {})
     expected_classes: int | None = field(default=None, repr=False, compare=False)  # of the data, as far as known yet

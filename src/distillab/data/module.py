@@ -229,11 +229,6 @@ class DataModule(LightningDataModule):
         return bool((self.training_labels == UNKNOWN).any())
 
     @property
-    def pretrained_heads_fit(self) -> bool:
-        """Whether pretrained weights have the outputs of these data: those of images tell 1,000 classes apart."""
-        return len(self.info.classes) == 1000
-
-    @property
     def sizes(self) -> dict[str, int]:
         """Samples in train, validation and test; `labelled` ones of train where not all are."""
         labelled = {"labelled": int((self.training_labels != UNKNOWN).sum())} if self.hides_labels else {}

@@ -12,11 +12,13 @@ from distillab.core.allowed import Range, spelled
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import Target, accepted, build, check_arguments, did_you_mean
-from distillab.models.builder import builder
+from distillab.models.builder import builder, is_teacher
 from distillab.models.checkpoint import check_names, load_weights, read_weights
 from distillab.models.image_model import ImageModel
+from distillab.models.new_head import as_trained, renew_head, sized_by_classes, take_head
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224  # mean, standard deviation, input size
+PRETRAINED = 1000  # the classes of ImageNet, which pretrained weights tell apart
 
 
 def build_model(
@@ -32,39 +34,94 @@ def build_model(
     """A model in its role, with fresh weights, pretrained ones, or those of `config.checkpoint`.
 
     The data has `classes`, images of `input_shape` (C, H, W), and `mean` and `std`, which are used where neither the config
-    nor the weights bring their own. The same seed gives the same fresh weights whatever the strategy. Raises UserError
-    where the config does not give such a model, or the checkpoint does not fit it.
+    nor the weights bring their own. The same seed gives the same fresh weights whatever the strategy. A teacher whose weights
+    tell other classes apart, or none, has a fresh head (`Model.new_head`). Raises UserError where the config does not give
+    such a model, or the checkpoint does not fit it.
     """
-    of_data, of_weights, weights = {"mean": mean, "std": std}, {}, {}
+    of_data, of_weights, weights, name = {"mean": mean, "std": std}, {}, {}, _name(config)
     if config.checkpoint:
         weights, about = read_weights(config.checkpoint, f"{role}.checkpoint")
         of_weights = vars(about)
     elif config.pretrained:
         of_weights = _pretrained_settings(*IMAGENET, input_shape)
-    settings = _settings(vars(config), of_weights, of_data)
+    why = _why_new_head(config, role, of_weights.get("classes"), classes)
+    own_names = {"classes": None} if why else {}
+    settings = _settings(vars(config) | own_names, of_weights | own_names, of_data)
     size = input_shape[1] if settings["input_size"] is None else settings["input_size"]
     shape = {"num_classes": len(settings["classes"] or classes), "in_channels": input_shape[0], "image_size": size}
-    net = _network(config, role, shape, seed)
+    fresh = net = _network(config, role, shape, seed)
     if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
         of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
-        settings = _settings(vars(config), {**of_weights, **of_timm}, of_data)
-    name = _name(config)
+        settings = _settings(vars(config) | own_names, {**of_weights, **of_timm, **own_names}, of_data)
+    sized = ()
+    if weights and _may_adapt(config, role):
+        made = _builder(config.builder, role)
+        other = _bare(made, accepted(made, shape | {"num_classes": len(classes) + 1}) | dict(config.builder.arguments))
+        if sized := sized_by_classes(net, other):
+            own, weights = as_trained(net, weights, sized)
+            if own != len(classes):
+                why = why or _other_classes(own, classes)
+                net = fresh if own is None else _network(config, role, shape | {"num_classes": own}, seed)
     if weights:
         stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
         first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
         load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", first=first)
+    if why:
+        take_head(net, fresh, sized)
     channels = 3 if config.pretrained else input_shape[0]
     numbers = {key: _per_channel(settings[key], channels, f"{role}.{key}") for key in ("mean", "std")}
     settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
+        if _may_adapt(config, role) and (outputs := model.info.outputs) != len(classes):
+            why = why or _other_classes(outputs if model.info.head else None, classes)
+            renew_head(net, model.info.head, model.net_shape, len(classes), seed)
+            model = ImageModel(net, input_shape, name, **settings, stages=config.stages)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
-    model.builder = config.builder.target
+    model.builder, model.new_head = config.builder.target, why
+    model.assumed = _assumed(config, of_weights)
     if (outputs := model.info.outputs) != len(classes):
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
     return model
+
+
+def _assumed(config: ModelConfig, of_weights: Mapping[str, Any]) -> str | None:
+    """What nobody has said of the images that ready-made weights were trained on, and whose numbers stand for it."""
+    package = str(config.builder.target).partition("models.")[2]
+    if config.pretrained and not config.checkpoint:
+        of_weights, whose = (of_weights if package.startswith(("timm.", "torchvision.")) else {}), "ImageNet's"
+    elif config.checkpoint:
+        whose = "the data's"
+    else:
+        return None
+    keys = [key for key in ("mean", "std") if getattr(config, key) is None and of_weights.get(key) is None]
+    return f"{whose} {' and '.join(keys)}" if keys else None
+
+
+def _may_adapt(config: ModelConfig, role: str) -> bool:
+    """Whether a new head may stand for the network's own: of a ready-made teacher whose outputs nobody has named."""
+    unnamed = config.classes is None or config.adapt in ("head", "none")
+    return is_teacher(role) and bool(config.checkpoint or config.pretrained) and unnamed
+
+
+def _why_new_head(config: ModelConfig, role: str, own: Sequence[str] | None, classes: Sequence[str]) -> str | None:
+    """Why a network gets a new head, as far as its config and the names in its file tell; None where they do not."""
+    if not is_teacher(role):
+        return None
+    if config.adapt in ("head", "none"):
+        return f"{role}.adapt={config.adapt}"
+    if _may_adapt(config, role) and own is not None and not set(classes) <= set(map(str, own)):
+        return _other_classes(len(own), classes, f" ({', '.join(map(str, own[:3]))}, …)")
+    if config.pretrained and config.classes is None and len(classes) != PRETRAINED:
+        return f"its pretrained weights tell other classes apart, and the data have {len(classes):,}"
+    return None
+
+
+def _other_classes(own: int | None, classes: Sequence[str], named: str = "") -> str:
+    tells = "its weights have no head" if own is None else f"its weights tell {own:,} other classes{named} apart"
+    return f"{tells}, and the data have {len(classes):,}"
 
 
 def check_network(config: ModelConfig, role: str) -> None:
@@ -95,8 +152,11 @@ def check_network(config: ModelConfig, role: str) -> None:
                     f'{role}: {name} has no {kind} "{path}"{did_you_mean(path, modules)} (its modules: {top})'
                 )
     if weights:
-        sized = _sized_by_classes(net, _bare(made, arguments | {"num_classes": classes + 1})) if known else ()
-        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized)
+        sized = sized_by_classes(net, _bare(made, arguments | {"num_classes": classes + 1}))
+        if sized and _may_adapt(config, role):
+            own, weights = as_trained(net, weights, sized)
+            net = net if own in (None, classes) else _bare(made, arguments | {"num_classes": own})
+        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized if known else ())
 
 
 def _bare(made: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -105,12 +165,6 @@ def _bare(made: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     place = "meta" if getattr(made, "__module__", "").startswith(("distillab.", "torchvision.")) else "cpu"
     with torch.random.fork_rng(), suppress(Exception), torch.device(place):
         return made(**arguments)
-
-
-def _sized_by_classes(net: nn.Module, other: Any) -> list[str]:
-    """The names of the tensors whose shape follows from the number of classes, in which two networks differ."""
-    shapes = {name: value.shape for name, value in other.state_dict().items()} if isinstance(other, nn.Module) else {}
-    return [name for name, value in net.state_dict().items() if shapes.get(name, value.shape) != value.shape]
 
 
 def _check_passed_on(node: Target, made: Callable[..., Any], role: str) -> None:

@@ -7,7 +7,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import accepted, build
 from distillab.core.places import folder_or_name, located
-from distillab.models.builder import builder
+from distillab.models.builder import builder, is_teacher
 from distillab.models.causal_lm import CausalLM, keep_layers
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.folder_identity import folder_identity
@@ -28,6 +28,11 @@ def check_language_model(config: ModelConfig, role: str) -> None:
     for key in OF_IMAGES:
         if getattr(config, key) is not None:
             raise UserError(f"{role}.{key} is for images, and the data are text: {role}.{key}=null")
+    if config.adapt in ("head", "none"):
+        raise UserError(
+            f"{role}.adapt={config.adapt} is for images, and the data are text: {role}.adapt=all trains the teacher on them "
+            f"first, or {role}.adapt=null"
+        )
     if config.builder.target is None:
         raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
     place = config.builder.get("path")
@@ -44,9 +49,8 @@ def check_language_model(config: ModelConfig, role: str) -> None:
 
 def stays_as_it_is(config: ModelConfig, role: str) -> bool:
     """Whether a network has the weights of a folder, and no run trains it: a teacher's, or one of an ensemble's."""
-    frozen = role == "teacher" or role.startswith("scheme.teachers.")
     own = config.builder.target == FROM_FOLDER and config.pretrained and not config.checkpoint and not config.adapt
-    return frozen and own
+    return is_teacher(role) and own
 
 
 def build_language_model(config: ModelConfig, role: str, vocabulary: int, length: int, *, seed: int) -> CausalLM:

@@ -15,6 +15,11 @@ from distillab.core.instantiate import PACKAGES, locate
 MODULES = ("distillab.models", "distillab.strategies", "torchvision.models", "timm.models", "transformers.models")
 
 
+def is_teacher(role: str) -> bool:
+    """Whether a network with this path in the config teaches: the teacher, or one of an ensemble."""
+    return role == "teacher" or role.startswith("scheme.teachers.")
+
+
 def builder(target: str | Callable[..., Any], path: str) -> Callable[..., nn.Module]:
     """The class of a network, or the function that returns one, that the `_target_` at `path` names.
 

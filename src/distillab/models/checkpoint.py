@@ -141,7 +141,7 @@ def load_weights(
     missing, unexpected, of another shape or kind of number, or not finite. `first` says what chooses the first layer.
     """
     where = f"{key}: {source}"
-    expected, found = _paired(net, weights)
+    expected, found = paired(net, weights)
     _compare(expected, found, f"{where} does not fit {name}", key.partition(".")[0], first)
     mend = f"choose another file with {key}=…"
     if other := [k for k, value in found.items() if _other_kind(value, expected[k])]:
@@ -161,12 +161,12 @@ def check_names(
 
     The shape counts of those that are `sized` already.
     """
-    expected, found = _paired(net, weights)
+    expected, found = paired(net, weights)
     expected = {k: value if k in sized else found.get(k, value) for k, value in expected.items()}
     _compare(expected, found, f"{key}: {source} does not fit {name}", key.partition(".")[0])
 
 
-def _paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A network's tensors, and those of a file without their common prefix and what a profiler left."""
     expected = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
     weights = {k.replace("_orig_mod.", ""): v for k, v in weights.items()}  # of a compiled module, anywhere in it

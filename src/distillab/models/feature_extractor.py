@@ -28,6 +28,7 @@ class FeatureExtractor:
         self.needs = frozenset(needs)
         self.tried = False
         self.caught: dict[str, Tensor] = {}
+        self.taps: list[str] = []  # the keys of `caught` that every call must fill
         self.attentions: dict[nn.Module, Attention] = {}
         self.tap = nullcontext()
         self.stages = model.info.stages
@@ -62,6 +63,8 @@ class FeatureExtractor:
             self._before(self.head, "embedding")
 
     def _after(self, module: nn.Module, key: str) -> None:
+        self.taps.append(key)
+
         def hook(_: nn.Module, __: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
             self.caught[key] = output[0] if isinstance(output, tuple) else output
 
@@ -70,6 +73,7 @@ class FeatureExtractor:
     def _before(self, module: nn.Module, key: str, within: nn.Module | None = None) -> None:
         """Keep a module's input; of several calls (a shared activation) the last one, inside `within` if given."""
         inside = within is None
+        self.taps.append(key)
 
         def cross(*args: object) -> None:
             nonlocal inside
@@ -94,6 +98,11 @@ class FeatureExtractor:
         """
         with self.tap:
             logits = self.run(**inputs)
+        if silent := [key.removeprefix("pre:") for key in self.taps if key not in self.caught]:
+            raise UserError(
+                f"{self.model.info.name} did not run {', '.join(silent)} on these images, so that nothing can be read there: "
+                f"name modules that it always runs, e.g. student.stages=[…], teacher.stages=[…] or teacher.head=…"
+            )
         read = SimpleNamespace()
         if "logits" in self.needs:
             read.logits = logits

@@ -28,6 +28,10 @@ class Model(nn.Module):
     class_order: Tensor | None  # for each class of the data, the output of `net` that means it; None where they agree
     builder: str | None = None  # dotted name of the class or function that built `net`, where it is known
     origin: str | None = None  # what stands for its weights, of a large frozen model (`folder_identity`)
+    new_head: str | None = (
+        None  # why its head is a fresh one while the rest has learned elsewhere; None where it is not
+    )
+    assumed: str | None = None  # which numbers of its images are guessed, as its ready-made weights do not say them
     held_in: torch.dtype | None = None  # in which the network is kept and run; None is the dtype of training
 
     def __init__(self, class_order: list[int] | None = None) -> None:

@@ -149,6 +149,8 @@ class Scheme:
             why = "has nothing to teach: no term of the strategy reads a teacher; choose e.g. strategy=kd"
         elif teacher.shard:
             why = "has no single frozen teacher to share out among devices; choose teacher.shard=false"
+        elif teacher.adapt == "none":
+            why = "reads the logits of its teacher, and teacher.adapt=none leaves it without any; choose teacher.adapt=head"
         elif teacher.dtype and not self.has_teacher:
             why = f"has no frozen teacher of its own to hold in {teacher.dtype}; choose teacher.dtype=null"
         elif unlabelled and run.data.hides_labels:

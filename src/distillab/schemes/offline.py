@@ -3,6 +3,7 @@
 from distillab.core import distributed
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.model import Model
+from distillab.schemes.adapted import check_head_is_needless
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.record import Record
 from distillab.teachers.base import TeacherSource
@@ -20,6 +21,7 @@ class Offline(Scheme):
         """Build the teacher, if any term reads one."""
         if not run.strategy.needs_teacher:
             return None
+        check_head_is_needless(run.config.teacher, run.strategy, run.data)
         self.sharded = check_shard(run.config, distributed.world)
         self.model = run.teacher()
         return self.model.info

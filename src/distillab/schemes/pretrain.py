@@ -17,6 +17,7 @@ from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.fingerprint import code, preprocessing, weights_hash
 from distillab.models.model import Model
+from distillab.schemes.adapted import adaptation, with_new_head
 from distillab.schemes.measure import measure, predictions, scores, warn_if_weak
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
@@ -131,38 +132,52 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
 
     `model` is as built from `config`, with a checkpoint's weights; `data` are the student's.
     """
-    name = model.info.name
-    own, ready_made = teacher_data(data, config), is_ready_made(config, data) and not config.adapt
-    if ready_made:
+    name, adapt = model.info.name, adaptation(model, config)
+    own = teacher_data(data, config)
+    if model.assumed:
+        keys = "teacher.mean=[…] teacher.std=[…] teacher.input_size=…"
+        rank_zero_print(f"teacher {name}: {model.assumed} are assumed, as its weights do not tell theirs ({keys})")
+    if is_ready_made(config) and adapt is None:
         if config.dtype:
             model.hold_in(config.dtype)
         record = measure(model, data, setting)
         record = record.changed(source=str(config.checkpoint or "pretrained weights"), seen_validation="unknown")
+    elif adapt in ("head", "none"):
+        record = _held(model, config, data, setting, with_new_head(model, config, own, setting))
     else:
-        source, seen = _source(model, config, data, setting)
+        head = with_new_head(model, config, own, setting) if model.new_head else None
+        source, seen = _source(model, config, data, setting, head)
         rank_zero_print(f"teacher {name}: taken from {setting.store.root}, or trained")
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
         record = train_once(job).changed(source=source, seen_validation=seen)
-        if config.dtype:
-            model.hold_in(config.dtype)
-            held = measure(model, data, setting)
-            record = record.changed(held.folder, held.scores)
-    known = "measured before" if ready_made else "reused from the store"
-    how = known if record.training.reused else record.training.source
-    rank_zero_print(f"teacher {name}: {setting.words(record.scores)} ({how})")
+        record = _held(model, config, data, setting, record)
+    again = "measured before" if adapt is None and is_ready_made(config) else "reused from the store"
+    how = again if record.training.reused else record.training.source
+    rank_zero_print(f"teacher {name}: {setting.words(record.scores)} ({how}); weights {weights_hash(model)[:12]}")
     warn_if_weak(name, record, setting, model.info.outputs)
     return record
 
 
-def _source(model: Model, config: ModelConfig, data: DataModule, setting: Setting) -> tuple[str, str]:
+def _held(model: Model, config: ModelConfig, data: DataModule, setting: Setting, record: Record) -> Record:
+    """The record of a teacher that is frozen now, measured again where it is held in another type."""
+    if not config.dtype:
+        return record
+    model.hold_in(config.dtype)
+    held = measure(model, data, setting)
+    return record.changed(held.folder, held.scores)
+
+
+def _source(
+    model: Model, config: ModelConfig, data: DataModule, setting: Setting, head: Record | None
+) -> tuple[str, str]:
     """What gives a teacher its weights in a fit here, and whether it has seen validation samples.
 
-    Prints the figures that a ready-made one has before it.
+    Prints the figures that a ready-made one has before it, with a new `head` where it needed one.
     """
     if not config.adapt:
         bad = data.class_names(config.corrupt_classes)
         return "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else ""), "no"
-    before = setting.words(measure(model, data, setting).scores)
+    before = setting.words((head or measure(model, data, setting)).scores)
     rank_zero_print(f"teacher {model.info.name}: {before} before teacher.adapt={config.adapt}")
     return f"{config.checkpoint or 'pretrained weights'}, adapted here; before: {before}", "unknown"
 
@@ -175,16 +190,16 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
 
     Raises UserError for a number or a class that the data do not have, or wrong labels for a ready-made teacher.
     """
-    if config.corrupt_classes and is_ready_made(config, data):
+    if config.corrupt_classes and is_ready_made(config):
         raise UserError(
             "teacher.corrupt_classes trains a teacher with wrong labels, and a ready-made one is not trained: "
             "teacher.checkpoint=null teacher.pretrained=false, or teacher.corrupt_classes=null"
         )
-    if data.canaries and is_ready_made(config, data) and not config.adapt:
+    if data.canaries and is_ready_made(config) and not config.adapt:
         raise UserError(
             "data.canaries are read by a teacher that is trained here, and this one is ready-made: data.canaries=0"
         )
-    if config.adapt and not is_ready_made(config, data):
+    if config.adapt and not is_ready_made(config):
         raise UserError(
             f"teacher.adapt={config.adapt} goes on with ready-made weights, and this teacher is trained here from others: "
             f"teacher.adapt=null, or teacher.checkpoint=…"
@@ -193,7 +208,6 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
     return own.with_wrong_labels(config.corrupt_classes).of_teacher()
 
 
-def is_ready_made(config: ModelConfig, data: DataModule) -> bool:
-    """Whether a checkpoint or pretrained weights already fit the data's classes, or tokens."""
-    own_head = config.classes is not None or data.pretrained_heads_fit
-    return bool(config.checkpoint or (config.pretrained and own_head))
+def is_ready_made(config: ModelConfig) -> bool:
+    """Whether a checkpoint or pretrained weights are there already."""
+    return bool(config.checkpoint or config.pretrained)

@@ -100,6 +100,7 @@ class Term(nn.Module):
     largest: ClassVar[int] = 0  # so many of the teacher's largest probabilities it must know one by one
     alignment: ClassVar[str | None] = None  # which positions of two tokenizers it compares; None: it needs one
     unequal_outputs: ClassVar[bool] = False  # student and teacher may have different numbers of outputs
+    ships_head: ClassVar[bool] = False  # `deploy` ships the layer that makes the teacher's logits
 
     weight: Scheduled = 1.0
 
@@ -168,6 +169,16 @@ class Term(nn.Module):
         `labels` are (n,) int64, by the samples' index. `teacher()` runs the teacher over the training samples without
         augmentation and yields, batch by batch, those of its outputs that the term needs, and `labels` and `index`.
         """
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether it reads the teacher's logits."""
+        return "teacher.logits" in self.needs
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether the teacher must have a head: its logits are read, or the layer that makes them is read or shipped."""
+        return self.ships_head or self.reads_logits or "teacher.head" in self.needs
 
     @property
     def prepares(self) -> bool:

@@ -51,6 +51,7 @@ class SimKD(Term):
     """
 
     needs = ("student.stages", "teacher.last_map", "teacher.embedding")
+    ships_head = True
     weight: Scheduled = 1.0
     factor: int = 2
 

@@ -173,6 +173,11 @@ class Strategy(nn.Module):
         return frozenset(name for owner, name in dotted if owner == role)
 
     @property
+    def needing_head(self) -> list[str]:
+        """The terms that a teacher without a head cannot serve, by name."""
+        return [name for name, term in self.terms.items() if term.needs_head]
+
+    @property
     def num_views(self) -> int:
         """Views of each sample that the most demanding term reads."""
         return max(term.num_views for term in self.terms.values())

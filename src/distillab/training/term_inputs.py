@@ -87,7 +87,8 @@ def term_losses(
         count = max(len(labels) if seen.batch_rows is None else seen.batch_rows, 1e-9)
     if of_logits:
         logits = task.rows(student[0].logits, seen.labels)[0]
-        taught = getattr(teacher[0], "logits", None)  # which there are if any term reads them
+        # Those that stand in for labels, or that another kind of term reads, are no business of these terms.
+        taught = teacher[0].logits if any(term.reads_logits for term in of_logits.values()) else None
         pairs = getattr(seen, "pairs", None)
         if taught is not None:
             taught = task.rows(taught, seen.labels)[0] if pairs is None else Paired.of(taught, pairs, seen.labels, task)

@@ -228,11 +228,6 @@ class TextData(DataModule):
             return None
         return Writing(self.on_policy, self.prompt, tuple(ends(self.info.tokenizer)))
 
-    @property
-    def pretrained_heads_fit(self) -> bool:
-        """True: a language model has an output for each token, whatever the text."""
-        return True
-
     def _describe(self) -> TextInfo:
         data = self.collection
         numbers = {"vocabulary": len(data.tokenizer), "length": self.length}

@@ -1,0 +1,67 @@
+"""A new head for a network whose weights were learned on other classes, or that never had a head."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError
+from distillab.models.checkpoint import paired
+from distillab.models.trace import trace
+
+APPENDED = "new_head"  # the module path of a head that a network without one is given
+
+
+def sized_by_classes(net: nn.Module, other: Any) -> list[str]:
+    """The names of the tensors whose shape follows from the number of classes, in which two networks differ."""
+    shapes = {name: value.shape for name, value in other.state_dict().items()} if isinstance(other, nn.Module) else {}
+    return [name for name, value in net.state_dict().items() if shapes.get(name, value.shape) != value.shape]
+
+
+def as_trained(
+    net: nn.Module, weights: Mapping[str, Tensor], sized: Sequence[str]
+) -> tuple[int | None, Mapping[str, Tensor]]:
+    """How many classes the weights of a checkpoint tell apart, and the weights; None where they have no head.
+
+    `sized` are the names of the tensors of `net` that have one row for each class. Where there is no head the fresh one of
+    `net` stands for it.
+    """
+    expected, found = paired(net, weights)
+    heads = {len(found[name]) for name in sized if name in found and found[name].ndim}
+    if not heads:
+        return None, found | {name: expected[name] for name in sized}
+    return heads.pop() if len(heads) == 1 else len(expected[sized[0]]), weights
+
+
+def take_head(net: nn.Module, fresh: nn.Module, sized: Sequence[str]) -> None:
+    """Give a network the modules of a `fresh` one of the same kind that have one row for each class."""
+    for path in dict.fromkeys(name.rpartition(".")[0] for name in sized):
+        net.set_submodule(path, fresh.get_submodule(path))
+
+
+def renew_head(net: nn.Module, head: str | None, input_shape: tuple[int, ...], classes: int, seed: int) -> None:
+    """Replace the linear layer at the path `head` by one of so many classes, or append one where there is none.
+
+    What is appended reads the output (N, d) of the network, whose own modules keep their paths. Raises UserError where
+    neither can be done.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if head is not None:
+            old = net.get_submodule(head)
+            if not isinstance(old, nn.Linear):
+                raise UserError(f"{head} is a {type(old).__name__}, and a new head can only stand for a linear layer")
+            new = nn.Linear(old.in_features, classes)
+            net.set_submodule(head, new.to(old.weight))
+            return
+        given = next(call.output for call in trace(net, input_shape) if not call.path)
+        if len(given) != 2:
+            raise UserError(f"it gives {given}, where a vector of features for each image (N, d) is expected")
+        net.add_module(APPENDED, nn.Linear(given[1], classes))
+    net.register_forward_hook(_append)
+
+
+def _append(net: nn.Module, _: tuple, features: Tensor) -> Tensor:
+    """The logits of the appended head; a hook, so that the paths of the network's own modules stay as they are."""
+    return net.get_submodule(APPENDED)(features)

@@ -1,0 +1,115 @@
+"""A linear head on frozen features: what the features of a network are worth, found in seconds."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillab.core.errors import UserError
+from distillab.data.batch import sent
+from distillab.data.labels import UNKNOWN
+from distillab.evaluation.metrics import nll_of, top1
+from distillab.models.feature_extractor import FeatureExtractor
+from distillab.models.model import Model
+from distillab.models.trace import evaluation_mode
+
+DECAYS = (1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
+WITHOUT_VALIDATION = 1e-2
+STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a head was fitted: on so many samples, with which decay, in so many seconds."""
+
+    samples: int
+    decay: float
+    seconds: float
+
+
+def fit_head(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
+    """Fit the head of a network to the labelled training samples, without augmentation; the rest stays as it is.
+
+    Logistic regression on the standardised input of the head. Of `DECAYS` the one with the most right on validation is
+    taken, where there is validation. Raises UserError where the head is no linear layer, or no sample has a label.
+    """
+    started = time.perf_counter()
+    head = linear_head(model)
+    features, labels = embeddings(model, data, "train", device)
+    features, labels = features[labels != UNKNOWN], labels[labels != UNKNOWN]
+    if not len(labels):
+        raise UserError(f"{model.info.name} needs labels for a new head, and none is known: data.labelled=0.1")
+    mean, spread = features.mean(0), features.std(0, correction=0)
+    spread = torch.where(spread > 1e-6 * spread.max(), spread, 1.0)  # a feature that never changes tells nothing
+    held_out = embeddings(model, data, "validation", device) if data.sizes["validation"] else None
+    weights = torch.zeros(head.out_features, features.shape[1] + 1, device=features.device)
+    found: list[tuple[tuple[float, float], float, Tensor]] = []
+    for decay in DECAYS if held_out is not None else (WITHOUT_VALIDATION,):
+        weights = _regression((features - mean) / spread, labels, weights, decay)
+        logits = None if held_out is None else _logits((held_out[0] - mean) / spread, weights)
+        right = (
+            (0.0, 0.0) if logits is None else (top1(logits, held_out[1]), -nll_of(logits, held_out[1]).mean().item())
+        )
+        found.append((right, decay, weights))
+    _, decay, weights = max(found, key=lambda one: one[0])
+    with torch.no_grad():
+        head.weight.copy_(weights[:, :-1] / spread)
+        head.bias.copy_(weights[:, -1] - weights[:, :-1] @ (mean / spread))
+    return Probe(len(labels), decay, time.perf_counter() - started)
+
+
+def linear_head(model: Model) -> nn.Linear:
+    """The head of a network, with a bias. Raises UserError where it is no linear layer."""
+    path = model.info.head
+    head = model.net.get_submodule(path) if path else None
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"{model.info.name} has no linear head that could be fitted ({path or 'none was found'}): name it, e.g. "
+            f"teacher.head=fc, or train the whole network with teacher.adapt=all"
+        )
+    if head.bias is None:
+        head.bias = nn.Parameter(torch.zeros(head.out_features).to(head.weight))
+    return head
+
+
+@torch.no_grad()
+def embeddings(
+    model: Model, data: LightningDataModule, split: str, device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    """The input of the head (R, d) in float32 and the labels (R,) of a split, in its order, without augmentation."""
+    model.to(device)
+    extractor, found = FeatureExtractor(model, {"embedding"}), []
+    try:
+        with evaluation_mode(model):
+            for batch in data.evaluation_dataloader(split):
+                batch = data.on_after_batch_transfer(batch, 0)
+                read = extractor(**sent(batch.inputs[0], torch.device(device)))
+                found.append((read.embedding.float(), batch.labels.to(device)))
+    finally:
+        extractor.remove()
+    features, labels = zip(*found, strict=True)
+    return torch.cat(features), torch.cat(labels)
+
+
+def _logits(features: Tensor, weights: Tensor) -> Tensor:
+    """Of features (R, d) and weights (C, d + 1), the last of which are biases."""
+    return F.linear(features, weights[:, :-1], weights[:, -1])
+
+
+def _regression(features: Tensor, labels: Tensor, start: Tensor, decay: float) -> Tensor:
+    """The weights (C, d + 1) that minimise the mean cross-entropy and half the decay times the squared weights."""
+    weights = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = F.cross_entropy(_logits(features, weights), labels) + 0.5 * decay * weights[:, :-1].square().sum()
+        found.backward()
+        return found
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    return weights.detach()

@@ -1,0 +1,153 @@
+"""Weights that tell other classes apart, or none: the teacher gets a fresh head, and the rest of them stays."""
+
+import pytest
+import torch
+from helpers.fits import assert_equal
+from safetensors.torch import save_file
+from torch import nn
+
+from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
+from distillab.export.safetensors import save_model
+from distillab.models.build import build_model, check_network
+from distillab.models.checkpoint import load_weights
+from distillab.models.feature_extractor import FeatureExtractor
+from distillab.models.zoo.cifar_resnet import CifarResNet
+
+RESNET8 = {
+    "_target_": "distillab.models.zoo.cifar_resnet.CifarResNet",
+    "depth": 8,
+    "stages": ["layer1", "layer2", "layer3"],
+    "head": "fc",
+}
+DATA = {"classes": list("abc"), "input_shape": (1, 8, 8), "mean": [0.5], "std": [0.5], "seed": 0}
+
+
+class Backbone(nn.Module):
+    """Gives 12 features, and no logits; known to no config by its classes."""
+
+    def __init__(self, pretrained: bool = False):
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU())
+
+    def forward(self, images):
+        return self.blocks(images).mean((2, 3))
+
+
+class Fixed(Backbone):
+    """Tells five classes apart, whatever it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = nn.Linear(12, 5)
+
+    def forward(self, images):
+        return self.classifier(super().forward(images))
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """The weights of a resnet8 for five classes, and a file of them."""
+    weights = {
+        name: 0.1 * torch.rand(v.shape) if v.is_floating_point() else v for name, v in _net(5).state_dict().items()
+    }
+    save_file(weights, file := tmp_path_factory.mktemp("five") / "five.safetensors")
+    return weights, file
+
+
+def _net(classes):
+    return CifarResNet(depth=8, num_classes=classes, in_channels=1)
+
+
+def built(node, role="teacher", **more):
+    config = ModelConfig.of(node | {"mean": None, "std": None} | more, role)
+    check_network(config, role)  # what is refused, or not, before the data are read
+    return build_model(config, role, **DATA)
+
+
+def body(weights, head="fc."):
+    return {name: value for name, value in weights.items() if not name.startswith(head)}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "student.net."])
+def test_a_head_for_other_classes_is_renewed_and_all_else_is_kept(five, tmp_path, prefix):
+    weights, _ = five
+    save_file({prefix + name: value for name, value in weights.items()}, file := tmp_path / "own.safetensors")
+    model = built(RESNET8, checkpoint=str(file))
+    assert model.info.outputs == 3 and "5 other classes" in model.new_head
+    assert_equal(body(model.net.state_dict()), body(weights))
+    images = torch.rand(2, 1, 8, 8)
+    reference = _net(5)
+    load_weights(reference, weights, "", "", key="")
+    features = FeatureExtractor(model.eval(), {"embedding"})(pixels=images).embedding
+    reference.fc = nn.Identity()
+    assert torch.equal(features, reference.eval()((images - 0.5) / 0.5))
+
+
+def test_weights_without_a_head_get_one(five, tmp_path):
+    save_file(body(five[0]), file := tmp_path / "headless.safetensors")
+    model = built(RESNET8, checkpoint=str(file))
+    assert "no head" in model.new_head and model.info.outputs == 3
+    assert_equal(body(model.net.state_dict()), body(five[0]))
+
+
+def test_a_file_that_names_other_classes_gets_one_also_where_their_number_is_equal(tmp_path):
+    own = built(RESNET8)
+    assert own.new_head is None
+    save_model(own, file := tmp_path / "own.safetensors", {}, list("xyz"))
+    assert "(x, y, z, …)" in built(RESNET8, checkpoint=str(file)).new_head
+    save_model(own, file, {}, list("cba"))  # the same in another order
+    model = built(RESNET8, checkpoint=str(file))
+    assert model.new_head is None and model.class_order.tolist() == [2, 1, 0]
+
+
+def test_what_is_asked_for_is_done_where_the_classes_fit(tmp_path):
+    save_file(_net(3).state_dict(), file := tmp_path / "own.safetensors")
+    own = {"checkpoint": str(file)}
+    assert built(RESNET8, **own).new_head is None and built(RESNET8, **own, adapt="all").new_head is None
+    for adapt in ("head", "none"):
+        assert built(RESNET8, **own, adapt=adapt).new_head == f"teacher.adapt={adapt}"
+
+
+def test_a_student_and_named_outputs_are_refused_as_ever(five):
+    own = {"checkpoint": str(five[1])}
+    with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)\); student.classes=\[…\] names"):
+        built(RESNET8, "student", **own)
+    with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)"):
+        built(RESNET8, **own, classes=list("abc"))
+    with pytest.raises(UserError, match=r"1 missing \(layer1"):  # only a head may differ
+        save_file({k: v for k, v in five[0].items() if k != "layer1.0.conv1.weight"}, own["checkpoint"] + "x")
+        built(RESNET8, checkpoint=own["checkpoint"] + "x")
+
+
+def test_a_network_that_gives_features_gets_a_head_behind_them(tmp_path):
+    node = {"_target_": "test_new_head.Backbone"}
+    with pytest.raises(UserError, match="12 outputs and the data 3 classes"):  # trained here, it is no classifier
+        built(node)
+    save_file(Backbone().state_dict(), file := tmp_path / "own.safetensors")
+    weights = Backbone().state_dict()
+    save_file(weights, file)
+    model = built(node, checkpoint=str(file), stages=["blocks.1", "blocks.3"]).eval()
+    assert model.info.head == "new_head" and (model.info.embedding, model.info.outputs) == (12, 3)
+    assert [stage.name for stage in model.info.stages] == ["blocks.1", "blocks.3"]  # paths of the network's own
+    assert_equal(body(model.net.state_dict(), "new_head."), weights)
+    images = torch.rand(2, 1, 8, 8)
+    read = FeatureExtractor(model, {"embedding", "logits"})(pixels=images)
+    reference = Backbone()
+    reference.load_state_dict(weights)
+    assert torch.equal(read.embedding, reference(((images - 0.5) / 0.5).expand(-1, 3, -1, -1)))
+    assert torch.allclose(
+        read.logits, read.embedding @ model.net.new_head.weight.T + model.net.new_head.bias, atol=1e-6
+    )
+
+
+def test_a_network_of_a_fixed_number_of_classes_gets_another_last_layer(tmp_path):
+    save_file(Fixed().state_dict(), file := tmp_path / "own.safetensors")
+    model = built({"_target_": "test_new_head.Fixed"}, checkpoint=str(file))
+    assert "5 other classes" in model.new_head and model.net.classifier.out_features == 3
+    assert model.info.head == "classifier"
+
+
+def test_the_same_seed_gives_the_same_head(five):
+    heads = [built(RESNET8, checkpoint=str(five[1])).net.fc.weight for _ in range(2)]
+    assert torch.equal(*heads)
