@@ -53,7 +53,7 @@ def test_hidden_labels_are_left_out_and_one_is_needed(few_digits):
     assert fit_head(model(), some, "cpu").samples == int((some.training_labels >= 0).sum()) < 100
     some.label_source = "teacher"
     vars(some).pop("_told", None)
-    with pytest.raises(UserError, match="needs labels for a new head"):
+    with pytest.raises(UserError, match="needs labels for a head"):
         fit_head(model(), some, "cpu")
 
 

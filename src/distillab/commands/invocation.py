@@ -60,7 +60,8 @@ def parse(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfi
     for group in GROUPS:
         if not isinstance(config.get(group), dict) or not config[group]:
             raise UserError(f"{group} is empty: choose one of {', '.join(choices(group))} with {group}=…")
-    run = RunConfig.of(with_members(fine_tuned(from_teacher(with_varied(config, overrides), overrides), overrides)))
+    config = unlabelled(fine_tuned(from_teacher(with_varied(config, overrides), overrides), overrides))
+    run = RunConfig.of(with_members(config))
     for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
         if network.checkpoint and not Path(network.checkpoint).is_file():
             mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
@@ -131,6 +132,18 @@ def fine_tuned(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict
         return dict(config)
     recipe = teacher["recipe"]
     return {**config, "teacher": {**teacher, "recipe": {**recipe, "lr": FINE * recipe["lr"]}}}
+
+
+def unlabelled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config without cross-entropy where `data.labels=none` hides all labels; UserError where nothing is left."""
+    if config["data"].get("labels") != "none":
+        return dict(config)
+    terms = {name: term for name, term in config["strategy"].items() if name != "ce"}
+    if not terms:
+        raise UserError(
+            "the strategy learns from labels alone, and data.labels=none hides all of them: choose e.g. strategy=foundation"
+        )
+    return {**config, "strategy": terms}
 
 
 def named(config: "RunConfig") -> Iterator[tuple[str, "ModelConfig"]]:

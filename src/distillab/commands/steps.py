@@ -13,7 +13,7 @@ from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.output import rank_zero_print
 from distillab.core.result import Role, gain_and_gap
-from distillab.core.result_parts import Entry, Longer, Primary, StepCost
+from distillab.core.result_parts import Entry, Features, Longer, Primary, StepCost
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
 from distillab.data.module import DataModule
@@ -27,6 +27,7 @@ from distillab.reporting.run_end import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.charge import charge
+from distillab.schemes.features import judged
 from distillab.schemes.measure import predictions, scores, warn_if_below
 from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
@@ -38,6 +39,7 @@ from distillab.tasks.base import Task
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training import fit as training
 from distillab.training.dot import check_kinds
+from distillab.training.linear_probe import fit_head
 from distillab.training.module import Distillation
 from distillab.training.on_policy import check_writing
 
@@ -184,10 +186,23 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         if steps.module is None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
-        how = {"recipe": config.recipe, "protocol": config.protocol, "trainer": config.trainer, "logger": logger}
+        labelled = run.data.label_source != "none"
+        featured = not labelled and not run.head_learns
+        protocol = replace(config.protocol, select="last") if featured else config.protocol
+        if featured:
+            rank_zero_print(
+                f"the head of {student.info.name} learns nothing without labels: val is that of random weights, the last epoch "
+                f"counts, and a head is fitted afterwards"
+            )
+        how = {"recipe": config.recipe, "protocol": protocol, "trainer": config.trainer, "logger": logger}
         found = training.fit(steps.module, steps.data, **how, directory=directory / "checkpoints", title=title)
         steps.records["student"] = Record(training=found).changed(views=run.strategy.num_views)
         steps.module.release()
+        if featured:
+            fitted = fit_head(student, run.data.labelled_only(repeated=False), run.setting.device)
+            rank_zero_print(
+                f"a head is fitted on the features of {student.info.name}: {fitted.samples:,} labelled samples"
+            )
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
@@ -210,6 +225,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
         text = setting.task.judge(alike, logits, data, setting.device)
+        features = _features(steps) if data.label_source == "none" else None
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
         setting.task.save(deployed, data, directory)
@@ -220,7 +236,14 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     parts = {key: getattr(found, key) for key in ("limits", "paired", "gap", "against_alone")}
     if found.gap is None or found.gap.low <= 0:  # the share of a gap that may be none says nothing
         parts["gap_closed"] = None
-    return entries | _compared(steps, entries) | parts | {"text": text}
+    return entries | _compared(steps, entries) | parts | {"text": text, "features": features}
+
+
+def _features(steps: Steps) -> dict[str, Features]:
+    """What the features of the student are worth, beside its teacher's and those of random weights."""
+    run, networks = steps.run, {role: steps.networks[role] for role in ("teacher", "student") if role in steps.networks}
+    known = run.data.labelled_only(repeated=False)
+    return judged(networks | {"random": run.student()}, known, run.setting.device)
 
 
 def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from distillab.core.result_parts import (
     Data,
     Entry,
     Estimate,
+    Features,
     Limits,
     Longer,
     Number,
@@ -60,6 +61,7 @@ class Result(Part):
     gap: Estimate | None = None  # the teacher's figure less that of the student alone, positive where it is better
     against_alone: AgainstAlone | None = None
     text: Text | None = None
+    features: dict[str, Features] | None = None  # by role, and of a `random` student; where no label taught the student
     created: str
     seconds: dict[str, Number] = {}
 
@@ -86,7 +88,7 @@ class Result(Part):
 
     def as_json(self) -> dict[str, Any]:
         """The content of result.json: the schema, and the student's metrics at the top too."""
-        fields = self.model_dump(exclude=None if self.text else {"text"})
+        fields = self.model_dump(exclude={key for key in ("text", "features") if getattr(self, key) is None})
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
     def changed(self, **fields: Any) -> Self:

@@ -128,6 +128,14 @@ class Calibration(Part):
     p: Number
 
 
+class Features(Part):
+    """The test accuracy of a network's features by nearest neighbours and by a linear probe, from so many labelled samples."""
+
+    neighbours: Number
+    probe: Number
+    samples: int
+
+
 class AgainstAlone(Part):
     """The student's figures less those of the student alone on the same samples; above zero is worse."""
 

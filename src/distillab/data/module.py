@@ -65,7 +65,7 @@ class DataModule(LightningDataModule):
         Range(0, high=2**32 - 1, whole=True).check(split_seed, "data.split_seed", 0)
         Range(0, high=2**63 - 1, whole=True).check(view_seed, "data.view_seed", 0)
         Range(0, below=1).check(validation, "data.validation", 0.1)
-        Choice("all", "teacher").check(labels, "data.labels", "all")
+        Choice("all", "teacher", "none").check(labels, "data.labels", "all")
         Range(above=0, high=1).check(labelled, "data.labelled", 0.1)
         Range(1, whole=True, null=True).check(views, "data.views", 8)
         self.sampler = Choice("balanced", None).check(sampler, "data.sampler", "balanced")
@@ -181,10 +181,13 @@ class DataModule(LightningDataModule):
         """The same data with another number of training samples; validation and test stay. Raises UserError."""
         return self._clone(samples=samples, rows=self.rows | {"train": self._limited(self.rows["all"], samples)})
 
-    def labelled_only(self, labelled: float | None = None) -> Self:
-        """The same data with labelled samples alone (`labelled`: another share), repeated, so an epoch keeps its steps."""
+    def labelled_only(self, labelled: float | None = None, *, repeated: bool = True) -> Self:
+        """The same data with labelled samples alone (`labelled`: another share).
+
+        They are repeated, so that an epoch keeps its steps, unless each is wanted once, for no fit.
+        """
         shown = self._known(self.labelled if labelled is None else labelled)
-        rows = self.rows | {"train": np.resize(shown, len(self.rows["train"]))}
+        rows = self.rows | {"train": np.resize(shown, len(self.rows["train"])) if repeated else shown}
         return self._clone(rows=rows, label_source="all", labelled=1.0)
 
     def with_wrong_labels(self, classes: Sequence[str | int] | None) -> Self:
@@ -227,6 +230,11 @@ class DataModule(LightningDataModule):
     def hides_labels(self) -> bool:
         """Whether a training sample comes without its label."""
         return bool((self.training_labels == UNKNOWN).any())
+
+    @property
+    def teacher_answers(self) -> bool:
+        """Whether the teacher's answers stand in for labels that are hidden."""
+        return self.label_source != "none" and self.hides_labels
 
     @property
     def sizes(self) -> dict[str, int]:

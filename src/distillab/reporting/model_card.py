@@ -12,7 +12,7 @@ from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.run_end import measured_on, savings, scarce_labels
 from distillab.reporting.tables import Table, bullets, markdown, without_tags
 from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
-from distillab.reporting.words import calibration_words, errors_words, primary, verdict
+from distillab.reporting.words import calibration_words, errors_words, features_words, primary, verdict
 
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
@@ -146,7 +146,7 @@ def _accuracy(result: Result) -> str:
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
         gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
-    parts = [_compared(result, keys, gain), verdict(result), scarce_labels(result)]
+    parts = [_compared(result, keys, gain), verdict(result), features_words(result), scarce_labels(result)]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
         parts.append(f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test {answers}.")

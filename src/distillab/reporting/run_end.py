@@ -12,7 +12,7 @@ from distillab.reporting.cost_words import in_words, ratios
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
 from distillab.reporting.rows import length_of
 from distillab.reporting.tables import Table, print_table, terminal
-from distillab.reporting.words import cost_line, primary, verdict
+from distillab.reporting.words import cost_line, features_words, primary, verdict
 
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 
@@ -40,7 +40,7 @@ def show(result: Result, directory: Path) -> None:
     print_table(table)
     files = f"{directory}: README.md (the model card), result.json, student.safetensors"
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md; scripts/report.py makes a page"
-    lines = (verdict(result), cost_line(result), f"{files}; {over_all}")
+    lines = (verdict(result), features_words(result), cost_line(result), f"{files}; {over_all}")
     rank_zero_print("\n".join(filter(None, lines)), result=True)
 
 
@@ -102,6 +102,8 @@ def scarce_labels(result: Result) -> str:
     """How many labels the student knew, and who answered for the others, in a sentence; empty where it knew all."""
     if result.data.labelled is None:
         return ""
+    if result.config["data"].get("labels") == "none":
+        return "No label taught the student: data.labels=none."
     known = f"Labels were scarce: the student knew {result.data.labelled:,} of {result.data.train:,} training labels"
     if not result.teacher:
         return f"{known}."

@@ -191,6 +191,24 @@ def calibration_words(result: Result) -> str:
     return f"Warning: distillation spoils the student's probabilities on test, against the student alone: {' and '.join(told)}."
 
 
+def features_words(result: Result) -> str:
+    """What the features of the networks are worth where no label taught the student; empty where some did."""
+    if not result.features:
+        return ""
+    names = {
+        "teacher": "the teacher's",
+        "student": "the student's",
+        "random": "those of the student with random weights",
+    }
+    told = ", ".join(
+        f"{names[role]} {percent(one.neighbours, 1)} and {percent(one.probe, 1)} %"
+        for role, one in result.features.items()
+        if role in names
+    )
+    many = max(one.samples for one in result.features.values())
+    return f"Features, by 20 nearest neighbours and by a linear probe of {many:,} labelled samples: {told}."
+
+
 def cost_words(result: Result) -> list[str]:
     """What the run cost and what that brought, a sentence each."""
     return words(result.cost, primary(result).gain) if result.cost else []

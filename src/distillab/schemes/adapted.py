@@ -32,7 +32,7 @@ def check_head_is_needless(config: ModelConfig, strategy: Strategy, data: DataMo
     if strategy.needing_head:
         what = f"strategy.{strategy.needing_head[0]} needs them"
         other = "choose a method that reads features alone, e.g. strategy=hint"
-    elif data.hides_labels:
+    elif data.teacher_answers:
         what = "they stand in for the labels that are hidden"
         other = "give all labels, data.labels=all data.labelled=1.0"
     else:

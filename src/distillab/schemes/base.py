@@ -16,6 +16,7 @@ from distillab.models.model import Model
 from distillab.schemes.pretrain import Pretraining, alone, obtain_teacher, teacher_data, train_once
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
+from distillab.strategies.base import Term
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.base import TeacherSource
 from distillab.training.module import Distillation
@@ -35,11 +36,29 @@ class Run:
     def __post_init__(self) -> None:
         self.strategy.check_batch(self.config.recipe.batch_size, distributed.world)
         labelled = self.config.strategy == alone(self.config.strategy) and self.data.label_source == "all"
+        if self.data.label_source == "none":
+            self._check_without_labels()
         if self.data.hides_labels and not self.strategy.needs_teacher and not labelled:
             raise UserError(
                 "the teacher answers for the labels that are unknown, and no term of the strategy reads one; choose one "
                 "that does, e.g. strategy=kd, or data.labels=all data.labelled=1.0"
             )
+
+    def _check_without_labels(self) -> None:
+        """Raise UserError where a term reads labels, and there are none."""
+        for name, term in self.strategy.terms.items():
+            if "batch.labels" in term.needs:
+                raise UserError(
+                    f"strategy.{name} reads labels, and data.labels=none hides all of them: choose one that reads none, e.g. "
+                    f"strategy=foundation, hint or kd, leave it out with ~strategy.{name}, or let the teacher's answers "
+                    f"stand in with data.labels=teacher"
+                )
+
+    @property
+    def head_learns(self) -> bool:
+        """Whether the student's head learns anything in the fit: not where features alone teach, without labels."""
+        terms = self.strategy.terms.values()
+        return any("student.logits" in term.needs or type(term).deploy is not Term.deploy for term in terms)
 
     @property
     def epochs(self) -> int:
@@ -153,7 +172,9 @@ class Scheme:
             why = "reads the logits of its teacher, and teacher.adapt=none leaves it without any; choose teacher.adapt=head"
         elif teacher.dtype and not self.has_teacher:
             why = f"has no frozen teacher of its own to hold in {teacher.dtype}; choose teacher.dtype=null"
-        elif unlabelled and run.data.hides_labels:
+        elif run.data.label_source == "none" and not run.head_learns:
+            why = "passes on networks whose head has learned, and features alone teach none; choose strategy=kd"
+        elif unlabelled and run.data.teacher_answers:
             why = f"cannot answer for unknown labels: {unlabelled}; choose data.labels=all data.labelled=1.0"
         else:
             return

@@ -111,7 +111,8 @@ def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, st
         teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
     ):
         ready = "teacher.adapt=all, which first trains it on these data, or another teacher=…"
-        mend = ready if teacher.training.source else "a larger teacher=… or more teacher.recipe.epochs"
+        trained_here = (teacher.training.source or "trained here").startswith("trained here")
+        mend = ready if not trained_here else "a larger teacher=… or more teacher.recipe.epochs"
         rank_zero_warn(
             f"the teacher ({task.text(teacher.scores[split])} on {split}) is no better than {student.name} alone "
             f"({task.text(alone)}): there is little to distil; {mend} may help"

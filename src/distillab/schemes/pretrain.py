@@ -143,9 +143,11 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         record = measure(model, data, setting)
         record = record.changed(source=str(config.checkpoint or "pretrained weights"), seen_validation="unknown")
     elif adapt in ("head", "none"):
-        record = _held(model, config, data, setting, with_new_head(model, config, own, setting))
+        once = teacher_data(data, config, repeated=False)
+        record = _held(model, config, data, setting, with_new_head(model, config, once, setting))
     else:
-        head = with_new_head(model, config, own, setting) if model.new_head else None
+        once = teacher_data(data, config, repeated=False)
+        head = with_new_head(model, config, once, setting) if model.new_head else None
         source, seen = _source(model, config, data, setting, head)
         rank_zero_print(f"teacher {name}: taken from {setting.store.root}, or trained")
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
@@ -182,7 +184,7 @@ def _source(
     return f"{config.checkpoint or 'pretrained weights'}, adapted here; before: {before}", "unknown"
 
 
-def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
+def teacher_data(data: DataModule, config: ModelConfig, *, repeated: bool = True) -> DataModule:
     """The training data of a teacher that is trained here.
 
     Of `teacher.samples` samples the labelled ones (`teacher.labelled`, by default the student's share: a teacher with
@@ -204,7 +206,7 @@ def teacher_data(data: DataModule, config: ModelConfig) -> DataModule:
             f"teacher.adapt={config.adapt} goes on with ready-made weights, and this teacher is trained here from others: "
             f"teacher.adapt=null, or teacher.checkpoint=…"
         )
-    own = data.with_samples(config.samples).labelled_only(config.labelled)
+    own = data.with_samples(config.samples).labelled_only(config.labelled, repeated=repeated)
     return own.with_wrong_labels(config.corrupt_classes).of_teacher()
 
 

@@ -23,29 +23,45 @@ STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
 
 @dataclass(frozen=True)
 class Probe:
-    """How a head was fitted: on so many samples, with which decay, in so many seconds."""
+    """A linear head (C, d + 1), the last column its biases; on how many samples it was fitted, and with which decay."""
 
+    weights: Tensor
     samples: int
     decay: float
     seconds: float
 
+    def __call__(self, features: Tensor) -> Tensor:
+        """Logits (R, C) of features (R, d)."""
+        return _logits(features, self.weights)
+
 
 def fit_head(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
-    """Fit the head of a network to the labelled training samples, without augmentation; the rest stays as it is.
+    """Fit the head of a network to the labelled training samples; the rest of it stays as it is.
+
+    Raises UserError where the head is no linear layer, or no sample has a label.
+    """
+    head, found = linear_head(model), probe(model, data, device)
+    with torch.no_grad():
+        head.weight.copy_(found.weights[:, :-1])
+        head.bias.copy_(found.weights[:, -1])
+    return found
+
+
+def probe(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
+    """The linear head that fits the labelled training samples, without augmentation; the network is left as it is.
 
     Logistic regression on the standardised input of the head. Of `DECAYS` the one with the most right on validation is
-    taken, where there is validation. Raises UserError where the head is no linear layer, or no sample has a label.
+    taken, where there is validation. Raises UserError as `fit_head`.
     """
-    started = time.perf_counter()
-    head = linear_head(model)
+    started, classes = time.perf_counter(), linear_head(model).out_features
     features, labels = embeddings(model, data, "train", device)
     features, labels = features[labels != UNKNOWN], labels[labels != UNKNOWN]
     if not len(labels):
-        raise UserError(f"{model.info.name} needs labels for a new head, and none is known: data.labelled=0.1")
+        raise UserError(f"{model.info.name} needs labels for a head, and none is known: data.labelled=0.1")
     mean, spread = features.mean(0), features.std(0, correction=0)
     spread = torch.where(spread > 1e-6 * spread.max(), spread, 1.0)  # a feature that never changes tells nothing
     held_out = embeddings(model, data, "validation", device) if data.sizes["validation"] else None
-    weights = torch.zeros(head.out_features, features.shape[1] + 1, device=features.device)
+    weights = torch.zeros(classes, features.shape[1] + 1, device=features.device)
     found: list[tuple[tuple[float, float], float, Tensor]] = []
     for decay in DECAYS if held_out is not None else (WITHOUT_VALIDATION,):
         weights = _regression((features - mean) / spread, labels, weights, decay)
@@ -55,10 +71,9 @@ def fit_head(model: Model, data: LightningDataModule, device: str | torch.device
         )
         found.append((right, decay, weights))
     _, decay, weights = max(found, key=lambda one: one[0])
-    with torch.no_grad():
-        head.weight.copy_(weights[:, :-1] / spread)
-        head.bias.copy_(weights[:, -1] - weights[:, :-1] @ (mean / spread))
-    return Probe(len(labels), decay, time.perf_counter() - started)
+    slopes = weights[:, :-1] / spread
+    whole = torch.cat([slopes, (weights[:, -1] - slopes @ mean)[:, None]], 1)
+    return Probe(whole, len(labels), decay, time.perf_counter() - started)
 
 
 def linear_head(model: Model) -> nn.Linear:

@@ -94,7 +94,7 @@ class Distillation(Phased):
             raise UserError(f"phases and learning rate follow the trainer's epochs: {how}")
         data = self.trainer.datamodule
         self.strategy.check_mixed(getattr(data, "mixes", False))
-        self._fill_labels(getattr(data, "hides_labels", False))
+        self._fill_labels(getattr(data, "teacher_answers", False))
         self.writing = getattr(data, "writing", None) if self.teacher is not None else None
         device = self.trainer.strategy.root_device
         if self.teacher is not None and self.teacher.setup(device):

@@ -37,7 +37,7 @@ class OneBatch(L.LightningDataModule):
     def __init__(self, data: DataModule) -> None:
         super().__init__()
         self.data, self.mixes, self.writing = data, data.mixes, data.writing
-        self.hides_labels, self.training_labels = data.hides_labels, data.training_labels
+        self.teacher_answers, self.training_labels = data.teacher_answers, data.training_labels
 
     def train_dataloader(self) -> "Repeated":
         """The batch, without end."""
@@ -46,7 +46,7 @@ class OneBatch(L.LightningDataModule):
     def evaluation_dataloader(self, split: str) -> Iterator[Batch] | Loader:
         """What terms look at beforehand: one batch, or all samples where the teacher must label each of them."""
         loader = self.data.evaluation_dataloader(split)
-        return loader if self.hides_labels else islice(loader, 1)
+        return loader if self.teacher_answers else islice(loader, 1)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """The views, as in a fit."""
