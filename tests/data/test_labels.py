@@ -258,7 +258,7 @@ def test_what_cannot_be_answered_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("numbers", "words"),
-    [({"labels": "none"}, "data.labels must be one of all, teacher, none"), ({"labelled": 0}, "data.labelled must be a number"),
+    [({"labels": "some"}, "data.labels must be one of all, teacher, none"), ({"labelled": 0}, "data.labelled must be a number"),
      ({"labelled": 1.5}, "data.labelled=0.1"), ({"labelled": True}, "data.labelled must be a number")],
 )  # fmt: skip
 def test_wrong_numbers_are_refused(tmp_path, numbers, words):

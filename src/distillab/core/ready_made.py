@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +84,60 @@ def read_causal_lm(place: str, **how: Any) -> "PreTrainedModel":
     """The causal language model of a folder or of the hub. Raises UserError where its weights are not those of its config."""
     from transformers import AutoModelForCausalLM
 
+    return _whole(AutoModelForCausalLM, place, **how)
+
+
+def read_vision_model(
+    place: str, *, pretrained: bool = True, image_size: int | None = None
+) -> tuple["PreTrainedModel", bool]:
+    """The vision model of a folder or of the hub, and whether it is a classifier, else a backbone.
+
+    With fresh weights it is the backbone, for images of `image_size`. Raises UserError where it takes no images alone, or
+    its weights are not those of its config.
+    """
+    from transformers import AutoModel, AutoModelForImageClassification
+
+    config = read_config(place)
+    classifies = pretrained and any("ForImageClassification" in name for name in config.architectures or ())
+    if pretrained:
+        net = _whole(AutoModelForImageClassification if classifies else AutoModel, place, without=("pooler.",))
+    else:
+        if image_size is not None and hasattr(config, "image_size"):
+            config.image_size = image_size
+        net = AutoModel.from_config(config)
+    takes = signature(net.forward).parameters
+    if "pixel_values" not in takes or "input_ids" in takes:
+        raise UserError(
+            f"{place} holds a {type(net).__name__}, which is no model of images alone; name the vision part's folder"
+        )
+    return net, classifies
+
+
+def read_image_settings(place: str) -> tuple[list[float] | None, list[float] | None, int | None]:
+    """Mean, standard deviation and side of the images that a folder's or hub's model expects; None for what is not said."""
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    try:
+        with _reading(place):
+            said, _ = ImageProcessingMixin.get_image_processor_dict(place)
+    except OSError:  # there is no such file
+        return None, None, None
+    size = said.get("crop_size") or said.get("size")
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    return said.get("image_mean"), said.get("image_std"), size if isinstance(size, int) else None
+
+
+def _whole(kind: Any, place: str, *, without: tuple[str, ...] = (), **how: Any) -> "PreTrainedModel":
+    """A model of a class of transformers; UserError where its weights lack any but those whose names start with `without`."""
     how = {"output_loading_info": True, "ignore_mismatched_sizes": True, **how}  # told below, in one line
     with _without_report() as reports, _reading(place):
-        net, found = AutoModelForCausalLM.from_pretrained(place, **NO_CODE, **how)
+        net, found = kind.from_pretrained(place, **NO_CODE, **how)
         if others := sorted(found["mismatched_keys"]):
             key, has, asks = others[0]
             reports.clear()
             raise UserError(f"{key} is {tuple(has)} in its weights, and {tuple(asks)} by its config")
-        if missing := sorted(found["missing_keys"]):
+        if missing := sorted(key for key in found["missing_keys"] if not key.startswith(without or ("\0",))):
             reports.clear()
             raise UserError(
                 f"its weights lack {len(missing)} of the parameters that its config asks for: {first_few(missing)}"

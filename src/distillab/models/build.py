@@ -45,14 +45,18 @@ def build_model(
     elif config.pretrained:
         of_weights = _pretrained_settings(*IMAGENET, input_shape)
     why = _why_new_head(config, role, of_weights.get("classes"), classes)
-    own_names = {"classes": None} if why else {}
-    settings = _settings(vars(config) | own_names, of_weights | own_names, of_data)
+    unnamed = {"classes": None} if why else {}
+    settings = _settings(vars(config) | unnamed, of_weights | unnamed, of_data)
     size = input_shape[1] if settings["input_size"] is None else settings["input_size"]
     shape = {"num_classes": len(settings["classes"] or classes), "in_channels": input_shape[0], "image_size": size}
     fresh = net = _network(config, role, shape, seed)
-    if config.pretrained and (own := getattr(net, "pretrained_cfg", None)):  # timm's weights bring their own
-        of_timm = _pretrained_settings(own["mean"], own["std"], own["input_size"][-1], input_shape)
-        settings = _settings(vars(config) | own_names, {**of_weights, **of_timm, **own_names}, of_data)
+    own = getattr(net, "pretrained_cfg", None) or {}  # what the weights of timm and of transformers say of themselves
+    if config.pretrained and own:
+        numbers = own["mean"] or IMAGENET[0], own["std"] or IMAGENET[1], own["input_size"][-1]
+        of_weights = _pretrained_settings(*numbers, input_shape) | unnamed
+        settings = _settings(vars(config) | unnamed, of_weights, of_data)
+    if config.pretrained and _may_adapt(config, role) and own.get("num_classes", PRETRAINED) != len(classes):
+        why = why or f"its pretrained weights tell other classes apart, or none, and the data have {len(classes):,}"
     sized = ()
     if weights and _may_adapt(config, role):
         made = _builder(config.builder, role)
@@ -80,7 +84,7 @@ def build_model(
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
     model.builder, model.new_head = config.builder.target, why
-    model.assumed = _assumed(config, of_weights)
+    model.assumed = _assumed(config, own if config.pretrained else of_weights)
     if (outputs := model.info.outputs) != len(classes):
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
@@ -89,15 +93,11 @@ def build_model(
 
 def _assumed(config: ModelConfig, of_weights: Mapping[str, Any]) -> str | None:
     """What nobody has said of the images that ready-made weights were trained on, and whose numbers stand for it."""
-    package = str(config.builder.target).partition("models.")[2]
-    if config.pretrained and not config.checkpoint:
-        of_weights, whose = (of_weights if package.startswith(("timm.", "torchvision.")) else {}), "ImageNet's"
-    elif config.checkpoint:
-        whose = "the data's"
-    else:
+    if str(config.builder.target).startswith("distillab.models.torchvision.") and config.pretrained:
         return None
+    whose = "the data's" if config.checkpoint else "ImageNet's" if config.pretrained else None
     keys = [key for key in ("mean", "std") if getattr(config, key) is None and of_weights.get(key) is None]
-    return f"{whose} {' and '.join(keys)}" if keys else None
+    return f"{whose} {' and '.join(keys)}" if keys and whose else None
 
 
 def _may_adapt(config: ModelConfig, role: str) -> bool:
@@ -114,8 +114,6 @@ def _why_new_head(config: ModelConfig, role: str, own: Sequence[str] | None, cla
         return f"{role}.adapt={config.adapt}"
     if _may_adapt(config, role) and own is not None and not set(classes) <= set(map(str, own)):
         return _other_classes(len(own), classes, f" ({', '.join(map(str, own[:3]))}, …)")
-    if config.pretrained and config.classes is None and len(classes) != PRETRAINED:
-        return f"its pretrained weights tell other classes apart, and the data have {len(classes):,}"
     return None
 
 
@@ -184,7 +182,9 @@ def _check_passed_on(node: Target, made: Callable[..., Any], role: str) -> None:
 
 def _name(config: ModelConfig) -> str:
     """What tables and messages call a network."""
-    return config.name or config.builder.get("architecture") or str(config.builder.target).rpartition(".")[2]
+    node = config.builder
+    place = str(node.get("path") or "").rstrip("/").rpartition("/")[2]
+    return config.name or node.get("architecture") or place or str(node.target).rpartition(".")[2]
 
 
 def _per_channel(values: Sequence[float], channels: int, path: str) -> list[float]:

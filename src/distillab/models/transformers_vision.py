@@ -1,0 +1,78 @@
+"""Vision models of transformers from a folder or the hub (extra `language`): backbones, and classifiers."""
+
+from contextlib import nullcontext
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillab.core.errors import UserError, reason
+from distillab.core.places import folder_or_name, located
+from distillab.core.ready_made import read_image_settings, read_vision_model
+from distillab.models.quiet import without_bars
+
+PIXELS = "interpolate_pos_encoding"  # the argument by which a transformer takes images of another size than its own
+
+
+class TransformersVision(nn.Module):
+    """A vision model of transformers that takes images and gives logits, or one vector of features an image.
+
+    The vector is the class token behind the last layer norm where the model has one (ViT, DINOv2, DINOv3), else what the
+    model pools. `pretrained_cfg` says what its weights expect, by timm's names; `num_classes` is 0 for a backbone.
+    """
+
+    def __init__(self, body: nn.Module, expects: dict[str, Any], num_classes: int | None = None) -> None:
+        super().__init__()
+        self.body, self.pretrained_cfg = body, expects
+        self.resizes = PIXELS in signature(body.forward).parameters
+        own = expects["num_classes"]
+        self.classifies = bool(own)
+        if not own and num_classes:  # a backbone that is trained here
+            with torch.no_grad():
+                width = self.features(torch.zeros(1, *expects["input_size"])).shape[1]
+            self.head = nn.Linear(width, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) → (N, d)."""
+        found = self.body(pixel_values=images, **({PIXELS: True} if self.resizes else {}))
+        if hasattr(getattr(self.body, "embeddings", None), "cls_token"):
+            return found.last_hidden_state[:, 0]
+        return found.pooler_output.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) → logits (N, classes), or features (N, d) of a backbone without a head."""
+        if self.classifies:
+            return self.body(pixel_values=images, **({PIXELS: True} if self.resizes else {})).logits
+        features = self.features(images)
+        return self.head(features) if hasattr(self, "head") else features
+
+
+def vision_model(
+    path: str, num_classes: int | None = None, image_size: int | None = None, *, pretrained: bool = True
+) -> TransformersVision:
+    """The vision model of a local folder or of the hub: a classifier where its config says so, else a backbone.
+
+    With fresh weights (`pretrained=False`) it has a new head of `num_classes`, and patches for images of `image_size`.
+    Raises UserError where transformers is not installed, or the folder holds no vision model.
+    """
+    try:
+        import transformers  # noqa: F401 - it takes seconds, and is an extra
+    except ImportError as error:
+        raise UserError('transformers is not installed; pip install "distillab[language]"') from error
+    folder_or_name(path, "path")
+    place = str(located(path, "path"))
+    try:
+        with without_bars() if located(path, "path").is_dir() else nullcontext():  # a download may show how far it is
+            body, classifies = read_vision_model(place, pretrained=pretrained, image_size=image_size)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} holds no vision model of transformers: {reason(error)}") from error
+    mean, std, side = read_image_settings(place)
+    config = body.config
+    expects = {
+        "mean": mean,
+        "std": std,
+        "input_size": (getattr(config, "num_channels", 3), *[side or getattr(config, "image_size", None) or 224] * 2),
+        "num_classes": config.num_labels if classifies and pretrained else 0,
+    }
+    return TransformersVision(body, expects, None if pretrained else num_classes)

@@ -1,0 +1,106 @@
+"""Vision models of transformers, made here with random weights, against transformers alone."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
+from distillab.models.build import build_model
+from distillab.models.feature_extractor import FeatureExtractor
+
+transformers = pytest.importorskip("transformers")
+SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 16, "patch_size": 4}
+DATA = {"classes": list("abc"), "input_shape": (3, 16, 16), "mean": [0.1] * 3, "std": [0.9] * 3, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A DINOv2 that says how it normalises, a ViT of three classes, a convolutional network, and a language model."""
+    place, kinds = tmp_path_factory.mktemp("vision"), transformers
+    made = {
+        "dino": kinds.AutoModel.from_config(kinds.Dinov2Config(**SMALL)),
+        "vit": kinds.AutoModelForImageClassification.from_config(
+            kinds.ViTConfig(**SMALL, intermediate_size=32, num_labels=3)
+        ),
+        "resnet": kinds.AutoModel.from_config(
+            kinds.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
+        ),
+        "text": kinds.AutoModel.from_config(
+            kinds.LlamaConfig(
+                hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=32
+            )
+        ),
+    }
+    for name, net in made.items():
+        net.eval().save_pretrained(place / name)
+    said = {
+        "image_mean": [0.5] * 3,
+        "image_std": [0.25] * 3,
+        "size": {"shortest_edge": 16},
+        "image_processor_type": "x",
+    }
+    (place / "dino" / "preprocessor_config.json").write_text(json.dumps(said))
+    return place, made
+
+
+def built(folder, role="teacher", **more):
+    node = {"_target_": "distillab.models.transformers_vision.vision_model", "path": str(folder), "pretrained": True}
+    return build_model(ModelConfig.of(node | more, role), role, **DATA).eval()
+
+
+def test_a_backbone_gives_its_class_token_and_its_layers(folders):
+    place, made = folders
+    model, images = built(place / "dino", adapt="none"), torch.rand(2, 3, 16, 16)
+    assert model.new_head == "teacher.adapt=none" and model.assumed is None and model.info.outputs == 3
+    assert model.info.name == "dino" and [stage.size for stage in model.info.stages] == [(4, 4)] * 4
+    read = FeatureExtractor(model, {"embedding", "stages"})(pixels=images)
+    with torch.no_grad():
+        alone = made["dino"](pixel_values=(images - 0.5) / 0.25, output_hidden_states=True)
+    assert torch.allclose(read.embedding, alone.last_hidden_state[:, 0], atol=1e-6)
+    for stage, hidden in zip(read.stages, alone.hidden_states[1:], strict=True):
+        patches = hidden[:, 1:].transpose(1, 2).unflatten(2, (4, 4))
+        assert torch.allclose(stage, patches, atol=1e-6)
+
+
+def test_a_classifier_of_as_many_classes_keeps_its_head(folders):
+    place, made = folders
+    model, images = built(place / "vit"), torch.rand(2, 3, 16, 16)
+    assert model.new_head is None and model.assumed == "ImageNet's mean and std"
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        alone = made["vit"](pixel_values=(images - mean) / std).logits
+        assert torch.allclose(model(pixels=images), alone, atol=1e-6)
+
+
+def test_a_network_without_tokens_gives_what_it_pools(folders):
+    place, made = folders
+    model, images = built(place / "resnet", mean=[0.0] * 3, std=[1.0] * 3), torch.rand(2, 3, 16, 16)
+    read = FeatureExtractor(model, {"embedding"})(pixels=images)
+    side = torch.nn.functional.interpolate(images, (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        assert torch.allclose(read.embedding, made["resnet"](pixel_values=side).pooler_output.flatten(1), atol=1e-5)
+
+
+def test_a_student_of_fresh_weights_has_a_head_of_its_own(folders):
+    model = built(folders[0] / "dino", "student", pretrained=False)
+    assert model.info.head == "head" and model.info.outputs == 3 and model.new_head is None
+
+
+def test_what_holds_no_vision_model_is_refused(folders, tmp_path):
+    place, _ = folders
+    with pytest.raises(UserError, match="no model of images alone"):
+        built(place / "text")
+    with pytest.raises(UserError, match="there is no folder"):
+        built(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no vision model of transformers"):
+        built(tmp_path / "empty")
+    (tmp_path / "half").mkdir()
+    weights = load_file(place / "dino" / "model.safetensors")
+    save_file(dict(list(weights.items())[5:]), tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "half" / "config.json").write_text((place / "dino" / "config.json").read_text())
+    with pytest.raises(UserError, match="its weights lack 5 of the parameters"):
+        built(tmp_path / "half")
