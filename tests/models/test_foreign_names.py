@@ -122,7 +122,9 @@ def test_an_alphabetical_file_is_refused(tmp_path):
     net = trained("resnet20")
     save_file({key: value.contiguous() for key, value in foreign(net).items()}, tmp_path / "a.safetensors")
     for state in (dict(sorted(foreign(net).items())), read_weights(tmp_path / "a.safetensors")[0]):
-        with pytest.raises(UserError, match="does not fit resnet20"):
+        with pytest.raises(
+            UserError, match=r"does not fit resnet20: .*shapes fit in another order: take a file of torch.save"
+        ):
             loaded(network("resnet20"), state, "resnet20")
 
 
@@ -231,6 +233,16 @@ def test_the_check_before_the_data_agrees(name, channels, tmp_path, capsys):
     torch.save({"model": foreign(network("resnet14"))}, tmp_path / "a.pth")
     with pytest.raises(UserError, match="does not fit"):
         check_network(given, "teacher")
+
+
+def test_a_teacher_of_other_classes_gets_a_new_head(tmp_path):
+    net = network("shufflenetv1", classes=5)
+    torch.save({"model": foreign(net)}, tmp_path / "a.pth")
+    given = config("shufflenetv1", checkpoint=str(tmp_path / "a.pth"))
+    check_network(given, "teacher")
+    model = build_model(given, "teacher", list("abc"), (3, 32, 32), mean=[0.5], std=[0.5], seed=0)
+    assert "5 other classes" in model.new_head and model.info.outputs == 3
+    assert torch.equal(model.net.layer3[0].reduce[0].weight, net.layer3[0].reduce[0].weight)
 
 
 def test_the_student_is_taken_out_of_a_file_of_both(tmp_path):

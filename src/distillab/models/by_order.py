@@ -43,6 +43,13 @@ def names_by_order(net: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, s
     return dict(zip(own, names, strict=True)) if names else {}
 
 
+def are_disordered(net: nn.Module, weights: Mapping[str, Tensor]) -> bool:
+    """Whether weights of a network of a known order have all its shapes, so that `names_by_order` fails by the order alone."""
+    both = (net.state_dict(), weights)
+    shapes = [sorted(tuple(value.shape) for name, value in one.items() if not _counts(name)) for one in both]
+    return has_known_order(net) and shapes[0] == shapes[1]
+
+
 def _counts(name: str) -> bool:
     return name.rpartition(".")[2] == COUNTER
 

@@ -190,7 +190,7 @@ def check_names(
 
 
 def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
-    expected, found, names = pairing
+    expected, found, names, disordered = pairing
     missing, unexpected = pairing.missing, pairing.unexpected
     reshaped = [k for k in expected if k in found and found[k].shape != expected[k].shape]
     if not (missing or unexpected or reshaped):
@@ -205,6 +205,10 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
     head = not names or [*expected][-1] in reshaped  # the networks of a known order end in it
     if not missing and not unexpected and head and _is_of_classes([(expected[k], found[k]) for k in reshaped]):
         hint = f"{role}.classes=[…] names the checkpoint's own classes"
+    elif disordered:
+        hint = (
+            "its shapes fit in another order: take a file of torch.save, with the tensors as their network wrote them"
+        )
     elif first and not missing and not unexpected and all(expected[k].ndim == 4 for k in reshaped):
         hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")

@@ -27,7 +27,7 @@ def as_trained(
     `sized` are the names of the tensors of `net` that have one row for each class. Where there is no head the fresh one of
     `net` stands for it.
     """
-    expected, found, _ = paired(net, weights)
+    expected, found, *_ = paired(net, weights)
     heads = {len(found[name]) for name in sized if name in found and found[name].ndim}
     if not heads:
         return None, found | {name: expected[name] for name in sized}

@@ -5,17 +5,21 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from distillab.models.by_order import names_by_order
+from distillab.models.by_order import are_disordered, names_by_order
 
 PROFILED = ("total_ops", "total_params")  # what a profiler leaves in the modules that it has counted
 
 
 class Pairing(NamedTuple):
-    """A network's tensors by name, and those of a file by the network's names; `names` are the file's where it has others."""
+    """A network's tensors by name, and those of a file by the network's names.
+
+    `names` are the file's where it has others; `disordered` says that these fail by their order alone.
+    """
 
     expected: dict[str, Tensor]
     found: dict[str, Tensor]
     names: dict[str, str]
+    disordered: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -50,8 +54,10 @@ def paired(net: nn.Module, weights: Mapping[str, Tensor]) -> Pairing:
     by_name = Pairing(expected, {k: v for k, v in found.items() if k in expected or not _is_profiled(k)}, {})
     if not (by_name.missing or by_name.unexpected):
         return by_name
-    names = names_by_order(net, {k: v for k, v in weights.items() if not _is_profiled(k)})
-    return Pairing(expected, {own: weights[name] for own, name in names.items()}, names) if names else by_name
+    weights = {k: v for k, v in weights.items() if not _is_profiled(k)}
+    if names := names_by_order(net, weights):
+        return Pairing(expected, {own: weights[name] for own, name in names.items()}, names)
+    return by_name._replace(disordered=are_disordered(net, weights))
 
 
 def _is_profiled(name: str) -> bool:
