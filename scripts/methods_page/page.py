@@ -20,6 +20,7 @@ from distillab.reporting.metric_table import NOTHING, count
 from distillab.strategies.base import Schedule, Term
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.image_classification import ImageClassification
+from methods_page.published import read
 from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, models
 
 COLUMNS = ("method", "family", "paper", "year", "terms", "needs", "phases", "extra parameters", "published", "step")
@@ -38,7 +39,7 @@ def page(docs: Path) -> str:
         docs: the folder of published.yaml and, where there are such, step_cost.json and comparison.csv.
     """
     strategies = _strategy_files()
-    published = yaml.safe_load((docs / "published.yaml").read_text())
+    published = read(docs)
     cost = stored_cost(docs)
     teacher, student = (model.info for model in models())
     rows = []
@@ -61,7 +62,7 @@ def page(docs: Path) -> str:
                 "needs": _needs(strategy),
                 "phases": _phases(strategy),
                 "extra parameters": _extra_parameters(strategy),
-                "published": _figure(published["top1"].get(name, NOTHING)),
+                "published": _figure(published.top1(name, TEACHER, STUDENT)),
                 "step": f"{seconds / cost['seconds']['none']:.1f}×" if seconds else NOTHING,
             }
         )
@@ -77,7 +78,7 @@ def page(docs: Path) -> str:
         "(*warmup*, *ramp*, *hold*, *cosine*) are shares of the epochs too, of 240 in the papers.",
         f"*Extra parameters* are those that a method trains beside the student (*shipped*: they, and what they need of the "
         f"teacher, are deployed with it), *published* is its top-1 on CIFAR-100, both for {TEACHER} → {STUDENT}. "
-        f"{published['about'].strip()}",
+        f"{published.about}",
         _about_cost(cost),
         _comparison(docs),
     ]
@@ -171,8 +172,8 @@ def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def _figure(top1: float | str) -> str:
-    return top1 if isinstance(top1, str) else f"{top1:.2f}"
+def _figure(top1: float | None) -> str:
+    return NOTHING if top1 is None else f"{top1:.2f}"
 
 
 def _phases(strategy: Strategy) -> str:

@@ -1,7 +1,11 @@
 """Loading weights: every form that is allowed, every refusal."""
 
+import argparse
 import pickle
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -43,12 +47,46 @@ def test_code_is_refused_and_not_run(network, tmp_path, capsys):
     torch.save(network(), tmp_path / "older.pt", _use_new_zipfile_serialization=False)
     torch.save({"model": network(), "epoch": 3}, tmp_path / "within.pt")
     for name, place in {"whole.pt": "", "older.pt": "", "within.pt": r"\[\"model\"\]"}.items():
-        advice = rf"torch.load\(.*weights_only=False\){place}; torch.save\(model.state_dict\(\)"
+        advice = rf"torch.load\(.*weights_only=False\){place}.state_dict\(\)"
         with pytest.raises(UserError, match=f"CifarResNet.*{advice}"):
             read_weights(tmp_path / name)
     with pytest.raises(UserError, match=r"holds no weights but a: builtins\.print"):
         read_weights(tmp_path / "code.pt")
     assert "code was run" not in capsys.readouterr().out
+
+
+def test_what_a_message_advises_gives_a_file_that_loads(network, tmp_path):
+    """The two lines of Python in it, run as they are, in one process for all files."""
+    net, draw = network(seed=1), torch.zeros(2, 1, 8, 8)
+    figures = {"epoch": 3, "best_acc": torch.tensor(79.4), "opt": argparse.Namespace(lr=0.1), "loss": np.float64(0.1)}
+    for key in ("model", "state_dict", "net", "module"):
+        torch.save({**figures, key: net}, tmp_path / f"{key}.pth")
+    torch.save(net, tmp_path / "whole.pth")
+    torch.save(nn.DataParallel(net), tmp_path / 'it\'s "old" {0}', _use_new_zipfile_serialization=False)
+    torch.save({"model": net.state_dict(), "ema": network(seed=3).state_dict()}, tmp_path / "two.pth")
+    torch.jit.trace(net.eval(), draw).save(tmp_path / "script.pth")
+    lines, files = [], sorted(tmp_path.iterdir())
+    for path in files:
+        with pytest.raises(UserError, match="if you trust it") as caught:
+            read_weights(path)
+        assert "\n" not in str(caught.value)
+        lines.append(str(caught.value).partition("convert it in Python: ")[2])
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+    written = sorted(set(tmp_path.iterdir()) - {*files})
+    assert len(written) == len(files) == 8
+    for path in written:
+        target = network(seed=2)
+        load_weights(target, read_weights(path)[0], "resnet8", str(path), key="teacher.checkpoint")
+        assert all(torch.equal(value, target.state_dict()[key]) for key, value in net.state_dict().items())
+
+
+def test_a_class_of_a_script_is_told_to_be_there_alone(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Linear, "__module__", "__main__")
+        patch.setattr(sys.modules["__main__"], "Linear", nn.Linear, raising=False)
+        torch.save(nn.Linear(2, 2), tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"\(__main__.Linear\).*in the script that wrote it, convert it in Python"):
+        read_weights(tmp_path / "a.pt")
 
 
 def test_broken_files_are_one_line(network, tmp_path):

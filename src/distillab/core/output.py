@@ -18,6 +18,7 @@ rank = int(os.environ.get("RANK", "0"))
 
 _logs: list[TextIO] = []  # of the run that is under way
 _quiet: list[bool] = [False]  # whether lines of progress are only logged
+_told: set[str] = set()  # what is printed once
 
 
 def asks_for_help(words: Iterable[str]) -> bool:
@@ -43,6 +44,13 @@ def rank_zero_print(text: str, file: TextIO | None = None, *, result: bool = Fal
             raise Stopped("nobody reads the output any more", signal.SIGPIPE) from None
         except OSError as error:
             raise UserError(f"cannot write the output ({error.strerror}); send it elsewhere, or quiet=true") from error
+
+
+def rank_zero_print_once(text: str) -> None:
+    """Print a line as `rank_zero_print`, but no second time in this process: some networks are built more than once."""
+    if text not in _told:
+        _told.add(text)
+        rank_zero_print(text)
 
 
 def rank_zero_warn(text: str, own: bool = False) -> None:

@@ -13,6 +13,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import Target, accepted, build, check_arguments, did_you_mean
 from distillab.models.builder import builder, is_teacher
+from distillab.models.by_order import has_known_order
 from distillab.models.checkpoint import check_names, load_weights, read_weights
 from distillab.models.image_model import ImageModel
 from distillab.models.new_head import as_trained, renew_head, sized_by_classes, take_head
@@ -150,19 +151,39 @@ def check_network(config: ModelConfig, role: str) -> None:
                     f'{role}: {name} has no {kind} "{path}"{did_you_mean(path, modules)} (its modules: {top})'
                 )
     if weights:
-        sized = sized_by_classes(net, _bare(made, arguments | {"num_classes": classes + 1}))
-        if sized and _may_adapt(config, role):
-            own, weights = as_trained(net, weights, sized)
+        heads = sized_by_classes(net, _bare(made, arguments | {"num_classes": classes + 1}))
+        sized = _sized(net, made, arguments, heads, known is not None)
+        if heads and _may_adapt(config, role):
+            own, weights = as_trained(net, weights, heads)
             net = net if own in (None, classes) else _bare(made, arguments | {"num_classes": own})
-        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized if known else ())
+        check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized)
 
 
 def _bare(made: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """What a builder makes of its arguments, without memory where that can be; None where it fails."""
     # A class of the user's may keep what it has made for its next network.
-    place = "meta" if getattr(made, "__module__", "").startswith(("distillab.", "torchvision.")) else "cpu"
+    place = "meta" if _is_ours(made, "distillab.", "torchvision.") else "cpu"
     with torch.random.fork_rng(), suppress(Exception), torch.device(place):
         return made(**arguments)
+
+
+def _sized(
+    net: nn.Module, made: Callable[..., Any], arguments: Mapping[str, Any], heads: Sequence[str], known: bool
+) -> Sequence[str]:
+    """The names of the tensors whose shape is known before the data are; that of `heads` where the classes are `known`."""
+    of_known_classes = heads if known else ()
+    if not _is_ours(made, "distillab.models.zoo.", "distillab.models.torchvision.") or not has_known_order(net):
+        return of_known_classes
+    other = _bare(made, arguments | accepted(made, {"in_channels": 1, "image_size": 32}))
+    if not isinstance(other, nn.Module):
+        return of_known_classes
+    shapes = {name: value.shape for name, value in other.state_dict().items()}  # nothing else of the data shapes these
+    fixed = [name for name, value in net.state_dict().items() if shapes.get(name) == value.shape]
+    return [name for name in fixed if known or name not in heads]
+
+
+def _is_ours(made: Callable[..., Any], *modules: str) -> bool:
+    return f"{getattr(made, '__module__', '')}.".startswith(modules)
 
 
 def _check_passed_on(node: Target, made: Callable[..., Any], role: str) -> None:

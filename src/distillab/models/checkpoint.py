@@ -1,5 +1,6 @@
 """Reads weights from files without running code in them, and puts them into a network."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
+from distillab.core.output import rank_zero_print_once
 from distillab.models.about import About
 from distillab.models.inert import Inert, read_older, read_zip
+from distillab.models.pairing import Pairing, paired
 
-CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "ema")
-PROFILED = ("total_ops", "total_params")  # what a profiler leaves in the modules that it has counted
+CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "module", "params", "weights", "ema")
 SHOWN = 3  # tensors that a message names
 EXPECTED = "expected safetensors, or a state dict written by torch.save"
 
@@ -64,10 +66,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], About]:
 def _read_zip(path: Path) -> Any:
     with ZipFile(path) as archive:
         names = archive.namelist()
-    own = str(path.with_suffix(".weights.pt"))
     if any(name.endswith("constants.pkl") for name in names):
-        mend = f'torch.save(torch.jit.load("{path}").state_dict(), "{own}")'
-        raise UserError(f"{path} is a TorchScript program, which is not run here; if you trust it, convert it: {mend}")
+        mend = _mend(path, "torch.jit.load({}, map_location='cpu').state_dict()")
+        raise UserError(f"{path} is a TorchScript program, which is not run here; if you trust it, {mend}")
     if names and all(name.endswith(".npy") for name in names):
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -81,6 +82,8 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Tensor):
         raise UserError(f"{path} holds one tensor without a name ({EXPECTED})")
     found = dict(_states(content, "", set()))
+    if _pickled(content) is not None:  # beside it stand figures, such as the best accuracy
+        found = {place: state for place, state in found.items() if any(value.numel() > 1 for value in state.values())}
     known = [place for place in found if place.rpartition(".")[2] in CONTAINERS]
     chosen = next(iter([*known, *([""] if "" in found else []), *found]), None)
     if chosen is None:
@@ -88,10 +91,10 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
     shapes = {place: sorted(tuple(value.shape) for value in state.values()) for place, state in found.items()}
     same = [place for place in found if shapes[place] == shapes[chosen]]
     if len(same) > 1 or (not known and chosen and len(found) > 1):
-        own, places = path.with_suffix(".weights.pt"), same if len(same) > 1 else list(found)
+        places = same if len(same) > 1 else list(found)
         keys = "".join(f'["{part}"]' for part in places[0].split("."))
-        mend = f'torch.save(torch.load("{path}", weights_only=False){keys}, "{own}")'
-        raise UserError(f"{path} holds several sets of weights ({_some(places)}); keep one, if you trust it: {mend}")
+        mend = _mend(path, f"torch.load({{}}, map_location='cpu', weights_only=False){keys}")
+        raise UserError(f"{path} holds several sets of weights ({_some(places)}); to keep one, if you trust it, {mend}")
     return found[chosen]
 
 
@@ -107,21 +110,35 @@ def _states(content: Any, place: str, seen: set[int]) -> Iterator[tuple[str, dic
         yield from _states(value, f"{place}.{name}" if place else name, seen)
 
 
+def _pickled(content: Any) -> str | None:
+    """Where a file has an object that cannot be read without its code, and whose name says that it is a network."""
+    parts = content if isinstance(content, Mapping) and not isinstance(content, Inert) else {"": content}
+    return next((k for k, v in parts.items() if isinstance(v, Inert) and not v and k in ("", *CONTAINERS)), None)
+
+
 def _without_weights(content: Any, path: Path) -> str:
     """What a file holds that has no tensor by name."""
-    parts = content if isinstance(content, Mapping) and not isinstance(content, Inert) else {"": content}
-    models = [name for name, value in parts.items() if isinstance(value, Inert) and name in ("", *CONTAINERS)]
-    if models:
-        keys, kind = f'["{models[0]}"]' if models[0] else "", type(parts[models[0]]).path
-        return (
-            f"{path} holds a pickled model or other code ({kind}), which is not run here; if you trust it, convert it: "
-            f'model = torch.load("{path}", weights_only=False){keys}; '
-            f'torch.save(model.state_dict(), "{path.with_suffix(".weights.pt")}")'
+    name = _pickled(content)
+    if name is not None:
+        keys, kind = f'["{name}"]' if name else "", type(content[name] if name else content).path
+        mend = _mend(path, f"torch.load({{}}, map_location='cpu', weights_only=False){keys}.state_dict()")
+        what, module = (
+            f"{path} holds a pickled model or other code ({kind}), which is not run here",
+            kind.partition(".")[0],
         )
+        where = "in the script that wrote it" if module == "__main__" else f"where Python finds {module}"
+        return f"{what}; if you trust it, {where}, {mend}"
+    parts = content if isinstance(content, Mapping) and not isinstance(content, Inert) else {"": content}
     kinds = [
         f"{name}: {getattr(value, 'path', '') or type(value).__name__}".lstrip(": ") for name, value in parts.items()
     ]
     return f"{path} holds no weights but {_some(kinds) or 'nothing'} ({EXPECTED})"
+
+
+def _mend(path: Path, weights: str) -> str:
+    """Two lines of Python that write a file which can be read; `weights` is what they save of the file, `{}` its path."""
+    file, own = (json.dumps(str(one), ensure_ascii=False) for one in (path, path.with_suffix(".weights.pt")))
+    return f"convert it in Python: import torch; torch.save({weights.replace('{}', file, 1)}, {own})"
 
 
 def read_shipped(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -137,12 +154,15 @@ def load_weights(
 ) -> None:
     """Put weights into a network: tensors by name, under any common prefix (`module.`, `student.net.`, …).
 
+    Where the names are others, networks of a known order take the tensors in it (`models.by_order`); a line says so.
+
     Raises UserError, with the architecture's `name`, the file `source` and the config key that named it, where tensors are
     missing, unexpected, of another shape or kind of number, or not finite. `first` says what chooses the first layer.
     """
     where = f"{key}: {source}"
-    expected, found = paired(net, weights)
-    _compare(expected, found, f"{where} does not fit {name}", key.partition(".")[0], first)
+    pairing = paired(net, weights)
+    expected, found = pairing.expected, pairing.found
+    _compare(pairing, f"{where} does not fit {name}", key.partition(".")[0], first)
     mend = f"choose another file with {key}=…"
     if other := [k for k, value in found.items() if _other_kind(value, expected[k])]:
         kind = str(found[other[0]].dtype).removeprefix("torch.")
@@ -152,6 +172,9 @@ def load_weights(
     if broken := [k for k, value in found.items() if _broken(value, expected[k])]:
         raise UserError(f"{where} holds {len(broken)} tensors with NaN or infinite numbers ({_some(broken)}); {mend}")
     net.load_state_dict(net.state_dict() | found)
+    if own := pairing.first_renamed:
+        what = f"{where} has other names than {name} ({pairing.names[own]} for {own})"
+        rank_zero_print_once(f"{what}: its {len(found)} tensors, of equal shapes, are taken in their order")
 
 
 def check_names(
@@ -161,46 +184,41 @@ def check_names(
 
     The shape counts of those that are `sized` already.
     """
-    expected, found = paired(net, weights)
-    expected = {k: value if k in sized else found.get(k, value) for k, value in expected.items()}
-    _compare(expected, found, f"{key}: {source} does not fit {name}", key.partition(".")[0])
+    pairing = paired(net, weights)
+    known = {k: value if k in sized else pairing.found.get(k, value) for k, value in pairing.expected.items()}
+    _compare(pairing._replace(expected=known), f"{key}: {source} does not fit {name}", key.partition(".")[0])
 
 
-def paired(net: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A network's tensors, and those of a file without their common prefix and what a profiler left."""
-    expected = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    weights = {k.replace("_orig_mod.", ""): v for k, v in weights.items()}  # of a compiled module, anywhere in it
-    prefix = _prefix(expected, weights)
-    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    # A file of transformers has shared weights, as of a tied head, under one of their names.
-    shared = {(value.data_ptr(), value.shape): found[name] for name, value in expected.items() if name in found}
-    found |= {
-        name: shared[place]
-        for name, value in expected.items()
-        if name not in found and value.numel() and (place := (value.data_ptr(), value.shape)) in shared
-    }
-    return expected, {k: v for k, v in found.items() if k in expected or k.rpartition(".")[2] not in PROFILED}
-
-
-def _compare(
-    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, role: str, first: str = ""
-) -> None:
-    missing = [k for k in expected if k not in found and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in found if k not in expected]
+def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
+    expected, found, names, disordered = pairing
+    missing, unexpected = pairing.missing, pairing.unexpected
     reshaped = [k for k in expected if k in found and found[k].shape != expected[k].shape]
     if not (missing or unexpected or reshaped):
         return
     parts = [f"{len(v)} {word} ({_some(v)})" for word, v in (("missing", missing), ("unexpected", unexpected)) if v]
     if reshaped:
         one = reshaped[0]
-        shapes = f"{one} is {tuple(found[one].shape)}, expected {tuple(expected[one].shape)}"
+        own = f" for {one}" if names.get(one, one) != one else ""
+        shapes = f"{names.get(one, one)} is {tuple(found[one].shape)}, expected {tuple(expected[one].shape)}{own}"
         parts.append(f"{len(reshaped)} of another shape ({shapes})")
     hint = f"{role}=… chooses the architecture"
-    if not missing and not unexpected and all(expected[k].shape[1:] == found[k].shape[1:] for k in reshaped):
+    head = not names or [*expected][-1] in reshaped  # the networks of a known order end in it
+    if not missing and not unexpected and head and _is_of_classes([(expected[k], found[k]) for k in reshaped]):
         hint = f"{role}.classes=[…] names the checkpoint's own classes"
+    elif disordered:
+        hint = (
+            "its shapes fit in another order: take a file of torch.save, with the tensors as their network wrote them"
+        )
     elif first and not missing and not unexpected and all(expected[k].ndim == 4 for k in reshaped):
         hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")
+
+
+def _is_of_classes(reshaped: list[tuple[Tensor, Tensor]]) -> bool:
+    """Whether the number of classes alone can be what makes tensors differ: a head's weight, and its bias, in the first size."""
+    sizes = {(one.shape[:1], other.shape[:1]) for one, other in reshaped}
+    matrix = any(one.ndim > 1 for one, _ in reshaped)
+    return len(sizes) == 1 and matrix and all(one.shape[1:] == other.shape[1:] for one, other in reshaped)
 
 
 def _other_kind(value: Tensor, expected: Tensor) -> bool:
@@ -212,14 +230,6 @@ def _other_kind(value: Tensor, expected: Tensor) -> bool:
 def _broken(value: Tensor, expected: Tensor) -> bool:
     """Whether a tensor holds what is not finite in the network's type; a fresh network's own (a mask) may do so."""
     return bool(expected.isfinite().all()) and not value.to(expected.dtype).isfinite().all()
-
-
-def _prefix(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    """The prefix under which most of the expected names stand in the file (the student's, where two do equally well)."""
-    probe = next(iter(expected))
-    candidates = {k.removesuffix(probe) for k in weights if k.endswith(probe)} | {""}
-    candidates = {c for c in candidates if not c or c.endswith(".")}
-    return max(sorted(candidates), key=lambda c: (sum(c + k in weights for k in expected), "student" in c, -len(c)))
 
 
 def _some(names: list[str]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.models.checkpoint import paired
+from distillab.models.pairing import paired
 from distillab.models.trace import trace
 
 APPENDED = "new_head"  # the module path of a head that a network without one is given
@@ -27,7 +27,7 @@ def as_trained(
     `sized` are the names of the tensors of `net` that have one row for each class. Where there is no head the fresh one of
     `net` stands for it.
     """
-    expected, found = paired(net, weights)
+    expected, found, *_ = paired(net, weights)
     heads = {len(found[name]) for name in sized if name in found and found[name].ndim}
     if not heads:
         return None, found | {name: expected[name] for name in sized}
