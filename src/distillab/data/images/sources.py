@@ -21,6 +21,7 @@ from distillab.data.collection import digest
 from distillab.data.images.datamodule import ImageCollection, ImageData, evenly_spaced
 from distillab.data.images.decode import (
     GREY_MODES,
+    UNOPENED,
     DecodedStore,
     first_size,
     fit_square,
@@ -184,7 +185,7 @@ class Folder(ImageData):
             try:
                 with Image.open(path) as image:
                     return image.mode in GREY_MODES
-            except (OSError, ValueError, SyntaxError):
+            except UNOPENED:
                 return True  # decoding will name it
 
         grey = all(is_grey(path) for path in files)  # stops at the first coloured one
