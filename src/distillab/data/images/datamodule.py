@@ -116,7 +116,8 @@ class ImageData(DataModule):
             return MixedViews(*stored, view_seed=self.view_seed) if mixes else TensorViews(*stored, not training)
         files, shape = [collection.files[row] for row in rows], (collection.channels, collection.image_size)
         views = {"augment": self.augment, "num_views": self.num_views} if training else {}
-        return FileViews(files, labels[rows], *shape, resize=self.resize, mixes=mixes, **views)
+        views |= {"mixes": mixes, "views_per_decode": self.views_per_decode}
+        return FileViews(files, labels[rows], *shape, resize=self.resize, **views)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:
         """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""

@@ -44,8 +44,10 @@ class FileViews(Dataset):
     augment: Augment = field(default_factory=Augment)
     num_views: int = 1  # 2 adds the strong view
     mixes: bool = False  # whether each sample comes with the one that is to be mixed in
+    views_per_decode: int = 1  # keys in turn that ask for views of the same sample
 
     def __post_init__(self) -> None:
+        self._decoded: dict[int, Image.Image] = {}  # the last two images, a sample and its partner
         self.resized_crop, self.steps = None, []
         if self.augment.resized_crop:
             self.resized_crop = v2.RandomResizedCrop(self.image_size, scale=(self.augment.resized_crop, 1.0))
@@ -63,16 +65,26 @@ class FileViews(Dataset):
             sample = self._sample(index, number, self.num_views)
             if not self.mixes:
                 return sample
-            other = int(partners(self.augment.view_seed, number, torch.tensor(index), len(self)))
+            # All views of one decoding are mixed with those of one other, so that it is decoded once as well.
+            first = number - number % self.views_per_decode
+            other = int(partners(self.augment.view_seed, first, torch.tensor(index), len(self)))
             return sample._replace(partner=self._sample(other, number, 1))
 
     def _sample(self, index: int, number: int, num_views: int) -> Sample:
-        image = read_image(self.files[index], self.channels)
+        image = self._image(index)
         views = [self._view(image, index, number, Stream.SAMPLE)]
         if num_views == 2:
             strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
             views.append(self.augment.strengthen(strong[None], torch.tensor([index]), number)[0])
         return Sample(views, self.labels[index], index, number)
+
+    def _image(self, index: int) -> Image.Image:
+        if self.views_per_decode == 1:
+            return read_image(self.files[index], self.channels)
+        if index not in self._decoded:
+            last = list(self._decoded.items())[-1:]
+            self._decoded = dict(last) | {index: read_image(self.files[index], self.channels)}
+        return self._decoded[index]
 
     def _view(self, image: Image.Image, index: int, number: int, stream: int) -> Tensor:
         seed = int(random_bits(self.augment.view_seed, number, torch.tensor(index), stream)) & (2**63 - 1)

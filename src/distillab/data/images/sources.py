@@ -116,6 +116,7 @@ class Folder(ImageData):
         resize: int | None = None,
         memory_budget: float = 4.0,
         workers: int = 2,
+        views_per_decode: int = 1,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -123,6 +124,10 @@ class Folder(ImageData):
         self.memory_budget = memory_budget
         Range(1, whole=True, null=True).check(image_size, "data.image_size", 32)
         self.workers = Range(0, whole=True).check(workers, "data.workers", 2)
+        self.views_per_decode = Range(1, whole=True).check(views_per_decode, "data.views_per_decode", 4)
+        if self.cycle is not None and self.cycle % views_per_decode:
+            found = f"data.views={self.cycle} is no multiple of data.views_per_decode={views_per_decode}"
+            raise UserError(f"{found}: data.views={2 * views_per_decode}, or data.views=null")
         if resize is not None and (image_size is None or resize < image_size):
             raise UserError(f"data.resize={resize} needs a data.image_size that is no larger: data.resize=null")
         if self.augment.resized_crop and image_size is None:
@@ -163,6 +168,9 @@ class Folder(ImageData):
         splits, about = listing.splits(), {"channels": note["channels"], "image_size": size}
         about["dataset"] = listing.hash(note["sample"])  # the same whether images are decoded or stay in files
         if images is not None:
+            if self.views_per_decode > 1:
+                mend = "data.views_per_decode=1, or data.memory_budget=0 to read the files for every view"
+                raise UserError(f"data={self.name} is decoded once, into memory: {mend}")
             return ImageCollection(content, *splits, **about, images=torch.from_numpy(images))
         stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
         return ImageCollection(content, *splits, **about, files=listing.files, files_stamp=stamp)
