@@ -31,7 +31,8 @@ def measure(layouts: Mapping[str, Layout], images: int = 200) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        file = _photograph(Path(place) / "photograph.jpg")
+        file = Path(place) / "photograph.jpg"
+        photograph(file)
         crop = Augment.of({"resized_crop": 0.08, "flip": True})
         labels = torch.zeros(images, dtype=torch.long)
         views = FileViews([str(file)] * images, labels, 3, 224, resize=256, augment=crop)
@@ -44,13 +45,12 @@ def measure(layouts: Mapping[str, Layout], images: int = 200) -> dict[str, Any]:
     return {"decode": round(decode, 6), "replay": replay, "torch": torch.__version__.partition("+")[0]}
 
 
-def _photograph(path: Path) -> Path:
-    """A JPEG of about ImageNet's mean size in pixels and bytes: broad shapes, and some noise."""
-    draw = np.random.default_rng(0)
-    shapes = Image.fromarray(draw.integers(256, size=(12, 16, 3), dtype=np.uint8)).resize((500, 375), Image.BICUBIC)
-    noisy = np.asarray(shapes, float) + draw.normal(scale=12, size=(375, 500, 3))
+def photograph(path: Path, size: tuple[int, int] = (500, 375), seed: int = 0) -> None:
+    """Write a JPEG, by default of about ImageNet's mean size in pixels and bytes: broad shapes, and some noise."""
+    draw = np.random.default_rng(seed)
+    shapes = Image.fromarray(draw.integers(256, size=(12, 16, 3), dtype=np.uint8)).resize(size, Image.BICUBIC)
+    noisy = np.asarray(shapes, float) + draw.normal(scale=12, size=(size[1], size[0], 3))
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=94)
-    return path
 
 
 def _replay(folder: Path, layout: Layout, samples: int = 8192, batch: int = 256) -> float:

@@ -202,7 +202,7 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
     assert np.array_equal(images_in_order, pixels[5])
     assert data.collection.content == hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
 
-    monkeypatch.setattr(CIFAR10, "_read", lambda *_: pytest.fail("unpacked again"))
+    monkeypatch.setattr(CIFAR10, "_part", lambda *_: pytest.fail("unpacked again"))
     again = CIFAR10(root=tmp_path / "datasets", name="cifar10", cache_dir=tmp_path, augment=AUGMENT)
     assert again.fingerprint == data.fingerprint and torch.equal(again.training_labels, data.training_labels)
     assert torch.equal(again.collection.images, data.collection.images)
@@ -219,7 +219,8 @@ def test_cifar10_from_files_and_without_a_network(tmp_path, monkeypatch):
 
 def test_every_config_names_what_its_class_takes():
     found = sorted(path.stem for path in CONF.glob("*.yaml"))
-    assert {"cifar10", "cifar100", "digits", "folder", "imagenet", "sotu", "synthetic", "text"} <= set(found)
+    images = {"cifar10", "cifar100", "digits", "fashion_mnist", "folder", "imagenet", "mnist", "svhn"}
+    assert images | {"sotu", "synthetic", "text"} <= set(found)
     for name in found:
         config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         inherited = yaml.safe_load((CONF / "text.yaml").read_text()) if "text" in config.get("defaults", ()) else {}

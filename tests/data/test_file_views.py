@@ -42,11 +42,11 @@ def test_workers_change_nothing(root, augment):
 
 def test_a_file_view_does_not_depend_on_the_batch_or_the_runs_generators(root):
     views = folder(root, memory_budget=0).configure(8, 0).train_dataloader().source
-    once = views[5, 3][0][0]
+    once = views[5, 3].views[0]
     torch.manual_seed(9)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    assert torch.equal(views[5, 3][0][0], once)
-    assert any(not torch.equal(views[5, number][0][0], once) for number in range(4, 8))
+    assert torch.equal(views[5, 3].views[0], once)
+    assert any(not torch.equal(views[5, number].views[0], once) for number in range(4, 8))
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[2]
     assert np.array_equal(np.random.get_state()[1], before[1])
 
@@ -73,8 +73,8 @@ def test_the_second_view_of_a_file_is_strong_and_the_first_is_that_of_one_view(r
     one, two = (folder(root, **numbers).configure(8, 0, views).train_dataloader().source for views in (1, 2))
     strong = folder(root, **numbers).augment
     for index in range(12):
-        (weak,), *_ = one[index, 3]
-        first, second = two[index, 3][0]
+        (weak,) = one[index, 3].views
+        first, second = two[index, 3].views
         assert torch.equal(first, weak)
         assert torch.equal(second, strong(weak[None], torch.tensor([index]), 3, view=1)[0])
 

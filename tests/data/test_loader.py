@@ -49,14 +49,13 @@ def test_view_numbers_follow_the_epoch_and_cycle():
     numbers = []
     for epoch in range(4):
         order.set_epoch(epoch)
-        numbers.append(order.view_number)
-        assert {number for batch in order for _, number in batch} == {order.view_number}
-    assert numbers == [0, 1, 0, 1]
+        numbers.append([found for _, found in order.blocks()])
+    assert numbers == [[[0], [0]], [[1], [1]]] * 2
     order.cycle = None
-    assert order.view_number == 3
+    assert [found for _, found in order.blocks()] == [[3], [3]]
     evaluation = Order(4, 2, None)
     evaluation.set_epoch(3)
-    assert evaluation.view_number == AS_STORED
+    assert [found for _, found in evaluation.blocks()] == [[AS_STORED], [AS_STORED]]
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 7])

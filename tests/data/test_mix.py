@@ -128,14 +128,49 @@ def test_evaluation_is_never_mixed(tmp_path):
             assert torch.equal(one.pixels[0], other.pixels[0]) and torch.equal(one.labels, other.labels)
 
 
-def test_bad_numbers_and_files_are_refused(tmp_path):
+def test_bad_numbers_are_refused():
     for alpha in (-1, True, "much", float("inf"), float("nan")):
         complaint(lambda alpha=alpha: Augment.of({"mixup": alpha}), "data.augment.mixup=0")
         complaint(lambda alpha=alpha: Augment.of({"cutmix": alpha}), "data.augment.cutmix=0")
+
+
+def from_folder(root, augment, **how):
+    """The batches of an epoch, prepared, of images in memory (`how` is empty) or in files."""
+    data = folder(root, augment=augment, **how).configure(16, 1, num_views=2 if "strong" in augment else 1)
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(3)
+    return [data.on_after_batch_transfer(batch.to("cpu")) for batch in loader]
+
+
+@pytest.mark.parametrize("augment", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
+def test_files_are_mixed_as_decoded_images_are(tmp_path, augment):
+    """Bit for bit, where no crop or flip is drawn; in both views, and with workers."""
     root = cats_and_dogs(tmp_path)
-    files = folder(root, augment={"mixup": 0.2}, memory_budget=0, image_size=6)
-    complaint(files.prepare, "read from files", "data.augment.mixup=0")
-    folder(root, augment={"mixup": 0.2}).prepare()  # decoded
+    augment |= {"strong": {"operations": 1, "magnitude": 10, "cutout": 0.5}}
+    decoded = from_folder(root, augment)
+    for workers in (0, 2):
+        for one, other in zip(decoded, from_folder(root, augment, memory_budget=0, workers=workers), strict=True):
+            assert torch.equal(one.index, other.index) and torch.equal(one.labels, other.labels)
+            assert all(torch.equal(a, b) for a, b in zip(one.pixels, other.pixels, strict=True))
+            assert other.partners is None and ((other.labels > 0).sum(1) <= 2).all()
+
+
+@pytest.mark.parametrize("crop", [{"crop": 2, "flip": True}, {"resized_crop": 0.3, "flip": True}])
+def test_a_mixed_file_is_the_weak_views_of_both(tmp_path, crop):
+    root = cats_and_dogs(tmp_path)
+    files = {"memory_budget": 0, "workers": 0, "image_size": 6}
+    data = folder(root, augment=crop, **files).configure(16, 1)
+    weak = data.train_dataloader().source
+    for batch in from_folder(root, crop | {"mixup": 0.4}, **files):
+        own, share = shares(Augment.of({"mixup": 0.4}), batch.index, 3, 6)
+        others = partners(0, 3, batch.index, len(weak))
+        for row, (index, other) in enumerate(zip(batch.index.tolist(), others.tolist(), strict=True)):
+            one, two = (weak[place, 3].views[0].float() / 255 for place in (index, other))
+            torch.testing.assert_close(batch.pixels[0][row], own[row] * one + (1 - own[row]) * two)
+            expected = torch.zeros(2)
+            expected[weak.labels[index]] += share[row, 0]
+            expected[weak.labels[other]] += 1 - share[row, 0]
+            torch.testing.assert_close(batch.labels[row], expected)
 
 
 def test_terms_that_read_neither_labels_nor_index_take_mixed_samples():

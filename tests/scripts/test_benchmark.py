@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from benchmark import child_environment
+from benchmark import decoding as benchmark_decoding
 from benchmark import loops as benchmark_loops
 from benchmark import main as benchmark
 from benchmark import sweep as benchmark_sweep
 from benchmark import usual as benchmark_usual
 from benchmark.loops import BATCH, CLASSES, SHAPE, WARMUP, Timing, Workload
 from benchmark.memory import peak_memory
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from distillab.data.images import sources
@@ -200,6 +202,13 @@ def test_the_data_of_a_second_start_is_found_decoded(tmp_path, monkeypatch):
     found = benchmark_sweep.data_ready(tmp_path / "images", tmp_path)
     assert found["data_images"] == 3 * CLASSES and found["data_ready"] > 0
     assert len(reads) == 3 * CLASSES  # the first start's
+
+
+def test_each_number_of_views_per_decoding_reads_every_image(monkeypatch):
+    monkeypatch.setattr(benchmark_decoding, "photograph", lambda path, *_: Image.new("RGB", (9, 6)).save(path))
+    found = benchmark_decoding.decoding(repeats=1, images=20)
+    assert tuple(found) == benchmark_decoding.VIEWS and all(speed > 0 for speed in found.values())
+    assert "| 4 | 50 | 2.00 × |" in benchmark_decoding.decoding_table({1: 25.0, 4: 50.0})
 
 
 def test_the_tables_say_what_was_measured_against_what():

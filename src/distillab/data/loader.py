@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,9 @@ from distillab.data.seeded import Stream, random_bits
 class Order:
     """Which samples make up each batch of an epoch: a pure function of (seed, epoch), and this rank's share of it.
 
+    With `views_per_decode` K that many batches in turn show the same samples in other views, as data echoing does
+    (arXiv 1907.05550). Over K epochs every sample is shown in the views that K epochs of the usual order have, once each.
+
     Raises UserError where a shuffled batch leaves a rank without a sample.
     """
 
@@ -26,6 +30,7 @@ class Order:
     seed: int | None = None  # None keeps the split's own order
     _: KW_ONLY
     cycle: int | None = None  # view numbers start again at 0 after so many; None never
+    views_per_decode: int = 1
     rank: int = 0  # takes slice `rank` of `world` of every global batch
     world: int = 1
     labels: Tensor | None = (
@@ -43,12 +48,17 @@ class Order:
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
-    @property
-    def view_number(self) -> int:
-        """The number of the epoch's views; `AS_STORED` where nothing is shuffled."""
+    def _number(self, view: int) -> int:
+        """The number of a view of this group of epochs; `AS_STORED` where nothing is shuffled."""
         if self.seed is None:
             return AS_STORED
-        return self.epoch % self.cycle if self.cycle else self.epoch
+        number = self._group * self.views_per_decode + view
+        return number % self.cycle if self.cycle else number
+
+    @property
+    def _group(self) -> int:
+        """The number of this group of `views_per_decode` epochs, which share one order."""
+        return self.epoch // self.views_per_decode
 
     def __len__(self) -> int:
         full, rest = divmod(self.size, self.batch_size)
@@ -57,19 +67,36 @@ class Order:
 
     def batches(self) -> Iterator[Tensor]:
         """This rank's sample indices (n,) of each batch from `start` on."""
+        return (index for index, numbers in self.blocks() for _ in numbers)
+
+    def blocks(self) -> Iterator[tuple[Tensor, list[int]]]:
+        """The batches from `start` on; those in turn that show the same samples (n,) are one block of many view numbers."""
         index = torch.arange(self.size)
         if self.labels is not None:
             index = self._evenly(index)
         elif self.seed is not None:
-            index = index[random_bits(self.seed, self.epoch, index, Stream.ORDER).argsort(stable=True)]
+            index = index[random_bits(self.seed, self._group, index, Stream.ORDER).argsort(stable=True)]
         # `start` is read now, not at the first next(): the loader moves on in between.
-        return (self._share(index, batch) for batch in range(self.start, len(self)))
+        places = [self._place(batch) for batch in range(self.start, len(self))]
+        return (
+            (self._share(index, chunk), [self._number(view) for _, view in block])
+            for chunk, block in groupby(places, key=itemgetter(0))
+        )
+
+    __iter__ = blocks
+
+    def _place(self, batch: int) -> tuple[int, int]:
+        """Which part of the order a batch shows, and in which of the group's views."""
+        epoch, last = self.epoch % self.views_per_decode, len(self) - 1
+        if batch == last:  # of another size than the others: one view in each epoch, so that all epochs are alike
+            return last, epoch
+        return divmod(epoch * last + batch, self.views_per_decode)
 
     def _evenly(self, place: Tensor) -> Tensor:
         """The sample at each place (size,) of the epoch: one of a class, of which each is as likely."""
         classes, counts = self.labels.unique(return_counts=True)
         which, member = (
-            (random_bits(self.seed, self.epoch, place, stream) & (2**63 - 1))
+            (random_bits(self.seed, self._group, place, stream) & (2**63 - 1))
             for stream in (Stream.CLASS, Stream.MEMBER)
         )
         which = which % len(classes)
@@ -80,11 +107,6 @@ class Order:
         whole = index[batch * self.batch_size : None if last else (batch + 1) * self.batch_size]
         first, end = (len(whole) * rank // self.world for rank in (self.rank, self.rank + 1))
         return whole[first:end]
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Each batch as (index, view number) pairs, the keys of a `Dataset`."""
-        number = self.view_number
-        return ([(sample, number) for sample in batch.tolist()] for batch in self.batches())
 
 
 def limited(batches: int, limit: float | None) -> int:
@@ -104,6 +126,24 @@ class Source(Protocol):
 
     def batch(self, index: Tensor, number: int) -> Batch:
         """The samples `index` (n,), in their views of a number."""
+
+
+@dataclass(eq=False)
+class Blocks(Dataset):
+    """The batches of a block, from samples that workers read: those that show the same samples."""
+
+    source: Dataset
+
+    def __getitem__(self, block: tuple[Tensor, list[int]]) -> list[Batch]:
+        index, numbers = block
+        # All views of a sample in turn, so that a source can decode it once.
+        samples = [[self.source[sample, number] for number in numbers] for sample in index.tolist()]
+        return [self.source.collate(list(batch)) for batch in zip(*samples, strict=True)]
+
+
+def as_they_are(batches: list[Batch]) -> list[Batch]:
+    """What `Blocks` gives needs no collation."""
+    return batches
 
 
 class Loader:
@@ -133,20 +173,24 @@ class Loader:
         self._reader: DataLoader | None = None
         if isinstance(source, Dataset):
             processes = {"num_workers": workers, "persistent_workers": workers > 0}
+            if workers and self.sampler.views_per_decode > 1:
+                processes["prefetch_factor"] = 1  # a block is several batches
             # Without a generator of its own each epoch would draw a seed from the training's.
-            how = {"batch_sampler": self.sampler, "collate_fn": source.collate, "generator": torch.Generator()}
-            self._reader = DataLoader(source, **how, **processes)
+            how = {"sampler": self.sampler, "collate_fn": as_they_are, "generator": torch.Generator()}
+            self._reader = DataLoader(Blocks(source), batch_size=None, **how, **processes)
 
     def __len__(self) -> int:
         """Batches in a whole epoch, also after a resume."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, start, number = self.sampler.epoch, self.sampler.start, self.sampler.view_number
+        epoch, start = self.sampler.epoch, self.sampler.start
         if self._reader is not None:
-            batches = iter(self._reader)
+            batches = chain.from_iterable(iter(self._reader))
         else:
-            batches = (self.source.batch(index, number) for index in self.sampler.batches())
+            batches = (
+                self.source.batch(index, number) for index, numbers in self.sampler.blocks() for number in numbers
+            )
         self.sampler.start = 0
         try:
             for count, batch in enumerate(self._counted(batches, start), start + 1):
@@ -163,9 +207,9 @@ class Loader:
             batch = next(iter(self))
             while True:
                 yield batch
-        index, number = next(self.sampler.batches()), self.sampler.view_number
+        index, numbers = next(self.sampler.blocks())
         while True:
-            yield self.source.batch(index, number)
+            yield self.source.batch(index, numbers[0])
 
     def _counted(self, batches: Iterator[Batch], start: int) -> Iterator[Batch]:
         """The batches, each with the number of labels in the optimiser step that it is part of."""

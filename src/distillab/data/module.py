@@ -41,6 +41,7 @@ class DataModule(LightningDataModule):
 
     mixes: bool = False  # whether training samples are mixed with each other
     workers: int = 0  # processes that read the samples where the source is a `Dataset`
+    views_per_decode: int = 1  # batches in turn that show the same samples in other views
     evaluation_batch: int = EVALUATION_BATCH
     canaries: int = 0  # samples that a teacher which is trained here learns from alone
     writing: Writing | None = None  # whether a student that has a teacher writes some of its batches
@@ -217,6 +218,11 @@ class DataModule(LightningDataModule):
         """The epochs of that fit; a recipe that counts steps may cut the last one."""
         return recipe.epochs or recipe.epochs_in(self.batches(recipe, limit))
 
+    def view_numbers(self, epochs: int) -> int:
+        """How many view numbers so many epochs show; a last group of epochs that is cut short shows some of each."""
+        shown = -(-epochs // self.views_per_decode) * self.views_per_decode
+        return min(shown, self.cycle or shown)
+
     def taught_epochs(self, epochs: int) -> int | None:
         """In how many of the epochs a teacher must look at the samples, where they look the same again; None: in all."""
         return None
@@ -248,6 +254,8 @@ class DataModule(LightningDataModule):
         described = {"content": self.collection.content, "views": self.cycle, **self._numbers()}
         if self.sampler:  # what is off leaves no trace
             described["sampler"] = self.sampler
+        if self.views_per_decode > 1:
+            described["views_per_decode"] = self.views_per_decode
         if code := own_code(name_of(type(self))):
             described["code"] = code
         return fingerprint(described, [self.collection.labels, *(self.rows[split] for split in sorted(SPLITS))])
@@ -271,7 +279,8 @@ class DataModule(LightningDataModule):
             raise RuntimeError("call configure(batch_size, seed) first and train on what it returns")
         steps = {"accumulate": self.accumulate, "limit": getattr(self.trainer, "limit_train_batches", 1.0)}
         labels = self.training_labels if self.sampler else None
-        return self._loader("train", self.batch_size, seed=self.seed, cycle=self.cycle, labels=labels, **steps)
+        order = {"seed": self.seed, "cycle": self.cycle, "labels": labels, "views_per_decode": self.views_per_decode}
+        return self._loader("train", self.batch_size, **order, **steps)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """The watched samples in order, or [] where there are none."""

@@ -64,7 +64,8 @@ def with_cache(
     layout, folder = cache_layout(config, teacher.info, strategy), Path(config.paths.store) / "cache"
     limit = math.inf if settings.limit_gb is None else 1e9 * settings.limit_gb
     samples, strong = data.sizes["train"], {"data": data.fingerprint}
-    cache = TeacherCache(folder, key, layout, samples=samples, limit=limit, strong=strong)
+    how = {"samples": samples, "limit": limit, "strong": strong, "together": data.views_per_decode}
+    cache = TeacherCache(folder, key, layout, **how)
     _look_ahead(cache, strategy, data, config)
     return CachedTeacher(model, cache, require)
 
@@ -131,7 +132,12 @@ def device_kind(accelerator: str) -> str:
 def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, config: RunConfig) -> None:
     """Print that the views of the fit exceed the limit; with `require`, raise UserError if one is missing entirely."""
     epochs = data.epochs(config.recipe, config.trainer.limit_train_batches)
-    views = list(product(range(min(epochs, data.cycle or epochs)), range(strategy.num_views)))
+    if epochs % data.views_per_decode:
+        rank_zero_print(
+            f"{epochs} epochs are no multiple of data.views_per_decode={data.views_per_decode}: the last ones show a part of "
+            f"the images, so that other seeds find a part of their views in the teacher cache"
+        )
+    views = list(product(range(data.view_numbers(epochs)), range(strategy.num_views)))
     lacking = sum(not cache.has(*view) for view in views)
     if config.cache.mode == "require" and lacking and not strategy.phases:  # some phases may not read the teacher
         raise UserError(

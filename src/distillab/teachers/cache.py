@@ -23,18 +23,28 @@ class TeacherCache:
     """Views of all training `samples` of one teacher, stored below the `root` of all caches, which take `limit` bytes.
 
     The `key` is everything the outputs depend on: the teacher's weights and normalisation, the data, the augmentation.
-    `strong` replaces parts of it for strong views, so that methods of one view and of two share the weak ones.
+    `strong` replaces parts of it for strong views, so that methods of one view and of two share the weak ones. Views of
+    `together` numbers are read in turn, and so are held open at the same time.
     """
 
     def __init__(
-        self, root: Path, key: dict[str, Any], layout: Layout, *, samples: int, limit: float, strong: dict[str, Any]
+        self,
+        root: Path,
+        key: dict[str, Any],
+        layout: Layout,
+        *,
+        samples: int,
+        limit: float,
+        strong: dict[str, Any],
+        together: int = 1,
     ) -> None:
         self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
+        self.together = together
         self.keys = self._hash(key), self._hash(key | strong)  # by kind of view
         self.key = self.keys[0]
         self.filling = True
-        self._number: int | None = None
-        self._views: dict[int, View] = {}  # of this number, by kind
+        self._group: int | None = None
+        self._views: dict[tuple[int, int], View] = {}  # of this group of numbers, by number and kind
         self._taken, self._counted = 0, -math.inf
 
     def _hash(self, key: dict[str, Any]) -> str:
@@ -42,14 +52,18 @@ class TeacherCache:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def view(self, number: int, kind: int = 0) -> View:
-        """View `number` of kind 0 (weak) or 1 (strong); a new number publishes the views of the one before."""
-        if number != self._number:
+        """View `number` of kind 0 (weak) or 1 (strong); a number of another group publishes the views of the one before."""
+        if (group := self.group(number)) != self._group:
             self.publish()
-            self._number, self._views = number, {}
-        if kind not in self._views:
+            self._group, self._views = group, {}
+        if (number, kind) not in self._views:
             key = f"{self.keys[kind]}/{number}/{kind}"
-            self._views[kind] = View(self._folder(number, kind), self.layout, self.samples, key)
-        return self._views[kind]
+            self._views[number, kind] = View(self._folder(number, kind), self.layout, self.samples, key)
+        return self._views[number, kind]
+
+    def group(self, number: int) -> int:
+        """Which of the groups a view number is in whose views are open at the same time."""
+        return number // self.together
 
     def has(self, number: int, kind: int = 0) -> bool:
         """Whether all files of a view exist; they may still lack samples."""

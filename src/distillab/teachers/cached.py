@@ -39,9 +39,15 @@ class CachedTeacher(FrozenTeacher):
         if batch.view_number == AS_STORED:
             return super().forward(batch)
         index = batch.places
-        if any(copy.number != batch.view_number or np.isin(copy.index, index).any() for copy in self._pending):
+        if any(self._stands_before(copy, batch.view_number, index) for copy in self._pending):
             self._collect(wait=True)
         return [self._outputs(batch, kind, index) for kind in range(len(batch.inputs))]
+
+    def _stands_before(self, copy: "PendingCopy", number: int, index: np.ndarray) -> bool:
+        """Whether a copy must arrive before samples of a view are read: it holds some of them, or closes with its views."""
+        if copy.number == number:
+            return bool(np.isin(copy.index, index).any())
+        return self.cache.group(copy.number) != self.cache.group(number)
 
     def _outputs(self, batch: Batch, kind: int, index: np.ndarray) -> SimpleNamespace:
         view = self.cache.view(batch.view_number, kind)

@@ -80,11 +80,6 @@ class ImageData(DataModule):
         if crop > size:
             large = f"data.augment.crop={crop} is larger than the images ({size} pixels)"
             raise UserError(f"{large}: data.augment.crop={size // 8}")
-        if self.mixes and data.images is None:
-            raise UserError(
-                f"data={self.name} is read from files, and only decoded images are mixed: data.augment.mixup=0 "
-                "data.augment.cutmix=0, or data.augment.resized_crop=0 and a larger data.memory_budget=…"
-            )
         given = self._measured() if self.mean is None else (self.mean, self.std)
         mean, std = (tuple(map(float, values)) for values in given)
         if not len(mean) == len(std) == data.channels:
@@ -97,7 +92,7 @@ class ImageData(DataModule):
             return image_statistics(self.collection.images.numpy()[evenly_spaced(self.rows["all"], MEASURED)])
         files = self._source("all", training=False)
         some = evenly_spaced(np.arange(len(files)), MEASURED_FILES)
-        return image_statistics(np.stack([files[int(index), 0][0][0].numpy() for index in some]))
+        return image_statistics(np.stack([files[int(index), 0].views[0].numpy() for index in some]))
 
     def _numbers(self) -> dict[str, Any]:
         numbers = {name: getattr(self.info, name) for name in ("channels", "image_size", "mean", "std")}
@@ -115,12 +110,13 @@ class ImageData(DataModule):
 
     def _source(self, split: str, training: bool) -> TensorViews | FileViews:
         collection, rows, labels = self.collection, self.rows[split], self._labels_of(split)
+        mixes = training and self.mixes
         if collection.images is not None:
             stored = collection.images, labels, torch.from_numpy(rows)
-            mixes = training and self.mixes
             return MixedViews(*stored, view_seed=self.view_seed) if mixes else TensorViews(*stored, not training)
         files, shape = [collection.files[row] for row in rows], (collection.channels, collection.image_size)
         views = {"augment": self.augment, "num_views": self.num_views} if training else {}
+        views |= {"mixes": mixes, "views_per_decode": self.views_per_decode}
         return FileViews(files, labels[rows], *shape, resize=self.resize, **views)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:

@@ -26,36 +26,57 @@ from distillab.core.output import rank_zero_warn
 from distillab.data.collection import digest
 
 CHUNK = 64  # files per task: fewer would pay more for the pool than for the decoding
-GREY_MODES = ("1", "L", "LA", "La")
+DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
+GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
+UNOPENED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # what Pillow raises for a file
 PLACE = "paths.store=…"
 CHECKSUM = "checksum.json"
-DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
+BITS, WHITE = 258, 262  # TIFF's tags: bits of a pixel, and whether 0 is white (0) or black
 
 
 def read_image(path: str, channels: int | None = None) -> Image.Image:
     """Open and decode one file, upright and without transparency, as grey (1) or RGB (3), or in its own mode (None).
 
-    What is transparent shows a white ground. Raises UserError where the file is missing, broken, or holds more than 8
-    bits per channel.
+    What is transparent shows a white ground, 16 bits are brought to 8, and of several pictures the first is taken. Raises
+    UserError where the file is missing, broken, or holds numbers of which it is unknown how bright they are.
     """
     try:
         with Image.open(path) as image:
-            if image.mode in DEEP_MODES:
-                allowed = "8 bits per channel are allowed: convert it, or change data.root=…"
-                raise UserError(f"{path} has {image.mode} pixels; {allowed}")
             image.load()
             with suppress(Exception):  # a tag that a camera wrote badly turns nothing
                 ImageOps.exif_transpose(image, in_place=True)
             if channels is None:
                 return image
+            if image.mode in DEEP_MODES:
+                image = _of_8_bits(image, path)
             if image.has_transparency_data:
                 ground = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(ground, image.convert("RGBA"))
             return image.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UNOPENED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         mend = "replace or remove it, or change data.root=…"
         raise UserError(f"{path} is not a readable image ({reason}): {mend}") from error
+
+
+def _of_8_bits(image: Image.Image, path: str) -> Image.Image:
+    """A grey image of 9 to 16 bits, or of floats from 0 to 1, as one of 8; raises UserError for other numbers."""
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        white, known = 1, bool((values >= 0).all() and (values <= 1).all())
+    else:
+        # Pillow brings those of PNG and PGM to 16 bits; in a TIFF these are numbers of 32 bits, or signed ones.
+        white, known = 2 ** tags.get(BITS, (16,))[0] - 1, image.mode != "I" or image.format in ("PNG", "PPM")
+    if not known:
+        lowest, highest = values.min(), values.max()
+        allowed = "8 or 16 bits, or floats from 0 (black) to 1 (white), are allowed: convert it, or change data.root=…"
+        raise UserError(f"{path} has pixels from {lowest:g} to {highest:g} in mode {image.mode}; {allowed}")
+    grey = np.rint(values / white * 255).astype(np.uint8)
+    if tags.get(WHITE) == 0:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
 
 
 def first_size(files: list[str]) -> tuple[int, int]:

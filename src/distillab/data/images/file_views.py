@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,14 +14,25 @@ from torchvision.transforms import v2
 from distillab.data.images.augment import Augment
 from distillab.data.images.decode import fit_square, read_image
 from distillab.data.images.image_batch import ImageBatch
+from distillab.data.images.mix import partners
 from distillab.data.seeded import Stream, random_bits
+
+
+class Sample(NamedTuple):
+    """The views of one file, and of the file that is to be mixed in."""
+
+    views: list[Tensor]  # (C, image_size, image_size) uint8 each, the weak one first
+    label: Tensor
+    index: int
+    number: int
+    partner: Self | None = None
 
 
 @dataclass(eq=False)
 class FileViews(Dataset):
     """N image files, read and augmented anew for each view. A key is (sample index, number of its views).
 
-    A view is a uint8 tensor (C, image_size, image_size), whose crop and flip are drawn from torch's generator.
+    The crop and the flip of a view are drawn from torch's generator.
     """
 
     files: Sequence[str]
@@ -31,8 +43,11 @@ class FileViews(Dataset):
     resize: int | None = None  # see `fit_square`
     augment: Augment = field(default_factory=Augment)
     num_views: int = 1  # 2 adds the strong view
+    mixes: bool = False  # whether each sample comes with the one that is to be mixed in
+    views_per_decode: int = 1  # keys in turn that ask for views of the same sample
 
     def __post_init__(self) -> None:
+        self._decoded: dict[int, Image.Image] = {}  # the last two images, a sample and its partner
         self.resized_crop, self.steps = None, []
         if self.augment.resized_crop:
             self.resized_crop = v2.RandomResizedCrop(self.image_size, scale=(self.augment.resized_crop, 1.0))
@@ -44,15 +59,32 @@ class FileViews(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[list[Tensor], Tensor, int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         index, number = key
-        image = read_image(self.files[index], self.channels)
         with torch.random.fork_rng(devices=[]):  # without workers the generator is the training's own
-            views = [self._view(image, index, number, Stream.SAMPLE)]
-            if self.num_views == 2:
-                strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
-                views.append(self.augment.strengthen(strong[None], torch.tensor([index]), number)[0])
-        return views, self.labels[index], index, number
+            sample = self._sample(index, number, self.num_views)
+            if not self.mixes:
+                return sample
+            # All views of one decoding are mixed with those of one other, so that it is decoded once as well.
+            first = number - number % self.views_per_decode
+            other = int(partners(self.augment.view_seed, first, torch.tensor(index), len(self)))
+            return sample._replace(partner=self._sample(other, number, 1))
+
+    def _sample(self, index: int, number: int, num_views: int) -> Sample:
+        image = self._image(index)
+        views = [self._view(image, index, number, Stream.SAMPLE)]
+        if num_views == 2:
+            strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
+            views.append(self.augment.strengthen(strong[None], torch.tensor([index]), number)[0])
+        return Sample(views, self.labels[index], index, number)
+
+    def _image(self, index: int) -> Image.Image:
+        if self.views_per_decode == 1:
+            return read_image(self.files[index], self.channels)
+        if index not in self._decoded:
+            last = list(self._decoded.items())[-1:]
+            self._decoded = dict(last) | {index: read_image(self.files[index], self.channels)}
+        return self._decoded[index]
 
     def _view(self, image: Image.Image, index: int, number: int, stream: int) -> Tensor:
         seed = int(random_bits(self.augment.view_seed, number, torch.tensor(index), stream)) & (2**63 - 1)
@@ -66,8 +98,18 @@ class FileViews(Dataset):
             view = step(view)
         return view
 
-    def collate(self, samples: list[tuple[list[Tensor], Tensor, int, int]]) -> ImageBatch:
-        """Stack samples into one batch."""
-        views, labels, index, numbers = zip(*samples, strict=True)
-        stacked = [torch.stack(view) for view in zip(*views, strict=True)]
-        return ImageBatch.of(stacked, torch.stack(labels), torch.tensor(index), numbers[0])
+    def collate(self, samples: list[Sample]) -> ImageBatch:
+        """Stack samples, and their partners, into one batch."""
+        batch = _stacked(samples)
+        if self.mixes:
+            batch.partners = _stacked([sample.partner for sample in samples])
+        return batch
+
+
+def _stacked(samples: list[Sample]) -> ImageBatch:
+    views = [torch.stack(view) for view in zip(*(sample.views for sample in samples), strict=True)]
+    labels, index = (
+        torch.stack([sample.label for sample in samples]),
+        torch.tensor([sample.index for sample in samples]),
+    )
+    return ImageBatch.of(views, labels, index, samples[0].number)

@@ -15,7 +15,7 @@ class ImageBatch(Batch):
     """A batch whose inputs are `pixels` (N, C, H, W): uint8 as stored, float in [0, 1] once prepared."""
 
     augmented: bool = True  # once the views carry their augmentation
-    partners: Self | None = None  # the N samples that are still to be mixed in, as stored
+    partners: Self | None = None  # the N samples that are still to be mixed in
 
     @classmethod
     def of(cls, views: Sequence[Tensor], labels: Tensor, index: Tensor | None = None, number: int = AS_STORED) -> Self:

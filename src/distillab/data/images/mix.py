@@ -42,10 +42,15 @@ def partners(view_seed: int, number: int, index: Tensor, size: int) -> Tensor:
 def mixed(views: list[Tensor], batch: ImageBatch, augment: Augment, classes: int) -> tuple[list[Tensor], Tensor]:
     """Mix augmented views (N, C, H, W) in [0, 1] with the partners' weak ones; all of a sample get the same part.
 
+    Partners that are read from files come with their augmentation.
+
     Returns the mixed views, and their labels (N, classes) float32, which sum to 1.
     """
     partners = batch.partners
-    weak = augment(partners.pixels[0], partners.index, partners.view_number).float().div_(255)
+    weak = partners.pixels[0]
+    if not partners.augmented:
+        weak = augment(weak, partners.index, partners.view_number)
+    weak = weak.float().div_(255)
     own, share = shares(augment, batch.index, batch.view_number, weak.shape[-1])
     labels, others = (distributions(y, classes) for y in (batch.labels, partners.labels))
     return [mix(view, weak, own) for view in views], mix(labels, others, share)

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import os
-import socket
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +21,7 @@ from distillab.data.collection import digest
 from distillab.data.images.datamodule import ImageCollection, ImageData, evenly_spaced
 from distillab.data.images.decode import (
     GREY_MODES,
+    UNOPENED,
     DecodedStore,
     first_size,
     fit_square,
@@ -29,6 +29,7 @@ from distillab.data.images.decode import (
     in_threads,
     read_image,
 )
+from distillab.data.images.downloaded import Downloaded, Part
 from distillab.data.images.folder import Listing
 from distillab.data.splits import TEST_FRACTION, TEST_SEED, carve
 
@@ -53,69 +54,23 @@ class Digits(ImageData):
         return ImageCollection(digest(images), classes, labels, *splits, **pixels)
 
 
-class CIFAR10(ImageData):
-    """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32×32, as torchvision reads it.
-
-    The images are unpacked once into the store and mapped from there. `root` holds torchvision's files, which are
-    downloaded where they are absent.
-    """
+class CIFAR10(Downloaded):
+    """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32×32."""
 
     expected_classes = 10
     source: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
 
-    def __init__(self, root: str | os.PathLike[str], **common: Any) -> None:
-        super().__init__(**common)
-        self.root = Path(root).expanduser()
+    def _files(self) -> list[Path]:
+        folder, listed = self.root.resolve() / self.source.base_folder, self.source.train_list + self.source.test_list
+        return [folder / name for name in (self.source.meta["filename"], *(name for name, _ in listed))]
 
-    def _collect(self) -> ImageCollection:
-        store = DecodedStore(self.cache_dir)
-        with store.lock():
-            note = store.recall(self._listing(), "content", "shape", "labels", "classes", "train")
-            images = store.load(note["content"], tuple(note["shape"])) if note else None
-            if images is None:
-                note, images = self._unpack(store)
-        labels = np.array(note["labels"], dtype=np.int64)
-        splits = np.split(np.arange(len(labels)), [note["train"]])
-        pixels = {"channels": images.shape[1], "image_size": images.shape[2], "images": torch.from_numpy(images)}
-        return ImageCollection(note["content"], tuple(note["classes"]), labels, *splits, **pixels)
+    def _part(self, train: bool) -> Part:
+        with self.downloading():
+            found = self.source(self.root, train=train, download=True)  # only where files are absent
+        return Part(found.data.transpose(0, 3, 1, 2), np.array(found.targets), tuple(found.classes))
 
-    def _unpack(self, store: DecodedStore) -> tuple[dict[str, Any], np.ndarray]:
-        """Read torchvision's files, and keep what they hold for the next start."""
-        parts = [self._read(train) for train in (True, False)]
-        images = np.ascontiguousarray(np.concatenate([part.data for part in parts]).transpose(0, 3, 1, 2))
-        note = {
-            "content": digest(images),
-            "shape": images.shape,
-            "labels": [int(label) for part in parts for label in part.targets],
-            "classes": parts[0].classes,
-            "train": len(parts[0].data),
-        }
-        mapped = store.keep(note["content"], images, images.shape)
-        store.note(self._listing(), note)
-        return note, mapped
-
-    def _listing(self) -> str:
-        """Hash of place, size and time of torchvision's files, those that are absent too."""
-        source, seen = self.source, []
-        folder = self.root.resolve() / source.base_folder
-        for name in (source.meta["filename"], *(name for name, _ in source.train_list + source.test_list)):
-            file = folder / name
-            status = file.stat() if file.exists() else None
-            seen.append(f"{file}:{status and (status.st_size, status.st_mtime_ns)}")
-        return digest("\n".join(seen))
-
-    def _read(self, train: bool) -> Any:
-        timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(20)  # a network that swallows packets must not hang the run
-        try:
-            return self.source(self.root, train=train, download=True)  # only where files are absent
-        except (OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            lacks = f"no {self.source.__name__} in {self.root} and no download ({reason})"
-            mend = f"unpack {self.source.url} there, or change data.root=…, or take data=folder data.root=…"
-            raise UserError(f"{lacks}: {mend}, or data=digits") from error
-        finally:
-            socket.setdefaulttimeout(timeout)
+    def _mend(self) -> str:
+        return f"unpack {self.source.url} there, or change data.root=…, or take data=folder data.root=…"
 
 
 class CIFAR100(CIFAR10):
@@ -123,6 +78,25 @@ class CIFAR100(CIFAR10):
 
     expected_classes = 100
     source = datasets.CIFAR100
+
+
+class SVHN(Downloaded):
+    """SVHN (Netzer et al., 2011): 73,257 training and 26,032 test digits of house numbers, 32×32."""
+
+    expected_classes = 10
+    source: ClassVar[type[datasets.SVHN]] = datasets.SVHN
+
+    def _files(self) -> list[Path]:
+        return [self.root.resolve() / self.source.split_list[split][1] for split in ("train", "test")]
+
+    def _part(self, train: bool) -> Part:
+        with self.downloading():
+            found = self.source(self.root, split="train" if train else "test", download=True)
+        return Part(found.data, found.labels, tuple("0123456789"))
+
+    def _mend(self) -> str:
+        addresses = " and ".join(self.source.split_list[split][0] for split in ("train", "test"))
+        return f"put {addresses} there, or change data.root=…"
 
 
 class Folder(ImageData):
@@ -142,6 +116,7 @@ class Folder(ImageData):
         resize: int | None = None,
         memory_budget: float = 4.0,
         workers: int = 2,
+        views_per_decode: int = 1,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -149,6 +124,10 @@ class Folder(ImageData):
         self.memory_budget = memory_budget
         Range(1, whole=True, null=True).check(image_size, "data.image_size", 32)
         self.workers = Range(0, whole=True).check(workers, "data.workers", 2)
+        self.views_per_decode = Range(1, whole=True).check(views_per_decode, "data.views_per_decode", 4)
+        if self.cycle is not None and self.cycle % views_per_decode:
+            found = f"data.views={self.cycle} is no multiple of data.views_per_decode={views_per_decode}"
+            raise UserError(f"{found}: data.views={2 * views_per_decode}, or data.views=null")
         if resize is not None and (image_size is None or resize < image_size):
             raise UserError(f"data.resize={resize} needs a data.image_size that is no larger: data.resize=null")
         if self.augment.resized_crop and image_size is None:
@@ -189,6 +168,9 @@ class Folder(ImageData):
         splits, about = listing.splits(), {"channels": note["channels"], "image_size": size}
         about["dataset"] = listing.hash(note["sample"])  # the same whether images are decoded or stay in files
         if images is not None:
+            if self.views_per_decode > 1:
+                mend = "data.views_per_decode=1, or data.memory_budget=0 to read the files for every view"
+                raise UserError(f"data={self.name} is decoded once, into memory: {mend}")
             return ImageCollection(content, *splits, **about, images=torch.from_numpy(images))
         stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
         return ImageCollection(content, *splits, **about, files=listing.files, files_stamp=stamp)
@@ -211,7 +193,7 @@ class Folder(ImageData):
             try:
                 with Image.open(path) as image:
                     return image.mode in GREY_MODES
-            except (OSError, ValueError, SyntaxError):
+            except UNOPENED:
                 return True  # decoding will name it
 
         grey = all(is_grey(path) for path in files)  # stops at the first coloured one
