@@ -1,21 +1,19 @@
 """Builds the student or the teacher from its config and the data's shape, classes and normalisation."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distillab.core.allowed import Range, spelled
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
-from distillab.core.instantiate import Target, accepted, build, check_arguments, did_you_mean
-from distillab.models.builder import builder, is_teacher
+from distillab.core.instantiate import accepted, check_arguments, did_you_mean
+from distillab.models.builder import is_teacher
 from distillab.models.by_order import has_known_order
 from distillab.models.checkpoint import check_names, load_weights, read_weights
 from distillab.models.image_model import ImageModel
+from distillab.models.made_network import bare_network, builder_of, check_passed_on, is_ours, made_network, name_of
 from distillab.models.new_head import as_trained, renew_head, sized_by_classes, take_head
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224  # mean, standard deviation, input size
@@ -39,7 +37,7 @@ def build_model(
     tell other classes apart, or none, has a fresh head (`Model.new_head`). Raises UserError where the config does not give
     such a model, or the checkpoint does not fit it.
     """
-    of_data, of_weights, weights, name = {"mean": mean, "std": std}, {}, {}, _name(config)
+    of_data, of_weights, weights, name = {"mean": mean, "std": std}, {}, {}, name_of(config)
     if config.checkpoint:
         weights, about = read_weights(config.checkpoint, f"{role}.checkpoint")
         of_weights = vars(about)
@@ -50,29 +48,16 @@ def build_model(
     settings = _settings(vars(config) | unnamed, of_weights | unnamed, of_data)
     size = input_shape[1] if settings["input_size"] is None else settings["input_size"]
     shape = {"num_classes": len(settings["classes"] or classes), "in_channels": input_shape[0], "image_size": size}
-    fresh = net = _network(config, role, shape, seed)
-    own = getattr(net, "pretrained_cfg", None) or {}  # what the weights of timm and of transformers say of themselves
-    if config.pretrained and own:
-        numbers = own["mean"] or IMAGENET[0], own["std"] or IMAGENET[1], own["input_size"][-1]
+    fresh = net = made_network(config, role, shape, seed)
+    told = getattr(net, "pretrained_cfg", None) or {}  # what the weights of timm and of transformers say of themselves
+    if config.pretrained and told:
+        numbers = told["mean"] or IMAGENET[0], told["std"] or IMAGENET[1], told["input_size"][-1]
         of_weights = _pretrained_settings(*numbers, input_shape) | unnamed
         settings = _settings(vars(config) | unnamed, of_weights, of_data)
-    if config.pretrained and _may_adapt(config, role) and own.get("num_classes", PRETRAINED) != len(classes):
+    if config.pretrained and _may_adapt(config, role) and told.get("num_classes", PRETRAINED) != len(classes):
         why = why or f"its pretrained weights tell other classes apart, or none, and the data have {len(classes):,}"
-    sized = ()
-    if weights and _may_adapt(config, role):
-        made = _builder(config.builder, role)
-        other = _bare(made, accepted(made, shape | {"num_classes": len(classes) + 1}) | dict(config.builder.arguments))
-        if sized := sized_by_classes(net, other):
-            own, weights = as_trained(net, weights, sized)
-            if own != len(classes):
-                why = why or _other_classes(own, classes)
-                net = fresh if own is None else _network(config, role, shape | {"num_classes": own}, seed)
     if weights:
-        stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
-        first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
-        load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", first=first)
-    if why:
-        take_head(net, fresh, sized)
+        net, why = _trained(config, role, weights, fresh, shape, classes, why, seed)
     channels = 3 if config.pretrained else input_shape[0]
     numbers = {key: _per_channel(settings[key], channels, f"{role}.{key}") for key in ("mean", "std")}
     settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
@@ -85,11 +70,44 @@ def build_model(
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
     model.builder, model.new_head = config.builder.target, why
-    model.assumed = _assumed(config, own if config.pretrained else of_weights)
+    model.assumed = _assumed(config, told if config.pretrained else of_weights)
     if (outputs := model.info.outputs) != len(classes):
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
     return model
+
+
+def _trained(
+    config: ModelConfig,
+    role: str,
+    weights: Mapping[str, Tensor],
+    fresh: nn.Module,
+    shape: Mapping[str, int],
+    classes: Sequence[str],
+    why: str | None,
+    seed: int,
+) -> tuple[nn.Module, str | None]:
+    """A network with the weights of a checkpoint, and why its head is a fresh one where it is; `why`: what is known so far.
+
+    A head for another number of classes is loaded with the network that has it, and that of `fresh` then takes its place.
+    """
+    net, name, sized = fresh, name_of(config), ()
+    if _may_adapt(config, role):
+        made = builder_of(config.builder, role)
+        other = bare_network(
+            made, accepted(made, {**shape, "num_classes": len(classes) + 1}) | dict(config.builder.arguments)
+        )
+        if sized := sized_by_classes(net, other):
+            own, weights = as_trained(net, weights, sized)
+            if own != len(classes):
+                why = why or _other_classes(own, classes)
+                net = fresh if own is None else made_network(config, role, {**shape, "num_classes": own}, seed)
+    stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
+    first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
+    load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", first=first)
+    if why:
+        take_head(net, fresh, sized)
+    return net, why
 
 
 def _assumed(config: ModelConfig, of_weights: Mapping[str, Any]) -> str | None:
@@ -129,7 +147,7 @@ def check_network(config: ModelConfig, role: str) -> None:
     The network is built for images of no particular shape, one of distillab or torchvision without memory; one that cannot
     be built so, or starts from pretrained weights, is checked once the data are known. Raises UserError.
     """
-    node, made, weights, names = config.builder, _builder(config.builder, role), {}, config.classes
+    node, made, weights, names = config.builder, builder_of(config.builder, role), {}, config.classes
     if config.checkpoint and not config.shard:
         weights, about = read_weights(config.checkpoint, f"{role}.checkpoint")
         names = names or about.classes
@@ -138,11 +156,11 @@ def check_network(config: ModelConfig, role: str) -> None:
     shape = {"num_classes": classes, "in_channels": 3, "image_size": config.input_size or 224, "pretrained": False}
     arguments = accepted(made, shape) | dict(node.arguments)
     check_arguments(node, made, role, arguments)
-    _check_passed_on(node, made, role)
-    net = None if config.pretrained else _bare(made, arguments)
+    check_passed_on(node, made, role)
+    net = None if config.pretrained else bare_network(made, arguments)
     if not isinstance(net, nn.Module):
         return
-    name, modules = _name(config), [path for path, _ in net.named_modules() if path]
+    name, modules = name_of(config), [path for path, _ in net.named_modules() if path]
     for kind, paths in (("stage", config.stages or ()), ("head", [config.head] if config.head else ())):
         for path in paths:
             if path not in modules:
@@ -151,20 +169,12 @@ def check_network(config: ModelConfig, role: str) -> None:
                     f'{role}: {name} has no {kind} "{path}"{did_you_mean(path, modules)} (its modules: {top})'
                 )
     if weights:
-        heads = sized_by_classes(net, _bare(made, arguments | {"num_classes": classes + 1}))
+        heads = sized_by_classes(net, bare_network(made, arguments | {"num_classes": classes + 1}))
         sized = _sized(net, made, arguments, heads, known is not None)
         if heads and _may_adapt(config, role):
             own, weights = as_trained(net, weights, heads)
-            net = net if own in (None, classes) else _bare(made, arguments | {"num_classes": own})
+            net = net if own in (None, classes) else bare_network(made, arguments | {"num_classes": own})
         check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized)
-
-
-def _bare(made: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """What a builder makes of its arguments, without memory where that can be; None where it fails."""
-    # A class of the user's may keep what it has made for its next network.
-    place = "meta" if _is_ours(made, "distillab.", "torchvision.") else "cpu"
-    with torch.random.fork_rng(), suppress(Exception), torch.device(place):
-        return made(**arguments)
 
 
 def _sized(
@@ -172,40 +182,14 @@ def _sized(
 ) -> Sequence[str]:
     """The names of the tensors whose shape is known before the data are; that of `heads` where the classes are `known`."""
     of_known_classes = heads if known else ()
-    if not _is_ours(made, "distillab.models.zoo.", "distillab.models.torchvision.") or not has_known_order(net):
+    if not is_ours(made, "distillab.models.zoo.", "distillab.models.torchvision.") or not has_known_order(net):
         return of_known_classes
-    other = _bare(made, arguments | accepted(made, {"in_channels": 1, "image_size": 32}))
+    other = bare_network(made, arguments | accepted(made, {"in_channels": 1, "image_size": 32}))
     if not isinstance(other, nn.Module):
         return of_known_classes
     shapes = {name: value.shape for name, value in other.state_dict().items()}  # nothing else of the data shapes these
     fixed = [name for name, value in net.state_dict().items() if shapes.get(name) == value.shape]
     return [name for name in fixed if known or name not in heads]
-
-
-def _is_ours(made: Callable[..., Any], *modules: str) -> bool:
-    return f"{getattr(made, '__module__', '')}.".startswith(modules)
-
-
-def _check_passed_on(node: Target, made: Callable[..., Any], role: str) -> None:
-    """Refuse an unknown architecture, and an argument that it does not take, where a builder passes the rest on to it."""
-    if not hasattr(made, "passed_on"):
-        return
-    try:
-        rest = made.passed_on(node.get("architecture"))
-    except UserError as error:
-        raise UserError(f"{role}: {error}") from error
-    own = list(inspect.signature(made).parameters)
-    for key in node.arguments:
-        if key not in rest and key not in own:
-            what = f'{node.get("architecture")} has no argument "{key}"{did_you_mean(key, [*own, *rest, *node.beside])}'
-            raise UserError(f"{role}.{key}: {what}; remove it with ~{role}.{key}")
-
-
-def _name(config: ModelConfig) -> str:
-    """What tables and messages call a network."""
-    node = config.builder
-    place = str(node.get("path") or "").rstrip("/").rpartition("/")[2]
-    return config.name or node.get("architecture") or place or str(node.target).rpartition(".")[2]
 
 
 def _per_channel(values: Sequence[float], channels: int, path: str) -> list[float]:
@@ -228,27 +212,6 @@ def _settings(*sources: Mapping[str, Any]) -> dict[str, Any]:
     """Each setting of a model from the first source that has it; None where none has."""
     keys = ("classes", "mean", "std", "input_size")
     return {key: next((s[key] for s in sources if s.get(key) is not None), None) for key in keys}
-
-
-def _network(config: ModelConfig, role: str, shape: Mapping[str, int], seed: int) -> nn.Module:
-    """The network of `config._target_`, given what its signature names; fresh weights follow from the seed alone."""
-    node = config.builder
-    given = accepted(_builder(node, role), {**shape, "pretrained": config.pretrained})
-    if config.pretrained and "pretrained" not in given:
-        raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = build(node, role, **given)
-    if not isinstance(net, nn.Module):
-        raise UserError(f"{role}._target_: {node.target} made a {type(net).__name__}, not a torch.nn.Module")
-    return net
-
-
-def _builder(node: Target, role: str) -> Callable[..., nn.Module]:
-    """The class or function that a node of a network names."""
-    if node.target is None:
-        raise UserError(f"{role}._target_ is missing: name your class, e.g. {role}._target_=my_package.MyNet")
-    return builder(node.target, role)
 
 
 def _class_order(own: Sequence[str] | None, classes: Sequence[str], role: str) -> list[int] | None:
