@@ -1,4 +1,4 @@
-"""`python -m distillab.cache requests data=text …` and `… import …`: a teacher that is served elsewhere, with the words of train.py."""
+"""`python -m distillab.cache check data=folder …`, `export`, `import`, `requests`: what a cache holds, with the words of train.py."""
 
 import sys
 

@@ -14,9 +14,9 @@ from helpers.small_text import LENGTH, TOKENS, sentences, tokenizer_folder
 from helpers.texts import tiny_llama
 
 from distillab.commands import steps
+from distillab.commands.cache import cache
 from distillab.commands.composition import compose
 from distillab.commands.invocation import parse
-from distillab.commands.served import cache
 from distillab.commands.served_words import SGLANG, VLLM
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build
@@ -209,7 +209,11 @@ def test_an_import_names_its_teacher(place, scores):
 
 @pytest.mark.parametrize(
     "words, said",
-    [((), "requests or import"), (("imports",), 'did you mean "import"'), (("import", "-m"), "takes the words")],
+    [
+        ((), "check, export, import, requests"),
+        (("imports",), 'did you mean "import"'),
+        (("import", "-m"), "takes the words"),
+    ],
 )
 def test_words_of_the_command(words, said):
     with pytest.raises(UserError, match=said):

@@ -188,7 +188,7 @@ def _command() -> int:
         print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
     if sys.argv[1:2] == ["cache"]:
-        from distillab.commands.served import cache
+        from distillab.commands.cache import cache
 
         cache(sys.argv[2:])
         return 0

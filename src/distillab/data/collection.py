@@ -29,6 +29,7 @@ class Collection:
     test: np.ndarray  # rows for the test
     validation: np.ndarray | None = None  # rows of a validation split that the dataset brings itself
     files_stamp: str | None = None  # of samples that stay in files: hash of their times and of the decoding libraries
+    decoder: str | None = None  # of samples that stay in files: the names and versions of what decodes them
     dataset: str | None = None  # what names the data set however it is read; None is `content`
 
 

@@ -16,6 +16,7 @@ from distillab.models.model import Model
 from distillab.schemes.measure import predictions, scores
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
+from distillab.schemes.store import NETWORKS
 from distillab.strategies.strategy import Strategy
 from distillab.training.linear_probe import fit_head
 
@@ -71,7 +72,7 @@ def with_new_head(model: Model, config: ModelConfig, data: DataModule, setting: 
             found = found.changed(scores=scores(model, data, setting, test))
         return found.model_dump()
 
-    folder, kept, reused = setting.store.once("networks", name, key, make)
+    folder, kept, reused = setting.store.once(NETWORKS, name, key, make)
     file = folder / "model.safetensors"  # read by every process, so that all have one head
     load_weights(model.net, read_weights(file, "paths.store")[0], name, str(file), key="paths.store")
     return Record.model_validate(kept).changed(str(folder), reused=reused)

@@ -21,6 +21,7 @@ from distillab.schemes.adapted import adaptation, with_new_head
 from distillab.schemes.measure import measure, predictions, scores, warn_if_weak
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
+from distillab.schemes.store import NETWORKS
 from distillab.strategies.strategy import Strategy
 from distillab.training.fit import fit
 from distillab.training.module import Distillation
@@ -115,7 +116,7 @@ def train_once(job: Pretraining) -> Record:
             record = record.changed(scores=scores(model, job.data, setting, test))
         return record.model_dump()
 
-    folder, kept, reused = setting.store.once("networks", model.info.name, job.key(), make)
+    folder, kept, reused = setting.store.once(NETWORKS, model.info.name, job.key(), make)
     record = Record.model_validate(kept)
     if reused:
         file = folder / "model.safetensors"

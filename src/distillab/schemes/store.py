@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from distillab.core import distributed
+from distillab.core.errors import UserError
 from distillab.core.files import file_hash, locked, plain, writable, write_json
 from distillab.core.output import rank_zero_warn
 
 STORE_VERSION = 2  # increase when the same key would give another network
 NO_NAME = re.compile(r"[/\x00-\x1f]")  # what the name of one folder may not have
 PLACE = "paths.store=…"
+NETWORKS = "networks"  # the kind of the networks that are trained here
 SEALED = ("*.safetensors", "*.npz")  # the files of a folder whose hashes its record holds
 
 
 class Store:
     """A folder of records with their files."""
+
+    only_kept = False  # whether a network that is not there yet is refused instead of trained
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -31,7 +35,7 @@ class Store:
 
         Otherwise `make` fills the folder and returns the record, which is written last and completes it. So it is where
         a file is no longer as it was written; a line names that. Several processes call `make` together; process 0
-        writes. Raises UserError where the store cannot be written.
+        writes. Raises UserError where the store cannot be written, or lacks a network and is `only_kept`.
         """
         digest = hashlib.sha256(json.dumps([STORE_VERSION, key], sort_keys=True, default=str).encode()).hexdigest()[:12]
         folder = self.root / kind / f"{NO_NAME.sub('-', name)[:150]}-{digest}"
@@ -40,6 +44,11 @@ class Store:
             found = distributed.broadcast(_kept(folder) if distributed.rank == 0 else None)
             if found is not None:
                 return folder, found, True
+            if self.only_kept and kind == NETWORKS:
+                raise UserError(
+                    f"{name} is not trained yet in {self.root}: python train.py with the same words trains it, or name its "
+                    f"weights (teacher.checkpoint=…) or the store that has it ({PLACE})"
+                )
             made = dict(make(folder))
             if distributed.rank == 0:
                 write_json(folder / "key.json", dict(key))

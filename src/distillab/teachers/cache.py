@@ -40,7 +40,8 @@ class TeacherCache:
     ) -> None:
         self.root, self.layout, self.samples, self.limit = Path(root), layout, samples, limit
         self.together = together
-        self.keys = self._hash(key), self._hash(key | strong)  # by kind of view
+        self.parts = key, key | strong  # by kind of view
+        self.keys = tuple(map(self._hash, self.parts))
         self.key = self.keys[0]
         self.filling = True
         self._group: int | None = None
@@ -68,6 +69,14 @@ class TeacherCache:
     def has(self, number: int, kind: int = 0) -> bool:
         """Whether all files of a view exist; they may still lack samples."""
         return all_there(self._folder(number, kind), self.samples)
+
+    def stored(self, kinds: int) -> list[tuple[int, int]]:
+        """Number and kind of the views of the first `kinds` kinds of which there are files."""
+        found = []
+        for kind in range(kinds):
+            folders = {path.parent.name for path in (self.root / self.keys[kind]).glob(f"*-{kind}/*.shard")}
+            found += sorted((int(name.partition("-")[0]), kind) for name in folders)
+        return sorted(found)
 
     def _folder(self, number: int, kind: int) -> Path:
         return self.root / self.keys[kind] / f"{number:06d}-{kind}"

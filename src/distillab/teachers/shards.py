@@ -14,11 +14,18 @@ from distillab.teachers.layout import Layout
 
 SHARD = 32768  # samples in a file
 MAGIC = b"distillab cache\n"
+HEAD = 256  # bytes
 
 
 def shard_name(start: int) -> str:
     """The file name of the samples from `start` on."""
     return f"{start:09d}.shard"
+
+
+def shard_bytes(layout: Layout, samples: int, start: int) -> int:
+    """The size of the file of the samples from `start` on: its head, a bit for each of them, and the records."""
+    count = min(SHARD, samples - start)
+    return HEAD + (count + 7) // 8 + count * layout.record.itemsize
 
 
 def all_there(folder: Path, samples: int) -> bool:
@@ -89,7 +96,7 @@ class View:
         for start, _ in by_shard(np.flatnonzero(self.fresh)):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
-                theirs, file = self._load(start), self._file(start)
+                theirs, file = self._load(start), self.file(start)
                 if theirs is not None:
                     self._merge(start, theirs)
                 grown -= file.stat().st_size if file.exists() else 0
@@ -98,6 +105,19 @@ class View:
             self.fresh[self._part(start)] = False
             self._open(start)
         return grown
+
+    @property
+    def damaged(self) -> list[Path]:
+        """Published files that could not be read whole."""
+        return sorted(self._refused)
+
+    def records(self, start: int) -> int:
+        """How many samples of a file are present."""
+        return int(self.present[self._part(start)].sum())
+
+    def file(self, start: int) -> Path:
+        """The file of the samples from `start` on."""
+        return self.folder / shard_name(start)
 
     def bytes(self) -> int:
         """Disk size of the whole view."""
@@ -113,9 +133,6 @@ class View:
     def _part(self, start: int) -> slice:
         return slice(start, start + self._count(start))
 
-    def _file(self, start: int) -> Path:
-        return self.folder / shard_name(start)
-
     def _merge(self, start: int, theirs: tuple[np.ndarray, np.ndarray]) -> None:
         """Add others' records, and replace one's own where there are both."""
         there, records = theirs
@@ -125,7 +142,7 @@ class View:
     def _state(self, start: int) -> tuple[int, int] | None:
         """What tells a published file from the one that replaces it; None without a file."""
         try:
-            status = self._file(start).stat()
+            status = self.file(start).stat()
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns
@@ -141,18 +158,18 @@ class View:
     def _write(self, start: int) -> None:
         bitmap = np.packbits(self.present[self._part(start)])
         values = self._shards[start].tobytes()
-        with replacing(self._file(start)) as temporary, temporary.open("wb") as file:
+        with replacing(self.file(start)) as temporary, temporary.open("wb") as file:
             file.writelines((self._head(bitmap, values), bitmap, values))
 
     def _head(self, bitmap: np.ndarray, values: "np.ndarray | bytes") -> bytes:
-        """The first 256 bytes of a file."""
+        """The first bytes of a file."""
         about = {"key": self.key, "checksum": zlib.crc32(values, zlib.crc32(bitmap))}
-        return MAGIC + json.dumps(about).encode().ljust(256 - len(MAGIC))
+        return MAGIC + json.dumps(about).encode().ljust(HEAD - len(MAGIC))
 
     def _load(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Bitmap and mapped records of a published file; None if there is no whole one."""
-        path, count = self._file(start), self._count(start)
-        first = 256 + (count + 7) // 8  # byte of the first record
+        path, count = self.file(start), self._count(start)
+        first = HEAD + (count + 7) // 8  # byte of the first record
         try:
             raw = np.memmap(path, np.uint8, "r")
         except FileNotFoundError:
@@ -161,8 +178,8 @@ class View:
             return self._refuse(path, "is empty; it is built again")
         except OSError as error:
             return self._refuse(path, f"cannot be read ({error.strerror or error}); the teacher runs instead")
-        bitmap, values = raw[256:first], raw[first:]
-        if len(values) != count * self.layout.record.itemsize or bytes(raw[:256]) != self._head(bitmap, values):
+        bitmap, values = raw[HEAD:first], raw[first:]
+        if len(values) != count * self.layout.record.itemsize or bytes(raw[:HEAD]) != self._head(bitmap, values):
             # It stays on disk: the next publishing replaces it, and another process may have done so already.
             return self._refuse(path, "is damaged (its checksum differs); it is built again")
         return np.unpackbits(bitmap, count=count).astype(bool), values.view(self.layout.record)

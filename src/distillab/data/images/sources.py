@@ -172,8 +172,12 @@ class Folder(ImageData):
                 mend = "data.views_per_decode=1, or data.memory_budget=0 to read the files for every view"
                 raise UserError(f"data={self.name} is decoded once, into memory: {mend}")
             return ImageCollection(content, *splits, **about, images=torch.from_numpy(images))
-        stamp = listing.hash(*listing.times, PIL.__version__, version("torchvision"))
-        return ImageCollection(content, *splits, **about, files=listing.files, files_stamp=stamp)
+        versions = PIL.__version__, version("torchvision")
+        about |= {
+            "files_stamp": listing.hash(*listing.times, *versions),
+            "decoder": "Pillow {}, torchvision {}".format(*versions),
+        }
+        return ImageCollection(content, *splits, **about, files=listing.files)
 
     def _decoded(self, store: DecodedStore, files: list[str], content: str, shape: tuple[int, ...]) -> np.ndarray:
         """The decoded images out of the store, put there first if they are not."""

@@ -1,0 +1,113 @@
+"""`distillab cache check`, `export` and `import archive=…`: the cached outputs of a teacher of images."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distillab.core.configuration import RunConfig
+from distillab.core.errors import UserError, first_few
+from distillab.core.output import rank_zero_print
+from distillab.core.timer import Timer
+from distillab.training.startup import import_quietly
+
+if TYPE_CHECKING:
+    from distillab.commands.steps import Steps
+    from distillab.teachers.archive import Manifest, Moved
+    from distillab.teachers.cached import CachedTeacher
+
+PLACES = ("_target_", "name", "root", "cache_dir", "memory_budget", "workers")  # of the data: not what they are
+
+
+def check(config: RunConfig, share: float, tolerance: float | None) -> None:
+    """Run the teacher again on a share of what is cached; UserError where an output differs by more than the tolerance."""
+    made, source = _cached(config)
+    from distillab.schemes.cache_check import TOLERANCE, TOLERANCE_OF_HALF, compare
+
+    exact = config.recipe.precision in ("32-true", "64-true")
+    most = tolerance if tolerance is not None else TOLERANCE if exact else TOLERANCE_OF_HALF
+    found, folder = compare(source, made.data, config, made.run.setting.task, share=share), _folder(source)
+    if found.damaged:
+        raise UserError(f"{first_few(list(map(str, found.damaged)))} cannot be read whole: training makes them again")
+    if not found.samples:
+        raise UserError(
+            f"{folder} holds no outputs of this teacher for these data: python train.py with the same words"
+        )
+    rank_zero_print(
+        f"{found.samples:,} of {found.stored:,} outputs in {found.views} views were computed again: the largest difference "
+        f"is {found.largest:.3g}, or {found.relative:.3g} of the larger of 1 and the number ({found.where})",
+        result=True,
+    )
+    if found.relative > most:
+        raise UserError(
+            f"the cache differs from its teacher by {found.relative:.3g}, and tolerance={most:g} is allowed: delete {folder}, "
+            f"which is filled again, or allow more with tolerance={found.relative * 1.1:.2g}"
+        )
+
+
+def export(config: RunConfig, out: Path) -> None:
+    """Write all published views to one file."""
+    made, source = _cached(config)
+    from distillab.teachers.archive import export_cache
+
+    moved = export_cache(source.cache, _manifest(made, source), out, kinds=made.data.num_views)
+    size = out.stat().st_size / 1e6
+    rank_zero_print(f"{out}: {moved.samples:,} outputs in {moved.views} views, {size:,.1f} MB", result=True)
+
+
+def take(config: RunConfig, archive: Path) -> None:
+    """Import an exported file. UserError where it belongs to another teacher, other data or other views."""
+    made, source = _cached(config)
+    from distillab.teachers.archive import import_cache
+
+    moved = import_cache(archive, source.cache, _manifest(made, source), kinds=made.data.num_views)
+    rank_zero_print(_outcome(moved, _folder(source)), result=True)
+
+
+def _outcome(moved: "Moved", folder: Path) -> str:
+    known = f", {moved.known:,} were there before" if moved.known else ""
+    others = f" ({moved.others:,} of them with other numbers, which stay)" if moved.others else ""
+    return f"{moved.samples:,} outputs in {moved.views} views filed in {folder}{known}{others}"
+
+
+def _cached(config: RunConfig) -> tuple["Steps", "CachedTeacher"]:
+    """A run that is ready for its fit, and its cached teacher, of which nothing is trained. UserError where there is none."""
+    import_quietly(config.trainer.accelerator)
+    from distillab.commands import steps
+    from distillab.data.images.datamodule import ImageData
+    from distillab.teachers.cached import CachedTeacher
+
+    config = replace(config, cache=replace(config.cache, mode="auto"))
+    parts = steps.check(config)
+    if not isinstance(parts.data, ImageData):
+        raise UserError(
+            "`distillab cache check`, `export` and `import archive=…` are for images: data=folder data.root=…"
+        )
+    made = steps.prepare(config, parts, Timer())
+    made.run.setting.store.only_kept = True
+    steps.ready(made)
+    source = made.module and made.module.teacher
+    if not isinstance(source, CachedTeacher):
+        raise UserError("these words have no teacher whose outputs are cached (a line above says why): strategy=kd")
+    return made, source
+
+
+def _folder(source: "CachedTeacher") -> Path:
+    return source.cache.root / source.cache.key
+
+
+def _manifest(made: "Steps", source: "CachedTeacher") -> "Manifest":
+    from distillab.teachers.archive import Manifest
+
+    data, collection = dict(_flat(made.run.config.plain["data"])), made.data.collection
+    words = {name: value for name, value in data.items() if name not in PLACES}
+    about = {"dataset": collection.dataset, "decoder": collection.decoder}
+    return Manifest.about(source.cache, teacher=source.info.name, data=words, **about)
+
+
+def _flat(words: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    """The words of a group and of those inside it by their dotted names."""
+    found: list[tuple[str, Any]] = []
+    for name, value in words.items():
+        found += _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else [(f"{above}{name}", value)]
+    return found

@@ -1,0 +1,223 @@
+"""A teacher cache as one file for another machine: a zip of its shards as they are, and of what their content depends on."""
+
+import json
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+import numpy as np
+
+from distillab.core.errors import UserError, reason
+from distillab.core.files import plain, replacing, writable
+from distillab.core.group import Group, group
+from distillab.teachers.cache import TeacherCache
+from distillab.teachers.shards import SHARD, View, by_shard, shard_bytes, shard_name
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MEMBER = re.compile(r"(?P<number>\d{6,})-(?P<kind>[01])/(?P<start>\d{9})\.shard")
+OUT, STORE = "out=…", "paths.store=…"
+WROTE = "archive=… names what `distillab cache export` wrote"
+# The parts of a cache's key that are settings of the run, and the word that sets each.
+SET_BY = {"precision": "recipe.precision", "channels_last": "trainer.channels_last", "device": "trainer.accelerator"}
+SET_BY |= {"compiled": "trainer.compile"}
+OF_THE_TEACHER = {
+    "weights": "other weights",
+    "structure": "other modules",
+    "about": "inputs that are normalised, or classes that are ordered, in another way",
+    "spec": "other outputs",
+}
+
+
+@group
+class Manifest(Group):
+    """What the outputs of a cache depend on; the words are those of a config, to say what differs."""
+
+    PATH: ClassVar[str] = MANIFEST
+
+    format: int
+    keys: list[dict[str, Any]]  # by kind of view, as `TeacherCache.parts`
+    layout: dict[str, Any]
+    samples: int
+    teacher: str  # its name
+    data: dict[str, Any]  # the words of the data that are not about a place
+    dataset: str | None  # of images in files: hash of their names, sizes, and of some contents
+    decoder: str | None  # and what reads them
+
+    @classmethod
+    def about(cls, cache: TeacherCache, **words: Any) -> "Manifest":
+        """That of a cache; `words` are the fields that it does not know."""
+        described = {"keys": list(cache.parts), "layout": asdict(cache.layout), "samples": cache.samples, **words}
+        return cls.of(json.loads(json.dumps({"format": FORMAT, **plain(described)}, default=str)))
+
+
+@dataclass
+class Moved:
+    """What an export or an import did."""
+
+    views: int = 0
+    samples: int = 0  # records that were written
+    known: int = 0  # records that were there before
+    others: int = 0  # of them, those that the file has otherwise
+
+
+def export_cache(cache: TeacherCache, manifest: Manifest, out: Path, *, kinds: int) -> Moved:
+    """Write the published views of the first `kinds` kinds to a zip. UserError where there are none, or no room."""
+    moved = Moved()
+    with writable(out, OUT), replacing(out) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
+        archive.writestr(MANIFEST, json.dumps(asdict(manifest), indent=2))
+        for number, kind in cache.stored(kinds):
+            view = cache.view(number, kind)
+            for start in range(0, cache.samples, SHARD):
+                if records := view.records(start):  # a damaged one has none, and was named
+                    archive.write(view.file(start), f"{view.folder.name}/{shard_name(start)}")
+                    moved.samples += records
+            moved.views += 1
+        if not moved.samples:
+            raise UserError(
+                f"{cache.root} has no outputs of this teacher for these data yet: python train.py with the same words fills it"
+            )
+    return moved
+
+
+def import_cache(archive: Path, cache: TeacherCache, manifest: Manifest, *, kinds: int) -> Moved:
+    """Add the records of an exported file to a cache; those that are there stay.
+
+    Raises UserError where the file is none or is damaged, belongs to another teacher, other data or other views, and where
+    the records find no room.
+    """
+    with _opened(archive) as file:
+        theirs = _manifest(archive, file)
+        kinds = min(kinds, len(theirs.keys))
+        if found := differences(manifest, theirs, kinds):
+            raise UserError(f"{archive} does not fit the words of this command: {'; '.join(found)}")
+        moved = Moved()
+        with writable(cache.root, STORE):
+            cache.root.mkdir(parents=True, exist_ok=True)
+            beside = tempfile.TemporaryDirectory(dir=cache.root.parent, prefix=".import-")
+        with beside as folder:
+            own = {"samples": cache.samples, "limit": 0.0, "strong": theirs.keys[-1]}
+            source = TeacherCache(Path(folder), theirs.keys[0], cache.layout, **own)
+            for (number, kind), names in _views(archive, file, kinds).items():
+                for name in names:
+                    _unpack(archive, file, name, source, Path(folder) / source.keys[kind])
+                _take(source.view(number, kind), cache, (number, kind), moved)
+    return moved
+
+
+def _take(view: View, cache: TeacherCache, place: tuple[int, int], moved: Moved) -> None:
+    """Add the records of a view, shard by shard, as a view may be larger than the memory."""
+    if view.damaged:
+        raise UserError(f"{view.damaged[0].name} of view {place[0]} is damaged in the file: export and copy it again")
+    mine = cache.view(*place)
+    for _, inside in by_shard(index := np.flatnonzero(view.present)):
+        part = index[inside]
+        known = part[mine.present[part]]
+        moved.others += int((_bytes(view.read(known)) != _bytes(mine.read(known))).any(1).sum())
+        new = part[~mine.present[part]]
+        mine.add(new, view.read(new))
+        cache.publish()
+        if not cache.filling:
+            raise UserError(f"the outputs find no room in {cache.root} (the warning above says why)")
+        moved.samples, moved.known = moved.samples + len(new), moved.known + len(known)
+    moved.views += 1
+
+
+def _bytes(records: np.ndarray) -> np.ndarray:
+    """Records (n,) as bytes (n, size of a record)."""
+    return np.ascontiguousarray(records).view(np.uint8).reshape(len(records), records.dtype.itemsize)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ZipFile]:
+    """A zip; an error in reading it is one line."""
+    try:
+        with ZipFile(path) as file:
+            yield file
+    except (OSError, BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}): {WROTE}") from error
+
+
+def _manifest(path: Path, file: ZipFile) -> Manifest:
+    try:
+        content = json.loads(file.read(MANIFEST))
+        version = content["format"]
+        found = Manifest.of(content) if version == FORMAT else None
+    except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
+        raise UserError(f"{path} has no readable {MANIFEST}: {WROTE}") from error
+    if found is None:
+        raise UserError(f"{path} has format {version}, and this version reads {FORMAT}: export it again")
+    if not 1 <= len(found.keys) <= 2:
+        raise UserError(f"{path} has {len(found.keys)} kinds of views in its {MANIFEST}, and there are 1 or 2: {WROTE}")
+    return found
+
+
+def _views(path: Path, file: ZipFile, kinds: int) -> dict[tuple[int, int], list[str]]:
+    """The names of the shards by view; UserError for any other name but the manifest's."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name in file.namelist():
+        named = MEMBER.fullmatch(name)
+        if named is None and name != MANIFEST:
+            raise UserError(f"{path} holds {name}, which no export writes: {WROTE}")
+        if named is not None and int(named["kind"]) < kinds:
+            found.setdefault((int(named["number"]), int(named["kind"])), []).append(name)
+    return found
+
+
+def _unpack(path: Path, file: ZipFile, name: str, cache: TeacherCache, folder: Path) -> None:
+    """Write one shard where its view looks for it. UserError where its size is another than that of its samples."""
+    start, size = int(MEMBER.fullmatch(name)["start"]), file.getinfo(name).file_size
+    if start % SHARD or start >= cache.samples or size != shard_bytes(cache.layout, cache.samples, start):
+        raise UserError(f"{path}: {name} is no shard of {cache.samples:,} samples: export and copy it again")
+    content, place = file.read(name), folder / name
+    with writable(folder, STORE):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def differences(mine: Manifest, theirs: Manifest, kinds: int) -> list[str]:
+    """Why the outputs that `theirs` describes are none of `mine`, each reason in words; [] where they are."""
+    found = [
+        f"cache.{name}={_spelled(other)} there and {_spelled(mine.layout.get(name))} here"
+        for name, other in theirs.layout.items()
+        if other != mine.layout.get(name) and name in ("dtype", "top_k")
+    ]
+    if not found and theirs.layout != mine.layout:
+        found.append("its records hold other outputs (whether the strategy reads the embedding, and how many classes)")
+    first, own = theirs.keys[0], mine.keys[0]
+    other = [words for part, words in OF_THE_TEACHER.items() if first.get(part) != own.get(part)]
+    if other:
+        found.append(f"it is of another teacher ({theirs.teacher} there, {mine.teacher} here), with {', '.join(other)}")
+    for part, word in SET_BY.items():
+        if first.get(part) != own.get(part):
+            found.append(f"{word} differs: {_spelled(first.get(part))} there and {_spelled(own.get(part))} here")
+    return found + _of_the_data(mine, theirs, kinds)
+
+
+def _of_the_data(mine: Manifest, theirs: Manifest, kinds: int) -> list[str]:
+    keys = list(zip(mine.keys[:kinds], theirs.keys[:kinds], strict=True))
+    found = []
+    if theirs.samples != mine.samples or any(one.get("data") != other.get("data") for one, other in keys):
+        named = [
+            f"data.{name}={_spelled(theirs.data.get(name))} there and {_spelled(mine.data.get(name))} here"
+            for name in sorted({*theirs.data, *mine.data})
+            if theirs.data.get(name) != mine.data.get(name)
+        ]
+        found += named or ["it is of other images, labels or splits"]
+    elif any(one.get("files") != other.get("files") for one, other in keys):
+        # Times of files differ from machine to machine: names, sizes, some contents and the decoder must then agree.
+        if theirs.dataset != mine.dataset:
+            found.append("it is of other image files")
+        elif theirs.decoder != mine.decoder:
+            found.append(f"{theirs.decoder} read the images there, and {mine.decoder} reads them here")
+    return found
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
