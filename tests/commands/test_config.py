@@ -148,7 +148,10 @@ def test_every_language_model_instantiates(name):
     assert model.info.outputs == 300 and model.info.positions == 64 and len(model.info.stages) >= 2
 
 
-@pytest.mark.parametrize("name", [n for n in GROUPS["model"] if n not in ("resnet32x4", "resnet110", *OF_TEXT)])
+OF_FOLDERS = ("transformers",)  # tests/models/test_transformers_vision.py
+
+
+@pytest.mark.parametrize("name", sorted({*GROUPS["model"]} - {"resnet32x4", "resnet110", *OF_TEXT, *OF_FOLDERS}))
 @pytest.mark.parametrize("role", config.ROLES)
 def test_every_model_instantiates_in_both_roles(name, role):
     if role == "teacher" and name not in ("resnet8", "resnet18"):

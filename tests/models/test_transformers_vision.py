@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
+from distillab.core.instantiate import conf_dir
 from distillab.models.build import build_model
 from distillab.models.feature_extractor import FeatureExtractor
 
@@ -47,7 +49,7 @@ def folders(tmp_path_factory):
 
 
 def built(folder, role="teacher", **more):
-    node = {"_target_": "distillab.models.transformers_vision.vision_model", "path": str(folder), "pretrained": True}
+    node = OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / "transformers.yaml")) | {"path": str(folder)}
     return build_model(ModelConfig.of(node | more, role), role, **DATA).eval()
 
 
