@@ -45,7 +45,7 @@ FREE = {
     "ofd",
     "pkt",
 }
-FREE |= {"reviewkd", "rkd", "sp", "vid", "wkd"}
+FREE |= {"foundation", "reviewkd", "rkd", "sp", "srd", "vid", "wkd"}
 
 
 class Read(Exception):
