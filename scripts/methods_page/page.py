@@ -47,7 +47,7 @@ def page(docs: Path) -> str:
         file = yaml.safe_load(text)
         nodes = for_task(file, None)
         strategy = Strategy.of(nodes)
-        if serves(file, ImageClassification.name):
+        if _serves_the_pair(file):
             strategy.connect(student, teacher, seed=0)
         paper, year = paper_and_year(text)
         seconds = cost["seconds"].get(name)
@@ -89,8 +89,7 @@ def write(docs: Path, measured: bool = False) -> None:
     """Write methods.md into `docs`, after new measurements where `measured`."""
     if measured:
         files = {name: yaml.safe_load(text) for name, text in _strategy_files().items()}
-        of_images = {name: file for name, file in files.items() if serves(file, ImageClassification.name)}
-        write_json(docs / "step_cost.json", measure(of_images))
+        write_json(docs / "step_cost.json", measure({k: file for k, file in files.items() if _serves_the_pair(file)}))
     with replacing(docs / "methods.md") as temporary:
         temporary.write_text(page(docs))
 
@@ -100,6 +99,13 @@ def write(docs: Path, measured: bool = False) -> None:
 
 def _strategy_files() -> dict[str, str]:
     return {path.stem: path.read_text() for path in sorted((conf_dir() / "strategy").glob("*.yaml"))}
+
+
+def _serves_the_pair(file: Mapping[str, Any]) -> bool:
+    """Whether the two networks of the table can learn by a method: convolutional ones have no distillation token."""
+    if not serves(file, ImageClassification.name):
+        return False
+    return "token_logits" not in Strategy.of(for_task(file, None)).needs("student")
 
 
 def paper_and_year(text: str) -> tuple[str, str]:
