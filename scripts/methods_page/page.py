@@ -123,7 +123,7 @@ def _distilling(strategy: Strategy) -> list[Term]:
 
 def _family(strategy: Strategy) -> str:
     def of(term: Term) -> str:
-        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "labels", "head", "written"}
+        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "token_logits", "labels", "head", "written"}
         if term.num_views > 1:
             return "two views"
         if "index" in reads:
