@@ -25,6 +25,7 @@ from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, mode
 
 COLUMNS = ("method", "family", "paper", "year", "terms", "needs", "phases", "extra parameters", "published", "step")
 RIGHT = ("year", "extra parameters", "published", "step")
+OUTPUTS = {"logits", "token_logits", "labels", "head", "written"}  # a method that reads no more is one on logits
 
 FAMILIES = """\
 Families follow from what a method's terms read: *logit* only logits, *feature* maps or embeddings sample by sample,
@@ -123,7 +124,7 @@ def _distilling(strategy: Strategy) -> list[Term]:
 
 def _family(strategy: Strategy) -> str:
     def of(term: Term) -> str:
-        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "token_logits", "labels", "head", "written"}
+        reads = {need.partition(".")[2] for need in term.needs} - OUTPUTS
         if term.num_views > 1:
             return "two views"
         if "index" in reads:
