@@ -25,6 +25,7 @@ from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, mode
 
 COLUMNS = ("method", "family", "paper", "year", "terms", "needs", "phases", "extra parameters", "published", "step")
 RIGHT = ("year", "extra parameters", "published", "step")
+OUTPUTS = {"logits", "token_logits", "labels", "head", "written"}  # a method that reads no more is one on logits
 
 FAMILIES = """\
 Families follow from what a method's terms read: *logit* only logits, *feature* maps or embeddings sample by sample,
@@ -47,7 +48,7 @@ def page(docs: Path) -> str:
         file = yaml.safe_load(text)
         nodes = for_task(file, None)
         strategy = Strategy.of(nodes)
-        if serves(file, ImageClassification.name):
+        if _serves_the_pair(file):
             strategy.connect(student, teacher, seed=0)
         paper, year = paper_and_year(text)
         seconds = cost["seconds"].get(name)
@@ -89,8 +90,7 @@ def write(docs: Path, measured: bool = False) -> None:
     """Write methods.md into `docs`, after new measurements where `measured`."""
     if measured:
         files = {name: yaml.safe_load(text) for name, text in _strategy_files().items()}
-        of_images = {name: file for name, file in files.items() if serves(file, ImageClassification.name)}
-        write_json(docs / "step_cost.json", measure(of_images))
+        write_json(docs / "step_cost.json", measure({k: file for k, file in files.items() if _serves_the_pair(file)}))
     with replacing(docs / "methods.md") as temporary:
         temporary.write_text(page(docs))
 
@@ -100,6 +100,13 @@ def write(docs: Path, measured: bool = False) -> None:
 
 def _strategy_files() -> dict[str, str]:
     return {path.stem: path.read_text() for path in sorted((conf_dir() / "strategy").glob("*.yaml"))}
+
+
+def _serves_the_pair(file: Mapping[str, Any]) -> bool:
+    """Whether the two networks of the table can learn by a method: convolutional ones have no distillation token."""
+    if not serves(file, ImageClassification.name):
+        return False
+    return "token_logits" not in Strategy.of(for_task(file, None)).needs("student")
 
 
 def paper_and_year(text: str) -> tuple[str, str]:
@@ -117,7 +124,7 @@ def _distilling(strategy: Strategy) -> list[Term]:
 
 def _family(strategy: Strategy) -> str:
     def of(term: Term) -> str:
-        reads = {need.partition(".")[2] for need in term.needs} - {"logits", "labels", "head", "written"}
+        reads = {need.partition(".")[2] for need in term.needs} - OUTPUTS
         if term.num_views > 1:
             return "two views"
         if "index" in reads:

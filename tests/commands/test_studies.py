@@ -16,7 +16,8 @@ from distillab.commands import sweep
 from distillab.core.configuration import ModelConfig
 
 CONF = config.conf_dir()
-STRATEGIES = sorted({path.stem for path in (CONF / "strategy").glob("*.yaml")} - {"attention_map"})  # which is for text
+OF_FEW = {"attention_map", "deit"}  # for text, and for students with a distillation token
+STRATEGIES = sorted({path.stem for path in (CONF / "strategy").glob("*.yaml")} - OF_FEW)
 CELLS = {
     "methods": len(STRATEGIES),
     "pareto": 8 * 4,

@@ -21,6 +21,7 @@ from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.strategies.strategy import Strategy, shipped
 from distillab.training.callbacks import StopCleanly
 from distillab.training.term_inputs import prepare_terms
+from helpers.two_tokens import needs_token, two_tokens
 
 SHAPE = (1, 8, 8)
 CONFIGS = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -64,7 +65,8 @@ def make_images(size: int = 8, seed: int = 0) -> Tensor:
 def distillation(parts, student=None, teacher=None, **arguments) -> Distillation:
     """A small student and a deeper teacher with a strategy: its terms, or a file of conf/strategy."""
     parts = strategy(parts) if isinstance(parts, str) else parts
-    student, teacher = student or small(), small(1, 14) if teacher is None else teacher
+    student = student or (two_tokens() if needs_token(parts) else small())
+    teacher = small(1, 14) if teacher is None else teacher
     return Distillation(student, teacher, parts, input_shape=SHAPE, **arguments)
 
 

@@ -15,6 +15,7 @@ from distillab.strategies.strategy import Strategy
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training.term_inputs import only
 from helpers.fits import SHAPE, make_batch, small, strategy
+from helpers.two_tokens import needs_token, two_tokens
 
 BATCH, EQUAL, UNEQUAL = 6, (3, 3), (4, 2)
 PLAIN_SGD = {"optimizer": "sgd", "lr": 0.05, "schedule": "constant"}
@@ -41,16 +42,16 @@ class PlainNet(nn.Module):
 
 
 @cache
-def models():
-    """Student and teacher, once: to describe them takes longer than to train them a step."""
+def models(tokens=False):
+    """Student and teacher, once: to describe them takes longer than to train them a step. Or a student with two tokens."""
     torch.manual_seed(0)
-    return ImageModel(PlainNet(), SHAPE), ImageModel(small(1), SHAPE)
+    return ImageModel(two_tokens() if tokens else PlainNet(), SHAPE), ImageModel(small(1), SHAPE)
 
 
 @contextmanager
 def distillation(name, source=lambda teacher: teacher, **arguments):
     """A module in float32 of the two models, which the next one finds as they were; `source` may wrap the teacher."""
-    student, teacher = models()
+    student, teacher = models(needs_token(strategy(name)))
     student.float().requires_grad_(True).zero_grad()
     first = {key: value.clone() for key, value in student.state_dict().items()}
     module = Distillation(student, source(FrozenTeacher(teacher.float())), strategy(name), **arguments)

@@ -15,17 +15,20 @@ from distillab.models.build import build_model
 STRATEGIES = sorted({path.stem for path in (conf_dir() / "strategy").glob("*.yaml")} - {"none"})
 EPOCHS = 4
 VIT = {"architecture": "vit_tiny_patch16_224", "patch_size": 2, "depth": 4, "embed_dim": 48, "num_heads": 2}
+DEIT = VIT | {"architecture": "deit_tiny_distilled_patch16_224"}
 PAIRS = {  # student, teacher: a file of conf/model and what is changed in it
     "same family": (("resnet8", {}), ("resnet14", {})),
     "other family": (("resnet8", {}), ("vgg8", {})),
     "CNN from ViT": (("resnet8", {}), ("timm", VIT)),
     "ViT from CNN": (("timm", VIT), ("resnet8", {})),
 }
+STUDENTS = {("deit", "ViT from CNN"): ("timm", DEIT)}  # where a method needs another one of the same kind
 # Where a method cannot work it must be refused, with the words that say why.
 CHANNELS, HEAD = "equal channels at every stage.*choose", "does not read the mean of its last map.*take kd"
 REFUSED = {(name, pair): CHANNELS for name in ("fsp", "kdsvd") for pair in PAIRS if pair != "same family"}
 REFUSED |= {("sdd", pair): HEAD for pair in PAIRS if "ViT" in pair}
 REFUSED |= {("cat", pair): HEAD for pair in PAIRS if "ViT" in pair}
+REFUSED |= {("deit", pair): "has no distillation token.*deit_tiny" for pair in PAIRS if pair != "ViT from CNN"}
 REFUSED |= {("hidden", pair): "place by place.*choose strategy=hint" for pair in PAIRS if pair != "same family"}
 REFUSED |= {("attention_map", pair): "shows no attention" for pair in PAIRS}
 REFUSED[("simkd", "CNN from ViT")] = HEAD
@@ -61,7 +64,8 @@ def fit(module, data, epochs):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_term_reaches_the_student_who_learns(name, pair, digits):
     (student, teacher), parts = PAIRS[pair], strategy(name)
-    student, teacher = model("student", *student, digits, 0), model("teacher", *teacher, digits, 1)
+    student = model("student", *STUDENTS.get((name, pair), student), digits, 0)
+    teacher = model("teacher", *teacher, digits, 1)
     if reason := REFUSED.get((name, pair)):
         with pytest.raises(UserError, match=reason):
             fit(Distillation(student, teacher, parts), digits, 1)

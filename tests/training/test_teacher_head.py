@@ -45,7 +45,7 @@ FREE = {
     "ofd",
     "pkt",
 }
-FREE |= {"reviewkd", "rkd", "sp", "vid", "wkd"}
+FREE |= {"foundation", "reviewkd", "rkd", "sp", "srd", "vid", "wkd"}
 
 
 class Read(Exception):
@@ -88,7 +88,7 @@ def of(name):
 
 def outputs(models, batch, needs):
     for model in models:
-        extractor = FeatureExtractor(model, needs)
+        extractor = FeatureExtractor(model, needs - (set() if model.info.token_heads else {"token_logits"}))
         yield Outputs([extractor(**view) for view in batch.inputs])
         extractor.remove()
 

@@ -53,6 +53,10 @@ STRATEGIES = {
     **dict.fromkeys(("distkd",), "dist"),
     **dict.fromkeys(("curriculum", "curriculumtemperature"), "ctkd"),
     **dict.fromkeys(("multilevel", "multilevelkd"), "mlkd"),
+    **dict.fromkeys(("funmatch", "patientteacher"), "function_matching"),
+    **dict.fromkeys(("simplerecipe",), "srd"),
+    **dict.fromkeys(("ofakd", "oneforall"), "ofa"),
+    **dict.fromkeys(("distillationtoken",), "deit"),
 }
 
 

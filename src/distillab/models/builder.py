@@ -53,9 +53,14 @@ def builder_of_file(target: Any, file: str, mend: str) -> Callable[..., nn.Modul
 
 
 def arguments_in(module: Any) -> list[str]:
-    """The names of the arguments of all classes and functions that a module defines, in alphabetical order."""
+    """The names of the arguments of all classes and functions that a module defines, in alphabetical order.
+
+    A class may hand its arguments on to those that it is made from, wherever in the package they are.
+    """
     own = [one for one in vars(module).values() if getattr(one, "__module__", None) == module.__name__]
     made = [one for one in own if inspect.isclass(one) or inspect.isfunction(one)]
+    bases = {base for one in made if inspect.isclass(one) for base in inspect.getmro(one)}
+    made += [base for base in bases if base.__module__.partition(".")[0] == module.__name__.partition(".")[0]]
     return sorted({name for one in made for name in inspect.signature(one).parameters})
 
 

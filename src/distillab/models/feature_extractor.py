@@ -14,6 +14,7 @@ from distillab.models.feature_info import Stage
 from distillab.models.model import Model
 
 MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head", "attentions")
+MODEL_OUTPUTS += ("token_logits",)  # of a transformer with a distillation token
 
 
 class FeatureExtractor:
@@ -62,6 +63,14 @@ class FeatureExtractor:
             self.head = modules[model.info.head]
             self._before(self.head, "embedding")
 
+        if "token_logits" in self.needs:
+            if model.info.token_heads is None:
+                raise UserError(
+                    f"{model.info.name} has no distillation token; choose a method for any, e.g. strategy=kd"
+                )
+            for path in model.info.token_heads:
+                self._after(modules[path], f"token:{path}")
+
     def _after(self, module: nn.Module, key: str) -> None:
         self.taps.append(key)
 
@@ -93,7 +102,8 @@ class FeatureExtractor:
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
         the head, `embedding` is (N, d), `logits` (N, classes), `head` the `weight` and `bias` that turn the embedding
         into logits, `norms` the BatchNorm before each stage's last activation (None where there is none), `attentions` are
-        what the attention in each stage reads. Raises UserError at the first call where a stage shows only what follows the
+        what the attention in each stage reads, `token_logits` a list of the logits of the class token and of the
+        distillation token, each (N, classes). Raises UserError at the first call where a stage shows only what follows the
         pre-activations that are asked for, and at any where one shows no attention.
         """
         with self.tap:
@@ -118,6 +128,9 @@ class FeatureExtractor:
             read.embedding = self.caught["embedding"].flatten(1)
         if "attentions" in self.needs:
             read.attentions = [self._attention(*stage) for stage in zip(self.stages, self.inside, strict=True)]
+        if "token_logits" in self.needs:
+            order = slice(None) if self.model.class_order is None else self.model.class_order
+            read.token_logits = [self.caught[f"token:{path}"][:, order] for path in self.model.info.token_heads]
         vars(read).update(self.layers())
         self.caught.clear()
         self.attentions.clear()

@@ -46,6 +46,9 @@ class FeatureInfo:
         default=None, repr=False
     )  # rows of logits in a sample; None: one, without a dimension
     final: Stage | None = field(default=None, repr=False)  # the map behind the last stage that is pooled for the head
+    token_heads: tuple[str, str] | None = field(
+        default=None, repr=False
+    )  # module paths of the heads of a class token and a distillation token, whose mean are the logits
 
     @property
     def last_map(self) -> Stage:
@@ -53,9 +56,9 @@ class FeatureInfo:
         return self.final or self.stages[-1]
 
     def key(self) -> dict[str, Any]:
-        """The stages, the widths and the head as part of a store's key; `final` follows from the network itself."""
+        """The stages, the widths and the head as part of a store's key; what else there is follows from the network."""
         values = asdict(self)
-        del values["final"]
+        del values["final"], values["token_heads"]
         if self.positions is None:  # what is off leaves no trace
             del values["positions"]
         return values | {"classes": values.pop("outputs")}  # the name in the keys of stored networks
@@ -87,13 +90,21 @@ def describe(
     found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
     embedding = math.prod(last[head].input[1:]) if head else None
     final = _guess_final(calls, found[-1], embedding) if found else None
-    return FeatureInfo(name, found, embedding, logits[1], head, final=final and Stage(final, *maps[final]))
+    more = {"final": final and Stage(final, *maps[final]), "token_heads": _token_heads(calls, logits[1])}
+    return FeatureInfo(name, found, embedding, logits[1], head, **more)
 
 
 def _guess_head(calls: list[Call], outputs: int) -> str | None:
     """The last linear layer that gives as many outputs as there are logits."""
     heads = [call.path for call in calls if issubclass(call.kind, nn.Linear) and call.output == (IMAGES, outputs)]
     return heads[-1] if heads else None
+
+
+def _token_heads(calls: list[Call], outputs: int) -> tuple[str, str] | None:
+    """The two heads of a transformer with a distillation token, by DeiT's names for them (arXiv 2012.12877)."""
+    giving = [call.path for call in calls if call.output == (IMAGES, outputs)]
+    pairs = [(path.removesuffix("_dist"), path) for path in giving if path.rpartition(".")[2] == "head_dist"]
+    return next((pair for pair in pairs if pair[0] in giving), None)
 
 
 def _guess_stages(calls: list[Call]) -> list[str]:

@@ -60,5 +60,6 @@ def _timm(architecture: str) -> ModuleType:
 def _takes_image_size(entrypoint: Any) -> bool:
     """Whether the family's class is told the size of its images (transformers with learned positions)."""
     module = inspect.getmodule(entrypoint)
-    classes = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    classes = {base for c in own for base in c.__mro__ if base.__module__.startswith("timm.")}  # DeiT's passes all on
     return any({"img_size", "num_classes"} <= inspect.signature(c).parameters.keys() for c in classes)
