@@ -37,7 +37,7 @@ def test_the_choice_says_what_runs_compiled(digits, tmp_path, monkeypatch):
         calls.clear()
         module, _ = fitted(digits, tmp_path / str(choice), compile=choice)
         assert len(calls) == roles * 4  # two epochs of two batches; not the validation
-        assert {model for model, _ in calls} == {module.student, module.teacher.model} if roles == 2 else True
+        assert {model for model, _ in calls} == {module.student, module.teacher.folded} if roles == 2 else True
         assert all(training == (model is module.student) for model, training in calls)
 
 

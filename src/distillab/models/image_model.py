@@ -51,6 +51,8 @@ class ImageModel(Model):
             images = F.interpolate(images, (self.input_size,) * 2, mode="bilinear", antialias=True)
         if self.mean is not None:
             images = (images - self.mean) / self.std
+        if placed(self)[1] == torch.float64:  # recipe.precision=64-true; batches are float32
+            images = images.double()
         if self.held_in is None:
             logits = self.net(images)
         else:

@@ -57,6 +57,8 @@ def with_cache(
         "precision": config.recipe.precision,
         "channels_last": trainer.channels_last,
     }
+    if teacher.fold(needs) is not None:
+        key["folded"] = True
     if trainer.compile == "both":
         key["compiled"] = True
     if (device := device_kind(trainer.accelerator)) != "cpu":

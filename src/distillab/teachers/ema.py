@@ -20,6 +20,7 @@ class EMATeacher(FrozenTeacher):
     """
 
     frozen = False
+    folds = False
 
     def __init__(self, student: Model, decay: float = 0.999) -> None:
         TeacherSource.__init__(self)

@@ -2,18 +2,25 @@
 
 from collections.abc import Iterable
 from types import SimpleNamespace
+from typing import ClassVar
 
 import torch
 
 from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor
+from distillab.models.folding import folded
+from distillab.models.image_model import ImageModel
 from distillab.models.model import Model
 from distillab.teachers.base import TeacherSource
 
 
 class FrozenTeacher(TeacherSource):
-    """One fixed teacher: always in eval mode, without gradients, left out of checkpoints."""
+    """One fixed teacher: always in eval mode, without gradients, left out of checkpoints.
 
+    A network of images runs as a copy whose BatchNorms are folded into the convolutions before them.
+    """
+
+    folds: ClassVar[bool] = True
     extractor: FeatureExtractor | None = None
 
     def __init__(self, model: Model) -> None:
@@ -25,7 +32,12 @@ class FrozenTeacher(TeacherSource):
     def request(self, needs: Iterable[str]) -> None:
         """Select the outputs to read."""
         self.release()
-        self.extractor = FeatureExtractor(self.model, needs)
+        self.folded = self.fold(needs)  # a submodule, which moves with this one
+        self.extractor = FeatureExtractor(self.folded or self.model, needs)
+
+    def fold(self, needs: Iterable[str]) -> ImageModel | None:
+        """What runs for these outputs in place of the network; None where it runs itself."""
+        return folded(self.model, needs) if self.folds and isinstance(self.model, ImageModel) else None
 
     @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
     def forward(self, batch: Batch) -> list[SimpleNamespace]:

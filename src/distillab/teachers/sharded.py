@@ -29,6 +29,8 @@ class ShardedTeacher(FrozenTeacher):
     processes must call it equally often. Tested on two CPU processes (gloo); it was never run on several GPUs.
     """
 
+    folds = False
+
     def setup(self, device: torch.device) -> bool:
         """Move this process's part of the weights to `device`; raises UserError if there is no other process."""
         if not distributed.is_initialized() or distributed.get_world_size() == 1:

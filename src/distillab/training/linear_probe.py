@@ -16,7 +16,7 @@ from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
 from distillab.models.trace import evaluation_mode
 
-DECAYS = (1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
+DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
 WITHOUT_VALIDATION = 1e-2
 STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
 
