@@ -4,10 +4,13 @@ import copy
 
 import pytest
 import torch
+from helpers.fits import trainer
 from torch import nn
 
+from distillab import Distillation
 from distillab.commands.composition import conf_dir, model_config
 from distillab.core.configuration import ModelConfig
+from distillab.core.errors import UserError
 from distillab.data.batch import Batch
 from distillab.models.build import build_model
 from distillab.models.feature_extractor import FeatureExtractor
@@ -114,3 +117,33 @@ def test_a_frozen_teacher_runs_folded_and_its_network_stays_as_it_was():
     (outputs,) = teacher(Batch([{"pixels": images}], {}, torch.arange(2)))
     assert torch.allclose(outputs.logits, model(images), atol=1e-6) and len(outputs.stages) == 2
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_no_parameter_of_a_frozen_teacher_comes_to_the_optimiser(few_digits, network):
+    module = Distillation(network(), network(seed=1), "hint", input_shape=(1, 8, 8))
+    trainer(1).fit(module, datamodule=few_digits.configure(64, 0))
+    held = {id(p) for p in module.teacher.parameters()}
+    given = {id(p) for group in module.optimizers(use_pl_optimizer=False).param_groups for p in group["params"]}
+    state = {id(p) for p in module.optimizers(use_pl_optimizer=False).state}
+    assert held and state and not held & (given | state)
+    assert all(p.grad is None for p in module.teacher.parameters())
+
+
+class Skips(nn.Module):
+    """Runs its second layer for bright images alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.fc((self.second(y) if x.mean() > 0.1 or not x.any() else y).mean((2, 3)))
+
+
+def test_a_layer_that_does_not_run_is_an_error_and_no_zero():
+    model = ImageModel(Skips(), (3, 8, 8), stages=["first", "second"])
+    read = FeatureExtractor(model, {"stages"})
+    assert len(read(pixels=torch.ones(2, 3, 8, 8)).stages) == 2
+    with pytest.raises(UserError, match=r"did not run second on these images, .*teacher\.stages=\[…\]"):
+        read(pixels=torch.full((2, 3, 8, 8), 0.01))
