@@ -14,6 +14,7 @@ from distillab.core.result_parts import AgainstTeacher
 from distillab.data.batch import sent
 from distillab.evaluation.calibration import Answers, calibration_error
 from distillab.models.model import Model
+from distillab.models.parts import in_parts
 from distillab.models.trace import evaluation_mode
 
 if TYPE_CHECKING:  # it brings lightning, which costs seconds
@@ -36,7 +37,9 @@ def predict(
     with evaluation_mode(model):
         for batch in loader:
             batch = data.on_after_batch_transfer(batch, 0)
-            found.append(rows(model(**sent(batch.inputs[0], torch.device(device))).float().cpu(), batch.labels))
+            inputs = sent(batch.inputs[0], torch.device(device))
+            logits = torch.cat([model(**part) for part in in_parts(model, inputs)])
+            found.append(rows(logits.float().cpu(), batch.labels))
     logits, labels = zip(*found, strict=True)
     return torch.cat(logits), torch.cat(labels)
 

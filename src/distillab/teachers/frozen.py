@@ -11,6 +11,7 @@ from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.folding import folded
 from distillab.models.image_model import ImageModel
 from distillab.models.model import Model
+from distillab.models.parts import read_in_parts
 from distillab.teachers.base import TeacherSource
 
 
@@ -42,7 +43,7 @@ class FrozenTeacher(TeacherSource):
     @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
     def forward(self, batch: Batch) -> list[SimpleNamespace]:
         """The requested outputs for each view."""
-        return [self.extractor(**inputs) for inputs in batch.inputs]
+        return [read_in_parts(self.extractor, self.model, inputs) for inputs in batch.inputs]
 
     def compile_network(self) -> bool:
         """Run the network through torch.compile from now on."""

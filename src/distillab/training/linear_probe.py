@@ -14,6 +14,7 @@ from distillab.data.labels import UNKNOWN
 from distillab.evaluation.metrics import nll_of, top1
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
+from distillab.models.parts import in_parts
 from distillab.models.trace import evaluation_mode
 
 DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
@@ -101,8 +102,9 @@ def embeddings(
         with evaluation_mode(model):
             for batch in data.evaluation_dataloader(split):
                 batch = data.on_after_batch_transfer(batch, 0)
-                read = extractor(**sent(batch.inputs[0], torch.device(device)))
-                found.append((read.embedding.float(), batch.labels.to(device)))
+                inputs = sent(batch.inputs[0], torch.device(device))
+                read = torch.cat([extractor(**part).embedding for part in in_parts(model, inputs)])
+                found.append((read.float(), batch.labels.to(device)))
     finally:
         extractor.remove()
     features, labels = zip(*found, strict=True)
