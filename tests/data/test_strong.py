@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 from distillab.core.errors import UserError
 from distillab.data.images import strong
 from distillab.data.images.augment import Augment, horizontal_flip, random_crop
-from distillab.data.images.strong import AFFINE, FILL, OPERATIONS, Strong, cutout, operate
+from distillab.data.images.strong import AFFINE, FILL, OPERATIONS, Strong, cutout, drawn_strength, operate
 from distillab.data.seeded import Stream, uniform
 
 SIDES = [(3, 8), (1, 8), (3, 32), (1, 33), (3, 96)]
@@ -77,8 +77,10 @@ def width(image):
 
 
 def apply(images, name, level, sign):
-    kind = torch.full((len(images),), OPERATIONS.index(name))
-    return operate(images, kind, level, torch.full((len(images),), sign > 0))
+    place = {"size": (len(images),), "device": images.device}
+    kind = torch.full(fill_value=OPERATIONS.index(name), **place)
+    levels = torch.full(fill_value=level, dtype=torch.float64, **place)
+    return operate(images, kind, levels, torch.full(fill_value=sign > 0, **place))
 
 
 def test_the_operations_are_those_of_randaugment():
@@ -151,12 +153,70 @@ def test_operations_and_signs_are_drawn_evenly_and_apart(monkeypatch):
     images = torch.zeros(count, 1, 1, 1, dtype=torch.uint8)
     Strong(operations=2, magnitude=10, cutout=0)(images, lambda stream: uniform(0, 0, index, stream))
     (first, up, level), (second, *_) = seen
-    assert level == pytest.approx(1 / 3)
+    assert set(level.tolist()) == {1 / 3}
     counts = torch.bincount(first * 14 + second, minlength=196)
     assert ((counts - 50) ** 2 / 50).sum() < 280  # chi-square, 195 degrees of freedom: p < 1e-4
     assert torch.bincount(first, minlength=14).min() > 600  # of 700
     for kind in range(14):
         assert 0.4 < up[first == kind].float().mean() < 0.6
+
+
+PUBLISHED = {  # operation in Pillow's words and the range of its number, out of which the two-view methods draw
+    "auto_contrast": (lambda image, v: ImageOps.autocontrast(image), 0, 1),
+    "equalize": (lambda image, v: ImageOps.equalize(image), 0, 1),
+    "solarize": (ImageOps.solarize, 0, 256),
+    "posterize": (lambda image, v: ImageOps.posterize(image, int(v)), 4, 8),
+    "brightness": (lambda image, v: ImageEnhance.Brightness(image).enhance(v), 0.05, 0.95),
+    "contrast": (lambda image, v: ImageEnhance.Contrast(image).enhance(v), 0.05, 0.95),
+    "color": (lambda image, v: ImageEnhance.Color(image).enhance(v), 0.05, 0.95),
+    "sharpness": (lambda image, v: ImageEnhance.Sharpness(image).enhance(v), 0.05, 0.95),
+    "rotate": (lambda image, v: image.rotate(v), -30, 30),
+    "shear_x": (lambda image, v: image.transform(image.size, Image.AFFINE, (1, v, 0, 0, 1, 0)), -0.3, 0.3),
+    "shear_y": (lambda image, v: image.transform(image.size, Image.AFFINE, (1, 0, 0, v, 1, 0)), -0.3, 0.3),
+    "translate_x": (lambda image, v: image.transform(image.size, Image.AFFINE, (1, 0, 32 * v, 0, 1, 0)), -0.3, 0.3),
+    "translate_y": (lambda image, v: image.transform(image.size, Image.AFFINE, (1, 0, 0, 0, 1, 32 * v)), -0.3, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_drawn_strength_changes_an_image_as_much_as_published(name):
+    """The mean change of 500 images of soft colours, of each operation, against Pillow's with evenly spread numbers."""
+    coarse = torch.rand(500, 3, 6, 6, generator=torch.Generator().manual_seed(3))
+    images = (torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 1) * 255).byte()
+    kind = torch.full((500,), OPERATIONS.index(name))
+    made = operate(images, kind, *drawn_strength(kind, (torch.arange(500).double() + 0.5) / 500))
+    apply_one, low, high = PUBLISHED[name]
+    places = torch.randperm(500, generator=torch.Generator().manual_seed(4)).tolist()
+    numbers = [low + (high - low) * (place + 0.5) / 500 for place in places]
+    published = torch.stack([tensor(apply_one(pillow(x), v)) for x, v in zip(images, numbers, strict=True)])
+    change, expected = ((one.int() - images.int()).abs().float().mean().item() for one in (made, published))
+    # A whole number of pixels, of which we take the next smaller one.
+    assert change == pytest.approx(expected, rel=0.15 if name.startswith("translate") else 0.06)
+
+
+def test_the_strengths_are_drawn_anew_for_each_image_and_operation(monkeypatch):
+    seen = []
+    monkeypatch.setattr(strong, "operate", lambda images, kind, level, up: seen.append((kind, level, up)) or images)
+    index = torch.arange(14000)
+    Strong(cutout=0)(torch.zeros(14000, 1, 1, 1, dtype=torch.uint8), lambda stream: uniform(0, 0, index, stream))
+    (kind, level, up), (_, other, _) = seen
+    assert torch.corrcoef(torch.stack([level, other]))[0, 1].abs() < 0.05
+    for name in ("rotate", "solarize", "shear_x"):
+        own = level[kind == OPERATIONS.index(name)]
+        assert torch.histc(own.float(), 10, 0, 1).min() > 60  # of 100 in each tenth
+    bits = 8 - (4 * level[kind == OPERATIONS.index("posterize")]).round()
+    assert bits.unique().tolist() == [4, 5, 6, 7] and torch.bincount(bits.int())[4:].min() > 200
+    factor = 1 - 0.9 * level[kind == OPERATIONS.index("brightness")]
+    assert 0.05 <= factor.min() < 0.07 and 0.93 < factor.max() <= 0.95
+    assert not up[kind == OPERATIONS.index("brightness")].any()
+    assert 0.4 < up[kind == OPERATIONS.index("rotate")].float().mean() < 0.6
+
+
+def test_a_magnitude_fixes_all_strengths():
+    images, index = pictures(3, 32).repeat(8, 1, 1, 1), torch.arange(32)
+    one, other, drawn = (Strong(magnitude=m)(images, lambda s: uniform(0, 0, index, s)) for m in (10, 20, None))
+    assert not torch.equal(one, other) and not torch.equal(one, drawn)
+    assert Strong() == Strong(magnitude=None)
 
 
 @pytest.mark.parametrize(("share", "side", "largest"), [(0.5, 32, 16), (0.25, 8, 2), (1.0, 5, 5)])
@@ -191,8 +251,8 @@ def test_every_image_size_and_every_magnitude():
         ({"solarise": 1}, 'data.augment.strong has no "solarise"'),
         ({"operations": 1.5}, "data.augment.strong.operations=2"),
         ({"operations": 17}, "data.augment.strong.operations=2"),
-        ({"magnitude": 31}, "data.augment.strong.magnitude=10"),
-        ({"magnitude": True}, "data.augment.strong.magnitude=10"),
+        ({"magnitude": 31}, "data.augment.strong.magnitude=null"),
+        ({"magnitude": True}, "data.augment.strong.magnitude=null"),
         ({"cutout": 16}, "data.augment.strong.cutout=0.5"),
         (True, "data.augment.strong=null"),
     ],

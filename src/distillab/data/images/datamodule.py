@@ -105,7 +105,7 @@ class ImageData(DataModule):
         if num_views == 2 and self.augment.strong is None:
             raise UserError(
                 f"the strategy needs a strong view, and data={self.name} has it switched off: "
-                "'data.augment.strong={operations:2,magnitude:10,cutout:0.5}'"
+                "'data.augment.strong={operations:2,magnitude:null,cutout:0.5}'"
             )
 
     def _source(self, split: str, training: bool) -> TensorViews | FileViews:
