@@ -53,6 +53,13 @@ MAPS = {  # channels and side of each stage at 32×32
 LINEAR = {"mobilenetv2"}  # stages that end without an activation
 MIXED = {"shufflenetv2"}  # stages whose last activation follows channels of two origins, so no one BatchNorm
 AHEAD = {"mobilenetv2", "shufflenetv2"}  # a 1×1 convolution between the last stage and the embedding
+RAW = {"wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"}  # stages that end before the BatchNorm of the next block
+STEMS = {
+    "wrn": ("conv1", 16, 32),
+    "vgg": ("layer0", 64, 32),
+    "resnet8x4": ("relu", 32, 32),
+    "resnet8": ("relu", 16, 32),
+}
 
 
 @cache
@@ -60,6 +67,14 @@ def zoo(name, shape=(3, 32, 32), classes=100):
     config = ModelConfig.of(yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text()))
     half = [0.5] * shape[0]
     return build_model(config, "student", [str(i) for i in range(classes)], shape, mean=half, std=half, seed=0)
+
+
+def shift_norms(model):
+    """As after training: fresh statistics would hide a map from before the BatchNorm."""
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.bias.uniform_(-0.5, 0.5)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -74,18 +89,17 @@ def test_stages_and_head_are_named_and_read(name):
     model = zoo(name).eval()
     spec = model.info
     assert [(s.channels, s.height) for s in spec.stages] == MAPS[name] and spec.head == "fc"
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    with torch.no_grad():  # as after training: fresh statistics would hide a map from before the BatchNorm
-        for norm in norms:
-            norm.bias.uniform_(-0.5, 0.5)
+    shift_norms(model)
     read = FeatureExtractor(model, {*MODEL_OUTPUTS} - {"attentions", "token_logits"})(pixels=torch.rand(2, 3, 32, 32))
     assert torch.equal(read.head(read.embedding), read.logits)
-    assert spec.last_map.name == ("final" if name in AHEAD else spec.stages[-1].name)
+    assert spec.last_map.name == ("final" if name in AHEAD else spec.stages[-1].name.removesuffix(".sum"))
     assert torch.allclose(read.last_map.mean((2, 3)), read.embedding, atol=1e-5)
-    assert "final" not in spec.key() and "final" not in repr(spec)  # keys of stores and caches stay
+    for found in (spec.key(), repr(spec)):
+        assert "final" not in found and "stem" not in found  # keys of stores and caches stay
     for after, before, norm in zip(read.stages, read.preactivations, read.norms, strict=True):
         assert after.shape == before.shape and (before < 0).any() and (before > 0).any()
-        assert torch.equal(after, before if name in LINEAR else before.relu())
+        expected = norm(after) if name in RAW else after
+        assert torch.equal(expected, before if name in LINEAR | RAW else before.relu())
         assert norm is None if name in MIXED else norm.num_features == before.shape[1]
 
 
@@ -105,10 +119,34 @@ def test_a_shuffle_mixes_the_groups_and_loses_nothing():
     assert shuffle(x, 3).flatten().tolist() == [0, 2, 4, 1, 3, 5]
 
 
-def test_the_stage_of_a_wide_resnet_ends_in_what_opens_the_next():
-    stages = WideResNet(16, 2)
-    assert not len(stages.layer2[0].activate) and not len(stages.layer3[0].activate)
-    assert len(stages.layer1[0].activate) and len(stages.layer2[1].activate)
+@pytest.mark.parametrize("name", ["wrn_16_2", "wrn_40_1"])
+def test_a_wide_resnet_is_read_before_the_batchnorm_of_the_next_block(name):
+    """Layer by layer, as the blocks of arXiv 1605.07146 follow each other: each opens with BatchNorm and ReLU."""
+    model, images = zoo(name).eval(), torch.rand(2, 3, 32, 32)
+    shift_norms(model)
+    read = FeatureExtractor(model, {"stages", "preactivations", "stem", "last_map", "logits"})(pixels=images)
+    net, x = model.net, model.net.conv1((images - 0.5) / 0.5)
+    assert torch.equal(read.stem, x)
+    for number, layer in enumerate((net.layer1, net.layer2, net.layer3)):
+        assert bool(len(layer[0].activate)) == (number == 0)  # the others get theirs at the end of the layer before
+        *blocks, end, norm, relu = layer
+        assert not list(end.parameters())
+        for block in blocks:
+            given = block.activate(x)
+            x = block.residual(given) + (x if block.shortcut is None else block.shortcut(given))
+        torch.testing.assert_close(read.stages[number], x)
+        assert (x < 0).any()
+        torch.testing.assert_close(read.preactivations[number], norm(x))
+        x = relu(norm(x))
+    torch.testing.assert_close(read.last_map, x)
+    torch.testing.assert_close(read.logits, net.fc(x.mean((2, 3))))
+
+
+@pytest.mark.parametrize("name", ["wrn_16_2", "vgg8", "vgg13", "resnet8x4", "resnet8"])
+def test_the_map_before_the_first_stage_is_that_of_the_stem(name):
+    stem = zoo(name).info.stem
+    expected = next(value for prefix, value in STEMS.items() if name.startswith(prefix))
+    assert (stem.name, stem.channels, stem.height) == expected
 
 
 @pytest.mark.parametrize(("make", "message"), [(lambda: VGG(9), "8, 11, 13, 16, 19"), (lambda: WideResNet(20), "6n")])

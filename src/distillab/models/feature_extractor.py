@@ -13,7 +13,7 @@ from distillab.models.attention import Attention
 from distillab.models.feature_info import Stage
 from distillab.models.model import Model
 
-MODEL_OUTPUTS = ("logits", "stages", "last_map", "preactivations", "norms", "embedding", "head", "attentions")
+MODEL_OUTPUTS = ("logits", "stages", "stem", "last_map", "preactivations", "norms", "embedding", "head", "attentions")
 MODEL_OUTPUTS += ("token_logits",)  # of a transformer with a distillation token
 
 
@@ -46,12 +46,15 @@ class FeatureExtractor:
             self.inside = [set(modules[stage.name].modules()) for stage in self.stages]
         if "last_map" in self.needs:
             self._after(modules[model.info.last_map.name], "last_map")
+        if "stem" in self.needs and model.info.stem is not None:
+            self._after(modules[model.info.stem.name], "stem")
         if "preactivations" in self.needs:
             for stage in self.stages:
                 if stage.activation is None:
                     self._after(modules[stage.name], f"pre:{stage.name}")
                 else:
-                    self._before(modules[stage.activation], f"pre:{stage.name}", within=modules[stage.name])
+                    within = modules[stage.name] if stage.activated else None
+                    self._before(modules[stage.activation], f"pre:{stage.name}", within=within)
             for module in modules.values():  # an in-place ReLU would overwrite what the hook keeps
                 if getattr(module, "inplace", False):
                     module.inplace = False
@@ -99,10 +102,10 @@ class FeatureExtractor:
     def __call__(self, **inputs: Tensor) -> SimpleNamespace:
         """Run the model on one view; the namespace has what `needs` names, and nothing else.
 
-        `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `last_map` is the one that is pooled for
-        the head, `embedding` is (N, d), `logits` (N, classes), `head` the `weight` and `bias` that turn the embedding
-        into logits, `norms` the BatchNorm before each stage's last activation (None where there is none), `attentions` are
-        what the attention in each stage reads, `token_logits` a list of the logits of the class token and of the
+        `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `stem` is the map before them, None where the
+        model shows none, `last_map` the one that is pooled for the head, `embedding` is (N, d), `logits` (N, classes),
+        `head` the `weight` and `bias` that turn the embedding into logits, `norms` the BatchNorm before each stage's last
+        activation (None where there is none), `attentions` are what the attention in each stage reads, `token_logits` a list of the logits of the class token and of the
         distillation token, each (N, classes). Raises UserError at the first call where a stage shows only what follows the
         pre-activations that are asked for, and at any where one shows no attention.
         """
@@ -120,6 +123,9 @@ class FeatureExtractor:
             read.stages = [as_map(self.caught[stage.name], stage) for stage in self.stages]
         if "last_map" in self.needs:
             read.last_map = as_map(self.caught["last_map"], self.model.info.last_map)
+        if "stem" in self.needs:
+            stem = self.model.info.stem
+            read.stem = None if stem is None else as_map(self.caught["stem"], stem)
         if "preactivations" in self.needs:
             read.preactivations = [as_map(self.caught[f"pre:{stage.name}"], stage) for stage in self.stages]
             if not self.tried:

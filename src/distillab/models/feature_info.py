@@ -21,13 +21,19 @@ class Stage:
     channels: int
     height: int
     width: int
-    activation: str | None = None  # path of the activation that ends the stage; None where it ends in something else
+    # Path of the activation that ends the stage, or comes right behind it and a BatchNorm; None where there is neither.
+    activation: str | None = None
     norm: str | None = None  # path of the BatchNorm before that activation
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.height, self.width
+
+    @property
+    def activated(self) -> bool:
+        """Whether the map comes out of an activation: one behind the stage belongs to what follows."""
+        return self.activation is not None and f"{self.activation}.".startswith(f"{self.name}.")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.channels}×{self.height}×{self.width})"
@@ -49,6 +55,7 @@ class FeatureInfo:
     token_heads: tuple[str, str] | None = field(
         default=None, repr=False
     )  # module paths of the heads of a class token and a distillation token, whose mean are the logits
+    stem: Stage | None = field(default=None, repr=False)  # the map before the first stage; None where it is not known
 
     @property
     def last_map(self) -> Stage:
@@ -58,7 +65,7 @@ class FeatureInfo:
     def key(self) -> dict[str, Any]:
         """The stages, the widths and the head as part of a store's key; what else there is follows from the network."""
         values = asdict(self)
-        del values["final"], values["token_heads"]
+        del values["final"], values["token_heads"], values["stem"]
         if self.positions is None:  # what is off leaves no trace
             del values["positions"]
         return values | {"classes": values.pop("outputs")}  # the name in the keys of stored networks
@@ -87,11 +94,12 @@ def describe(
             raise UserError(f'{name} has no stage "{path}"{did_you_mean(path, known)} (its maps: {", ".join(top)})')
     if head is not None and head not in last:
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
-    found = tuple(Stage(path, *maps[path], _last_activation(calls, path), _last_norm(calls, path)) for path in paths)
+    found = tuple(Stage(path, *maps[path], *_end(calls, path)) for path in paths)
     embedding = math.prod(last[head].input[1:]) if head else None
     final = _guess_final(calls, found[-1], embedding) if found else None
-    more = {"final": final and Stage(final, *maps[final]), "token_heads": _token_heads(calls, logits[1])}
-    return FeatureInfo(name, found, embedding, logits[1], head, **more)
+    stem = _guess_stem(calls, paths[0]) if found else None
+    around = {key: path and Stage(path, *maps[path]) for key, path in (("final", final), ("stem", stem))}
+    return FeatureInfo(name, found, embedding, logits[1], head, **around, token_heads=_token_heads(calls, logits[1]))
 
 
 def _guess_head(calls: list[Call], outputs: int) -> str | None:
@@ -126,13 +134,26 @@ def _guess_stages(calls: list[Call]) -> list[str]:
 
 
 def _guess_final(calls: list[Call], stage: Stage, embedding: int | None) -> str | None:
-    """The outermost module behind the last stage whose map has its size (so it is not pooled) and the head's width."""
-    if stage.channels == embedding:
+    """The outermost module behind the last stage whose map has its size (so it is not pooled) and the head's width.
+
+    None where the last stage's own map has that width, unless what is pooled is its activation behind it.
+    """
+    if stage.channels == embedding and (stage.activated or stage.activation is None):
         return None
     end = max(i for i, call in enumerate(calls) if call.path == stage.name)
     behind = [call for call in calls[end + 1 :] if call.path and len(call.output) == 4]
     wide = [call.path for call in behind if call.map == (embedding, *stage.size)]
     return wide[-1] if wide else None
+
+
+def _guess_stem(calls: list[Call], first: str) -> str | None:
+    """The outermost module that has run when the first stage begins, if it gives a map, and runs once."""
+    kinds = {call.path: call.kind for call in calls}
+    whole = first.rpartition(".")[0] if issubclass(kinds[first], nn.Identity) else first  # which marks a place in it
+    begin = next(i for i, call in enumerate(calls) if f"{call.path}.".startswith(f"{whole}."))
+    before = calls[begin - 1] if begin else None
+    once = before is not None and [call.path for call in calls].count(before.path) == 1
+    return before.path if once and before.map and len(before.output) == 4 else None
 
 
 def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:
@@ -147,6 +168,22 @@ def _without_stem(paths: list[str], calls: list[Call]) -> list[str]:
             break
         paths = paths[1:]
     return paths
+
+
+def _end(calls: list[Call], stage: str) -> tuple[str | None, str | None]:
+    """The activation of a stage's map, and the BatchNorm before it.
+
+    They end the stage; or they follow it at once, as in networks whose blocks begin with them (arXiv 1603.05027).
+    """
+    activation, norm = _last_activation(calls, stage), _last_norm(calls, stage)
+    if activation is not None:
+        return activation, norm
+    end = max(i for i, call in enumerate(calls) if call.path == stage)
+    behind = [call for call in calls[end + 1 :] if call.leaf][:2]
+    paths, shape = [call.path for call in calls], calls[end].output
+    kinds = zip(behind, ((nn.BatchNorm2d,), ACTIVATIONS), strict=False)
+    fits = all(issubclass(one.kind, kind) and one.output == shape and paths.count(one.path) == 1 for one, kind in kinds)
+    return (behind[1].path, behind[0].path) if fits and len(behind) == 2 else (None, norm)
 
 
 def _last_activation(calls: list[Call], stage: str) -> str | None:

@@ -1,5 +1,7 @@
 """Wide ResNets: three stages of pre-activation blocks behind a 3×3 stem."""
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -34,9 +36,9 @@ class PreactivationBlock(nn.Module):
 class WideResNet(nn.Module):
     """Wide ResNet for small images (Zagoruyko, Komodakis, arXiv 1605.07146), without dropout.
 
-    The BatchNorm and ReLU that open a stage are kept at the end of the stage before, which computes the same: so a
-    stage ends in an activation, and its last block (`layer1.1` in depth 16) is the sum before it. `depth` is 6n + 4 (16,
-    22, 28, 40, …), `width` multiplies the stages' 16, 32 and 64 channels; UserError for others.
+    A stage's map is the raw sum of its last block, `layer1.sum`, whatever the depth. The BatchNorm and ReLU that open the
+    next stage are kept behind it in the same `layer1`, which computes the same: the pre-activation is between these two.
+    `depth` is 6n + 4 (16, 22, 28, 40, …), `width` multiplies the stages' 16, 32 and 64 channels; UserError for others.
     """
 
     def __init__(self, depth: int, width: int = 1, num_classes: int = 10, in_channels: int = 3) -> None:
@@ -58,7 +60,9 @@ class WideResNet(nn.Module):
     def _stage(in_channels: int, channels: int, blocks: int, *, stride: int, activated: bool) -> nn.Sequential:
         first = PreactivationBlock(in_channels, channels, stride, activated)
         others = (PreactivationBlock(channels, channels, 1, activated=False) for _ in range(blocks - 1))
-        return nn.Sequential(first, *others, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        layers = {str(number): block for number, block in enumerate((first, *others))} | {"sum": nn.Identity()}
+        after = {str(blocks): nn.BatchNorm2d(channels), str(blocks + 1): nn.ReLU(inplace=True)}
+        return nn.Sequential(OrderedDict(layers | after))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → logits (N, num_classes)."""
