@@ -2,13 +2,16 @@
 
 import pytest
 import torch
-from helpers.fits import SHAPE, assert_learns, distillation, make_batch, small
+from helpers.fits import SHAPE, distillation, make_batch, make_images, small
 from helpers.method_checks import Case
 from helpers.method_tester import MethodTester
+from helpers.model_outputs import info, outputs
 from helpers.numbers import draw
+from torch import nn
 
 from distillab import functional
 from distillab.core.errors import UserError
+from distillab.strategies.ab import ActivationBoundary
 
 
 def reference_activation_boundary(F_s, F_t, margin):
@@ -53,9 +56,35 @@ def test_hand_made_boundaries():
     assert functional.activation_boundary(torch.zeros(1, 6), torch.randn(1, 6)).item() == 6
 
 
-def test_student_and_connectors_learn():
-    module = assert_learns("ab", lambda module: module.strategy.terms["ab"].connectors.parameters())
-    assert all(len(connector.connect) == 2 for connector in module.strategy.terms["ab"].connectors)  # no ReLU
+def test_the_student_learns_and_maps_of_one_shape_have_no_connector():
+    module = distillation("ab")
+    assert not list(module.strategy.terms["ab"].parameters())
+    loss = module.losses(make_batch(make_images()), ("ab",))["ab"]
+    for layer in (module.student.net.layer1, module.student.net.layer3):
+        assert all(
+            g.abs().sum() > 0 for g in torch.autograd.grad(loss, list(layer.parameters())[:1], retain_graph=True)
+        )
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "kind", "kernel"),
+    [
+        ((4, 8, 8), (6, 8, 8), nn.Conv2d, 1),
+        ((4, 8, 8), (4, 16, 16), nn.ConvTranspose2d, 4),  # a ShuffleNet's stages are half as large as a ResNet's
+        ((4, 16, 16), (4, 8, 8), nn.Conv2d, 3),
+    ],
+)
+def test_maps_of_other_shapes_go_through_a_convolution_and_batchnorm(own, other, kind, kernel):
+    term = ActivationBoundary().eval()
+    student, teacher = info((2, 32, 32), own), info((2, 32, 32), other)
+    term.connect(student, teacher)
+    same, layers = term.connectors[0], term.connectors[1].connect
+    assert isinstance(same, nn.Identity) and len(layers) == 2 and isinstance(layers[1], nn.BatchNorm2d)  # no ReLU
+    assert type(layers[0]) is kind and layers[0].kernel_size == (kernel, kernel)
+    (x, y), (u, v) = (outputs(one, seed).preactivations for one, seed in ((student, 0), (teacher, 5)))
+    each = [functional.activation_boundary(x, u) / 2, functional.activation_boundary(layers(y), v)]
+    loss = term(outputs(student, 0), outputs(teacher, 5), None)
+    torch.testing.assert_close(loss, sum(each))
 
 
 def test_stages_weigh_half_of_the_next():

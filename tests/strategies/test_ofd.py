@@ -9,11 +9,12 @@ import torch
 from helpers.fits import assert_learns
 from helpers.method_checks import Case
 from helpers.method_tester import MethodTester
-from helpers.model_outputs import info
-from helpers.numbers import draw
+from helpers.model_outputs import info, outputs
+from helpers.numbers import draw, pooled
 
 from distillab import functional
 from distillab.core.errors import UserError
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.ofd import OFD, norm_margin
 
 
@@ -93,7 +94,26 @@ def test_hand_made_margins():
 
 def test_student_and_connectors_learn():
     module = assert_learns("ofd", lambda module: module.strategy.terms["ofd"].connectors.parameters())
-    assert all(len(connector.connect) == 2 for connector in module.strategy.terms["ofd"].connectors)  # no ReLU
+    assert all(len(connector) == 2 for connector in module.strategy.terms["ofd"].connectors)  # no ReLU
+
+
+@pytest.mark.parametrize(("own", "other"), [(4, 8), (8, 4), (4, 4)])
+def test_the_larger_map_is_pooled(own, other):
+    """The teacher's comes down to the student's: a sum over four times as many pixels would weigh four times as much."""
+    student = info((2, own, own))
+    norm = torch.nn.BatchNorm2d(3)
+    torch.nn.init.uniform_(norm.bias)
+    teacher = FeatureInfo("large", (Stage("layer0", 3, other, other, norm="layer0.bn"),), 7, 10, "fc")
+    term = OFD().eval()
+    term.connect(student, teacher)
+    mine, theirs = outputs(student, 0), outputs(teacher, 9)
+    theirs[0].norms = [norm]
+    x, y = term.connectors[0](mine.preactivations[0]), theirs.preactivations[0]
+    side = min(own, other)
+    x, y = (torch.from_numpy(pooled(one.detach().numpy(), side)) for one in (x, y))
+    margin = reference_margin(norm.weight.detach().double().numpy(), norm.bias.detach().double().numpy())
+    expected = reference_ofd(x.double().numpy(), y.double().numpy(), margin)
+    assert term(mine, theirs, None).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_teacher_without_batchnorm_is_refused():

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distillab.strategies.base import Fields, Outputs
+from distillab.core.errors import UserError
+from distillab.models.feature_info import FeatureInfo
+from distillab.strategies.base import Fields, Outputs, Scheduled
 from distillab.strategies.parts.features import NeighbouringStages, check_same_channels, checked, inner, pool_to_smaller
 
 __all__ = ["fsp"]
@@ -31,8 +33,30 @@ def fsp(bottom_s: Tensor, top_s: Tensor, bottom_t: Tensor, top_t: Tensor) -> Ten
 
 
 class FSP(NeighbouringStages):
-    """The term of `fsp`, summed over neighbouring stages."""
+    """The term of `fsp`, summed over neighbouring stages.
+
+    With `stem` the map before the first stage, where both models show one, is the bottom of a further pair, as published.
+    """
+
+    needs = (*NeighbouringStages.needs, "student.stem", "teacher.stem")
+    weight: Scheduled = 1.0
+    stem: bool = True
+
+    def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
+        """Pair the stages; models of other channels are refused."""
+        super().connect(student, teacher)
+        own, other = student.stem, teacher.stem
+        self.from_stem = self.stem and own is not None and other is not None
+        if self.from_stem and own.channels != other.channels:
+            raise UserError(
+                f"it needs equal channels before the first stage too, and {student.name} has {own} where {teacher.name} "
+                f"has {other}; leave that pair out with strategy.fsp.stem=false"
+            )
+        if not self.from_stem:
+            self.needs = NeighbouringStages.needs
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
         pairs = [(student.stages[i], teacher.stages[j]) for i, j in self.pairs]
+        if self.from_stem:
+            pairs.insert(0, (student.stem, teacher.stem))
         return torch.stack([fsp(b_s, t_s, b_t, t_t) for (b_s, b_t), (t_s, t_t) in pairwise(pairs)]).sum()

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
-from distillab.models.feature_info import FeatureInfo
+from distillab.models.feature_info import FeatureInfo, Stage
 from distillab.strategies.base import Outputs, Scheduled
 from distillab.strategies.parts.connectors import PreactivationTerm
-from distillab.strategies.parts.features import check_same_shape, checked
+from distillab.strategies.parts.features import check_same_shape, checked, pool_to_smaller
 
 __all__ = ["ofd", "ofd_margin"]
 
@@ -49,6 +49,11 @@ def ofd_margin(weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class OFD(PreactivationTerm):
+    """The term of `ofd`, behind a 1×1 convolution with BatchNorm; of unequal sizes the larger map is average-pooled.
+
+    The loss is a sum over the pixels: the teacher's map comes down to the student's, and not the other way round.
+    """
+
     needs = ("student.preactivations", "teacher.preactivations", "teacher.norms")
     weight: Scheduled = 0.001
 
@@ -61,8 +66,12 @@ class OFD(PreactivationTerm):
                     f"{teacher.stages[j]}; name other stages, teacher.stages=[…], or choose strategy=reviewkd"
                 )
 
+    def connector(self, student: Stage, teacher: Stage) -> nn.Module:
+        convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
+
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
-        return ofd(x, teacher.preactivations[stage], norm_margin(teacher.norms[stage]))
+        return ofd(*pool_to_smaller(x, teacher.preactivations[stage]), norm_margin(teacher.norms[stage]))
 
 
 def norm_margin(norm: nn.BatchNorm2d) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from helpers.model_outputs import info
 from torch import nn
 
-from distillab.strategies.parts.connectors import MapConnector, PointBatchNorm, PreactivationConnector, resized
+from distillab.strategies.parts.connectors import MapConnector, PointBatchNorm, resized
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,9 @@ def test_a_map_gets_the_teachers_shape(student, teacher, convolution, kernel):
     assert type(connector.connect[0]) is convolution and connector.connect[0].kernel_size == (kernel, kernel)
     out = connector(torch.rand(2, *student))
     assert out.shape == (2, *teacher) and (out >= 0).all()
-    plain = PreactivationConnector(*pair)(torch.rand(2, *student))
+    plain = MapConnector(*pair, activated=False)
+    assert len(plain.connect) == 2
+    plain = plain(torch.rand(2, *student))
     assert plain.shape == (2, *teacher) and (plain < 0).any()
 
 

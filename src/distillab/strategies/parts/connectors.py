@@ -8,13 +8,13 @@ from distillab.strategies.base import Fields, Outputs, Term
 
 
 class MapConnector(nn.Module):
-    """Convolution, BatchNorm and ReLU from a student's map to the channels and size of a teacher's.
+    """Convolution, BatchNorm and, where `activated`, ReLU from a student's map to the channels and size of a teacher's.
 
     The convolution is 1×1 where the sizes are equal, 3×3 with stride 2 where the student's is twice as large, 4×4
     transposed where half as large; any other size is first brought to the teacher's by area pooling or bilinearly.
     """
 
-    def __init__(self, student: Stage, teacher: Stage) -> None:
+    def __init__(self, student: Stage, teacher: Stage, *, activated: bool = True) -> None:
         super().__init__()
         self.size = (teacher.height, teacher.width)
         channels = (student.channels, teacher.channels)
@@ -25,25 +25,13 @@ class MapConnector(nn.Module):
         else:
             convolution = nn.Conv2d(*channels, 1, bias=False)
         self.resize = isinstance(convolution, nn.Conv2d) and convolution.kernel_size == (1, 1)
-        self.connect = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels), nn.ReLU(inplace=True))
+        self.connect = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
+        if activated:
+            self.connect.append(nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, student channels, H, W) → (N, teacher channels, teacher height, teacher width)."""
         return self.connect(resized(x, self.size) if self.resize else x)
-
-
-class PreactivationConnector(nn.Module):
-    """1×1 convolution and BatchNorm, without ReLU: negative values matter. Unequal sizes are brought together first."""
-
-    def __init__(self, student: Stage, teacher: Stage) -> None:
-        super().__init__()
-        self.size = (teacher.height, teacher.width)
-        convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
-        self.connect = nn.Sequential(convolution, nn.BatchNorm2d(teacher.channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, student channels, H, W) → (N, teacher channels, teacher height, teacher width)."""
-        return self.connect(resized(x, self.size))
 
 
 class PreactivationTerm(Term):
@@ -51,11 +39,15 @@ class PreactivationTerm(Term):
 
     needs = ("student.preactivations", "teacher.preactivations")
 
+    def connector(self, student: Stage, teacher: Stage) -> nn.Module:
+        """What brings a student's stage to its partner's channels; without a ReLU, as negative values matter."""
+        raise NotImplementedError
+
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         """Pair the stages and build a connector for each pair."""
         self.pairs = match_stages(student, teacher)
         pairs = ((student.stages[i], teacher.stages[j]) for i, j in self.pairs)
-        self.connectors = nn.ModuleList(PreactivationConnector(*pair) for pair in pairs)
+        self.connectors = nn.ModuleList(self.connector(*pair) for pair in pairs)
 
     def stage_loss(self, x: Tensor, teacher: Outputs, stage: int) -> Tensor:
         """The loss of a connected student map against one stage of the teacher."""
