@@ -74,8 +74,8 @@ def page(docs: Path) -> str:
         "in `strategy.kd.temperature=2`.",
         _table(COLUMNS, rows, RIGHT),
         FAMILIES,
-        "*Phases* are shares of the epochs, the terms that act in them, and → what they train; a term of another method "
-        "(`strategy=[ft,attention]`) acts in the last. Times in percent "
+        "*Phases* are shares of the epochs, the terms that act in them, and → what they train; the epochs of one *before the "
+        "others* come on top of the recipe's. A term of another method (`strategy=[ft,attention]`) acts in the last. Times in percent "
         "(*warmup*, *ramp*, *hold*, *cosine*) are shares of the epochs too, of 240 in the papers.",
         f"*Extra parameters* are those that a method trains beside the student (*shipped*: they, and what they need of the "
         f"teacher, are deployed with it), *published* is its top-1 on CIFAR-100, both for {TEACHER} → {STUDENT}. "
@@ -187,9 +187,19 @@ def _phases(strategy: Strategy) -> str:
     def of(phase: Mapping[str, Any]) -> str:
         epochs = phase["epochs"]
         long = "the rest" if epochs is None else f"{100 * epochs:g} %" if epochs < 1 else f"{epochs} epochs"
-        return f"{long}: {', '.join(phase['terms'])} → {phase['train']}"
+        told = ["before the others"] * phase["extra"]
+        told += [f"{phase['schedule']} rate"] * bool(phase["schedule"]) + _rates(phase["lr"])
+        beside = f" ({', '.join(told)})" if told else ""
+        return f"{long}{beside}: {', '.join(phase['terms'])} → {phase['train']}"
 
     return "; ".join(of(phase) for phase in strategy.phases or ()) or NOTHING
+
+
+def _rates(lr: float | Mapping[str, float] | None) -> list[str]:
+    """`sgd 0.01`, of a phase that has a rate of its own."""
+    if isinstance(lr, Mapping):
+        return [f"{optimizer} {value:g}" for optimizer, value in lr.items()]
+    return [] if lr is None else [f"{lr:g}"]
 
 
 def _extra_parameters(strategy: Strategy) -> str:

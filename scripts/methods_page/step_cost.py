@@ -72,7 +72,8 @@ class StepTimer(L.Callback):
 def step_seconds(nodes: Mapping[str, Any]) -> float:
     """CPU seconds of the fastest of a few real training steps; with phases, their mean over the published epochs."""
     strategy = Strategy.of(nodes)
-    shares = [phase.epochs / EPOCHS for phase in strategy.plan(EPOCHS)]
+    epochs = strategy.whole(EPOCHS)
+    shares = [phase.epochs / epochs for phase in strategy.plan(epochs)]
     if strategy.phases:
         strategy.phases = [{**phase, "epochs": 1} for phase in strategy.phases]
     teacher, student = models()

@@ -2,7 +2,8 @@
 
 import lightning as L
 import pytest
-from helpers.fits import SHAPE, strategy
+from helpers import small_run
+from helpers.fits import SHAPE, assert_equal, strategy, weights
 from torch import nn
 
 from distillab import Distillation
@@ -61,13 +62,67 @@ def test_every_phase_is_announced_and_logged(name, said, numbers, digits, networ
 
 
 def test_the_connectors_of_a_term_that_no_phase_names_learn(digits, network):
-    module = Distillation(network(), network(seed=1), strategy("ab", "vid"), input_shape=SHAPE)
+    module = Distillation(network(), network(seed=1), strategy("ft", "vid"), input_shape=SHAPE)
     look = Look()
     trainer(2, [look]).fit(module, datamodule=digits.configure(64, 0))
     first, last = (
         {name.split(".")[2] for name in look.seen[epoch] if name.startswith("strategy.")} for epoch in (0, 1)
     )
-    assert first == {"ab"} and last == {"vid"}
+    assert first == {"paraphraser"} and last == {"ft", "vid"}
+
+
+class Numbers(L.Callback):
+    """Notes each epoch's rates and the weight of dkd."""
+
+    def __init__(self):
+        self.rates, self.weights = {}, []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.rates.setdefault(trainer.current_epoch, set()).add(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_epoch_end(self, trainer, module):
+        self.weights.append(round(module.strategy.terms["dkd"].weight, 6))
+
+
+def before(name, *others, epochs=2):
+    """A strategy whose extra phase has so many epochs."""
+    parts = strategy(name, *others)
+    parts["phases"][0]["epochs"] = epochs
+    return parts
+
+
+def test_a_phase_before_the_recipe_has_its_own_rate_and_the_schedules_begin_behind_it(digits, network):
+    recipe = Recipe.of({"optimizer": "sgd", "lr": 0.05, "schedule": "step", "milestones": [0.5], "epochs": 4})
+    parts = before("ft", "dkd")
+    parts["dkd"]["weight"] = {"value": 2.0, "warmup": 2}
+    module = Distillation(network(), network(seed=1), parts, input_shape=SHAPE, recipe=recipe)
+    seen = Numbers()
+    trainer(6, [seen]).fit(module, datamodule=digits.configure(64, 0))
+    rates = [rate for epoch in range(6) for [rate] in [seen.rates[epoch]]]
+    assert rates == pytest.approx([0.01, 0.01, 0.05, 0.05, 0.005, 0.005])
+    assert seen.weights == [1, 1, 1, 2, 2, 2]  # the warm-up takes the first two epochs of the recipe
+
+
+@pytest.mark.parametrize("recipe", [{"epochs": 2}, {"epochs": None, "steps": 3}], ids=["epochs", "steps"])
+@pytest.mark.parametrize("stop", [1, 5], ids=["before", "behind"])
+def test_a_fit_that_stops_goes_on_to_the_same_weights_in_a_phase_before_the_recipe_too(
+    recipe, stop, few_digits, network, tmp_path
+):
+    recipe = Recipe.of(recipe | {"batch_size": 64, "optimizer": "sgd", "lr": 0.05})
+    data = few_digits.configure(64, 0)  # two steps to an epoch
+    how = {"recipe": recipe, "protocol": Protocol("standard", 0.1), "trainer": TrainerConfig(accelerator="cpu")}
+
+    def run(folder):
+        module = Distillation(network(), network(seed=1), before("ab"), input_shape=SHAPE, recipe=recipe)
+        return fit(module, data, **how, directory=tmp_path / folder, title="ab"), weights(module)
+
+    found, whole = run("whole")
+    assert (found.epochs, found.steps) == (4, None if recipe.epochs else 4 + 3)
+    with small_run.stopped_at(stop, term="ab"):
+        run("broken")
+    again, resumed = run("broken")
+    assert again.resumed and again.epochs == 4
+    assert_equal(whole, resumed)
 
 
 class Plain(nn.Module):

@@ -52,7 +52,8 @@ def explain(name: str, folder: Path | None = None) -> str:
         parts[0] += f"\nfor task={' or '.join(tasks)} alone"
     if phases:
         acting = [f"    strategy.phases.{place}: {_spelled(phase)}" for place, phase in enumerate(phases)]
-        parts.append("\n".join(["phases, one after the other; below 1 epochs are a share of the recipe's", *acting]))
+        long = "below 1 epochs are a share of the recipe's, and extra ones come before these"
+        parts.append("\n".join([f"phases, one after the other; {long}", *acting]))
     for task, terms in file.get(FOR, {}).items():
         own = [f"    strategy.{term}.{key}={_spelled(n)}" for term, ns in terms.items() for key, n in ns.items()]
         parts.append("\n".join([f"with task={task}", *own]))

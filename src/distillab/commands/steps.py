@@ -73,7 +73,7 @@ def check(config: RunConfig) -> Parts:
     """Build what needs no data, and refuse what cannot work as far as that shows then, networks too."""
     strategy = Strategy.of(config.strategy)
     if config.recipe.epochs:  # steps are epochs once the data are read
-        strategy.plan(config.recipe.epochs)
+        strategy.plan(strategy.whole(config.recipe.epochs))
     check_kinds(config.recipe.optimizer, strategy)
     config.protocol.check_data(config.data.get("validation", config.protocol.validation))
     parts = Parts(strategy, *(build(getattr(config, name), name) for name in ("scheme", "data", "task")))

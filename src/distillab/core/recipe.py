@@ -11,6 +11,8 @@ from distillab.core.allowed import Amount, Choice, Count, CountOrNone, Flag, Ran
 from distillab.core.errors import UserError
 from distillab.core.group import Group, group
 
+OPTIMIZERS = ("sgd", "adamw", "dot")
+SCHEDULES = ("one_cycle", "cosine", "step", "constant")  # of the learning rate
 # Lightning's words for what a fit here can be in; its 16-true and bf16-true would need the data in half precision too.
 PRECISION = Choice("32-true", "32", 32, "bf16-mixed", "bf16", "16-mixed", "16", 16, "64-true", "64", 64)
 
@@ -26,7 +28,7 @@ class Recipe(Group):
     epochs: CountOrNone = 8
     steps: CountOrNone = None
     batch_size: Count = 64
-    optimizer: Annotated[str, Choice("sgd", "adamw", "dot")] = "adamw"
+    optimizer: Annotated[str, Choice(*OPTIMIZERS)] = "adamw"
     lr: Amount = 3e-3
     linear_lr: CountOrNone = None  # samples per step for which `lr` is meant: it is scaled in proportion (1706.02677)
     momentum: Amount = 0.9  # of sgd, and the middle of dot's two (`distillab.training.dot`), `dot_delta` from it
@@ -34,7 +36,7 @@ class Recipe(Group):
     dot_delta: Amount = 0.075
     weight_decay: Amount = 0.01
     decay_norms: Flag = False
-    schedule: Annotated[str, Choice("one_cycle", "cosine", "step", "constant")] = "one_cycle"
+    schedule: Annotated[str, Choice(*SCHEDULES)] = "one_cycle"
     warmup: Annotated[float, Range(0, high=1)] = 0.3  # share of the steps
     milestones: tuple[Amount, ...] = (0.625, 0.75, 0.875)  # shares of the steps after which `gamma` multiplies
     gamma: Amount = 0.1

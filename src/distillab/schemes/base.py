@@ -62,8 +62,17 @@ class Run:
 
     @property
     def epochs(self) -> int:
-        """The epochs of the student's fit, the last of which may be cut."""
-        return self.data.epochs(self.config.recipe, self.config.trainer.limit_train_batches)
+        """The epochs of the student's fit, those of extra phases too; the last may be cut."""
+        return self.strategy.whole(self.data.epochs(self.config.recipe, self.config.trainer.limit_train_batches))
+
+    @property
+    def length(self) -> int:
+        """The optimiser steps of the student's fit where the recipe counts these, else its epochs."""
+        recipe, limit = self.config.recipe, self.config.trainer.limit_train_batches
+        if recipe.steps is None:
+            return self.epochs
+        extra = self.epochs - self.data.epochs(recipe, limit)
+        return recipe.steps + extra * recipe.steps_of(self.data.batches(recipe, limit))
 
     def network(self, config: ModelConfig, path: str, seed: int) -> Model:
         """A network for the run's data; `path` is the config key of its config. UserError if it could not be kept."""
@@ -109,8 +118,8 @@ class Run:
         taught = self.data.taught_epochs(self.epochs) if replays else None
         if recipe.steps and taught is not None:
             batches = self.data.batches(recipe, self.config.trainer.limit_train_batches)
-            taught = min(recipe.steps, taught * recipe.steps_of(batches))
-        length = charged_length(recipe.length, step, taught)
+            taught = min(self.length, taught * recipe.steps_of(batches))
+        length = charged_length(self.length, step, taught)
         record = self.train_student_alone(student, title=f"{student.info.name} alone, equal cost", length=length)
         trained = {"epochs": record.training.epochs, "steps": record.training.steps, "taught": taught}
         return Longer(metrics={self.setting.task.primary: record.scores["test"]}, step=step, **trained)

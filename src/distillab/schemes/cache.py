@@ -133,7 +133,7 @@ def device_kind(accelerator: str) -> str:
 
 def _look_ahead(cache: TeacherCache, strategy: Strategy, data: DataModule, config: RunConfig) -> None:
     """Print that the views of the fit exceed the limit; with `require`, raise UserError if one is missing entirely."""
-    epochs = data.epochs(config.recipe, config.trainer.limit_train_batches)
+    epochs = strategy.whole(data.epochs(config.recipe, config.trainer.limit_train_batches))
     if epochs % data.views_per_decode:
         rank_zero_print(
             f"{epochs} epochs are no multiple of data.views_per_decode={data.views_per_decode}: the last ones show a part of "

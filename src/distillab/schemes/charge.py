@@ -25,7 +25,7 @@ from distillab.reporting.cost_words import step_words
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import device_kind, replayed
 from distillab.schemes.pretrain import NOT_THE_MODEL, alone
-from distillab.strategies.strategy import Phase
+from distillab.strategies.phase import Phase
 from distillab.teachers.replayed import ReplayedTeacher
 from distillab.training import stepwise
 from distillab.training.module import Distillation

@@ -1,7 +1,6 @@
 """A strategy: named terms, and the phases in which they act."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -10,29 +9,27 @@ from torch import nn
 from distillab.core.allowed import Choice
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build, conf_dir, did_you_mean
+from distillab.core.recipe import SCHEDULES
 from distillab.core.task_numbers import for_task
 from distillab.models.feature_info import FeatureInfo
-from distillab.strategies.base import READABLE, Term, whole_epochs
+from distillab.strategies.base import READABLE, Term
+from distillab.strategies.phase import Phase, Rate, length
 
-CHOICES = {"train": Choice("connectors", "student", "both"), "optimizer": Choice("fresh", "keep")}  # of a phase
+CHOICES = {  # of a phase
+    "train": Choice("connectors", "student", "both"),
+    "optimizer": Choice("fresh", "keep"),
+    "lr": Rate(),
+    "schedule": Choice(None, *SCHEDULES),
+    "extra": Choice(True, False),
+}
 MAPS = ("stages", "last_map", "preactivations", "norms", "attentions")  # a model without stages has none of them
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of epochs: which terms act, what they train, whether the optimiser starts afresh."""
-
-    start: int
-    epochs: int
-    terms: tuple[str, ...]
-    train: str = "both"
-    fresh: bool = True
-
-
 class Strategy(nn.Module):
-    """Named terms and, where the method has them, phases: mappings of {epochs, terms, train, optimizer}.
+    """Named terms and, where the method has them, phases: mappings of {epochs, terms, train, optimizer, lr, schedule, extra}.
 
-    Without phases all terms act at all times. A term that no phase names (another method's) acts in the last one that
+    Without phases all terms act at all times. The epochs of an `extra` phase come before the recipe's; a phase's `lr`, a
+    number or one for each optimiser, and its `schedule` stand for the recipe's. A term that no phase names (another method's) acts in the last one that
     trains the student. UserError for no term, one that is no Term, or phases that are ill-formed or leave a term out.
     """
 
@@ -78,11 +75,14 @@ class Strategy(nn.Module):
             if name not in names:
                 known = f"{did_you_mean(name, names)} (terms: {', '.join(names)})"
                 raise UserError(f'strategy.phases: no term "{name}"{known}')
-        default = {"epochs": None, "train": "both", "optimizer": "fresh"}
+        default = {"epochs": None, "train": "both", "optimizer": "fresh", "lr": None, "schedule": None, "extra": False}
         return default | dict(phase) | {"terms": list(phase.get("terms") or names)}
 
     def _complete(self, phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The phases, with every term in one of them at least."""
+        """The phases, with every term in one of them at least, the extra ones first."""
+        extra = [phase["extra"] for phase in phases]
+        if extra != sorted(extra, reverse=True) or any(p["extra"] and p["epochs"] is None for p in phases):
+            raise UserError("strategy.phases: extra ones come before the others, and each has epochs of its own")
         named = {name for phase in phases for name in phase["terms"]}
         if rest := [name for name in self.terms if name not in named]:
             last = next((phase for phase in reversed(phases) if phase["train"] != "connectors"), None)
@@ -95,25 +95,32 @@ class Strategy(nn.Module):
             last["train"] = "both"  # their connectors learn too
         return phases
 
+    def whole(self, epochs: int) -> int:
+        """All epochs of a fit whose recipe has so many: those of extra phases come before them."""
+        return epochs + sum(length(phase["epochs"], epochs) for phase in self.phases or () if phase["extra"])
+
     def plan(self, epochs: int) -> list[Phase]:
-        """The phases laid out over a recipe's epochs, of which every one needs one; UserError where they do not fit."""
+        """The phases laid out over all epochs of a fit, of which every one needs one; UserError where they do not fit."""
         if not self.phases:
             return [Phase(0, epochs, tuple(self.terms))]
-        lengths = [phase["epochs"] for phase in self.phases]
-        lengths = [n if n is None or n >= 1 else max(1, whole_epochs(n, epochs)) for n in lengths]
-        given = sum(n for n in lengths if n is not None)
-        left = lengths.count(None)
-        if left > 1 or given + left > epochs or (not left and given != epochs):
+        own = next((n for n in range(epochs, 0, -1) if self.whole(n) <= epochs), 0)  # the recipe's
+        lengths = [length(phase["epochs"], own) for phase in self.phases]
+        extra = sum(n for n, phase in zip(lengths, self.phases, strict=True) if phase["extra"])
+        given, left = sum(n for n in lengths if n is not None) - extra, lengths.count(None)
+        own = max(epochs - extra, 0)
+        if left > 1 or given + left > own or (not left and given != own):
+            beside = f" behind {extra} extra ones" if extra else ""
             raise UserError(
-                f"strategy.phases take {given} epochs{' and what is left' if left else ''}, but recipe.epochs={epochs}; "
+                f"strategy.phases take {given} epochs{' and what is left' if left else ''}{beside}, but recipe.epochs={own}; "
                 f"set recipe.epochs, or what recipe.steps are of them, to at least {given + left}"
             )
         plan, start = [], 0
-        for phase, length in zip(self.phases, lengths, strict=True):
-            length = epochs - given if length is None else int(length)
-            fresh = phase["optimizer"] == "fresh"
-            plan.append(Phase(start, length, tuple(phase["terms"]), train=phase["train"], fresh=fresh))
-            start += length
+        for phase, epochs_of in zip(self.phases, lengths, strict=True):
+            n = own - given if epochs_of is None else epochs_of
+            kept = {key: phase[key] for key in ("train", "schedule", "extra")}
+            lr = tuple(phase["lr"].items()) if isinstance(phase["lr"], Mapping) else phase["lr"]
+            plan.append(Phase(start, n, tuple(phase["terms"]), fresh=phase["optimizer"] == "fresh", lr=lr, **kept))
+            start += n
         return plan
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo | None, seed: int) -> None:

@@ -60,7 +60,10 @@ def fit(
     # The stop comes last, since it saves the state of the others.
     callbacks = [curves, times, CutEpoch(), StopCleanly(directory / "last.ckpt")]
     callbacks += _choosing(module, recipe, trainer, directory)
-    length = {"max_epochs": data.epochs(recipe, trainer.limit_train_batches), "max_steps": recipe.steps or -1}
+    epochs = data.epochs(recipe, trainer.limit_train_batches)
+    extra = module.strategy.whole(epochs) - epochs
+    steps = recipe.steps and recipe.steps + extra * recipe.steps_of(data.batches(recipe, trainer.limit_train_batches))
+    length = {"max_epochs": epochs + extra, "max_steps": steps or -1}
     engine = make_trainer(recipe, trainer, directory, callbacks=callbacks, logger=logger or False, **length)
     share(recipe.batch_size, engine.world_size, title)
     if resumed:

@@ -15,7 +15,8 @@ from distillab.data.batch import Batch, Writing
 from distillab.data.labels import pseudo_label
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
-from distillab.strategies.strategy import Phase, Strategy
+from distillab.strategies.phase import Phase
+from distillab.strategies.strategy import Strategy
 from distillab.tasks.base import Task
 from distillab.tasks.image_classification import ImageClassification
 from distillab.teachers.base import TeacherSource
@@ -101,6 +102,7 @@ class Distillation(Phased):
             self.to(device)
         prepare_terms(self)
         self.phases = self.strategy.plan(self.trainer.max_epochs)
+        self.rates = {phase: phase.recipe(self.recipe) for phase in self.phases}
         self._reachable = {phase: reachable_parameters(self, phase) for phase in self.phases}
         if self.recipe.optimizer == "dot":
             options = {"clip": self.trainer.gradient_clip_val or None, "precision": self.trainer.precision}
@@ -193,8 +195,9 @@ class Distillation(Phased):
         self._set_rate(batch_idx)
         batches = self.trainer.num_training_batches
         step = self.current_epoch * batches + batch_idx
+        before = self.before and self.before * batches
         for term in self.strategy.terms.values():
-            term.set_step(step, self.all_batches)
+            term.set_step(max(step - before, 0), self.all_batches - before)
         torch.manual_seed(((self.seed * 1_000_003 + step) * 4099 + self.global_rank) % 2**63)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -11,7 +11,8 @@ from torch import nn
 
 from distillab.core.recipe import Recipe
 from distillab.models.trace import evaluation_mode
-from distillab.strategies.strategy import Phase, Strategy
+from distillab.strategies.phase import Phase
+from distillab.strategies.strategy import Strategy
 from distillab.training.optimizer import lr_factor
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Phased(L.LightningModule):
     recipe: Recipe
     phase: Phase  # the current one
     phases: Sequence[Phase]  # over the trainer's epochs
+    rates: Mapping[Phase, Recipe]  # the recipe with each one's rate
     trainable: Sequence[nn.Parameter]  # those that any of the phases may train
     _reachable: Mapping[Phase, set[nn.Parameter]]
 
@@ -59,7 +61,7 @@ class Phased(L.LightningModule):
 
     def _to_epoch(self, epoch: int) -> None:
         for term in self.strategy.terms.values():
-            term.set_epoch(epoch, self.trainer.max_epochs)
+            term.set_epoch(max(epoch - self.before, 0), self.trainer.max_epochs - self.before)
         phase = next(p for p in reversed(self.phases) if p.start <= epoch)
         if phase is not self.phase:
             self._enter(phase)
@@ -67,6 +69,11 @@ class Phased(L.LightningModule):
             if isinstance(wrapper.model, nn.parallel.DistributedDataParallel):  # it has the old phase's parameters
                 wrapper.model = wrapper.model.module
                 wrapper.configure_ddp()
+
+    @property
+    def before(self) -> int:
+        """The epochs before those of the recipe, with which the schedules of terms begin."""
+        return sum(phase.epochs for phase in self.phases if phase.extra)
 
     @property
     def numbered(self) -> dict[str, float]:
@@ -97,7 +104,7 @@ class Phased(L.LightningModule):
         return self.trainer.max_epochs if math.isinf(every) else self.all_batches / every
 
     def _set_rate(self, batch_idx: int) -> None:
-        """Set the learning rate by the position in the schedule, which a phase that starts afresh restarts.
+        """Set the phase's learning rate by the position in its schedule, which one that starts afresh restarts.
 
         Not a scheduler: one asks for the number of steps before a checkpoint is restored, and Lightning then sets the
         loader up too early to restore its position in the epoch.
@@ -106,8 +113,9 @@ class Phased(L.LightningModule):
         start = max(epoch for epoch in starts if epoch <= self.current_epoch)
         end = min((epoch for epoch in starts if epoch > start), default=self.length)
         epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches - start
+        recipe = self.rates[self.phase]
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = self.recipe.peak_lr * lr_factor(self.recipe, epochs / (end - start))
+            group["lr"] = recipe.peak_lr * lr_factor(recipe, epochs / (end - start))
 
 
 def reachable_parameters(module: "Distillation", phase: Phase) -> set[nn.Parameter]:
