@@ -3,10 +3,12 @@
 import pytest
 from helpers.method_checks import Case
 from helpers.method_tester import MethodTester
+from helpers.model_outputs import info
 from helpers.numbers import draw
 
 from distillab import functional
 from distillab.core.errors import UserError
+from distillab.strategies.hint import Hint
 
 
 class TestHint(MethodTester):
@@ -24,6 +26,15 @@ class TestHint(MethodTester):
         ("hint", "*widened(f_s, f_t)", "widened(f_s, f_t)[0], f_t", "a gradient to the teacher"),
         ("hint", "return F.mse_loss(", "return F.l1_loss(", "absolute, not squared"),
     ]
+
+
+@pytest.mark.parametrize(("stages", "second"), [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2)])
+def test_the_middle_is_the_second_stage_of_three_and_of_four(stages, second):
+    """RepDistiller's hint layer 2, which counts the stem: VGG's and ResNet-50's second of four, the others' of three."""
+    model = info(*((2 + i, 16 >> i, 16 >> i) for i in range(stages)))
+    term = Hint()
+    term.connect(model, model)
+    assert (term.student_stage, term.teacher_stage) == (second, second)
 
 
 def test_shapes_that_differ_are_refused():

@@ -75,5 +75,28 @@ def test_the_centers_are_the_teachers_class_means_over_all_images():
     assert not term.centers[1].any()
 
 
-def test_every_parameter_learns():
+def test_embeddings_of_one_width_are_compared_as_they_are():
+    """As in the authors' resnet32x4 → resnet8x4 and resnet56 → resnet20, which have no layer in between."""
+    term = NormDirection().train()
+    term.connect(info(embedding=3), info(embedding=3))
+    assert not list(term.parameters())
+    term.centers.copy_(draw(10, 3, seed=2))
+    e_s, e_t, y = draw(5, 3).float(), draw(5, 3, seed=1).float(), torch.tensor([0, 3, 1, 1, 2])
+    given = (SimpleNamespace(embedding=e_s), SimpleNamespace(embedding=e_t), SimpleNamespace(labels=y))
+    expected = reference_nd(*(x.double().numpy() for x in (e_s, e_t, term.centers)), y.numpy())
+    assert term(*given).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_those_of_another_width_go_through_batchnorm_dropout_and_a_linear_layer():
+    term = NormDirection()
+    term.connect(info(embedding=6), info(embedding=3))
+    norm, dropout, linear = term.connector
+    assert (norm.num_features, dropout.p, linear.in_features, linear.out_features) == (6, 0.5, 6, 3)
+    term.centers.copy_(draw(10, 3, seed=2))
+    given = (SimpleNamespace(embedding=draw(5, 6).float()), SimpleNamespace(embedding=draw(5, 3, seed=1).float()))
+    term(*given, SimpleNamespace(labels=torch.tensor([0, 3, 1, 1, 2]))).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in term.parameters())
+
+
+def test_the_student_learns():
     assert_every_parameter_learns("nd")

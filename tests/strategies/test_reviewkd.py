@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from helpers.fits import distillation, make_batch, make_images
 from helpers.method_checks import Case
 from helpers.method_tester import MethodTester
 from helpers.model_outputs import LARGE, SMALL, check_connectors_train, info, outputs
@@ -81,6 +83,34 @@ def test_reviewkd_is_one_hcl_for_each_stage_and_the_embedding():
         assert out.shape == goal.shape and fused.shape[1] == 6
         value += functional.hcl(out, goal).item()
     assert term(student, teacher, None).item() == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize(("student_maps", "read"), [("after", "stages"), ("before", "preactivations")])
+def test_the_students_maps_are_those_before_or_after_its_activation(student_maps, read):
+    """The authors' on CIFAR are after it, on ImageNet before; the teacher's are always before it."""
+    term = ReviewKD(student_maps=student_maps).eval()
+    assert term.needs[0] == f"student.{read}" and "teacher.preactivations" in term.needs
+    term.connect(SMALL, LARGE)
+    student, teacher = outputs(SMALL, 0), outputs(LARGE, 9)
+    expected = term(student, teacher, None)
+    other = {"stages": "preactivations", "preactivations": "stages"}
+    for one, wrong in ((student[0], other[read]), (teacher[0], "stages")):
+        setattr(one, wrong, None)
+    assert torch.equal(term(student, teacher, None), expected)
+
+
+def test_a_run_reads_the_students_maps_after_its_relu():
+    module = distillation("reviewkd")
+    assert "stages" in module.extractors[0].needs and "preactivations" not in module.extractors[0].needs
+    seen = []
+    module.strategy.terms["reviewkd"].fusions[1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    module.losses(make_batch(make_images()), ("reviewkd",))
+    assert (seen[0] >= 0).all() and (seen[0] == 0).any()
+
+
+def test_maps_from_elsewhere_are_refused():
+    with pytest.raises(UserError, match="student_maps must be one of after, before"):
+        ReviewKD(student_maps="both")
 
 
 def test_a_model_without_an_embedding_is_refused():

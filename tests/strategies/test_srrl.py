@@ -1,13 +1,18 @@
 """Softmax regression: the teacher's head on the student's embedding (srrl)."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
-from helpers.fits import assert_learns, distillation, make_batch, make_images, ordered_teachers
+from helpers.fits import assert_learns, distillation, make_batch, make_images, ordered_teachers, strategy
 from helpers.method_tester import MethodTester
 from helpers.model_outputs import info
+from helpers.numbers import draw
 from torch import nn
 
 from distillab.core.errors import UserError
+from distillab.models.feature_info import Stage
 from distillab.strategies.srrl import SRRL
 
 
@@ -42,6 +47,48 @@ def test_srrl_is_the_error_of_embedding_and_logits():
         ).mean((2, 3))
         expected = (embedding - true).square().mean() + (teacher.fc(embedding) - teacher.fc(true)).square().mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_embedding_is_projected_as_in_simkds_comparison():
+    """BatchNorm over the samples alone, behind the pooling: written out layer by layer."""
+    config = strategy("srrl")
+    config["srrl"]["reads"] = "embedding"
+    module = distillation(config)
+    term = module.strategy.terms["srrl"].train()
+    term.connector.connect[1].weight.data.uniform_(0.5, 1.5)
+    batch, read = make_batch(make_images()), {}
+    module.student.net.fc.register_forward_pre_hook(lambda _, args: read.update(embedding=args[0]))
+    loss = module.losses(batch, ("srrl",))["srrl"]
+    with torch.no_grad():
+        convolution, norm, _ = term.connector.connect
+        x = read["embedding"] @ convolution.weight[:, :, 0, 0].T
+        x = (x - x.mean(0)) / (x.var(0, unbiased=False) + norm.eps).sqrt() * norm.weight + norm.bias
+        teacher, x = module.teacher(batch)[0], x.relu()
+        errors = [x - teacher.embedding, teacher.head(x) - teacher.head(teacher.embedding)]
+        expected = sum(error.square().mean() for error in errors)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert term.smallest_batch == 2
+
+
+@pytest.mark.parametrize("reads", ["last_map", "embedding"])
+def test_a_convolution_behind_the_last_stage_is_part_of_what_is_read(reads):
+    """MobileNetV2 and ShuffleNetV2 pool the map of a further convolution, not that of their last stage."""
+    student = replace(info((8, 4, 4), embedding=16), final=Stage("final", 16, 4, 4))
+    term = SRRL(reads=reads)
+    term.connect(student, info((8, 4, 4), embedding=5))
+    assert term.connector.connect[0].in_channels == 16 and term.connector.connect[0].out_channels == 5
+    maps = SimpleNamespace(last_map=draw(3, 16, 4, 4).float(), embedding=draw(3, 16).float())
+    head = nn.Linear(5, 10)
+    teacher = SimpleNamespace(embedding=draw(3, 5).float(), logits=draw(3, 10).float(), head=head)
+    assert torch.isfinite(term(maps, teacher, None)) and set(term.needs) & {"student.stages"} == set()
+
+
+def test_other_outputs_are_refused():
+    with pytest.raises(UserError, match="reads must be one of last_map, embedding"):
+        SRRL(reads="stages")
+    headless = info((8, 4, 4), embedding=None, name="headless")
+    with pytest.raises(UserError, match=r"headless has no linear head.*student\.head="):
+        SRRL(reads="embedding").connect(headless, info((8, 4, 4)))
 
 
 def test_a_teachers_class_order_is_followed():

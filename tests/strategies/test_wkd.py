@@ -4,7 +4,7 @@ import math
 from itertools import product
 
 import pytest
-from helpers.fits import assert_every_parameter_learns
+from helpers.fits import assert_every_parameter_learns, strategy
 from helpers.method_checks import Case
 from helpers.method_tester import MethodTester, check_dead_channels
 from helpers.model_outputs import info
@@ -65,6 +65,15 @@ def test_wkd_refuses_a_single_pixel_and_no_map():
     for last in ((), ((4, 1, 1),)):
         with pytest.raises(UserError, match=r"teacher\.stages=\[…\], or choose strategy=pkt"):
             WKD().connect(info((4, 2, 2)), info(*last))
+
+
+def test_the_weight_falls_as_the_authors_has_it():
+    """Theirs counts epochs from 1, and lowers the weight in those after the 150th."""
+    term = WKD(**{key: value for key, value in strategy("wkd")["wkd"].items() if key != "_target_"})
+    for epoch in range(1, 241):
+        term.set_epoch(epoch - 1, 240)
+        share = 0.5 * (1 + math.cos(math.pi * (epoch - 150) / 90)) if epoch > 150 else 1.0
+        assert term.weight == pytest.approx(0.08 * share, abs=1e-12), epoch
 
 
 def test_every_parameter_learns():

@@ -239,9 +239,13 @@ class Term(nn.Module):
 
 
 def choose_stage(stage: str | int, info: FeatureInfo, among: list[int]) -> int:
-    """The number of the stage, one of `among`, that a word (first, middle, last), a number or a module path names."""
+    """The number of the stage, one of `among`, that a word (first, middle, last), a number or a module path names.
+
+    The middle one of three or four is the second, as in the hints of the literature; of two it is the last.
+    """
     names = {info.stages[i].name: i for i in among}
-    words = names | {"first": among[0], "middle": among[len(among) // 2], "last": among[-1]}
+    middle = min(max((len(among) - 1) // 2, 1), len(among) - 1)
+    words = names | {"first": among[0], "middle": among[middle], "last": among[-1]}
     if stage in words:
         return words[stage]
     if isinstance(stage, int) and not isinstance(stage, bool) and 0 <= stage < len(among):

@@ -16,7 +16,7 @@ __all__ = ["nd"]
 def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
     """Mean of 1 − ⟨e_s, c/‖c‖⟩ / max(‖e_s‖, ‖e_t‖), c the centre of the sample's class; in [0, 2] (arXiv 2305.17007).
 
-    Embeddings (N, d), the student's from a connector; the teacher's class means (C, d), without gradient; int64 y (N,).
+    Embeddings (N, d), the student's from a connector where its width is another; the teacher's class means (C, d), without gradient; int64 y (N,).
     """
     if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))
@@ -31,14 +31,17 @@ def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
 
 
 class NormDirection(Term):
+    """The term of `nd`; a connector (BatchNorm, dropout, linear layer) only where the embeddings have unequal widths."""
+
     needs = ("student.embedding", "teacher.embedding", "batch.labels")
-    smallest_batch = 2  # its BatchNorm has one value of each channel for a sample
+    smallest_batch = 2  # the connector's BatchNorm has one value of each channel for a sample
     ready_teacher = True
     weight: Scheduled = 2.0
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         inputs, width = embedding_widths(student, teacher)
-        self.connector = nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width))
+        layers = (nn.BatchNorm1d(inputs), nn.Dropout(0.5), nn.Linear(inputs, width)) if inputs != width else ()
+        self.connector = nn.Sequential(*layers)
         self.register_buffer("centers", torch.zeros(teacher.outputs, width))
 
     def prepare(self, labels: Tensor, teacher: TeacherPass) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distillab.core.allowed import Choice
 from distillab.models.feature_info import FeatureInfo, match_stages
 from distillab.strategies.base import Fields, Outputs, Scheduled, Term
 from distillab.strategies.parts.connectors import PointBatchNorm
@@ -56,10 +57,21 @@ class Fusion(nn.Module):
 
 
 class ReviewKD(Term):
-    """The term of `hcl`, summed over the stages before their activations and the embedding as a 1×1 map."""
+    """The term of `hcl`, summed over the stages and the embedding as a 1×1 map.
 
-    needs = ("student.preactivations", "student.embedding", "teacher.preactivations", "teacher.embedding")
+    The teacher's stages are read before their activations, the student's where `student_maps` says: `after` them, as the
+    authors do on CIFAR, or `before`, as on ImageNet.
+    """
+
+    needs = ("student.stages", "student.embedding", "teacher.preactivations", "teacher.embedding")
     weight: Scheduled = 5.0
+    student_maps: str = "after"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Choice("after", "before").check(self.student_maps, "student_maps")
+        self.read = {"after": "stages", "before": "preactivations"}[self.student_maps]
+        self.needs = (f"student.{self.read}", *type(self).needs[1:])
 
     def connect(self, student: FeatureInfo, teacher: FeatureInfo) -> None:
         self.pairs = match_stages(student, teacher)[::-1]
@@ -72,7 +84,8 @@ class ReviewKD(Term):
         self.fusions = nn.ModuleList(fusions)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Fields) -> Tensor:
-        maps = [student.embedding[..., None, None], *(student.preactivations[i] for i, _ in self.pairs)]
+        stages = getattr(student, self.read)
+        maps = [student.embedding[..., None, None], *(stages[i] for i, _ in self.pairs)]
         goals = [teacher.embedding[..., None, None], *(teacher.preactivations[j] for _, j in self.pairs)]
         losses, deeper = [], None
         for fusion, x, goal in zip(self.fusions, maps, goals, strict=True):
