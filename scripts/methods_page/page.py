@@ -20,7 +20,7 @@ from distillab.reporting.metric_table import NOTHING, count
 from distillab.strategies.base import Schedule, Term
 from distillab.strategies.strategy import Strategy
 from distillab.tasks.image_classification import ImageClassification
-from methods_page.published import read
+from methods_page.published import Published, read
 from methods_page.step_cost import BATCH, SHAPE, STUDENT, TEACHER, measure, models
 
 COLUMNS = ("method", "family", "paper", "year", "terms", "needs", "phases", "extra parameters", "published", "step")
@@ -81,6 +81,7 @@ def page(docs: Path) -> str:
         f"teacher, are deployed with it), *published* is its top-1 on CIFAR-100, both for {TEACHER} → {STUDENT}. "
         f"{published.about}",
         _about_cost(cost),
+        _different(published),
         _comparison(docs),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -226,6 +227,19 @@ def _about_cost(cost: Mapping[str, Any]) -> str:
         f"torch {cost['torch']}, {BATCH} random images of {'×'.join(map(str, SHAPE))}; `none` took "
         f"{cost['seconds']['none']:.2f} s. Differences up to about 0.2 are noise."
     )
+
+
+def _different(published: Published) -> str:
+    """What is built otherwise than in the code behind the figures, method by method."""
+    items = [
+        f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {said}."
+        for names, said in published.different.items()
+    ]
+    opening = (
+        "What surrounds a loss is as in its authors' code: connectors, the maps that are read, phases and their rates, recipes "
+        "(`experiment=…`). Otherwise on purpose:"
+    )
+    return "\n\n".join(["## Not as in the authors' code", opening, "\n".join(items)]) if items else ""
 
 
 def _comparison(docs: Path) -> str:

@@ -91,6 +91,7 @@ class Published:
 
     about: str
     tables: tuple[Table, ...]
+    different: Mapping[str, str] = field(default_factory=dict)  # by method, what is built otherwise on purpose
 
     @property
     def figures(self) -> list[Figure]:
@@ -107,7 +108,8 @@ def read(docs: Path) -> Published:
     """What published.yaml in `docs` holds; raises TypeError or ValueError for a file of another form."""
     content = yaml.safe_load((docs / "published.yaml").read_text())
     sources = {name: Source(name, **node) for name, node in content["sources"].items()}
-    return Published(content["about"].strip(), tuple(_table(node, sources) for node in content["tables"]))
+    tables = tuple(_table(node, sources) for node in content["tables"])
+    return Published(content["about"].strip(), tables, content.get("different", {}))
 
 
 def _table(node: Mapping[str, Any], sources: Mapping[str, Source]) -> Table:

@@ -30,8 +30,8 @@ number behind the name of a student: `experiment=crd_pair student=mobilenetv2` d
     python train.py experiment=crd_pair strategy=dkd teacher.checkpoint=download_ckpts/cifar_teachers/resnet32x4_vanilla/ckpt_epoch_240.pth
 
 Checkpoints of RepDistiller and mdistiller load as they are, `student.checkpoint` too, out of `{'epoch', 'model', 'best_acc',
-'opt'}` or the state of a whole distiller (its student's part). They were trained with other constants of CIFAR-100, in the
-fourth digit: `teacher.mean=[0.5071,0.4867,0.4408] teacher.std=[0.2675,0.2565,0.2761]`.
+'opt'}` or the state of a whole distiller (its student's part). They were trained with the mean and deviation of CIFAR-100 that
+`data=cifar100` has.
 
 Their networks are the same as here, and their tensors have other names. Where the names do not fit, the tensors are taken in
 their order, and a line says so. That is done for the CIFAR networks, and for torchvision's ResNets with either stem, whose
@@ -51,28 +51,32 @@ CRD = """\
 
 [RepDistiller](https://github.com/HobbitLong/RepDistiller), arXiv 1910.10699, tables 1 and 2: {epochs} epochs, batch
 {batch_size}, learning rate {lr} ({light} for MobileNetV2 and the ShuffleNets), the *{epoch}* epoch. `ab`, `ft` and `fsp` were
-given 30 epochs before the {epochs}; here their first phase is an eighth of these."""
+given 30 epochs before the {epochs}, at a constant rate, and are here. (For `ft` with vgg8 that rate was {lr}:
+`strategy.phases.0.lr.sgd={lr}`.)"""
 
 OTHERS = """\
 ## mdistiller's table, and other methods
 
 mdistiller ([2203.08679](https://arxiv.org/abs/2203.08679)) gives the *best* epoch on test, a mean of five runs. `srrl` is SimKD's
-rerun, which adds KD. `wttm`'s weight is that of vgg13→vgg8: for this pair none is published. The code behind `mlkd`'s figure
+rerun, which adds KD and projects the pooled embedding instead of the map. `wttm`'s weight and γ are those of vgg13→vgg8, the
+one pair that its code names; the paper has others for every pair (appendix A.4). The code behind `mlkd`'s figure
 computes less than the paper's sum, which is built here. ReviewKD and ND have Nesterov momentum; their experiments set it."""
 
 IMAGENET = """\
-## torchdistill's pair on ImageNet
+## A pair on ImageNet
 
 torchvision's ResNet-34 (73.31) teaches ResNet-18, whose 69.76 alone are torchvision's weights (90 epochs). ×0.1 after 30, 60
 and 90 epochs; on several GPUs add `trainer=ddp trainer.devices=8`, the batch is that of all together. `kd` has equal weights
-at temperature 1, `attention` the last two stages."""
+at temperature 1, `attention` the last two stages, `dkd` β 0.5 at temperature 1; `reviewkd` reads the student's maps before their
+ReLU. `experiment=imagenet_pair` has torchvision's own 90 epochs, ×0.1 after 30 and 60, and chooses on images of its own."""
+OF_IMAGENET = ("torchdistill", "mdistiller_imagenet", "reviewkd_imagenet")
 
 
 def page(docs: Path) -> str:
     """The whole page in Markdown; `docs` is the folder of published.yaml."""
     published = read(docs)
     tables = {name: [one for one in published.tables if one.source.name == name] for name in _sources(published)}
-    crd, imagenet = tables.pop("repdistiller"), tables.pop("torchdistill")
+    crd, imagenet = tables.pop("repdistiller"), [one for name in OF_IMAGENET for one in tables.pop(name)]
     source = crd[0].source
     known = {"epochs": source.epochs, "batch_size": source.batch_size, "lr": source.lr, "epoch": source.epoch}
     parts = [OPENING, CRD.format(**known, light=source.lr_of["mobilenetv2"])]

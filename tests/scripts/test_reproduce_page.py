@@ -67,7 +67,7 @@ def test_every_figure_tells_what_it_was_measured_with():
     assert len(PUBLISHED.figures) > 200
     for figure in PUBLISHED.figures:
         source = figure.source
-        assert 50 < figure.top1 < 80 and source.epochs >= 100 and source.batch_size >= 64 and 0 < figure.lr <= 0.1
+        assert 50 < figure.top1 < 80 and source.epochs >= 100 and source.batch_size >= 64 and 0 < figure.lr <= 0.2
         assert source.epoch in ("last", "best", None) and re.fullmatch(r"[\w-]+/[\w-]+", source.repository)
     at = lambda *pair: PUBLISHED.top1(*pair)  # noqa: E731
     assert (at("kd", "resnet32x4", "resnet8x4"), at("crd", "wrn_40_2", "shufflenetv1")) == (73.33, 76.05)
@@ -83,6 +83,84 @@ def test_the_students_that_need_a_lower_rate_get_it():
 def test_every_figure_has_its_command_on_the_page():
     runs = {" ".join(cell) for command in COMMANDS for cell in cells(command)}
     assert len(COMMANDS) > 50 and FIGURES.keys() <= runs
+
+
+BETA = {"resnet56→resnet20": 2, "resnet110→resnet32": 2, "resnet50→mobilenetv2": 8, "vgg13→mobilenetv2": 6}
+BETA |= {"wrn_40_2→wrn_16_2": 6, "wrn_40_2→wrn_40_1": 6, "vgg13→vgg8": 6, "resnet32x4→resnet8x4": 8}
+BETA |= {f"{teacher}→shufflenetv{n}": 8 for teacher, n in (("resnet32x4", 1), ("resnet32x4", 2), ("wrn_40_2", 1))}
+REVIEW = {"wrn_40_2→wrn_16_2": 5, "resnet32x4→resnet8x4": 5, "resnet32x4→shufflenetv2": 8}
+REVIEW |= {"resnet56→resnet20": 0.6, "resnet110→resnet32": 1}
+
+
+def of(method):
+    """Figures of a method on CIFAR-100, by pair, with the config of each."""
+    found = [figure for figure in PUBLISHED.figures if figure.method == method and figure.source.epochs == 240]
+    return {f"{one.teacher}→{one.student}": composed(one.words)[0] for one in found}
+
+
+def test_the_numbers_that_are_others_for_each_pair_are_the_authors():
+    """mdistiller's configs/cifar100/dkd, ReviewKD's script, ND's train_cifar.sh, SimKD's run_distill.sh."""
+    assert {pair: config.strategy["dkd"]["beta"] for pair, config in of("dkd").items()} == BETA
+    reviewed = of("reviewkd")
+    assert {pair: config.strategy["reviewkd"]["weight"]["value"] for pair, config in reviewed.items()} == REVIEW
+    assert {config.strategy["reviewkd"]["student_maps"] for config in reviewed.values()} == {"after"}
+    (nd,), (srrl,), (mlkd,) = (of(name).values() for name in ("nd", "srrl", "mlkd"))
+    assert (nd.recipe.batch_size, nd.recipe.lr, nd.recipe.nesterov) == (128, 0.1, True)
+    assert (nd.strategy["kd"]["weight"]["value"], nd.strategy["nd"]["weight"]) == (3.5, 2.0)
+    weights = [srrl.strategy[name]["weight"] for name in ("ce", "kd", "srrl")]
+    assert (weights, srrl.strategy["kd"]["temperature"], srrl.strategy["srrl"]["reads"]) == ([1, 1, 1], 4, "embedding")
+    assert mlkd.recipe.lr == 0.025 and mlkd.data.get("augment")["strong"]["magnitude"] is None
+
+
+@pytest.mark.parametrize("experiment", ["crd_pair", "light_pair", "reviewkd_pair", "nd_pair", "mlkd_pair", "tf_kd"])
+def test_cifar_100_has_the_benchmarks_constants(experiment):
+    data = composed([f"experiment={experiment}"])[0].data
+    assert data.get("mean") == [0.5071, 0.4867, 0.4408] and data.get("std") == [0.2675, 0.2565, 0.2761]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "recipe", "terms"),
+    [
+        ("imagenet_pair", (90, 256, 0.1, (30, 60)), {"attention": {"weight": 1000.0, "stages": "all"}}),
+        ("torchdistill_kd", (100, 256, 0.1, (30, 60, 90)), {"kd": {"weight": 0.5, "temperature": 1.0}}),
+        (
+            "torchdistill_attention",
+            (100, 256, 0.1, (30, 60, 90)),
+            {"attention": {"weight": 1000.0, "stages": ["layer3", "layer4"]}},
+        ),
+        (
+            "torchdistill_pair",
+            (100, 256, 0.1, (30, 60, 90)),
+            {"crd": {"weight": 0.8, "negatives": 16384, "temperature": 0.07, "dimensions": 128}},
+        ),
+        ("mdistiller_dkd", (100, 512, 0.2, (30, 60, 90)), {"dkd": {"alpha": 1.0, "beta": 0.5, "temperature": 1.0}}),
+        ("mdistiller_reviewkd", (100, 256, 0.1, (30, 60, 90)), {"reviewkd": {"student_maps": "before"}}),
+    ],
+)
+def test_imagenets_experiments_have_their_authors_recipes_and_numbers(experiment, recipe, terms):
+    """torchvision's reference, torchdistill's configs/official/ilsvrc2012, mdistiller's configs/imagenet/r34_r18."""
+    config, _ = composed([f"experiment={experiment}", "data.root=/path/to/imagenet"])
+    found = config.recipe
+    decays = tuple(round(share * found.epochs) for share in found.milestones)
+    assert (found.epochs, found.batch_size, found.lr, decays) == recipe
+    assert (found.optimizer, found.momentum, found.weight_decay, found.gamma) == ("sgd", 0.9, 1e-4, 0.1)
+    assert found.schedule == "step" and not found.nesterov and config.teacher.pretrained
+    assert (config.teacher.name, config.student.name) == ("resnet34", "resnet18")
+    for name, numbers in terms.items():
+        assert numbers.items() <= config.strategy[name].items()
+    distilling = Strategy.of(config.strategy).terms[next(iter(terms))]
+    distilling.set_epoch(0, found.epochs)  # no warm-up is left after the first epoch
+    assert distilling.weight == pytest.approx({"crd": 0.8, "kd": 0.5, "attention": 1000.0}.get(next(iter(terms)), 1.0))
+
+
+def test_tf_kd_smooths_the_labels_at_temperature_20():
+    config, label = composed(["experiment=tf_kd"])
+    assert (config.scheme.get("source"), config.scheme.get("correct"), label) == ("labels", 0.99, "kd")
+    ce, kd = config.strategy["ce"], config.strategy["kd"]
+    assert (ce["weight"], kd["weight"], kd["temperature"]) == (0.9, 0.1, 20.0)
+    recipe = config.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.gamma) == (200, 128, 0.1, 0.2)
+    assert [share * recipe.epochs for share in recipe.milestones] == [60, 120, 160]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from helpers.fits import SHAPE, models, strategy, trainer
 from helpers.numbers import softmax
 from torch.nn import functional as F
 
-from distillab import Distillation
+from distillab import Distillation, functional
 from distillab.data.images.image_batch import ImageBatch
 from distillab.teachers.ema import EMATeacher
 from distillab.teachers.ensemble import EnsembleTeacher, Mixture
@@ -48,6 +48,19 @@ def test_an_ensemble_is_frozen_and_left_out_of_the_checkpoint(network, digits, t
     assert not [key for key in saved if key.startswith("teacher.")]
     for member, old in zip(members, before, strict=True):
         assert all(torch.equal(value, old[key]) for key, value in member.state_dict().items())
+
+
+def test_at_temperature_20_the_smoothed_labels_are_those_of_tf_kd():
+    """arXiv 1909.11723, equation 9: 0.99 and the rest, both to the power 1/20, against the student at temperature 20."""
+    classes, s = 100, torch.randn(3, 100, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.tensor([7, 0, 99])
+    logits = LabelTeacher(classes, 0.99)(ImageBatch.of([torch.zeros(3, 1)], labels))[0].logits
+    right, wrong = 0.99 ** (1 / 20), (0.01 / 99) ** (1 / 20)
+    p = np.full((3, classes), wrong / (right + 99 * wrong))
+    p[np.arange(3), labels] = right / (right + 99 * wrong)
+    q = softmax(s.numpy() / 20)
+    expected = 400 * (p * np.log(p / q)).sum(1).mean()
+    assert functional.kd(s, logits.double(), 20.0).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_virtual_teacher_is_the_smoothed_label():
