@@ -1,6 +1,7 @@
 """What a run is charged: the whole step with all that it trains, measured without leaving a trace in the fit."""
 
 import hashlib
+import math
 import time
 
 import pytest
@@ -111,6 +112,18 @@ def test_a_fit_after_charging_is_the_fit_without(name, place, tmp_path):
         steps.fit(made, tmp_path / str(charged), name, None)
         found.append((weights_hash(made.student), weights_hash(made.scheme.model), own(made.module.strategy)))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("length", ["recipe.epochs=8", "recipe.steps=15"])
+def test_epochs_before_the_recipes_are_charged_and_spent_at_equal_compute(length, tmp_path, unmeasured):
+    """Eight epochs, the last cut where steps count, and one before them."""
+    base = [word for word in TINY if not word.startswith("recipe.epochs")]
+    found = small_run.run(tmp_path, "strategy=ab", length, "equal_compute=multiply_adds", base=base)
+    training, longer = found.student.training, found.longer
+    assert training.epochs == 9 and found.baseline.training.epochs == 8
+    assert training.steps == (17 if "steps" in length else None)  # two to an epoch
+    spent = (training.steps or training.epochs) * longer.step.live
+    assert longer.step.live > 1 and (longer.steps or longer.epochs) == math.ceil(spent - 1e-9)
 
 
 def test_charging_leaves_networks_and_generators_as_they_were(place):

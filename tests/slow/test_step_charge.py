@@ -83,7 +83,7 @@ def true_ratio(made):
 
 def fitted(module, data, timer):
     """A fit whose steps are timed."""
-    trainer(EPOCHS, callbacks=[timer], limit_val_batches=0).fit(module, datamodule=data)
+    trainer(module.strategy.whole(EPOCHS), callbacks=[timer], limit_val_batches=0).fit(module, datamodule=data)
 
 
 @pytest.mark.slow
