@@ -20,7 +20,7 @@ from distillab.teachers.frozen import FrozenTeacher
 
 NAMES = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml") if "zoo" in path.read_text())
 LARGE = {"resnet110", "resnet32x4", "wrn_40_2", "vgg19", "vgg16", "resnet44", "resnet32", "wrn_40_1"}  # as smaller ones
-READ = {"logits", "stages", "last_map", "preactivations", "embedding", "head", "norms"}
+READ = {"logits", "stages", "stem", "last_map", "preactivations", "embedding", "head", "norms"}
 
 
 def trained(model):

@@ -47,6 +47,8 @@ def _pairs(model: ImageModel, needs: Iterable[str]) -> list[tuple[str, str]]:
     read = {stage.name for stage in (*model.info.stages, model.info.last_map)} if model.info.stages else set()
     if "norms" in needs:
         read |= {stage.norm for stage in model.info.stages}
+    if "stem" in needs and model.info.stem is not None:
+        read.add(model.info.stem.name)
     found = []
     for path, nodes in called.items():
         before = nodes[0].args[0] if len(nodes) == 1 and len(nodes[0].args) == 1 else None
