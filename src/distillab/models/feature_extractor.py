@@ -105,9 +105,9 @@ class FeatureExtractor:
         `stages` and `preactivations` are lists of maps (N, C, H, W) by depth, `stem` is the map before them, None where the
         model shows none, `last_map` the one that is pooled for the head, `embedding` is (N, d), `logits` (N, classes),
         `head` the `weight` and `bias` that turn the embedding into logits, `norms` the BatchNorm before each stage's last
-        activation (None where there is none), `attentions` are what the attention in each stage reads, `token_logits` a list of the logits of the class token and of the
-        distillation token, each (N, classes). Raises UserError at the first call where a stage shows only what follows the
-        pre-activations that are asked for, and at any where one shows no attention.
+        activation (None where there is none), `attentions` are what the attention in each stage reads, `token_logits` a list
+        of the logits of the class token and of the distillation token, each (N, classes). Raises UserError at the first call
+        where a stage shows only what follows the pre-activations that are asked for, and at any where one shows no attention.
         """
         with self.tap:
             logits = self.run(**inputs)

@@ -31,7 +31,8 @@ class Outputs(list[Fields]):
 class Schedule:
     """A number that changes over the training.
 
-    All times are epochs, or, below 1, shares of the recipe's epochs; with `steps` they are batches instead.
+    All times are epochs, or, below 1, shares of the recipe's epochs, with the first of which they begin; with `steps` they
+    are batches instead.
     """
 
     value: float  # the highest

@@ -16,7 +16,8 @@ __all__ = ["nd"]
 def nd(e_s: Tensor, e_t: Tensor, centers: Tensor, y: Tensor) -> Tensor:
     """Mean of 1 − ⟨e_s, c/‖c‖⟩ / max(‖e_s‖, ‖e_t‖), c the centre of the sample's class; in [0, 2] (arXiv 2305.17007).
 
-    Embeddings (N, d), the student's from a connector where its width is another; the teacher's class means (C, d), without gradient; int64 y (N,).
+    Embeddings (N, d), the student's from a connector where its width is another; the teacher's class means (C, d), without
+    gradient; int64 y (N,).
     """
     if e_s.shape != e_t.shape or centers.ndim != 2 or centers.shape[1:] != e_s.shape[1:]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (e_s, e_t, centers))

@@ -32,10 +32,9 @@ class Phase:
     terms: tuple[str, ...]
     train: str = "both"
     fresh: bool = True
-    lr: float | tuple[tuple[str, float], ...] | None = (
-        None  # None is the recipe's, as where its optimiser is not listed
-    )
-    schedule: str | None = None  # likewise
+    # None is the recipe's, which counts where its optimiser is not listed, too.
+    lr: float | tuple[tuple[str, float], ...] | None = None
+    schedule: str | None = None  # None is the recipe's
     extra: bool = False  # before the epochs of the recipe
 
     def recipe(self, recipe: Recipe) -> Recipe:
