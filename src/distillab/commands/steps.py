@@ -186,10 +186,9 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         if steps.module is None:
             steps.records["student"] = run.train_student_alone(student, logger, title=title)
             return
-        labelled = run.data.label_source != "none"
-        featured = not labelled and not run.head_learns
-        protocol = replace(config.protocol, select="last") if featured else config.protocol
-        if featured:
+        protocol = config.protocol
+        if run.features_alone:
+            protocol = replace(protocol, select="last")
             rank_zero_print(
                 f"the head of {student.info.name} learns nothing without labels: val is that of random weights, the last epoch "
                 f"counts, and a head is fitted afterwards"
@@ -198,7 +197,7 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         found = training.fit(steps.module, steps.data, **how, directory=directory / "checkpoints", title=title)
         steps.records["student"] = Record(training=found).changed(views=run.strategy.num_views)
         steps.module.release()
-        if featured:
+        if run.features_alone:
             fitted = fit_head(student, run.data.labelled_only(repeated=False), run.setting.device)
             rank_zero_print(
                 f"a head is fitted on the features of {student.info.name}: {fitted.samples:,} labelled samples"

@@ -55,10 +55,11 @@ class Run:
                 )
 
     @property
-    def head_learns(self) -> bool:
-        """Whether the student's head learns anything in the fit: not where features alone teach, without labels."""
+    def features_alone(self) -> bool:
+        """Whether features teach without labels, so that the student's head learns nothing in the fit."""
         terms = self.strategy.terms.values()
-        return any("student.logits" in term.needs or type(term).deploy is not Term.deploy for term in terms)
+        of_head = any("student.logits" in term.needs or type(term).deploy is not Term.deploy for term in terms)
+        return self.data.label_source == "none" and not of_head
 
     @property
     def epochs(self) -> int:
@@ -181,7 +182,7 @@ class Scheme:
             why = "reads the logits of its teacher, and teacher.adapt=none leaves it without any; choose teacher.adapt=head"
         elif teacher.dtype and not self.has_teacher:
             why = f"has no frozen teacher of its own to hold in {teacher.dtype}; choose teacher.dtype=null"
-        elif run.data.label_source == "none" and not run.head_learns:
+        elif run.features_alone:
             why = "passes on networks whose head has learned, and features alone teach none; choose strategy=kd"
         elif unlabelled and run.data.teacher_answers:
             why = f"cannot answer for unknown labels: {unlabelled}; choose data.labels=all data.labelled=1.0"
