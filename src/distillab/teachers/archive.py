@@ -32,6 +32,7 @@ OF_THE_TEACHER = {
     "structure": "other modules",
     "about": "inputs that are normalised, or classes that are ordered, in another way",
     "spec": "other outputs",
+    "folded": "BatchNorms that are folded there or here alone",
 }
 
 
