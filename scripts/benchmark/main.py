@@ -18,6 +18,7 @@ import torch
 from page_tables import table
 
 from benchmark.decoding import decoding, decoding_table
+from benchmark.folding import folding, folding_table
 from benchmark.loops import WARMUP, Workload, cases
 from benchmark.memory import peak_memory
 from benchmark.sweep import startup, startup_table, sweep, sweep_table, with_held_out
@@ -26,7 +27,7 @@ from distillab.core.files import write_json
 from distillab.data.images.sources import Folder
 from distillab.training.startup import import_quietly
 
-PARTS = ("pairs", "startup", "sweep", "decoding")
+PARTS = ("pairs", "startup", "sweep", "decoding", "folding")
 SWEEP_PAIR = ("resnet56", "resnet20")
 PAIRS = (("resnet32x4", "resnet8x4"), ("resnet56", "resnet20"), ("resnet56", "resnet8"))
 CASES = {
@@ -149,6 +150,10 @@ def main() -> None:
         with timed("decoding"):
             found["decoding"] = decoding(asked.repeats)
             print(decoding_table(found["decoding"]), flush=True)
+    if "folding" in asked.only:
+        with timed("folding"):
+            found["folding"] = folding(asked.repeats)
+            print(folding_table(found["folding"]), flush=True)
     conditions = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),

@@ -14,6 +14,7 @@ import pytest
 import torch
 from benchmark import child_environment
 from benchmark import decoding as benchmark_decoding
+from benchmark import folding as benchmark_folding
 from benchmark import loops as benchmark_loops
 from benchmark import main as benchmark
 from benchmark import sweep as benchmark_sweep
@@ -202,6 +203,18 @@ def test_the_data_of_a_second_start_is_found_decoded(tmp_path, monkeypatch):
     found = benchmark_sweep.data_ready(tmp_path / "images", tmp_path)
     assert found["data_images"] == 3 * CLASSES and found["data_ready"] > 0
     assert len(reads) == 3 * CLASSES  # the first start's
+
+
+def test_every_way_to_run_a_teacher_is_timed(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda net: net)
+    found = benchmark_folding.folding(1, ["resnet8"])
+    assert tuple(found["resnet8"]) == benchmark_folding.WAYS and all(
+        seconds > 0 for seconds in found["resnet8"].values()
+    )
+    told = benchmark_folding.folding_table(
+        {"a": dict(zip(benchmark_folding.WAYS, (3.0, 2.0, 1.0, 4.0, 0.5), strict=True))}
+    )
+    assert "| a | 3.000 s (0.67 ×) | 2.000 s (1.00 ×) | 1.000 s (2.00 ×) |" in told
 
 
 def test_each_number_of_views_per_decoding_reads_every_image(monkeypatch):
