@@ -63,6 +63,13 @@ def test_the_table_compares_with_the_teacher_and_the_student_trained_longer():
     assert alone[:3] == ["student alone: resnet8", "90.00", "–"]
 
 
+def test_a_busy_machine_compares_no_latency():
+    for spread, told in ((1.0, "2.00 ms (100 %)"), (2.0, "2.00 ms")):
+        known = {"efficiency": {"latency_ms": 2.0, "latency_spread": spread}}
+        (*_, student) = final_table(edited(made(), student=known, teacher=known)).texts
+        assert told in student, student
+
+
 def test_the_title_says_protocol_samples_and_a_busy_machine():
     known = {"efficiency": {"device": "cpu", "threads": 1, "latency_spread": 2.0}}
     title = final_table(edited(made(protocol="paper"), student=known)).title

@@ -8,6 +8,7 @@ from distillab.core.result_reader import read
 from distillab.data.module import DataModule
 from distillab.export.safetensors import load_student
 from distillab.reporting.model_card import model_card
+from distillab.reporting.words import verdict
 from distillab.schemes.features import judged
 
 WORDS = ("data.labels=none", "data.labelled=0.3", "data.samples=256", "recipe.epochs=3")
@@ -49,6 +50,12 @@ def test_teacher_student_and_random_weights_are_judged_alike(taught, place):
     assert why is None and read_back.features == taught.features
     card = model_card(read_back)
     assert "by a linear probe of" in card and "No label taught the student" in card
+    assert (
+        "A head was fitted on the features of the last epoch, to 77 labelled samples" in card
+        and "chosen on" not in card
+    )
+    bare = 100 * taught.features["random"].probe
+    assert f"; the same head on random weights has {bare:.1f} %" in verdict(taught)
 
 
 def test_a_network_without_a_linear_head_is_left_out(few_digits):

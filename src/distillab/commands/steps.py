@@ -199,9 +199,9 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         steps.module.release()
         if run.features_alone:
             fitted = fit_head(student, run.data.labelled_only(repeated=False), run.setting.device)
-            rank_zero_print(
-                f"a head is fitted on the features of {student.info.name}: {fitted.samples:,} labelled samples"
-            )
+            told = f"a head was fitted on the features of the last epoch, to {fitted.samples:,} labelled samples"
+            rank_zero_print(f"{student.info.name}: {told}")
+            steps.records["student"] = steps.records["student"].changed(source=told)
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:

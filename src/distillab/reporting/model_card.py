@@ -118,13 +118,14 @@ def _what(result: Result, weights: Path | None) -> str:
     taught = teacher and f"{teacher.name}, {shown.words(result.score('teacher'))} {shown.label}"
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
-    protocol = PROTOCOLS.get(result.protocol, "")
+    protocol, source = PROTOCOLS.get(result.protocol, ""), result.student.training.source
+    told = f"{source[:1].upper()}{source[1:]}; test was looked at once." if source and result.features else ""
     lines = [
         f"**Model:** {result.student.name}, {_kind(result)}.",
         f"**Teacher:** {taught or 'none'}.",
         f"**Method:** {result.method}.",
         f"**Data:** {data.name}{f' ({sizes} {plural(result.task)})' if sizes else ''}.",
-        f"**Protocol:** {result.protocol}. {protocol.replace('images', plural(result.task))}".rstrip(),
+        f"**Protocol:** {result.protocol}. {told or protocol.replace('images', plural(result.task))}".rstrip(),
         *_expected(weights),
     ]
     return bullets(lines)

@@ -85,7 +85,8 @@ def _compared(result: Result, role: Role, key: str) -> str:
     if value is None:
         return NOTHING
     text = METRICS[key].form(value) + UNITS.get(key, "")
-    if role == "teacher" or not of_teacher:
+    unsure = key.startswith("latency") and not all(one.efficiency.steady for one in result.entries.values())
+    if role == "teacher" or not of_teacher or unsure:
         return text
     share = 100 * value / of_teacher
     return f"{text} ({share:.{0 if share >= 9.95 else 1}f} %)"

@@ -149,7 +149,15 @@ def verdict(result: Result) -> str:
         if paired.low <= 0 <= paired.high:
             start, size = "No difference shown:", shown.gain(result.gain)
         said = f"{start} {size} {over} ({where}); it speaks of these two trained files, not of the methods"
-    return f"{said}{_gap(result)}{_longer(result)}."
+    return f"{said}{_gap(result)}{_untaught(result)}{_longer(result)}."
+
+
+def _untaught(result: Result) -> str:
+    """What the head alone brings, where it was fitted to labels that did not teach the student."""
+    random = (result.features or {}).get("random")
+    if random is None or not result.student.training.source:
+        return ""
+    return f"; the same head on random weights has {percent(random.probe, 1)} %"
 
 
 def _gap(result: Result) -> str:
