@@ -77,7 +77,7 @@ def with_varied(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dic
     vary = [given] if isinstance(given := config.get("vary"), str) else given
     if not isinstance(vary, list):
         return dict(config)
-    own, number, named = dict(config), config.get("seed"), {word.lstrip("+").partition("=")[0] for word in overrides}
+    own, number, named = dict(config), config.get("seed"), _set_keys(overrides)
     own["vary"] = [name for name in VARIED if name in vary] + [name for name in vary if name not in VARIED]
     for name, (key, _) in VARIED.items():
         if name == "init" or name not in vary:
@@ -89,6 +89,11 @@ def with_varied(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dic
             raise UserError(f"{what}: leave {key} out, or {name} out of vary (vary=[init])")
         own[group] = {**own[group], last: number}
     return own
+
+
+def _set_keys(overrides: Sequence[str]) -> set[str]:
+    """The keys that the words of a command set."""
+    return {word.lstrip("+").partition("=")[0] for word in overrides}
 
 
 def from_teacher(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -126,8 +131,7 @@ def fine_tuned(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict
 
     Of images: a language model's rate is meant for its weights as they are.
     """
-    named = {word.lstrip("+").partition("=")[0] for word in overrides}
-    teacher, typed = config["teacher"], bool(named & {"teacher.recipe.lr", "recipe@teacher.recipe"})
+    teacher, typed = config["teacher"], _set_keys(overrides) & {"teacher.recipe.lr", "recipe@teacher.recipe"}
     if teacher.get("adapt") != "all" or typed or config["task"].get("_target_") == LANGUAGE:
         return dict(config)
     recipe = teacher["recipe"]

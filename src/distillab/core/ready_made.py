@@ -137,7 +137,7 @@ def _whole(kind: Any, place: str, *, without: tuple[str, ...] = (), **how: Any) 
             key, has, asks = others[0]
             reports.clear()
             raise UserError(f"{key} is {tuple(has)} in its weights, and {tuple(asks)} by its config")
-        if missing := sorted(key for key in found["missing_keys"] if not key.startswith(without or ("\0",))):
+        if missing := sorted(key for key in found["missing_keys"] if not key.startswith(without)):
             reports.clear()
             raise UserError(
                 f"its weights lack {len(missing)} of the parameters that its config asks for: {first_few(missing)}"

@@ -65,7 +65,7 @@ def build_model(
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
         if _may_adapt(config, role) and (outputs := model.info.outputs) != len(classes):
             why = why or _other_classes(outputs if model.info.head else None, classes)
-            renew_head(net, model.info.head, model.net_shape, len(classes), seed)
+            renew_head(net, model.info, len(classes), seed)
             model = ImageModel(net, input_shape, name, **settings, stages=config.stages)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error

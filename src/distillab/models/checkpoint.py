@@ -122,10 +122,8 @@ def _without_weights(content: Any, path: Path) -> str:
     if name is not None:
         keys, kind = f'["{name}"]' if name else "", type(content[name] if name else content).path
         mend = _mend(path, f"torch.load({{}}, map_location='cpu', weights_only=False){keys}.state_dict()")
-        what, module = (
-            f"{path} holds a pickled model or other code ({kind}), which is not run here",
-            kind.partition(".")[0],
-        )
+        what = f"{path} holds a pickled model or other code ({kind}), which is not run here"
+        module = kind.partition(".")[0]
         where = "in the script that wrote it" if module == "__main__" else f"where Python finds {module}"
         return f"{what}; if you trust it, {where}, {mend}"
     parts = content if isinstance(content, Mapping) and not isinstance(content, Inert) else {"": content}

@@ -9,16 +9,17 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from distillab.models.image_model import ImageModel
+from distillab.models.model import Model
 
 
-def folded(model: ImageModel, needs: Iterable[str] = ()) -> ImageModel | None:
+def folded(model: Model, needs: Iterable[str] = ()) -> Model | None:
     """A copy of a model with its BatchNorms folded, without gradients; None where none can be.
 
     It gives what the model gives in evaluation, but for rounding. Folded is a BatchNorm2d that alone reads the output of a
     convolution, where each is called once and has no hook: `needs`, the outputs that are read (MODEL_OUTPUTS), and
     `model.info` tell which layers must stay. The names of all modules stay.
     """
-    pairs = _pairs(model, needs)
+    pairs = foldable(model, needs)
     if not pairs:
         return None
     model = copy.deepcopy(model).requires_grad_(False).eval()
@@ -35,8 +36,10 @@ def folded(model: ImageModel, needs: Iterable[str] = ()) -> ImageModel | None:
     return model
 
 
-def _pairs(model: ImageModel, needs: Iterable[str]) -> list[tuple[str, str]]:
-    """The paths of each convolution and the BatchNorm that can be folded into it."""
+def foldable(model: Model, needs: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """The paths of each convolution and the BatchNorm that can be folded into it; none but in networks of images."""
+    if not isinstance(model, ImageModel):
+        return []
     graph, modules = _graph(model.net), dict(model.net.named_modules())
     if graph is None or model.held_in is not None:
         return []

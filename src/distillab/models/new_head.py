@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError
+from distillab.models.feature_info import FeatureInfo
 from distillab.models.pairing import paired
-from distillab.models.trace import trace
 
 APPENDED = "new_head"  # the module path of a head that a network without one is given
 
@@ -40,26 +40,22 @@ def take_head(net: nn.Module, fresh: nn.Module, sized: Sequence[str]) -> None:
         net.set_submodule(path, fresh.get_submodule(path))
 
 
-def renew_head(net: nn.Module, head: str | None, input_shape: tuple[int, ...], classes: int, seed: int) -> None:
-    """Replace the linear layer at the path `head` by one of so many classes, or append one where there is none.
+def renew_head(net: nn.Module, info: FeatureInfo, classes: int, seed: int) -> None:
+    """Replace the head of a network that `info` describes by one of so many classes, or append one where there is none.
 
     What is appended reads the output (N, d) of the network, whose own modules keep their paths. Raises UserError where
-    neither can be done.
+    the head is no linear layer.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if head is not None:
-            old = net.get_submodule(head)
-            if not isinstance(old, nn.Linear):
-                raise UserError(f"{head} is a {type(old).__name__}, and a new head can only stand for a linear layer")
-            new = nn.Linear(old.in_features, classes)
-            net.set_submodule(head, new.to(old.weight))
+        if info.head is None:
+            net.add_module(APPENDED, nn.Linear(info.outputs, classes))
+            net.register_forward_hook(_append)
             return
-        given = next(call.output for call in trace(net, input_shape) if not call.path)
-        if len(given) != 2:
-            raise UserError(f"it gives {given}, where a vector of features for each image (N, d) is expected")
-        net.add_module(APPENDED, nn.Linear(given[1], classes))
-    net.register_forward_hook(_append)
+        old = net.get_submodule(info.head)
+        if not isinstance(old, nn.Linear):
+            raise UserError(f"{info.head} is a {type(old).__name__}, and a new head can only stand for a linear layer")
+        net.set_submodule(info.head, nn.Linear(old.in_features, classes).to(old.weight))
 
 
 def _append(net: nn.Module, _: tuple, features: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from contextlib import nullcontext
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distillab.core.errors import UserError, reason
-from distillab.core.places import folder_or_name, located
+from distillab.core.places import folder_or_name
 from distillab.core.ready_made import read_image_settings, read_vision_model
 from distillab.models.quiet import without_bars
 
@@ -33,9 +34,13 @@ class TransformersVision(nn.Module):
                 width = self.features(torch.zeros(1, *expects["input_size"])).shape[1]
             self.head = nn.Linear(width, num_classes)
 
+    def outputs(self, images: Tensor) -> Any:
+        """What the model of transformers gives for images (N, 3, H, W)."""
+        return self.body(pixel_values=images, **({PIXELS: True} if self.resizes else {}))
+
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) → (N, d)."""
-        found = self.body(pixel_values=images, **({PIXELS: True} if self.resizes else {}))
+        found = self.outputs(images)
         if hasattr(getattr(self.body, "embeddings", None), "cls_token"):
             return found.last_hidden_state[:, 0]
         return found.pooler_output.flatten(1)
@@ -43,7 +48,7 @@ class TransformersVision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) → logits (N, classes), or features (N, d) of a backbone without a head."""
         if self.classifies:
-            return self.body(pixel_values=images, **({PIXELS: True} if self.resizes else {})).logits
+            return self.outputs(images).logits
         features = self.features(images)
         return self.head(features) if hasattr(self, "head") else features
 
@@ -60,10 +65,9 @@ def vision_model(
         import transformers  # noqa: F401 - it takes seconds, and is an extra
     except ImportError as error:
         raise UserError('transformers is not installed; pip install "distillab[language]"') from error
-    folder_or_name(path, "path")
-    place = str(located(path, "path"))
+    place = folder_or_name(path, "path")
     try:
-        with without_bars() if located(path, "path").is_dir() else nullcontext():  # a download may show how far it is
+        with without_bars() if Path(place).is_dir() else nullcontext():  # a download may show how far it is
             body, classifies = read_vision_model(place, pretrained=pretrained, image_size=image_size)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} holds no vision model of transformers: {reason(error)}") from error

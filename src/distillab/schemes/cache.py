@@ -12,6 +12,7 @@ from distillab.core.output import rank_zero_print
 from distillab.data.module import DataModule
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
+from distillab.models.folding import foldable
 from distillab.strategies.strategy import Strategy
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.cache import MEND, TeacherCache
@@ -57,7 +58,7 @@ def with_cache(
         "precision": config.recipe.precision,
         "channels_last": trainer.channels_last,
     }
-    if teacher.fold(needs) is not None:
+    if foldable(model, needs):
         key["folded"] = True
     if trainer.compile == "both":
         key["compiled"] = True

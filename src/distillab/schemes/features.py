@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 from distillab.core.result_parts import Features
-from distillab.data.labels import UNKNOWN
 from distillab.data.module import DataModule
 from distillab.evaluation.metrics import top1
 from distillab.evaluation.neighbours import by_neighbours
 from distillab.models.model import Model
-from distillab.training.linear_probe import embeddings, probe
+from distillab.training.linear_probe import embeddings, known_embeddings, probe
 
 
 def judged(networks: Mapping[str, Model], data: DataModule, device: str) -> dict[str, Features]:
@@ -21,10 +20,9 @@ def judged(networks: Mapping[str, Model], data: DataModule, device: str) -> dict
     for role, network in networks.items():
         if network.info.head is None:
             continue
-        known, labels = embeddings(network, data, "train", device)
-        known, labels = known[labels != UNKNOWN], labels[labels != UNKNOWN]
+        known = known_embeddings(network, data, device)
         features, test = embeddings(network, data, "test", device)
-        fitted, classes = probe(network, data, device), network.info.outputs
-        votes = by_neighbours(features, known, labels, classes)
+        fitted = probe(network, data, device, known)
+        votes = by_neighbours(features, *known, network.info.outputs)
         found[role] = Features(neighbours=top1(votes, test), probe=top1(fitted(features), test), samples=fitted.samples)
     return found

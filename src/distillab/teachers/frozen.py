@@ -9,7 +9,6 @@ import torch
 from distillab.data.batch import Batch
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.folding import folded
-from distillab.models.image_model import ImageModel
 from distillab.models.model import Model
 from distillab.models.parts import read_in_parts
 from distillab.teachers.base import TeacherSource
@@ -33,12 +32,8 @@ class FrozenTeacher(TeacherSource):
     def request(self, needs: Iterable[str]) -> None:
         """Select the outputs to read."""
         self.release()
-        self.folded = self.fold(needs)  # a submodule, which moves with this one
+        self.folded = folded(self.model, needs) if self.folds else None  # a submodule, which moves with this one
         self.extractor = FeatureExtractor(self.folded or self.model, needs)
-
-    def fold(self, needs: Iterable[str]) -> ImageModel | None:
-        """What runs for these outputs in place of the network; None where it runs itself."""
-        return folded(self.model, needs) if self.folds and isinstance(self.model, ImageModel) else None
 
     @torch.no_grad()  # not inference mode: a loss cannot be differentiated through inference tensors
     def forward(self, batch: Batch) -> list[SimpleNamespace]:

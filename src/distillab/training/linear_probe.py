@@ -48,17 +48,29 @@ def fit_head(model: Model, data: LightningDataModule, device: str | torch.device
     return found
 
 
-def probe(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
+def known_embeddings(model: Model, data: LightningDataModule, device: str | torch.device) -> tuple[Tensor, Tensor]:
+    """The `embeddings` of the training samples that have a label; UserError where none has."""
+    features, labels = embeddings(model, data, "train", device)
+    known = labels != UNKNOWN
+    if not known.any():
+        raise UserError(f"{model.info.name} needs labels for a head, and none is known: data.labelled=0.1")
+    return features[known], labels[known]
+
+
+def probe(
+    model: Model,
+    data: LightningDataModule,
+    device: str | torch.device,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> Probe:
     """The linear head that fits the labelled training samples, without augmentation; the network is left as it is.
 
     Logistic regression on the standardised input of the head. Of `DECAYS` the one with the most right on validation is
-    taken, where there is validation. Raises UserError as `fit_head`.
+    taken, where there is validation. `known` are their `known_embeddings`, where these are at hand. Raises UserError as
+    `fit_head`.
     """
     started, classes = time.perf_counter(), linear_head(model).out_features
-    features, labels = embeddings(model, data, "train", device)
-    features, labels = features[labels != UNKNOWN], labels[labels != UNKNOWN]
-    if not len(labels):
-        raise UserError(f"{model.info.name} needs labels for a head, and none is known: data.labelled=0.1")
+    features, labels = known or known_embeddings(model, data, device)
     mean, spread = features.mean(0), features.std(0, correction=0)
     spread = torch.where(spread > 1e-6 * spread.max(), spread, 1.0)  # a feature that never changes tells nothing
     held_out = embeddings(model, data, "validation", device) if data.sizes["validation"] else None
