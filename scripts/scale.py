@@ -128,6 +128,9 @@ def _figures(scale: Scale, decode: float) -> Iterator[tuple[str, ...]]:
     yield "one student on one GPU", f"{_short(alone)} hours"
     yield "one student on one GPU that also fills the cache", f"{_short(alone + teacher)} hours"
     yield f"the sweep with one run per GPU, in {rounds} rounds", f"{_short(rounds * alone)} hours"
+    node = scale.gpus_per_node
+    yield f"the sweep on one machine of {node} GPUs", f"{math.ceil(scale.methods / node) * alone / 24:.1f} days"
+    yield "students that such a machine trains in a week", f"{node * int(7 * 24 / alone)}"
 
 
 def _short(value: float) -> str:

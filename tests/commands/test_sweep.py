@@ -92,7 +92,7 @@ def records_of(place):
     return sweep.recorded(folder_of(place))
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_failing_cell_stops_no_other_wherever_the_cells_run(command, tmp_path, launcher):
     words = [f"launcher={launcher}", "student=resnet8", "recipe.lr=0.4"]
     if launcher == "joblib":
@@ -243,7 +243,7 @@ def test_durations_are_rough(seconds, said):
 
 def test_the_launcher_leaves_the_hash_alone():
     hashes = {config_hash(OmegaConf.to_container(config.compose([f"launcher={name}"]), resolve=True)) for name in
-              ("basic", "joblib", "submitit")}  # fmt: skip
+              ("basic", "joblib", "submitit", "ray")}  # fmt: skip
     assert len(hashes) == 1
 
 

@@ -123,6 +123,8 @@ def test_the_figures_of_the_study_by_counting():
     assert said["one student on one GPU"] == f"{1858 / 100:.0f} hours"
     assert said["one student on one GPU that also fills the cache"] == f"{1858 / 100 + 1252 / 100:.0f} hours"
     assert said["the sweep with one run per GPU, in 2 rounds"] == f"{2 * 1858 / 100:.0f} hours"
+    assert said["the sweep on one machine of 8 GPUs"] == f"{13 * 18.58 / 24:.1f} days"  # 13 rounds of 8
+    assert said["students that such a machine trains in a week"] == str(8 * 9)  # 9 on each GPU: 168 / 18.58
 
 
 def test_what_is_measured_is_what_the_page_reads(tmp_path):

@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-f", "scripts/site/mkdocs.yml", "-d", tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-q",
+        "-f",
+        "scripts/site/mkdocs.yml",
+        "-d",
+        tmp_path,
+    ]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import distillab
-from distillab.commands import devices, tune
+from distillab.commands import devices, ray_launcher, tune
 from distillab.commands.composition import (
     PRIMARY,
     ROLES,
@@ -199,6 +199,7 @@ def _command() -> int:
         _examining.append(sys.argv.pop(1))
     sys.argv[1:] = understood(sys.argv[1:])
     tune.register()
+    ray_launcher.register()
     try:
         _job()
     finally:

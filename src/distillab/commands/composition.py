@@ -34,6 +34,7 @@ ROLES = keys.ROLES
 PRIMARY = CONFIG
 CUSTOM = "custom"  # the model whose arguments no file knows: its class says which keys it takes
 TUNE = "hydra_plugins.distillab.Tune"  # commands.tune.Tune: Hydra takes no sweeper from a package of another name
+RAY = "hydra_plugins.distillab.Ray"  # likewise, commands.ray_launcher.Ray
 
 # The strategy files that the latest composition read, last first: Hydra itself keeps no record of a list.
 _composed: dict[str, Mapping[str, Any]] = {}
@@ -117,6 +118,8 @@ def register() -> None:
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "fresh_seeds": 3}
     node |= {"space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
+    node = {"_target_": RAY, "cpus": 1, "gpus": 0, "address": None}
+    ConfigStore.instance().store(group="hydra/launcher", name="ray", node=node, provider="distillab")
 
 
 register()

@@ -15,6 +15,7 @@ SIGNALS = [number for number in signal.Signals if number.name in ("SIGINT", "SIG
 
 SAME = 0.5  # seconds: a terminal's signal reaches every process by itself, and is passed on to it as well
 
+in_ray: list[bool] = []  # filled in a process of Ray's that runs a cell
 asked: list[int] = []  # the signals that this process passed on to others, or that a worker got; it begins nothing more
 
 
@@ -72,13 +73,13 @@ def check() -> None:
 
 
 def in_worker() -> bool:
-    """Whether this process is one of joblib's, which runs cells for the command's own."""
-    return multiprocessing.current_process().name.startswith("Loky")
+    """Whether this process is one of joblib's or Ray's, which runs cells for the command's own."""
+    return bool(in_ray) or multiprocessing.current_process().name.startswith("Loky")
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let signals stop the block in one of joblib's workers, which begins no other after it; elsewhere nothing changes."""
+    """Let signals stop the block in a worker of joblib or Ray, which begins no other after it; elsewhere nothing changes."""
     if not in_worker():
         yield
         return
