@@ -1,7 +1,6 @@
 """A new head for a network whose weights were learned on other classes, or that never had a head."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +10,6 @@ from distillab.models.feature_info import FeatureInfo
 from distillab.models.pairing import paired
 
 APPENDED = "new_head"  # the module path of a head that a network without one is given
-
-
-def sized_by_classes(net: nn.Module, other: Any) -> list[str]:
-    """The names of the tensors whose shape follows from the number of classes, in which two networks differ."""
-    shapes = {name: value.shape for name, value in other.state_dict().items()} if isinstance(other, nn.Module) else {}
-    return [name for name, value in net.state_dict().items() if shapes.get(name, value.shape) != value.shape]
 
 
 def as_trained(
