@@ -1,15 +1,56 @@
 """A new head for a network whose weights were learned on other classes, or that never had a head."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.pairing import paired
 
 APPENDED = "new_head"  # the module path of a head that a network without one is given
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear head (C, d + 1), the last column its biases; on how many samples it was fitted, and with which decay."""
+
+    weights: Tensor
+    samples: int
+    decay: float
+    seconds: float
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Logits (R, C) of features (R, d)."""
+        return F.linear(features, self.weights[:, :-1], self.weights[:, -1])
+
+    @torch.no_grad()
+    def put(self, head: nn.Linear) -> None:
+        """Give a head (C, d) with biases these weights."""
+        head.weight.copy_(self.weights[:, :-1])
+        head.bias.copy_(self.weights[:, -1])
+
+
+def as_bytes(head: Probe) -> bytes:
+    """A head as the content of a file of safetensors."""
+    facts = torch.tensor([head.samples, head.decay, head.seconds], dtype=torch.float64)
+    return save({"weights": head.weights.cpu().contiguous(), "facts": facts})
+
+
+def from_bytes(content: bytes) -> Probe | None:
+    """The head that `as_bytes` wrote; None where it is none."""
+    try:
+        found = load(content)
+        weights, (samples, decay, seconds) = found["weights"], found["facts"].double().tolist()
+        known = weights.ndim == 2 and weights.is_floating_point() and bool(weights.isfinite().all())
+        return Probe(weights, int(samples), decay, seconds) if known and decay >= 0 and seconds >= 0 else None
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def as_trained(
