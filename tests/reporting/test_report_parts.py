@@ -85,7 +85,7 @@ def test_features_stand_in_report_leaderboard_and_csv_as_means_over_seeds():
     assert {line["labelled samples"] for line in (teacher, student, random)} == {"50"}
     assert "What the features are worth" in [one.title for one in sections.sections(rows)]
     shown = {line["method"]: line["nearest neighbours %"] for line in lines_of(leaderboard(rows))}
-    assert shown == {"hint": "35.00", "kd": "–", "student alone": "–"}
+    assert shown.pop("hint") == "35.00" and set(shown.values()) == {"–"}
     records = {record["method"]: record for record in map(row_record, rows)}
     assert records["hint"]["student_neighbours"] == pytest.approx(0.35) and "student_probe" not in records["kd"]
     assert run_record(runs[1])["random_probe"] == pytest.approx(0.3)

@@ -94,11 +94,10 @@ def _head_of(archive: Path, made: "Steps") -> Iterator[None]:
         return
     data = teacher_data(run.data.teacher_side, config, repeated=False)
     record = with_new_head(model, config, data, run.setting, given=head)
-    if not torch.equal(fitted_head(model, record).weights, head.weights):
-        raise UserError(
-            f"{archive} has another head for {model.info.name} than was fitted here: delete {record.folder} to take that one"
-        )
     try:
+        if not torch.equal(fitted_head(model, record).weights, head.weights):
+            mend = f"delete {record.folder} to take that one"
+            raise UserError(f"{archive} has another head for {model.info.name} than was fitted here: {mend}")
         yield
     except BaseException:
         if not record.training.reused:
