@@ -185,6 +185,15 @@ def test_a_network_that_gives_features_gets_a_head_behind_them(tmp_path):
     )
 
 
+def test_as_many_features_as_the_data_have_classes_are_no_logits_where_a_head_is_asked_for(tmp_path):
+    save_file(Backbone().state_dict(), file := tmp_path / "own.safetensors")
+    node = {"_target_": "test_new_head.Backbone", "checkpoint": str(file), "mean": None, "std": None}
+    twelve = DATA | {"classes": list("abcdefghijkl")}
+    for adapt, head in ((None, None), ("head", "new_head"), ("none", "new_head")):
+        model = build_model(ModelConfig.of(node | {"adapt": adapt}, "teacher"), "teacher", **twelve)
+        assert model.info.head == head and model.info.outputs == 12
+
+
 def test_a_network_of_a_fixed_number_of_classes_gets_another_last_layer(tmp_path):
     save_file(Fixed().state_dict(), file := tmp_path / "own.safetensors")
     model = built({"_target_": "test_new_head.Fixed"}, checkpoint=str(file))

@@ -83,7 +83,7 @@ def test_a_head_that_was_fitted_before_is_the_probe(place, monkeypatch):
     monkeypatch.setattr(features, "probe", lambda *given: linear_probe.probe(*given))
     own = ("strategy=hint", f"teacher.checkpoint={place}/five.safetensors", "teacher.adapt=none", "baseline=false")
     with small_run.unmeasured():
-        result = small_run.run(place, *own, *WORDS)
+        result = small_run.run(place, *own, *WORDS, "teacher.labelled=0.3")
     assert heads == ["resnet14", "resnet8", "resnet8"]
     assert {role: result.features[role].probe for role in ("teacher", "student")} == {
         "teacher": result.teacher.metrics["top1"], "student": result.student.metrics["top1"]

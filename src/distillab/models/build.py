@@ -65,7 +65,8 @@ def build_model(
     settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
-        if is_teacher(role) and _may_adapt(config, role) and (outputs := model.info.outputs) != len(classes):
+        outputs, features = model.info.outputs, config.adapt in ("head", "none") and model.info.head is None
+        if is_teacher(role) and _may_adapt(config, role) and (outputs != len(classes) or features):
             why = why or _other_classes(outputs if model.info.head else None, len(classes))
             renew_head(net, model.info, len(classes), seed)
             model = ImageModel(net, input_shape, name, **settings, stages=config.stages)
