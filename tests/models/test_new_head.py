@@ -201,6 +201,14 @@ def test_a_network_of_a_fixed_number_of_classes_gets_another_last_layer(tmp_path
     assert model.info.head == "classifier"
 
 
+def test_a_student_whose_network_takes_no_number_of_classes_is_refused(tmp_path):
+    node, data = {"_target_": "test_new_head.Fixed", "mean": None, "std": None}, DATA | {"classes": list("abcde")}
+    own = build_model(ModelConfig.of(node, "student"), "student", **data)
+    save_model(own, file := tmp_path / "own.safetensors", {}, list("vwxyz"))
+    with pytest.raises(UserError, match=r"5 other classes \(v, w, x, …\) apart.*Fixed takes no num_classes"):
+        build_model(ModelConfig.of(node | {"checkpoint": str(file)}, "student"), "student", **data)
+
+
 def test_the_same_seed_gives_the_same_head(five):
     heads = [built(RESNET8, checkpoint=str(five[1])).net.fc.weight for _ in range(2)]
     assert torch.equal(*heads)

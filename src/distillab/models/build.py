@@ -95,6 +95,9 @@ def _trained(
         if own != plan.classes:
             why = why or _other_classes(own, plan.classes)
             net = fresh if own is None else plan.network(own)
+    if why and not sized and not is_teacher(role):
+        what = f"{role}: {why}, and {name_of(config)} takes no num_classes, by which it would get a new head"
+        raise UserError(f"{what}; choose another file with {role}.checkpoint=…")
     stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
     first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
     load_weights(net, weights, name_of(config), config.checkpoint, key=f"{role}.checkpoint", first=first)
