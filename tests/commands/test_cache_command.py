@@ -7,15 +7,19 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import torch
 from helpers import small_run
 from helpers.data_checks import write_images
+from safetensors.torch import save, save_file
 
 from distillab.commands.cache import cache
 from distillab.core.errors import UserError
 from distillab.data.images import sources
+from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.teachers import archive
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import HEAD, View
+from distillab.training import linear_probe
 
 DIGITS = ("data.samples=300", "baseline=false", "cache.dtype=float32")
 
@@ -242,3 +246,50 @@ def test_a_manifest_names_every_part_of_a_key(place):
         parts = json.loads(file.read("manifest.json"))["keys"][0]
     known = archive.OF_THE_TEACHER.keys() | archive.SET_BY.keys() | {"data", "files"}
     assert parts.keys() <= known
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A place whose teacher has weights of five classes, and a head that was fitted there."""
+    folder = tmp_path_factory.mktemp("adapted")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(CifarResNet(depth=14, num_classes=5, in_channels=1).state_dict(), folder / "five.safetensors")
+    return Place(folder, f"teacher.checkpoint={folder}/five.safetensors", "recipe.epochs=1")
+
+
+def test_an_archive_brings_the_head_that_was_fitted_for_its_teacher(adapted, monkeypatch, capsys):
+    file, empty = adapted.exported(), f"paths.store={adapted.folder}/empty"
+    assert "head.safetensors" in ZipFile(file).namelist()
+    with monkeypatch.context() as patch:
+        patch.setattr(linear_probe, "probe", lambda *_: pytest.fail("a head was fitted"))
+        cache(["import", *adapted.words, empty, f"archive={file}"])
+        assert "300 outputs in 1 views filed" in capsys.readouterr().out
+        with small_run.unmeasured():
+            found = adapted.trained(empty, "cache.mode=require")
+    assert found.cache["computed"] == 0 and found.cache["key"] == adapted.result.cache["key"]
+    assert found.student.metrics == adapted.result.student.metrics
+    assert found.teacher.metrics == adapted.result.teacher.metrics
+    here, there = adapted.result.teacher.training, found.teacher.training
+    assert there.source == here.source.replace("fitted here", "fitted elsewhere") and there.seconds == here.seconds
+    cache(["import", *adapted.words, empty, f"archive={file}"])  # again
+    assert "300 were there before" in capsys.readouterr().out
+
+
+def test_a_head_that_is_not_taken_leaves_nothing(adapted, tmp_path):
+    file, other = adapted.exported(), tmp_path / "other.zip"
+    words = (*adapted.words, f"paths.store={tmp_path}/store")
+    take = lambda *more: cache(["import", *words, *more])  # noqa: E731
+    refused(lambda: take(f"archive={file}", "data.view_seed=1"), "data.view_seed=0 there and 1 here")
+    assert not list((tmp_path / "store").glob("networks/*/record.json"))
+    for content in (b"no head", save({"weights": torch.full((10, 65), torch.nan), "facts": torch.ones(3)})):
+        rewritten(file, other, lambda n, c, new=content: new if n.startswith("head") else c)
+        refused(lambda: take(f"archive={other}"), other, "no head for 10 classes on 64 features")
+    fake = save({"weights": torch.zeros(10, 65), "facts": torch.ones(3)})
+    rewritten(file, other, lambda n, c: fake if n.startswith("head") else c)
+    refused(lambda: take(f"archive={other}"), "another teacher")  # than what its outputs are of
+    refused(lambda: cache(["import", *adapted.words, f"paths.store={adapted.folder}/here", f"archive={other}"]),
+            "another head for resnet14 than was fitted here: delete")  # fmt: skip
+    rewritten(file, other, lambda n, c: None if n.startswith("head") else c)
+    refused(lambda: take(f"archive={other}"), "not trained yet")
+    assert not list((tmp_path / "store").glob("networks/*/record.json"))

@@ -72,11 +72,11 @@ def test_what_shows_without_data_is_said_before_they_are_read(tmp_path, monkeypa
     assert "\n" not in str(caught.value) and not (tmp_path / "runs").exists() and not (tmp_path / "store").exists()
 
 
-def test_a_checkpoint_of_other_classes_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+def test_a_checkpoint_of_other_classes_than_are_named_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "fit", lambda *_, **__: pytest.fail("something was trained"))
     torch.save(CifarResNet(8, num_classes=7, in_channels=1).state_dict(), tmp_path / "seven.pt")
     with pytest.raises(UserError, match=r"fc.weight is \(7, 64\), expected \(10, 64\).*student.classes=\[…\]"):
-        run(tmp_path, f"student.checkpoint={tmp_path}/seven.pt")
+        run(tmp_path, f"student.checkpoint={tmp_path}/seven.pt", "student.classes=[0,1,2,3,4,5,6,7,8,9]")
 
 
 def test_a_teacher_that_answers_nan_is_told_at_once(tmp_path, monkeypatch):

@@ -1,14 +1,17 @@
 """Weights that tell other classes apart, or none: the teacher gets a fresh head, and the rest of them stays."""
 
+import json
+
 import pytest
 import torch
+import torchvision
 from helpers.fits import assert_equal
 from safetensors.torch import save_file
 from torch import nn
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
-from distillab.export.safetensors import save_model
+from distillab.export.safetensors import load_student, save_model
 from distillab.models.build import build_model, check_network
 from distillab.models.checkpoint import load_weights
 from distillab.models.feature_extractor import FeatureExtractor
@@ -21,6 +24,8 @@ RESNET8 = {
     "head": "fc",
 }
 DATA = {"classes": list("abc"), "input_shape": (1, 8, 8), "mean": [0.5], "std": [0.5], "seed": 0}
+
+FIVE = DATA | {"classes": list("eabcd")}
 
 
 class Backbone(nn.Module):
@@ -109,10 +114,49 @@ def test_what_is_asked_for_is_done_where_the_classes_fit(tmp_path):
         assert built(RESNET8, **own, adapt=adapt).new_head == f"teacher.adapt={adapt}"
 
 
-def test_a_student_and_named_outputs_are_refused_as_ever(five):
+def test_a_file_that_names_more_classes_gets_one_too(tmp_path):
+    wide = build_model(ModelConfig.of(RESNET8 | {"mean": None, "std": None}, "teacher"), "teacher", **FIVE)
+    save_model(wide, file := tmp_path / "wide.safetensors", {}, list("eabcd"))
+    for role in ("teacher", "student"):
+        model = built(RESNET8, role, checkpoint=str(file)).eval()
+        assert model(**model.example_inputs()).shape == (2, 3) and model.class_order is None
+
+
+@pytest.mark.parametrize("with_head", [True, False])
+def test_the_head_of_a_student_starts_anew_and_a_line_says_so(five, tmp_path, capsys, with_head):
+    kept = five[0] if with_head else body(five[0])
+    save_file(kept, file := tmp_path / f"student_{with_head}.safetensors")
+    model = built(RESNET8, "student", checkpoint=str(file), name=f"net_{with_head}")
+    why = "its weights tell 5 other classes apart" if with_head else "its weights have no head"
+    assert f"student net_{with_head}: its head starts anew ({why}, and the data have 3)" in capsys.readouterr().out
+    assert model.new_head is None and model.info.outputs == 3  # nothing is fitted: it is trained
+    assert_equal(body(model.net.state_dict()), body(five[0]))
+    assert torch.equal(model.net.fc.weight, built(RESNET8, "student").net.fc.weight)
+
+
+def test_pretrained_weights_of_a_student_say_the_same(tmp_path, monkeypatch, capsys):
+    weights = torchvision.models.resnet18().state_dict()
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: weights)
+    node = {"_target_": "distillab.models.torchvision.torchvision_classifier", "architecture": "resnet18"}
+    model = built(node, "student", pretrained=True)
+    assert "student resnet18: its head starts anew (its pretrained weights tell other" in capsys.readouterr().out
+    assert model.info.outputs == 3 and torch.equal(model.net.conv1.weight, weights["conv1.weight"])
+
+
+def test_an_exported_student_has_its_own_head_or_is_refused(tmp_path):
+    about = {"name": "resnet8", "model": RESNET8, "classes": list("abc"), "input_shape": [1, 8, 8]}
+    metadata = {"distillab": json.dumps(about | {"mean": [0.5], "std": [0.5], "input_size": None})}
+    save_file(_net(5).state_dict(), file := tmp_path / "student.safetensors", metadata)
+    with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)"):
+        load_student(file)
+    save_file(_net(3).state_dict(), file, metadata)
+    assert load_student(file).info.outputs == 3
+
+
+def test_named_outputs_are_refused_as_ever(five):
     own = {"checkpoint": str(five[1])}
     with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)\); student.classes=\[…\] names"):
-        built(RESNET8, "student", **own)
+        built(RESNET8, "student", **own, classes=list("abc"))
     with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)"):
         built(RESNET8, **own, classes=list("abc"))
     with pytest.raises(UserError, match=r"1 missing \(layer1"):  # only a head may differ
@@ -141,11 +185,28 @@ def test_a_network_that_gives_features_gets_a_head_behind_them(tmp_path):
     )
 
 
+def test_as_many_features_as_the_data_have_classes_are_no_logits_where_a_head_is_asked_for(tmp_path):
+    save_file(Backbone().state_dict(), file := tmp_path / "own.safetensors")
+    node = {"_target_": "test_new_head.Backbone", "checkpoint": str(file), "mean": None, "std": None}
+    twelve = DATA | {"classes": list("abcdefghijkl")}
+    for adapt, head in ((None, None), ("head", "new_head"), ("none", "new_head")):
+        model = build_model(ModelConfig.of(node | {"adapt": adapt}, "teacher"), "teacher", **twelve)
+        assert model.info.head == head and model.info.outputs == 12
+
+
 def test_a_network_of_a_fixed_number_of_classes_gets_another_last_layer(tmp_path):
     save_file(Fixed().state_dict(), file := tmp_path / "own.safetensors")
     model = built({"_target_": "test_new_head.Fixed"}, checkpoint=str(file))
     assert "5 other classes" in model.new_head and model.net.classifier.out_features == 3
     assert model.info.head == "classifier"
+
+
+def test_a_student_whose_network_takes_no_number_of_classes_is_refused(tmp_path):
+    node, data = {"_target_": "test_new_head.Fixed", "mean": None, "std": None}, DATA | {"classes": list("abcde")}
+    own = build_model(ModelConfig.of(node, "student"), "student", **data)
+    save_model(own, file := tmp_path / "own.safetensors", {}, list("vwxyz"))
+    with pytest.raises(UserError, match=r"5 other classes \(v, w, x, …\) apart.*Fixed takes no num_classes"):
+        build_model(ModelConfig.of(node | {"checkpoint": str(file)}, "student"), "student", **data)
 
 
 def test_the_same_seed_gives_the_same_head(five):

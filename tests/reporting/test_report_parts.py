@@ -12,8 +12,8 @@ from helpers.made_study import full
 from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts, sections
 from distillab.reporting.comparison import compare, tables
-from distillab.reporting.leaderboard import leaderboard
-from distillab.reporting.network_sections import deployed, judgement, provenance
+from distillab.reporting.leaderboard import leaderboard, row_record, run_record
+from distillab.reporting.network_sections import deployed, features, judgement, provenance
 from distillab.reporting.points import points
 from distillab.reporting.timings import pooled
 
@@ -63,6 +63,38 @@ def test_every_network_is_judged_once_by_its_own_answers():
         "teacher, resnet34": ("97.00", "–"), "student alone, resnet8": ("90.00", "–"),
         "kd, resnet8, taught by resnet34": ("95.00", "+2"), "hint, resnet8, taught by resnet34": ("94.00", "+2"),
     }  # fmt: skip
+
+
+def worth(neighbours, probe):
+    return {"neighbours": neighbours, "probe": probe, "samples": 50}
+
+
+def test_features_stand_in_report_leaderboard_and_csv_as_means_over_seeds():
+    runs = [
+        edited(full("hint", 0.4, seed, baseline=0.2), features={
+            "teacher": worth(0.6, 0.7), "student": worth(0.3 + seed / 10, 0.4), "random": worth(0.1, 0.2 + seed / 10),
+        })
+        for seed in (0, 1)
+    ]  # fmt: skip
+    rows = compare([*runs, full("kd", 0.5, 0, baseline=0.2)])
+    (view,) = features(rows).views
+    teacher, student, random = lines_of(view.tables[0])
+    assert teacher["network"].startswith("teacher, ") and teacher["linear probe %"] == "70.00"
+    assert (student["nearest neighbours %"], student["linear probe %"]) == ("35.00", "40.00")
+    assert (random["network"], random["linear probe %"]) == ("resnet8, random weights", "25.00")
+    assert {line["labelled samples"] for line in (teacher, student, random)} == {"50"}
+    assert "What the features are worth" in [one.title for one in sections.sections(rows)]
+    shown = {line["method"]: line["nearest neighbours %"] for line in lines_of(leaderboard(rows))}
+    assert shown.pop("hint") == "35.00" and set(shown.values()) == {"–"}
+    records = {record["method"]: record for record in map(row_record, rows)}
+    assert records["hint"]["student_neighbours"] == pytest.approx(0.35) and "student_probe" not in records["kd"]
+    assert run_record(runs[1])["random_probe"] == pytest.approx(0.3)
+
+
+def test_no_run_without_labels_no_column_and_no_section():
+    rows = compare([full("kd", 0.5, 0, baseline=0.2)])
+    assert "linear probe %" not in leaderboard(rows).headings
+    assert "features" not in [one.name for one in sections.sections(rows)]
 
 
 def test_the_student_trained_longer_stands_in_table_and_budget():

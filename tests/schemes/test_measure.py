@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from distillab.core.configuration import TrainerConfig
-from distillab.schemes.measure import warn_if_below
-from distillab.schemes.record import Record
+from distillab.core.result_parts import Training
+from distillab.schemes.measure import warn_if_below, warn_if_weak
+from distillab.schemes.record import FittedHead, Record
 from distillab.tasks.image_classification import ImageClassification
 
 
@@ -27,3 +28,35 @@ def test_a_student_at_chance_and_a_teacher_below_the_student_are_told(teacher, a
     warn_if_below(*records, setting, SimpleNamespace(name="net", outputs=5))
     told = capsys.readouterr().err
     assert said in told and bool(told) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("source", "head", "said"),
+    [
+        (
+            "own.pth",
+            None,
+            "if its outputs are features and no classes, teacher.adapt=head fits a head to them; else check",
+        ),
+        (
+            "own.pth, with a head fitted here",
+            FittedHead(data="x", samples=9, decay=1.0),
+            "tell little of these classes",
+        ),
+        ("trained here", None, "more teacher.recipe.epochs"),
+    ],
+)
+def test_a_teacher_at_chance_is_told_with_what_helps(source, head, said, capsys):
+    setting = SimpleNamespace(task=ImageClassification())
+    record = Record(scores={"validation": 0.3}, training=Training(source=source), head=head)
+    warn_if_weak("net", record, setting, 4)
+    told = capsys.readouterr().err
+    assert "no better than chance (30.0 % of validation, chance 25.0 %)" in told and said in told
+    assert ("teacher.adapt=head" in told) == (said.startswith("if"))
+
+
+def test_a_teacher_below_the_student_may_lack_a_head(capsys):
+    setting = SimpleNamespace(task=ImageClassification(), trainer=TrainerConfig())
+    record = Record(scores={"validation": 0.4}, training=Training(source="own.pth"))
+    warn_if_below(record, Record(scores={"validation": 0.5}), setting, SimpleNamespace(name="net", outputs=4))
+    assert "teacher.adapt=head, which fits a head to its features, teacher.adapt=all" in capsys.readouterr().err

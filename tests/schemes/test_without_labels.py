@@ -1,15 +1,20 @@
 """`data.labels=none`: no label reaches the student, and its features are judged by neighbours and a linear probe."""
 
 import pytest
+import torch
 from helpers import small_run
+from safetensors.torch import save_file
 
 from distillab.core.errors import UserError
 from distillab.core.result_reader import read
 from distillab.data.module import DataModule
 from distillab.export.safetensors import load_student
+from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.reporting.model_card import model_card
 from distillab.reporting.words import verdict
+from distillab.schemes import features
 from distillab.schemes.features import judged
+from distillab.training import linear_probe
 
 WORDS = ("data.labels=none", "data.labelled=0.3", "data.samples=256", "recipe.epochs=3")
 
@@ -29,7 +34,7 @@ def taught(place):
 def test_the_last_epoch_gets_a_head_that_is_fitted_to_the_labelled_samples(taught, place):
     assert "ce" not in taught.config["strategy"] and taught.student.training.epoch == 3
     assert taught.features["student"].samples == 77  # three in ten of 256
-    assert taught.student.metrics["top1"] == pytest.approx(taught.features["student"].probe)
+    assert taught.student.metrics["top1"] == taught.features["student"].probe  # one head, fitted once
     file = next((place / "runs" / "digits").glob("*/student.safetensors"))  # of the only run so far
     weights = load_student(file).net.fc.weight
     assert weights.abs().max() > 0.1 and load_student(file).info.outputs == 10
@@ -63,7 +68,32 @@ def test_a_network_without_a_linear_head_is_left_out(few_digits):
         class info:
             head = None
 
-    assert judged({"student": Headless()}, few_digits, "cpu") == {}
+    assert judged({"student": Headless()}, few_digits, "cpu", {}) == {}
+
+
+def test_a_head_that_was_fitted_before_is_the_probe(place, monkeypatch):
+    """Of an adapted teacher, and of a student whose features alone were taught; random weights are fitted anew."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(CifarResNet(depth=14, num_classes=5, in_channels=1).state_dict(), place / "five.safetensors")
+    heads, probe = [], linear_probe.probe
+    monkeypatch.setattr(
+        linear_probe, "probe", lambda model, *rest: heads.append(model.info.name) or probe(model, *rest)
+    )
+    monkeypatch.setattr(features, "probe", lambda *given: linear_probe.probe(*given))
+    own = ("strategy=hint", f"teacher.checkpoint={place}/five.safetensors", "teacher.adapt=none", "baseline=false")
+    with small_run.unmeasured():
+        result = small_run.run(place, *own, *WORDS, "teacher.labelled=0.3")
+    assert heads == ["resnet14", "resnet8", "resnet8"]
+    assert {role: result.features[role].probe for role in ("teacher", "student")} == {
+        "teacher": result.teacher.metrics["top1"], "student": result.student.metrics["top1"]
+    }  # fmt: skip
+    monkeypatch.undo()
+    with small_run.unmeasured():
+        other = small_run.run(place, *own, *WORDS, "teacher.labelled=1.0")
+    assert other.features["teacher"].samples == 77, (
+        "judged by the student's labels, whatever its own head was fitted to"
+    )
 
 
 def test_logits_teach_a_head_which_stays(place):

@@ -1,6 +1,9 @@
 """`distillab cache check`, `export` and `import archive=…`: the cached outputs of a teacher of images."""
 
-from collections.abc import Mapping
+import copy
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,20 +51,58 @@ def check(config: RunConfig, share: float, tolerance: float | None) -> None:
 def export(config: RunConfig, out: Path) -> None:
     """Write all published views to one file."""
     made, source = _cached(config)
+    from distillab.schemes.adapted import fitted_head
     from distillab.teachers.archive import export_cache
 
-    moved = export_cache(source.cache, _manifest(made, source), out, kinds=made.data.num_views)
+    record = made.records.get("teacher")
+    head = record and fitted_head(made.scheme.model, record)
+    moved = export_cache(source.cache, _manifest(made, source), out, kinds=made.data.num_views, head=head)
     size = out.stat().st_size / 1e6
     rank_zero_print(f"{out}: {moved.samples:,} outputs in {moved.views} views, {size:,.1f} MB", result=True)
 
 
 def take(config: RunConfig, archive: Path) -> None:
     """Import an exported file. UserError where it belongs to another teacher, other data or other views."""
-    made, source = _cached(config)
+    made = _prepared(config)
     from distillab.teachers.archive import import_cache
 
-    moved = import_cache(archive, source.cache, _manifest(made, source), kinds=made.data.num_views)
+    with _head_of(archive, made):
+        source = _ready(made)
+        moved = import_cache(archive, source.cache, _manifest(made, source), kinds=made.data.num_views)
     rank_zero_print(_outcome(moved, _folder(source)), result=True)
+
+
+@contextmanager
+def _head_of(archive: Path, made: "Steps") -> Iterator[None]:
+    """A block in which the store has the head that was fitted for the teacher elsewhere; it stays where the block succeeds.
+
+    Raises UserError where another was fitted here.
+    """
+    import torch
+
+    from distillab.schemes.adapted import adaptation, fitted_head, with_new_head
+    from distillab.schemes.pretrain import teacher_data
+    from distillab.teachers.archive import read_head
+    from distillab.training.linear_probe import linear_head
+
+    model, config, run = copy.deepcopy(made.scheme.model), made.run.config.teacher, made.run
+    fitted = model is not None and made.scheme.name == "offline" and adaptation(model, config) in ("head", "none")
+    layer = linear_head(model) if fitted else None
+    head = layer and read_head(archive, layer.out_features, layer.in_features)
+    if head is None:
+        yield
+        return
+    data = teacher_data(run.data.teacher_side, config, repeated=False)
+    record = with_new_head(model, config, data, run.setting, given=head)
+    try:
+        if not torch.equal(fitted_head(model, record).weights, head.weights):
+            mend = f"delete {record.folder} to take that one"
+            raise UserError(f"{archive} has another head for {model.info.name} than was fitted here: {mend}")
+        yield
+    except BaseException:
+        if not record.training.reused:
+            shutil.rmtree(record.folder, ignore_errors=True)
+        raise
 
 
 def _outcome(moved: "Moved", folder: Path) -> str:
@@ -72,10 +113,15 @@ def _outcome(moved: "Moved", folder: Path) -> str:
 
 def _cached(config: RunConfig) -> tuple["Steps", "CachedTeacher"]:
     """A run that is ready for its fit, and its cached teacher, of which nothing is trained. UserError where there is none."""
+    made = _prepared(config)
+    return made, _ready(made)
+
+
+def _prepared(config: RunConfig) -> "Steps":
+    """A run whose data are read, and whose networks are built. UserError where it is of no images."""
     import_quietly(config.trainer.accelerator)
     from distillab.commands import steps
     from distillab.data.images.datamodule import ImageData
-    from distillab.teachers.cached import CachedTeacher
 
     config = replace(config, cache=replace(config.cache, mode="auto"))
     parts = steps.check(config)
@@ -83,13 +129,20 @@ def _cached(config: RunConfig) -> tuple["Steps", "CachedTeacher"]:
         raise UserError(
             "`distillab cache check`, `export` and `import archive=…` are for images: data=folder data.root=…"
         )
-    made = steps.prepare(config, parts, Timer())
+    return steps.prepare(config, parts, Timer())
+
+
+def _ready(made: "Steps") -> "CachedTeacher":
+    """Its cached teacher. UserError where there is none, or it is not in the store."""
+    from distillab.commands import steps
+    from distillab.teachers.cached import CachedTeacher
+
     made.run.setting.store.only_kept = True
     steps.ready(made)
     source = made.module and made.module.teacher
     if not isinstance(source, CachedTeacher):
         raise UserError("these words have no teacher whose outputs are cached (a line above says why): strategy=kd")
-    return made, source
+    return source
 
 
 def _folder(source: "CachedTeacher") -> Path:

@@ -27,7 +27,7 @@ from distillab.reporting.run_end import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.charge import charge
-from distillab.schemes.features import judged
+from distillab.schemes.features import headed, headed_by, judged
 from distillab.schemes.measure import predictions, scores, warn_if_below
 from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
@@ -39,7 +39,6 @@ from distillab.tasks.base import Task
 from distillab.teachers.frozen import FrozenTeacher
 from distillab.training import fit as training
 from distillab.training.dot import check_kinds
-from distillab.training.linear_probe import fit_head
 from distillab.training.module import Distillation
 from distillab.training.on_policy import check_writing
 
@@ -198,10 +197,7 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         steps.records["student"] = Record(training=found).changed(views=run.strategy.num_views)
         steps.module.release()
         if run.features_alone:
-            fitted = fit_head(student, run.data.labelled_only(repeated=False), run.setting.device)
-            told = f"a head was fitted on the features of the last epoch, to {fitted.samples:,} labelled samples"
-            rank_zero_print(f"{student.info.name}: {told}")
-            steps.records["student"] = steps.records["student"].changed(source=told)
+            steps.records["student"] = headed(student, steps.records["student"], run.data, run.setting.device)
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
@@ -224,7 +220,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
         text = setting.task.judge(alike, logits, data, setting.device)
-        features = _features(steps) if data.label_source == "none" else None
+        features = _features(steps, found) if data.label_source == "none" else None
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
         setting.task.save(deployed, data, directory)
@@ -238,11 +234,12 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     return entries | _compared(steps, entries) | parts | {"text": text, "features": features}
 
 
-def _features(steps: Steps) -> dict[str, Features]:
+def _features(steps: Steps, found: Roles) -> dict[str, Features]:
     """What the features of the student are worth, beside its teacher's and those of random weights."""
     run, networks = steps.run, {role: steps.networks[role] for role in ("teacher", "student") if role in steps.networks}
     known = run.data.labelled_only(repeated=False)
-    return judged(networks | {"random": run.student()}, known, run.setting.device)
+    fitted = {role: found.metrics[role][run.setting.task.primary] for role in headed_by(known, steps.records)}
+    return judged(networks | {"random": run.student()}, known, run.setting.device, fitted)
 
 
 def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:

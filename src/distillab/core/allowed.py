@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from distillab.core.errors import UserError
@@ -12,6 +13,10 @@ class Allowed:
     """A set of values. As metadata of an `Annotated` field it makes pydantic check the field, without conversion."""
 
     expected: str  # what is allowed, in words
+
+    def meant(self, value: Any) -> Any:
+        """An allowed value that a wrong one may stand for; None where nothing tells."""
+        return None
 
     def allows(self, value: Any) -> bool:
         """Whether the value is one of them."""
@@ -28,7 +33,8 @@ class Allowed:
 
         def check(value: Any) -> Any:
             if not self.allows(value):
-                raise PydanticCustomError("not_allowed", "{expected}", {"expected": self.expected})
+                known = {"expected": self.expected, "meant": self.meant(value)}
+                raise PydanticCustomError("not_allowed", "{expected}", known)
             return value
 
         return core_schema.no_info_plain_validator_function(check)
@@ -105,6 +111,11 @@ class Choice(Allowed):
     def allows(self, value: Any) -> bool:
         """Whether the value is one of them."""
         return any(type(value) is type(one) and value == one for one in self.values)
+
+    def meant(self, value: Any) -> Any:
+        """The word that is spelled most like it, else the first."""
+        words = [one for one in self.values if isinstance(one, str)]
+        return next(iter(get_close_matches(str(value).lower(), words, n=1) or words), None)
 
 
 class FolderName(Allowed):

@@ -58,7 +58,10 @@ def _line(owner: type[Group], error: Mapping[str, Any], path: str) -> str:
     if kind == "missing":
         return f"{whole} is missing: set {whole}=…"
     expected = error["ctx"]["expected"] if kind == "not_allowed" else EXPECTED.get(kind, error["msg"])
-    return refusal(whole, expected, error["input"], _default(owner, key))
+    mend = _default(owner, key)
+    if mend == "null" and kind == "not_allowed":  # somebody wanted something
+        mend = error["ctx"]["meant"] or mend
+    return refusal(whole, expected, error["input"], mend)
 
 
 def _group_of(owner: type[Group], name: str) -> type[Group] | None:

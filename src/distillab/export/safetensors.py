@@ -95,6 +95,7 @@ def load_student(
     own = {key: value for key, value in about.model.items() if key not in OTHER_FILES}
     alone = about.shipped is None
     given = own | {"_target_": target, "name": about.name, "checkpoint": str(file) if alone else None}
+    given["classes"] = own.get("classes") or [str(name) for name in about.classes]  # so that no new head is its head
     config = ModelConfig.of(given, "student")
     shape, numbers = tuple(about.input_shape), {"mean": about.mean, "std": about.std}
     model = build_model(config, "student", [str(name) for name in about.classes], shape, **numbers, seed=0)

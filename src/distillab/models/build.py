@@ -9,12 +9,13 @@ from distillab.core.allowed import Range, spelled
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import accepted, check_arguments, did_you_mean
+from distillab.core.output import rank_zero_print_once
 from distillab.models.builder import is_teacher
 from distillab.models.by_order import has_known_order
 from distillab.models.checkpoint import check_names, load_weights, read_weights
 from distillab.models.image_model import ImageModel
-from distillab.models.made_network import bare_network, builder_of, check_passed_on, is_ours, made_network, name_of
-from distillab.models.new_head import as_trained, renew_head, sized_by_classes, take_head
+from distillab.models.made_network import Plan, bare_network, builder_of, check_passed_on, is_ours, name_of, sized_by
+from distillab.models.new_head import as_trained, renew_head, take_head
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224  # mean, standard deviation, input size
 PRETRAINED = 1000  # the classes of ImageNet, which pretrained weights tell apart
@@ -33,9 +34,9 @@ def build_model(
     """A model in its role, with fresh weights, pretrained ones, or those of `config.checkpoint`.
 
     The data has `classes`, images of `input_shape` (C, H, W), and `mean` and `std`, which are used where neither the config
-    nor the weights bring their own. The same seed gives the same fresh weights whatever the strategy. A teacher whose weights
-    tell other classes apart, or none, has a fresh head (`Model.new_head`). Raises UserError where the config does not give
-    such a model, or the checkpoint does not fit it.
+    nor the weights bring their own. The same seed gives the same fresh weights whatever the strategy. Where the weights tell
+    other classes apart, or none, the head is a fresh one: `Model.new_head` of a teacher says why, of any other network a line.
+    Raises UserError where the config does not give such a model, or the checkpoint does not fit it.
     """
     of_data, of_weights, weights, name = {"mean": mean, "std": std}, {}, {}, name_of(config)
     if config.checkpoint:
@@ -48,7 +49,8 @@ def build_model(
     settings = _settings(vars(config) | unnamed, of_weights | unnamed, of_data)
     size = input_shape[1] if settings["input_size"] is None else settings["input_size"]
     shape = {"num_classes": len(settings["classes"] or classes), "in_channels": input_shape[0], "image_size": size}
-    fresh = net = made_network(config, role, shape, seed)
+    plan = Plan(config, role, shape, seed)
+    net = plan.network()
     told = getattr(net, "pretrained_cfg", None) or {}  # what the weights of timm and of transformers say of themselves
     if config.pretrained and told:
         numbers = told["mean"] or IMAGENET[0], told["std"] or IMAGENET[1], told["input_size"][-1]
@@ -57,54 +59,48 @@ def build_model(
     if config.pretrained and _may_adapt(config, role) and told.get("num_classes", PRETRAINED) != len(classes):
         why = why or f"its pretrained weights tell other classes apart, or none, and the data have {len(classes):,}"
     if weights:
-        net, why = _trained(config, role, weights, fresh, shape, classes, why, seed)
+        net, why = _trained(plan, net, weights, why)
     channels = 3 if config.pretrained else input_shape[0]
     numbers = {key: _per_channel(settings[key], channels, f"{role}.{key}") for key in ("mean", "std")}
     settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
-        if _may_adapt(config, role) and (outputs := model.info.outputs) != len(classes):
-            why = why or _other_classes(outputs if model.info.head else None, classes)
+        outputs, features = model.info.outputs, config.adapt in ("head", "none") and model.info.head is None
+        if is_teacher(role) and _may_adapt(config, role) and (outputs != len(classes) or features):
+            why = why or _other_classes(outputs if model.info.head else None, len(classes))
             renew_head(net, model.info, len(classes), seed)
             model = ImageModel(net, input_shape, name, **settings, stages=config.stages)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error
-    model.builder, model.new_head = config.builder.target, why
+    model.builder, model.new_head = config.builder.target, why if is_teacher(role) else None
     model.assumed = _assumed(config, told if config.pretrained else of_weights)
     if (outputs := model.info.outputs) != len(classes):
         mend = f"let its signature take num_classes, or name the outputs with {role}.classes=[…]"
         raise UserError(f"{role}: {name} has {outputs} outputs and the data {len(classes)} classes; {mend}")
+    if why and not is_teacher(role):
+        rank_zero_print_once(f"{role} {name}: its head starts anew ({why})")
     return model
 
 
 def _trained(
-    config: ModelConfig,
-    role: str,
-    weights: Mapping[str, Tensor],
-    fresh: nn.Module,
-    shape: Mapping[str, int],
-    classes: Sequence[str],
-    why: str | None,
-    seed: int,
+    plan: Plan, fresh: nn.Module, weights: Mapping[str, Tensor], why: str | None
 ) -> tuple[nn.Module, str | None]:
     """A network with the weights of a checkpoint, and why its head is a fresh one where it is; `why`: what is known so far.
 
     A head for another number of classes is loaded with the network that has it, and that of `fresh` then takes its place.
     """
-    net, name, sized = fresh, name_of(config), ()
-    if _may_adapt(config, role):
-        made = builder_of(config.builder, role)
-        other = bare_network(
-            made, accepted(made, {**shape, "num_classes": len(classes) + 1}) | dict(config.builder.arguments)
-        )
-        if sized := sized_by_classes(net, other):
-            own, weights = as_trained(net, weights, sized)
-            if own != len(classes):
-                why = why or _other_classes(own, classes)
-                net = fresh if own is None else made_network(config, role, {**shape, "num_classes": own}, seed)
+    config, role, net, sized = plan.config, plan.role, fresh, ()
+    if _may_adapt(config, role) and (sized := plan.sized_by_classes(fresh)):
+        own, weights = as_trained(fresh, weights, sized)
+        if own != plan.classes:
+            why = why or _other_classes(own, plan.classes)
+            net = fresh if own is None else plan.network(own)
+    if why and not sized and not is_teacher(role):
+        what = f"{role}: {why}, and {name_of(config)} takes no num_classes, by which it would get a new head"
+        raise UserError(f"{what}; choose another file with {role}.checkpoint=…")
     stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
     first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
-    load_weights(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", first=first)
+    load_weights(net, weights, name_of(config), config.checkpoint, key=f"{role}.checkpoint", first=first)
     if why:
         take_head(net, fresh, sized)
     return net, why
@@ -120,25 +116,27 @@ def _assumed(config: ModelConfig, of_weights: Mapping[str, Any]) -> str | None:
 
 
 def _may_adapt(config: ModelConfig, role: str) -> bool:
-    """Whether a new head may stand for the network's own: of a ready-made teacher whose outputs nobody has named."""
+    """Whether a new head may stand for the network's own: of a ready-made one whose outputs nobody has named.
+
+    A builder of somebody else's does what it likes with the head of pretrained weights: its student is taken as it is.
+    """
     unnamed = config.classes is None or config.adapt in ("head", "none")
-    return is_teacher(role) and bool(config.checkpoint or config.pretrained) and unnamed
+    known = is_teacher(role) or bool(config.checkpoint) or is_ours(builder_of(config.builder, role), "distillab.")
+    return bool(config.checkpoint or config.pretrained) and unnamed and known
 
 
 def _why_new_head(config: ModelConfig, role: str, own: Sequence[str] | None, classes: Sequence[str]) -> str | None:
     """Why a network gets a new head, as far as its config and the names in its file tell; None where they do not."""
-    if not is_teacher(role):
-        return None
     if config.adapt in ("head", "none"):
         return f"{role}.adapt={config.adapt}"
-    if _may_adapt(config, role) and own is not None and not set(classes) <= set(map(str, own)):
-        return _other_classes(len(own), classes, f" ({', '.join(map(str, own[:3]))}, …)")
+    if _may_adapt(config, role) and own is not None and set(classes) != set(map(str, own)):
+        return _other_classes(len(own), len(classes), f" ({', '.join(map(str, own[:3]))}, …)")
     return None
 
 
-def _other_classes(own: int | None, classes: Sequence[str], named: str = "") -> str:
+def _other_classes(own: int | None, classes: int, named: str = "") -> str:
     tells = "its weights have no head" if own is None else f"its weights tell {own:,} other classes{named} apart"
-    return f"{tells}, and the data have {len(classes):,}"
+    return f"{tells}, and the data have {classes:,}"
 
 
 def check_network(config: ModelConfig, role: str) -> None:
@@ -169,27 +167,24 @@ def check_network(config: ModelConfig, role: str) -> None:
                     f'{role}: {name} has no {kind} "{path}"{did_you_mean(path, modules)} (its modules: {top})'
                 )
     if weights:
-        heads = sized_by_classes(net, bare_network(made, arguments | {"num_classes": classes + 1}))
-        sized = _sized(net, made, arguments, heads, known is not None)
+        heads = sized_by(net, made, arguments, num_classes=classes + 1) or []
+        sized = [*_fixed(net, made, arguments, heads), *(heads if known is not None else ())]
         if heads and _may_adapt(config, role):
             own, weights = as_trained(net, weights, heads)
             net = net if own in (None, classes) else bare_network(made, arguments | {"num_classes": own})
         check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized)
 
 
-def _sized(
-    net: nn.Module, made: Callable[..., Any], arguments: Mapping[str, Any], heads: Sequence[str], known: bool
+def _fixed(
+    net: nn.Module, made: Callable[..., Any], arguments: Mapping[str, Any], heads: Sequence[str]
 ) -> Sequence[str]:
-    """The names of the tensors whose shape is known before the data are; that of `heads` where the classes are `known`."""
-    of_known_classes = heads if known else ()
+    """The names of the tensors whose shape is known before the data are, but for those of the `heads`."""
     if not is_ours(made, "distillab.models.zoo.", "distillab.models.torchvision.") or not has_known_order(net):
-        return of_known_classes
-    other = bare_network(made, arguments | accepted(made, {"in_channels": 1, "image_size": 32}))
-    if not isinstance(other, nn.Module):
-        return of_known_classes
-    shapes = {name: value.shape for name, value in other.state_dict().items()}  # nothing else of the data shapes these
-    fixed = [name for name, value in net.state_dict().items() if shapes.get(name) == value.shape]
-    return [name for name in fixed if known or name not in heads]
+        return ()
+    of_images = sized_by(net, made, arguments, **accepted(made, {"in_channels": 1, "image_size": 32}))
+    if of_images is None:
+        return ()
+    return [name for name in net.state_dict() if name not in of_images and name not in heads]
 
 
 def _per_channel(values: Sequence[float], channels: int, path: str) -> list[float]:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,18 +22,39 @@ def name_of(config: ModelConfig) -> str:
     return config.name or node.get("architecture") or place or str(node.target).rpartition(".")[2]
 
 
-def made_network(config: ModelConfig, role: str, shape: Mapping[str, int], seed: int) -> nn.Module:
-    """The network of `config._target_`, given what its signature names; fresh weights follow from the seed alone."""
-    node = config.builder
-    given = accepted(builder_of(node, role), {**shape, "pretrained": config.pretrained})
-    if config.pretrained and "pretrained" not in given:
-        raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = build(node, role, **given)
-    if not isinstance(net, nn.Module):
-        raise UserError(f"{role}._target_: {node.target} made a {type(net).__name__}, not a torch.nn.Module")
-    return net
+@dataclass(frozen=True)
+class Plan:
+    """A network in its role for data: `shape` is what its signature may name of them, fresh weights follow from the seed."""
+
+    config: ModelConfig
+    role: str
+    shape: Mapping[str, int]  # num_classes, in_channels, image_size
+    seed: int
+
+    @property
+    def classes(self) -> int:
+        """How many its head is to tell apart."""
+        return self.shape["num_classes"]
+
+    def network(self, classes: int | None = None) -> nn.Module:
+        """The network of `config._target_`, for another number of `classes` where it is given; UserError where it is none."""
+        config, role, node = self.config, self.role, self.config.builder
+        shape = {**self.shape, "num_classes": self.classes if classes is None else classes}
+        given = accepted(builder_of(node, role), {**shape, "pretrained": config.pretrained})
+        if config.pretrained and "pretrained" not in given:
+            raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            net = build(node, role, **given)
+        if not isinstance(net, nn.Module):
+            raise UserError(f"{role}._target_: {node.target} made a {type(net).__name__}, not a torch.nn.Module")
+        return net
+
+    def sized_by_classes(self, net: nn.Module) -> list[str]:
+        """The names of the tensors of its `net` whose shape follows from the number of classes."""
+        made = builder_of(self.config.builder, self.role)
+        arguments = accepted(made, self.shape) | dict(self.config.builder.arguments)
+        return sized_by(net, made, arguments, num_classes=self.classes + 1) or []
 
 
 def builder_of(node: Target, role: str) -> Callable[..., nn.Module]:
@@ -48,6 +70,18 @@ def bare_network(made: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     place = "meta" if is_ours(made, "distillab.", "torchvision.") else "cpu"
     with torch.random.fork_rng(), suppress(Exception), torch.device(place):
         return made(**arguments)
+
+
+def sized_by(net: nn.Module, made: Callable[..., Any], arguments: Mapping[str, Any], **others: int) -> list[str] | None:
+    """The names of the tensors of a network whose shape changes with `others` of its builder's arguments.
+
+    None where the builder makes none of these.
+    """
+    other = bare_network(made, {**arguments, **others})
+    if not isinstance(other, nn.Module):
+        return None
+    shapes = {name: value.shape for name, value in other.state_dict().items()}
+    return [name for name, value in net.state_dict().items() if shapes.get(name) != value.shape]
 
 
 def is_ours(made: Callable[..., Any], *modules: str) -> bool:

@@ -1,10 +1,13 @@
 """A new head for a network whose weights were learned on other classes, or that never had a head."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
@@ -13,10 +16,41 @@ from distillab.models.pairing import paired
 APPENDED = "new_head"  # the module path of a head that a network without one is given
 
 
-def sized_by_classes(net: nn.Module, other: Any) -> list[str]:
-    """The names of the tensors whose shape follows from the number of classes, in which two networks differ."""
-    shapes = {name: value.shape for name, value in other.state_dict().items()} if isinstance(other, nn.Module) else {}
-    return [name for name, value in net.state_dict().items() if shapes.get(name, value.shape) != value.shape]
+@dataclass(frozen=True)
+class Probe:
+    """A linear head (C, d + 1), the last column its biases; on how many samples it was fitted, and with which decay."""
+
+    weights: Tensor
+    samples: int
+    decay: float
+    seconds: float
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Logits (R, C) of features (R, d)."""
+        return F.linear(features, self.weights[:, :-1], self.weights[:, -1])
+
+    @torch.no_grad()
+    def put(self, head: nn.Linear) -> None:
+        """Give a head (C, d) with biases these weights."""
+        head.weight.copy_(self.weights[:, :-1])
+        head.bias.copy_(self.weights[:, -1])
+
+
+def as_bytes(head: Probe) -> bytes:
+    """A head as the content of a file of safetensors."""
+    facts = torch.tensor([head.samples, head.decay, head.seconds], dtype=torch.float64)
+    return save({"weights": head.weights.cpu().contiguous(), "facts": facts})
+
+
+def from_bytes(content: bytes) -> Probe | None:
+    """The head that `as_bytes` wrote; None where it is none."""
+    try:
+        found = load(content)
+        weights, (samples, decay, seconds) = found["weights"], found["facts"].double().tolist()
+        known = weights.ndim == 2 and weights.is_floating_point() and bool(weights.isfinite().all())
+        return Probe(weights, int(samples), decay, seconds) if known and decay >= 0 and seconds >= 0 else None
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def as_trained(

@@ -14,12 +14,13 @@ from distillab.core.result_reader import load_all, rankable, told_apart
 from distillab.evaluation.families import Finding
 from distillab.reporting.answers import Answers, read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
-from distillab.reporting.metric_table import NOTHING, PLOTTED, RANKED, metric, percent
+from distillab.reporting.metric_table import FEATURES, NOTHING, PLOTTED, RANKED, metric, percent
 from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
 from distillab.reporting.words import interval, row_words, verdict_words
 
+ROLES = ("teacher", "student", "random")  # whose features are judged
 log = logging.getLogger(__name__)
 ABOUT = (
     "Ranks are by validation, among equal epochs, training samples and seeds. A score is the mean over runs ± their standard deviation; "
@@ -89,7 +90,7 @@ def leaderboard(table: Sequence[Row]) -> Table:
     lines = []
     for row in table:
         spread = "" if row.interval.deviation is None else f" ± {shown.form(row.interval.deviation)}"
-        gain = row.gain
+        gain, worth = row.gain, row.features("student")
         lines.append([
             Cell(text(row.rank), row.rank), row.label, row.student,
             Cell(shown.form(row.mean) + spread, row.mean),
@@ -97,11 +98,12 @@ def leaderboard(table: Sequence[Row]) -> Table:
             Cell(gained(gain and gain.gain), gain and gain.gain),
             Cell(NOTHING if gain is None or gain.low is None else interval(gain.low, gain.high, shown), gain and gain.low),
             Cell(gained(row.at_cost and row.at_cost.gain), row.at_cost and row.at_cost.gain),
+            *(Cell(metric(key).form(worth.get(key)), worth.get(key)) for key in FEATURES),
             *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in PLOTTED),
         ])  # fmt: skip
     extremes = (metric(f"{name}_best").heading, metric(f"{name}_last").heading)
     headings = ("rank", "method", "student", shown.heading, *extremes, "gain", "95 % interval", "at the same cost")
-    headings += tuple(metric(key).heading for key in PLOTTED)
+    headings += tuple(metric(key).heading for key in (*FEATURES, *PLOTTED))
     notes = [f"{row_words(row)}. {_details(row)}" for row in table]
     return Table(headings, lines, table[0].place.words(several(table)), notes).without_empty()
 
@@ -137,6 +139,7 @@ def run_record(result: Result) -> dict[str, Any]:
         f"longer_{name}": result.longer and result.longer.metrics.get(name),
         "longer_epochs": result.longer and result.longer.epochs,
         **{key: figure(key) for key in RANKED},
+        **{f"{role}_{key}": getattr(one, key) for role, one in (result.features or {}).items() for key in FEATURES},
         "changed": " ".join(result.overrides), "run": result.config_hash,
     }  # fmt: skip
 
@@ -150,6 +153,7 @@ def row_record(row: Row) -> dict[str, Any]:
         name: row.mean, "deviation": row.interval.deviation, f"validation_{name}": row.validation,
         **{key: row.figure(key) for key in (f"{name}_best", f"{name}_last", "balanced_accuracy", "macro_f1", *RANKED)},
         **_numbers("gain", row.gain), "gap_closed": row.gap_closed, **_numbers("gain_at_cost", row.at_cost),
+        **{f"{role}_{key}": found[key] for role in ROLES if (found := row.features(role)) for key in FEATURES},
         "measured_on": row.measured_on, "front": " ".join(row.front), "words": row_words(row),
         "runs": " ".join(result.config_hash for result in row.results),
     }  # fmt: skip

@@ -108,6 +108,9 @@ METRICS = {
     "agreement": Metric("agrees with teacher", percent, "%"),
     "kl": Metric("KL from teacher"),
     "repeated_errors": Metric("teacher's errors repeated", percent, "%", False),
+    # What features are worth on test, where no label taught the student.
+    "neighbours": Metric("nearest neighbours", percent, "%", True),
+    "probe": Metric("linear probe", percent, "%", True),
     # Deployment.
     "parameters": Metric("parameters", count, "", False),
     "multiply_adds": Metric("multiply-adds", count, "", False),
@@ -125,6 +128,7 @@ SAMPLES = {"causal_lm": ("block", "blocks")}
 # What tests and intervals are over, where that is not a sample.
 TESTED = {"causal_lm": "documents"}
 ON_TEST = ("top1", "top5", "balanced_accuracy", "macro_f1", "perplexity", "nll", "brier", "calibration_error")
+FEATURES = ("neighbours", "probe")
 AGAINST_TEACHER = ("agreement", "kl", "repeated_errors")
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "latency_p95_ms", "latency_batch_ms", "latency_batch_p95_ms")
 DEPLOYED += ("latency_spread", "throughput", "peak_memory_bytes", "size_bytes")

@@ -13,6 +13,7 @@ from distillab.reporting.looks import TEACHER
 from distillab.reporting.metric_table import (
     AGAINST_TEACHER,
     DEPLOYED,
+    FEATURES,
     NOTHING,
     ON_TEST,
     heading,
@@ -56,6 +57,31 @@ def judgement(rows: list[Row]) -> Section:
         "hard for both: what distillation adds is the number beyond that of the student alone."
     )
     return Section("judgement", "Calibration and agreement", about, by_table(rows, table), ["table"])
+
+
+def features(rows: list[Row]) -> Section:
+    """What the features of teacher, student and a student with random weights are worth, where no label taught it."""
+
+    def table(members: list[Row]) -> Table:
+        lines: dict[tuple[str, ...], list[str | Cell]] = {}
+        for row in members:
+            names = {
+                "teacher": f"{TEACHER}, {row.teacher}",
+                "student": row.title,
+                "random": f"{row.student}, random weights",
+            }
+            for role, name in names.items():
+                if found := row.features(role):
+                    cells = [_figure(key, found[key]) for key in FEATURES]
+                    cells.append(Cell(f"{found['samples']:,.0f}", found["samples"]))
+                    lines.setdefault((name, str(cells)), [name, *cells])
+        return Table(("network", *(metric(key).heading for key in FEATURES), "labelled samples"), list(lines.values()))
+
+    about = (
+        "No label taught these students. The test accuracy of the embeddings of each network, by 20 nearest neighbours and by "
+        "a linear probe, both of the same labelled training samples. Means over runs."
+    )
+    return Section("features", "What the features are worth", about, by_table(rows, table), ["table"])
 
 
 def _networks(row: Row) -> list[tuple[str, list[Entry]]]:

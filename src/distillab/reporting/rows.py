@@ -167,6 +167,15 @@ class Row:
         known = [figure for result in self.results if (figure := self.entry(result).figure(key)) is not None]
         return fmean(known) if known else None
 
+    def features(self, role: str) -> dict[str, float]:
+        """What the features of a role's network, or of a `random` student, are worth: the mean of each figure over the runs.
+
+        Empty where labels taught the student.
+        """
+        of_runs = [result.features for result in self.results if self.kind == "distilled" and result.features]
+        known = [dict(roles[role]) for roles in of_runs if role in roles]
+        return {key: fmean(one[key] for one in known) for key in known[0]} if known else {}
+
     @property
     def measured_on(self) -> str:
         """Where the student was timed: latencies compare there alone."""

@@ -12,7 +12,7 @@ from distillab.reporting.comparison import against_each_other, tables
 from distillab.reporting.drawn import Curve, Span
 from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent
 from distillab.reporting.metric_table import points as in_points
-from distillab.reporting.network_sections import by_table, deployed, judgement, provenance
+from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
 from distillab.reporting.points import methods, points
 from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View
@@ -28,6 +28,7 @@ def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
         learning(rows),
         limits(rows),
         cost(rows),
+        features(rows),
         judgement(rows),
     ]
     return [one for one in (*made, deployed(rows), provenance(rows)) if one.views]

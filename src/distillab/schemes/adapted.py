@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distillab.core.configuration import ModelConfig
 from distillab.core.distributed import rank
 from distillab.core.errors import UserError
@@ -13,12 +15,13 @@ from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
 from distillab.models.fingerprint import code, preprocessing, weights_hash
 from distillab.models.model import Model
+from distillab.models.new_head import Probe
 from distillab.schemes.measure import predictions, scores
-from distillab.schemes.record import Record
+from distillab.schemes.record import FittedHead, Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import NETWORKS
 from distillab.strategies.strategy import Strategy
-from distillab.training.linear_probe import fit_head
+from distillab.training.linear_probe import fit_head, linear_head
 
 
 def adaptation(model: Model, config: ModelConfig) -> str | None:
@@ -44,14 +47,17 @@ def check_head_is_needless(config: ModelConfig, strategy: Strategy, data: DataMo
     )
 
 
-def with_new_head(model: Model, config: ModelConfig, data: DataModule, setting: Setting) -> Record:
-    """Fit a teacher's head on its frozen features, or take it from the store; the record tells how.
+def with_new_head(
+    model: Model, config: ModelConfig, data: DataModule, setting: Setting, *, given: Probe | None = None
+) -> Record:
+    """Fit a teacher's head on its frozen features, or take it from the store, else the `given` one; the record tells how.
 
     `data` are the teacher's own.
     """
     name = model.info.name
     judged = ", by which it is judged; no method reads it" if config.adapt == "none" else ""
-    rank_zero_print(f"teacher {name}: a head is fitted on its frozen features{judged} ({model.new_head})")
+    if given is None:
+        rank_zero_print(f"teacher {name}: a head is fitted on its frozen features{judged} ({model.new_head})")
     key = {
         "head of": weights_hash(model),
         "about": preprocessing(model),
@@ -61,10 +67,12 @@ def with_new_head(model: Model, config: ModelConfig, data: DataModule, setting: 
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        probe = fit_head(model, data, setting.device)
-        where = config.checkpoint or "pretrained weights"
-        source = f"{where}, with a head fitted here on {probe.samples:,} samples, weight decay {probe.decay:g}"
-        found = Record(training=Training(seconds=probe.seconds, source=source, seen_validation="unknown"))
+        probe = given or fit_head(model, data, setting.device)
+        probe.put(linear_head(model))
+        where, place = config.checkpoint or "pretrained weights", "here" if given is None else "elsewhere"
+        source = f"{where}, with a head fitted {place} on {probe.samples:,} samples, weight decay {probe.decay:g}"
+        head = FittedHead(data=data.fingerprint, samples=probe.samples, decay=probe.decay)
+        found = Record(training=Training(seconds=probe.seconds, source=source, seen_validation="unknown"), head=head)
         if rank == 0:
             plain = {k: v for k, v in config.plain.items() if k != "classes"}
             save_model(model, folder / "model.safetensors", plain, data.info.classes)
@@ -75,4 +83,14 @@ def with_new_head(model: Model, config: ModelConfig, data: DataModule, setting: 
     folder, kept, reused = setting.store.once(NETWORKS, name, key, make)
     file = folder / "model.safetensors"  # read by every process, so that all have one head
     load_weights(model.net, read_weights(file, "paths.store")[0], name, str(file), key="paths.store")
-    return Record.model_validate(kept).changed(str(folder), reused=reused)
+    record = Record.model_validate(kept).changed(str(folder), reused=reused)
+    return record.with_head(record.head.model_copy(update={"file": str(file)})) if record.head else record
+
+
+def fitted_head(model: Model, record: Record) -> Probe | None:
+    """The head that `with_new_head` gave a teacher, as the store has it; None where it has none of it."""
+    if record.head is None or record.head.file is None:
+        return None
+    weights, head = read_weights(record.head.file, "paths.store")[0], model.info.head
+    whole = torch.cat([weights[f"{head}.weight"], weights[f"{head}.bias"][:, None]], 1)
+    return Probe(whole, record.head.samples, record.head.decay, record.training.seconds)

@@ -96,8 +96,21 @@ def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> N
     elif chance is not None and value < 1.5 * chance:
         rank_zero_warn(
             f"teacher {name} is no better than chance ({100 * value:.1f} % of {split}, chance {100 * chance:.1f} %); "
-            f"check teacher.checkpoint, teacher.mean, teacher.std and teacher.classes"
+            f"{_ways_out(record)}"
         )
+
+
+def _ways_out(record: Record) -> str:
+    """What helps against a teacher at chance: one that was trained here, one with a new head, one as it came."""
+    numbers = "teacher.checkpoint, teacher.mean, teacher.std"
+    if (record.training.source or "").startswith("trained here"):
+        return "more teacher.recipe.epochs or another teacher.recipe.lr may help"
+    if record.head or "adapted here" in (record.training.source or ""):
+        return f"its features tell little of these classes: check {numbers} and teacher.input_size, or choose another teacher=…"
+    return (
+        f"if its outputs are features and no classes, teacher.adapt=head fits a head to them; else check {numbers} "
+        f"and teacher.classes"
+    )
 
 
 def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo) -> None:
@@ -111,6 +124,8 @@ def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, st
         teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
     ):
         ready = "teacher.adapt=all, which first trains it on these data, or another teacher=…"
+        if chance is not None and teacher.head is None:
+            ready = f"teacher.adapt=head, which fits a head to its features, {ready}"
         trained_here = (teacher.training.source or "trained here").startswith("trained here")
         mend = ready if not trained_here else "a larger teacher=… or more teacher.recipe.epochs"
         rank_zero_warn(

@@ -16,11 +16,12 @@ import numpy as np
 from distillab.core.errors import UserError, reason
 from distillab.core.files import plain, replacing, writable
 from distillab.core.group import Group, group
+from distillab.models.new_head import Probe, as_bytes, from_bytes
 from distillab.teachers.cache import TeacherCache
 from distillab.teachers.shards import SHARD, View, by_shard, shard_bytes, shard_name
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+MANIFEST, HEAD = "manifest.json", "head.safetensors"
 MEMBER = re.compile(r"(?P<number>\d{6,})-(?P<kind>[01])/(?P<start>\d{9})\.shard")
 OUT, STORE = "out=…", "paths.store=…"
 WROTE = "archive=… names what `distillab cache export` wrote"
@@ -68,11 +69,16 @@ class Moved:
     others: int = 0  # of them, those that the file has otherwise
 
 
-def export_cache(cache: TeacherCache, manifest: Manifest, out: Path, *, kinds: int) -> Moved:
-    """Write the published views of the first `kinds` kinds to a zip. UserError where there are none, or no room."""
+def export_cache(cache: TeacherCache, manifest: Manifest, out: Path, *, kinds: int, head: Probe | None = None) -> Moved:
+    """Write the published views of the first `kinds` kinds to a zip, and the head that was fitted for the teacher.
+
+    UserError where there are none, or no room.
+    """
     moved = Moved()
     with writable(out, OUT), replacing(out) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
         archive.writestr(MANIFEST, json.dumps(asdict(manifest), indent=2))
+        if head is not None:
+            archive.writestr(HEAD, as_bytes(head))
         for number, kind in cache.stored(kinds):
             view = cache.view(number, kind)
             for start in range(0, cache.samples, SHARD):
@@ -85,6 +91,24 @@ def export_cache(cache: TeacherCache, manifest: Manifest, out: Path, *, kinds: i
                 f"{cache.root} has no outputs of this teacher for these data yet: python train.py with the same words fills it"
             )
     return moved
+
+
+def read_head(archive: Path, classes: int, width: int) -> Probe | None:
+    """The head of so many classes on so many features that an exported file has; None where it has none.
+
+    Raises UserError where it is another, and as `import_cache`.
+    """
+    with _opened(archive) as file:
+        if HEAD not in file.namelist():
+            return None
+        most = 8 * classes * (width + 1) + 4096  # a damaged file may claim any size
+        found = from_bytes(file.read(HEAD)) if file.getinfo(HEAD).file_size <= most else None
+    if found is None or found.weights.shape != (classes, width + 1):
+        raise UserError(
+            f"{archive} has no head for {classes:,} classes on {width:,} features, which this teacher needs: it is of another "
+            f"teacher or of other data, or it is damaged"
+        )
+    return found
 
 
 def import_cache(archive: Path, cache: TeacherCache, manifest: Manifest, *, kinds: int) -> Moved:
@@ -160,11 +184,11 @@ def _manifest(path: Path, file: ZipFile) -> Manifest:
 
 
 def _views(path: Path, file: ZipFile, kinds: int) -> dict[tuple[int, int], list[str]]:
-    """The names of the shards by view; UserError for any other name but the manifest's."""
+    """The names of the shards by view; UserError for any other name but the manifest's and the head's."""
     found: dict[tuple[int, int], list[str]] = {}
     for name in file.namelist():
         named = MEMBER.fullmatch(name)
-        if named is None and name != MANIFEST:
+        if named is None and name not in (MANIFEST, HEAD):
             raise UserError(f"{path} holds {name}, which no export writes: {WROTE}")
         if named is not None and int(named["kind"]) < kinds:
             found.setdefault((int(named["number"]), int(named["kind"])), []).append(name)

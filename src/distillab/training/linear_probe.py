@@ -1,7 +1,6 @@
 """A linear head on frozen features: what the features of a network are worth, found in seconds."""
 
 import time
-from dataclasses import dataclass
 
 import torch
 from lightning import LightningDataModule
@@ -14,6 +13,7 @@ from distillab.data.labels import UNKNOWN
 from distillab.evaluation.metrics import nll_of, top1
 from distillab.models.feature_extractor import FeatureExtractor
 from distillab.models.model import Model
+from distillab.models.new_head import Probe
 from distillab.models.parts import in_parts
 from distillab.models.trace import evaluation_mode
 
@@ -22,29 +22,13 @@ WITHOUT_VALIDATION = 1e-2
 STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A linear head (C, d + 1), the last column its biases; on how many samples it was fitted, and with which decay."""
-
-    weights: Tensor
-    samples: int
-    decay: float
-    seconds: float
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Logits (R, C) of features (R, d)."""
-        return _logits(features, self.weights)
-
-
 def fit_head(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
     """Fit the head of a network to the labelled training samples; the rest of it stays as it is.
 
     Raises UserError where the head is no linear layer, or no sample has a label.
     """
     head, found = linear_head(model), probe(model, data, device)
-    with torch.no_grad():
-        head.weight.copy_(found.weights[:, :-1])
-        head.bias.copy_(found.weights[:, -1])
+    found.put(head)
     return found
 
 
