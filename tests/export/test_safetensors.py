@@ -54,6 +54,16 @@ def test_weights_that_share_memory_are_exported_and_load_again(tmp_path):
     assert torch.equal(model(make_images()), other(make_images()))
 
 
+def test_a_student_of_a_file_with_another_order_is_loaded_with_it(tmp_path):
+    order, classes = [3, 0, 2, 1, 9, 8, 7, 4, 5, 6], [f"class {number}" for number in range(10)]
+    model = ImageModel(Shared(), SHAPE, class_order=order).eval()
+    save_model(model, tmp_path / "student.safetensors", {"classes": None}, classes)
+    named = read_weights(tmp_path / "student.safetensors")[1].classes
+    assert [named.index(name) for name in classes] == order  # the output that means a class has its name
+    save_model(model, tmp_path / "given.safetensors", {"classes": list("abc")}, classes)
+    assert read_weights(tmp_path / "given.safetensors")[1].classes == list("abc")
+
+
 @pytest.mark.parametrize("role", ["student", "teacher"])
 def test_what_cannot_be_exported_is_told_before_training(tmp_path, role):
     """The teacher too, which is kept in the store once it is trained."""

@@ -47,10 +47,15 @@ def save_model(
         kind = type(deployed)
         about["shipped"] = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **deployed.about}
     elif model.class_order is not None:  # the outputs stand in another order than the data's classes
-        about["classes"] = config.get("classes")
+        about["classes"] = config.get("classes") or _as_put_out(classes, model.class_order)
     weights = _weights(deployed if ships else model.net)
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
+
+
+def _as_put_out(classes: Sequence[str], order: Tensor) -> list[str]:
+    """The data's classes in the order of the network's own outputs, as many as these; `order` is the model's."""
+    return [classes[place] for place in order.argsort().tolist()]
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
