@@ -24,9 +24,9 @@ MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 16, 8, 60
 
 
 def room_of(path):
-    """The folder at the top of the package in which a file lies."""
+    """The folder at the top of the package in which a file lies; what `python -m` runs belongs to the package itself."""
     inside = path.relative_to(PACKAGE).parts
-    return inside[0] if len(inside) > 1 else "distillab"
+    return inside[0] if len(inside) > 1 and path.name != "__main__.py" else "distillab"
 
 
 def imported(path):

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 
 from distillab.core import files
+from distillab.core.exports import ExportedFile
 from distillab.core.result import Result, gain_and_gap
 from distillab.core.result_parts import Primary
 
@@ -34,6 +35,14 @@ def made(strategy="kd", top1=0.95, baseline=0.93, teacher=0.97, **changes):
         "teacher": None if teacher is None else model("resnet34", 21_300_000, teacher),
         "baseline": None if baseline is None else model(*student, baseline, validations[1]),
         "student": model(*student, top1, validations[0]), **changes,
+    })  # fmt: skip
+
+
+def exported_file(name="student.onnx", kind="onnx", **changes):
+    """The proof of an exported file."""
+    return ExportedFile(**{
+        "format": kind, "file": name, "size_bytes": 320_000, "runtime": "onnxruntime 1.32.0", "metrics": {"top1": 0.94},
+        "difference": 2e-6, "same_answers": 0.995, "latency_ms": 0.5, "latency_spread": 0.01, "threads": 1, **changes,
     })  # fmt: skip
 
 

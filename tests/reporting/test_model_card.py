@@ -101,7 +101,10 @@ def test_the_protocol_of_papers_is_told_with_both_numbers():
 
 def test_an_older_result_and_a_student_alone_still_have_a_card():
     card = model_card(made())
-    assert "## Limits" not in card and "top-5" not in card and "None" not in card and "NaN" not in card
+    limits = card.partition("## Limits\n\n")[2].partition("\n\n")[0]
+    assert limits.count("- ") == 1 and "All figures are of the test split of digits" in limits, "no others are known"
+    assert "license: unknown" in card and "**Licence:** not stated" in card and "## Files" not in card
+    assert "top-5" not in card and "None" not in card and "NaN" not in card
     alone = model_card(made("none", teacher=None))
     assert "# resnet8, trained alone on digits" in alone and "**Teacher:** none." in alone
     assert table(alone, "Accuracy")[""] == ["this model: resnet8"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.drawn import drawn
-from helpers.made_results import edited, made
+from helpers.made_results import edited, exported_file, made
 from helpers.made_seeds import HINT, KD, costing, over_seeds
 from helpers.made_study import full
 
@@ -173,6 +173,15 @@ def test_one_network_on_one_machine_has_one_latency():
     large = timed("hint", 9.0, 0.97, student=("resnet14", 175_258))
     faster = [row for row in compare(pooled([*runs[:2], large])) if row.kind == "distilled"]
     assert charts.front(points(faster, "latency_ms")) == [(2.0, 0.95), (9.0, 0.97)]
+
+
+def test_files_of_a_student_stand_below_the_networks():
+    run = timed("kd", 1.0, 0.94)
+    (view,) = deployed(compare(pooled([run.changed(exports=[exported_file()])]))).views
+    *_, line = lines_of(view.tables[0])
+    assert (line["network"], line["as"], line["latency, ms"]) == ("resnet8, kd: student.onnx", "file", "0.50")
+    assert line["against its teacher"] == "the student: 99.5 % the same answers"
+    assert line["measured on"] == "onnxruntime 1.32.0"
 
 
 def test_every_network_has_its_size_and_speed_beside_its_teacher():

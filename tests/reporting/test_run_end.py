@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers.made_results import edited, made
+from helpers.made_results import edited, exported_file, made
 from helpers.made_study import full
 
 from distillab.reporting.run_end import final_table, show
@@ -61,6 +61,21 @@ def test_the_table_compares_with_the_teacher_and_the_student_trained_longer():
     assert shown["student alone, 12 epochs: resnet8"][1:3] == ["93.50", "−0.50"]
     (alone,) = final_table(made("none", 0.9, None, None)).texts
     assert alone[:3] == ["student alone: resnet8", "90.00", "–"]
+
+
+def test_an_exported_file_has_one_line(capsys):
+    run = made().changed(exports=[exported_file(), exported_file("student.int8.onnx", "int8", same_answers=0.99999)])
+    *_, student, first, second = final_table(run).texts
+    assert student[0] == "student, kd: resnet8"
+    assert first == [
+        "student.onnx: 99.5 % the same answers", "94.00", "+1.00", "–", "–", "0.50 ms (40 %)", "320 kB (0.4 %)",
+    ]  # fmt: skip
+    assert second[0] == "student.int8.onnx: 99.99 % the same answers", "never rounded up to all"
+    busy = made().changed(exports=[exported_file(latency_spread=0.5)])
+    assert final_table(busy).texts[-1][5] == "0.50 ms", "no share where the machine was busy"
+    lines = lines_of(run, capsys)
+    assert len(lines) == len(lines_of(made(), capsys)) + 2
+    assert "student.safetensors, student.onnx, student.int8.onnx; over all runs" in lines[-1]
 
 
 def test_a_busy_machine_compares_no_latency():

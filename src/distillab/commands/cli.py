@@ -192,6 +192,11 @@ def _command() -> int:
 
         cache(sys.argv[2:])
         return 0
+    if sys.argv[1:2] == ["export"]:
+        from distillab.commands.export import export
+
+        export(sys.argv[2:])
+        return 0
     if sys.argv[1:2] == ["doctor"]:
         if output.asks_for_help(sys.argv[2:]):
             print(DOCTOR)

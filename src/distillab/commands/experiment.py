@@ -11,17 +11,18 @@ from omegaconf import OmegaConf
 
 from distillab.commands import sweep
 from distillab.commands.invocation import RUNS, Invocation, finished
+from distillab.commands.shipping import exported, to_ship, upload, write
 from distillab.core import distributed
 from distillab.core.errors import UserError
-from distillab.core.files import locked, replacing, writable, write_json
+from distillab.core.files import locked, replacing, writable
 from distillab.core.output import logged, rank_zero_print
-from distillab.core.result import FINISHED, Result
+from distillab.core.result import Result
+from distillab.core.result_reader import read
 from distillab.core.run_identity import versions
 from distillab.core.timer import Timer
 from distillab.evaluation.cost import with_cost
 from distillab.reporting import loggers
 from distillab.reporting.leaderboard import refresh
-from distillab.reporting.model_card import model_card
 from distillab.reporting.run_end import show
 from distillab.training.startup import import_quietly
 
@@ -33,10 +34,13 @@ def run(invocation: Invocation) -> Result | None:
     """The result of a config, written and shown; None in any process but the first. UserError for bad input."""
     timer, config = Timer(), invocation.config
     directory, first = invocation.home, distributed.rank == 0
-    if (
-        distributed.world == 1 and not invocation.wants_rerun and (earlier := finished(directory))
-    ):  # without the heavy imports
+    earlier = None if distributed.world > 1 or invocation.wants_rerun else finished(directory)
+    if earlier and not to_ship(earlier, config, directory):  # without the heavy imports
         return _show_again(earlier, invocation, directory)
+    if config.push_to_hub and invocation.sweep_folder:
+        raise UserError(
+            "push_to_hub names one repository, and a sweep makes many students: push one of them afterwards"
+        )
     loggers.check(config.logger)
     with timer.part("import"):
         import_quietly(config.trainer.accelerator)
@@ -48,7 +52,7 @@ def run(invocation: Invocation) -> Result | None:
     with held if first else nullcontext():
         # A process that waited finds the run finished; the other processes of this run wait here for the first.
         if earlier := distributed.broadcast(None if invocation.wants_rerun else finished(directory)):
-            return _show_again(earlier, invocation, directory) if first else earlier
+            return _show_again(earlier, invocation, directory, parts) if first else earlier
         return _make(invocation, directory, parts, timer)
 
 
@@ -68,18 +72,29 @@ def examine(invocation: Invocation) -> None:
     steps.examine(made, whole=True)
 
 
-def _show_again(earlier: Result, invocation: Invocation, directory: Path) -> Result:
-    """A finished run's result, with the costs at the prices that are given now."""
+def _show_again(earlier: Result, invocation: Invocation, directory: Path, parts: "Parts | None" = None) -> Result:
+    """A finished run's result, with the prices, the licence and, given the `parts`, the files that are asked for now."""
     how = "this sweep has repeated it" if invocation.config.rerun else "rerun=true repeats it"
     rank_zero_print(f"this run was finished on {earlier.created[:10]}; {how}")
-    prices = invocation.config.roi
+    prices, own = invocation.config.roi, invocation.config.license
     if prices.price_per_hour is not None:  # a price changes nothing that was trained
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
-    if prices.price_per_hour is not None or not (directory / "README.md").exists():
-        _write(earlier, directory)
-    if invocation.sweep_folder is None:  # a sweep has a table of its own
-        refresh(directory.parents[1])
-        show(earlier, directory)
+    if own is not None:
+        earlier = earlier.changed(config=earlier.config | {"license": own})
+    if prices.price_per_hour is not None or own is not None or not (directory / "README.md").exists():
+        write(earlier, directory)
+    try:
+        if parts is not None and to_ship(earlier, invocation.config, directory):
+            from distillab.commands.trained import finished_student
+
+            with logged(directory / "log.txt", invocation.command):
+                student = lambda: finished_student(earlier, invocation.config, directory, parts)  # noqa: E731
+                earlier = exported(earlier, invocation.config, directory, student)
+    finally:
+        if invocation.sweep_folder is None:  # a sweep has a table of its own
+            refresh(directory.parents[1])
+            show(read(directory / "result.json")[0] or earlier, directory)
+    upload(earlier, invocation.config, directory)
     return earlier
 
 
@@ -121,7 +136,7 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
         if fields is not None:
             result = _result(fields, timer, invocation, directory)
             # Until its figures are logged it is not finished: the same command then makes up for that.
-            _write(result if logger is None else result.changed(status="not logged"), directory)
+            write(result if logger is None else result.changed(status="not logged"), directory)
             refresh(directory.parents[1])
             loggers.log_summary(logger, result, sweep.results(folder, Path(config.paths.runs)) if folder else [])
         exit_code = 0
@@ -129,8 +144,12 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
         where = loggers.finish(logger, exit_code)
     if result is not None:
         if logger is not None:
-            _write(result, directory)
-        show(result, directory)
+            write(result, directory)
+        try:
+            result = exported(result, config, directory, lambda: steps.export(made, result, directory))
+        finally:  # a file that cannot be made takes nothing from a run that is finished
+            show(read(directory / "result.json")[0] or result, directory)
+        upload(result, config, directory)
     if where:
         rank_zero_print(f"W&B: {where}")
     distributed.barrier()
@@ -178,13 +197,3 @@ def _result(found: dict[str, Any], timer: Timer, invocation: Invocation, directo
         "seconds": timer.all(),
     }
     return with_cost(Result.model_validate(fields), config.roi)
-
-
-def _write(result: Result, directory: Path) -> None:
-    """Put the student's model card and, last, the result into the run's folder."""
-    with writable(directory, RUNS):
-        with replacing(directory / "README.md") as temporary:
-            temporary.write_text(model_card(result, directory / "student.safetensors"), encoding="utf-8")
-        write_json(directory / "result.json", result.as_json())
-        if result.status == FINISHED:
-            (directory / ".rerun").unlink(missing_ok=True)

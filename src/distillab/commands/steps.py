@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distillab.commands import exporting
+from distillab.commands.exporting import Export
 from distillab.commands.invocation import RUNS, named
 from distillab.commands.preflight import preflight
 from distillab.core import distributed
@@ -12,7 +14,7 @@ from distillab.core.errors import UserError
 from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.output import rank_zero_print
-from distillab.core.result import Role, gain_and_gap
+from distillab.core.result import Result, Role, gain_and_gap
 from distillab.core.result_parts import Entry, Features, Longer, Primary, StepCost
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
@@ -94,6 +96,7 @@ def check(config: RunConfig) -> Parts:
             )
     for path, network in networks.items():
         parts.task.check_model(replace(network, expected_classes=parts.data.expected_classes), path)
+    exporting.check_formats(config, parts.task)
     return parts
 
 
@@ -115,6 +118,9 @@ def prepare(config: RunConfig, parts: Parts, timer: Timer) -> Steps:
     strategy.connect(student.info, teacher, config.seed)
     if config.strategy != alone(config.strategy):
         preflight(scheme, run, student)
+    if config.export:
+        with timer.part("export"):
+            exporting.try_out(student, data, config.export)
     rank_zero_print(models_line(student, scheme.model))
     return Steps(run, configured, scheme, student, timer)
 
@@ -198,6 +204,13 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         steps.module.release()
         if run.features_alone:
             steps.records["student"] = headed(student, steps.records["student"], run.data, run.setting.device)
+
+
+def export(steps: Steps, result: Result, directory: Path) -> Export:
+    """What the files of the trained student are made of."""
+    training, data = result.student.training, steps.run.data
+    notes = exporting.notes_of(data, training.epoch, training.epochs)
+    return Export(steps.networks["student"], data, steps.run.setting.task, directory, notes)
 
 
 def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from distillab.core.allowed import (
     spelled,
 )
 from distillab.core.errors import UserError
+from distillab.core.exports import Formats, HubName
 from distillab.core.group import Group, group
 from distillab.core.instantiate import Target
 from distillab.core.recipe import Protocol, Recipe
@@ -277,6 +278,9 @@ class RunConfig(Group):
     logger: LoggerConfig
     strategy: dict[str, Any]
     doctor: Flag = True
+    export: Formats = field(default_factory=list)
+    push_to_hub: HubName = None
+    license: TextOrNone = None
     vary: Annotated[list[Annotated[str, Choice(*VARIED)]], Field(min_length=1), BeforeValidator(_listed)] = field(
         default_factory=lambda: [*INIT]
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from distillab.core.exports import ExportedFile
 from distillab.core.result_parts import (
     AgainstAlone,
     Cost,
@@ -60,6 +61,7 @@ class Result(Part):
     paired: Paired | None = None
     gap: Estimate | None = None  # the teacher's figure less that of the student alone, positive where it is better
     against_alone: AgainstAlone | None = None
+    exports: list[ExportedFile] = []
     text: Text | None = None
     features: dict[str, Features] | None = None  # by role, and of a `random` student; where no label taught the student
     created: str
@@ -88,7 +90,7 @@ class Result(Part):
 
     def as_json(self) -> dict[str, Any]:
         """The content of result.json: the schema, and the student's metrics at the top too."""
-        fields = self.model_dump(exclude={key for key in ("text", "features") if getattr(self, key) is None})
+        fields = self.model_dump(exclude={key for key in ("text", "features", "exports") if not getattr(self, key)})
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
     def changed(self, **fields: Any) -> Self:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Keys that say where a run lies, where it runs and what it reports, not what it computes. Dotted: inside a group.
 NOT_HASHED = ("name", "logger", "paths", "cache.limit_gb", "data.cache_dir", "launcher", "doctor", "quiet", "rerun", "roi",
+              "export", "push_to_hub", "license",
               "teacher.shard", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
               "trainer.progress_bar")  # fmt: skip
 

@@ -21,7 +21,7 @@ from distillab.data.batch import Writing
 from distillab.data.collection import Collection, DataInfo, fingerprint
 from distillab.data.labels import UNKNOWN, checked, known, numbers, wrong
 from distillab.data.loader import Loader, Order, Source, limited
-from distillab.data.splits import divide, limit
+from distillab.data.splits import divide, draw_stratified, limit
 
 SPLITS = ("train", "validation", "test")
 EVALUATION_BATCH = 256  # constant, so that an accuracy does not depend on the batch size of a fit
@@ -181,6 +181,14 @@ class DataModule(LightningDataModule):
     def with_samples(self, samples: int | None) -> Self:
         """The same data with another number of training samples; validation and test stay. Raises UserError."""
         return self._clone(samples=samples, rows=self.rows | {"train": self._limited(self.rows["all"], samples)})
+
+    def some_of_training(self, most: int) -> Self:
+        """The same data with at most so many training samples, one of each class at least, for no fit."""
+        rows, labels = self.rows["train"], self.collection.labels
+        count = max(most, len(np.unique(labels[rows])))
+        if len(rows) > count:
+            rows = draw_stratified(rows, labels, count, (self.split_seed, 4))
+        return self._clone(rows=self.rows | {"train": rows}, batch_size=None)
 
     def labelled_only(self, labelled: float | None = None, *, repeated: bool = True) -> Self:
         """The same data with labelled samples alone (`labelled`: another share).

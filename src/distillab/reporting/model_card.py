@@ -1,12 +1,14 @@
 """The model card of a run's student: what it is, how good, and how it was made, for whoever gets only the weights."""
 
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from distillab.core.instantiate import PACKAGES
 from distillab.core.result import Result
 from distillab.models.about import About
+from distillab.reporting.exported import files_table, int8_words
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
 from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.run_end import measured_on, savings, scarce_labels
@@ -14,6 +16,8 @@ from distillab.reporting.tables import Table, bullets, markdown, without_tags
 from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
 from distillab.reporting.words import calibration_words, errors_words, features_words, primary, verdict
 
+# A path from a root, a home folder or a drive, at the start of a word, of a value or of one in a list; no address of the net.
+ABSOLUTE = re.compile(r"(?:^|(?<=[=,\[{:'\"]))(?:~[^/\\,\]}'\"]*|[A-Za-z]:)?[/\\](?![/\\])[^,\]}'\"]*")
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
 PROTOCOLS = {
@@ -42,14 +46,18 @@ def model_card(result: Result, weights: Path | None = None) -> str:
     parts = [title, _what(result, weights), "## Figures" if text else "## Accuracy", _accuracy(result)]
     parts += [*filter(None, [kinds(result)]), *sentences(result)]
     parts += ["## Samples", drawn] if (drawn := samples(result)) else []
-    if result.limits and result.limits.sentences:
-        parts += ["## Limits", bullets(result.limits.sentences)]
+    parts += ["## Limits", bullets([*(result.limits.sentences if result.limits else ()), *_scope(result)])]
     costs = [
         _compared(result, COST, generation_rows(result)),
         " ".join(filter(None, (savings(result), measured_on(result)))),
     ]
     parts = [without_tags(part) for part in (*parts, "## Size and speed", *costs) if part]
-    parts += ["## How to load it", _loading(result), "## How it was made", _making(result)]
+    if result.exports:
+        told = "Each was run on the whole test split, and compared with the student that was measured."
+        tail = " ".join(filter(None, (told, int8_words(result))))
+        parts += ["## Files", markdown(files_table(result.exports, result.primary)), without_tags(tail)]
+    parts += ["## How to load it", *filter(None, [_loading(result), _loading_onnx(result, weights)])]
+    parts += ["## How it was made", _making(result)]
     return "\n\n".join([_front_matter(result), *parts]) + "\n"
 
 
@@ -61,6 +69,23 @@ def _loading(result: Result) -> str:
     if target.startswith(("distillab.models.causal_lm.", "transformers.")):
         return Path(__file__).with_name("loading_text.md").read_text(encoding="utf-8").rstrip()
     return f"`student.safetensors` holds the weights; the network is `{target}`."
+
+
+def _loading_onnx(result: Result, weights: Path | None) -> str:
+    """How to run the ONNX file, the float one where there is one."""
+    names = {one.format: one.file for one in result.exports}
+    file, about = names.get("onnx", names.get("int8")), _about(weights)
+    if file is None or about is None or about.input_shape is None:
+        return ""
+    page = Path(__file__).with_name("loading_onnx.md").read_text(encoding="utf-8").rstrip()
+    return page.format(file=file, channels=about.input_shape[0], side=about.input_shape[1])
+
+
+def _scope(result: Result) -> list[str]:
+    """What the figures do not say, whatever they are."""
+    said = f"All figures are of the test split of {result.data.name}; what it does on other data was not measured."
+    learned = "" if result.teacher is None else " It may repeat the errors and the bias of its teacher."
+    return [said + learned]
 
 
 def _code(result: Result) -> str:
@@ -84,6 +109,7 @@ def _front_matter(result: Result) -> str:
     task = dict(zip(("type", "name"), HUB_TASKS[result.task == "causal_lm"], strict=True))
     measured = {"task": task, "dataset": {"name": data, "type": data, "split": "test"}, "metrics": metrics}
     front = {
+        "license": _license(result) or "unknown",
         "library_name": "distillab",
         "pipeline_tag": task["type"],
         "tags": ["distillab", "knowledge-distillation", task["type"]],
@@ -94,15 +120,25 @@ def _front_matter(result: Result) -> str:
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---"
 
 
-def _expected(weights: Path | None) -> list[str]:
-    """What a student expects of its images, for whoever loads it without distillab."""
+def _license(result: Result) -> str | None:
+    given = result.config.get("license")
+    return without_tags(str(given)) if given is not None else None
+
+
+def _about(weights: Path | None) -> About | None:
+    """What the file of the weights says of its network; None without a file."""
     if weights is None or not weights.is_file():
-        return []
+        return None
     from safetensors import safe_open
 
     with safe_open(weights, framework="np") as file:
-        about = About.read(file.metadata() or {})
-    if None in (about.mean, about.std, about.input_shape):
+        return About.read(file.metadata() or {})
+
+
+def _expected(weights: Path | None) -> list[str]:
+    """What a student expects of its images, for whoever loads it without distillab."""
+    about = _about(weights)
+    if about is None or None in (about.mean, about.std, about.input_shape):
         return []
     side = about.input_size or about.input_shape[1]
     pixels = f"{side}×{side} pixels, {'grey' if about.input_shape[0] == 1 else 'RGB'}, from 0 to 1"
@@ -115,7 +151,7 @@ def _expected(weights: Path | None) -> list[str]:
 def _what(result: Result, weights: Path | None) -> str:
     data, teacher = result.data, result.teacher
     shown = primary(result)
-    taught = teacher and f"{teacher.name}, {shown.words(result.score('teacher'))} {shown.label}"
+    taught = teacher and f"{teacher.name}{_origin(result)}, {shown.words(result.score('teacher'))} {shown.label}"
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
     protocol, source = PROTOCOLS.get(result.protocol, ""), result.student.training.source
@@ -127,8 +163,18 @@ def _what(result: Result, weights: Path | None) -> str:
         f"**Data:** {data.name}{f' ({sizes} {plural(result.task)})' if sizes else ''}.",
         f"**Protocol:** {result.protocol}. {told or protocol.replace('images', plural(result.task))}".rstrip(),
         *_expected(weights),
+        f"**Licence:** {_license(result) or 'not stated; those of the data and of the teacher may bind this model'}.",
     ]
     return bullets(lines)
+
+
+def _origin(result: Result) -> str:
+    """Where the teacher's weights are from, by the name of their file alone."""
+    given = (result.config.get("teacher") or {}).get("checkpoint")
+    if given:
+        return f" (weights of {Path(str(given)).name})"
+    source = result.teacher.training.source or ""
+    return " (trained here)" if source.startswith("trained here") else ""
 
 
 def _kind(result: Result) -> str:
@@ -142,12 +188,16 @@ def _kind(result: Result) -> str:
 
 def _accuracy(result: Result) -> str:
     shown, name = primary(result), result.primary.name
+    estimate, reached = result.student.intervals.get(name), ""
+    if estimate is not None:
+        ends = f"{shown.words(estimate.low, 1)} to {shown.words(estimate.high, 1)}"
+        reached = f"This model reaches {shown.words(estimate.value)} {shown.label}, 95 % interval {ends} over samples like these."
     keys = dict.fromkeys((name, f"{name}_best", f"{name}_last", *ON_TEST))
     against, gain = result.student.against_teacher, []
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
         gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
-    parts = [_compared(result, keys, gain), verdict(result), features_words(result), scarce_labels(result)]
+    parts = [_compared(result, keys, gain), reached, verdict(result), features_words(result), scarce_labels(result)]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
         parts.append(f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test {answers}.")
@@ -167,12 +217,30 @@ def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] 
     return markdown(Table(["", *names], [*lines, *further]))
 
 
+def without_folders(command: str) -> str:
+    """A command in which every absolute path is cut to its last part: a card says nothing of its author's disk."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    return shlex.join(ABSOLUTE.sub(lambda found: f"…/{_last(found[0])}", word) for word in words)
+
+
+def _last(path: str) -> str:
+    """The last part of a path of any platform."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
 def _making(result: Result) -> str:
     seeds = ", ".join(f"{name} {value}" for name, value in result.seeds.items() if value is not None)
     versions = ", ".join(f"{name} {value}" for name, value in result.versions.items() if value)
-    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", result.repeating_command))])
+    command = without_folders(result.repeating_command)
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", command))])
     lines = [f"Config {result.config_hash}, finished {result.created[:10]}."]
     lines += [f"Seeds: {seeds}."] if seeds else []
     lines += [f"Versions: {versions}."] if versions else []
-    lines = [without_tags(line) for line in (*lines, "`result.json` holds the whole config and every figure.")]
-    return "\n\n".join([f"{fence}\n{result.repeating_command}\n{fence}", *lines])
+    lines = [
+        without_tags(line)
+        for line in (*lines, "`result.json` of the run's folder holds the whole config and every figure.")
+    ]
+    return "\n\n".join([f"{fence}\n{command}\n{fence}", *lines])

@@ -4,11 +4,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from distillab.core.exports import ExportedFile
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
 from distillab.reporting.comparison import tables
 from distillab.reporting.cost_words import in_words, ratios
+from distillab.reporting.exported import alike
 from distillab.reporting.looks import TEACHER
 from distillab.reporting.metric_table import (
     AGAINST_TEACHER,
@@ -123,7 +125,8 @@ def deployed(rows: list[Row]) -> Section:
 def _deployed_lines(rows: Sequence[Row]) -> list[list[Any]]:
     teachers: dict[Any, list[Any]] = {}
     students: dict[Any, list[Any]] = {}
-    for result in (result for row in rows for result in row.results):
+    results = [result for row in rows for result in row.results]
+    for result in results:
         teacher, student = result.teacher, result.student
         if teacher and machine(teacher.efficiency):
             teachers.setdefault(timed(teacher), _deployed_line(result, teacher, "teacher"))
@@ -131,7 +134,16 @@ def _deployed_lines(rows: Sequence[Row]) -> list[list[Any]]:
             pair = (timed(student), teacher and timed(teacher))
             students.setdefault(pair, _deployed_line(result, student, "student"))
     taught = {student for student, teacher in students if teacher}
-    return [*teachers.values(), *(line for (one, by), line in students.items() if by or one not in taught)]
+    files = {(f"{one.student.name}, {one.method}", file.file): file for one in results for file in one.exports}
+    exported = [_file_line(name, file) for (name, _), file in files.items()]
+    networks = [*teachers.values(), *(line for (one, by), line in students.items() if by or one not in taught)]
+    return [*networks, *exported]
+
+
+def _file_line(name: str, file: ExportedFile) -> list[Any]:
+    """A student's file: of several runs of one method the last one's."""
+    costs = (_figure(key, getattr(file, key, None)) for key in DEPLOYED)
+    return [f"{name}: {file.file}", "file", *costs, file.runtime, f"the student: {alike(file)} the same answers"]
 
 
 def _deployed_line(result: Result, entry: Entry, role: str) -> list[Any]:

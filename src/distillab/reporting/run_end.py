@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from distillab.core.exports import ExportedFile
 from distillab.core.output import rank_zero_print
 from distillab.core.result import Result, Role
 from distillab.evaluation.payback import machine
 from distillab.reporting.cost_words import in_words, ratios
+from distillab.reporting.exported import alike
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
 from distillab.reporting.rows import length_of
 from distillab.reporting.tables import Table, print_table, terminal
@@ -36,9 +38,10 @@ def models_line(student: Any, teacher: Any) -> str:
 def show(result: Result, directory: Path) -> None:
     """Ten lines at most; the model card and the report have the rest. The first process alone has a result."""
     table = terminal(final_table(result))
-    table.rows[-1].style = "bold"
+    table.rows[-1 - len(result.exports)].style = "bold"
     print_table(table)
-    files = f"{directory}: README.md (the model card), result.json, student.safetensors"
+    others = "".join(f", {file.file}" for file in result.exports)
+    files = f"{directory}: README.md (the model card), result.json, student.safetensors{others}"
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md; scripts/report.py makes a page"
     lines = (verdict(result), features_words(result), cost_line(result), f"{files}; {over_all}")
     rank_zero_print("\n".join(filter(None, lines)), result=True)
@@ -60,6 +63,7 @@ def final_table(result: Result) -> Table:
         gain = shown.difference(result.gain) if role == "student" else NOTHING
         rows.append([f"{label}: {entry.name}", shown.form(result.score(role)), gain,
                      *(_compared(result, role, key) for key in RANKED)])  # fmt: skip
+    rows += [_file_row(result, file) for file in result.exports]
     of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
     shares = "(…): of the teacher" if result.teacher else ""
     told = (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result), shares)
@@ -81,12 +85,28 @@ def _machine(result: Result) -> str:
 
 def _compared(result: Result, role: Role, key: str) -> str:
     """A figure with its share of the teacher's."""
+    unsure = key.startswith("latency") and not all(one.efficiency.steady for one in result.entries.values())
     value, of_teacher = (entry and entry.figure(key) for entry in (result.entries[role], result.teacher))
+    return _with_share(key, value, None if role == "teacher" or unsure else of_teacher)
+
+
+def _file_row(result: Result, file: ExportedFile) -> list[str]:
+    """The student as one of its files has it, in the columns of the others."""
+    shown, name, teacher = primary(result), result.primary.name, result.teacher
+    value = file.metrics.get(name)
+    known = value is not None and result.baseline is not None
+    gain = result.primary.gain(value, result.score("baseline")) if known else None
+    steady = file.steady and teacher is not None and teacher.efficiency.steady
+    costs = {key: (getattr(file, key, None), teacher and teacher.figure(key)) for key in RANKED}
+    shares = [_with_share(key, own, of if steady or key == "size_bytes" else None) for key, (own, of) in costs.items()]
+    return [f"{file.file}: {alike(file)} the same answers", shown.form(value), shown.difference(gain), *shares]
+
+
+def _with_share(key: str, value: float | None, of_teacher: float | None) -> str:
     if value is None:
         return NOTHING
     text = METRICS[key].form(value) + UNITS.get(key, "")
-    unsure = key.startswith("latency") and not all(one.efficiency.steady for one in result.entries.values())
-    if role == "teacher" or not of_teacher or unsure:
+    if not of_teacher:
         return text
     share = 100 * value / of_teacher
     return f"{text} ({share:.{0 if share >= 9.95 else 1}f} %)"

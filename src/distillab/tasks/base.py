@@ -31,6 +31,7 @@ class Task(ABC):
     primary: ClassVar[str]  # the figure that selects, ranks and compares
     higher_is_better: ClassVar[bool] = True  # of that figure
     label: ClassVar[str]  # of that figure, for a person
+    exports: ClassVar[bool] = False  # whether its students are exported in the formats of `export=`
 
     @property
     def monitor(self) -> str:

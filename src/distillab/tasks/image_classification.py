@@ -43,6 +43,7 @@ class ImageClassification(Task):
     name = "image_classification"
     primary = "top1"
     label = "top-1"
+    exports = True
 
     def __init__(self, input_shape: tuple[int, int, int] | None = None, channels_last: bool = False) -> None:
         self.input_shape = input_shape

@@ -72,7 +72,7 @@ def fit(
     with writable(directory, "paths.runs=… paths.store=…"):
         engine.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     seconds = time.perf_counter() - started
-    epoch = _load(module, directory / f"{protocol.select}.ckpt")
+    epoch = load_weights(module, directory / f"{protocol.select}.ckpt")
     figures = plain({"curves": curves.epochs, **times.figures})
     figures |= {"epochs": len(curves.epochs), "steps": engine.global_step if recipe.steps else None}
     return Training(seconds=seconds, epoch=epoch, resumed=resumed, **figures)
@@ -148,7 +148,7 @@ def make_trainer(recipe: Recipe, trainer: TrainerConfig, directory: Path, **argu
     )
 
 
-def _load(module: Distillation, file: Path) -> int:
+def load_weights(module: Distillation, file: Path) -> int:
     """Load a checkpoint's weights; its epoch, from 1."""
     checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     module.on_load_checkpoint(checkpoint)

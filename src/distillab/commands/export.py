@@ -1,0 +1,145 @@
+"""The command `distillab export`: exports the student of a run's folder, finished or interrupted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from distillab.commands.invocation import RUNS, finished
+from distillab.commands.shipping import exported, upload, write
+from distillab.commands.sweep import command
+from distillab.commands.words import understood
+from distillab.core import output
+from distillab.core.allowed import Flag
+from distillab.core.configuration import RunConfig, Text, TextOrNone
+from distillab.core.errors import UserError
+from distillab.core.exports import Formats, HubName
+from distillab.core.files import locked
+from distillab.core.group import Group, group
+from distillab.core.instantiate import PACKAGES, did_you_mean
+from distillab.core.output import logged, rank_zero_print
+from distillab.core.result import Result
+from distillab.training.startup import import_quietly
+
+HELP = """distillab export run=runs/<name>/<hash> format=onnx,torch_export,int8
+    writes the student of a run in these formats, and proves each file on the whole test split
+    of a run that is not finished: the student of its best epoch so far, proved on validation
+push_to_hub=owner/name   uploads the model card and the student's files to the Hugging Face Hub
+license=apache-2.0       of the student, for its model card
+trust=true               calls classes outside of distillab, torchvision, timm and transformers that the run's files name"""
+MANUAL = "docs/export.md"
+
+
+@group
+class Words(Group):
+    """What `distillab export` takes."""
+
+    run: Text
+    format: Formats
+    push_to_hub: HubName = None
+    license: TextOrNone = None
+    trust: Flag = False
+
+
+def export(words: Sequence[str]) -> None:
+    """Do what the words of a command line ask for. Raises UserError."""
+    if output.asks_for_help(words):
+        rank_zero_print(f"{HELP}\nMore: {MANUAL}", result=True)
+        return
+    asked = _asked(words)
+    directory = Path(asked.run).expanduser()
+    config = _config(asked, directory)
+    held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
+    with held, logged(directory / "log.txt", command()):
+        result = finished(directory)
+        if result is None:
+            _interrupted(config, directory)
+        else:
+            _finished(result, config, directory)
+
+
+def _asked(words: Sequence[str]) -> Words:
+    found: dict[str, Any] = {}
+    allowed = list(Words.__dataclass_fields__)
+    for word in understood(words):
+        key, sign, value = word.partition("=")
+        if not sign or key not in allowed:
+            known = ", ".join(f"{name}=…" for name in allowed)
+            raise UserError(f"{word}: distillab export takes {known}{did_you_mean(key, allowed)} ({MANUAL})")
+        found[key] = value.strip("\"'")
+    found["format"] = [name for name in found.get("format", "").strip("[]").replace(" ", "").split(",") if name]
+    for key, value in found.items():
+        if value == "null":
+            found[key] = None
+    if "trust" in found:
+        found["trust"] = {"true": True, "false": False}.get(found["trust"], found["trust"])
+    asked = Words.of(found)
+    if not asked.format and not asked.push_to_hub and asked.license is None:
+        raise UserError(f"format is missing: name one or several, e.g. format=onnx,int8 ({MANUAL})")
+    return asked
+
+
+def _config(asked: Words, directory: Path) -> RunConfig:
+    """The config of a run's folder, with what is asked for now."""
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"run: {directory} is no folder of a run (config.yaml); name one, e.g. run=runs/digits/0123456789"
+        )
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(file))
+        foreign = [] if asked.trust else [one for one in _targets(plain) if one.partition(".")[0] not in PACKAGES]
+    except Exception as error:  # whatever is no YAML of a mapping
+        raise UserError(f"run: {file} cannot be read as the config of a run") from error
+    if foreign:
+        why = f"{file} names {foreign[0]}, which is not called as only a file names it"
+        raise UserError(f"{why}: the run's own command with export=[…] exports it too, and so does trust=true here")
+    asks = {"export": asked.format, "push_to_hub": asked.push_to_hub}
+    own = {"license": asked.license} if asked.license is not None else {}
+    return RunConfig.of({**plain, **asks, **own}).on_devices(1)
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every `_target_` of a config."""
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node if isinstance(node, list) else ()):
+        if key == "_target_" and isinstance(value, str):
+            yield value
+        else:
+            yield from _targets(value)
+
+
+def _finished(result: Result, config: RunConfig, directory: Path) -> None:
+    if config.license is not None:
+        result = result.changed(config=result.config | {"license": config.license})
+        write(result, directory)
+
+    def student() -> Any:
+        import_quietly(config.trainer.accelerator)
+        from distillab.commands import steps, trained
+
+        return trained.finished_student(result, config, directory, steps.check(config))
+
+    result = exported(result, config, directory, student)
+    if config.export:
+        from distillab.reporting.exported import show_files
+
+        show_files(result.exports, result.primary, directory)
+    upload(result, config, directory)
+
+
+def _interrupted(config: RunConfig, directory: Path) -> None:
+    if config.push_to_hub or config.license:
+        raise UserError(
+            f"{directory} is not finished: its student has no model card yet; leave push_to_hub, license out"
+        )
+    import_quietly(config.trainer.accelerator)
+    from distillab.commands import steps, trained
+    from distillab.core.result_parts import Primary
+    from distillab.reporting.exported import show_files
+
+    made = trained.interrupted_student(replace(config, export=[]), directory, steps.check(config))
+    task = made.task
+    primary = Primary(name=task.primary, value=0, higher_is_better=task.higher_is_better)
+    show_files([*made.files(config.export)], primary, directory, split=made.split)
