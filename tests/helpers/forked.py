@@ -14,6 +14,8 @@ PRELOAD = [f"distillab.{name}" for name in (
     "schemes.offline", "strategies.ce", "strategies.kd", "teachers.sharded",
 )] + ["joblib", "pandas", "safetensors.torch", "sklearn.datasets", "scipy.stats", "torchvision.transforms.v2"]  # fmt: skip
 
+_streams: list = []
+
 
 def start(folder: Path, words: list[str], *hooks: Callable[[], None]):
     """A process that runs `train.py` with these words in a folder, after the hooks; what it says is added to said.txt.
@@ -47,6 +49,7 @@ def _train(folder: Path, words: list[str], hooks: tuple[Callable[[], None], ...]
     with open("said.txt", "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    _streams.extend((sys.stdout, sys.stderr))  # whose end would close the descriptors
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1) for stream in (1, 2))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the server ignores Ctrl-C
         signal.signal(number, signal.SIG_DFL)
