@@ -26,4 +26,4 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(tmp_path)
     goes_on(folder, SHORT)
     whole.join(300)
     Left.of(folder).assert_is(Left.of(tmp_path / "whole"))
-    assert forked.said(folder).count("teacher resnet8  epoch 1/1") == 1, "what was finished is not made again"
+    assert forked.said(folder).count("resnet8 kd  epoch 2/2") == 1, "what was finished is not made again"
