@@ -41,7 +41,7 @@ metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
 
 def questions(texts: Sequence[str]) -> Iterator[dict[str, object]]:
     """Beginnings with their own continuation among others; the same for the same texts."""
-    draw = Random("continuations")
+    draw = Random("continuations")  # noqa: S311 - no secret: the same for the same texts
     each = [text.split() for text in texts]
     whole = GIVEN + ASKED
     pieces = [words[at : at + whole] for words in each for at in range(0, len(words) - whole + 1, whole)]

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from distillab.commands import cli
 from distillab.commands import composition as config
 from distillab.commands.invocation import home, parse
+from distillab.commands.own_files import check_own_files
 from distillab.core.configuration import (
     ROLE_KEYS,
     CacheConfig,
@@ -314,7 +315,23 @@ def test_a_shadowed_file_is_refused(tmp_path):
     (tmp_path / "strategy").mkdir()
     (tmp_path / "strategy" / "kd.yaml").write_text("ce: 1\n")
     with pytest.raises(UserError, match="has the name of a shipped file"):
-        cli._refuse_shadowed(tmp_path)
+        check_own_files(tmp_path)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path):
+    """Aliases of aliases: 10⁹ values in 200 bytes; and brackets that no reader comes out of."""
+    path = tmp_path / "mine.yaml"
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"mine\.yaml stands for 1,\d{3},\d{3},\d{3} values, as its aliases"):
+        check_own_files(tmp_path)
+    for content, said in ((b"[" * 2000, "too many levels"), (b"a: \xff", "not text in UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=said):
+            check_own_files(tmp_path)
+    path.write_text("a: &a [1, 2]\nb: [*a, *a]\nc: [*c\n")
+    check_own_files(tmp_path)  # what is merely wrong Hydra names, where it is chosen
 
 
 def test_the_entry_is_four_lines():

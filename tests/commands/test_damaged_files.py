@@ -1,12 +1,16 @@
 """The files of a run: what a stop, a kill or damage leaves, and how the next command goes on from it."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from helpers.small_run import run
 
 from distillab.commands import experiment, steps
+from distillab.core import files
 from distillab.core.errors import UserError
+from distillab.reporting import leaderboard
 
 TINY = ("student=resnet8", "teacher=resnet8", "logger=none", "data.samples=64", "recipe.epochs=3")
 TINY += ("teacher.recipe.epochs=1", "equal_compute=false")
@@ -77,6 +81,49 @@ def test_a_rerun_that_was_stopped_goes_on_and_one_that_ended_is_repeated(place, 
     assert kept.exists() and result.student.training.resumed and result.primary == first.primary
     run(place, base=(*TINY, "rerun=true"))
     assert not kept.exists() and not (folder / ".rerun").exists()
+
+
+def test_no_room_for_the_leaderboard_harms_no_result(place, unmeasured, monkeypatch, capsys):
+    """The disk is full once the result is written: a line says so, and the command ends well."""
+    first = run(place, base=TINY)
+    (folder_of(place, first) / "result.json").unlink()
+
+    def full(runs):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+            )
+            leaderboard.refresh(runs)
+
+    monkeypatch.setattr(experiment, "refresh", full)
+    assert run(place, base=TINY).primary == first.primary
+    said = capsys.readouterr().err
+    assert "the result is written, the leaderboard is not: cannot write to" in said and "No space left" in said
+    assert (folder_of(place, first) / "result.json").is_file() and not list((place / "runs").glob(".*.tmp"))
+
+
+def test_a_full_disk_is_one_line_and_with_room_again_the_run_goes_on(tmp_path, place, unmeasured, monkeypatch, capsys):
+    """One file after another finds no room; without any for the teacher's outputs the training goes on."""
+    first, replace, lacking = run(place, base=TINY), os.replace, ["*.shard"]
+
+    def full(source, target):
+        if any(Path(target).match(name) for name in lacking):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+    for name in ("best.ckpt", "model.safetensors", "student.safetensors", "result.json"):
+        lacking.append(name)
+        with pytest.raises(
+            UserError, match=r"^cannot write to [^\n]* \(No space left on device\); choose another place: paths"
+        ):
+            run(tmp_path, base=TINY)
+        assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.glob("runs/*/*/result.json"))
+        lacking.remove(name)
+    assert run(tmp_path, base=TINY).primary == first.primary
+    weights = [folder_of(where, first) / "student.safetensors" for where in (place, tmp_path)]
+    assert weights[0].read_bytes() == weights[1].read_bytes() and not list(tmp_path.rglob("*.shard"))
+    assert "the teacher cache takes up nothing more" in capsys.readouterr().err
 
 
 def test_a_run_that_is_refused_once_the_data_are_read_leaves_nothing(tmp_path, unmeasured):

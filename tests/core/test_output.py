@@ -38,6 +38,19 @@ def test_a_quiet_run_prints_warnings_and_its_result_and_logs_all(tmp_path, capsy
     assert lines[0].endswith(" python train.py"), "the time and the command, each time that the run goes on"
 
 
+def test_a_log_that_finds_no_room_stops_nothing(tmp_path, capsys):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    for place in (tmp_path / "log.txt", tmp_path / "absent" / "log.txt"):
+        with output.logged(place, "python train.py"):
+            output.rank_zero_print("an epoch")
+    shown = capsys.readouterr()
+    assert shown.out == "an epoch\nan epoch\n"
+    assert [line.partition(" (")[2].partition(")")[0] for line in shown.err.splitlines()] == [
+        "No space left on device",
+        "No such file or directory",
+    ]
+
+
 def test_an_output_that_cannot_be_written_is_one_line_and_one_that_nobody_reads_ends_the_run(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Broken(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match=r"cannot write the output \(No space left on device\)"):

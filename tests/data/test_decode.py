@@ -1,10 +1,15 @@
 """What one image file becomes: upright, and without transparency, whether it is decoded once or read for every view."""
 
+import resource
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from helpers.data_checks import cats_and_dogs, folder
 from PIL import Image
 
+from distillab.core.errors import UserError
 from distillab.data.images.decode import read_image
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (6, 6, 3)).astype(np.uint8)
@@ -98,3 +103,22 @@ def test_decoded_images_and_notes_that_are_damaged_are_made_again(tmp_path, caps
     file.with_name("checksum.json").unlink()
     made = file.stat().st_mtime_ns
     assert np.array_equal(pixels(), whole) and file.stat().st_mtime_ns == made
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_unread(tmp_path):
+    """A hundred thousand pixels by as many, and a text of a hundred megabytes, in files of a few bytes or a megabyte."""
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    small = struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0)
+    text = zlib.compressobj(1)
+    long = b"".join([text.compress(bytes(10**6)) for _ in range(100)] + [text.flush()])
+    pixels = chunk(b"IDAT", zlib.compress(bytes(4 * 13))) + chunk(b"IEND", b"")
+    start, before = b"\x89PNG\r\n\x1a\n", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for content in (chunk(b"IHDR", header) + pixels, chunk(b"IHDR", small) + chunk(b"zTXt", b"a\0\0" + long) + pixels):
+        (tmp_path / "bomb.png").write_bytes(start + content)
+        with pytest.raises(UserError, match=r"bomb\.png is not a readable image \([^\n]*\): replace or remove it"):
+            read_image(str(tmp_path / "bomb.png"), 3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 90 * 1024

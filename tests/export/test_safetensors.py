@@ -1,6 +1,8 @@
 """The exported student: tensors that share memory, and what a file of others may name."""
 
 import json
+import os
+import resource
 
 import pytest
 import torch
@@ -133,3 +135,15 @@ def test_a_file_without_metadata_is_no_student(tmp_path):
     save_file({"weight": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="does not say what its network is"):
         load_student(tmp_path / "a.safetensors")
+
+
+def test_no_room_for_the_weights_is_the_error_of_a_disk_and_leaves_nothing(network, tmp_path):
+    """The library that writes them has an error of its own, which nothing else takes for one."""
+    model, limits = ImageModel(network(), SHAPE, "resnet8"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # a real refusal of the system
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_model(model, tmp_path / "model.safetensors", {}, list("abcdefghij"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []

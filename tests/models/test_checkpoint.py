@@ -4,6 +4,7 @@ import argparse
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -87,6 +88,17 @@ def test_a_class_of_a_script_is_told_to_be_there_alone(tmp_path):
         torch.save(nn.Linear(2, 2), tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"\(__main__.Linear\).*in the script that wrote it, convert it in Python"):
         read_weights(tmp_path / "a.pt")
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_unread(tmp_path):
+    """A hundred megabytes of zeros in a tenth of one; a file of torch.save holds what it is long."""
+    for name in ("archive/data.pkl", "fc.weight.npy"):
+        path = tmp_path / "bomb.pt"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as part:
+            for _ in range(100):
+                part.write(bytes(10**6))
+        with pytest.raises(UserError, match=r"bomb\.pt would fill 0\.1 GB of memory, more than 20 times its size"):
+            read_weights(path)
 
 
 def test_broken_files_are_one_line(network, tmp_path):

@@ -15,7 +15,7 @@ from helpers.wandb_files import read, records, wandb_records
 
 from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
-from distillab.reporting import loggers
+from distillab.reporting import loggers, wandb_run
 
 SETTINGS = LoggerConfig.of({"kind": "wandb", "project": "distillab", "entity": None, "mode": "auto", "tags": ["study"]})
 
@@ -136,29 +136,30 @@ def test_an_older_result_has_fewer_figures(tmp_path):
     assert loggers.summary(ema)[1]["strategy"] == "kd (ema)"
 
 
-def test_a_key_means_online_and_none_is_never_asked_for(no_account, monkeypatch, tmp_path):
-    assert loggers._mode("auto") == "offline"
+def test_a_key_means_online_and_none_is_never_asked_for(no_account, monkeypatch, tmp_path, capsys):
+    assert wandb_run.mode("auto") == "offline"
     with pytest.raises(UserError, match=r"no key.*logger\.mode=offline"):
-        loggers._mode("online")
+        wandb_run.mode("online")
     (tmp_path / ".netrc").write_text("machine example.org login user password secret\n")
-    assert loggers._mode("auto") == "offline"
+    assert wandb_run.mode("auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "short")
+    assert wandb_run.mode("auto") == "offline" and "cannot use its key" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"cannot use its key.*logger\.mode=offline"):
-        loggers._mode("auto")
+        wandb_run.mode("online")
     monkeypatch.delenv("WANDB_API_KEY")
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
-    assert (loggers._mode("auto"), loggers._mode("online"), loggers._mode("offline")) == (
+    assert (wandb_run.mode("auto"), wandb_run.mode("online"), wandb_run.mode("offline")) == (
         "online",
         "online",
         "offline",
     )
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert loggers._mode("auto") == "offline"
+    assert wandb_run.mode("auto") == "offline"
 
 
 def test_an_environment_key_means_online(no_account, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert loggers._mode("auto") == "online"
+    assert wandb_run.mode("auto") == "online"
 
 
 def test_csv_and_tensorboard_hold_the_summary(tmp_path):
@@ -283,9 +284,7 @@ def test_a_home_that_cannot_be_written_is_told_before_training(no_account, tmp_p
 
 def test_the_first_look_at_w_and_b_silences_its_banner(tmp_path):
     """W&B reads that once in a process, so a look for its key before the run begins must set it too."""
-    look = (
-        "from distillab.reporting.loggers import has_key; has_key(); import wandb; print(wandb.setup().settings.silent)"
-    )
+    look = "from distillab.reporting.wandb_run import has_key; has_key(); import wandb; print(wandb.setup().settings.silent)"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     environment |= {"HOME": str(tmp_path), "WANDB_MODE": "offline"}
     done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True)

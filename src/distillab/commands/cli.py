@@ -18,6 +18,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException, Ove
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 import distillab
 from distillab.commands import devices, ray_launcher, tune
@@ -32,6 +33,7 @@ from distillab.commands.composition import (
 )
 from distillab.commands.explain import asked_about, explain
 from distillab.commands.invocation import Invocation, finished, parse
+from distillab.commands.own_files import check_own_files
 from distillab.commands.sweep import COMMAND, Cell, about, command, failures
 from distillab.commands.words import meant, places, quoted, understood
 from distillab.core import distributed, output, stopping
@@ -128,7 +130,7 @@ def _torchrun(processes: int, overrides: Sequence[str], sweep_folder: Path | Non
     )
     words = [*launcher, "-m", "distillab.commands.cli", *config_folder(sys.argv[1:]), *overrides, "hydra.mode=RUN"]
     # A session of its own: a Ctrl-C reaches it once, from here, and not from the terminal too.
-    running = subprocess.Popen(words, env=environment, start_new_session=True)
+    running = subprocess.Popen(words, env=environment, start_new_session=True)  # noqa: S603 - no shell reads the words
     stopped: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:  # the processes save, and print how to go on
@@ -183,7 +185,7 @@ def _command() -> int:
     if os.getcwd() not in sys.path:  # so that student._target_=my_package.MyNet finds modules of this folder
         sys.path.append(os.getcwd())  # last: a statistics.py there must not stand in for Python's own
     folder = own_folder(sys.argv[1:])
-    _refuse_shadowed(folder)
+    check_own_files(folder)
     if names := asked_about(sys.argv[1:]):
         print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
@@ -212,13 +214,6 @@ def _command() -> int:
     return 1 if failed or any(failures) else 0
 
 
-def _refuse_shadowed(folder: Path | None) -> None:
-    """Raise UserError for a file in --config-dir with the name of a shipped one, which Hydra would silently ignore."""
-    for path in sorted(folder.rglob("*.yaml")) if folder else ():
-        if (conf_dir() / path.relative_to(folder)).is_file():
-            raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
-
-
 def one_line(error: BaseException) -> str:
     """What was wrong and what is allowed, for any error that reaches the command."""
     words = " ".join(str(error).split())
@@ -235,7 +230,7 @@ def one_line(error: BaseException) -> str:
             return f'cannot read "{error.override}": {_spelling(error.override)}'
         case ConfigCompositionException():
             return _unknown(error) or words
-        case OSError() | OmegaConfBaseException():
+        case OSError() | OmegaConfBaseException() | YAMLError():
             return words
     return f"{type(error).__name__}: {words} ({TRACEBACK}=1 shows where)"
 

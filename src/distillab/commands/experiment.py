@@ -15,7 +15,7 @@ from distillab.commands.shipping import exported, to_ship, upload, write
 from distillab.core import distributed
 from distillab.core.errors import UserError
 from distillab.core.files import locked, replacing, writable
-from distillab.core.output import logged, rank_zero_print
+from distillab.core.output import logged, rank_zero_print, rank_zero_warn
 from distillab.core.result import Result
 from distillab.core.result_reader import read
 from distillab.core.run_identity import versions
@@ -92,7 +92,7 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path, parts:
                 earlier = exported(earlier, invocation.config, directory, student)
     finally:
         if invocation.sweep_folder is None:  # a sweep has a table of its own
-            refresh(directory.parents[1])
+            _refresh(directory.parents[1])
             show(read(directory / "result.json")[0] or earlier, directory)
     upload(earlier, invocation.config, directory)
     return earlier
@@ -137,7 +137,7 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
             result = _result(fields, timer, invocation, directory)
             # Until its figures are logged it is not finished: the same command then makes up for that.
             write(result if logger is None else result.changed(status="not logged"), directory)
-            refresh(directory.parents[1])
+            _refresh(directory.parents[1])
             loggers.log_summary(logger, result, sweep.results(folder, Path(config.paths.runs)) if folder else [])
         exit_code = 0
     finally:
@@ -154,6 +154,14 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
         rank_zero_print(f"W&B: {where}")
     distributed.barrier()
     return result
+
+
+def _refresh(runs: Path) -> None:
+    """Draw the leaderboard again; where there is no room for it a line says so, as the run's own result is whole."""
+    try:
+        refresh(runs)
+    except UserError as error:
+        rank_zero_warn(f"the result is written, the leaderboard is not: {error}")
 
 
 def _start_over(directory: Path, *, wanted: bool) -> None:

@@ -90,17 +90,29 @@ def quietly(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def logged(path: Path, title: str) -> Iterator[None]:
-    """Append the block's lines, those that a quiet run does not print too, to a file, below a line of time and title."""
+    """Append the block's lines, those that a quiet run does not print too, to a file, below a line of time and title.
+
+    Where it cannot be written a line says so, and the block goes on.
+    """
     if rank != 0:
         yield
         return
-    with path.open("a", encoding="utf-8") as log:
+    log = None
+    try:
+        log = path.open("a", encoding="utf-8")
         log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {title}\n")
-        _logs.append(log)
-        try:
-            yield
-        finally:
+        log.flush()
+    except OSError as error:  # nothing else depends on it
+        rank_zero_warn(f"{path} cannot be written ({error.strerror}): the lines of this run are printed alone")
+    try:
+        if log is not None:
+            _logs.append(log)
+        yield
+    finally:
+        if log is not None:
             _logs.remove(log)
+            with suppress(OSError):  # of what found no room it would try to write the rest
+                log.close()
 
 
 # What a terminal without Unicode shows instead; `?` for any other letter.

@@ -1,6 +1,8 @@
 """Writes the student's weights and the metadata to use them, and reads both back."""
 
 import json
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,9 @@ def save_model(
 
     The file's metadata holds a JSON object under `distillab`: architecture, classes in the order of the outputs,
     what it expects of its inputs. As `teacher.checkpoint=` the file needs no other setting. A strategy may ship
-    `deployed` in the model's place: then the file holds its weights, and the metadata its class and its `about`.
+    `deployed` in the model's place: then the file holds its weights, and the metadata its class and its `about`. Raises OSError where there is no room.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     ships = deployed is not None and deployed is not model
@@ -50,7 +53,12 @@ def save_model(
         about["classes"] = config.get("classes") or _as_put_out(classes, model.class_order)
     weights = _weights(deployed if ships else model.net)
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
+        try:
+            save_file(weights, temporary, metadata={"distillab": json.dumps(about)})
+        except SafetensorError as error:  # of a full disk too, whose number stands in the text alone
+            if found := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+            raise
 
 
 def _as_put_out(classes: Sequence[str], order: Tensor) -> list[str]:

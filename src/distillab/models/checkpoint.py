@@ -18,6 +18,7 @@ from distillab.models.inert import Inert, read_older, read_zip
 from distillab.models.pairing import Pairing, paired
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "module", "params", "weights", "ema")
+UNPACKED, SMALL = 20, 64 * 10**6  # a zip file may unpack to so many times its bytes, or to so many bytes
 SHOWN = 3  # tensors that a message names
 EXPECTED = "expected safetensors, or a state dict written by torch.save"
 
@@ -65,7 +66,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], About]:
 
 def _read_zip(path: Path) -> Any:
     with ZipFile(path) as archive:
-        names = archive.namelist()
+        names, unpacked = archive.namelist(), sum(part.file_size for part in archive.infolist())
+    if unpacked > max(UNPACKED * path.stat().st_size, SMALL):
+        raise UserError(f"{path} would fill {unpacked / 1e9:.1f} GB of memory, more than {UNPACKED} times its size")
     if any(name.endswith("constants.pkl") for name in names):
         mend = _mend(path, "torch.jit.load({}, map_location='cpu').state_dict()")
         raise UserError(f"{path} is a TorchScript program, which is not run here; if you trust it, {mend}")

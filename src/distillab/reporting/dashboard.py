@@ -7,7 +7,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from distillab.core.errors import UserError
-from distillab.reporting.loggers import DEPLOYED, has_key, one_line
+from distillab.reporting.loggers import DEPLOYED
+from distillab.reporting.wandb_run import has_key, one_line
 
 TOP1, TOP1_ALONE = "top1", "baseline_top1"
 COLUMNS = ("strategy", "student", "teacher", "scheme", "seed", TOP1, TOP1_ALONE, f"teacher_{TOP1}")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
-from distillab.core.files import replacing, writable
+from distillab.core.files import replacing
 from distillab.core.result import Result
+from distillab.reporting import wandb_run
 from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import metric
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 DEPLOYED = ("parameters", "multiply_adds", "latency_ms", "size_bytes", "throughput")
 SCATTER = "accuracy_against_parameters"
-MEND = "mend that, or choose logger.mode=offline"
 
 
 def check(settings: LoggerConfig) -> None:
@@ -34,7 +32,7 @@ def check(settings: LoggerConfig) -> None:
         how = f"run `uv sync --extra {kind}` (or pip install 'distillab[{kind}]'), or choose logger=csv"
         raise UserError(f"logger={kind} needs {kind}, which is not installed: {how}")
     if kind == "wandb":
-        _mode(settings.mode)
+        wandb_run.mode(settings.mode)
 
 
 def _installed(package: str) -> bool:
@@ -51,11 +49,11 @@ def build(
 
     `config` is the resolved config in plain Python; `group` is what a sweep's runs have in common, for W&B only. MLflow
     keeps the runs of all folders in one file beside them, unless a server is named. Raises UserError as `check`, and
-    where W&B or MLflow cannot start.
+    where MLflow cannot start; where W&B cannot go online, the run is kept offline.
     """
     check(settings)
     if settings.kind == "wandb":
-        return _wandb(settings, run_dir, config=config, name=name, group=group)
+        return wandb_run.start(settings, run_dir, config=config, name=name, group=group)
     if settings.kind == "none":
         return None
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -81,73 +79,8 @@ def _mlflow(settings: LoggerConfig, run_dir: Path, name: str) -> Logger:
             temporary.write_text(logger.run_id, encoding="utf-8")  # a server that does not answer shows here
     except Exception as error:  # MLflow's own, those of its server's protocol, and of its data base
         mend = "mend that, name another server with logger.uri=…, or choose logger=csv"
-        raise UserError(f"MLflow cannot start a run ({one_line(error)}): {mend}") from error
+        raise UserError(f"MLflow cannot start a run ({wandb_run.one_line(error)}): {mend}") from error
     return logger
-
-
-def _wandb(settings: LoggerConfig, run_dir: Path, **about: Any) -> Logger:
-    from lightning.pytorch.loggers import WandbLogger
-
-    wandb = _silent_wandb()
-
-    about |= {"project": settings.project, "entity": settings.entity, "tags": settings.tags}
-    run_dir.mkdir(parents=True, exist_ok=True)  # W&B falls back to a temporary folder where it finds none
-    # One W&B run for each folder, however often it is stopped and goes on; a rerun deletes the folder and gets another.
-    kept = run_dir / "wandb_run_id"
-    if not kept.is_file():
-        with replacing(kept) as temporary:
-            temporary.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
-    about |= {"id": kept.read_text(encoding="utf-8"), "resume": "allow"}
-    _check_staging(wandb.env.get_data_dir())
-    # Not Lightning's `offline=`, which sets WANDB_MODE for every later run of this process.
-    logger = WandbLogger(save_dir=run_dir, mode=_mode(settings.mode), **about)
-    # Lightning passes it on even where nobody asked, and W&B prints a warning about it, silent or not.
-    vars(logger).get("_wandb_init", {}).pop("anonymous", None)
-    try:
-        logger.experiment  # noqa: B018  (starts the run: a refused key must show before training, not after it)
-    except wandb.errors.Error as error:
-        raise UserError(f"W&B cannot start a run ({one_line(error)}): {MEND}") from error
-    return logger
-
-
-def _silent_wandb() -> Any:
-    # W&B reads this once, when it is first used: several lines of banner per run would bury the run's own output.
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-
-    return wandb
-
-
-def _check_staging(data: str) -> None:
-    """Raise UserError where W&B could not put the student's file: it would say so after training."""
-    place = Path(data, "artifacts", "staging")
-    with writable(place, "WANDB_DATA_DIR=… in the environment, or logger=csv"):
-        place.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=place):
-            pass
-
-
-def _mode(wanted: str) -> str:
-    if wanted == "auto":
-        wanted = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-    # W&B would ask for the key at the terminal, and a sweep would wait for ever.
-    if wanted not in ("offline", "dryrun", "disabled") and not has_key():
-        raise UserError("W&B has no key to go online: set WANDB_API_KEY, run `wandb login`, or logger.mode=offline")
-    return wanted
-
-
-def has_key() -> bool:
-    """Whether W&B can log in by itself: from the environment, its settings, or where `wandb login` keeps keys."""
-    wandb = _silent_wandb()
-    try:
-        return wandb.login(prompt=False, verify=False)
-    except wandb.errors.Error as error:
-        raise UserError(f"W&B cannot use its key ({one_line(error)}): {MEND}") from error
-
-
-def one_line(error: Exception) -> str:
-    """What W&B says, which may break lines."""
-    return " ".join(str(error).split())
 
 
 def log_summary(logger: Logger | None, result: Result, siblings: Sequence[Result] = ()) -> None:
@@ -225,18 +158,7 @@ def finish(logger: Logger | None, exit_code: int = 0) -> str | None:
     """
     if type(logger).__name__ == "MLFlowLogger":
         logger.finalize("failed" if exit_code else "success")
-    if type(logger).__name__ != "WandbLogger":
-        return None
-    import wandb
-
-    if (run := wandb.run) is None:
-        return None
-    folder, where = Path(run.dir).parent, run.url
-    if not where and run.offline and folder.is_dir():
-        several = len(list(folder.parent.glob("offline-run-*"))) > 1
-        where = f"wandb sync {folder.parent / 'offline-run-*' if several else folder}"
-    wandb.finish(exit_code=exit_code)
-    return where or None
+    return wandb_run.end(exit_code) if type(logger).__name__ == "WandbLogger" else None
 
 
 def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:

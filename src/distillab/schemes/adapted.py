@@ -8,6 +8,7 @@ import torch
 from distillab.core.configuration import ModelConfig
 from distillab.core.distributed import rank
 from distillab.core.errors import UserError
+from distillab.core.files import writable
 from distillab.core.output import rank_zero_print
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
@@ -19,7 +20,7 @@ from distillab.models.new_head import Probe
 from distillab.schemes.measure import predictions, scores
 from distillab.schemes.record import FittedHead, Record
 from distillab.schemes.setting import Setting
-from distillab.schemes.store import NETWORKS
+from distillab.schemes.store import NETWORKS, PLACE
 from distillab.strategies.strategy import Strategy
 from distillab.training.linear_probe import fit_head, linear_head
 
@@ -75,7 +76,8 @@ def with_new_head(
         found = Record(training=Training(seconds=probe.seconds, source=source, seen_validation="unknown"), head=head)
         if rank == 0:
             plain = {k: v for k, v in config.plain.items() if k != "classes"}
-            save_model(model, folder / "model.safetensors", plain, data.info.classes)
+            with writable(folder, PLACE):
+                save_model(model, folder / "model.safetensors", plain, data.info.classes)
             test = predictions(model, data, setting, str(folder))
             found = found.changed(scores=scores(model, data, setting, test))
         return found.model_dump()

@@ -8,7 +8,7 @@ from typing import Any
 from distillab.core.configuration import ModelConfig
 from distillab.core.distributed import rank
 from distillab.core.errors import UserError
-from distillab.core.files import file_hash
+from distillab.core.files import file_hash, writable
 from distillab.core.output import rank_zero_print
 from distillab.core.own_code import code_of, name_of, own_code
 from distillab.core.recipe import Recipe
@@ -21,7 +21,7 @@ from distillab.schemes.adapted import adaptation, with_new_head
 from distillab.schemes.measure import measure, predictions, scores, warn_if_weak
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
-from distillab.schemes.store import NETWORKS
+from distillab.schemes.store import NETWORKS, PLACE
 from distillab.strategies.strategy import Strategy
 from distillab.training.fit import fit
 from distillab.training.module import Distillation
@@ -111,7 +111,8 @@ def train_once(job: Pretraining) -> Record:
         module.release()  # the networks become teachers
         record = Record(training=training).changed(checkpoints=str(folder))
         if rank == 0:
-            save_model(model, folder / "model.safetensors", job.config.plain, job.data.info.classes)
+            with writable(folder, PLACE):
+                save_model(model, folder / "model.safetensors", job.config.plain, job.data.info.classes)
             test = predictions(model, job.data, setting, str(folder))
             record = record.changed(scores=scores(model, job.data, setting, test))
         return record.model_dump()

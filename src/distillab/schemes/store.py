@@ -51,8 +51,9 @@ class Store:
                 )
             made = dict(make(folder))
             if distributed.rank == 0:
-                write_json(folder / "key.json", dict(key))
-                write_json(folder / "record.json", _sealed(folder, made))
+                with writable(folder, PLACE):
+                    write_json(folder / "key.json", dict(key))
+                    write_json(folder / "record.json", _sealed(folder, made))
             # Only process 0 evaluates; the others take its record, and wait until it is written.
             return folder, distributed.broadcast(made), False
 

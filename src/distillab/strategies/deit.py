@@ -11,7 +11,7 @@ from distillab.strategies.parts.logits import mean_of_rows, widened
 
 __all__ = ["hard_distillation"]
 
-WITH_TOKEN = "deit_tiny_distilled_patch16_224, deit_small_distilled_patch16_224, deit_base_distilled_patch16_224"
+WITH_TOKEN = ", ".join(f"deit_{size}_distilled_patch16_224" for size in ("tiny", "small", "base"))
 
 
 @mean_of_rows(positive=())

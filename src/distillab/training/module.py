@@ -21,6 +21,7 @@ from distillab.tasks.base import Task
 from distillab.tasks.image_classification import ImageClassification
 from distillab.teachers.base import TeacherSource
 from distillab.teachers.frozen import FrozenTeacher
+from distillab.training import finite
 from distillab.training.dot import DOT, check_kinds
 from distillab.training.on_policy import on_policy
 from distillab.training.optimizer import make_optimizer
@@ -214,7 +215,7 @@ class Distillation(Phased):
         if self.trainer.loggers and every and (self.trainer.global_step + 1) % every == 0:  # when Lightning writes
             self.log_dict({f"step/{name}": value for name, value in now.items()})
         if self._looks(batch_idx):
-            self._check_finite()
+            finite.check_losses(self, self._sums, batch)
         self._task_losses = [loss for name, loss in losses.items() if self.strategy.terms[name].kind == "task"]
         return total
 
@@ -226,13 +227,10 @@ class Distillation(Phased):
         self._task_losses = []  # they hold the graph
         super().backward(loss, *args, **kwargs)
 
-    def _check_finite(self) -> None:
-        for name, value in self._sums.items():
-            if name != "loss" and not torch.isfinite(value):
-                raise UserError(
-                    f"strategy.{name} became {value.item()} in epoch {self.current_epoch + 1}; the last good checkpoint "
-                    f"is kept; try a smaller recipe.lr or strategy.{name}.weight, or recipe.clip=1"
-                )
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop before a gradient that is not finite reaches the weights; in float16 the loss scaler skips such a step."""
+        if self._looks(self.trainer.global_step) and self.trainer.precision != "16-mixed":
+            finite.check_gradient(self)
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """Update the student, then what follows it (terms, its moving average), before any callback saves the state."""
@@ -244,7 +242,7 @@ class Distillation(Phased):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean of every term, and its phase."""
-        self._check_finite()
+        finite.check_losses(self, self._sums)
         self.log_dict({f"train/{name}": value for name, value in self.mean_losses().items()}, sync_dist=True)
         self.log_dict(self.numbered)
         self._sums, self._steps = {}, 0
@@ -301,7 +299,11 @@ class Distillation(Phased):
         return make_optimizer(self.recipe, self.trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out a frozen teacher, which has its own file, and publish its outputs so far."""
+        """Leave out a frozen teacher, which has its own file, and publish its outputs so far.
+
+        Raises UserError where the student's weights are not finite: the checkpoint before stays.
+        """
+        finite.check_weights(self)
         checkpoint["losses"] = (self._sums, self._steps)
         if self.teacher is None:
             return

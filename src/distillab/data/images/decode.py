@@ -53,7 +53,9 @@ def read_image(path: str, channels: int | None = None) -> Image.Image:
                 ground = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(ground, image.convert("RGBA"))
             return image.convert("L" if channels == 1 else "RGB")
-    except UNOPENED as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can end in any
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         mend = "replace or remove it, or change data.root=…"
         raise UserError(f"{path} is not a readable image ({reason}): {mend}") from error

@@ -17,7 +17,7 @@ SECRET = 12  # letters of one
 
 def canaries(count: int, seed: int) -> list[str]:
     """So many different random texts of one form: the first ones are planted, and any number more to compare them with."""
-    draw = Random(f"canaries {seed}")
+    draw = Random(f"canaries {seed}")  # noqa: S311 - made-up secrets, the same for a seed
     found: dict[str, None] = {}
     while len(found) < count:
         found["The secret word is " + "".join(draw.choices(LETTERS, k=SECRET)) + "."] = None

@@ -107,7 +107,8 @@ class Endpoint:
             if not isinstance(found, Failed):
                 return found
             if attempt + 1 < tries:
-                wait = self.settings.wait * 2**attempt * (1 + random.random())  # not all requests at the same moment
+                spread = 1 + random.random()  # noqa: S311 - no secret: not all requests at the same moment
+                wait = self.settings.wait * 2**attempt * spread
                 await asyncio.sleep(min(max(wait, found.wait or 0.0), LONGEST))
         after = f" after {tries} tries" if tries > 1 else ""
         raise UserError(f"{self.url} {found.reason}{after}; finished files are kept, and the same command goes on")
