@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ TRACEBACK = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK) == "1"
 DOCTOR = """distillab doctor <words of train.py>, e.g. data=text data.path=my_texts strategy=kd
 looks for the known mistakes of language runs on your text and models; exit code 1 if it finds one. More: docs/doctor.md"""
+# Commands with words of their own, and the modules that have a function of that name.
+APART = {"cache": "cache", "export": "export", "predict": "predict", "demo": "demo.command"}
 SWEEP = "DISTILLAB_SWEEP"  # environment variable: the folder of the sweep that a cell belongs to
 
 _examining: list[str] = []  # the word `doctor` of a command that trains no student
@@ -189,15 +192,8 @@ def _command() -> int:
     if names := asked_about(sys.argv[1:]):
         print("\n\n\n".join(explain(name, folder) for name in names))
         return 0
-    if sys.argv[1:2] == ["cache"]:
-        from distillab.commands.cache import cache
-
-        cache(sys.argv[2:])
-        return 0
-    if sys.argv[1:2] == ["export"]:
-        from distillab.commands.export import export
-
-        export(sys.argv[2:])
+    if (name := next(iter(sys.argv[1:]), "")) in APART:
+        getattr(import_module(f"distillab.commands.{APART[name]}"), name)(sys.argv[2:])
         return 0
     if sys.argv[1:2] == ["doctor"]:
         if output.asks_for_help(sys.argv[2:]):

@@ -1,13 +1,12 @@
 """The command `distillab export`: exports the student of a run's folder, finished or interrupted."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from distillab.commands.invocation import RUNS, finished
+from distillab.commands.run_folder import check_named, read_config
 from distillab.commands.shipping import exported, upload, write
 from distillab.commands.sweep import command
 from distillab.commands.words import understood
@@ -18,7 +17,7 @@ from distillab.core.errors import UserError
 from distillab.core.exports import Formats, HubName
 from distillab.core.files import locked
 from distillab.core.group import Group, group
-from distillab.core.instantiate import PACKAGES, did_you_mean
+from distillab.core.instantiate import did_you_mean
 from distillab.core.output import logged, rank_zero_print
 from distillab.core.result import Result
 from distillab.training.startup import import_quietly
@@ -83,31 +82,14 @@ def _asked(words: Sequence[str]) -> Words:
 
 def _config(asked: Words, directory: Path) -> RunConfig:
     """The config of a run's folder, with what is asked for now."""
-    file = directory / "config.yaml"
-    if not file.is_file():
-        raise UserError(
-            f"run: {directory} is no folder of a run (config.yaml); name one, e.g. run=runs/digits/0123456789"
+    plain = read_config(directory)
+    if not asked.trust:
+        check_named(
+            plain, directory, "the run's own command with export=[…] exports it too, and so does trust=true here"
         )
-    try:
-        plain = OmegaConf.to_container(OmegaConf.load(file))
-        foreign = [] if asked.trust else [one for one in _targets(plain) if one.partition(".")[0] not in PACKAGES]
-    except Exception as error:  # whatever is no YAML of a mapping
-        raise UserError(f"run: {file} cannot be read as the config of a run") from error
-    if foreign:
-        why = f"{file} names {foreign[0]}, which is not called as only a file names it"
-        raise UserError(f"{why}: the run's own command with export=[…] exports it too, and so does trust=true here")
     asks = {"export": asked.format, "push_to_hub": asked.push_to_hub}
     own = {"license": asked.license} if asked.license is not None else {}
     return RunConfig.of({**plain, **asks, **own}).on_devices(1)
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Every `_target_` of a config."""
-    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node if isinstance(node, list) else ()):
-        if key == "_target_" and isinstance(value, str):
-            yield value
-        else:
-            yield from _targets(value)
 
 
 def _finished(result: Result, config: RunConfig, directory: Path) -> None:

@@ -138,13 +138,14 @@ def write_csv(path: Path, records: Iterable[Mapping[str, Any]], first: Iterable[
     """
     from pandas import DataFrame
 
-    frame = DataFrame([{key: _harmless(value) for key, value in record.items()} for record in records], dtype=object)
+    frame = DataFrame([{key: harmless(value) for key, value in record.items()} for record in records], dtype=object)
     frame = frame.reindex(columns=dict.fromkeys((*first, *frame.columns)).keys())
     with replacing(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\r\n")
 
 
-def _harmless(cell: Any) -> Any:
+def harmless(cell: Any) -> Any:
+    """A cell of a CSV: text that a spreadsheet would run as a formula begins with an apostrophe, all else is unchanged."""
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return cell
     try:

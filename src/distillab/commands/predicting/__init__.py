@@ -1,0 +1,1 @@
+"""What `distillab predict` and `distillab demo` ask the networks of a run."""

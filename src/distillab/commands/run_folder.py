@@ -1,0 +1,83 @@
+"""The config in a run's folder, which others may have written: what it names is called only where it belongs to distillab."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from distillab.core.errors import UserError
+
+TRUST = "trust=true calls it"
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The config of a run's folder in plain Python. Raises UserError where there is none, or none that can be read."""
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"run: {directory} is no folder of a run (config.yaml); name one, e.g. run=runs/digits/0123456789"
+        )
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(file))
+    except Exception as error:  # whatever is no YAML
+        raise UserError(f"run: {file} cannot be read as the config of a run") from error
+    if not isinstance(found, dict):
+        raise UserError(f"run: {file} cannot be read as the config of a run")
+    return found
+
+
+def check_named(config: Mapping[str, Any], directory: Path, mend: str = TRUST) -> None:
+    """Raise UserError, which says how to `mend` it, for a `_target_` that is not called as only a file names it.
+
+    Called are classes of distillab that are what their place asks for (data, a task, a scheme, a term of a strategy),
+    and networks of distillab, torchvision, timm and transformers. A name is followed through no other module, as
+    `distillab.x.torch.load` would be.
+    """
+    for path, target in _targets(config):
+        if not _is_called(path, target):
+            why = f"{directory / 'config.yaml'} names {target}, which is not called as only a file names it"
+            raise UserError(f"{why}: {mend}")
+
+
+def _targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every `_target_` of a config, and the path of its node."""
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node if isinstance(node, list) else ()):
+        if key == "_target_":
+            yield path, str(value)
+        else:
+            yield from _targets(value, f"{path}.{key}".lstrip("."))
+
+
+def _is_called(path: str, target: str) -> bool:
+    from distillab.data.module import DataModule
+    from distillab.models.builder import builder_of_file
+    from distillab.schemes.base import Scheme
+    from distillab.strategies.base import Term
+    from distillab.tasks.base import Task
+
+    kinds = {"data": DataModule, "task": Task, "scheme": Scheme}
+    if path in kinds:
+        return _is_own_class(target, kinds[path])
+    if path.startswith("strategy."):
+        return _is_own_class(target, Term)
+    if path in ("student", "teacher") or path.startswith("scheme."):
+        try:
+            return bool(builder_of_file(target, "", ""))
+        except UserError:
+            return False
+    return False
+
+
+def _is_own_class(target: str, kind: type) -> bool:
+    """Whether a module of distillab defines this class, of such a kind."""
+    module, _, name = target.rpartition(".")
+    if module.partition(".")[0] != "distillab":
+        return False
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError:
+        return False
+    return inspect.isclass(found) and issubclass(found, kind) and found.__module__ == module
