@@ -123,18 +123,13 @@ def test_a_run_on_classes_whose_names_are_no_utf_8_ends(tmp_path):
     assert json.loads((folder / "result.json").read_text())["data"]["class_names"] == result.data.class_names
 
 
-def test_a_student_of_other_classes_is_refused_before_the_data_are_read(tmp_path):
+def test_a_student_of_another_width_is_refused_before_the_data_are_read(tmp_path):
     for name in "abc":
         write_images(tmp_path / "pictures" / name, {"": 2}, size=(8, 8))
-    torch.save(CifarResNet(8, num_classes=5, in_channels=3).state_dict(), tmp_path / "five.pt")
-    words = [
-        "data=folder",
-        f"data.root={tmp_path}/pictures",
-        "student=resnet8",
-        f"student.checkpoint={tmp_path}/five.pt",
-    ]
-    with pytest.raises(UserError, match=r"\(5, 64\), expected \(3, 64\)\); student.classes=\[…\] names"):
-        run(tmp_path, *words)
+    torch.save(CifarResNet(8, num_classes=3, in_channels=3, width=2).state_dict(), tmp_path / "wide.pt")
+    words = ["data=folder", f"data.root={tmp_path}/pictures", "student=resnet8"]
+    with pytest.raises(UserError, match=r"student.*\(32, 16, 3, 3\), expected \(16, 16, 3, 3\)"):
+        run(tmp_path, *words, f"student.checkpoint={tmp_path}/wide.pt")
     assert not (tmp_path / "runs").exists() and not (tmp_path / "store").exists()
 
 

@@ -173,7 +173,7 @@ def test_an_interrupted_run_is_exported_from_its_best_epoch(elsewhere, onnx, cap
     assert not (folder / "result.json").exists() and (folder / "checkpoints" / "best.ckpt").exists()
     capsys.readouterr()
     export([f"run={folder}", "format=[onnx]"])
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())  # a long path breaks a title
     assert "is not finished: this is the student of epoch 1 of 2" in said and "proved on validation" in said
     assert (folder / "epoch-1.bin").exists() and not (folder / "student.bin").exists()
     assert onnx.notes["epoch"] == "1 of 2; the training was not finished"
