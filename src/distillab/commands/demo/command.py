@@ -44,6 +44,7 @@ def demo(words: Sequence[str]) -> None:
             app = app_of(networks)
         import uvicorn
 
+        listener.listen()  # from now on a browser waits; before, it would be refused
         address = f"http://{ADDRESS}:{listener.getsockname()[1]}"
         rank_zero_print(f"{address} shows the networks of {asked.run}; Ctrl-C ends it", result=True)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
