@@ -56,6 +56,20 @@ def test_weights_that_share_memory_are_exported_and_load_again(tmp_path):
     assert torch.equal(model(make_images()), other(make_images()))
 
 
+def test_a_file_that_reads_back_otherwise_is_refused_and_not_kept(tmp_path, monkeypatch):
+    model = ImageModel(Shared(), SHAPE).eval()
+    model.net.fc.bias.data[0] = float("nan")  # equal bits are enough
+    save_model(model, tmp_path / "good.safetensors", {}, ["a"])
+
+    def damaged(weights, path, metadata):
+        save_file(weights | {"fc.bias": weights["fc.bias"].nextafter(torch.tensor(9.0))}, path, metadata)
+
+    monkeypatch.setattr("safetensors.torch.save_file", damaged)
+    with pytest.raises(UserError, match=r"bad.safetensors: fc.bias is read back otherwise"):
+        save_model(model, tmp_path / "bad.safetensors", {}, ["a"])
+    assert [path.name for path in tmp_path.iterdir()] == ["good.safetensors"]
+
+
 def test_a_student_of_a_file_with_another_order_is_loaded_with_it(tmp_path):
     order, classes = [3, 0, 2, 1, 9, 8, 7, 4, 5, 6], [f"class {number}" for number in range(10)]
     model = ImageModel(Shared(), SHAPE, class_order=order).eval()

@@ -34,7 +34,8 @@ def save_model(
 
     The file's metadata holds a JSON object under `distillab`: architecture, classes in the order of the outputs,
     what it expects of its inputs. As `teacher.checkpoint=` the file needs no other setting. A strategy may ship
-    `deployed` in the model's place: then the file holds its weights, and the metadata its class and its `about`. Raises OSError where there is no room.
+    `deployed` in the model's place: then the file holds its weights, and the metadata its class and its `about`. Each tensor
+    is read back and compared bit for bit. Raises OSError where there is no room, and UserError where the disk holds other numbers.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -59,6 +60,19 @@ def save_model(
             if found := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
             raise
+        _check_written(weights, temporary, path)
+
+
+def _check_written(weights: Mapping[str, Tensor], temporary: Path, path: Path) -> None:
+    """Raise UserError where a tensor of the file is not what was written to it."""
+    from safetensors import safe_open
+
+    with safe_open(temporary, "pt") as file:
+        for name, value in weights.items():
+            found = file.get_tensor(name)
+            alike = found.shape == value.shape and found.dtype == value.dtype
+            if not alike or not torch.equal(*(one.reshape(-1).view(torch.uint8) for one in (found, value))):
+                raise UserError(f"{path}: {name} is read back otherwise than it was written; choose another disk")
 
 
 def _as_put_out(classes: Sequence[str], order: Tensor) -> list[str]:
