@@ -68,7 +68,13 @@ def assert_every_format_agrees(model, shape, folder, formats=tuple(EXPORTERS)):
             assert found.shape == expected.shape and found.dtype == torch.float32
             apart = ((found - expected).abs().max() / scale).item()
             print(f"{model.info.name} {name}: {apart:.1e}, {path.stat().st_size} bytes")
-            assert apart < (TOLERANCE if exporter.exact else 1.0)  # of 8 bits each proof tells more
+            if exporter.exact:
+                assert apart < TOLERANCE
+            else:  # how near 8 bits are is known of trained networks alone, by each file's own proof
+                assert found.isfinite().all()
+                assert count == 1 or found.std(0).min() > 0  # it tells images apart
+        if not exporter.exact:
+            assert path.stat().st_size < 0.5 * (folder / "student.onnx").stat().st_size
 
 
 @pytest.mark.slow
