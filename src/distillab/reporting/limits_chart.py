@@ -36,7 +36,7 @@ def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> 
         told |= {"low": ends[0], "high": ends[1], "end": max(*told.values(), ends[1])}
         told = {key: round(100 * share, 2) for key, share in told.items()}
         values.append(told | {"name": line.name, "samples": line.samples, "hurt": "hurt" if line.name in hurt else ""})
-    x = alt.X("share:Q", title="right on test, %", scale=alt.Scale(zero=False, padding=12))
+    x = alt.X("share:Q", title="right on test, %", scale=alt.Scale(zero=False, nice=False, padding=12))
     y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, ticks=False))
     base, (blue, red) = alt.Chart().encode(y=y), looks.COLOURS[:2]
     # The interval is one of the change; laid from the student alone it shows where distillation may have brought it.
