@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from distillab.commands.invocation import RUNS, finished
+from distillab.commands.own_words import read_words
 from distillab.commands.run_folder import check_named, read_config
 from distillab.commands.shipping import exported, upload, write
 from distillab.commands.sweep import command
-from distillab.commands.words import understood
 from distillab.core import output
 from distillab.core.allowed import Flag
 from distillab.core.configuration import RunConfig, Text, TextOrNone
@@ -17,7 +17,6 @@ from distillab.core.errors import UserError
 from distillab.core.exports import Formats, HubName
 from distillab.core.files import locked
 from distillab.core.group import Group, group
-from distillab.core.instantiate import did_you_mean
 from distillab.core.output import logged, rank_zero_print
 from distillab.core.result import Result
 from distillab.training.startup import import_quietly
@@ -60,21 +59,7 @@ def export(words: Sequence[str]) -> None:
 
 
 def _asked(words: Sequence[str]) -> Words:
-    found: dict[str, Any] = {}
-    allowed = list(Words.__dataclass_fields__)
-    for word in understood(words):
-        key, sign, value = word.partition("=")
-        if not sign or key not in allowed:
-            known = ", ".join(f"{name}=…" for name in allowed)
-            raise UserError(f"{word}: distillab export takes {known}{did_you_mean(key, allowed)} ({MANUAL})")
-        found[key] = value.strip("\"'")
-    found["format"] = [name for name in found.get("format", "").strip("[]").replace(" ", "").split(",") if name]
-    for key, value in found.items():
-        if value == "null":
-            found[key] = None
-    if "trust" in found:
-        found["trust"] = {"true": True, "false": False}.get(found["trust"], found["trust"])
-    asked = Words.of(found)
+    asked = Words.of({"format": []} | read_words(words, Words, "export", MANUAL))
     if not asked.format and not asked.push_to_hub and asked.license is None:
         raise UserError(f"format is missing: name one or several, e.g. format=onnx,int8 ({MANUAL})")
     return asked

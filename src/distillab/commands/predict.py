@@ -1,21 +1,19 @@
 """The command `distillab predict`: what the student of a run tells of images or texts, row by row."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+from distillab.commands.own_words import read_words
 from distillab.commands.run_folder import read_config
-from distillab.commands.words import understood
 from distillab.core import output
 from distillab.core.allowed import Choice, Count, CountOrNone, Flag
 from distillab.core.configuration import RunConfig, Text, TextOrNone, Texts
 from distillab.core.errors import UserError, first_few, printable
 from distillab.core.group import Group, group
-from distillab.core.instantiate import did_you_mean
 from distillab.core.output import rank_zero_print
 from distillab.training.startup import import_quietly
 
@@ -34,7 +32,6 @@ top=3                    so many classes of the student      tokens=32     of a 
 batch_size=64            images or lines at once             trust=true    calls classes of yours that the run names
 paths.store=…            where the run's teacher lies now    data.root=…, data.path=…   and its data"""
 MANUAL = "docs/predict.md"
-PLACES = {"paths.store": "store", "data.root": "root", "data.path": "path"}  # of a run that lie elsewhere now
 
 
 @group
@@ -72,35 +69,6 @@ def predict(words: Sequence[str]) -> None:
     with output.quietly(True):  # standard output is for the rows
         networks = networks_of(asked)
         _predict(asked, networks)
-
-
-def read_words(words: Sequence[str], group: type[Group], name: str, manual: str) -> dict[str, Any]:
-    """The words of a command line for a group, those without a sign, and files with one, as `inputs`. Raises UserError."""
-    given: dict[str, Any] = {}
-    fields = [one for one in group.__dataclass_fields__ if one != "inputs"]
-    shown = {field: key for key, field in PLACES.items() if field in fields}
-    keys = {shown.get(one, one): one for one in fields}
-    takes_inputs = "inputs" in group.__dataclass_fields__
-    for word in understood(words):
-        key, sign, value = word.partition("=")
-        if key in keys and sign:
-            given[keys[key]] = _value(value.strip("\"'"), group, keys[key])
-        elif takes_inputs and (not sign or os.path.lexists(word)):
-            given.setdefault("inputs", []).append(word)
-        else:
-            known = ", ".join(f"{one}=…" for one in keys)
-            raise UserError(f"{word}: distillab {name} takes {known}{did_you_mean(key, list(keys))} ({manual})")
-    return given
-
-
-def _value(text: str, group: type[Group], key: str) -> Any:
-    """The value that a text stands for: paths stay text."""
-    kind = group.__dataclass_fields__[key].type
-    if text == "null":
-        return None
-    if kind == Flag:
-        return {"true": True, "false": False}.get(text, text)
-    return int(text) if kind not in (Text, TextOrNone) and text.isdecimal() else text
 
 
 def networks_of(asked: Places) -> "RunNetworks":

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
-from distillab.commands.predict import Places, networks_of, read_words
+from distillab.commands.own_words import read_words
+from distillab.commands.predict import Places, networks_of
 from distillab.core import output
 from distillab.core.allowed import Range
 from distillab.core.errors import UserError
