@@ -9,7 +9,7 @@ PLACES = {  # where the public names are defined
     "Term": "distillab.strategies.base",
     "load_student": "distillab.export.safetensors",
 }
-__all__ = ["Distillation", "Term", "load_student"]
+__all__ = list(PLACES)
 
 
 def __getattr__(name: str) -> Any:

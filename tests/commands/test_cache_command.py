@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from zipfile import ZipFile
 
@@ -10,12 +11,12 @@ import pytest
 import torch
 from helpers import small_run
 from helpers.data_checks import write_images
-from safetensors.torch import save, save_file
+from helpers.five_classes import save_five_classes
+from safetensors.torch import save
 
 from distillab.commands.cache import cache
 from distillab.core.errors import UserError
 from distillab.data.images import sources
-from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.teachers import archive
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import HEAD, View
@@ -230,7 +231,8 @@ def test_images_in_files_are_the_same_on_a_machine_with_other_times(tmp_path, mo
     here, there = place.shards(), place.shards("there")
     assert len(here) == len(there) == 1 and here.keys() != there.keys()  # the key knows the times
     place.cache("check", "share=1.0", store="there")
-    assert "the largest difference is 0," in capsys.readouterr().out
+    (difference,) = re.findall(r"the largest difference is (\S+),", capsys.readouterr().out)
+    assert float(difference) < 1e-6  # another batch size may round another last bit
     with monkeypatch.context() as patch:
         patch.setattr(sources.PIL, "__version__", "1.0")
         refused(lambda: place.cache("import", f"archive={file}", store="older"), "Pillow 1.0", "reads them here")
@@ -252,9 +254,7 @@ def test_a_manifest_names_every_part_of_a_key(place):
 def adapted(tmp_path_factory):
     """A place whose teacher has weights of five classes, and a head that was fitted there."""
     folder = tmp_path_factory.mktemp("adapted")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(CifarResNet(depth=14, num_classes=5, in_channels=1).state_dict(), folder / "five.safetensors")
+    save_five_classes(folder)
     return Place(folder, f"teacher.checkpoint={folder}/five.safetensors", "recipe.epochs=1")
 
 

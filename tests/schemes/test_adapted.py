@@ -1,21 +1,17 @@
 """A teacher whose weights never saw these classes: one command each for a new head, for all of it, for its features."""
 
 import pytest
-import torch
 from helpers import small_run
-from safetensors.torch import save_file
+from helpers.five_classes import save_five_classes
 
 from distillab.core.errors import UserError
-from distillab.models.zoo.cifar_resnet import CifarResNet
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with the weights of a resnet14 for five classes of grey images."""
     folder = tmp_path_factory.mktemp("adapted")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(CifarResNet(depth=14, num_classes=5, in_channels=1).state_dict(), folder / "five.safetensors")
+    save_five_classes(folder)
     return folder
 
 

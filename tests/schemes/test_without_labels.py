@@ -1,15 +1,13 @@
 """`data.labels=none`: no label reaches the student, and its features are judged by neighbours and a linear probe."""
 
 import pytest
-import torch
 from helpers import small_run
-from safetensors.torch import save_file
+from helpers.five_classes import save_five_classes
 
 from distillab.core.errors import UserError
 from distillab.core.result_reader import read
 from distillab.data.module import DataModule
 from distillab.export.safetensors import load_student
-from distillab.models.zoo.cifar_resnet import CifarResNet
 from distillab.reporting.model_card import model_card
 from distillab.reporting.words import verdict
 from distillab.schemes import features
@@ -73,9 +71,7 @@ def test_a_network_without_a_linear_head_is_left_out(few_digits):
 
 def test_a_head_that_was_fitted_before_is_the_probe(place, monkeypatch):
     """Of an adapted teacher, and of a student whose features alone were taught; random weights are fitted anew."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(CifarResNet(depth=14, num_classes=5, in_channels=1).state_dict(), place / "five.safetensors")
+    save_five_classes(place)
     heads, probe = [], linear_probe.probe
     monkeypatch.setattr(
         linear_probe, "probe", lambda model, *rest: heads.append(model.info.name) or probe(model, *rest)

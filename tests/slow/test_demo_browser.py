@@ -10,21 +10,18 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import small_run
+from helpers.browser import needs_browser, started
 from helpers.texts import write
 from PIL import Image
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("gradio") is None, reason='needs `pip install "distillab[demo]"`'),
-    pytest.mark.skipif(
-        not (CHROMIUM.exists() and DRIVER.exists()), reason="needs `apt-get install chromium chromium-driver`"
-    ),
+    needs_browser,
 ]
 LABELS = ["teacher", "student alone", "student distilled"]
 
@@ -77,16 +74,9 @@ def page(request):
 
 @pytest.fixture
 def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    assert driver.save_screenshot(str(tmp_path / "demo.png"))
-    driver.quit()
+    with started() as driver:
+        yield driver
+        assert driver.save_screenshot(str(tmp_path / "demo.png"))
 
 
 def until(browser, selector):

@@ -4,38 +4,24 @@ Slow (`pytest -m slow`), and skipped without a browser: `apt-get install chromiu
 its end lies in its folder as `report.png`; `--basetemp=DIR` says where.
 """
 
-from pathlib import Path
-
 import pytest
+from helpers.browser import needs_browser, started
 from helpers.made_results import put
 from helpers.made_study import study
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM.exists() and DRIVER.exists()), reason="needs `apt-get install chromium chromium-driver`"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver")
     from distillab.reporting.report import write_report
 
     runs = tmp_path_factory.mktemp("browser") / "runs"
     put(runs, *study())
     page, _ = write_report(runs, runs / "report.html")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    driver.get(page.as_uri())
-    yield driver
-    driver.quit()
+    with started() as driver:
+        driver.get(page.as_uri())
+        yield driver
 
 
 @pytest.fixture(autouse=True)

@@ -118,8 +118,7 @@ def register() -> None:
     node = {"_target_": TUNE, "_convert_": "all", "trials": 20, "at_once": 1, "fresh_seeds": 3}
     node |= {"space": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="tune", node=node, provider="distillab")
-    node = {"_target_": RAY, "cpus": 1, "gpus": 0, "address": None}
-    ConfigStore.instance().store(group="hydra/launcher", name="ray", node=node, provider="distillab")
+    ConfigStore.instance().store(group="hydra/launcher", name="ray", node={"_target_": RAY}, provider="distillab")
 
 
 register()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,17 @@ class Export:
     split: str = "test"
     stem: str = "student"
 
+    @cached_property
+    def predicted(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the student answers on the split, and the labels: every file is compared with it."""
+        return self.task.predictions(self.model, self.data, self.split, "cpu")
+
     def files(self, formats: Sequence[str]) -> Iterator[ExportedFile]:
         """Write and prove one file after the other; a file that cannot be made is a UserError, and is not left behind."""
         home = placed(self.model)[0]
         try:
             with evaluation_mode(self.model):
-                expected, labels = self.task.predictions(self.model, self.data, self.split, "cpu")
+                expected, labels = self.predicted
                 shipped = shipped_of(self.model, self.data, self.notes)
                 for name in formats:
                     yield self._file(name, shipped, expected, labels)

@@ -30,12 +30,13 @@ def finished_student(result: Result, config: "RunConfig", directory: Path, parts
     data.prepare()
     target = config.student.builder.target
     model = load_student(file, network=locate(target, "student") if target else None)
-    reached, told = task.score(*task.predictions(model, data, "test", "cpu")), result.primary.value
+    training = result.student.training
+    made = Export(model, data, task, directory, notes_of(data, training.epoch, training.epochs))
+    reached, told = task.score(*made.predicted), result.primary.value
     if abs(reached - told) > NEAR:
         what = f"{task.text(reached)} on test, and result.json says {task.text(told)}"
         raise UserError(f"{file} is not the student that was measured: it has {what}; rerun=true makes the run again")
-    training = result.student.training
-    return Export(model, data, task, directory, notes_of(data, training.epoch, training.epochs))
+    return made
 
 
 def interrupted_student(config: "RunConfig", directory: Path, parts: steps.Parts) -> Export:

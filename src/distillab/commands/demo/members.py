@@ -78,29 +78,30 @@ def _or_missing(role: Role, load: Callable[[], Network]) -> Member:
 
 def of_image(some: Sequence[Member], pixels: Tensor, *, top: int) -> list[Shown]:
     """The likeliest classes of one image (C, H, W) uint8 by each member, and the milliseconds that it takes."""
-    found = []
-    for member in some:
-        if member.network is None:
-            found.append(Shown(member))
-            continue
-        (answer,) = answers(member.network, pixels[None], top)
-        call = partial(logits_of, member.network, pixels[None])
-        times, spread = steady_timings(call, placed(member.network.model)[0], RUNS, SECONDS)
-        found.append(Shown(member, answer, milliseconds=1e3 * float(np.median(times)), busy=spread > STEADY))
-    return found
+
+    def shown(member: Member, network: Network) -> Shown:
+        (answer,) = answers(network, pixels[None], top)
+        call = partial(logits_of, network, pixels[None])
+        times, spread = steady_timings(call, placed(network.model)[0], RUNS, SECONDS)
+        return Shown(member, answer, milliseconds=1e3 * float(np.median(times)), busy=spread > STEADY)
+
+    return _of_each(some, shown)
 
 
 def of_text(some: Sequence[Member], text: str, *, tokens: int) -> list[Shown]:
     """Bits per byte and continuation of a text by each member, and the milliseconds of both."""
-    found = []
-    for member in some:
-        if member.network is None:
-            found.append(Shown(member))
-            continue
+
+    def shown(member: Member, network: Network) -> Shown:
         begun = perf_counter()
-        (each,) = told(member.network, [text], tokens=tokens)
-        found.append(Shown(member, told=each, milliseconds=1e3 * (perf_counter() - begun)))
-    return found
+        (each,) = told(network, [text], tokens=tokens)
+        return Shown(member, told=each, milliseconds=1e3 * (perf_counter() - begun))
+
+    return _of_each(some, shown)
+
+
+def _of_each(some: Sequence[Member], shown: Callable[[Member, Network], Shown]) -> list[Shown]:
+    """What is shown of each member, nothing of one that is not there."""
+    return [Shown(one) if one.network is None else shown(one, one.network) for one in some]
 
 
 def examples(networks: RunNetworks) -> list[Example]:
