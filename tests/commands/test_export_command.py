@@ -160,7 +160,11 @@ def test_weights_that_were_not_measured_are_refused(place, tmp_path, onnx):
     content = bytearray(file.read_bytes())
     content[-4000:] = bytes(4000)  # other weights
     file.write_bytes(content)
-    with pytest.raises(UserError, match=r"student.safetensors is not the student that was measured.*rerun=true"):
+    with pytest.raises(UserError, match=r"student.safetensors is not what the run wrote.*rerun=true"):
+        export([f"run={folder}", "format=onnx"])
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"weights": {}}))  # of an earlier version
+    with pytest.raises(UserError, match=r"student.safetensors has .* on test here, and .* in result.json.*rerun=true"):
         export([f"run={folder}", "format=onnx"])
     assert not list(folder.glob("*.bin"))
 
@@ -190,12 +194,17 @@ def test_an_interrupted_run_is_exported_from_its_best_epoch(elsewhere, onnx, cap
         export([f"run={folder}", "format=onnx"])
 
 
+def test_no_format_of_a_run_that_is_there(place):
+    with pytest.raises(UserError, match="format is missing: name one or several"):
+        export([f"run={home(place)}"])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("format=onnx",), "run is missing"),
         (("run=absent", "format=onnx"), r"run: absent is no folder of a run \(config.yaml\)"),
-        (("run=x",), "format is missing: name one or several, e.g. format=onnx,int8"),
+        (("run=absent",), "run: absent is no folder of a run"),
         (("run=x", "format=onxn"), 'format takes onnx, torch_export, int8, got "onxn"; did you mean "onnx"?'),
         (("run=x", "fromat=onnx"), 'fromat=onnx: distillab export takes run=….*did you mean "format"'),
         (("run=x", "push_to_hub=it"), "push_to_hub names a repository on the hub, push_to_hub=owner/name, or null"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import namedtuple
 
 import numpy as np
@@ -119,6 +120,10 @@ def test_odd_files_are_named_and_skipped_and_a_file_is_written_whole(home, tmp_p
         predict([f"run={home}", str(folder / "broken.jpeg"), str(folder / "empty.png"), f"out={tmp_path / 'none.csv'}"])
     with pytest.raises(UserError, match=r"no images to predict in .*empty"):
         predict([f"run={home}", str(folder / "empty")])
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"^nothing to predict: .*gone.png is not there$"):
+        predict([f"run={home}", str(tmp_path / "gone.png")])
+    assert not capsys.readouterr().err, "said once"
     assert not [*tmp_path.glob("none*"), *tmp_path.glob(".*.tmp")]
 
 
@@ -130,6 +135,7 @@ def test_odd_files_are_named_and_skipped_and_a_file_is_written_whole(home, tmp_p
         (("x.png", "top=0"), "top must be a whole number from 1"),
         (("x.png", "teacher=perhaps"), "teacher must be one of true, false"),
         (("x.png", "out=x.txt"), "out=x.txt must end in .csv or .jsonl"),
+        (("x.png", "out=."), r"out=\. is a folder; name a file, e.g. out=\./predictions.csv"),
         (("x.png", "tokens=3"), "tokens=3 is for students of texts"),
         (
             ("x.png", "teacher=true", "paths.store=elsewhere"),
@@ -142,6 +148,16 @@ def test_bad_words_are_one_line(home, words, said, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=said) as caught:
         predict([f"run={home}", *words])
     assert "\n" not in str(caught.value)
+
+
+def test_the_student_of_another_run_is_refused(home, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(home, folder)
+    content = bytearray((folder / "student.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "student.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"student.safetensors is not what the run wrote"):
+        predict([f"run={folder}", "x.png"])
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):

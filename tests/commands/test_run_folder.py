@@ -1,10 +1,12 @@
 """The config of a run's folder comes from others: what it names is called only where it is what its place asks for."""
 
+import hashlib
+
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from distillab.commands.run_folder import check_named, read_config
+from distillab.commands.run_folder import check_named, check_weights, read_config, weights
 from distillab.core.errors import UserError
 
 FINE = {
@@ -58,3 +60,24 @@ def test_what_is_no_config_is_named(tmp_path, content):
 def test_a_config_is_read(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(FINE))
     assert read_config(tmp_path) == FINE
+
+
+def test_a_config_whose_aliases_fill_the_memory_is_refused(tmp_path):
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"config.yaml stands for [\d,]+ values, as its aliases repeat others"):
+        read_config(tmp_path)
+
+
+def test_weights_of_another_run_are_told_from_the_runs_own(tmp_path):
+    (tmp_path / "student").mkdir()
+    for name in ("student.safetensors", "student/model.safetensors"):
+        (tmp_path / name).write_bytes(name.encode())
+    told = weights(tmp_path)
+    assert told["student.safetensors"] == hashlib.sha256(b"student.safetensors").hexdigest()
+    check_weights(tmp_path, told)
+    check_weights(tmp_path, {})  # a result of an earlier version knows none
+    (tmp_path / "student" / "model.safetensors").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"student/model.safetensors is not what the run wrote.*rerun=true"):
+        check_weights(tmp_path, told)

@@ -37,6 +37,14 @@ class Net(nn.Module):
         return self.fc(self.last(self.norm(self.stem(x)).relu()).relu().mean((2, 3)))
 
 
+class Flat(Net):
+    """As most networks end: pooled to one place, and flattened."""
+
+    def forward(self, x):
+        maps = self.last(self.norm(self.stem(x)).relu()).relu()
+        return self.fc(torch.flatten(nn.functional.adaptive_avg_pool2d(maps, 1), 1))
+
+
 class Choosing(Net):
     """What it computes depends on the pixels, which no exporter can follow."""
 
@@ -100,6 +108,17 @@ def test_an_onnx_file_says_what_it_is(made, name):
     assert json.loads(told["classes"]) == CLASSES and told["epoch"] == "3 of 4" and told["name"] == "tiny"
     assert "uint8 (batch, 3, 8, 8), RGB, 0 to 255" in told["input"]
     assert {one.domain for one in graph.opset_import} == {""}  # any runtime has these operations
+
+
+def test_a_students_memory_layout_does_not_change_its_graph():
+    """Runs train on the CPU in channels-last memory, whose strides would stand in the graph."""
+    kinds = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        student = model(Flat).to(memory_format=layout)
+        graph = EXPORTERS["onnx"].convert(Shipped(student, CLASSES, SHAPE, list)).graph
+        kinds.append(Counter(node.op_type for node in graph.node))
+        assert student.net.stem.weight.is_contiguous(memory_format=layout), "the student itself stays as it was"
+    assert kinds[0] == kinds[1]
 
 
 def test_int8_stores_weights_of_8_bits_by_channel(made):

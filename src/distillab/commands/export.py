@@ -60,6 +60,7 @@ def export(words: Sequence[str]) -> None:
 
 def _asked(words: Sequence[str]) -> Words:
     asked = Words.of({"format": []} | read_words(words, Words, "export", MANUAL))
+    read_config(Path(asked.run).expanduser())  # a wrong folder is the first thing to know
     if not asked.format and not asked.push_to_hub and asked.license is None:
         raise UserError(f"format is missing: name one or several, e.g. format=onnx,int8 ({MANUAL})")
     return asked

@@ -1,5 +1,6 @@
-"""The person's own folder of configs (`--config-dir`), looked at before Hydra reads it."""
+"""YAML files of others, looked at before Hydra or OmegaConf reads them: those of `--config-dir`, and of a run's folder."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,20 @@ def check_own_files(folder: Path | None) -> None:
     for path in sorted(folder.rglob("*.yaml")) if folder else ():
         if (conf_dir() / path.relative_to(folder)).is_file():
             raise UserError(f"{path} has the name of a shipped file, which would win; give yours another name")
-        try:
-            values = _values(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), {})
-        except RecursionError:
-            raise UserError(f"{path} has too many levels of brackets; write it flatter") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path} is not text in UTF-8; write it again, or remove it") from None
-        except (OSError, yaml.YAMLError):
-            continue  # Hydra says what is wrong, if the file is chosen
-        if values > MOST:
-            raise UserError(f"{path} stands for {values:,} values, as its aliases repeat others; {MOST:,} are allowed")
+        with suppress(OSError, yaml.YAMLError):  # Hydra says what is wrong, if the file is chosen
+            check_values(path)
+
+
+def check_values(path: Path) -> None:
+    """Raise UserError for a YAML file that fills the memory, or is no text; OSError and YAMLError as they come."""
+    try:
+        values = _values(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), {})
+    except RecursionError:
+        raise UserError(f"{path} has too many levels of brackets; write it flatter") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; write it again, or remove it") from None
+    if values > MOST:
+        raise UserError(f"{path} stands for {values:,} values, as its aliases repeat others; {MOST:,} are allowed")
 
 
 def _values(node: Any, known: dict[int, int]) -> int:

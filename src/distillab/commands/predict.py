@@ -99,6 +99,8 @@ def _predict(asked: Words, networks: "RunNetworks") -> None:
     work = work_of(networks, asked)
     found = inputs.find(asked.inputs, work.endings)
     count, refused = 0, len(found.refused)
+    if refused and not found.files and not found.others:
+        raise UserError(f"nothing to predict: {first_few(found.refused)}")
     for line in found.refused:
         _tell(line)
     if found.others:
@@ -107,9 +109,9 @@ def _predict(asked: Words, networks: "RunNetworks") -> None:
             f"({first_few(found.others)})"
         )
     if not found.files:
-        raise UserError(f"no {work.unit} to predict in {first_few(asked.inputs)} ({' '.join(work.endings)})")
+        raise UserError(f"no {work.unit}s to predict in {first_few(asked.inputs)} ({' '.join(work.endings)})")
     with rows.writing(out, kind, work.columns) as write, _progress(out) as bar:
-        task = bar.add_task(work.unit, total=work.total(found.files))
+        task = bar.add_task(f"{work.unit}s", total=work.total(found.files))
         for refusal, row in work.rows(found.files):
             bar.advance(task)
             if row is None:
@@ -121,7 +123,7 @@ def _predict(asked: Words, networks: "RunNetworks") -> None:
         if not count:
             raise UserError(f"nothing was predicted: {refused:,} skipped")
     skipped = f", {refused:,} skipped" if refused else ""
-    _tell(f"{count:,} {work.unit} predicted{skipped}{f': {out}' if out else ''}")
+    _tell(f"{count:,} {work.unit}{'s' if count != 1 else ''} predicted{skipped}{f': {out}' if out else ''}")
 
 
 def _tell(line: str) -> None:

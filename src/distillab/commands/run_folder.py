@@ -1,4 +1,4 @@
-"""The config in a run's folder, which others may have written: what it names is called only where it belongs to distillab."""
+"""The folder of a run, which others may have written: what its config names, and whether its weights are the run's."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from distillab.commands.own_files import check_values
 from distillab.core.errors import UserError
+from distillab.core.files import file_hash
 
 TRUST = "trust=true calls it"
 
@@ -21,12 +23,29 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"run: {directory} is no folder of a run (config.yaml); name one, e.g. run=runs/digits/0123456789"
         )
     try:
+        check_values(file)
         found = OmegaConf.to_container(OmegaConf.load(file))
+    except UserError:
+        raise
     except Exception as error:  # whatever is no YAML
         raise UserError(f"run: {file} cannot be read as the config of a run") from error
     if not isinstance(found, dict):
         raise UserError(f"run: {file} cannot be read as the config of a run")
     return found
+
+
+def weights(directory: Path) -> dict[str, str]:
+    """SHA-256 of the student's files of weights by their paths in a run's folder."""
+    files = (directory / "student.safetensors", *sorted((directory / "student").glob("*.safetensors")))
+    return {file.relative_to(directory).as_posix(): file_hash(file) for file in files if file.is_file()}
+
+
+def check_weights(directory: Path, told: Mapping[str, str]) -> None:
+    """Raise UserError for a file of weights that is not the one which the result, by its hash, is `told` of."""
+    for name, found in weights(directory).items():
+        if told.get(name, found) != found:
+            why = "result.json has another SHA-256 for it, so its figures are not this file's"
+            raise UserError(f"{directory / name} is not what the run wrote: {why}; rerun=true makes the run again")
 
 
 def check_named(config: Mapping[str, Any], directory: Path, mend: str = TRUST) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distillab.commands import exporting
+from distillab.commands import exporting, run_folder
 from distillab.commands.exporting import Export
 from distillab.commands.invocation import RUNS, named
 from distillab.commands.preflight import preflight
@@ -244,7 +244,8 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     parts = {key: getattr(found, key) for key in ("limits", "paired", "gap", "against_alone")}
     if found.gap is None or found.gap.low <= 0:  # the share of a gap that may be none says nothing
         parts["gap_closed"] = None
-    return entries | _compared(steps, entries) | parts | {"text": text, "features": features}
+    parts |= {"text": text, "features": features, "weights": run_folder.weights(directory)}
+    return entries | _compared(steps, entries) | parts
 
 
 def _features(steps: Steps, found: Roles) -> dict[str, Features]:

@@ -7,6 +7,7 @@ import torch
 
 from distillab.commands import steps
 from distillab.commands.exporting import Export, notes_of
+from distillab.commands.run_folder import check_weights
 from distillab.core.errors import UserError
 from distillab.core.instantiate import locate
 from distillab.core.output import rank_zero_print
@@ -27,6 +28,7 @@ def finished_student(result: Result, config: "RunConfig", directory: Path, parts
     data, task, file = parts.data, parts.task, directory / "student.safetensors"
     if not file.is_file():
         raise UserError(f"{directory} has no student.safetensors to export; rerun=true makes the run again")
+    check_weights(directory, result.weights)
     data.prepare()
     target = config.student.builder.target
     model = load_student(file, network=locate(target, "student") if target else None)
@@ -34,8 +36,8 @@ def finished_student(result: Result, config: "RunConfig", directory: Path, parts
     made = Export(model, data, task, directory, notes_of(data, training.epoch, training.epochs))
     reached, told = task.score(*made.predicted), result.primary.value
     if abs(reached - told) > NEAR:
-        what = f"{task.text(reached)} on test, and result.json says {task.text(told)}"
-        raise UserError(f"{file} is not the student that was measured: it has {what}; rerun=true makes the run again")
+        what = f"{task.text(reached)} on test here, and {task.text(told)} in result.json"
+        raise UserError(f"{file} has {what}: one of the three was changed; rerun=true makes the run again")
     return made
 
 

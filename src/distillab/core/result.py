@@ -61,6 +61,7 @@ class Result(Part):
     paired: Paired | None = None
     gap: Estimate | None = None  # the teacher's figure less that of the student alone, positive where it is better
     against_alone: AgainstAlone | None = None
+    weights: dict[str, str] = {}  # SHA-256 of the student's files by their paths in the run's folder
     exports: list[ExportedFile] = []
     text: Text | None = None
     features: dict[str, Features] | None = None  # by role, and of a `random` student; where no label taught the student

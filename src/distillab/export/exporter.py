@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -76,7 +77,8 @@ class Shipped:
     @cached_property
     def program(self) -> "ExportedProgram":
         """The network as torch.export sees it, for batches of any size."""
-        network = FromPixels(self.model).eval()
+        # A copy, as a graph of channels-last weights has nodes for their strides, and the student is to stay as it is.
+        network = FromPixels(deepcopy(self.model)).eval().to(memory_format=torch.contiguous_format)
         try:
             with torch.no_grad(), quietly():
                 batch = ({0: torch.export.Dim("batch")},)

@@ -9,7 +9,7 @@ import torch
 
 from distillab.commands import steps, trained
 from distillab.commands.invocation import LANGUAGE, finished
-from distillab.commands.run_folder import TRUST, check_named
+from distillab.commands.run_folder import TRUST, check_named, check_weights
 from distillab.core.allowed import Range
 from distillab.core.configuration import RunConfig
 from distillab.core.errors import UserError
@@ -63,9 +63,11 @@ class RunNetworks:
 
         Raises UserError where there is none, or a file is no student that can be read.
         """
+        result = finished(self.directory)
         if self._kept.exists():
+            check_weights(self.directory, result.weights if result else {})
             return self._finished_text() if self.reads_text else self._finished_images()
-        if finished(self.directory) is not None:
+        if result is not None:
             missing = f"{self.directory} has no {self._kept.name}"
             if self.reads_text and (self.directory / "student.safetensors").exists():
                 raise UserError(f"{missing}/: only networks of transformers are written there, and read from there")

@@ -22,6 +22,8 @@ PLACE = "out=…"
 
 def format_of(out: Path | None, given: Format | None) -> Format:
     """The format that is asked for, or that the file's ending names; CSV on standard output. Raises UserError."""
+    if out is not None and out.is_dir():
+        raise UserError(f"out={out} is a folder; name a file, e.g. out={out}/predictions.{given or 'csv'}")
     if given is not None:
         return given
     ending = out.suffix.lower().removeprefix(".") if out is not None else "csv"
@@ -44,8 +46,6 @@ def writing(out: Path | None, kind: Format, columns: Sequence[str]) -> Iterator[
         shown = printable if sys.stdout.isatty() else str  # a name may hold what changes a terminal
         yield lambda row: rank_zero_print(shown(lines.of(row)), result=True)
         return
-    if out.is_dir():
-        raise UserError(f"out={out} is a folder; name a file, e.g. out={out / f'predictions.{kind}'}")
     end, place = "\r\n" if kind == "csv" else "\n", out.absolute().parent
     with ExitStack() as held:
         with writable(place, PLACE):

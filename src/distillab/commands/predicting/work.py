@@ -29,7 +29,7 @@ class Asked(Protocol):
 class Work:
     """How the files of a run are predicted; `rows` gives for each input its row, or why there is none."""
 
-    unit: str  # what an input is called
+    unit: str  # what an input is called, in the singular
     endings: tuple[str, ...]  # of the files that are read in folders
     columns: Sequence[str]
     rows: Callable[[Sequence[str]], Iterator[tuple[str, Row | None]]]
@@ -61,7 +61,7 @@ def _of_images(networks: Sequence[Network], run: RunNetworks, asked: Asked) -> W
             yield picture.refusal, row
 
     columns = images.columns(top, teacher=len(networks) > 1)
-    return Work("images", EXTENSIONS, columns, rows, counted=True)
+    return Work("image", EXTENSIONS, columns, rows, counted=True)
 
 
 def _of_texts(networks: Sequence[Network], asked: Asked) -> Work:
@@ -74,4 +74,4 @@ def _of_texts(networks: Sequence[Network], asked: Asked) -> Work:
             yield line.refusal, row
 
     columns = texts.COLUMNS + (texts.BESIDE if len(networks) > 1 else ())
-    return Work("lines", texts.ENDINGS, columns, rows, counted=False)
+    return Work("line", texts.ENDINGS, columns, rows, counted=False)
