@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from math import log
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import small_run
+from helpers.small_text import small_llama
 from helpers.texts import write
 from safetensors.torch import load_file
 
@@ -15,6 +17,7 @@ from distillab.commands import steps
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import build
+from distillab.data.text.tokenizer import load_tokenizer
 from distillab.tasks.causal_lm import LanguageModeling
 
 WORDS = ("data=text", "logger=none", "equal_compute=false")
@@ -96,6 +99,19 @@ def test_transformers_loads_the_student_by_itself(place, trained):
     nll = -net(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None]).sum()
     assert nll / log(2) / len(text.encode()) < 8
     assert net.config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_a_folder_that_answers_otherwise_is_told(place, trained, tmp_path, capsys):
+    assert trained.text.reloaded < 1e-5
+    card = (place / "runs" / "topics.jsonl" / trained.config_hash / "README.md").read_text()
+    assert "Read back by transformers its logits on two example blocks are " in card
+    tokenizer = load_tokenizer(str(place / "runs" / "topics.jsonl" / trained.config_hash / "student"), "run")
+    data = SimpleNamespace(info=SimpleNamespace(tokenizer=tokenizer))
+    model = small_llama(0)
+    assert LanguageModeling().save(model, data, tmp_path) < 1e-5 and not capsys.readouterr().err
+    model.net.config.rms_norm_eps = 0.5  # the folder has it, the network does not
+    assert LanguageModeling().save(model, data, tmp_path) > 1e-3
+    assert "read back by transformers is not the student: logits differ by" in capsys.readouterr().err
 
 
 PLAIN = """

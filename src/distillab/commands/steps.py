@@ -236,7 +236,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         features = _features(steps, found) if data.label_source == "none" else None
     with writable(directory, RUNS):
         save_model(student, directory / "student.safetensors", run.config.student.plain, classes, deployed=deployed)
-        setting.task.save(deployed, data, directory)
+        reloaded = setting.task.save(deployed, data, directory)
         if found.kept:
             kept.write(directory / kept.NAME, found.kept)
         if found.limits:
@@ -244,6 +244,7 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
     parts = {key: getattr(found, key) for key in ("limits", "paired", "gap", "against_alone")}
     if found.gap is None or found.gap.low <= 0:  # the share of a gap that may be none says nothing
         parts["gap_closed"] = None
+    text = text and text.model_copy(update={"reloaded": reloaded})
     parts |= {"text": text, "features": features, "weights": run_folder.weights(directory)}
     return entries | _compared(steps, entries) | parts
 

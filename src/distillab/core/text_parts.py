@@ -62,3 +62,4 @@ class Text(Part):
     samples: list[Sample] = []
     canaries: Canaries | None = None
     sentences: list[str] = []
+    reloaded: Number | None = None  # largest difference of a logit: the folder as transformers reads it to the student

@@ -1,13 +1,12 @@
 """Writes adapters as a file of their own and merged into a plain model, and proves both."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from distillab.core.errors import UserError
-from distillab.export.language_model import save_language_model, whole_folder
+from distillab.export.language_model import example_logits, save_language_model, whole_folder
 from distillab.models.causal_lm import CausalLM, pretrained_lm
 from distillab.models.quiet import without_bars
 
@@ -29,23 +28,18 @@ def save_adapter(
     """
     from peft import PeftModel
 
-    probe = {name: value.cpu() for name, value in model.example_inputs(2).items()}
-    answer = _logits(model.cpu(), probe)
+    probe = model.example_inputs(2)
+    answer = example_logits(model, probe)
     with whole_folder(folder / "adapter") as temporary, without_bars():
         adapters.save_pretrained(temporary)
     again = pretrained_lm(base)
     reloaded = PeftModel.from_pretrained(again, folder / "adapter")
     about = {"vocabulary": model.vocabulary, "length": model.length, "name": model.info.name}
-    apart = _checked(answer, _logits(CausalLM(again, **about), probe), f"{folder}/adapter")
+    apart = _checked(answer, example_logits(CausalLM(again, **about), probe), f"{folder}/adapter")
     merged = CausalLM(reloaded.merge_and_unload(), **about)
     save_language_model(merged, tokenizer, folder / "merged")
     plain = CausalLM(pretrained_lm(str(folder / "merged")), **about)
-    return apart, _checked(answer, _logits(plain, probe), f"{folder}/merged")
-
-
-@torch.no_grad()
-def _logits(model: CausalLM, probe: dict[str, Any]) -> Tensor:
-    return model.eval()(**probe)
+    return apart, _checked(answer, example_logits(plain, probe), f"{folder}/merged")
 
 
 def _checked(answer: Tensor, other: Tensor, place: str) -> float:

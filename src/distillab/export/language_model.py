@@ -1,13 +1,15 @@
 """Writes a language model as a folder that transformers, and whatever builds on it, loads without distillab."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from distillab.models.causal_lm import CausalLM, pretrained_lm
 from distillab.models.model import Model
 from distillab.models.quiet import without_bars
 
@@ -41,3 +43,16 @@ def save_language_model(model: Model, tokenizer: "PreTrainedTokenizerBase", fold
         net.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     return True
+
+
+@torch.no_grad()
+def example_logits(model: CausalLM, probe: Mapping[str, Tensor]) -> Tensor:
+    """The logits of example blocks, on the CPU, where the model stays, in eval mode."""
+    return model.cpu().eval()(**{name: value.cpu() for name, value in probe.items()})
+
+
+def read_back(model: CausalLM, folder: Path) -> float:
+    """The largest difference of a logit between a model and what transformers reads of its folder, on example blocks."""
+    other = CausalLM(pretrained_lm(str(folder)), model.vocabulary, model.length, model.info.name)
+    probe = model.example_inputs(2)
+    return (example_logits(model, probe) - example_logits(other, probe)).abs().max().item()

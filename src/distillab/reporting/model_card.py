@@ -13,7 +13,7 @@ from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, 
 from distillab.reporting.metric_table import samples as plural
 from distillab.reporting.run_end import measured_on, savings, scarce_labels
 from distillab.reporting.tables import Table, bullets, markdown, without_tags
-from distillab.reporting.text_words import generation_rows, kinds, samples, sentences
+from distillab.reporting.text_words import generation_rows, kinds, reloaded, samples, sentences
 from distillab.reporting.words import calibration_words, errors_words, features_words, primary, verdict
 
 # A path from a root, a home folder or a drive, at the start of a word, of a value or of one in a list; no address of the net.
@@ -67,7 +67,8 @@ def _loading(result: Result) -> str:
     if result.task != "causal_lm":
         return page
     if target.startswith(("distillab.models.causal_lm.", "transformers.")):
-        return Path(__file__).with_name("loading_text.md").read_text(encoding="utf-8").rstrip()
+        page = Path(__file__).with_name("loading_text.md").read_text(encoding="utf-8").rstrip()
+        return f"{page}\n\n{read}" if (read := reloaded(result)) else page
     return f"`student.safetensors` holds the weights; the network is `{target}`."
 
 

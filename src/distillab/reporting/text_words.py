@@ -44,6 +44,17 @@ def _pace(one: Generation) -> str:
     return f"{one.tokens_per_second:,.0f} tokens a second, the first after {milliseconds(one.first_token_ms)} ms"
 
 
+def reloaded(result: Result) -> str:
+    """How near the written folder is to the student, in a sentence; empty where that was not looked at."""
+    apart = result.text.reloaded if result.text else None
+    if apart is None:
+        return ""
+    near = "equal to" if apart == 0 else f"within {apart:.1e} of"
+    return (
+        f"Read back by transformers its logits on two example blocks are {near} those of the student that was measured."
+    )
+
+
 def generation_rows(result: Result) -> list[list[str]]:
     """How fast each role of the model card's table writes."""
     found = result.text.generation if result.text else {}

@@ -133,5 +133,9 @@ class Task(ABC):
         """What else is told of the roles' networks, beside the figures of their test rows `scores`; None: nothing."""
         return None
 
-    def save(self, model: Model, data: LightningDataModule, directory: Path) -> None:  # noqa: B027 - a task need not
-        """Write what else makes the student usable outside, into the run's folder."""
+    def save(self, model: Model, data: LightningDataModule, directory: Path) -> float | None:
+        """Write what else makes the student usable outside, into the run's folder.
+
+        Returns the largest difference of a logit between the student and what was written, None where there is nothing.
+        """
+        return None

@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError, first_few
+from distillab.core.output import rank_zero_warn
 from distillab.core.places import located
 from distillab.core.text_parts import Text
 from distillab.data.batch import ALIGNMENTS, IGNORED, Batch
@@ -21,7 +22,7 @@ from distillab.evaluation.judge import judge
 from distillab.evaluation.roles import Roles
 from distillab.evaluation.text_roles import compare
 from distillab.evaluation.token_scores import Column, bits_per_byte, text_metrics, token_scores
-from distillab.export.language_model import save_language_model
+from distillab.export.language_model import read_back, save_language_model
 from distillab.models.build_language_model import build_language_model, check_language_model
 from distillab.models.causal_lm import CausalLM
 from distillab.models.feature_info import FeatureInfo
@@ -29,6 +30,8 @@ from distillab.models.logit_rows import LogitRows
 from distillab.models.model import Model
 from distillab.models.trace import evaluation_mode
 from distillab.tasks.base import Task
+
+NEAR = 1e-3  # of a logit: what is written and read back sums in the same order
 
 
 class Bits(Metric):
@@ -180,9 +183,19 @@ class LanguageModeling(Task):
             pass  # after this block the error no longer holds the tensors
         return judge(networks, scores, data, "cpu")
 
-    def save(self, model: Model, data: TextData, directory: Path) -> None:
-        """A folder that transformers loads by itself: config, weights, tokenizer."""
-        save_language_model(model, data.info.tokenizer, directory / "student")
+    def save(self, model: Model, data: TextData, directory: Path) -> float | None:
+        """A folder that transformers loads by itself: config, weights, tokenizer; a line where it answers otherwise."""
+        folder = directory / "student"
+        if not save_language_model(model, data.info.tokenizer, folder):
+            return None
+        try:
+            apart = read_back(model, folder)
+        except UserError as error:  # a class of the person's own, which transformers does not know
+            rank_zero_warn(f"transformers does not read {folder} ({error}); student.safetensors has the weights")
+            return None
+        if not apart <= NEAR:
+            rank_zero_warn(f"{folder} read back by transformers is not the student: logits differ by {apart:.2g}")
+        return apart
 
 
 def _check_mapping(batch: Any, outputs: int, *, look: bool) -> None:
