@@ -46,5 +46,12 @@ def test_the_package_gives_what_the_page_names():
     assert len(NAMED) > 10
 
 
+def test_one_version_everywhere():
+    root = Path(__file__).parents[1]
+    (cited,) = re.findall(r"(?m)^version: (\S+)$", (root / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.findall(r"(?m)^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"))[0]
+    assert cited == newest == distillab.__version__
+
+
 if __name__ == "__main__":
     LIST.write_text("\n".join(current()) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 PLACES = {  # where the public names are defined
     "Distillation": "distillab.training.module",
     "Term": "distillab.strategies.base",
