@@ -4,9 +4,13 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from distillab.commands import ray_launcher
+from distillab.commands.cli import one_line
+from distillab.commands.composition import RAY
 from distillab.core.errors import UserError
 
 
@@ -71,3 +75,9 @@ def test_what_cannot_work_is_one_line(launch):
         launch(StandIn(), address="nowhere")
     with pytest.raises(UserError, match=r"pip install \"distillab\[ray\]\""):
         launch(None)
+
+
+def test_the_command_says_what_the_launcher_refuses_and_no_more():
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"_target_": RAY, "cpus": "abc"})
+    assert one_line(caught.value) == "hydra.launcher.cpus must be a number above 0, got abc; set hydra.launcher.cpus=1"

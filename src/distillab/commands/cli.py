@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -216,6 +221,8 @@ def one_line(error: BaseException) -> str:
     match error:
         case UserError():
             return str(error)
+        case InstantiationException() if isinstance(error.__cause__, UserError):
+            return str(error.__cause__)  # of a launcher, which Hydra makes
         case MissingConfigException() if error.missing_cfg_file:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             if group == "hydra/launcher":
