@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 
 from distillab.commands import ray_launcher
 from distillab.commands.cli import one_line
-from distillab.commands.composition import RAY
 from distillab.core.errors import UserError
 
 
@@ -79,5 +78,5 @@ def test_what_cannot_work_is_one_line(launch):
 
 def test_the_command_says_what_the_launcher_refuses_and_no_more():
     with pytest.raises(InstantiationException) as caught:
-        instantiate({"_target_": RAY, "cpus": "abc"})
+        instantiate({"_target_": "distillab.commands.ray_launcher.Ray", "cpus": "abc"})
     assert one_line(caught.value) == "hydra.launcher.cpus must be a number above 0, got abc; set hydra.launcher.cpus=1"
