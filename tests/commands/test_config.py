@@ -11,8 +11,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from distillab.commands import cli
 from distillab.commands import composition as config
+from distillab.commands.error_line import one_line
 from distillab.commands.invocation import home, parse
 from distillab.commands.own_files import check_own_files
 from distillab.core.configuration import (
@@ -271,7 +271,7 @@ def test_overrides_reach_terms_roles_and_recipes():
 def test_a_wrong_choice_is_one_line(override, said):
     with pytest.raises(HydraException) as caught:
         config.compose([override])
-    line = cli.one_line(caught.value)
+    line = one_line(caught.value)
     assert line.startswith(said) and "\n" not in line
 
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from distillab.commands import ray_launcher
-from distillab.commands.cli import one_line
+from distillab.commands.error_line import one_line
 from distillab.core.errors import UserError
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import distillab
 from distillab.core import output
 from distillab.core.errors import UserError
 from distillab.core.stopping import Stopped
@@ -88,4 +89,4 @@ def test_the_command_says_its_version(monkeypatch, capsys):
     from distillab.commands import cli
 
     monkeypatch.setattr(sys, "argv", ["distillab", "--version"])
-    assert cli._command() == 0 and capsys.readouterr().out.startswith("distillab 0.")
+    assert cli._command() == 0 and capsys.readouterr().out.startswith(f"distillab {distillab.__version__}")

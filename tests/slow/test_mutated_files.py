@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from distillab.commands import cli
 from distillab.commands.composition import compose, conf_dir
+from distillab.commands.error_line import one_line
 from distillab.commands.invocation import parse
 from distillab.commands.own_files import check_own_files
 from distillab.core.errors import UserError
@@ -128,7 +129,7 @@ def test_a_mutated_file_is_read_or_refused_in_one_line(kind, tmp_path, monkeypat
             KINDS[kind](path)
         except Exception as error:
             refused += 1
-            line = cli.one_line(error)
+            line = one_line(error)
             assert line and "\n" not in line and len(line) < 1000, (seed, line)
             assert "shows where" not in line, (seed, line)  # an error that nobody expected
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -194,7 +194,7 @@ def _tell_apart(methods: Sequence["Tuned"]) -> None:
 
 def _answer(job: JobReturn) -> Mapping[str, Any]:
     """What a cell returned, or its error."""
-    from distillab.commands.cli import one_line
+    from distillab.commands.error_line import one_line
 
     try:
         return job.return_value or {}
