@@ -181,7 +181,8 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path):
     store.view(0).folder.mkdir(parents=True)
 
     def die():
-        FileLock(store.view(0).folder / ".lock").acquire()
+        held = FileLock(store.view(0).folder / ".lock")
+        held.acquire()
         os.kill(os.getpid(), signal.SIGKILL)
 
     process = FORK.Process(target=die)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,10 +49,11 @@ def multiply_adds(model: Model) -> int:
 def counted(call: Callable[[], Any]) -> int:
     """Multiply-adds of a call, of the same operations; a backward pass in it counts too."""
     fast_attention = torch.backends.mha.get_fastpath_enabled()
-    # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing.
+    # nn.MultiheadAttention's fused inference kernel has no formula in the counter and would count as nothing, and before
+    # torch 2.15 neither has the fused attention of a CPU.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             call()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)

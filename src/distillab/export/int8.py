@@ -57,7 +57,8 @@ def quantised(graph: "ModelProto", shipped: Shipped) -> "ModelProto":
         plain.write_bytes(graph.SerializeToString())
         try:
             with quietly():
-                quant_pre_process(plain, prepared, skip_optimization=True)  # the exporter has folded what can be
+                # The exporter has folded what can be, and knows all shapes.
+                quant_pre_process(plain, prepared, skip_optimization=True, skip_symbolic_shape=True)
                 quantization.quantize_static(
                     prepared,
                     made,

@@ -1,6 +1,7 @@
 """What a teacher writes: against transformers' own loop, and the same whatever broke the run."""
 
 import errno
+import inspect
 import json
 import resource
 import sys
@@ -158,16 +159,19 @@ def test_a_network_that_minds_padding_or_whose_cache_does_not_fit_is_refused(tea
     from transformers import LlamaForCausalLM
 
     class Blind(LlamaForCausalLM):
-        def forward(self, input_ids, attention_mask=None, cache=None, use_cache=True):
-            return super().forward(input_ids, cache=cache, use_cache=use_cache)
+        def forward(self, input_ids, attention_mask=None, **cached):
+            return super().forward(input_ids, **cached)
 
     class Forgetful(LlamaForCausalLM):
-        def forward(self, input_ids, attention_mask=None, position_ids=None, cache=None, use_cache=True):
-            held = cache.get_seq_length() if cache else 0
-            if held > 3:
+        def forward(self, input_ids, attention_mask=None, **cached):
+            cache = cached.get("cache", cached.get("past_key_values"))  # its name before transformers 5.24
+            if cache and cache.get_seq_length() > 3:
                 cache.crop(-1)
                 attention_mask = attention_mask[:, 1:]
-            return super().forward(input_ids, attention_mask, position_ids, cache=cache, use_cache=use_cache)
+            return super().forward(input_ids, attention_mask, **cached)
+
+    for one in (Blind, Forgetful):
+        one.forward.__signature__ = inspect.signature(LlamaForCausalLM.forward)
 
     blind, forgetful = (kind(teacher.net.config).eval() for kind in (Blind, Forgetful))
     for other in (blind, forgetful):
