@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from helpers import small_run
+from helpers.data_checks import write_images
 
 from distillab.commands import exporting, hub
 from distillab.commands.export import export
@@ -107,6 +108,45 @@ def test_a_finished_run_is_exported_and_not_trained_again(place, onnx, capsys):
     export([f"run={home(place)}", "format=onnx"])
     assert onnx.network is not None and (home(place) / "student.bin").exists()
     assert "100 %" in capsys.readouterr().out
+    for content in (b"", bytes(1000)):  # cut off, and another of the same size
+        onnx.network = None
+        (home(place) / "student.bin").write_bytes(content)
+        export([f"run={home(place)}", "format=onnx"])
+        assert onnx.network is not None and (home(place) / "student.bin").read_bytes() == b"x" * 1000
+
+
+def test_what_is_not_as_the_run_left_it_is_not_shown_as_proved(place, tmp_path, onnx, capsys):
+    export([f"run={home(place)}", "format=onnx"])
+    folder = tmp_path / "copy"
+    shutil.copytree(home(place), folder)
+    told = (folder / "result.json").read_text()
+    (folder / "result.json").write_text(told[:3000])
+    with pytest.raises(UserError, match=r"result.json cannot be used: it cannot be read .* makes the run again"):
+        export([f"run={folder}", "format=onnx"])
+    (folder / "result.json").write_text(told)
+    (folder / "student.safetensors").unlink()
+    with pytest.raises(UserError, match=r"student.safetensors is not there any more; rerun=true"):
+        export([f"run={folder}", "format=onnx"])
+    kept = (home(place) / "student.safetensors").read_bytes()
+    try:
+        (home(place) / "student.safetensors").write_bytes(b"another")
+        again(place)
+        assert "student.safetensors is not what the run wrote" in capsys.readouterr().err
+    finally:
+        (home(place) / "student.safetensors").write_bytes(kept)
+
+
+def test_data_that_were_moved_are_named(place, tmp_path, onnx):
+    root = write_images(tmp_path / "photos", {"a": 30, "b": 30}, size=(8, 8), mode="L")
+    words = ("data=folder", f"data.root={root}", "data.samples=null", "data.workers=0", f"paths.store={tmp_path}/store")
+    words += ("recipe.batch_size=8", "teacher.recipe.batch_size=8")
+    again(tmp_path, *words)
+    (folder,) = (tmp_path / "runs" / "photos").glob("[0-9a-f]*")
+    root.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="photos is no folder"):
+        export([f"run={folder}", "format=onnx"])
+    export([f"run={folder}", "format=onnx", f"data.root={tmp_path / 'moved'}"])
+    assert (folder / "student.bin").exists()
 
 
 def test_calibration_sees_training_images_alone(place, onnx, monkeypatch):
@@ -224,7 +264,7 @@ def test_words_of_the_command(words, said, tmp_path, monkeypatch):
         (("export=[onnx,onxn]",), r'export takes onnx, torch_export, int8, got "onxn"; did you mean "onnx"\?'),
         (
             ("data=text", "data.path=x", "export=[onnx]"),
-            "is for students of images; one of task=causal_lm is written as",
+            "onnx: for students of images; one of task=causal_lm is written as",
         ),
         (("push_to_hub=it",), "push_to_hub=owner/name"),
     ],

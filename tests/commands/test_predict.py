@@ -133,6 +133,7 @@ def test_odd_files_are_named_and_skipped_and_a_file_is_written_whole(home, tmp_p
         ((), "name files or folders"),
         (("x.png", "tops=3"), 'tops=3: distillab predict takes run=….*did you mean "top"'),
         (("x.png", "top=0"), "top must be a whole number from 1"),
+        (("x.png", "top="), r"top= says nothing: write top=…, or leave it out"),
         (("x.png", "teacher=perhaps"), "teacher must be one of true, false"),
         (("x.png", "out=x.txt"), "out=x.txt must end in .csv or .jsonl"),
         (("x.png", "out=."), r"out=\. is a folder; name a file, e.g. out=\./predictions.csv"),
@@ -150,7 +151,7 @@ def test_bad_words_are_one_line(home, words, said, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_the_student_of_another_run_is_refused(home, tmp_path):
+def test_the_student_of_another_run_is_refused(home, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(home, folder)
     content = bytearray((folder / "student.safetensors").read_bytes())
@@ -158,6 +159,13 @@ def test_the_student_of_another_run_is_refused(home, tmp_path):
     (folder / "student.safetensors").write_bytes(content)
     with pytest.raises(UserError, match=r"student.safetensors is not what the run wrote"):
         predict([f"run={folder}", "x.png"])
+    (folder / "result.json").write_text("garbage")
+    with pytest.raises(UserError, match=r"result.json cannot be used"):
+        predict([f"run={folder}", "x.png"])
+    (folder / "result.json").unlink()
+    with pytest.raises(UserError, match=r"x.png is not there"):
+        predict([f"run={folder}", "x.png"])
+    assert "nothing says whether student.safetensors is the run's own" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):

@@ -5,7 +5,9 @@ import threading
 import time
 
 import pytest
+import torch
 from filelock import FileLock, Timeout
+from safetensors.torch import save_file
 
 from distillab.core import files
 from distillab.core.errors import UserError
@@ -72,3 +74,11 @@ def test_what_fails_under_a_lock_leaves_nothing_and_who_waits_holds_a_lock_of_th
     with pytest.raises(KeyboardInterrupt), locked(lock.parent / "store" / "a" / ".lock", "", ""):
         raise KeyboardInterrupt
     assert not os.listdir(lock.parent), "only folders that were made for the lock go"
+
+
+def test_a_file_has_the_permissions_of_any_new_one_whoever_writes_it(tmp_path):
+    with replacing(tmp_path / "weights") as temporary:
+        save_file({"a": torch.zeros(1)}, temporary)
+        temporary.chmod(0o600)  # as safetensors leaves it
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -8,6 +8,7 @@ import pytest
 from helpers.made_results import edited, made, put, rows_of
 from helpers.made_seeds import HINT, KD, costing, over_seeds
 
+from distillab.core import files
 from distillab.core import result_reader as reading
 from distillab.core.errors import UserError
 from distillab.reporting import leaderboard, plots
@@ -196,3 +197,19 @@ def test_a_file_that_is_left_out_is_said_once_not_after_every_cell_of_a_sweep(tm
         leaderboard.update(tmp_path)
     assert [record.message.count("is left out") for record in caplog.records] == [1]
     assert "is left out" in (tmp_path / "leaderboard.md").read_text()
+
+
+def test_a_run_under_two_names_counts_once_and_a_gain_of_some_runs_says_so(tmp_path):
+    first, second = over_seeds("hint", HINT[:2])
+    (first,) = costing([first], KD[:1])
+    first, second = (
+        one.changed(config_hash=10 * name, weights={"student.safetensors": name})
+        for one, name in ((first, "a"), (second, "b"))
+    )
+    again = first.changed(name="other", created="2031-01-01T00:00:00+00:00")
+    for one in (first, again, second):
+        files.write_json(tmp_path / one.name / one.config_hash / "result.json", one.as_json())
+    leaderboard.update(tmp_path)
+    said = (tmp_path / "leaderboard.md").read_text()
+    assert f"{first.name}/aaaaaaaaaa is the same run as other/aaaaaaaaaa, and is not counted twice" in said
+    assert "(1 of 2 runs)" in said and "2 runs" in said

@@ -11,8 +11,8 @@ from distillab.reporting.run_end import final_table, show
 FOLDER = Path("runs/digits/0123456789")
 
 
-def lines_of(result, capsys):
-    show(result, FOLDER)
+def lines_of(result, capsys, folder=FOLDER):
+    show(result, folder)
     return capsys.readouterr().out.rstrip("\n").split("\n")
 
 
@@ -63,7 +63,7 @@ def test_the_table_compares_with_the_teacher_and_the_student_trained_longer():
     assert alone[:3] == ["student alone: resnet8", "90.00", "–"]
 
 
-def test_an_exported_file_has_one_line(capsys):
+def test_an_exported_file_has_one_line(capsys, tmp_path):
     run = made().changed(exports=[exported_file(), exported_file("student.int8.onnx", "int8", same_answers=0.99999)])
     *_, student, first, second = final_table(run).texts
     assert student[0] == "student, kd: resnet8"
@@ -75,7 +75,12 @@ def test_an_exported_file_has_one_line(capsys):
     assert final_table(busy).texts[-1][5] == "0.50 ms", "no share where the machine was busy"
     lines = lines_of(run, capsys)
     assert len(lines) == len(lines_of(made(), capsys)) + 2
-    assert "student.safetensors, student.onnx, student.int8.onnx; over all runs" in lines[-1]
+    folder = tmp_path / "digits" / "0123456789"
+    (folder / "student").mkdir(parents=True)
+    for name in ("student.safetensors", "student.onnx"):
+        (folder / name).touch()
+    (*_, last) = lines_of(run, capsys, folder)
+    assert "result.json, student.safetensors, student/, student.onnx; over all runs" in last, "those that are there"
 
 
 def test_a_busy_machine_compares_no_latency():

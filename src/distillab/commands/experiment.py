@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from distillab.commands import sweep
 from distillab.commands.invocation import RUNS, Invocation, finished
+from distillab.commands.run_folder import check_weights
 from distillab.commands.shipping import exported, to_ship, upload, write
 from distillab.core import distributed
 from distillab.core.errors import UserError
@@ -76,6 +77,10 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path, parts:
     """A finished run's result, with the prices, the licence and, given the `parts`, the files that are asked for now."""
     how = "this sweep has repeated it" if invocation.config.rerun else "rerun=true repeats it"
     rank_zero_print(f"this run was finished on {earlier.created[:10]}; {how}")
+    try:
+        check_weights(directory, earlier.weights)
+    except UserError as error:  # the result is still what was measured
+        rank_zero_warn(str(error))
     prices, own = invocation.config.roi, invocation.config.license
     if prices.price_per_hour is not None:  # a price changes nothing that was trained
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)

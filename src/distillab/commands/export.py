@@ -1,22 +1,21 @@
 """The command `distillab export`: exports the student of a run's folder, finished or interrupted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
-from distillab.commands.invocation import RUNS, finished
+from distillab.commands.invocation import RUNS
 from distillab.commands.own_words import read_words
-from distillab.commands.run_folder import check_named, read_config
+from distillab.commands.run_folder import Places, check_named, check_weights, ended, read_config, typed, where_it_lies
 from distillab.commands.shipping import exported, upload, write
 from distillab.commands.sweep import command
 from distillab.core import output
-from distillab.core.allowed import Flag
-from distillab.core.configuration import RunConfig, Text, TextOrNone
+from distillab.core.configuration import RunConfig, TextOrNone
 from distillab.core.errors import UserError
 from distillab.core.exports import Formats, HubName
 from distillab.core.files import locked
-from distillab.core.group import Group, group
+from distillab.core.group import group
 from distillab.core.output import logged, rank_zero_print
 from distillab.core.result import Result
 from distillab.training.startup import import_quietly
@@ -26,19 +25,18 @@ HELP = """distillab export run=runs/<name>/<hash> format=onnx,torch_export,int8
     of a run that is not finished: the student of its best epoch so far, proved on validation
 push_to_hub=owner/name   uploads the model card and the student's files to the Hugging Face Hub
 license=apache-2.0       of the student, for its model card
-trust=true               calls classes outside of distillab, torchvision, timm and transformers that the run's files name"""
+trust=true               calls classes outside of distillab, torchvision, timm and transformers that the run's files name
+data.root=…, paths.store=…  where the run's data and its teacher lie now, if they were moved"""
 MANUAL = "docs/export.md"
 
 
 @group
-class Words(Group):
+class Words(Places):
     """What `distillab export` takes."""
 
-    run: Text
-    format: Formats
+    format: Formats = field(default_factory=list)
     push_to_hub: HubName = None
     license: TextOrNone = None
-    trust: Flag = False
 
 
 def export(words: Sequence[str]) -> None:
@@ -51,7 +49,7 @@ def export(words: Sequence[str]) -> None:
     config = _config(asked, directory)
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
     with held, logged(directory / "log.txt", command()):
-        result = finished(directory)
+        result = ended(directory)
         if result is None:
             _interrupted(config, directory)
         else:
@@ -59,7 +57,7 @@ def export(words: Sequence[str]) -> None:
 
 
 def _asked(words: Sequence[str]) -> Words:
-    asked = Words.of({"format": []} | read_words(words, Words, "export", MANUAL))
+    asked = Words.of(read_words(words, Words, "export", MANUAL))
     read_config(Path(asked.run).expanduser())  # a wrong folder is the first thing to know
     if not asked.format and not asked.push_to_hub and asked.license is None:
         raise UserError(f"format is missing: name one or several, e.g. format=onnx,int8 ({MANUAL})")
@@ -68,17 +66,18 @@ def _asked(words: Sequence[str]) -> Words:
 
 def _config(asked: Words, directory: Path) -> RunConfig:
     """The config of a run's folder, with what is asked for now."""
-    plain = read_config(directory)
+    plain = where_it_lies(asked, directory)
     if not asked.trust:
         check_named(
             plain, directory, "the run's own command with export=[…] exports it too, and so does trust=true here"
         )
     asks = {"export": asked.format, "push_to_hub": asked.push_to_hub}
     own = {"license": asked.license} if asked.license is not None else {}
-    return RunConfig.of({**plain, **asks, **own}).on_devices(1)
+    return typed({**plain, **asks, **own}, directory).on_devices(1)
 
 
 def _finished(result: Result, config: RunConfig, directory: Path) -> None:
+    check_weights(directory, result.weights)
     if config.license is not None:
         result = result.changed(config=result.config | {"license": config.license})
         write(result, directory)

@@ -12,7 +12,7 @@ from distillab.commands.hub import check_hub
 from distillab.commands.invocation import RUNS
 from distillab.core.errors import UserError
 from distillab.core.exports import ExportedFile
-from distillab.core.files import replacing, writable
+from distillab.core.files import file_hash, replacing, writable
 from distillab.core.output import rank_zero_print
 from distillab.data.module import DataModule
 from distillab.evaluation.exported import check, decoded, prove
@@ -69,12 +69,13 @@ class Export:
             exporter.export(shipped, temporary)
             proof = prove(exporter.load(temporary), self.data, self.split, expected)
             check(proof, expected, path.name, exact=exporter.exact)
-            size = temporary.stat().st_size
+            size, sha256 = temporary.stat().st_size, file_hash(temporary)
         figures = self.task.figures(proof.logits, labels)
         return ExportedFile(
             format=name,
             file=path.name,
             size_bytes=size,
+            sha256=sha256,
             runtime=exporter.runtime,
             metrics={key: value for key, value in figures.items() if key != "per_class"},
             difference=proof.difference,
@@ -96,8 +97,8 @@ def check_formats(config: "RunConfig", task: Task) -> None:
     """Raise UserError where a student of this task has no such format, or a package is missing."""
     if config.export and not task.exports:
         raise UserError(
-            f"export=[{','.join(config.export)}] is for students of images; one of task={task.name} is written as a folder "
-            f"that transformers loads: leave it out, export=[]"
+            f"{', '.join(config.export)}: for students of images; one of task={task.name} is written as a folder that "
+            f"transformers loads, student/: leave it out"
         )
     if config.push_to_hub:
         check_hub()

@@ -22,6 +22,8 @@ def read_words(words: Sequence[str], group: type[Group], name: str, manual: str)
     takes_inputs = "inputs" in group.__dataclass_fields__
     for word in understood(words):
         key, sign, value = word.partition("=")
+        if key in keys and sign and not value:
+            raise UserError(f"{word} says nothing: write {key}=…, or leave it out ({manual})")
         if key in keys and sign:
             given[keys[key]] = _value(value.strip("\"'"), group.__dataclass_fields__[keys[key]].type)
         elif takes_inputs and (not sign or os.path.lexists(word)):

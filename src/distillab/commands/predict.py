@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from distillab.commands.own_words import read_words
-from distillab.commands.run_folder import read_config
+from distillab.commands.run_folder import Places, typed, where_it_lies
 from distillab.core import output
 from distillab.core.allowed import Choice, Count, CountOrNone, Flag
-from distillab.core.configuration import RunConfig, Text, TextOrNone, Texts
+from distillab.core.configuration import TextOrNone, Texts
 from distillab.core.errors import UserError, first_few, printable
-from distillab.core.group import Group, group
+from distillab.core.group import group
 from distillab.core.output import rank_zero_print
 from distillab.training.startup import import_quietly
 
@@ -32,17 +32,6 @@ top=3                    so many classes of the student      tokens=32     of a 
 batch_size=64            images or lines at once             trust=true    calls classes of yours that the run names
 paths.store=…            where the run's teacher lies now    data.root=…, data.path=…   and its data"""
 MANUAL = "docs/predict.md"
-
-
-@group
-class Places(Group):
-    """A run's folder, and where its data and its store lie now."""
-
-    run: Text
-    trust: Flag = False
-    store: TextOrNone = None
-    root: TextOrNone = None
-    path: TextOrNone = None
 
 
 @group
@@ -74,16 +63,7 @@ def predict(words: Sequence[str]) -> None:
 def networks_of(asked: Places) -> "RunNetworks":
     """The networks of the run that is asked for, with its data and its store where they lie now."""
     directory = Path(asked.run).expanduser()
-    plain = read_config(directory)
-    data, paths = plain.get("data"), plain.get("paths")
-    if not isinstance(data, dict) or not isinstance(paths, dict):
-        raise UserError(f"run: {directory / 'config.yaml'} cannot be read as the config of a run")
-    data = data | {key: place for key, place in (("root", asked.root), ("path", asked.path)) if place}
-    if asked.store:
-        if data.get("cache_dir") == paths.get("store"):
-            data["cache_dir"] = asked.store
-        paths = {**paths, "store": asked.store}
-    config = RunConfig.of({**plain, "data": data, "paths": paths})
+    config = typed(where_it_lies(asked, directory), directory)
     import_quietly(config.trainer.accelerator)
     from distillab.commands.predicting.networks import RunNetworks
 
@@ -121,7 +101,8 @@ def _predict(asked: Words, networks: "RunNetworks") -> None:
                 count += 1
                 write(row)
         if not count:
-            raise UserError(f"nothing was predicted: {refused:,} skipped")
+            asks = f"this run's student reads {work.unit}s ({' '.join(work.endings)})"
+            raise UserError(f"nothing was predicted: {refused:,} skipped; {asks}")
     skipped = f", {refused:,} skipped" if refused else ""
     _tell(f"{count:,} {work.unit}{'s' if count != 1 else ''} predicted{skipped}{f': {out}' if out else ''}")
 

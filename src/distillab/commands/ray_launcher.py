@@ -93,7 +93,9 @@ class Ray(Launcher):
         for name, key in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
             if self.resources[name] > there.get(key, 0):
                 own = f"hydra.launcher.{name.removeprefix('num_')}"
-                raise UserError(f"{own}={self.resources[name]:g}, and Ray has {there.get(key, 0):g} of them in all")
+                raise UserError(
+                    f"{own}={self.resources[name]:g}, and Ray has {there.get(key, 0):g} of them in all: ask for no more"
+                )
 
 
 def _cell(job: Job) -> JobReturn:

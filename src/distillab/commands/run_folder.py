@@ -9,10 +9,26 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distillab.commands.own_files import check_values
+from distillab.core.allowed import Flag
+from distillab.core.configuration import RunConfig, Text, TextOrNone
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
+from distillab.core.group import Group, group
+from distillab.core.result import Result
+from distillab.core.result_reader import read
 
 TRUST = "trust=true calls it"
+
+
+@group
+class Places(Group):
+    """A run's folder, and where its data and its store lie now."""
+
+    run: Text
+    trust: Flag = False
+    store: TextOrNone = None
+    root: TextOrNone = None
+    path: TextOrNone = None
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -41,11 +57,45 @@ def weights(directory: Path) -> dict[str, str]:
 
 
 def check_weights(directory: Path, told: Mapping[str, str]) -> None:
-    """Raise UserError for a file of weights that is not the one which the result, by its hash, is `told` of."""
-    for name, found in weights(directory).items():
-        if told.get(name, found) != found:
+    """Raise UserError for a file of weights that is gone, or not the one which the result, by its hash, is `told` of."""
+    found = weights(directory)
+    for name, sha256 in told.items():
+        if name not in found:
+            raise UserError(f"{directory / name} is not there any more; rerun=true in the run's command makes it again")
+        if sha256 != found[name]:
             why = "result.json has another SHA-256 for it, so its figures are not this file's"
             raise UserError(f"{directory / name} is not what the run wrote: {why}; rerun=true makes the run again")
+
+
+def ended(directory: Path) -> Result | None:
+    """The result in a run's folder, None before there is one. Raises UserError for one that cannot be read."""
+    file = directory / "result.json"
+    result, complaint = read(file)
+    if result is None and file.exists():
+        raise UserError(f"{file} cannot be used: {complaint}; the run's own command makes the run again")
+    return result
+
+
+def where_it_lies(asked: Places, directory: Path) -> dict[str, Any]:
+    """The config of a run's folder in plain Python, with its data and its store where they lie now."""
+    plain = read_config(directory)
+    data, paths = plain.get("data"), plain.get("paths")
+    if not isinstance(data, dict) or not isinstance(paths, dict):
+        raise UserError(f"run: {directory / 'config.yaml'} cannot be read as the config of a run")
+    data = data | {key: place for key, place in (("root", asked.root), ("path", asked.path)) if place}
+    if asked.store:
+        if data.get("cache_dir") == paths.get("store"):
+            data["cache_dir"] = asked.store
+        paths = {**paths, "store": asked.store}
+    return {**plain, "data": data, "paths": paths}
+
+
+def typed(plain: Mapping[str, Any], directory: Path) -> RunConfig:
+    """Such a config, checked. Raises UserError, which names the file."""
+    try:
+        return RunConfig.of(plain)
+    except UserError as error:
+        raise UserError(f"{directory / 'config.yaml'}: {error}") from error
 
 
 def check_named(config: Mapping[str, Any], directory: Path, mend: str = TRUST) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distillab.commands.invocation import RUNS
-from distillab.core.exports import FORMATS
-from distillab.core.files import replacing, writable, write_json
+from distillab.core.exports import FORMATS, ExportedFile
+from distillab.core.files import file_hash, replacing, writable, write_json
 from distillab.core.result import FINISHED, Result
 from distillab.reporting.model_card import model_card
 
@@ -26,9 +26,16 @@ def write(result: Result, directory: Path) -> None:
 
 
 def missing(result: Result, directory: Path, formats: list[str]) -> list[str]:
-    """Those of the formats whose file a finished run does not have yet."""
+    """Those of the formats whose file a finished run does not have as it was proved."""
     made = {one.format for one in result.exports if (directory / one.file).is_file()}
-    return [name for name in formats if name not in made]
+    changed = {one.format for one in result.exports if one.format in made and not _as_proved(one, directory)}
+    return [name for name in formats if name not in made - changed]
+
+
+def _as_proved(one: ExportedFile, directory: Path) -> bool:
+    """Whether the file is the one that was proved; of results of earlier versions its size alone is known."""
+    path = directory / one.file
+    return path.stat().st_size == one.size_bytes and one.sha256 in (None, file_hash(path))
 
 
 def to_ship(result: Result, config: "RunConfig", directory: Path) -> bool:

@@ -46,7 +46,7 @@ class Sweep(Callback):
         write_json(folder / "sweep.json", told)
         if "joblib" in config.hydra.launcher._target_:
             stopping.listen(stopping.pass_on)
-        rank_zero_print(f"{folder}/sweep.md shows how far the sweep is")
+        rank_zero_print(f"{folder}/sweep.md will show how far the sweep is")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table of all cells, and count those that failed."""

@@ -43,6 +43,7 @@ class ExportedFile(Part):
     format: str
     file: str  # its name in the run's folder
     size_bytes: int
+    sha256: str | None = None  # None in results of earlier versions
     runtime: str  # what ran it, with its version
     metrics: Figures
     difference: Number

@@ -20,6 +20,9 @@ from distillab.core.output import rank_zero_print
 
 HOST = re.sub(r"\W", "-", platform.node())[:30]
 TEMPORARY = re.compile(r"\..+\.(?P<host>[\w-]+)\.(?P<process>\d+)-\d+\.tmp")
+UMASK = os.umask(0)  # it can only be read by setting it
+os.umask(UMASK)
+MODE = 0o666 & ~UMASK
 OLD = 86400  # seconds after which no process of another machine still writes its temporary file
 
 
@@ -35,12 +38,19 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
+        readable(temporary)
         _to_disk(temporary, os.O_RDWR)
         os.replace(temporary, path)
         with suppress(OSError):  # not every platform can do that with a folder
             _to_disk(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def readable(path: Path) -> None:
+    """Give a file the permissions of any new one: those who write weights make some for their owner alone."""
+    with suppress(OSError):  # not every file system has them
+        path.chmod(MODE)
 
 
 def _to_disk(path: Path, mode: int) -> None:

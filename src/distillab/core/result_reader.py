@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,13 @@ def read(path: Path) -> tuple[Result | None, str | None]:
 def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
     """The results that may be ranked, and a line for those that may not.
 
-    These are a tuning's trials, of which the best would win by their number, and runs of `debug=`, which are too short to
-    be compared with others; they are ranked where there are no others.
+    These are runs that were made twice, under two names, which would count as two; a tuning's trials, of which the best
+    would win by their number; and runs of `debug=`, which are too short to be compared with others, and are ranked where
+    there are no others.
     """
+    results, told = _each_once(results)
     kept = [result for result in results if "sweep=tune" not in result.overrides]
-    told, trials = [], len(results) - len(kept)
+    trials = len(results) - len(kept)
     if trials:
         which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
         told.append(f"{which} not ranked here: sweeps/*/tune.md compares them")
@@ -75,6 +78,23 @@ def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
             else f"{which} all that there is: too short to compare"
         )
     return real or kept, told
+
+
+def _each_once(results: list[Result]) -> tuple[list[Result], list[str]]:
+    """The newest result of each config and student's weights, and a line for every other one."""
+
+    def key(one: Result) -> tuple[str, str]:
+        return one.config_hash, json.dumps(one.weights or id(one))  # earlier versions did not note the weights
+
+    newest: dict[tuple[str, str], Result] = {}
+    for result in sorted(results, key=lambda one: datetime.fromisoformat(one.created).timestamp()):
+        newest[key(result)] = result
+    told = [
+        f"{one.name}/{one.config_hash} is the same run as {other.name}/{other.config_hash}, and is not counted twice"
+        for one in results
+        if (other := newest[key(one)]) is not one
+    ]
+    return [one for one in results if newest[key(one)] is one], told
 
 
 def _is_debugging(result: Result) -> bool:

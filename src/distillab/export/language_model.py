@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from distillab.core.files import readable
 from distillab.models.causal_lm import CausalLM, pretrained_lm
 from distillab.models.model import Model
 from distillab.models.quiet import without_bars
@@ -24,6 +25,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         yield temporary
+        for file in temporary.rglob("*.*"):
+            readable(file)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:

@@ -18,7 +18,7 @@ from distillab.reporting.metric_table import FEATURES, NOTHING, PLOTTED, RANKED,
 from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
-from distillab.reporting.words import interval, row_words, verdict_words
+from distillab.reporting.words import interval, part_of, row_words, verdict_words
 
 ROLES = ("teacher", "student", "random")  # whose features are judged
 log = logging.getLogger(__name__)
@@ -95,9 +95,9 @@ def leaderboard(table: Sequence[Row]) -> Table:
             Cell(text(row.rank), row.rank), row.label, row.student,
             Cell(shown.form(row.mean) + spread, row.mean),
             *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in (f"{name}_best", f"{name}_last")),
-            Cell(gained(gain and gain.gain), gain and gain.gain),
+            Cell(gained(gain and gain.gain) + part_of(gain, row), gain and gain.gain),
             Cell(NOTHING if gain is None or gain.low is None else interval(gain.low, gain.high, shown), gain and gain.low),
-            Cell(gained(row.at_cost and row.at_cost.gain), row.at_cost and row.at_cost.gain),
+            Cell(gained(row.at_cost and row.at_cost.gain) + part_of(row.at_cost, row), row.at_cost and row.at_cost.gain),
             *(Cell(metric(key).form(worth.get(key)), worth.get(key)) for key in FEATURES),
             *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in PLOTTED),
         ])  # fmt: skip

@@ -40,8 +40,9 @@ def show(result: Result, directory: Path) -> None:
     table = terminal(final_table(result))
     table.rows[-1 - len(result.exports)].style = "bold"
     print_table(table)
-    others = "".join(f", {file.file}" for file in result.exports)
-    files = f"{directory}: README.md (the model card), result.json, student.safetensors{others}"
+    there = ("student.safetensors", "student", *(file.file for file in result.exports))
+    others = "".join(f", {name}{'/' if name == 'student' else ''}" for name in there if (directory / name).exists())
+    files = f"{directory}: README.md (the model card), result.json{others}"
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md; scripts/report.py makes a page"
     lines = (verdict(result), features_words(result), cost_line(result), f"{files}; {over_all}")
     rank_zero_print("\n".join(filter(None, lines)), result=True)

@@ -58,6 +58,12 @@ def population(found: Finding, results: Sequence[Result]) -> str:
     return f"{drawn} on {'new' if 'samples' in found.speaks_of else 'these'} test {kind}"
 
 
+def part_of(found: Finding | None, row: Row) -> str:
+    """How many of a row's runs a finding is over, where it is not all of them: ` (1 of 3 runs)`."""
+    few = found is not None and found.runs < len(row.results)
+    return f" ({found.runs} of {len(row.results)} runs)" if found is not None and few else ""
+
+
 def row_words(row: Row) -> str:
     """What a row shows: at equal steps, and at equal whole cost."""
     if row.kind != "distilled":
@@ -78,7 +84,7 @@ def _at_cost(row: Row) -> str:
     costs = {"with a live teacher": live, "with cached outputs": cached}
     told = " and ".join(f"{cost:.3g} × {how}" for how, cost in costs.items() if cost)
     used = "with cached outputs" if row.charged == "cached" else "with a live teacher"
-    said = f"At the same whole cost, {used}: {brief(row.at_cost, row.metric)}"
+    said = f"At the same whole cost, {used}: {brief(row.at_cost, row.metric)}{part_of(row.at_cost, row)}"
     if row.charged == "cached" and (gains := [one.gain_live for one in known if one.gain_live is not None]):
         said += f"; at that of a live teacher: {row.metric.gain(fmean(gains))}"
     return f"{said}; a step costs {told} of a step alone" if told else said

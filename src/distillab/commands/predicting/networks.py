@@ -1,5 +1,6 @@
 """The networks of a run by role, out of its folder and its store: nothing is trained for them."""
 
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distillab.commands import steps, trained
-from distillab.commands.invocation import LANGUAGE, finished
-from distillab.commands.run_folder import TRUST, check_named, check_weights
+from distillab.commands.invocation import LANGUAGE
+from distillab.commands.run_folder import TRUST, check_named, check_weights, ended
 from distillab.core.allowed import Range
 from distillab.core.configuration import RunConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import locate
+from distillab.core.output import rank_zero_print
 from distillab.core.result import Role
 from distillab.core.timer import Timer
 from distillab.data.module import DataModule
@@ -63,9 +65,18 @@ class RunNetworks:
 
         Raises UserError where there is none, or a file is no student that can be read.
         """
-        result = finished(self.directory)
+        result = ended(self.directory)
         if self._kept.exists():
-            check_weights(self.directory, result.weights if result else {})
+            if result is None:
+                told = (
+                    f"{self.directory} has no result.json, so nothing says whether {self._kept.name} is the run's own"
+                )
+                rank_zero_print(told, file=sys.stderr)
+            else:
+                own = {
+                    name: sha256 for name, sha256 in result.weights.items() if name.partition("/")[0] == self._kept.name
+                }
+                check_weights(self.directory, own)
             return self._finished_text() if self.reads_text else self._finished_images()
         if result is not None:
             missing = f"{self.directory} has no {self._kept.name}"
