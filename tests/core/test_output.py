@@ -24,7 +24,8 @@ class Broken(io.StringIO):
         raise self.error
 
 
-def test_a_quiet_run_prints_warnings_and_its_result_and_logs_all(tmp_path, capsys):
+def test_a_quiet_run_prints_warnings_and_its_result_and_logs_all(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(output, "_before", [])  # of other tests
     for quiet in (True, False):
         with output.quietly(quiet), output.logged(tmp_path / "log.txt", "python train.py"):
             output.rank_zero_print("an epoch")
@@ -37,6 +38,18 @@ def test_a_quiet_run_prints_warnings_and_its_result_and_logs_all(tmp_path, capsy
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert lines[1:4] == lines[5:8] == ["an epoch", "the table", "warning: take care"]
     assert lines[0].endswith(" python train.py"), "the time and the command, each time that the run goes on"
+
+
+def test_what_was_said_before_the_folder_was_there_begins_its_log(tmp_path):
+    with output.logged(tmp_path / "earlier.txt", "before"):
+        pass
+    with output.quietly(True):
+        output.rank_zero_print("the head starts anew")
+    for name in ("first.txt", "second.txt"):
+        with output.logged(tmp_path / name, "python train.py"):
+            output.rank_zero_print("epoch 1")
+    read = [(tmp_path / name).read_text().splitlines()[1:] for name in ("first.txt", "second.txt")]
+    assert read == [["the head starts anew", "epoch 1"], ["epoch 1"]]
 
 
 def test_a_log_that_finds_no_room_stops_nothing(tmp_path, capsys):

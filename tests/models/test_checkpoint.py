@@ -126,6 +126,13 @@ def test_another_architecture_and_class_count_are_told(network):
         load_weights(network(), network(classes=7).state_dict(), "resnet8", "a.pt", key="teacher.checkpoint")
 
 
+def test_weights_of_grey_images_for_coloured_ones_are_told():
+    grey, coloured = (nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Conv2d(4, 4, 3)) for channels in (1, 3))
+    said = r"0.weight is \(4, 1, 3, 3\), expected \(4, 3, 3, 3\)\); its first layer reads 1 channels, and the data's images have 3$"
+    with pytest.raises(UserError, match=said):
+        load_weights(coloured, grey.state_dict(), "net", "file", key="student.checkpoint")
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     writer, file = WholeCheckpoints(), tmp_path / "last.ckpt"
     writer.save_checkpoint({"epoch": 1}, file)

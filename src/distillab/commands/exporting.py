@@ -43,6 +43,7 @@ class Export:
     notes: Mapping[str, Any] = field(default_factory=dict)  # further metadata
     split: str = "test"
     stem: str = "student"
+    place: str = RUNS  # what chooses another folder where this one cannot be written
 
     @cached_property
     def predicted(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +66,7 @@ class Export:
         exporter = EXPORTERS[name]
         path = self.directory / f"{self.stem}{exporter.suffix}"
         rank_zero_print(f"exporting {path}")
-        with writable(self.directory, RUNS), replacing(path) as temporary:
+        with writable(self.directory, self.place), replacing(path) as temporary:
             exporter.export(shipped, temporary)
             proof = prove(exporter.load(temporary), self.data, self.split, expected)
             check(proof, expected, path.name, exact=exporter.exact)

@@ -20,6 +20,7 @@ from distillab.training.fit import load_weights
 if TYPE_CHECKING:
     from distillab.core.configuration import RunConfig
 
+COPY = "a copy of the run's folder, run=…"
 NEAR = 1e-3  # of the primary figure: another device sums in another order
 
 
@@ -33,7 +34,7 @@ def finished_student(result: Result, config: "RunConfig", directory: Path, parts
     target = config.student.builder.target
     model = load_student(file, network=locate(target, "student") if target else None)
     training = result.student.training
-    made = Export(model, data, task, directory, notes_of(data, training.epoch, training.epochs))
+    made = Export(model, data, task, directory, notes_of(data, training.epoch, training.epochs), place=COPY)
     reached, told = task.score(*made.predicted), result.primary.value
     if abs(reached - told) > NEAR:
         what = f"{task.text(reached)} on test here, and {task.text(told)} in result.json"
@@ -65,7 +66,7 @@ def interrupted_student(config: "RunConfig", directory: Path, parts: steps.Parts
         f"{directory} is not finished: this is the student of epoch {epoch} of {run.epochs}, the best one so far"
     )
     notes = notes_of(run.data, epoch, run.epochs, "; the training was not finished")
-    return Export(model, run.data, run.setting.task, directory, notes, split, f"epoch-{epoch}")
+    return Export(model, run.data, run.setting.task, directory, notes, split, f"epoch-{epoch}", COPY)
 
 
 def _own_weights(student: Any, file: Path) -> int:

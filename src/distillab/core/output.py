@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from distillab.core.stopping import Stopped
 rank = int(os.environ.get("RANK", "0"))
 
 _logs: list[TextIO] = []  # of the run that is under way
+_before: deque[str] = deque(maxlen=100)  # lines since the last run's end, which the next one's log begins with
 _quiet: list[bool] = [False]  # whether lines of progress are only logged
 _told: set[str] = set()  # what is printed once
 
@@ -67,6 +69,8 @@ def _warn(line: str) -> None:
 
 
 def _log(text: str) -> None:
+    if not _logs:
+        _before.append(text)
     for log in _logs:
         with suppress(OSError):
             log.write(re.sub(r"\x1b\[[\d;]*m", "", text) + "\n")
@@ -107,6 +111,9 @@ def logged(path: Path, title: str) -> Iterator[None]:
     try:
         if log is not None:
             _logs.append(log)
+            for line in tuple(_before):
+                _log(line)
+            _before.clear()
         yield
     finally:
         if log is not None:

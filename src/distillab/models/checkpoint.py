@@ -210,6 +210,8 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
         hint = (
             "its shapes fit in another order: take a file of torch.save, with the tensors as their network wrote them"
         )
+    elif not missing and not unexpected and (channels := _channels([(expected[k], found[k]) for k in reshaped])):
+        hint = f"its first layer reads {channels[1]} channels, and the data's images have {channels[0]}"
     elif first and not missing and not unexpected and all(expected[k].ndim == 4 for k in reshaped):
         hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")
@@ -220,6 +222,15 @@ def _is_of_classes(reshaped: list[tuple[Tensor, Tensor]]) -> bool:
     sizes = {(one.shape[:1], other.shape[:1]) for one, other in reshaped}
     matrix = any(one.ndim > 1 for one, _ in reshaped)
     return len(sizes) == 1 and matrix and all(one.shape[1:] == other.shape[1:] for one, other in reshaped)
+
+
+def _channels(reshaped: list[tuple[Tensor, Tensor]]) -> tuple[int, int] | None:
+    """The channels that a network reads and those of a file, where nothing else makes one convolution differ."""
+    if len(reshaped) != 1 or any(one.ndim != 4 for one in reshaped[0]):
+        return None
+    (own, other) = (one.shape for one in reshaped[0])
+    alike = own[0] == other[0] and own[2:] == other[2:]
+    return (own[1], other[1]) if alike else None
 
 
 def _other_kind(value: Tensor, expected: Tensor) -> bool:

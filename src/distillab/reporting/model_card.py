@@ -95,7 +95,8 @@ def _code(result: Result) -> str:
     load = "from distillab.export.safetensors import load_student\n\nmodel = load_student"
     if target.partition(".")[0] in PACKAGES:
         return f'{load}("student.safetensors")'
-    return f'from pkgutil import resolve_name\n\n{load}("student.safetensors", resolve_name({target!r}))'
+    module = f"# {target.rpartition('.')[0]} is the code of the network: it must be importable."
+    return f'from pkgutil import resolve_name\n\n{module}\n{load}("student.safetensors", resolve_name({target!r}))'
 
 
 def _front_matter(result: Result) -> str:
