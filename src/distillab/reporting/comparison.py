@@ -11,7 +11,7 @@ import numpy as np
 from distillab.core.result import Result
 from distillab.evaluation.families import Contrast, Finding, family
 from distillab.evaluation.kept import differences
-from distillab.evaluation.selection import Candidate, Choice, chosen
+from distillab.evaluation.selection import Choice, Figures, chosen
 from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.answers import Answers
 from distillab.reporting.grouping import rows_of
@@ -128,14 +128,14 @@ class Verdict:
     longer: Row | None
 
 
-def verdicts(table: Sequence[Row], answers: Answers | None = None) -> list[Verdict]:
+def verdicts(table: Sequence[Row]) -> list[Verdict]:
     """One verdict for each student of a table."""
     found = []
     for student in dict.fromkeys(row.student for row in table):
         members = [row for row in table if row.student == student]
         ranked = sorted((row for row in members if row.rank is not None), key=lambda row: row.rank)
         if ranked:
-            choice = _choice(ranked, answers or {})
+            choice = _choice(ranked)
             place = choice.place if choice else None
             # Of equals the student alone is the first: nothing was gained.
             alone = next((row for row in ranked if row.kind == "alone" and row.rank == ranked[0].rank), ranked[0])
@@ -153,18 +153,17 @@ def _longer(first: Row) -> Row | None:
     return replace(first, kind="longer", scores=scores, validations=(), interval=mean_interval(scores))
 
 
-def _choice(ranked: Sequence[Row], answers: Answers) -> Choice | None:
+def _choice(ranked: Sequence[Row]) -> Choice | None:
     taught = [row for row in ranked if row.kind == "distilled"]
     alone = [row for row in ranked if row.kind == "alone"]
-    contrasts = [_contrast(row, "gain", answers) for row in taught]
-    whole = all(one is not None and len(one.own) == len(taught[0].seeds) > 1 for one in contrasts)
-    if not taught or len(alone) > 1 or not whole or not all(row.validations for row in ranked):
+    whole = all(result.baseline for row in taught for result in row.results) and all(row.validations for row in ranked)
+    if not taught or len(alone) > 1 or not whole or len(seeds := taught[0].seeds) < 2:
         return None
-    candidates = [
-        Candidate(one, row.sign * np.array(row.validations)) for one, row in zip(contrasts, taught, strict=True)
+    known = [
+        Figures(*(row.sign * np.array(_at(seeds, row, each)) for each in (row.scores, row.validations)))
+        for row in (*taught, *alone)
     ]
-    validations = [row.sign * np.array(_at(taught[0].seeds, row, row.validations)) for row in alone]
-    return chosen(candidates, *validations)
+    return chosen(known[: len(taught)], *known[len(taught) :])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable, told_apart
 from distillab.evaluation.families import Finding
-from distillab.reporting.answers import Answers, read_answers
+from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
 from distillab.reporting.metric_table import FEATURES, NOTHING, PLOTTED, RANKED, metric, percent
 from distillab.reporting.rows import Row, gap_closed, several
@@ -58,7 +58,7 @@ def _updated(runs: Path) -> tuple[list[Result], list[Row]]:
         results = told_apart(results)
         write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
         rows = compare(pooled(results), answers)
-        page = _markdown(rows, answers, [*left_out, *damaged, *trials])
+        page = _markdown(rows, [*left_out, *damaged, *trials])
         with replacing(runs / "leaderboard.md") as temporary:
             temporary.write_text(page, encoding="utf-8")
     for line in left_out:
@@ -72,12 +72,12 @@ def _tell(line: str) -> None:
     log.warning(line)
 
 
-def _markdown(rows: list[Row], answers: Answers, left_out: Sequence[str]) -> str:
+def _markdown(rows: list[Row], left_out: Sequence[str]) -> str:
     """Verdicts and tables, then the files that were left out."""
     parts = ["# Leaderboard", ABOUT if rows else "No results yet."]
     for members in tables(rows).values():
         board = leaderboard(members)
-        said = [verdict_words(found) for found in verdicts(members, answers)]
+        said = [verdict_words(found) for found in verdicts(members)]
         parts += [f"## {board.title}", bullets(said), markdown(board, aligned=True)]
     parts += ["## Left out", bullets(left_out)] if left_out else []
     return without_tags("\n\n".join(parts) + "\n")

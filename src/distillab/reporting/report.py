@@ -76,7 +76,7 @@ def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: 
     boards = by_place(rows).values()
     return Page(
         summary=f"{many} run{'s' if many != 1 else ''}: {what}.",
-        verdicts=[verdict_words(found) for members in boards for found in verdicts(members, answers)],
+        verdicts=[verdict_words(found) for members in boards for found in verdicts(members)],
         leaderboard=[leaderboard(members) for members in boards],
         about=ABOUT,
         sections=sections(rows, answers),

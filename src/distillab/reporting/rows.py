@@ -12,10 +12,9 @@ from typing import Literal, NamedTuple
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import population_words
-from distillab.evaluation import statistics
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
-from distillab.evaluation.statistics import Interval
+from distillab.evaluation.statistics import Interval, mean_interval
 from distillab.reporting.looks import ALONE, LONGER
 from distillab.reporting.metric_table import Metric, metric, samples
 
@@ -149,7 +148,7 @@ class Row:
 
     @property
     def gap_closed(self) -> float | None:
-        """The share of the gap to the teacher that was closed; None where the gap's interval does not exclude zero."""
+        """The share of the gap to the teacher that the gains close; None where the gap's 95 % interval reaches zero."""
         if self.kind != "distilled" or not all(result.baseline and result.teacher for result in self.results):
             return None
         if len(self.results) == 1:
@@ -158,7 +157,8 @@ class Row:
             [self.primary.gain(result.score(role), result.score("baseline")) for result in self.results]
             for role in ("student", "teacher")
         )
-        return statistics.gap_closed(gains, gaps)
+        gap = mean_interval(gaps)
+        return mean_interval(gains).mean / gap.mean if gap.low is not None and gap.low > 0 else None
 
     def figure(self, key: str) -> float | None:
         """The mean of a figure of its network over the runs that have it."""
