@@ -10,11 +10,10 @@ from distillab.evaluation.families import Finding
 from distillab.reporting import charts, limits_chart
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
-from distillab.reporting.drawn import Curve, Span
 from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent
 from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
-from distillab.reporting.points import methods, points
+from distillab.reporting.points import Curve, Span, methods, points
 from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View
 from distillab.reporting.words import brief, calibration_words, cost_words, ends, errors_words

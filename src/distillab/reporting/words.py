@@ -9,7 +9,7 @@ from distillab.evaluation.cost import UNKNOWN
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.cost_words import earned, words
-from distillab.reporting.metric_table import NOTHING, Metric, metric, percent, samples, signed, tested
+from distillab.reporting.metric_table import NOTHING, Metric, counted, metric, percent, samples, signed, tested
 from distillab.reporting.rows import Row, gap_closed, length_of
 
 
@@ -109,7 +109,7 @@ def verdict_words(found: Verdict) -> str:
     first, shown = found.first, found.first.metric
     place = first.place.words(samples(first.results[0].task))
     where = "validation" if first.validations else "test (no validation is known)"
-    many = f"{len(first.seeds)} run{'s' * (len(first.seeds) != 1)}"
+    many = counted(len(first.results), "run")
     rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
     reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
     said = f"{first.student} on {place}: {rank} {reached}"
