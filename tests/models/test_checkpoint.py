@@ -128,7 +128,7 @@ def test_another_architecture_and_class_count_are_told(network):
 
 def test_weights_of_grey_images_for_coloured_ones_are_told():
     grey, coloured = (nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Conv2d(4, 4, 3)) for channels in (1, 3))
-    said = r"0.weight is \(4, 1, 3, 3\), expected \(4, 3, 3, 3\)\); its first layer reads 1 channels, and the data's images have 3$"
+    said = r"0.weight is \(4, 1, 3, 3\), expected \(4, 3, 3, 3\)\); channels of images: 1 in the file, 3 in the data$"
     with pytest.raises(UserError, match=said):
         load_weights(coloured, grey.state_dict(), "net", "file", key="student.checkpoint")
 

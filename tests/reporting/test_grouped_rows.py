@@ -129,3 +129,10 @@ def test_the_gap_is_closed_only_where_there_surely_was_one():
     assert single(0.01).gap_closed == pytest.approx(0.5)
     assert single(-0.01).gap_closed is None and single(None).gap_closed is None
     assert one_row(over_seeds("hint", HINT, teacher=None)).gap_closed is None
+
+
+def test_a_single_method_is_named_by_its_own_settings_alone():
+    """There is no other row that its data or its recipe would tell it from."""
+    own = ["strategy=kd", "data.root=/photos", "recipe.lr=0.1", "strategy.kd.temperature=2"]
+    (row,) = (row for row in compare(over_seeds("kd", KD, overrides=own)) if row.kind == "distilled")
+    assert row.label == "kd strategy.kd.temperature=2"

@@ -211,7 +211,7 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
             "its shapes fit in another order: take a file of torch.save, with the tensors as their network wrote them"
         )
     elif not missing and not unexpected and (channels := _channels([(expected[k], found[k]) for k in reshaped])):
-        hint = f"its first layer reads {channels[1]} channels, and the data's images have {channels[0]}"
+        hint = f"channels of images: {channels[1]} in the file, {channels[0]} in the data"
     elif first and not missing and not unexpected and all(expected[k].ndim == 4 for k in reshaped):
         hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")

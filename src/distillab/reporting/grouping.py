@@ -118,7 +118,9 @@ def _told_apart(rows: list[Row]) -> list[Row]:
     """The rows of one table with what sets them apart: overrides that not all of them share, and code of the person's."""
     told = {id(row): _changed(max(row.results, key=lambda result: result.created)) for row in rows}
     taught = [row for row in rows if row.kind == "distilled"] or rows
-    shared = set.intersection(*(set(told[id(row)]) for row in taught)) if len(taught) > 1 else set()
+    shared = set.intersection(*(set(told[id(row)]) for row in taught))
+    if len(taught) == 1:  # there is nothing to tell it from: what is no part of its method goes without saying
+        shared = {word for word in shared if not word.lstrip("+~").startswith(("strategy.", "scheme."))}
     alike, names = len({row.code for row in taught}) < 2, [(row.kind, row.student) for row in rows]
 
     def apart(row: Row) -> Row:
