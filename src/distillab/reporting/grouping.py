@@ -13,37 +13,10 @@ NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
 NOT_ALONE += ("data.on_policy", "data.prompt", "data.teacher_tokenizer")
 # Words of a command that columns tell, by key, and those that change no figure, by their group.
-TOLD = (
-    "strategy",
-    "student",
-    "teacher",
-    "data",
-    "protocol",
-    "scheme",
-    "recipe.epochs",
-    "recipe.steps",
-    "data.samples",
-    "seed",
-    "vary",
-)
-UNTOLD = (
-    "name",
-    "baseline",
-    "rerun",
-    "logger",
-    "paths",
-    "launcher",
-    "trainer",
-    "sweep",
-    "hydra",
-    "roi",
-    "export",
-    "push_to_hub",
-    "license",
-    "equal_compute",
-    "quiet",
-    "doctor",
-)
+TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "recipe.steps", "data.samples",
+        "seed", "vary")  # fmt: skip
+UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi", "export",
+          "push_to_hub", "license", "equal_compute", "quiet", "doctor")  # fmt: skip
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:
