@@ -32,6 +32,10 @@ def test_all_parts_are_of_the_same_predictions(logits):
         for key in ("top1", "nll"):
             assert intervals[key].value == pytest.approx(found.metrics[role][key])
             assert intervals[key].low < intervals[key].value < intervals[key].high
+        # Wilson's ends are the shares p with (share - p)² = z² p (1 - p) / n.
+        share = intervals["top1"]
+        ends = np.array([share.low, share.high])
+        assert (share.value - ends) ** 2 == pytest.approx(1.959964**2 * ends * (1 - ends) / len(labels), rel=1e-5)
         assert found.calibration[role].value == pytest.approx(found.metrics[role]["calibration_error"])
     against = found.against_teacher["student"]
     assert against.excess.errors == against.teacher_errors and found.against_teacher["baseline"].excess is None
@@ -98,7 +102,7 @@ def test_documents_are_the_samples_of_text(tmp_path):
     bits = {role: found.metrics[role]["bits_per_byte"] for role in rows}
     assert found.gap.value == pytest.approx(bits["baseline"] - bits["teacher"]) and found.gap.low > 0
     assert found.paired.value == pytest.approx(bits["baseline"] - bits["student"])
-    assert found.paired.documents == 20 and "on 20 documents like these" in found.paired.words and found.paired.p < 0.05
+    assert found.paired.documents == 20 and found.paired.p < 0.05
     assert found.intervals["student"]["bits_per_byte"].value == pytest.approx(bits["student"])
     assert found.against_alone.nll.value == pytest.approx(
         found.metrics["student"]["nll"] - found.metrics["baseline"]["nll"]
@@ -111,4 +115,4 @@ def test_documents_are_the_samples_of_text(tmp_path):
     # One document has no interval, and shows nothing.
     one = {role: each[:20] for role, each in rows.items()}
     single = text_roles.compare(one, labels[:20])
-    assert single.gap is None and single.paired.words is None and "bits_per_byte" not in single.intervals["student"]
+    assert single.gap is None and single.paired.low is None and "bits_per_byte" not in single.intervals["student"]

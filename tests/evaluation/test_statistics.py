@@ -8,13 +8,11 @@ from scipy import stats
 
 from distillab.evaluation.statistics import (
     excess,
-    gap_closed,
     linearised,
     mean_interval,
     paired_counts,
     paired_samples,
     score_test,
-    wilson,
 )
 
 
@@ -40,17 +38,15 @@ def test_tangos_test_by_hand():
     assert (found.only_student_right, found.only_baseline_right) == (9, 1)
     assert found.p == pytest.approx(2 * stats.norm.sf(8 / sqrt(10)))
     assert found.low < 0.02 < found.high and found.low > 0
-    assert found.words.startswith("these two trained files differ by +2.0 points (95 % interval ")
     mirrored = paired_samples(*samples(300, 1, 9, 90))
     assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
-    assert "by −2.0 points" in mirrored.words
-    assert {type(value) for value in found.model_dump(exclude_none=True).values()} == {int, float, str}
+    assert {type(value) for value in found.model_dump(exclude_none=True).values()} == {int, float}
 
 
 def test_few_differing_samples_show_no_difference():
     found = paired_samples(*samples(380, 5, 3, 12))
     assert found.p == pytest.approx(2 * stats.norm.sf(2 / sqrt(8)))
-    assert found.words.startswith("no difference shown between these two trained files") and found.low < 0
+    assert found.low < 0
     never = paired_samples(*samples(350, 0, 0, 50))
     # Closed form: z² / (n + z²).
     end = 1.959964**2 / (400 + 1.959964**2)
@@ -103,11 +99,6 @@ def test_of_documents_the_mean_is_that_of_the_ratio():
         score_test([])
 
 
-def test_wilsons_interval_is_scipys():
-    known = stats.binomtest(47, 50).proportion_ci(0.95, method="wilson")
-    assert wilson(47, 50) == pytest.approx((known.low, known.high))
-
-
 def test_excess_by_hand():
     student, alone = np.array([1, 1, 1, 0, 0, 0], bool), np.array([1, 0, 0, 0, 0, 1], bool)
     found = excess(student, alone)
@@ -138,8 +129,3 @@ def test_an_untaught_student_repeats_errors_but_shows_no_excess():
         follows = np.where(draw.random(360) < 0.5, teacher, other)
         found.append(excess((follows == teacher)[wrong], (alone == teacher)[wrong]).low > 0)
     assert np.mean(inside) >= 0.94 and 0.19 < np.mean(repeated) < 0.58 and np.mean(found) > 0.95
-
-
-def test_a_gap_that_may_be_none_has_no_share():
-    assert gap_closed([0.01, 0.02, 0.015], [0.03, 0.031, 0.029]) == pytest.approx(0.5)
-    assert gap_closed([0.01, 0.02], [0.03, -0.01]) is None and gap_closed([0.01], [0.03]) is None

@@ -129,8 +129,8 @@ def test_a_verdict_gives_the_chosen_ones_test_figure_corrected_for_the_choice():
     rows = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD)])
     (found,) = verdicts(rows)
     row = rows[0]
-    assert found.first is row and row.method == "hint" and found.choice.candidates == 3
-    assert found.choice.score.value == pytest.approx(row.mean) and found.choice.gain.value == pytest.approx(0.012)
+    assert found.first is row and row.method == "hint"
+    assert found.choice.score.value == pytest.approx(row.mean)
     said = verdict_words(found)
     low, high = (f"{100 * end:.2f} %" for end in found.choice.score[1:])
     assert f"91.62 % on test (5 runs; 95 % interval {low} to {high}, corrected for the choice)" in said

@@ -11,9 +11,8 @@ from helpers.made_results import edited, made
 from distillab.core.result_parts import Limits
 from distillab.reporting import charts, plots, spacing
 from distillab.reporting.comparison import compare
-from distillab.reporting.drawn import Curve, Point, Span
 from distillab.reporting.metric_table import metric
-from distillab.reporting.points import points
+from distillab.reporting.points import Curve, Point, Span, points
 
 TOP1 = metric("top1")
 

@@ -322,4 +322,3 @@ class Paired(Part):
     p: Number | None = None
     low: Number | None = None
     high: Number | None = None
-    words: str | None = None

@@ -33,6 +33,11 @@ class Contrast(NamedTuple):
     group: Hashable = ""
     seeds: tuple[Hashable, ...] | None = None
 
+    @property
+    def runs(self) -> Sequence[Hashable]:
+        """What names each run."""
+        return range(len(self.own)) if self.seeds is None else self.seeds
+
 
 class Error(NamedTuple):
     """How far a gain may be from the true one: normal, with one of these variances (G,), whose weights add up to one."""
@@ -115,10 +120,8 @@ def _residuals(members: Sequence[Contrast]) -> np.ndarray:
     columns: dict[Hashable, int] = {}
     references: list[dict[int, float]] = []
     for one in members:
-        seeds = range(len(one.own)) if one.seeds is None else one.seeds
-        cells = {
-            columns.setdefault(seed, len(columns)): value for seed, value in zip(seeds, one.reference, strict=True)
-        }
+        places = (columns.setdefault(seed, len(columns)) for seed in one.runs)
+        cells = dict(zip(places, one.reference, strict=True))
         for known in references:
             if all(known.get(column, value) == value for column, value in cells.items()):
                 known.update(cells)
@@ -127,8 +130,7 @@ def _residuals(members: Sequence[Contrast]) -> np.ndarray:
             references.append(cells)
     table = np.full((len(members) + len(references), len(columns)), np.nan)
     for row, one in enumerate(members):
-        seeds = range(len(one.own)) if one.seeds is None else one.seeds
-        table[row, [columns[seed] for seed in seeds]] = one.own
+        table[row, [columns[seed] for seed in one.runs]] = one.own
     for row, cells in enumerate(references, len(members)):
         table[row, list(cells)] = list(cells.values())
     there = ~np.isnan(table)

@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     """What a contrast shows.
 
     Attributes (what so few runs do not give is None):
-        gain: mean of own - reference; runs: how many; deviation: sample standard deviation of the differences.
+        gain: mean of own - reference; runs: how many.
         low, high: simultaneous 95 % interval over the family. It leaves out zero exactly where p is below .05.
         p: two-sided, adjusted for the family; size: how many tests the family has.
         speaks_of: `("runs",)`, `("runs", "samples")` or, of one run, `("samples",)`: the interval is of other runs, other
@@ -28,7 +28,6 @@ class Finding(NamedTuple):
 
     gain: float
     runs: int
-    deviation: float | None = None
     low: float | None = None
     high: float | None = None
     p: float | None = None
@@ -87,8 +86,8 @@ def _finding(
     contrast: Contrast, error: Error | None, chance: Chances | None, common: Sequence[np.ndarray], alpha: float
 ) -> Finding:
     differences = np.asarray(contrast.own, float) - contrast.reference
-    gain, runs = float(differences.mean()), len(differences)
-    found = Finding(gain, runs, float(differences.std(ddof=1)) if runs > 1 else None, size=sum(map(len, common)))
+    gain = float(differences.mean())
+    found = Finding(gain, len(differences), size=sum(map(len, common)))
     if _on_samples_alone(contrast):
         _, low, high, p = score_test(contrast.samples[0], 1 - alpha)
         return found._replace(low=low, high=high, p=adjusted(p, common), speaks_of=("samples",))

@@ -10,7 +10,7 @@ from distillab.core.result_parts import AgainstAlone, AgainstTeacher, Calibratio
 from distillab.evaluation.calibration import calibration, worse_calibrated
 from distillab.evaluation.limits import limits
 from distillab.evaluation.metrics import against_teacher, answers_of, nll_of
-from distillab.evaluation.statistics import excess, mean_test, paired_counts, paired_samples, wilson
+from distillab.evaluation.statistics import LEVEL, excess, mean_test, paired_samples, score_test
 
 
 class Roles(NamedTuple):
@@ -71,16 +71,16 @@ def evaluate_roles(
         )
         found = found._replace(paired=paired_samples(right["student"], right["baseline"]), against_alone=spoiled)
     if teacher is not None and alone is not None:
-        more = int((right["teacher"] & ~right["baseline"]).sum())
-        less = int((right["baseline"] & ~right["teacher"]).sum())
-        gap = Estimate(**paired_counts(more, less, len(labels))._asdict())
+        gap = Estimate(**score_test(right["teacher"].astype(int) - right["baseline"])._asdict())
         weak = limits(labels, teacher, alone, student, class_names=class_names)
         found = found._replace(gap=gap, limits=weak)
     return found
 
 
 def _intervals(right: np.ndarray, losses: np.ndarray) -> dict[str, Estimate]:
-    low, high = wilson(int(right.sum()), len(right))
+    from scipy.stats import binomtest  # late: it takes a second
+
+    low, high = map(float, binomtest(int(right.sum()), len(right)).proportion_ci(LEVEL, "wilson"))
     found = {"top1": Estimate(value=float(right.mean()), low=low, high=high), "nll": estimate(losses, tested=False)}
     return {key: one for key, one in found.items() if one is not None}
 

@@ -6,16 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from distillab.evaluation.deviations import Contrast, Error, errors, moderated
+from distillab.evaluation.deviations import Error, moderated
 from distillab.evaluation.statistics import LEVEL, last
 
 NODES = 40
 
 
-class Candidate(NamedTuple):
-    """A method that may be chosen: its runs on test beside those of the student alone, and on validation (S,)."""
+class Figures(NamedTuple):
+    """The figures of a method, or of the student alone, over its runs (S,) on test and on validation; larger is better."""
 
-    contrast: Contrast
+    test: np.ndarray
     validation: np.ndarray
 
 
@@ -28,48 +28,32 @@ class Bounds(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The best on validation.
-
-    `place` is that among the candidates, None where the student alone is the best; `score` its test figure, `gain` what it
-    has over the student alone, both over other runs; `candidates` how many it was chosen from, the student alone too.
-    """
+    """The best on validation: its place among the candidates, None for the student alone, and its test figure over other runs."""
 
     place: int | None
     score: Bounds
-    gain: Bounds | None
-    candidates: int
 
 
-def chosen(candidates: Sequence[Candidate], alone: np.ndarray | None = None) -> Choice:
-    """The best of the candidates, of one student each, by the mean over runs on validation; `alone` is that of the student alone.
+def chosen(candidates: Sequence[Figures], alone: Figures | None = None) -> Choice:
+    """The best of the candidates, and of the student alone, by the mean over runs on validation; all are of one student.
 
     A run that is lucky on validation is so on test in part: the test figure of the chosen one is too high by that part of
     the largest of as many errors. The lower end allows for it, by the correlation of both figures over runs; the upper end
-    needs no correction. Both ends together are missed with a chance of at most 5 %, wherever the true figures lie. A student alone
-    that ranks first has no gain, and is not counted as one that was missed.
+    needs no correction. Both ends together are missed with a chance of at most 5 %, wherever the true figures lie.
     """
-    means = [float(np.mean(one.validation)) for one in candidates]
-    place = int(np.argmax(means))
-    first = alone is not None and float(np.mean(alone)) >= means[place]
-    tests = [np.asarray(one.contrast.own, float) for one in candidates]
-    validations = [np.asarray(one.validation, float) for one in candidates]
-    if alone is not None:
-        tests.append(np.asarray(candidates[place].contrast.reference, float))
-        validations.append(np.asarray(alone, float))
-    share = _correlation(tests, validations)
-    score = _bounds(tests[-1 if first else place], moderated(tests)[-1 if first else place], len(tests), share)
-    if first:
-        return Choice(None, score, None, len(tests))
-    contrast = candidates[place].contrast
-    error = errors([one.contrast for one in candidates])[place]
-    gained = np.asarray(contrast.own, float) - contrast.reference
-    return Choice(place, score, _bounds(gained, error, len(tests), share / 2**0.5), len(tests))
+    known = [Figures(*(np.asarray(each, float) for each in one)) for one in (*candidates, *filter(None, [alone]))]
+    means = [float(one.validation.mean()) for one in known]
+    # Of equals the student alone is the first: nothing was gained.
+    best = len(candidates) if alone is not None and means[-1] >= max(means) else int(np.argmax(means))
+    tests = [one.test for one in known]
+    score = _bounds(tests[best], moderated(tests)[best], len(tests), _correlation(known))
+    return Choice(best if best < len(candidates) else None, score)
 
 
-def _correlation(tests: Sequence[np.ndarray], validations: Sequence[np.ndarray]) -> float:
+def _correlation(known: Sequence[Figures]) -> float:
     """Of both figures over the runs of one method, pooled, with one standard error on top; from 0 to 1."""
-    one, other = (np.concatenate([runs - runs.mean() for runs in each]) for each in (tests, validations))
-    freedom = len(one) - len(tests)
+    one, other = (np.concatenate([runs - runs.mean() for runs in each]) for each in zip(*known, strict=True))
+    freedom = len(one) - len(known)
     if freedom < 2:
         return 1.0
     spread = float(np.sqrt((one**2).sum() * (other**2).sum()))

@@ -106,25 +106,6 @@ def last(holds: Callable[[float], bool], inside: float, outside: float) -> float
     return (inside + outside) / 2
 
 
-def gap_closed(gains: Sequence[float], gaps: Sequence[float]) -> float | None:
-    """The share of the gap to the teacher that the gains close, both over the student alone and of the same runs.
-
-    None where the gap's 95 % interval over the runs reaches zero; of a single run only its test samples can tell
-    (`Result.gap`), and so it is None as well.
-    """
-    gap = mean_interval(gaps)
-    shown = gap.low is not None and gap.low > 0
-    return float(np.mean(gains)) / gap.mean if shown else None
-
-
-def wilson(count: int, of: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a share (1927)."""
-    z = float(special.ndtri((1 + level) / 2))
-    centre = (count + z**2 / 2) / (of + z**2)
-    half = z * sqrt(count * (of - count) / of + z**2 / 4) / (of + z**2)
-    return centre - half, centre + half
-
-
 def per_cluster(values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     """Sums (D,) of values (n,) by cluster, in the order of the clusters' numbers."""
     numbers, place = np.unique(cluster, return_inverse=True)
@@ -150,7 +131,7 @@ def excess(student: np.ndarray, alone: np.ndarray, cluster: np.ndarray | None = 
 
 
 def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[bool]) -> Paired:
-    """`paired_counts` of two trained files, from which answers are right, (n,), with words.
+    """`paired_counts` of two trained files, from which answers are right, (n,).
 
     Raises ValueError for no samples, or not the same number of them.
     """
@@ -159,15 +140,4 @@ def paired_samples(student_correct: Sequence[bool], baseline_correct: Sequence[b
         raise ValueError(f"expected two rows of as many test samples, got {student.shape} and {baseline.shape}")
     more, less = int((student & ~baseline).sum()), int((baseline & ~student).sum())
     test = paired_counts(more, less, len(student))
-    bounds = f"{100 * test.low:z.1f} to {100 * test.high:z.1f}"
-    size = f"{100 * test.value:+z.1f} points (95 % interval {bounds})"
-    ends = test._asdict() | {"only_student_right": more, "only_baseline_right": less}
-    return Paired(**ends, words=differing(size, test.p, "test samples"))
-
-
-def differing(size: str, p: float, samples: str) -> str:
-    """What a test over samples says of the two trained files that were tested."""
-    size = size.replace("-", "−")
-    if p < 1 - LEVEL:
-        return f"these two trained files differ by {size} on {samples} like these"
-    return f"no difference shown between these two trained files: {size} on the {samples}"
+    return Paired(**test._asdict(), only_student_right=more, only_baseline_right=less)

@@ -8,7 +8,7 @@ from torch import Tensor
 from distillab.core.result_parts import AgainstAlone, AgainstTeacher, Estimate, Paired
 from distillab.evaluation.calibration import calibration, worse_calibrated
 from distillab.evaluation.roles import Roles, estimate
-from distillab.evaluation.statistics import differing, excess, linearised, per_cluster
+from distillab.evaluation.statistics import excess, linearised, per_cluster
 from distillab.evaluation.token_scores import Column, answers_of, by_document, text_metrics
 
 
@@ -52,12 +52,11 @@ def bits(scores: Tensor, less: Tensor | None = None) -> Estimate | None:
 
 
 def paired_documents(student: Tensor, baseline: Tensor) -> Paired:
-    """The gain of one trained file over the other, with words; with a single document there is no test."""
+    """The gain of one trained file over the other; with a single document there is no test."""
     test, documents = bits(baseline, student), len(student[:, Column.DOCUMENT].unique())
     if test is None:
         return Paired()
-    size = f"{test.value:+z.3f} bits per byte (95 % interval {test.low:z.3f} to {test.high:z.3f})"
-    return Paired(**dict(test), documents=documents, words=differing(size, test.p, f"{documents} documents"))
+    return Paired(**dict(test), documents=documents)
 
 
 def against_teacher(scores: Tensor, teacher: Tensor, labels: Tensor) -> AgainstTeacher:

@@ -11,9 +11,9 @@ from typing import Any
 import altair as alt
 
 from distillab.reporting import looks
-from distillab.reporting.drawn import Curve, Point, Span
 from distillab.reporting.looks import ALONE, INK, LONGER, TEACHER
 from distillab.reporting.metric_table import METRICS, Metric, metric
+from distillab.reporting.points import Curve, Point, Span, unbeaten
 from distillab.reporting.spacing import NARROW, Scale, name_rows, scale_of, spread
 
 MOST = 60  # points of one curve; more of them nobody sees
@@ -23,18 +23,9 @@ COUNTED = "replace(format(datum.value, '.3~s'), regexp('([kMG])'), ' $1')"
 
 
 def front(points: Sequence[Point], sign: int = 1) -> list[tuple[float, float]]:
-    """Cost and score of the students, taught or not, that no other one beats in both, the cheapest first.
-
-    `sign` is -1 where a lower score is better. Empty for timings of several machines, which do not compare.
-    """
-    students = {(point.x, point.y) for point in points if point.series != TEACHER}
-    if len({point.machine for point in points} - {""}) > 1:
-        return []
-    found: list[tuple[float, float]] = []
-    for x, y in sorted(students, key=lambda one: (one[0], -sign * one[1])):
-        if not found or sign * y > sign * found[-1][1]:
-            found.append((x, y))
-    return found
+    """`unbeaten` of the students, taught or not; empty for timings of several machines, which do not compare."""
+    several = len({point.machine for point in points} - {""}) > 1
+    return [] if several else unbeaten([(point.x, point.y) for point in points if point.series != TEACHER], sign)
 
 
 def accuracy(

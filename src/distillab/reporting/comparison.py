@@ -11,11 +11,11 @@ import numpy as np
 from distillab.core.result import Result
 from distillab.evaluation.families import Contrast, Finding, family
 from distillab.evaluation.kept import differences
-from distillab.evaluation.selection import Candidate, Choice, chosen
-from distillab.evaluation.statistics import mean_interval
+from distillab.evaluation.selection import Choice, Figures, chosen
 from distillab.reporting.answers import Answers
 from distillab.reporting.grouping import rows_of
 from distillab.reporting.metric_table import RANKED
+from distillab.reporting.points import unbeaten
 from distillab.reporting.rows import Place, Row, length_of
 
 MARGIN = 0.01  # accuracies that differ by less are equal for most purposes
@@ -107,9 +107,8 @@ def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
     found = []
     for key in RANKED:
         alike = [one for one in table if key != "latency_ms" or one.measured_on == row.measured_on]
-        points = [(cost, one.sign * one.mean) for one in alike if (cost := one.figure(key)) is not None]
-        own = row.figure(key), row.sign * row.mean
-        if own[0] is not None and not any(x <= own[0] and y >= own[1] and (x, y) != own for x, y in points):
+        known = [(cost, one.mean) for one in alike if (cost := one.figure(key)) is not None]
+        if (row.figure(key), row.mean) in unbeaten(known, row.sign):
             found.append(key)
     return tuple(found)
 
@@ -118,53 +117,48 @@ def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
 class Verdict:
     """Who ranks first on validation for one student of a table, and what test says of it, corrected for that choice.
 
-    `choice` is None for a single method, and where runs, baselines or validations are missing; `longer` is the student
-    alone that was trained for what each of the first one's own runs costs with a live teacher, None where one has none.
+    `choice` is None for a single method, and where runs, baselines or validations are missing.
     """
 
     first: Row
     ranked: int
     choice: Choice | None
-    longer: Row | None
+
+    @property
+    def longer(self) -> Row | None:
+        """The student alone that was trained for what each of the first one's runs costs with a live teacher, where all have one."""
+        name, trained = self.first.primary.name, [result.longer for result in self.first.results]
+        known = all(one and name in one.metrics for one in trained) and len(set(map(length_of, trained))) == 1
+        return replace(self.first, kind="longer") if self.first.kind == "distilled" and known else None
 
 
-def verdicts(table: Sequence[Row], answers: Answers | None = None) -> list[Verdict]:
+def verdicts(table: Sequence[Row]) -> list[Verdict]:
     """One verdict for each student of a table."""
     found = []
     for student in dict.fromkeys(row.student for row in table):
         members = [row for row in table if row.student == student]
         ranked = sorted((row for row in members if row.rank is not None), key=lambda row: row.rank)
         if ranked:
-            choice = _choice(ranked, answers or {})
+            choice = _choice(ranked)
             place = choice.place if choice else None
             # Of equals the student alone is the first: nothing was gained.
             alone = next((row for row in ranked if row.kind == "alone" and row.rank == ranked[0].rank), ranked[0])
             first = alone if place is None else [row for row in ranked if row.kind == "distilled"][place]
-            found.append(Verdict(first, len(ranked), choice, _longer(first)))
+            found.append(Verdict(first, len(ranked), choice))
     return found
 
 
-def _longer(first: Row) -> Row | None:
-    name, trained = first.primary.name, [result.longer for result in first.results]
-    known = all(one and name in one.metrics for one in trained)
-    if first.kind != "distilled" or not known or len({length_of(one) for one in trained}) > 1:
-        return None
-    scores = tuple(one.metrics[name] for one in trained)
-    return replace(first, kind="longer", scores=scores, validations=(), interval=mean_interval(scores))
-
-
-def _choice(ranked: Sequence[Row], answers: Answers) -> Choice | None:
+def _choice(ranked: Sequence[Row]) -> Choice | None:
     taught = [row for row in ranked if row.kind == "distilled"]
     alone = [row for row in ranked if row.kind == "alone"]
-    contrasts = [_contrast(row, "gain", answers) for row in taught]
-    whole = all(one is not None and len(one.own) == len(taught[0].seeds) > 1 for one in contrasts)
-    if not taught or len(alone) > 1 or not whole or not all(row.validations for row in ranked):
+    whole = all(result.baseline for row in taught for result in row.results) and all(row.validations for row in ranked)
+    if not taught or len(alone) > 1 or not whole or len(seeds := taught[0].seeds) < 2:
         return None
-    candidates = [
-        Candidate(one, row.sign * np.array(row.validations)) for one, row in zip(contrasts, taught, strict=True)
+    known = [
+        Figures(*(row.sign * np.array(_at(seeds, row, each)) for each in (row.scores, row.validations)))
+        for row in (*taught, *alone)
     ]
-    validations = [row.sign * np.array(_at(taught[0].seeds, row, row.validations)) for row in alone]
-    return chosen(candidates, *validations)
+    return chosen(known[: len(taught)], *known[len(taught) :])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from distillab.core.exports import ExportedFile
 from distillab.core.result import Result
 from distillab.core.result_parts import Primary
-from distillab.reporting.metric_table import METRICS, metric, percent
+from distillab.reporting.metric_table import count, metric, milliseconds, percent
 from distillab.reporting.tables import Table, print_table, terminal
 
 
@@ -19,21 +19,19 @@ def alike(file: ExportedFile) -> str:
 def files_table(files: Sequence[ExportedFile], primary: Primary, title: str = "") -> Table:
     """One row for each file."""
     shown = metric(primary.name, primary.higher_is_better)
-    compared = ("same answers", "largest difference of a logit")
-    headings = ["file", shown.heading, *compared, "latency, one image", "size", "runs with"]
     rows = [
-        [
-            one.file,
-            shown.form(one.metrics.get(primary.name)),
-            alike(one),
-            f"{one.difference:.2g}",
-            f"{METRICS['latency_ms'].form(one.latency_ms)} ms{'' if one.steady else ' (busy machine)'}",
-            f"{METRICS['size_bytes'].form(one.size_bytes)}B",
-            one.runtime,
-        ]
+        {
+            "file": one.file,
+            shown.heading: shown.form(one.metrics.get(primary.name)),
+            "same answers": alike(one),
+            "largest difference of a logit": f"{one.difference:.2g}",
+            "latency, one image": f"{milliseconds(one.latency_ms)} ms{'' if one.steady else ' (busy machine)'}",
+            "size": f"{count(one.size_bytes)}B",
+            "runs with": one.runtime,
+        }
         for one in files
     ]
-    return Table(headings, rows, title)
+    return Table.of(rows, title)
 
 
 def show_files(files: Sequence[ExportedFile], primary: Primary, directory: Path, split: str = "test") -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from distillab.core.result import Result
 from distillab.core.run_identity import config_hash, population, varied, without
-from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.rows import LABELS, Place, Row, labels_of
 
 # What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
@@ -14,37 +13,10 @@ NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
 NOT_ALONE += ("data.on_policy", "data.prompt", "data.teacher_tokenizer")
 # Words of a command that columns tell, by key, and those that change no figure, by their group.
-TOLD = (
-    "strategy",
-    "student",
-    "teacher",
-    "data",
-    "protocol",
-    "scheme",
-    "recipe.epochs",
-    "recipe.steps",
-    "data.samples",
-    "seed",
-    "vary",
-)
-UNTOLD = (
-    "name",
-    "baseline",
-    "rerun",
-    "logger",
-    "paths",
-    "launcher",
-    "trainer",
-    "sweep",
-    "hydra",
-    "roi",
-    "export",
-    "push_to_hub",
-    "license",
-    "equal_compute",
-    "quiet",
-    "doctor",
-)
+TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "recipe.steps", "data.samples",
+        "seed", "vary")  # fmt: skip
+UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer", "sweep", "hydra", "roi", "export",
+          "push_to_hub", "license", "equal_compute", "quiet", "doctor")  # fmt: skip
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:
@@ -100,18 +72,8 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
 
 def _row(identity: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
     place, kind, method, student, teacher, _, code = identity
-    seeds = tuple(sorted(by_seed, key=lambda seed: (seed is None, seed)))
-    results = tuple(by_seed[seed] for seed in seeds)
-    name = results[0].primary.name
-    row = Row(place, kind, method, student, teacher, results, seeds, (), (), mean_interval([0.0]), code=code)
-    if kind == "longer":
-        scores, validated = [result.longer.metrics[name] for result in results], [None]
-    else:
-        entries = [row.entry(result) for result in results]
-        scores = [entry.metrics[name] for entry in entries]
-        validated = [entry.validation.get(name) for entry in entries]
-    validations = () if None in validated else tuple(validated)
-    return replace(row, scores=tuple(scores), validations=validations, interval=mean_interval(scores))
+    runs = sorted(by_seed.items(), key=lambda run: (run[0] is None, run[0]))
+    return Row(place, kind, method, student, teacher, tuple(result for _, result in runs), code=code)
 
 
 def _changed(result: Result) -> list[str]:

@@ -12,13 +12,13 @@ from distillab.core.files import replacing, writable
 from distillab.core.result import Result
 from distillab.core.result_reader import load_all, rankable, told_apart
 from distillab.evaluation.families import Finding
-from distillab.reporting.answers import Answers, read_answers
+from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
-from distillab.reporting.metric_table import FEATURES, NOTHING, PLOTTED, RANKED, metric, percent
+from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
 from distillab.reporting.rows import Row, gap_closed, several
-from distillab.reporting.tables import Cell, Table, bullets, markdown, text, without_tags, write_csv
+from distillab.reporting.tables import Cell, Table, bullets, figures, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
-from distillab.reporting.words import interval, part_of, row_words, verdict_words
+from distillab.reporting.words import ends, part_of, row_words, verdict_words
 
 ROLES = ("teacher", "student", "random")  # whose features are judged
 log = logging.getLogger(__name__)
@@ -34,21 +34,16 @@ def refresh(runs: Path) -> None:
     from distillab.reporting.plots import accuracy_plot  # late, as Altair takes its time
 
     with writable(runs, "paths.runs=…"):
-        if rows := _updated(runs)[1]:
+        if rows := update(runs):
             accuracy_plot(rows, runs / "accuracy_vs_parameters.png")
 
 
-def update(runs: Path) -> list[Result]:
+def update(runs: Path) -> list[Row]:
     """Rewrite both leaderboards from all results below `runs`.
 
     Any number of processes may call it at once. Results that cannot be read are logged and listed at the end; a tuning's
-    trials are counted there. Returns what is ranked.
+    trials are counted there. Returns the rows.
     """
-    return _updated(runs)[0]
-
-
-def _updated(runs: Path) -> tuple[list[Result], list[Row]]:
-    """What is ranked, and its rows, after `update`."""
     runs.mkdir(parents=True, exist_ok=True)
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
@@ -58,12 +53,12 @@ def _updated(runs: Path) -> tuple[list[Result], list[Row]]:
         results = told_apart(results)
         write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
         rows = compare(pooled(results), answers)
-        page = _markdown(rows, answers, [*left_out, *damaged, *trials])
+        page = _markdown(rows, [*left_out, *damaged, *trials])
         with replacing(runs / "leaderboard.md") as temporary:
             temporary.write_text(page, encoding="utf-8")
     for line in left_out:
         _tell(line)
-    return results, rows
+    return rows
 
 
 @cache
@@ -72,12 +67,12 @@ def _tell(line: str) -> None:
     log.warning(line)
 
 
-def _markdown(rows: list[Row], answers: Answers, left_out: Sequence[str]) -> str:
+def _markdown(rows: list[Row], left_out: Sequence[str]) -> str:
     """Verdicts and tables, then the files that were left out."""
     parts = ["# Leaderboard", ABOUT if rows else "No results yet."]
     for members in tables(rows).values():
         board = leaderboard(members)
-        said = [verdict_words(found) for found in verdicts(members, answers)]
+        said = [verdict_words(found) for found in verdicts(members)]
         parts += [f"## {board.title}", bullets(said), markdown(board, aligned=True)]
     parts += ["## Left out", bullets(left_out)] if left_out else []
     return without_tags("\n\n".join(parts) + "\n")
@@ -86,26 +81,33 @@ def _markdown(rows: list[Row], answers: Answers, left_out: Sequence[str]) -> str
 def leaderboard(table: Sequence[Row]) -> Table:
     """One table, the best validation first; the notes say of each row what it shows, and what no column has."""
     shown, name = table[0].metric, table[0].primary.name
-    gained = shown.difference
-    lines = []
-    for row in table:
-        spread = "" if row.interval.deviation is None else f" ± {shown.form(row.interval.deviation)}"
-        gain, worth = row.gain, row.features("student")
-        lines.append([
-            Cell(text(row.rank), row.rank), row.label, row.student,
-            Cell(shown.form(row.mean) + spread, row.mean),
-            *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in (f"{name}_best", f"{name}_last")),
-            Cell(gained(gain and gain.gain) + part_of(gain, row), gain and gain.gain),
-            Cell(NOTHING if gain is None or gain.low is None else interval(gain.low, gain.high, shown), gain and gain.low),
-            Cell(gained(row.at_cost and row.at_cost.gain) + part_of(row.at_cost, row), row.at_cost and row.at_cost.gain),
-            *(Cell(metric(key).form(worth.get(key)), worth.get(key)) for key in FEATURES),
-            *(Cell(metric(key).form(row.figure(key)), row.figure(key)) for key in PLOTTED),
-        ])  # fmt: skip
-    extremes = (metric(f"{name}_best").heading, metric(f"{name}_last").heading)
-    headings = ("rank", "method", "student", shown.heading, *extremes, "gain", "95 % interval", "at the same cost")
-    headings += tuple(metric(key).heading for key in (*FEATURES, *PLOTTED))
+    lines = [
+        {
+            "rank": Cell(text(row.rank), row.rank),
+            "method": row.label,
+            "student": row.student,
+            shown.heading: Cell(_score(row), row.mean),
+            **figures((f"{name}_best", f"{name}_last"), row.figure),
+            "gain": _gain(row, row.gain),
+            "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
+            "at the same cost": _gain(row, row.at_cost),
+            **figures(FEATURES, row.features("student").get),
+            **figures(PLOTTED, row.figure),
+        }
+        for row in table
+    ]
     notes = [f"{row_words(row)}. {_details(row)}" for row in table]
-    return Table(headings, lines, table[0].place.words(several(table)), notes).without_empty()
+    return Table.of(lines, table[0].place.words(several(table)), notes).without_empty()
+
+
+def _score(row: Row) -> str:
+    spread = row.interval.deviation
+    return row.metric.form(row.mean) + ("" if spread is None else f" ± {row.metric.form(spread)}")
+
+
+def _gain(row: Row, found: Finding | None) -> Cell:
+    gain = found and found.gain
+    return Cell(row.metric.difference(gain) + part_of(found, row), gain)
 
 
 def _details(row: Row) -> str:

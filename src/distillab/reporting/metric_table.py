@@ -12,9 +12,19 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NOTHING if share is None else f"{100 * share:.{digits}f}".replace("-", "−")
 
 
+def signed(number: float | None, digits: int = 3) -> str:
+    """A number with its sign."""
+    return NOTHING if number is None else f"{number:+,.{digits}f}".replace("-", "−")
+
+
 def points(difference: float | None, digits: int = 2) -> str:
     """A difference of two shares in percentage points, signed."""
-    return NOTHING if difference is None else f"{100 * difference:+.{digits}f}".replace("-", "−")
+    return NOTHING if difference is None else signed(100 * difference, digits)
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something: `1 run`, `1,200 steps`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def count(number: float | None) -> str:
@@ -71,9 +81,7 @@ class Metric:
 
     def difference(self, gain: float | None, digits: int = 2) -> str:
         """A signed difference of two values, without its unit."""
-        if self.form is percent or gain is None:
-            return points(gain, digits)
-        return f"{gain:+.3f}".replace("-", "−")
+        return points(gain, digits) if self.form is percent else signed(gain)
 
     @property
     def gained(self) -> str:

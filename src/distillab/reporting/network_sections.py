@@ -19,12 +19,12 @@ from distillab.reporting.metric_table import (
     NOTHING,
     ON_TEST,
     heading,
-    metric,
     one_sample,
     samples,
+    signed,
 )
 from distillab.reporting.rows import Row, several
-from distillab.reporting.tables import Cell, Section, Table, View, text
+from distillab.reporting.tables import Cell, Section, Table, View, figure, figures, text
 from distillab.reporting.timings import timed
 
 
@@ -39,20 +39,14 @@ def judgement(rows: list[Row]) -> Section:
     task = _one_task(rows)
 
     def table(members: list[Row]) -> Table:
-        lines: dict[tuple[str, ...], list[str | Cell]] = {}
+        lines = []
         for name, entries in (one for row in members for one in _networks(row)):
             if any("calibration_error" in entry.metrics for entry in entries):
-                cells = [_figure(key, _mean(entries, key)) for key in (*ON_TEST, *AGAINST_TEACHER)]
                 excess = [one.excess.value for entry in entries if (one := entry.against_teacher) and one.excess]
                 more = statistics.fmean(excess) if excess else None
-                cells.append(Cell(NOTHING if more is None else f"{more:+.0f}".replace("-", "−"), more))
-                lines.setdefault((name, str(cells)), [name, *cells])
-        headings = [
-            "network",
-            *(heading(key, task) for key in (*ON_TEST, *AGAINST_TEACHER)),
-            "of these, by distillation",
-        ]
-        return Table(headings, list(lines.values())).without_empty()
+                cells = {heading(key, task): figure(key, _mean(entries, key)) for key in (*ON_TEST, *AGAINST_TEACHER)}
+                lines.append({"network": name, **cells, "of these, by distillation": Cell(signed(more, 0), more)})
+        return Table.of(_once(lines)).without_empty()
 
     about = (
         "Means over runs. A teacher's error counts as repeated where the student gives the same wrong answer. Hard samples are "
@@ -65,7 +59,7 @@ def features(rows: list[Row]) -> Section:
     """What the features of teacher, student and a student with random weights are worth, where no label taught it."""
 
     def table(members: list[Row]) -> Table:
-        lines: dict[tuple[str, ...], list[str | Cell]] = {}
+        lines = []
         for row in members:
             names = {
                 "teacher": f"{TEACHER}, {row.teacher}",
@@ -74,16 +68,20 @@ def features(rows: list[Row]) -> Section:
             }
             for role, name in names.items():
                 if found := row.features(role):
-                    cells = [_figure(key, found[key]) for key in FEATURES]
-                    cells.append(Cell(f"{found['samples']:,.0f}", found["samples"]))
-                    lines.setdefault((name, str(cells)), [name, *cells])
-        return Table(("network", *(metric(key).heading for key in FEATURES), "labelled samples"), list(lines.values()))
+                    many = Cell(f"{found['samples']:,.0f}", found["samples"])
+                    lines.append({"network": name, **figures(FEATURES, found.get), "labelled samples": many})
+        return Table.of(_once(lines))
 
     about = (
         "No label taught these students. The test accuracy of the embeddings of each network, by 20 nearest neighbours and by "
         "a linear probe, both of the same labelled training samples. Means over runs."
     )
     return Section("features", "What the features are worth", about, by_table(rows, table), ["table"])
+
+
+def _once(lines: Sequence[dict[str, str | Cell]]) -> list[dict[str, str | Cell]]:
+    """Rows of a table without those that say the same again: many runs share a teacher."""
+    return list({str(line): line for line in lines}.values())
 
 
 def _networks(row: Row) -> list[tuple[str, list[Entry]]]:
@@ -99,10 +97,6 @@ def _one_task(rows: Sequence[Row]) -> str:
     """The task of all runs; empty where there are several."""
     tasks = {result.task for row in rows for result in row.results}
     return tasks.pop() if len(tasks) == 1 else ""
-
-
-def _figure(key: str, value: float | None) -> Cell:
-    return Cell(metric(key).form(value), value)
 
 
 def _mean(entries: Sequence[Entry], key: str) -> float | None:
@@ -142,7 +136,7 @@ def _deployed_lines(rows: Sequence[Row]) -> list[list[Any]]:
 
 def _file_line(name: str, file: ExportedFile) -> list[Any]:
     """A student's file: of several runs of one method the last one's."""
-    costs = (_figure(key, getattr(file, key, None)) for key in DEPLOYED)
+    costs = (figure(key, getattr(file, key, None)) for key in DEPLOYED)
     return [f"{name}: {file.file}", "file", *costs, file.runtime, f"the student: {alike(file)} the same answers"]
 
 
@@ -153,7 +147,7 @@ def _deployed_line(result: Result, entry: Entry, role: str) -> list[Any]:
     return [
         entry.name,
         role,
-        *(_figure(key, entry.figure(key)) for key in DEPLOYED),
+        *(figure(key, entry.figure(key)) for key in DEPLOYED),
         machine(entry.efficiency),
         against,
     ]
@@ -175,7 +169,7 @@ def provenance(rows: list[Row]) -> Section:
         }
         for result in results
     ]
-    shown = [Table(list(runs[0]), [list(run.values()) for run in runs])]
+    shown = [Table.of(runs)]
     configs = [_flat(result.config) for result in results]
     keys = dict.fromkeys(key for config in configs for key in config)
     values = {key: [str(config.get(key, NOTHING)) for config in configs] for key in keys}

@@ -1,12 +1,48 @@
-"""The rows of one table as the points of a chart, and the teachers among them."""
+"""What the charts are drawn from: points, curves and spans of time, and the rows of a table as points."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from distillab.evaluation.payback import machine
-from distillab.reporting.drawn import Point
 from distillab.reporting.looks import TEACHER
 from distillab.reporting.rows import Row
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean score `y` of the model `label` at a cost or a number of epochs `x`, with its 95 % interval.
+
+    `series` is its method, or a name of `looks`; `machine` is where `x` was timed, empty for what is the same everywhere.
+    """
+
+    series: str
+    label: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The values of one run over its epochs."""
+
+    series: str
+    run: str
+    epochs: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Span:
+    """The seconds that the run `label` spent on one part of its training."""
+
+    label: str
+    part: str
+    seconds: float
 
 
 def points(rows: Sequence[Row], cost: str) -> list[Point]:
@@ -37,3 +73,12 @@ def _teachers(rows: Sequence[Row], cost: str) -> list[Point]:
 def methods(rows: Sequence[Row]) -> list[str]:
     """The methods with a teacher, whose order fixes their looks."""
     return sorted({row.method for row in rows if row.kind == "distilled"})
+
+
+def unbeaten(points: Iterable[tuple[float, float]], sign: int = 1) -> list[tuple[float, float]]:
+    """Cost and score of those that no other one beats in both, the cheapest first; of `sign` -1 a lower score is better."""
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(set(points), key=lambda one: (one[0], -sign * one[1])):
+        if not found or sign * y > sign * found[-1][1]:
+            found.append((x, y))
+    return found

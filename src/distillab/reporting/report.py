@@ -16,7 +16,8 @@ from distillab.reporting.answers import Answers, read_answers
 from distillab.reporting.comparison import compare, verdicts
 from distillab.reporting.comparison import tables as by_place
 from distillab.reporting.leaderboard import ABOUT, leaderboard, row_record
-from distillab.reporting.metric_table import PLOTTED
+from distillab.reporting.metric_table import PLOTTED, counted
+from distillab.reporting.points import methods
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 from distillab.reporting.timings import pooled
@@ -71,12 +72,11 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
 
 
 def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: Answers) -> Page:
-    many, methods = len(results), sorted({row.method for row in rows if row.kind == "distilled"})
-    what = f"{', '.join(methods) or 'students alone'} on {', '.join(sorted({row.place.data for row in rows}))}"
+    what = f"{', '.join(methods(rows)) or 'students alone'} on {', '.join(sorted({row.place.data for row in rows}))}"
     boards = by_place(rows).values()
     return Page(
-        summary=f"{many} run{'s' if many != 1 else ''}: {what}.",
-        verdicts=[verdict_words(found) for members in boards for found in verdicts(members, answers)],
+        summary=f"{counted(len(results), 'run')}: {what}.",
+        verdicts=[verdict_words(found) for members in boards for found in verdicts(members)],
         leaderboard=[leaderboard(members) for members in boards],
         about=ABOUT,
         sections=sections(rows, answers),

@@ -6,18 +6,18 @@ whole cost. Each becomes a row, so that no page can forget what training longer 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Literal, NamedTuple
 
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import population_words
-from distillab.evaluation import statistics
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
-from distillab.evaluation.statistics import Interval
+from distillab.evaluation.statistics import Interval, mean_interval
 from distillab.reporting.looks import ALONE, LONGER
-from distillab.reporting.metric_table import Metric, metric, samples
+from distillab.reporting.metric_table import DEPLOYED, Metric, counted, metric, samples
 
 Kind = Literal["distilled", "alone", "longer"]
 
@@ -39,7 +39,7 @@ class Place(NamedTuple):
     def words(self, sample: str = "images") -> str:
         """The title of the table."""
         known = [self.data, f"protocol {self.protocol}"]
-        known += [f"{self.epochs:,} epoch{'s' * (self.epochs != 1)}"] if self.epochs is not None else []
+        known += [counted(self.epochs, "epoch")] if self.epochs is not None else []
         known += [f"{self.steps:,} steps"] if self.steps is not None else []
         known += [f"{self.train:,} training {sample}"] if self.train is not None else []
         new = population_words(self.population) if self.population != ("init",) else ""
@@ -51,9 +51,7 @@ class Row:
     """One method on one student: all runs that differ in nothing but the seeds that were varied.
 
     Attributes:
-        results, seeds, scores: one of each run; a score is the primary figure on test.
-        validations: likewise on validation, by whose mean rows are ranked; empty where there is none.
-        interval: of the scores: mean, standard deviation over runs, 95 % t interval of the mean.
+        results: one of each run.
         changed: the overrides that not all rows of the table share.
         gain: over the same student, seeds and schedule alone; `at_cost`: over the student alone trained for the same
             whole cost. None where there is none, or nothing to compare with.
@@ -67,16 +65,34 @@ class Row:
     student: str
     teacher: str | None
     results: tuple[Result, ...] = field(repr=False, compare=False)
-    seeds: tuple[int | None, ...]
-    scores: tuple[float, ...]
-    validations: tuple[float, ...]
-    interval: Interval
     changed: str = ""
     code: str = ""
     gain: Finding | None = None
     at_cost: Finding | None = None
     rank: int | None = None
     front: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """One of each run."""
+        return tuple(result.seed for result in self.results)
+
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """The primary figure of each run on test."""
+        trained = [result.longer if self.kind == "longer" else self.entry(result) for result in self.results]
+        return tuple(one.metrics[self.primary.name] for one in trained)
+
+    @property
+    def validations(self) -> tuple[float, ...]:
+        """Likewise on validation, by whose mean rows are ranked; empty where there is none."""
+        known = [self.entry(result).validation.get(self.primary.name) for result in self.results]
+        return () if self.kind == "longer" or None in known else tuple(known)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Of the scores: mean, standard deviation over runs, 95 % t interval of the mean."""
+        return mean_interval(self.scores)
 
     def entry(self, result: Result) -> Entry:
         """Its network in one of its results: a student alone may be the run's own, or the baseline of another."""
@@ -149,7 +165,7 @@ class Row:
 
     @property
     def gap_closed(self) -> float | None:
-        """The share of the gap to the teacher that was closed; None where the gap's interval does not exclude zero."""
+        """The share of the gap to the teacher that the gains close; None where the gap's 95 % interval reaches zero."""
         if self.kind != "distilled" or not all(result.baseline and result.teacher for result in self.results):
             return None
         if len(self.results) == 1:
@@ -158,11 +174,14 @@ class Row:
             [self.primary.gain(result.score(role), result.score("baseline")) for result in self.results]
             for role in ("student", "teacher")
         )
-        return statistics.gap_closed(gains, gaps)
+        gap = mean_interval(gaps)
+        return mean_interval(gains).mean / gap.mean if gap.low is not None and gap.low > 0 else None
 
     def figure(self, key: str) -> float | None:
         """The mean of a figure of its network over the runs that have it."""
-        if self.kind == "longer" and key not in COSTS:  # it has those of the student alone, which is the same network
+        if (
+            self.kind == "longer" and key not in DEPLOYED
+        ):  # it has those of the student alone, which is the same network
             return None
         known = [figure for result in self.results if (figure := self.entry(result).figure(key)) is not None]
         return fmean(known) if known else None
@@ -182,21 +201,9 @@ class Row:
         return machine(self.entry(self.results[-1]).efficiency)
 
 
-COSTS = (
-    "parameters",
-    "multiply_adds",
-    "latency_ms",
-    "latency_batch_ms",
-    "throughput",
-    "size_bytes",
-    "peak_memory_bytes",
-)
-
-
 def length_of(longer: Longer) -> str:
     """How long a student alone was trained, in words."""
-    many, what = (longer.steps, "step") if longer.steps else (longer.epochs, "epoch")
-    return f"{many:,} {what}{'s' * (many != 1)}"
+    return counted(longer.steps, "step") if longer.steps else counted(longer.epochs, "epoch")
 
 
 def gap_closed(result: Result) -> float | None:

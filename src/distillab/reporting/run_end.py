@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distillab.core.exports import ExportedFile
 from distillab.core.output import rank_zero_print
-from distillab.core.result import Result, Role
+from distillab.core.result import Result
+from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
 from distillab.reporting.cost_words import in_words, ratios
 from distillab.reporting.exported import alike
@@ -50,27 +51,29 @@ def show(result: Result, directory: Path) -> None:
 
 def final_table(result: Result) -> Table:
     """Teacher, student alone, the same trained longer, and distilled, one row each, as far as the run had them."""
-    shown, rows = primary(result), []
-    name = result.primary.name
+    rows = []
     for role, entry in result.entries.items():
         longer = result.longer
-        if role == "student" and longer and name in longer.metrics:
-            value = longer.metrics[name]
-            gain = result.primary.gain(value, result.score("baseline")) if result.baseline else None
+        if role == "student" and longer and result.primary.name in longer.metrics:
             title = f"student alone, {length_of(longer)}: {entry.name}"
-            rows.append([title, shown.form(value), shown.difference(gain), *(NOTHING for _ in RANKED)])
+            rows.append([title, *_scores(result, longer.metrics), *(NOTHING for _ in RANKED)])
         labels = {"teacher": "teacher", "baseline": "student alone", "student": f"student, {result.method}"}
         label = "student alone" if role == "student" and result.alone else labels[role]
-        gain = shown.difference(result.gain) if role == "student" else NOTHING
-        rows.append([f"{label}: {entry.name}", shown.form(result.score(role)), gain,
-                     *(_compared(result, role, key) for key in RANKED)])  # fmt: skip
-    rows += [_file_row(result, file) for file in result.exports]
+        score, gain = _scores(result, entry.metrics)
+        steady = all(one.efficiency.steady for one in result.entries.values())
+        teacher = None if role == "teacher" else result.teacher
+        costs = [_with_share(key, entry.figure(key), teacher, steady) for key in RANKED]
+        rows.append([f"{label}: {entry.name}", score, gain if role == "student" else NOTHING, *costs])
+    for file in result.exports:
+        steady = file.steady and result.teacher is not None and result.teacher.efficiency.steady
+        costs = [_with_share(key, getattr(file, key, None), result.teacher, steady) for key in RANKED]
+        rows.append([f"{file.file}: {alike(file)} the same answers", *_scores(result, file.metrics), *costs])
     of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
     shares = "(…): of the teacher" if result.teacher else ""
     told = (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result), shares)
     title = " · ".join(filter(None, told))
     headings = ("parameters", "multiply-adds", f"latency, one {one_sample(result.task)}", "size")
-    return Table(["model", shown.heading, "gain", *headings], rows, title)
+    return Table(["model", primary(result).heading, "gain", *headings], rows, title)
 
 
 def measured_on(result: Result) -> str:
@@ -84,29 +87,19 @@ def _machine(result: Result) -> str:
     return f"{where}{', busy: no speed is certain' if busy else ''}" if where else ""
 
 
-def _compared(result: Result, role: Role, key: str) -> str:
-    """A figure with its share of the teacher's."""
-    unsure = key.startswith("latency") and not all(one.efficiency.steady for one in result.entries.values())
-    value, of_teacher = (entry and entry.figure(key) for entry in (result.entries[role], result.teacher))
-    return _with_share(key, value, None if role == "teacher" or unsure else of_teacher)
-
-
-def _file_row(result: Result, file: ExportedFile) -> list[str]:
-    """The student as one of its files has it, in the columns of the others."""
-    shown, name, teacher = primary(result), result.primary.name, result.teacher
-    value = file.metrics.get(name)
+def _scores(result: Result, metrics: Mapping[str, float | None]) -> tuple[str, str]:
+    """The primary figure among a network's metrics, and its gain over the student alone."""
+    shown, value = primary(result), metrics.get(result.primary.name)
     known = value is not None and result.baseline is not None
-    gain = result.primary.gain(value, result.score("baseline")) if known else None
-    steady = file.steady and teacher is not None and teacher.efficiency.steady
-    costs = {key: (getattr(file, key, None), teacher and teacher.figure(key)) for key in RANKED}
-    shares = [_with_share(key, own, of if steady or key == "size_bytes" else None) for key, (own, of) in costs.items()]
-    return [f"{file.file}: {alike(file)} the same answers", shown.form(value), shown.difference(gain), *shares]
+    return shown.form(value), shown.difference(result.primary.gain(value, result.score("baseline")) if known else None)
 
 
-def _with_share(key: str, value: float | None, of_teacher: float | None) -> str:
+def _with_share(key: str, value: float | None, teacher: Entry | None, steady: bool) -> str:
+    """A cost with its share of the teacher's; of a latency only where both timings are `steady`."""
     if value is None:
         return NOTHING
     text = METRICS[key].form(value) + UNITS.get(key, "")
+    of_teacher = teacher and (steady or not key.startswith("latency")) and teacher.figure(key)
     if not of_teacher:
         return text
     share = 100 * value / of_teacher

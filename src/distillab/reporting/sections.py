@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from distillab.core.result_parts import LimitsLine
+from distillab.evaluation.families import Finding
 from distillab.reporting import charts, limits_chart
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
-from distillab.reporting.drawn import Curve, Span
 from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent
 from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
-from distillab.reporting.points import methods, points
+from distillab.reporting.points import Curve, Span, methods, points
 from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View
-from distillab.reporting.words import brief, calibration_words, cost_words, errors_words, interval
+from distillab.reporting.words import brief, calibration_words, cost_words, ends, errors_words
 
 
 def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
@@ -68,32 +68,31 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
     """Every two methods of one student on the runs that both have."""
 
     def table(members: list[Row]) -> Table:
-        shown, lines = members[0].metric, []
-        for pair in against_each_other(members, answers):
-            found = pair.finding
-            ends = NOTHING if found.low is None else interval(found.low, found.high, shown)
-            untested = "one run" if found.runs == 1 else "no spread between the runs"
-            outcome = "shown" if found.shown else "no difference shown" if found.speaks_of else untested
-            lines.append([
-                pair.first.label, pair.second.label, pair.first.student,
-                Cell(shown.difference(found.gain), found.gain), Cell(ends, found.low), outcome,
-                Cell(percent(found.chance_better, 0), found.chance_better),
-            ])  # fmt: skip
-        headings = (
-            "method",
-            "against",
-            "student",
-            "difference",
-            "95 % interval",
-            "outcome",
-            "better with probability %",
-        )
-        return Table(headings, lines).without_empty()
+        shown = members[0].metric
+        lines = [
+            {
+                "method": pair.first.label,
+                "against": pair.second.label,
+                "student": pair.first.student,
+                "difference": Cell(shown.difference(found.gain), found.gain),
+                "95 % interval": Cell(ends(found, shown), found.low),
+                "outcome": _outcome(found),
+                "better with probability %": Cell(percent(found.chance_better, 0), found.chance_better),
+            }
+            for pair in against_each_other(members, answers)
+            for found in [pair.finding]
+        ]
+        return Table.of(lines).without_empty()
 
     about = (
         "Paired by seed, and by test sample where the answers were kept; corrected for all pairs of a table together."
     )
     return Section("pairs", "Methods against each other", about, by_table(rows, table), ["table"])
+
+
+def _outcome(found: Finding) -> str:
+    untested = "one run" if found.runs == 1 else "no spread between the runs"
+    return "shown" if found.shown else "no difference shown" if found.speaks_of else untested
 
 
 def learning(rows: list[Row]) -> Section:
@@ -133,17 +132,21 @@ def limits(rows: list[Row]) -> Section:
     return Section("limits", "What the teacher cannot teach", about, views, ["run"], detail=True)
 
 
+ROLES = ("teacher", "alone", "distilled")  # of a line of limits
+
+
 def _limits_table(lines: Sequence[LimitsLine], hurt: Sequence[str]) -> Table:
-    rows = []
-    for line in lines:
-        shares = [Cell(percent(share, 1), share) for share in (line.teacher, line.alone, line.distilled)]
-        bounds = Cell(f"{in_points(line.low, 1)} to {in_points(line.high, 1)}", line.low)
-        change = Cell(in_points(line.change, 1), line.change)
-        rows.append([line.name, Cell(str(line.samples), line.samples), *shares, change, bounds,
-                     "hurt" if line.name in hurt else ""])  # fmt: skip
-    return Table(
-        ("class or bin", "samples", "teacher %", "alone %", "distilled %", "change", "95 % interval", ""), rows
-    )
+    return Table.of([
+        {
+            "class or bin": line.name,
+            "samples": Cell(str(line.samples), line.samples),
+            **{f"{role} %": Cell(percent(share, 1), share) for role in ROLES for share in [getattr(line, role)]},
+            "change": Cell(in_points(line.change, 1), line.change),
+            "95 % interval": Cell(f"{in_points(line.low, 1)} to {in_points(line.high, 1)}", line.low),
+            "": "hurt" if line.name in hurt else "",
+        }
+        for line in lines
+    ])  # fmt: skip
 
 
 def cost(rows: list[Row]) -> Section:
@@ -154,12 +157,15 @@ def cost(rows: list[Row]) -> Section:
         drawn = [charts.seconds(spans)] if spans else []
         shown = members[0].metric
         lines = [
-            [row.title, *(brief(one, shown) if one else NOTHING for one in (row.gain, row.at_cost)),
-             " ".join(cost_words(row.results[-1]))]
+            {
+                "method": row.title,
+                "gain at equal steps": brief(row.gain, shown) if row.gain else NOTHING,
+                "at the same whole cost": brief(row.at_cost, shown) if row.at_cost else NOTHING,
+                "in words, last run": " ".join(cost_words(row.results[-1])),
+            }
             for row in members
-        ]  # fmt: skip
-        headings = ("method", "gain at equal steps", "at the same whole cost", "in words, last run")
-        views.append(View([place.words(several(members))], charts=drawn, tables=[Table(headings, lines)]))
+        ]
+        views.append(View([place.words(several(members))], charts=drawn, tables=[Table.of(lines)]))
     about = (
         "Seconds of the student's training by what they were spent on, and the gain over the student alone: trained for as "
         "many steps, or for as long as a step of the distilled run takes in all, both timed in turn on the same machine."

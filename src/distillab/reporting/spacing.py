@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log, log10
 
-from distillab.reporting.drawn import Point
+from distillab.reporting.points import Point
 
 NARROW, WIDTH, HEIGHT = 300, 560, 360  # a phone, and a picture: for these points and names are laid out
 MARK, STEP = 5, 11  # half a marker, and how far two that would cover each other stand apart, in pixels

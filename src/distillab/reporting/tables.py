@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distillab.core.files import replacing
 from distillab.core.output import rank_zero_print
-from distillab.reporting.metric_table import NOTHING
+from distillab.reporting.metric_table import NOTHING, metric
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -31,6 +31,11 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     title: str = ""
     notes: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, records: Sequence[Mapping[str, str | Cell]], title: str = "", notes: Sequence[str] = ()) -> Table:
+        """A table of rows that have the same headings, each beside its cell."""
+        return cls(list(records[0]) if records else [], [list(record.values()) for record in records], title, notes)
 
     @property
     def texts(self) -> list[list[str]]:
@@ -72,6 +77,16 @@ class Section:
     views: Sequence[View]
     choices: Sequence[str] = field(default=())
     detail: bool = False
+
+
+def figure(key: str, value: float | None) -> Cell:
+    """A figure as the metric table writes it."""
+    return Cell(metric(key).form(value), value)
+
+
+def figures(keys: Iterable[str], figure_of: Callable[[str], float | None]) -> dict[str, Cell]:
+    """The cells of several figures by their headings."""
+    return {metric(key).heading: figure(key, figure_of(key)) for key in keys}
 
 
 def text(value: Any) -> str:

@@ -9,7 +9,7 @@ from distillab.evaluation.cost import UNKNOWN
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.cost_words import earned, words
-from distillab.reporting.metric_table import Metric, metric, percent, samples, tested
+from distillab.reporting.metric_table import NOTHING, Metric, counted, metric, percent, samples, signed, tested
 from distillab.reporting.rows import Row, gap_closed, length_of
 
 
@@ -23,6 +23,11 @@ def interval(low: float, high: float, shown: Metric) -> str:
     if shown.scale == 100:
         low, high = max(low, -1.0), min(high, 1.0)
     return f"{shown.difference(low, 1).lstrip('+')} to {shown.difference(high, 1).lstrip('+')}"
+
+
+def ends(found: Finding | None, shown: Metric) -> str:
+    """The interval of a finding, for a table."""
+    return NOTHING if found is None or found.low is None else interval(found.low, found.high, shown)
 
 
 def finding_words(found: Finding, shown: Metric, population: str) -> str:
@@ -104,7 +109,7 @@ def verdict_words(found: Verdict) -> str:
     first, shown = found.first, found.first.metric
     place = first.place.words(samples(first.results[0].task))
     where = "validation" if first.validations else "test (no validation is known)"
-    many = f"{len(first.seeds)} run{'s' * (len(first.seeds) != 1)}"
+    many = counted(len(first.results), "run")
     rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
     reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
     said = f"{first.student} on {place}: {rank} {reached}"
@@ -184,7 +189,7 @@ def errors_words(result: Result) -> str:
     found = result.student.against_teacher and result.student.against_teacher.excess
     if not found:
         return ""
-    value, low, high = (f"{bound:+,.0f}".replace("-", "−") for bound in (found.value, found.low, found.high))
+    value, low, high = (signed(bound, 0) for bound in (found.value, found.low, found.high))
     wrong = " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
     return (
         f"Of the teacher's {found.errors:,} errors{wrong} the student repeats {found.repeated:,} and the student alone "
