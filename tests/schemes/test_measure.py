@@ -60,3 +60,12 @@ def test_a_teacher_below_the_student_may_lack_a_head(capsys):
     record = Record(scores={"validation": 0.4}, training=Training(source="own.pth"))
     warn_if_below(record, Record(scores={"validation": 0.5}), setting, SimpleNamespace(name="net", outputs=4))
     assert "teacher.adapt=head, which fits a head to its features, teacher.adapt=all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("outputs", "value", "told"), [(2, 0.7, False), (2, 0.6, True), (10, 0.16, False), (10, 0.14, True)]
+)
+def test_two_classes_have_a_chance_that_leaves_room_for_what_was_learned(outputs, value, told, capsys):
+    record = Record(scores={"validation": value}, training=Training(source="trained here"))
+    warn_if_weak("net", record, SimpleNamespace(task=ImageClassification()), outputs)
+    assert ("no better than chance" in capsys.readouterr().err) == told

@@ -93,11 +93,16 @@ def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> N
             f"your class order differs: teacher {name} is right on {100 * value:.1f} % of {split}, but on "
             f"{100 * other['score']:.1f} % if its outputs mean teacher.classes=[{','.join(other['classes'])}]"
         )
-    elif chance is not None and value < 1.5 * chance:
+    elif chance is not None and value < _hardly(chance):
         rank_zero_warn(
             f"teacher {name} is no better than chance ({100 * value:.1f} % of {split}, chance {100 * chance:.1f} %); "
             f"{_ways_out(record)}"
         )
+
+
+def _hardly(chance: float) -> float:
+    """The accuracy below which a network has hardly learned: half as much again as a guess, or with two classes 62.5 %."""
+    return min(1.5 * chance, chance + (1 - chance) / 4)
 
 
 def _ways_out(record: Record) -> str:
@@ -117,7 +122,7 @@ def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, st
     """Warn if the student alone is no better than chance, or the teacher no better than it."""
     task, (split, alone) = setting.task, next(iter(baseline.scores.items()))
     chance, told = task.chance(student.outputs), f"{student.name} alone ({task.text(alone)} on {split})"
-    if chance is not None and alone < 1.5 * chance and setting.trainer.limit_train_batches is None:
+    if chance is not None and alone < _hardly(chance) and setting.trainer.limit_train_batches is None:
         mend = "more recipe.epochs or another recipe.lr may help"
         rank_zero_warn(f"{told} is no better than chance: trained like this, it says nothing of distillation; {mend}")
     elif teacher is not None and not (
