@@ -129,6 +129,22 @@ def test_a_map_that_only_shows_what_follows_an_activation_is_no_preactivation():
     FeatureExtractor(function, {"stages"})(pixels=images)  # which are what they are called
 
 
+def test_a_stage_that_no_forward_pass_calls_is_told():
+    class Silent(nn.Module):
+        """Its convolution is used as a function: no hook on it ever fires."""
+
+        def __init__(self):
+            super().__init__()
+            self.layer1, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+
+        def forward(self, x):
+            return self.fc(nn.functional.conv2d(x, self.layer1.weight).mean((2, 3)))
+
+    said = r'"layer1" of silent is no map, or is never called as a module in its forward pass.*\(its maps: none\)'
+    with pytest.raises(UserError, match=said):
+        ImageModel(Silent(), (1, 8, 8), "silent", stages=["layer1"])
+
+
 def test_a_stage_that_is_an_activation_is_read_before_it():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64, 10))
     model, images = ImageModel(net, (1, 8, 8), stages=["1"]), torch.rand(2, 1, 8, 8)

@@ -91,6 +91,9 @@ def describe(
     for path in paths:
         if path not in known:
             top = [path for path in known if "." not in path] or known[:12]
+            if path in dict(net.named_modules()):
+                why = "is no map, or is never called as a module in its forward pass, where features are read"
+                raise UserError(f'"{path}" of {name} {why} (its maps: {", ".join(top) or "none"})')
             raise UserError(f'{name} has no stage "{path}"{did_you_mean(path, known)} (its maps: {", ".join(top)})')
     if head is not None and head not in last:
         raise UserError(f'{name} has no head "{head}"; set head= to the path of its last linear layer')
