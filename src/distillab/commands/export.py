@@ -7,7 +7,7 @@ from typing import Any
 
 from distillab.commands.invocation import RUNS
 from distillab.commands.own_words import read_words
-from distillab.commands.run_folder import Places, check_named, check_weights, ended, read_config, typed, where_it_lies
+from distillab.commands.run_folder import Places, check_named, check_weights, ended, typed, where_it_lies
 from distillab.commands.shipping import exported, upload, write
 from distillab.commands.sweep import command
 from distillab.core import output
@@ -44,7 +44,7 @@ def export(words: Sequence[str]) -> None:
     if output.asks_for_help(words):
         rank_zero_print(f"{HELP}\nMore: {MANUAL}", result=True)
         return
-    asked = _asked(words)
+    asked = Words.of(read_words(words, Words, "export", MANUAL))
     directory = Path(asked.run).expanduser()
     config = _config(asked, directory)
     held = locked(directory.with_name(f".{directory.name}.lock"), f"another process that is at {directory}", RUNS)
@@ -56,17 +56,11 @@ def export(words: Sequence[str]) -> None:
             _finished(result, config, directory)
 
 
-def _asked(words: Sequence[str]) -> Words:
-    asked = Words.of(read_words(words, Words, "export", MANUAL))
-    read_config(Path(asked.run).expanduser())  # a wrong folder is the first thing to know
-    if not asked.format and not asked.push_to_hub and asked.license is None:
-        raise UserError(f"format is missing: name one or several, e.g. format=onnx,int8 ({MANUAL})")
-    return asked
-
-
 def _config(asked: Words, directory: Path) -> RunConfig:
     """The config of a run's folder, with what is asked for now."""
-    plain = where_it_lies(asked, directory)
+    plain = where_it_lies(asked, directory)  # first: a wrong folder explains whatever else is wrong
+    if not asked.format and not asked.push_to_hub and asked.license is None:
+        raise UserError(f"format is missing: name one or several, e.g. format=onnx,int8 ({MANUAL})")
     if not asked.trust:
         check_named(
             plain, directory, "the run's own command with export=[…] exports it too, and so does trust=true here"

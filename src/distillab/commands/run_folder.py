@@ -52,17 +52,21 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def weights(directory: Path) -> dict[str, str]:
     """SHA-256 of the student's files of weights by their paths in a run's folder."""
+    return {name: file_hash(file) for name, file in _weight_files(directory).items()}
+
+
+def _weight_files(directory: Path) -> dict[str, Path]:
     files = (directory / "student.safetensors", *sorted((directory / "student").glob("*.safetensors")))
-    return {file.relative_to(directory).as_posix(): file_hash(file) for file in files if file.is_file()}
+    return {file.relative_to(directory).as_posix(): file for file in files if file.is_file()}
 
 
 def check_weights(directory: Path, told: Mapping[str, str]) -> None:
     """Raise UserError for a file of weights that is gone, or not the one which the result, by its hash, is `told` of."""
-    found = weights(directory)
+    found = _weight_files(directory)
     for name, sha256 in told.items():
         if name not in found:
             raise UserError(f"{directory / name} is not there any more; rerun=true in the run's command makes it again")
-        if sha256 != found[name]:
+        if sha256 != file_hash(found[name]):
             why = "result.json has another SHA-256 for it, so its figures are not this file's"
             raise UserError(f"{directory / name} is not what the run wrote: {why}; rerun=true makes the run again")
 

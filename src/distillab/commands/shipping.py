@@ -27,15 +27,14 @@ def write(result: Result, directory: Path) -> None:
 
 def missing(result: Result, directory: Path, formats: list[str]) -> list[str]:
     """Those of the formats whose file a finished run does not have as it was proved."""
-    made = {one.format for one in result.exports if (directory / one.file).is_file()}
-    changed = {one.format for one in result.exports if one.format in made and not _as_proved(one, directory)}
-    return [name for name in formats if name not in made - changed]
+    made = {one.format for one in result.exports if one.format in formats and _as_proved(one, directory / one.file)}
+    return [name for name in formats if name not in made]
 
 
-def _as_proved(one: ExportedFile, directory: Path) -> bool:
-    """Whether the file is the one that was proved; of results of earlier versions its size alone is known."""
-    path = directory / one.file
-    return path.stat().st_size == one.size_bytes and one.sha256 in (None, file_hash(path))
+def _as_proved(one: ExportedFile, path: Path) -> bool:
+    """Whether the file at a path is the one that was proved; of results of earlier versions its size alone is known."""
+    alike = path.is_file() and path.stat().st_size == one.size_bytes
+    return alike and (one.sha256 is None or one.sha256 == file_hash(path))
 
 
 def to_ship(result: Result, config: "RunConfig", directory: Path) -> bool:

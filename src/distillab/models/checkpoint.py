@@ -204,15 +204,16 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
         parts.append(f"{len(reshaped)} of another shape ({shapes})")
     hint = f"{role}=… chooses the architecture"
     head = not names or [*expected][-1] in reshaped  # the networks of a known order end in it
-    if not missing and not unexpected and head and _is_of_classes([(expected[k], found[k]) for k in reshaped]):
+    shapes_alone = not missing and not unexpected
+    if shapes_alone and head and _is_of_classes([(expected[k], found[k]) for k in reshaped]):
         hint = f"{role}.classes=[…] names the checkpoint's own classes"
     elif disordered:
         hint = (
             "its shapes fit in another order: take a file of torch.save, with the tensors as their network wrote them"
         )
-    elif not missing and not unexpected and (channels := _channels([(expected[k], found[k]) for k in reshaped])):
+    elif shapes_alone and (channels := _channels([(expected[k], found[k]) for k in reshaped])):
         hint = f"channels of images: {channels[1]} in the file, {channels[0]} in the data"
-    elif first and not missing and not unexpected and all(expected[k].ndim == 4 for k in reshaped):
+    elif first and shapes_alone and all(expected[k].ndim == 4 for k in reshaped):
         hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")
 

@@ -65,8 +65,9 @@ def population(found: Finding, results: Sequence[Result]) -> str:
 
 def part_of(found: Finding | None, row: Row) -> str:
     """How many of a row's runs a finding is over, where it is not all of them: ` (1 of 3 runs)`."""
-    few = found is not None and found.runs < len(row.results)
-    return f" ({found.runs} of {len(row.results)} runs)" if found is not None and few else ""
+    if found is None or found.runs >= len(row.results):
+        return ""
+    return f" ({found.runs} of {len(row.results)} runs)"
 
 
 def row_words(row: Row) -> str:
