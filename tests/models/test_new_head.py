@@ -15,6 +15,8 @@ from distillab.export.safetensors import load_student, save_model
 from distillab.models.build import build_model, check_network
 from distillab.models.checkpoint import load_weights
 from distillab.models.feature_extractor import FeatureExtractor
+from distillab.models.feature_info import describe
+from distillab.models.new_head import renew_head
 from distillab.models.zoo.cifar_resnet import CifarResNet
 
 RESNET8 = {
@@ -212,3 +214,43 @@ def test_a_student_whose_network_takes_no_number_of_classes_is_refused(tmp_path)
 def test_the_same_seed_gives_the_same_head(five):
     heads = [built(RESNET8, checkpoint=str(five[1])).net.fc.weight for _ in range(2)]
     assert torch.equal(*heads)
+
+
+class Normalised(Backbone):
+    """An embedding on the unit sphere, behind a projection; one layer as wide as it is called and dropped."""
+
+    def __init__(self, pretrained: bool = False):
+        super().__init__()
+        self.projection, self.dropped = nn.Linear(12, 6), nn.Linear(6, 6)
+
+    def forward(self, images):
+        found = nn.functional.normalize(self.projection(super().forward(images)))
+        self.dropped(found)
+        return found
+
+
+def test_the_head_is_put_behind_an_embedding_that_is_normalised():
+    node = {"_target_": f"{__name__}.Normalised", "pretrained": True}
+    data = DATA | {"input_shape": (3, 8, 8)}
+    model = build_model(ModelConfig.of(node | {"mean": None, "std": None}, "teacher"), "teacher", **data).eval()
+    assert model.info.head == "new_head" and model.info.embedding == 6
+    net, images = model.net, torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        embedding = nn.functional.normalize(net.projection(net.blocks(images).mean((2, 3))))
+        assert torch.equal(net(images), net.new_head(embedding))
+
+
+@pytest.mark.parametrize("last", ["view", "squeeze"])
+def test_a_head_whose_output_is_reshaped_makes_room_for_the_new_one(last):
+    class Reshaped(Fixed):
+        def forward(self, images):
+            found = super().forward(images)
+            return (
+                found.view(-1, 3 if self.classifier.out_features == 3 else 5)
+                if last == "view"
+                else found[:, :, None].squeeze(2)
+            )
+
+    net = Reshaped()
+    renew_head(net, (3, 8, 8), describe(net, (3, 8, 8), "net", stages=None, head=None), 3, seed=0)
+    assert not hasattr(net, "new_head") and net.classifier.out_features == 3

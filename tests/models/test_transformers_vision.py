@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import conf_dir
+from distillab.export.safetensors import load_student, save_model
 from distillab.models.build import build_model
 from distillab.models.feature_extractor import FeatureExtractor
 
@@ -48,9 +49,12 @@ def folders(tmp_path_factory):
     return place, made
 
 
+def node(folder):
+    return OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / "transformers.yaml")) | {"path": str(folder)}
+
+
 def built(folder, role="teacher", **more):
-    node = OmegaConf.to_container(OmegaConf.load(conf_dir() / "model" / "transformers.yaml")) | {"path": str(folder)}
-    return build_model(ModelConfig.of(node | more, role), role, **DATA).eval()
+    return build_model(ModelConfig.of(node(folder) | more, role), role, **DATA).eval()
 
 
 def test_a_backbone_gives_its_class_token_and_its_layers(folders):
@@ -106,3 +110,30 @@ def test_what_holds_no_vision_model_is_refused(folders, tmp_path):
     (tmp_path / "half" / "config.json").write_text((place / "dino" / "config.json").read_text())
     with pytest.raises(UserError, match="its weights lack 5 of the parameters"):
         built(tmp_path / "half")
+
+
+@pytest.mark.parametrize("kind", ["ViTConfig", "DeiTConfig"])
+def test_a_pooler_that_is_called_and_dropped_is_not_the_head(tmp_path, kind):
+    body = transformers.AutoModel.from_config(getattr(transformers, kind)(**SMALL, intermediate_size=32)).eval()
+    body.save_pretrained(tmp_path)
+    model, images = built(tmp_path), torch.rand(2, 3, 16, 16)
+    assert model.info.head == "new_head" and model.info.embedding == 16 and model.new_head is not None
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        token = body(pixel_values=(images - mean) / std).last_hidden_state[:, 0]
+        assert torch.allclose(model(pixels=images), model.net.new_head(token), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dino", "vit"])
+def test_a_student_keeps_the_backbone_of_a_folder_and_its_file_is_read_back(folders, tmp_path, capfd, name):
+    place, made = folders
+    model, images = built(place / name, "student", pretrained=True), torch.rand(2, 3, 16, 16)
+    said = capfd.readouterr()
+    assert f"student {name}: its head starts anew" in said.out and "LOAD REPORT" not in said.out + said.err
+    body = made[name] if name == "dino" else made[name].vit
+    kept = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
+    own = model.net.body.state_dict()
+    assert model.info.head == "head" and all(torch.equal(own[key], value) for key, value in kept.items())
+    save_model(model, file := tmp_path / "student.safetensors", node(place / name), list("abc"))
+    with torch.no_grad():
+        assert torch.equal(load_student(file).eval()(pixels=images), model(pixels=images))

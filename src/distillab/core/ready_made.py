@@ -88,19 +88,20 @@ def read_causal_lm(place: str, **how: Any) -> "PreTrainedModel":
 
 
 def read_vision_model(
-    place: str, *, pretrained: bool = True, image_size: int | None = None
+    place: str, *, pretrained: bool = True, head: bool = True, image_size: int | None = None
 ) -> tuple["PreTrainedModel", bool]:
     """The vision model of a folder or of the hub, and whether it is a classifier, else a backbone.
 
-    With fresh weights it is the backbone, for images of `image_size`. Raises UserError where it takes no images alone, or
+    Without `head`, and with fresh weights, it is the backbone; these are for images of `image_size`. Raises UserError where it takes no images alone, or
     its weights are not those of its config.
     """
     from transformers import AutoModel, AutoModelForImageClassification
 
     config = read_config(place)
-    classifies = pretrained and any("ForImageClassification" in name for name in config.architectures or ())
+    classifies = pretrained and head and any("ForImageClassification" in name for name in config.architectures or ())
     if pretrained:
-        net = _whole(AutoModelForImageClassification if classifies else AutoModel, place, without=("pooler.",))
+        kind = AutoModelForImageClassification if classifies else AutoModel
+        net = _whole(kind, place, without=("pooler.",), beside=head)
     else:
         if image_size is not None and hasattr(config, "image_size"):
             config.image_size = image_size
@@ -128,8 +129,13 @@ def read_image_settings(place: str) -> tuple[list[float] | None, list[float] | N
     return said.get("image_mean"), said.get("image_std"), size if isinstance(size, int) else None
 
 
-def _whole(kind: Any, place: str, *, without: tuple[str, ...] = (), **how: Any) -> "PreTrainedModel":
-    """A model of a class of transformers; UserError where its weights lack any but those whose names start with `without`."""
+def _whole(
+    kind: Any, place: str, *, without: tuple[str, ...] = (), beside: bool = True, **how: Any
+) -> "PreTrainedModel":
+    """A model of a class of transformers; UserError where its weights lack any but those whose names start with `without`.
+
+    What else lies `beside` its weights is printed by transformers.
+    """
     how = {"output_loading_info": True, "ignore_mismatched_sizes": True, **how}  # told below, in one line
     with _without_report() as reports, _reading(place):
         net, found = kind.from_pretrained(place, **NO_CODE, **how)
@@ -142,6 +148,8 @@ def _whole(kind: Any, place: str, *, without: tuple[str, ...] = (), **how: Any) 
             raise UserError(
                 f"its weights lack {len(missing)} of the parameters that its config asks for: {first_few(missing)}"
             )
+        if not (beside and found["unexpected_keys"]):
+            reports.clear()
     return net
 
 

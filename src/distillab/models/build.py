@@ -68,7 +68,7 @@ def build_model(
         outputs, features = model.info.outputs, config.adapt in ("head", "none") and model.info.head is None
         if is_teacher(role) and _may_adapt(config, role) and (outputs != len(classes) or features):
             why = why or _other_classes(outputs if model.info.head else None, len(classes))
-            renew_head(net, model.info, len(classes), seed)
+            renew_head(net, model.net_shape, model.info, len(classes), seed)
             model = ImageModel(net, input_shape, name, **settings, stages=config.stages)
     except UserError as error:
         raise UserError(f"{role}: {error}") from error

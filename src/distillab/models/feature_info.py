@@ -8,7 +8,7 @@ from torch import nn
 
 from distillab.core.errors import UserError
 from distillab.core.instantiate import did_you_mean
-from distillab.models.trace import IMAGES, Call, trace
+from distillab.models.trace import IMAGES, Call, reaches_output, trace
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU)
 
@@ -84,7 +84,8 @@ def describe(
     if len(logits) != 2:
         given = f"{name} gives {logits or 'no tensor'}"
         raise UserError(f"{given} where logits (N, classes) are expected; wrap it so it does")
-    head = head or _guess_head(calls, logits[1])
+    if not head and (head := _guess_head(calls, logits[1])) and last[head].input == last[head].output:
+        head = head if reaches_output(net, input_shape, head) else None  # a projection inside a backbone, as wide as it
     paths = stages if stages is not None else _guess_stages(calls)
     maps = {call.path: call.map for call in calls if call.map}
     known = [path for path in maps if path]

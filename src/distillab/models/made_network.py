@@ -12,7 +12,7 @@ from torch import nn
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
 from distillab.core.instantiate import Target, accepted, build, did_you_mean
-from distillab.models.builder import builder
+from distillab.models.builder import builder, is_teacher
 
 
 def name_of(config: ModelConfig) -> str:
@@ -40,7 +40,8 @@ class Plan:
         """The network of `config._target_`, for another number of `classes` where it is given; UserError where it is none."""
         config, role, node = self.config, self.role, self.config.builder
         shape = {**self.shape, "num_classes": self.classes if classes is None else classes}
-        given = accepted(builder_of(node, role), {**shape, "pretrained": config.pretrained})
+        weights = {"pretrained": config.pretrained, "as_it_is": is_teacher(role)}
+        given = accepted(builder_of(node, role), {**shape, **weights})
         if config.pretrained and "pretrained" not in given:
             raise UserError(f"{role}.pretrained: {node.target} knows no pretrained weights; use {role}.checkpoint=…")
         with torch.random.fork_rng():

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from distillab.core.errors import UserError
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.pairing import paired
+from distillab.models.trace import is_output
 
 APPENDED = "new_head"  # the module path of a head that a network without one is given
 
@@ -74,15 +75,16 @@ def take_head(net: nn.Module, fresh: nn.Module, sized: Sequence[str]) -> None:
         net.set_submodule(path, fresh.get_submodule(path))
 
 
-def renew_head(net: nn.Module, info: FeatureInfo, classes: int, seed: int) -> None:
-    """Replace the head of a network that `info` describes by one of so many classes, or append one where there is none.
+def renew_head(net: nn.Module, shape: tuple[int, ...], info: FeatureInfo, classes: int, seed: int) -> None:
+    """Replace the head of a network for images of `shape` by one of so many classes, or append one.
 
-    What is appended reads the output (N, d) of the network, whose own modules keep their paths. Raises UserError where
-    the head is no linear layer.
+    One is appended where there is none, and where the network computes its output from that of the head, such as a
+    normalised embedding: it reads the output (N, d) of the network, whose own modules keep their paths. Raises UserError
+    where the head is no linear layer.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if info.head is None:
+        if info.head is None or not is_output(net, shape, info.head):
             net.add_module(APPENDED, nn.Linear(info.outputs, classes))
             net.register_forward_hook(_append)
             return

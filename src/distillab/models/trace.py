@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from distillab.core.errors import UserError
 
 IMAGES = 2  # in the dry run's batch
+RESHAPED = ("View", "UnsafeView", "Squeeze", "Unsqueeze", "Clone", "Select", "Alias")  # autograd's names for them
 SMALL = 64 * 64  # pixels: so small an image is sooner computed than followed through fake tensors
 
 
@@ -57,6 +59,50 @@ def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
             reason, size = str(error).splitlines()[0], "×".join(map(str, input_shape))
             mend = "choose another model, or let it see larger ones with input_size=224"
             raise UserError(f"{type(net).__name__} cannot take images of {size} ({reason}); {mend}") from error
+
+
+def reaches_output(net: nn.Module, input_shape: tuple[int, ...], path: str) -> bool:
+    """Whether the network's output is computed from that of a submodule; True where a dry run cannot tell.
+
+    Some networks call a layer and drop what it gives: the pooler of a transformer whose class token is read.
+    """
+    end, given = _graph(net, input_shape, path)
+    reached, left = set(), [end]
+    while left:
+        node = left.pop()
+        if node is not None and node not in reached:
+            reached.add(node)
+            left += [before for before, _ in node.next_functions]
+    return end is None or bool(given & reached)
+
+
+def is_output(net: nn.Module, input_shape: tuple[int, ...], path: str) -> bool:
+    """Whether a submodule's output is the network's own, but for its shape; True where a dry run cannot tell.
+
+    An embedding may be normalised behind its last layer.
+    """
+    end, given = _graph(net, input_shape, path)
+    while end is not None and end not in given and end.name().startswith(RESHAPED):
+        end = end.next_functions[0][0]
+    return end is None or end in given
+
+
+def _graph(net: nn.Module, input_shape: tuple[int, ...], path: str) -> tuple[Node | None, set[Node]]:
+    """Where autograd's graph of a dry run ends, None where there is none, and where each output of a submodule lies in it."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    device = next(net.parameters(), torch.empty(0)).device
+    given: list[Tensor] = []
+    hook = net.get_submodule(path).register_forward_hook(lambda module, args, output: given.append(output))
+    try:
+        with evaluation_mode(net), torch.random.fork_rng(devices=[]), torch.enable_grad(), suppress(Exception):
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                images = torch.empty(IMAGES, *input_shape, device=device, requires_grad=True)
+                output = net(images * 1)  # a network may write into its images, which a leaf forbids
+            return output.grad_fn, {each.grad_fn for each in given} - {None}
+    finally:
+        hook.remove()
+    return None, set()
 
 
 def _recorded(net: nn.Module, example: Tensor) -> list[Call]:

@@ -29,7 +29,7 @@ class TransformersVision(nn.Module):
         self.resizes = PIXELS in signature(body.forward).parameters
         own = expects["num_classes"]
         self.classifies = bool(own)
-        if not own and num_classes:  # a backbone that is trained here
+        if num_classes:  # a backbone that is trained here
             with torch.no_grad():
                 width = self.features(torch.zeros(1, *expects["input_size"])).shape[1]
             self.head = nn.Linear(width, num_classes)
@@ -54,11 +54,17 @@ class TransformersVision(nn.Module):
 
 
 def vision_model(
-    path: str, num_classes: int | None = None, image_size: int | None = None, *, pretrained: bool = True
+    path: str,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    *,
+    pretrained: bool = True,
+    as_it_is: bool = True,
 ) -> TransformersVision:
     """The vision model of a local folder or of the hub: a classifier where its config says so, else a backbone.
 
-    With fresh weights (`pretrained=False`) it has a new head of `num_classes`, and patches for images of `image_size`.
+    Where it does not stay `as_it_is`, and with fresh weights (`pretrained=False`), it is the backbone with a new head of
+    `num_classes`. Fresh weights have patches for images of `image_size`.
     Raises UserError where transformers is not installed, or the folder holds no vision model.
     """
     try:
@@ -68,7 +74,8 @@ def vision_model(
     place = folder_or_name(path, "path")
     try:
         with without_bars() if Path(place).is_dir() else nullcontext():  # a download may show how far it is
-            body, classifies = read_vision_model(place, pretrained=pretrained, image_size=image_size)
+            whole = pretrained and as_it_is
+            body, classifies = read_vision_model(place, pretrained=pretrained, head=whole, image_size=image_size)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} holds no vision model of transformers: {reason(error)}") from error
     mean, std, side = read_image_settings(place)
@@ -77,6 +84,6 @@ def vision_model(
         "mean": mean,
         "std": std,
         "input_size": (getattr(config, "num_channels", 3), *[side or getattr(config, "image_size", None) or 224] * 2),
-        "num_classes": config.num_labels if classifies and pretrained else 0,
+        "num_classes": config.num_labels if classifies else 0,
     }
-    return TransformersVision(body, expects, None if pretrained else num_classes)
+    return TransformersVision(body, expects, None if whole else num_classes)
