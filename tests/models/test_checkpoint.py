@@ -163,3 +163,40 @@ def test_a_file_may_have_shared_weights_under_one_of_their_names(tmp_path):
     untied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     with pytest.raises(UserError, match="1 missing"):
         load_weights(untied, kept, "net", "a", key="teacher.checkpoint")
+
+
+def refusal(target, weights):
+    with pytest.raises(UserError) as error:
+        load_weights(target, weights, "net", "a.pt", key="teacher.checkpoint")
+    return str(error.value)
+
+
+def test_advice_of_classes_is_given_for_a_whole_head_alone():
+    def net(classes=3):
+        return nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, classes))
+
+    damaged = {"0.weight": torch.zeros(7, 3, 1, 1), "1.weight": torch.zeros(7), "3.weight": torch.zeros(4, 8)}
+    for name, value in damaged.items():
+        assert "teacher.classes" not in refusal(net(), net().state_dict() | {name: value})
+    assert "teacher.classes=[…] names the checkpoint's own classes" in refusal(net(), net(4).state_dict())
+
+
+def test_positions_of_another_image_size_ask_for_it():
+    class Patches(nn.Module):
+        def __init__(self, places):
+            super().__init__()
+            self.pos_embed = nn.Parameter(torch.zeros(1, places, 8))
+
+    said = refusal(Patches(17), Patches(65).state_dict())
+    assert "pos_embed is (1, 65, 8), expected (1, 17, 8)" in said and "teacher.input_size=… is the side" in said
+
+
+def test_a_folder_and_an_empty_file_are_told_as_such(tmp_path):
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(UserError, match=r"empty\.pt is empty"):
+        read_weights(tmp_path / "empty.pt")
+    with pytest.raises(UserError, match="is a folder; name the file in it"):
+        read_weights(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is a folder; student=transformers student\.path=.* reads it"):
+        read_weights(tmp_path, "student.checkpoint")

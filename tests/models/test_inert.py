@@ -229,7 +229,7 @@ def test_weights_that_no_training_gave_are_blamed_on_their_file(network, kind):
     """Not on the learning rate, hours later."""
     state = network().state_dict()
     state["fc.weight"] = WRONG[kind](state["fc.weight"])
-    said = r"teacher.checkpoint: t.pt holds 1 tensors .*fc.weight.*choose another file with teacher.checkpoint=…"
+    said = r"teacher.checkpoint: t.pt holds 1 tensor .*fc.weight.*choose another file with teacher.checkpoint=…"
     with pytest.raises(UserError, match=said):
         load_weights(network(), state, "resnet8", "t.pt", key="teacher.checkpoint")
 

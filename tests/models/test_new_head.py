@@ -129,8 +129,10 @@ def test_the_head_of_a_student_starts_anew_and_a_line_says_so(five, tmp_path, ca
     kept = five[0] if with_head else body(five[0])
     save_file(kept, file := tmp_path / f"student_{with_head}.safetensors")
     model = built(RESNET8, "student", checkpoint=str(file), name=f"net_{with_head}")
-    why = "its weights tell 5 other classes apart" if with_head else "its weights have no head"
-    assert f"student net_{with_head}: its head starts anew ({why}, and the data have 3)" in capsys.readouterr().out
+    why = (
+        "tell 5 other classes apart, and the data have 3" if with_head else "have no head, and the data have 3 classes"
+    )
+    assert f"student net_{with_head}: its head starts anew (its weights {why})" in capsys.readouterr().out
     assert model.new_head is None and model.info.outputs == 3  # nothing is fitted: it is trained
     assert_equal(body(model.net.state_dict()), body(five[0]))
     assert torch.equal(model.net.fc.weight, built(RESNET8, "student").net.fc.weight)
@@ -254,3 +256,11 @@ def test_a_head_whose_output_is_reshaped_makes_room_for_the_new_one(last):
     net = Reshaped()
     renew_head(net, (3, 8, 8), describe(net, (3, 8, 8), "net", stages=None, head=None), 3, seed=0)
     assert not hasattr(net, "new_head") and net.classifier.out_features == 3
+
+
+def test_a_head_of_two_sizes_is_named(five, tmp_path):
+    save_file(five[0] | {"fc.bias": torch.zeros(4)}, file := tmp_path / "two.safetensors")
+    with pytest.raises(
+        UserError, match=r"two\.safetensors has a head of two sizes: fc\.weight .* 5 classes, fc\.bias for 4"
+    ):
+        built(RESNET8, checkpoint=str(file))

@@ -91,7 +91,7 @@ def _trained(
     """
     config, role, net, sized = plan.config, plan.role, fresh, ()
     if _may_adapt(config, role) and (sized := plan.sized_by_classes(fresh)):
-        own, weights = as_trained(fresh, weights, sized)
+        own, weights = as_trained(fresh, weights, sized, f"{role}.checkpoint: {config.checkpoint}")
         if own != plan.classes:
             why = why or _other_classes(own, plan.classes)
             net = fresh if own is None else plan.network(own)
@@ -135,8 +135,9 @@ def _why_new_head(config: ModelConfig, role: str, own: Sequence[str] | None, cla
 
 
 def _other_classes(own: int | None, classes: int, named: str = "") -> str:
-    tells = "its weights have no head" if own is None else f"its weights tell {own:,} other classes{named} apart"
-    return f"{tells}, and the data have {classes:,}"
+    if own is None:
+        return f"its weights have no head, and the data have {classes:,} classes"
+    return f"its weights tell {own:,} other classes{named} apart, and the data have {classes:,}"
 
 
 def check_network(config: ModelConfig, role: str) -> None:
@@ -170,7 +171,7 @@ def check_network(config: ModelConfig, role: str) -> None:
         heads = sized_by(net, made, arguments, num_classes=classes + 1) or []
         sized = [*_fixed(net, made, arguments, heads), *(heads if known is not None else ())]
         if heads and _may_adapt(config, role):
-            own, weights = as_trained(net, weights, heads)
+            own, weights = as_trained(net, weights, heads, f"{role}.checkpoint: {config.checkpoint}")
             net = net if own in (None, classes) else bare_network(made, arguments | {"num_classes": own})
         check_names(net, weights, name, config.checkpoint, key=f"{role}.checkpoint", sized=sized)
 

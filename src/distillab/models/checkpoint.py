@@ -31,8 +31,14 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
     file that is absent, damaged, no checkpoint, or a pickled model.
     """
     path = Path(path)
+    if path.is_dir():
+        role = key.partition(".")[0]
+        model = f"{role}=transformers {role}.path={path} reads it" if (path / "config.json").is_file() else ""
+        raise UserError(f"{key}: {path} is a folder; {model or 'name the file in it'}")
     if not path.is_file():
         raise UserError(f"{key}: there is no file {path}")
+    if not path.stat().st_size:
+        raise UserError(f"{key}: {path} is empty; copy it again")
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -167,11 +173,9 @@ def load_weights(
     mend = f"choose another file with {key}=…"
     if other := [k for k, value in found.items() if _other_kind(value, expected[k])]:
         kind = str(found[other[0]].dtype).removeprefix("torch.")
-        raise UserError(
-            f"{where} holds {len(other)} tensors of {kind}, which {name} cannot take ({_some(other)}); {mend}"
-        )
+        raise UserError(f"{where} holds {_tensors(other)} of {kind}, which {name} cannot take ({_some(other)}); {mend}")
     if broken := [k for k, value in found.items() if _broken(value, expected[k])]:
-        raise UserError(f"{where} holds {len(broken)} tensors with NaN or infinite numbers ({_some(broken)}); {mend}")
+        raise UserError(f"{where} holds {_tensors(broken)} with NaN or infinite numbers ({_some(broken)}); {mend}")
     net.load_state_dict(net.state_dict() | found)
     if own := pairing.first_renamed:
         what = f"{where} has other names than {name} ({pairing.names[own]} for {own})"
@@ -205,7 +209,7 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
     hint = f"{role}=… chooses the architecture"
     head = not names or [*expected][-1] in reshaped  # the networks of a known order end in it
     shapes_alone = not missing and not unexpected
-    if shapes_alone and head and _is_of_classes([(expected[k], found[k]) for k in reshaped]):
+    if shapes_alone and head and _is_of_classes({k: (expected[k], found[k]) for k in reshaped}, expected):
         hint = f"{role}.classes=[…] names the checkpoint's own classes"
     elif disordered:
         hint = (
@@ -213,16 +217,20 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
         )
     elif shapes_alone and (channels := _channels([(expected[k], found[k]) for k in reshaped])):
         hint = f"channels of images: {channels[1]} in the file, {channels[0]} in the data"
+    elif shapes_alone and all("pos_embed" in k or "position" in k for k in reshaped):
+        hint = f"{role}.input_size=… is the side of the images that it was trained on"
     elif first and shapes_alone and all(expected[k].ndim == 4 for k in reshaped):
         hint = first
     raise UserError(f"{where}: {'; '.join(parts)}; {hint}")
 
 
-def _is_of_classes(reshaped: list[tuple[Tensor, Tensor]]) -> bool:
-    """Whether the number of classes alone can be what makes tensors differ: a head's weight, and its bias, in the first size."""
-    sizes = {(one.shape[:1], other.shape[:1]) for one, other in reshaped}
-    matrix = any(one.ndim > 1 for one, _ in reshaped)
-    return len(sizes) == 1 and matrix and all(one.shape[1:] == other.shape[1:] for one, other in reshaped)
+def _is_of_classes(reshaped: Mapping[str, tuple[Tensor, Tensor]], expected: Iterable[str]) -> bool:
+    """Whether the number of classes alone can be what makes tensors differ: whole layers, in their first size."""
+    sizes = {(one.shape[:1], other.shape[:1]) for one, other in reshaped.values()}
+    layers = {name.rpartition(".")[0] for name in reshaped}
+    whole = {name for name in expected if name.rpartition(".")[0] in layers} == set(reshaped)
+    matrix = len(reshaped) > 1 or any(one.ndim == 2 for one, _ in reshaped.values())
+    return len(sizes) == 1 and whole and matrix and all(a.shape[1:] == b.shape[1:] for a, b in reshaped.values())
 
 
 def _channels(reshaped: list[tuple[Tensor, Tensor]]) -> tuple[int, int] | None:
@@ -243,6 +251,10 @@ def _other_kind(value: Tensor, expected: Tensor) -> bool:
 def _broken(value: Tensor, expected: Tensor) -> bool:
     """Whether a tensor holds what is not finite in the network's type; a fresh network's own (a mask) may do so."""
     return bool(expected.isfinite().all()) and not value.to(expected.dtype).isfinite().all()
+
+
+def _tensors(names: list[str]) -> str:
+    return f"{len(names)} tensor{'s' * (len(names) > 1)}"
 
 
 def _some(names: list[str]) -> str:

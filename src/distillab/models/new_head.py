@@ -55,18 +55,23 @@ def from_bytes(content: bytes) -> Probe | None:
 
 
 def as_trained(
-    net: nn.Module, weights: Mapping[str, Tensor], sized: Sequence[str]
+    net: nn.Module, weights: Mapping[str, Tensor], sized: Sequence[str], source: str
 ) -> tuple[int | None, Mapping[str, Tensor]]:
     """How many classes the weights of a checkpoint tell apart, and the weights; None where they have no head.
 
     `sized` are the names of the tensors of `net` that have one row for each class. Where there is no head the fresh one of
-    `net` stands for it.
+    `net` stands for it. Raises UserError, with the `source` of the weights, where these tensors disagree.
     """
     expected, found, *_ = paired(net, weights)
-    heads = {len(found[name]) for name in sized if name in found and found[name].ndim}
+    heads = {name: len(found[name]) for name in sized if name in found and found[name].ndim}
     if not heads:
         return None, found | {name: expected[name] for name in sized}
-    return heads.pop() if len(heads) == 1 else len(expected[sized[0]]), weights
+    (first, classes), *others = heads.items()
+    for name, rows in others:
+        if rows != classes:
+            what = f"{first} is for {classes:,} classes, {name} for {rows:,}"
+            raise UserError(f"{source} has a head of two sizes: {what}; choose another file")
+    return classes, weights
 
 
 def take_head(net: nn.Module, fresh: nn.Module, sized: Sequence[str]) -> None:
