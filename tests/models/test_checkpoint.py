@@ -181,6 +181,12 @@ def test_advice_of_classes_is_given_for_a_whole_head_alone():
     assert "teacher.classes=[…] names the checkpoint's own classes" in refusal(net(), net(4).state_dict())
 
 
+def test_advice_of_channels_is_given_for_the_first_layer_alone(network):
+    state = network().state_dict()
+    inner = next(name for name, value in state.items() if value.ndim == 4 and value.shape[1] > 3)
+    assert "channels" not in refusal(network(), state | {inner: state[inner][:, 1:]})
+
+
 def test_positions_of_another_image_size_ask_for_it():
     class Patches(nn.Module):
         def __init__(self, places):
@@ -195,7 +201,7 @@ def test_a_folder_and_an_empty_file_are_told_as_such(tmp_path):
     (tmp_path / "empty.pt").touch()
     with pytest.raises(UserError, match=r"empty\.pt is empty"):
         read_weights(tmp_path / "empty.pt")
-    with pytest.raises(UserError, match="is a folder; name the file in it"):
+    with pytest.raises(UserError, match="is a folder; name a file in it"):
         read_weights(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"is a folder; student=transformers student\.path=.* reads it"):

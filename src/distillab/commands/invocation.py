@@ -12,6 +12,7 @@ from distillab.core.allowed import Range
 from distillab.core.errors import UserError
 from distillab.core.files import file_hash
 from distillab.core.own_code import code_of
+from distillab.core.places import weights_file
 from distillab.core.run_identity import VARIED, config_hash
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ def parse(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfi
     config = unlabelled(fine_tuned(from_teacher(with_varied(config, overrides), overrides), overrides))
     run = RunConfig.of(with_members(config))
     for path, network in {"student": run.student, "teacher": run.teacher, **dict(named(run))}.items():
-        if network.checkpoint and not Path(network.checkpoint).is_file():
-            mend = f"{path}.checkpoint=… names a file, {path}.checkpoint=null none"
-            raise UserError(f"{path}.checkpoint: there is no file {network.checkpoint}; {mend}")
+        if network.checkpoint:
+            weights_file(network.checkpoint, f"{path}.checkpoint")
     return run
 
 

@@ -26,6 +26,22 @@ def located(path: str, key: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / inner
 
 
+def weights_file(place: str | Path, key: str) -> Path:
+    """The file of weights that a config's `key` names; UserError where there is none, a folder, or an empty one."""
+    path = Path(place)
+    if path.is_dir():
+        role = key.rpartition(".")[0]
+        folder = f"{role}=transformers {role}.path={path} reads it"
+        raise UserError(
+            f"{key}: {path} is a folder; {folder if (path / 'config.json').is_file() else 'name a file in it'}"
+        )
+    if not path.is_file():
+        raise UserError(f"{key}: there is no file {path}; {key}=… names a file, {key}=null none")
+    if not path.stat().st_size:
+        raise UserError(f"{key}: {path} is empty; {key}=… names another file")
+    return path
+
+
 def folder_or_name(place: str, key: str) -> str:
     """An existing folder, or a name on the hub, owner/name; raises UserError for what is clearly a path and not there.
 

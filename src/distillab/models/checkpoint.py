@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distillab.core.errors import UserError
 from distillab.core.output import rank_zero_print_once
+from distillab.core.places import weights_file
 from distillab.models.about import About
 from distillab.models.inert import Inert, read_older, read_zip
 from distillab.models.pairing import Pairing, paired
@@ -30,15 +31,7 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
     as a Lightning checkpoint. Code in a file is never run. Raises UserError, which names the config's `key` for it, for a
     file that is absent, damaged, no checkpoint, or a pickled model.
     """
-    path = Path(path)
-    if path.is_dir():
-        role = key.partition(".")[0]
-        model = f"{role}=transformers {role}.path={path} reads it" if (path / "config.json").is_file() else ""
-        raise UserError(f"{key}: {path} is a folder; {model or 'name the file in it'}")
-    if not path.is_file():
-        raise UserError(f"{key}: there is no file {path}")
-    if not path.stat().st_size:
-        raise UserError(f"{key}: {path} is empty; copy it again")
+    path = weights_file(path, key)
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -215,7 +208,7 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
         hint = (
             "its shapes fit in another order: take a file of torch.save, with the tensors as their network wrote them"
         )
-    elif shapes_alone and (channels := _channels([(expected[k], found[k]) for k in reshaped])):
+    elif shapes_alone and (channels := _channels(expected, found, reshaped)):
         hint = f"channels of images: {channels[1]} in the file, {channels[0]} in the data"
     elif shapes_alone and all("pos_embed" in k or "position" in k for k in reshaped):
         hint = f"{role}.input_size=… is the side of the images that it was trained on"
@@ -233,13 +226,15 @@ def _is_of_classes(reshaped: Mapping[str, tuple[Tensor, Tensor]], expected: Iter
     return len(sizes) == 1 and whole and matrix and all(a.shape[1:] == b.shape[1:] for a, b in reshaped.values())
 
 
-def _channels(reshaped: list[tuple[Tensor, Tensor]]) -> tuple[int, int] | None:
-    """The channels that a network reads and those of a file, where nothing else makes one convolution differ."""
-    if len(reshaped) != 1 or any(one.ndim != 4 for one in reshaped[0]):
+def _channels(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], reshaped: list[str]
+) -> tuple[int, int] | None:
+    """The channels that a network reads and those of a file, where nothing else makes the first convolution differ."""
+    first = next((name for name, value in expected.items() if value.ndim == 4), None)
+    if reshaped != [first] or found[first].ndim != 4:
         return None
-    (own, other) = (one.shape for one in reshaped[0])
-    alike = own[0] == other[0] and own[2:] == other[2:]
-    return (own[1], other[1]) if alike else None
+    own, other = expected[first].shape, found[first].shape
+    return (own[1], other[1]) if own[0] == other[0] and own[2:] == other[2:] else None
 
 
 def _other_kind(value: Tensor, expected: Tensor) -> bool:
