@@ -137,3 +137,39 @@ def test_a_student_keeps_the_backbone_of_a_folder_and_its_file_is_read_back(fold
     save_model(model, file := tmp_path / "student.safetensors", node(place / name), list("abc"))
     with torch.no_grad():
         assert torch.equal(load_student(file).eval()(pixels=images), model(pixels=images))
+
+
+def test_a_masked_autoencoder_masks_nothing_and_keeps_its_patches_in_order(tmp_path):
+    body = transformers.AutoModel.from_config(transformers.ViTMAEConfig(**SMALL, intermediate_size=32)).eval()
+    body.save_pretrained(tmp_path)
+    model, images = built(tmp_path, mean=[0.0] * 3, std=[1.0] * 3), torch.rand(2, 3, 16, 16)
+    read = FeatureExtractor(model, {"embedding", "stages"})
+    body.config.mask_ratio = 0.0
+    with torch.no_grad():  # in the order that transformers draws, and back
+        alone, found = body(pixel_values=images, output_hidden_states=True), read(pixels=images)
+    back = alone.ids_restore[:, :, None].expand(-1, -1, 16)
+    patches = alone.hidden_states[1][:, 1:].gather(1, back).transpose(1, 2).unflatten(2, (4, 4))
+    assert not torch.equal(back[0, :, 0], torch.arange(16))
+    assert torch.allclose(found.embedding, alone.last_hidden_state[:, 0], atol=1e-5)
+    assert torch.allclose(found.stages[0], patches, atol=1e-5)
+
+
+def test_tokens_without_a_class_token_are_averaged_and_layers_that_give_tuples_are_stages(tmp_path):
+    body = transformers.AutoModel.from_config(transformers.IJepaConfig(**SMALL, intermediate_size=32)).eval()
+    body.save_pretrained(tmp_path / "jepa")
+    sizes = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2]}
+    swin = transformers.AutoModel.from_config(transformers.SwinConfig(**sizes, window_size=4))
+    swin.save_pretrained(tmp_path / "swin")
+    model, images = built(tmp_path / "jepa", mean=[0.0] * 3, std=[1.0] * 3), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = body(pixel_values=images).last_hidden_state.mean(1)
+        assert torch.allclose(FeatureExtractor(model, {"embedding"})(pixels=images).embedding, expected, atol=1e-5)
+    stages = built(tmp_path / "swin").info.stages
+    assert [(stage.channels, *stage.size) for stage in stages] == [(16, 8, 8), (32, 4, 4), (32, 4, 4)]
+
+
+def test_a_model_that_asks_for_more_than_images_is_refused(tmp_path):
+    small = {key: value for key, value in SMALL.items() if key != "image_size"}
+    transformers.AutoModel.from_config(transformers.Siglip2VisionConfig(**small)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="asks for pixel_attention_mask and spatial_shapes beside images"):
+        built(tmp_path)

@@ -104,12 +104,17 @@ def read_vision_model(
         net = _whole(kind, place, without=("pooler.",), beside=head)
     else:
         if image_size is not None and hasattr(config, "image_size"):
-            config.image_size = image_size
+            config.image_size = image_size if isinstance(config.image_size, int) else [image_size] * 2
         net = AutoModel.from_config(config)
     takes = signature(net.forward).parameters
     if "pixel_values" not in takes or "input_ids" in takes:
         raise UserError(
             f"{place} holds a {type(net).__name__}, which is no model of images alone; name the vision part's folder"
+        )
+    required = [name for name, one in takes.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    if others := [name for name in required if name != "pixel_values"]:
+        raise UserError(
+            f"{place} holds a {type(net).__name__}, which asks for {' and '.join(others)} beside images; choose another"
         )
     return net, classifies
 

@@ -110,6 +110,8 @@ def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
     paths = {module: path for path, module in net.named_modules()}
 
     def record(module: nn.Module, args: tuple, output: object) -> None:
+        if isinstance(output, tuple) and output:  # what else a layer gives stands behind
+            output = output[0]
         if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
             shapes = tuple(args[0].shape), tuple(output.shape), _map_shape(output.shape, example.shape)
             calls.append(Call(paths[module], type(module), *shapes, leaf=not any(module.children())))

@@ -12,6 +12,7 @@ from distillab.core.errors import UserError, reason
 from distillab.core.places import folder_or_name
 from distillab.core.ready_made import read_image_settings, read_vision_model
 from distillab.models.quiet import without_bars
+from distillab.models.trace import evaluation_mode
 
 PIXELS = "interpolate_pos_encoding"  # the argument by which a transformer takes images of another size than its own
 
@@ -20,30 +21,41 @@ class TransformersVision(nn.Module):
     """A vision model of transformers that takes images and gives logits, or one vector of features an image.
 
     The vector is the class token behind the last layer norm where the model has one (ViT, DINOv2, DINOv3), else what the
-    model pools. `pretrained_cfg` says what its weights expect, by timm's names; `num_classes` is 0 for a backbone.
+    model pools, else the mean of its tokens or of its last map. A masked autoencoder masks nothing. `pretrained_cfg` says what its weights expect, by timm's names; `num_classes` is 0 for a backbone.
     """
 
     def __init__(self, body: nn.Module, expects: dict[str, Any], num_classes: int | None = None) -> None:
         super().__init__()
         self.body, self.pretrained_cfg = body, expects
         self.resizes = PIXELS in signature(body.forward).parameters
+        self.shuffles = body.config.model_type == "vit_mae"
         own = expects["num_classes"]
         self.classifies = bool(own)
         if num_classes:  # a backbone that is trained here
-            with torch.no_grad():
+            with torch.no_grad(), evaluation_mode(body):
                 width = self.features(torch.zeros(1, *expects["input_size"])).shape[1]
             self.head = nn.Linear(width, num_classes)
 
     def outputs(self, images: Tensor) -> Any:
         """What the model of transformers gives for images (N, 3, H, W)."""
-        return self.body(pixel_values=images, **({PIXELS: True} if self.resizes else {}))
+        how = {PIXELS: True} if self.resizes else {}
+        if self.shuffles:  # by these numbers, one a patch: in their order
+            patch = self.body.config.patch_size
+            places = torch.arange((images.shape[2] // patch) * (images.shape[3] // patch), device=images.device)
+            how["noise"] = places.expand(len(images), -1)
+        return self.body(pixel_values=images, **how)
 
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) → (N, d)."""
         found = self.outputs(images)
         if hasattr(getattr(self.body, "embeddings", None), "cls_token"):
             return found.last_hidden_state[:, 0]
-        return found.pooler_output.flatten(1)
+        if getattr(found, "cls_token_value", None) is not None:
+            return found.cls_token_value[:, 0]
+        if getattr(found, "pooler_output", None) is not None:
+            return found.pooler_output.flatten(1)
+        last = found.last_hidden_state
+        return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) → logits (N, classes), or features (N, d) of a backbone without a head."""
@@ -80,10 +92,14 @@ def vision_model(
         raise UserError(f"{path} holds no vision model of transformers: {reason(error)}") from error
     mean, std, side = read_image_settings(place)
     config = body.config
+    if config.model_type == "vit_mae":
+        config.mask_ratio = 0.0
+    own = getattr(config, "image_size", None) or 224
+    side = side or (own if isinstance(own, int) else own[0])
     expects = {
         "mean": mean,
         "std": std,
-        "input_size": (getattr(config, "num_channels", 3), *[side or getattr(config, "image_size", None) or 224] * 2),
+        "input_size": (getattr(config, "num_channels", 3), side, side),
         "num_classes": config.num_labels if classifies else 0,
     }
     return TransformersVision(body, expects, None if whole else num_classes)
