@@ -22,6 +22,7 @@ from distillab.schemes.record import FittedHead, Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import NETWORKS, PLACE
 from distillab.strategies.strategy import Strategy
+from distillab.training.finite import OTHER_TEACHER
 from distillab.training.linear_probe import fit_head, linear_head
 
 
@@ -53,7 +54,7 @@ def with_new_head(
 ) -> Record:
     """Fit a teacher's head on its frozen features, or take it from the store, else the `given` one; the record tells how.
 
-    `data` are the teacher's own.
+    `data` are the teacher's own. Raises UserError where its features or answers are not finite.
     """
     name = model.info.name
     judged = ", by which it is judged; no method reads it" if config.adapt == "none" else ""
@@ -68,7 +69,7 @@ def with_new_head(
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        probe = given or fit_head(model, data, setting.device)
+        probe = given or fit_head(model, data, setting.device, mend=OTHER_TEACHER)
         probe.put(linear_head(model))
         where, place = config.checkpoint or "pretrained weights", "here" if given is None else "elsewhere"
         source = f"{where}, with a head fitted {place} on {probe.samples:,} samples, weight decay {probe.decay:g}"
@@ -78,11 +79,13 @@ def with_new_head(
             plain = {k: v for k, v in config.plain.items() if k != "classes"}
             with writable(folder, PLACE):
                 save_model(model, folder / "model.safetensors", plain, data.info.classes)
-            test = predictions(model, data, setting, str(folder))
-            found = found.changed(scores=scores(model, data, setting, test))
+            test = predictions(model, data, setting, str(folder), mend=OTHER_TEACHER)
+            found = found.changed(scores=scores(model, data, setting, test, mend=OTHER_TEACHER))
         return found.model_dump()
 
     folder, kept, reused = setting.store.once(NETWORKS, name, key, make)
+    if reused:
+        predictions(model, data, setting, str(folder), mend=OTHER_TEACHER)  # an earlier version kept any
     file = folder / "model.safetensors"  # read by every process, so that all have one head
     load_weights(model.net, read_weights(file, "paths.store")[0], name, str(file), key="paths.store")
     record = Record.model_validate(kept).changed(str(folder), reused=reused)

@@ -16,25 +16,30 @@ from distillab.models.model import Model
 from distillab.models.new_head import Probe
 from distillab.models.parts import in_parts
 from distillab.models.trace import evaluation_mode
+from distillab.training.finite import check_rows
 
 DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
 WITHOUT_VALIDATION = 1e-2
+OTHERS = "choose other weights, or check the mean and std of its images"  # where features are not finite
 STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
 
 
-def fit_head(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
+def fit_head(model: Model, data: LightningDataModule, device: str | torch.device, *, mend: str = OTHERS) -> Probe:
     """Fit the head of a network to the labelled training samples; the rest of it stays as it is.
 
-    Raises UserError where the head is no linear layer, or no sample has a label.
+    Raises UserError where the head is no linear layer, no sample has a label, or features are not finite; `mend` says what
+    helps against these.
     """
-    head, found = linear_head(model), probe(model, data, device)
+    head, found = linear_head(model), probe(model, data, device, mend=mend)
     found.put(head)
     return found
 
 
-def known_embeddings(model: Model, data: LightningDataModule, device: str | torch.device) -> tuple[Tensor, Tensor]:
+def known_embeddings(
+    model: Model, data: LightningDataModule, device: str | torch.device, *, mend: str = OTHERS
+) -> tuple[Tensor, Tensor]:
     """The `embeddings` of the training samples that have a label; UserError where none has."""
-    features, labels = embeddings(model, data, "train", device)
+    features, labels = embeddings(model, data, "train", device, mend=mend)
     known = labels != UNKNOWN
     if not known.any():
         raise UserError(f"{model.info.name} needs labels for a head, and none is known: data.labelled=0.1")
@@ -46,6 +51,8 @@ def probe(
     data: LightningDataModule,
     device: str | torch.device,
     known: tuple[Tensor, Tensor] | None = None,
+    *,
+    mend: str = OTHERS,
 ) -> Probe:
     """The linear head that fits the labelled training samples, without augmentation; the network is left as it is.
 
@@ -54,10 +61,10 @@ def probe(
     `fit_head`.
     """
     started, classes = time.perf_counter(), linear_head(model).out_features
-    features, labels = known or known_embeddings(model, data, device)
+    features, labels = known or known_embeddings(model, data, device, mend=mend)
     mean, spread = features.mean(0), features.std(0, correction=0)
     spread = torch.where(spread > 1e-6 * spread.max(), spread, 1.0)  # a feature that never changes tells nothing
-    held_out = embeddings(model, data, "validation", device) if data.sizes["validation"] else None
+    held_out = embeddings(model, data, "validation", device, mend=mend) if data.sizes["validation"] else None
     weights = torch.zeros(classes, features.shape[1] + 1, device=features.device)
     found: list[tuple[tuple[float, float], float, Tensor]] = []
     for decay in DECAYS if held_out is not None else (WITHOUT_VALIDATION,):
@@ -89,9 +96,12 @@ def linear_head(model: Model) -> nn.Linear:
 
 @torch.no_grad()
 def embeddings(
-    model: Model, data: LightningDataModule, split: str, device: str | torch.device
+    model: Model, data: LightningDataModule, split: str, device: str | torch.device, *, mend: str = OTHERS
 ) -> tuple[Tensor, Tensor]:
-    """The input of the head (R, d) in float32 and the labels (R,) of a split, in its order, without augmentation."""
+    """The input of the head (R, d) in float32 and the labels (R,) of a split, in its order, without augmentation.
+
+    Raises UserError, which says how to `mend` it, where some are not finite.
+    """
     model.to(device)
     extractor, found = FeatureExtractor(model, {"embedding"}), []
     try:
@@ -103,8 +113,9 @@ def embeddings(
                 found.append((read.float(), batch.labels.to(device)))
     finally:
         extractor.remove()
-    features, labels = zip(*found, strict=True)
-    return torch.cat(features), torch.cat(labels)
+    features, labels = (torch.cat(one) for one in zip(*found, strict=True))
+    check_rows(model.info.name, "features of", features, split, mend)
+    return features, labels
 
 
 def _logits(features: Tensor, weights: Tensor) -> Tensor:
