@@ -21,6 +21,8 @@ from distillab.schemes.setting import Setting
 from distillab.schemes.store import PLACE
 from distillab.training.finite import OTHER_TEACHER, SMALLER, check_rows
 
+TRAINED = "trained here"  # how the source of a network begins that came without weights
+
 
 def scores(
     model: Model,
@@ -123,7 +125,7 @@ def _hardly(chance: float) -> float:
 def _ways_out(record: Record) -> str:
     """What helps against a teacher at chance: one that was trained here, one with a new head, one as it came."""
     numbers = "teacher.checkpoint, teacher.mean, teacher.std"
-    if (record.training.source or "").startswith("trained here"):
+    if (record.training.source or "").startswith(TRAINED):
         return "more teacher.recipe.epochs or another teacher.recipe.lr may help"
     if record.head or "adapted here" in (record.training.source or ""):
         return f"its features tell little of these classes: check {numbers} and teacher.input_size, or choose another teacher=…"
@@ -143,11 +145,14 @@ def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, st
     elif teacher is not None and not (
         teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
     ):
-        ready = "teacher.adapt=all, which first trains it on these data, or another teacher=…"
+        source = teacher.training.source or TRAINED
+        mend = "teacher.adapt=all, which first trains it on these data, or another teacher=…"
         if chance is not None and teacher.head is None:
-            ready = f"teacher.adapt=head, which fits a head to its features, {ready}"
-        trained_here = (teacher.training.source or "trained here").startswith("trained here")
-        mend = ready if not trained_here else "a larger teacher=… or more teacher.recipe.epochs"
+            mend = f"teacher.adapt=head, which fits a head to its features, {mend}"
+        if teacher.training.epochs and not source.startswith(TRAINED):  # that was done
+            mend = "another teacher=…, or another teacher.recipe.lr or teacher.recipe.epochs"
+        if source.startswith(TRAINED):
+            mend = "a larger teacher=… or more teacher.recipe.epochs"
         rank_zero_warn(
             f"the teacher ({task.text(teacher.scores[split])} on {split}) is no better than {student.name} alone "
             f"({task.text(alone)}): there is little to distil; {mend} may help"
