@@ -74,7 +74,7 @@ def with_new_head(
     def make(folder: Path) -> dict[str, Any]:
         if given is None:
             rank_zero_print(f"teacher {name}: a head is fitted on its frozen features{why}")
-        probe = given or fit_head(model, data, setting.device, mend=OTHER_TEACHER)
+        probe = given or fit_head(model, data, setting.device)
         probe.put(linear_head(model))
         place = "here" if given is None else "elsewhere"
         source = f"{where}{FITTED}{place} on {probe.samples:,} samples, weight decay {probe.decay:g}"

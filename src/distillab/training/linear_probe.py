@@ -16,30 +16,26 @@ from distillab.models.model import Model
 from distillab.models.new_head import Probe
 from distillab.models.parts import in_parts
 from distillab.models.trace import evaluation_mode
-from distillab.training.finite import check_rows
+from distillab.training.finite import OTHER_TEACHER, check_rows
 
 DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
 WITHOUT_VALIDATION = 1e-2
-OTHERS = "choose other weights, or check the mean and std of its images"  # where features are not finite
 STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
 
 
-def fit_head(model: Model, data: LightningDataModule, device: str | torch.device, *, mend: str = OTHERS) -> Probe:
+def fit_head(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
     """Fit the head of a network to the labelled training samples; the rest of it stays as it is.
 
-    Raises UserError where the head is no linear layer, no sample has a label, or features are not finite; `mend` says what
-    helps against these.
+    Raises UserError where the head is no linear layer, no sample has a label, or a feature is not finite.
     """
-    head, found = linear_head(model), probe(model, data, device, mend=mend)
+    head, found = linear_head(model), probe(model, data, device)
     found.put(head)
     return found
 
 
-def known_embeddings(
-    model: Model, data: LightningDataModule, device: str | torch.device, *, mend: str = OTHERS
-) -> tuple[Tensor, Tensor]:
+def known_embeddings(model: Model, data: LightningDataModule, device: str | torch.device) -> tuple[Tensor, Tensor]:
     """The `embeddings` of the training samples that have a label; UserError where none has."""
-    features, labels = embeddings(model, data, "train", device, mend=mend)
+    features, labels = embeddings(model, data, "train", device)
     known = labels != UNKNOWN
     if not known.any():
         raise UserError(f"{model.info.name} needs labels for a head, and none is known: data.labelled=0.1")
@@ -51,8 +47,6 @@ def probe(
     data: LightningDataModule,
     device: str | torch.device,
     known: tuple[Tensor, Tensor] | None = None,
-    *,
-    mend: str = OTHERS,
 ) -> Probe:
     """The linear head that fits the labelled training samples, without augmentation; the network is left as it is.
 
@@ -61,10 +55,10 @@ def probe(
     `fit_head`.
     """
     started, classes = time.perf_counter(), linear_head(model).out_features
-    features, labels = known or known_embeddings(model, data, device, mend=mend)
+    features, labels = known or known_embeddings(model, data, device)
     mean, spread = features.mean(0), features.std(0, correction=0)
     spread = torch.where(spread > 1e-6 * spread.max(), spread, 1.0)  # a feature that never changes tells nothing
-    held_out = embeddings(model, data, "validation", device, mend=mend) if data.sizes["validation"] else None
+    held_out = embeddings(model, data, "validation", device) if data.sizes["validation"] else None
     weights = torch.zeros(classes, features.shape[1] + 1, device=features.device)
     found: list[tuple[tuple[float, float], float, Tensor]] = []
     for decay in DECAYS if held_out is not None else (WITHOUT_VALIDATION,):
@@ -96,11 +90,11 @@ def linear_head(model: Model) -> nn.Linear:
 
 @torch.no_grad()
 def embeddings(
-    model: Model, data: LightningDataModule, split: str, device: str | torch.device, *, mend: str = OTHERS
+    model: Model, data: LightningDataModule, split: str, device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
     """The input of the head (R, d) in float32 and the labels (R,) of a split, in its order, without augmentation.
 
-    Raises UserError, which says how to `mend` it, where some are not finite.
+    Raises UserError where some are not finite.
     """
     model.to(device)
     extractor, found = FeatureExtractor(model, {"embedding"}), []
@@ -114,7 +108,7 @@ def embeddings(
     finally:
         extractor.remove()
     features, labels = (torch.cat(one) for one in zip(*found, strict=True))
-    check_rows(model.info.name, "features of", features, split, mend)
+    check_rows(model.info.name, "features of", features, split, OTHER_TEACHER)
     return features, labels
 
 
