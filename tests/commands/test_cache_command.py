@@ -1,5 +1,6 @@
 """The teacher cache of images as a command: outputs that are computed again, and one file for another machine."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,12 +13,14 @@ import torch
 from helpers import small_run
 from helpers.data_checks import write_images
 from helpers.five_classes import save_five_classes
-from safetensors.torch import save
+from safetensors.torch import load_file, save, save_file
 
 from distillab.commands.cache import cache
 from distillab.core.errors import UserError
+from distillab.core.weights import add_weights
 from distillab.data.images import sources
-from distillab.teachers import archive
+from distillab.models.zoo.cifar_resnet import CifarResNet
+from distillab.teachers import manifest
 from distillab.teachers.layout import Layout
 from distillab.teachers.shards import HEAD, View
 from distillab.training import linear_probe
@@ -141,9 +144,16 @@ def test_records_that_are_there_stay_and_others_are_counted(place, tmp_path, cap
         (("recipe.precision=bf16-mixed",), ("recipe.precision differs: 32-true there and bf16-mixed here",)),
         (
             ("teacher.mean=[0.1]", "teacher.std=[0.2]"),
-            ("another teacher (resnet14 there, resnet14 here)", "normalised"),
+            ("it is of another teacher, with inputs that are normalised",),
         ),
-        (("teacher=resnet20", "teacher.checkpoint=null", "teacher.pretrained=false"), ("resnet20 is not trained yet",)),
+        (
+            ("teacher=resnet20", "teacher.checkpoint=null", "teacher.pretrained=false"),
+            ("another teacher (resnet14 there, resnet20 here), with other modules",),
+        ),
+        (
+            ("teacher=resnet14", "teacher.checkpoint=null", "teacher.pretrained=false", "teacher.seed=1"),
+            ("resnet14 is not trained yet",),
+        ),
         (("cache.limit_gb=1e-9",), ("find no room",)),
     ],
 )
@@ -152,9 +162,18 @@ def test_a_cache_of_something_else_is_refused(place, words, said):
     assert not place.shards("wrong")
 
 
-def test_other_weights_are_another_teacher(place, tmp_path):
+def test_other_weights_are_another_teacher(place, tmp_path, capsys):
+    capsys.readouterr()
     other = Place(tmp_path, "teacher.seed=1")
-    refused(lambda: other.cache("import", f"archive={place.exported()}"), "another teacher", "other weights")
+    (here,) = re.findall(r"weights (\w{12})\n", capsys.readouterr().out)
+    with ZipFile(place.exported()) as file:
+        there = json.loads(file.read("manifest.json"))["keys"][0]["weights"][:12]
+    said = f"it is of another teacher, with other weights ({there} there, {here} here)"
+    refused(lambda: other.cache("import", f"archive={place.exported()}"), said)
+    capsys.readouterr()
+    named = f"teacher.checkpoint={other.teacher}"  # known at once
+    refused(lambda: place.cache("import", f"archive={place.exported()}", named, store="fresh"), said)
+    assert "top-1" not in capsys.readouterr().out and not list((place.folder / "fresh").glob("measured/*"))
 
 
 def rewritten(source, target, change):
@@ -246,7 +265,7 @@ def test_images_in_files_are_the_same_on_a_machine_with_other_times(tmp_path, mo
 def test_a_manifest_names_every_part_of_a_key(place):
     with ZipFile(place.exported()) as file:
         parts = json.loads(file.read("manifest.json"))["keys"][0]
-    known = archive.OF_THE_TEACHER.keys() | archive.SET_BY.keys() | {"data", "files"}
+    known = manifest.OF_THE_TEACHER.keys() | manifest.SET_BY.keys() | {"data", "files"}
     assert parts.keys() <= known
 
 
@@ -276,10 +295,11 @@ def test_an_archive_brings_the_head_that_was_fitted_for_its_teacher(adapted, mon
     assert "300 were there before" in capsys.readouterr().out
 
 
-def test_a_head_that_is_not_taken_leaves_nothing(adapted, tmp_path):
+def test_a_head_that_is_not_taken_leaves_nothing(adapted, tmp_path, capsys):
     file, other = adapted.exported(), tmp_path / "other.zip"
     words = (*adapted.words, f"paths.store={tmp_path}/store")
     take = lambda *more: cache(["import", *words, *more])  # noqa: E731
+    capsys.readouterr()
     refused(lambda: take(f"archive={file}", "data.view_seed=1"), "data.view_seed=0 there and 1 here")
     assert not list((tmp_path / "store").glob("networks/*/record.json"))
     for content in (b"no head", save({"weights": torch.full((10, 65), torch.nan), "facts": torch.ones(3)})):
@@ -288,8 +308,31 @@ def test_a_head_that_is_not_taken_leaves_nothing(adapted, tmp_path):
     fake = save({"weights": torch.zeros(10, 65), "facts": torch.ones(3)})
     rewritten(file, other, lambda n, c: fake if n.startswith("head") else c)
     refused(lambda: take(f"archive={other}"), "another teacher")  # than what its outputs are of
+    digest, net = hashlib.sha256(), CifarResNet(depth=14, num_classes=10, in_channels=1)
+    net.load_state_dict(load_file(adapted.teacher))
+    for parameter in net.fc.parameters():
+        torch.nn.init.zeros_(parameter)
+    add_weights(digest, net)
+    known = json.loads(ZipFile(file).read("manifest.json"))["keys"][0]["weights"].encode()
+    of_fake = digest.hexdigest().encode()  # an archive whose outputs are those of the other head
+    rewritten(file, other, lambda n, c: fake if n.startswith("head") else c.replace(known, of_fake))
     refused(lambda: cache(["import", *adapted.words, f"paths.store={adapted.folder}/here", f"archive={other}"]),
             "another head for resnet14 than was fitted here: delete")  # fmt: skip
     rewritten(file, other, lambda n, c: None if n.startswith("head") else c)
     refused(lambda: take(f"archive={other}"), "not trained yet")
+    rewritten(file, other, lambda n, c: None if n.endswith("shard") else c)
+    refused(lambda: take(f"archive={other}"), f"{other} has no outputs of a teacher")
+    assert (
+        "top-1" not in (told := capsys.readouterr().out) and "reused" not in told
+    )  # of no teacher that is not its own
     assert not list((tmp_path / "store").glob("networks/*/record.json"))
+
+
+def test_an_archive_of_a_fitted_head_says_that_to_a_teacher_that_needs_none(adapted, tmp_path):
+    save_file(CifarResNet(depth=14, num_classes=10, in_channels=1).state_dict(), tmp_path / "ten.safetensors")
+    take = lambda *words: cache(["import", *adapted.words, f"archive={adapted.exported()}", *words])  # noqa: E731
+    empty = f"paths.store={tmp_path}/store"
+    own = f"teacher.checkpoint={tmp_path}/ten.safetensors"
+    refused(lambda: take(own, empty), "other weights (", "a head was fitted there: teacher.adapt=head")
+    # Those of one that is trained as a whole are not known before.
+    refused(lambda: take("teacher.adapt=all", empty), "resnet14 is not trained yet")

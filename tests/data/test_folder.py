@@ -12,7 +12,8 @@ import torch
 from helpers.data_checks import cats_and_dogs, complaint, folder, rows, write_images
 from PIL import Image
 
-from distillab.data.images import decode
+from distillab.core.errors import UserError
+from distillab.data.images import decode, file_views
 from distillab.data.images import sources as images
 
 
@@ -236,6 +237,30 @@ def test_all_broken_images_are_told_at_once(root):
         (root / "train" / "cat" / f"{number:03}.png").write_bytes(b"no image")
     write_images(root / "train", {"dog": 1}, size=(7, 6))
     complaint(folder(root).prepare, "train/cat/000.png is not", "4 more of 60 files", "cat/004.png", "009.png, …")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("mean", [None, [0.5] * 3])  # met at once where the mean is measured, else in the first epoch
+def test_all_broken_images_are_told_at_once_where_they_stay_in_files(root, workers, mean):
+    broken = [root / "train" / "cat" / f"{number:03}.png" for number in (4, 7, 9)] + [root / "test" / "dog" / "003.png"]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:-40])
+    data = folder(root, memory_budget=0, workers=workers, mean=mean, std=mean)
+    with pytest.raises(UserError) as error:
+        list(data.configure(16, 0).train_dataloader())
+    message = str(error.value)
+    first, others = message.split(" is not a readable image (")
+    assert "; 3 more of 60 files cannot be used (" in others and "\n" not in message
+    assert sorted([first, *others.split("be used (")[1].rstrip(")").split(", ")]) == sorted(map(str, broken))
+
+
+def test_the_search_for_other_broken_images_ends_in_time(root, monkeypatch):
+    monkeypatch.setattr(file_views, "SEARCH", -1.0)
+    broken = [root / "train" / "cat" / f"{number:03}.png" for number in (4, 7)]
+    for path in broken:
+        path.write_bytes(b"no image")
+    views = folder(root, memory_budget=0, mean=[0.5] * 3, std=[0.5] * 3).configure(16, 0).train_dataloader().source
+    complaint(lambda: views[views.files.index(str(broken[1])), 0], f"{broken[1]} is not a readable image")
 
 
 def test_names_whose_bytes_are_no_utf_8_are_shown_escaped(tmp_path, capsys):

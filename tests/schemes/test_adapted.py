@@ -1,5 +1,8 @@
 """A teacher whose weights never saw these classes: one command each for a new head, for all of it, for its features."""
 
+import re
+import shutil
+
 import pytest
 from helpers import small_run
 from helpers.five_classes import save_five_classes
@@ -32,9 +35,23 @@ def test_a_head_is_fitted_once_and_the_teacher_teaches(place, capsys):
     assert "with a head fitted here on 256 samples, weight decay" in training.source and not training.reused
     assert result.teacher.metrics["top1"] > 0.3  # five times chance by random features
     assert result.cost.teacher_training_seconds == pytest.approx(training.seconds) and training.seconds > 0
-    again = run(place, "strategy=kd", "seed=1")
+    copied = shutil.copy(place / "five.safetensors", place / "copied.safetensors")
+    again = run(place, "strategy=kd", "seed=1", f"teacher.checkpoint={copied}")
     assert again.teacher.training.reused and again.teacher.metrics == result.teacher.metrics
-    assert "a head is fitted" in capsys.readouterr().out
+    assert again.teacher.training.source == training.source.replace("five.safetensors", "copied.safetensors")
+    said = capsys.readouterr().out
+    assert "the head on its frozen features is reused from the store" in said and "is fitted" not in said
+    hashes = [re.findall(r"weights (\w{12}) without the fitted head, (\w{12}) with it", text) for text in (told, said)]
+    assert hashes[0] == hashes[1] and len(hashes[0]) == 1
+
+
+def test_the_hash_of_a_checkpoint_is_the_same_whatever_the_head(place, capsys):
+    found = []
+    for words in ((), ("teacher.labelled=0.5",)):
+        run(place, "strategy=kd", "baseline=false", "teacher.seed=7", *words)
+        (hashes,) = re.findall(r"weights (\w+) without the fitted head, (\w+) with it", capsys.readouterr().out)
+        found.append(hashes)
+    assert found[0][0] == found[1][0] and found[0][1] != found[1][1]
 
 
 def test_features_alone_teach_what_reads_no_logits(place):
@@ -53,9 +70,8 @@ def test_features_alone_teach_what_reads_no_logits(place):
 def test_all_of_it_trains_at_a_smaller_rate_from_the_new_head_on(place, capsys):
     result = run(place, "strategy=kd", "teacher.adapt=all", "teacher.recipe.epochs=2", "baseline=false")
     told = capsys.readouterr().out
-    assert "before teacher.adapt=all" in told and told.index("a head is fitted") < told.index(
-        "before teacher.adapt=all"
-    )
+    place_of = told.index("before teacher.adapt=all")
+    assert max(told.find("a head is fitted"), told.find("the head on its frozen features is reused")) in range(place_of)
     assert result.config["teacher"]["recipe"]["lr"] == pytest.approx(0.1 * result.config["recipe"]["lr"])
     typed = run(
         place, "strategy=kd", "teacher.adapt=all", "teacher.recipe.epochs=2", "teacher.recipe.lr=1e-3", "baseline=false"

@@ -11,6 +11,7 @@ from distillab.core.errors import UserError
 from distillab.core.recipe import Protocol
 from distillab.core.run_identity import config_hash
 from distillab.models.image_model import ImageModel
+from distillab.schemes.measure import predictions
 from distillab.schemes.pretrain import Pretraining, obtain_teacher
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import Store
@@ -88,3 +89,23 @@ def test_a_teacher_of_images_is_adapted_likewise(few_digits, tmp_path):
     made = obtain_teacher(model, config, few_digits, run)
     assert made.training.epochs == 3 and any((weights(model)[name] != before[name]).any() for name in before)
     assert torch.isfinite(torch.tensor(made.scores["test"]))
+
+
+def test_fine_tuning_that_did_not_help_is_undone_by_what_validation_says(few_digits, tmp_path, capsys):
+    run = setting(tmp_path, ImageClassification())
+    good = ImageModel(small(1), (1, 8, 8), "resnet8", mean=[0.5], std=[0.5])
+    obtain_teacher(good, started(good, tmp_path, adapt="all", recipe=RECIPE | {"epochs": 6}), few_digits, run)
+    config = started(good, tmp_path, adapt="all", recipe=RECIPE | {"lr": 30.0})
+    before, as_it_came = weights(good), obtain_teacher(good, started(good, tmp_path), few_digits, run)
+    capsys.readouterr()
+    for reused in (False, True):
+        made = obtain_teacher(good, config, few_digits, run)
+        told = capsys.readouterr().out
+        assert_equal(weights(good), before)
+        assert made.scores == as_it_came.scores and made.training.reused is reused
+        assert made.training.epochs == 1 and made.training.epoch == 0 and made.training.seconds > 0
+        was = f"{100 * made.scores['validation']:.2f} % on validation before"
+        assert f"fine-tuning did not help: top-1 {was}" in told and "the weights are kept as they came" in told
+        assert made.training.source.startswith(f"{config.checkpoint}; fine-tuning did not help: top-1 {was}, ")
+        logits, _ = predictions(good, few_digits, run, made.folder)  # those of the weights that are kept
+        assert torch.equal(logits, predictions(good, few_digits, run)[0])

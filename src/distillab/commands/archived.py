@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from distillab.core.configuration import RunConfig
 from distillab.core.errors import UserError, first_few
-from distillab.core.output import rank_zero_print
+from distillab.core.output import is_quiet, quietly, rank_zero_print
 from distillab.core.timer import Timer
 from distillab.training.startup import import_quietly
 
 if TYPE_CHECKING:
     from distillab.commands.steps import Steps
-    from distillab.teachers.archive import Manifest, Moved
+    from distillab.models.new_head import Probe
+    from distillab.teachers.archive import Moved
+    from distillab.teachers.base import TeacherSource
     from distillab.teachers.cached import CachedTeacher
+    from distillab.teachers.manifest import Manifest
 
 PLACES = ("_target_", "name", "root", "cache_dir", "memory_budget", "workers")  # of the data: not what they are
 
@@ -66,34 +69,77 @@ def take(config: RunConfig, archive: Path) -> None:
     made = _prepared(config)
     from distillab.teachers.archive import import_cache
 
-    with _head_of(archive, made):
-        source = _ready(made)
+    head = _fitting(archive, made)
+    with _kept(head, archive, made):
+        with quietly(is_quiet() or made.scheme.name == "offline"):  # what it says was said, or is known there
+            source = _ready(made)
         moved = import_cache(archive, source.cache, _manifest(made, source), kinds=made.data.num_views)
     rank_zero_print(_outcome(moved, _folder(source)), result=True)
 
 
+def _fitting(archive: Path, made: "Steps") -> "Probe | None":
+    """The head that was fitted for the teacher elsewhere, and is needed here; None where there is none.
+
+    Raises UserError where the outputs are of something else, as far as that shows before the teacher is looked for in the
+    store: the weights of one that is trained here, or whose head was fitted here, are not known yet.
+    """
+    from distillab.models.fingerprint import code
+    from distillab.schemes.adapted import adaptation
+    from distillab.schemes.cache import with_cache
+    from distillab.schemes.pretrain import is_ready_made
+    from distillab.teachers.archive import misfit, read_head, read_manifest
+    from distillab.teachers.frozen import FrozenTeacher
+    from distillab.teachers.manifest import differences
+    from distillab.training.linear_probe import linear_head
+
+    theirs, has_head = read_manifest(archive)
+    run, config, wrong, head = made.run, made.run.config.teacher, None, None
+    if made.scheme.model is None or made.scheme.name != "offline" or config.shard:
+        return None
+    model = copy.deepcopy(made.scheme.model)
+    if fitted := adaptation(model, config) in ("head", "none"):
+        layer = linear_head(model)
+        try:
+            head = read_head(archive, layer.out_features, layer.in_features)
+        except UserError as error:
+            wrong = error
+        if head is not None:
+            head.put(layer)
+    if config.dtype:
+        model.hold_in(config.dtype)
+    known = head is not None if fitted else is_ready_made(config) and config.adapt != "all"
+    unknown = (
+        () if known else ("weights", "structure") if code(model) else ("weights",)
+    )  # own code is known by its outputs
+    source = with_cache(FrozenTeacher(model), run.strategy, made.data, run.config)
+    kinds = min(made.data.num_views, len(theirs.keys))
+    found = differences(_manifest(made, _checked(source)), theirs, kinds, unknown=unknown)
+    if found and has_head and not fitted:
+        found.append("a head was fitted there: teacher.adapt=head")
+    if found:
+        raise misfit(archive, found)
+    if wrong is not None:
+        raise wrong
+    return head
+
+
 @contextmanager
-def _head_of(archive: Path, made: "Steps") -> Iterator[None]:
-    """A block in which the store has the head that was fitted for the teacher elsewhere; it stays where the block succeeds.
+def _kept(head: "Probe | None", archive: Path, made: "Steps") -> Iterator[None]:
+    """A block in which the store has a head that was fitted for the teacher elsewhere; it stays where the block succeeds.
 
     Raises UserError where another was fitted here.
     """
     import torch
 
-    from distillab.schemes.adapted import adaptation, fitted_head, with_new_head
+    from distillab.schemes.adapted import fitted_head, with_new_head
     from distillab.schemes.pretrain import teacher_data
-    from distillab.teachers.archive import read_head
-    from distillab.training.linear_probe import linear_head
 
-    model, config, run = copy.deepcopy(made.scheme.model), made.run.config.teacher, made.run
-    fitted = model is not None and made.scheme.name == "offline" and adaptation(model, config) in ("head", "none")
-    layer = linear_head(model) if fitted else None
-    head = layer and read_head(archive, layer.out_features, layer.in_features)
     if head is None:
         yield
         return
-    data = teacher_data(run.data.teacher_side, config, repeated=False)
-    record = with_new_head(model, config, data, run.setting, given=head)
+    model, run = copy.deepcopy(made.scheme.model), made.run
+    data = teacher_data(run.data.teacher_side, run.config.teacher, repeated=False)
+    record = with_new_head(model, run.config.teacher, data, run.setting, given=head)
     try:
         if not torch.equal(fitted_head(model, record).weights, head.weights):
             mend = f"delete {record.folder} to take that one"
@@ -135,11 +181,15 @@ def _prepared(config: RunConfig) -> "Steps":
 def _ready(made: "Steps") -> "CachedTeacher":
     """Its cached teacher. UserError where there is none, or it is not in the store."""
     from distillab.commands import steps
-    from distillab.teachers.cached import CachedTeacher
 
     made.run.setting.store.only_kept = True
     steps.ready(made)
-    source = made.module and made.module.teacher
+    return _checked(made.module and made.module.teacher)
+
+
+def _checked(source: "TeacherSource | None") -> "CachedTeacher":
+    from distillab.teachers.cached import CachedTeacher
+
     if not isinstance(source, CachedTeacher):
         raise UserError("these words have no teacher whose outputs are cached (a line above says why): strategy=kd")
     return source
@@ -150,7 +200,7 @@ def _folder(source: "CachedTeacher") -> Path:
 
 
 def _manifest(made: "Steps", source: "CachedTeacher") -> "Manifest":
-    from distillab.teachers.archive import Manifest
+    from distillab.teachers.manifest import Manifest
 
     data, collection = dict(_flat(made.run.config.plain["data"])), made.data.collection
     words = {name: value for name, value in data.items() if name not in PLACES}

@@ -31,6 +31,13 @@ def weights_hash(model: Model) -> str:
     return digest.hexdigest()
 
 
+def body_hash(model: Model) -> str:
+    """SHA-256 of all weights and buffers but those of the head: the same whatever head a network was given."""
+    digest = hashlib.sha256()
+    add_weights(digest, model.net, without=model.info.head)
+    return digest.hexdigest()
+
+
 def structure(model: Model) -> str:
     """SHA-256 of the printed modules of a network, of its class's source and of its `code`."""
     try:

@@ -15,10 +15,10 @@ from distillab.core.recipe import Recipe
 from distillab.data.module import DataModule
 from distillab.export.safetensors import save_model
 from distillab.models.checkpoint import load_weights, read_weights
-from distillab.models.fingerprint import code, preprocessing, weights_hash
+from distillab.models.fingerprint import body_hash, code, preprocessing, weights_hash
 from distillab.models.model import Model
-from distillab.schemes.adapted import adaptation, with_new_head
-from distillab.schemes.measure import measure, predictions, scores, warn_if_weak
+from distillab.schemes.adapted import adaptation, before_training, better_on_validation, with_new_head
+from distillab.schemes.measure import TRAINED, measure, predictions, scores, warn_if_weak
 from distillab.schemes.record import Record
 from distillab.schemes.setting import Setting
 from distillab.schemes.store import NETWORKS, PLACE
@@ -149,15 +149,23 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         record = _held(model, config, data, setting, with_new_head(model, config, once, setting))
     else:
         once = teacher_data(data, config, repeated=False)
-        head = with_new_head(model, config, once, setting) if model.new_head else None
-        source, seen = _source(model, config, data, setting, head)
+        before = before_training(model, config, data, once, setting) if adapt else None
         rank_zero_print(f"teacher {name}: taken from {setting.store.root}, or trained")
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
-        record = train_once(job).changed(source=source, seen_validation=seen)
+        record = train_once(job)
+        if before is None:
+            bad = data.class_names(config.corrupt_classes)
+            source = TRAINED + (f" with wrong labels for {', '.join(bad)}" if bad else "")
+            record = record.changed(source=source, seen_validation="no")
+        else:
+            record = better_on_validation(model, config, setting, before, record)
         record = _held(model, config, data, setting, record)
     again = "measured before" if adapt is None and is_ready_made(config) else "reused from the store"
     how = again if record.training.reused else record.training.source
-    rank_zero_print(f"teacher {name}: {setting.words(record.scores)} ({how}); weights {weights_hash(model)[:12]}")
+    weights = weights_hash(model)[:12]
+    if record.head:  # that of a checkpoint is the same whatever the head
+        weights = f"{body_hash(model)[:12]} without the fitted head, {weights} with it"
+    rank_zero_print(f"teacher {name}: {setting.words(record.scores)} ({how}); weights {weights}")
     warn_if_weak(name, record, setting, model.info.outputs)
     return record
 
@@ -169,21 +177,6 @@ def _held(model: Model, config: ModelConfig, data: DataModule, setting: Setting,
     model.hold_in(config.dtype)
     held = measure(model, data, setting)
     return record.changed(held.folder, held.scores)
-
-
-def _source(
-    model: Model, config: ModelConfig, data: DataModule, setting: Setting, head: Record | None
-) -> tuple[str, str]:
-    """What gives a teacher its weights in a fit here, and whether it has seen validation samples.
-
-    Prints the figures that a ready-made one has before it, with a new `head` where it needed one.
-    """
-    if not config.adapt:
-        bad = data.class_names(config.corrupt_classes)
-        return "trained here" + (f" with wrong labels for {', '.join(bad)}" if bad else ""), "no"
-    before = setting.words((head or measure(model, data, setting)).scores)
-    rank_zero_print(f"teacher {model.info.name}: {before} before teacher.adapt={config.adapt}")
-    return f"{config.checkpoint or 'pretrained weights'}, adapted here; before: {before}", "unknown"
 
 
 def teacher_data(data: DataModule, config: ModelConfig, *, repeated: bool = True) -> DataModule:

@@ -8,55 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 
 from distillab.core.errors import UserError, reason
-from distillab.core.files import plain, replacing, writable
-from distillab.core.group import Group, group
+from distillab.core.files import replacing, writable
 from distillab.models.new_head import Probe, as_bytes, from_bytes
 from distillab.teachers.cache import TeacherCache
+from distillab.teachers.manifest import FORMAT, MANIFEST, Manifest, differences
 from distillab.teachers.shards import SHARD, View, by_shard, shard_bytes, shard_name
 
-FORMAT = 1
-MANIFEST, HEAD = "manifest.json", "head.safetensors"
+HEAD = "head.safetensors"
 MEMBER = re.compile(r"(?P<number>\d{6,})-(?P<kind>[01])/(?P<start>\d{9})\.shard")
 OUT, STORE = "out=…", "paths.store=…"
 WROTE = "archive=… names what `distillab cache export` wrote"
-# The parts of a cache's key that are settings of the run, and the word that sets each.
-SET_BY = {"precision": "recipe.precision", "channels_last": "trainer.channels_last", "device": "trainer.accelerator"}
-SET_BY |= {"compiled": "trainer.compile"}
-OF_THE_TEACHER = {
-    "weights": "other weights",
-    "structure": "other modules",
-    "about": "inputs that are normalised, or classes that are ordered, in another way",
-    "spec": "other outputs",
-    "folded": "BatchNorms that are folded there or here alone",
-}
-
-
-@group
-class Manifest(Group):
-    """What the outputs of a cache depend on; the words are those of a config, to say what differs."""
-
-    PATH: ClassVar[str] = MANIFEST
-
-    format: int
-    keys: list[dict[str, Any]]  # by kind of view, as `TeacherCache.parts`
-    layout: dict[str, Any]
-    samples: int
-    teacher: str  # its name
-    data: dict[str, Any]  # the words of the data that are not about a place
-    dataset: str | None  # of images in files: hash of their names, sizes, and of some contents
-    decoder: str | None  # and what reads them
-
-    @classmethod
-    def about(cls, cache: TeacherCache, **words: Any) -> "Manifest":
-        """That of a cache; `words` are the fields that it does not know."""
-        described = {"keys": list(cache.parts), "layout": asdict(cache.layout), "samples": cache.samples, **words}
-        return cls.of(json.loads(json.dumps({"format": FORMAT, **plain(described)}, default=str)))
 
 
 @dataclass
@@ -111,6 +77,18 @@ def read_head(archive: Path, classes: int, width: int) -> Probe | None:
     return found
 
 
+def read_manifest(archive: Path) -> tuple[Manifest, bool]:
+    """What the outputs in an exported file depend on, and whether a head that was fitted is with them.
+
+    Raises UserError where the file is none, or has no outputs.
+    """
+    with _opened(archive) as file:
+        found = _manifest(archive, file)
+        if not _views(archive, file, len(found.keys)):
+            raise UserError(f"{archive} has no outputs of a teacher: {WROTE}")
+        return found, HEAD in file.namelist()
+
+
 def import_cache(archive: Path, cache: TeacherCache, manifest: Manifest, *, kinds: int) -> Moved:
     """Add the records of an exported file to a cache; those that are there stay.
 
@@ -121,7 +99,7 @@ def import_cache(archive: Path, cache: TeacherCache, manifest: Manifest, *, kind
         theirs = _manifest(archive, file)
         kinds = min(kinds, len(theirs.keys))
         if found := differences(manifest, theirs, kinds):
-            raise UserError(f"{archive} does not fit the words of this command: {'; '.join(found)}")
+            raise misfit(archive, found)
         moved = Moved()
         with writable(cache.root, STORE):
             cache.root.mkdir(parents=True, exist_ok=True)
@@ -134,6 +112,11 @@ def import_cache(archive: Path, cache: TeacherCache, manifest: Manifest, *, kind
                     _unpack(archive, file, name, source, Path(folder) / source.keys[kind])
                 _take(source.view(number, kind), cache, (number, kind), moved)
     return moved
+
+
+def misfit(archive: Path, found: list[str]) -> UserError:
+    """The refusal of an exported file with these `differences`."""
+    return UserError(f"{archive} does not fit the words of this command: {'; '.join(found)}")
 
 
 def _take(view: View, cache: TeacherCache, place: tuple[int, int], moved: Moved) -> None:
@@ -204,45 +187,3 @@ def _unpack(path: Path, file: ZipFile, name: str, cache: TeacherCache, folder: P
     with writable(folder, STORE):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
-
-
-def differences(mine: Manifest, theirs: Manifest, kinds: int) -> list[str]:
-    """Why the outputs that `theirs` describes are none of `mine`, each reason in words; [] where they are."""
-    found = [
-        f"cache.{name}={_spelled(other)} there and {_spelled(mine.layout.get(name))} here"
-        for name, other in theirs.layout.items()
-        if other != mine.layout.get(name) and name in ("dtype", "top_k")
-    ]
-    if not found and theirs.layout != mine.layout:
-        found.append("its records hold other outputs (whether the strategy reads the embedding, and how many classes)")
-    first, own = theirs.keys[0], mine.keys[0]
-    other = [words for part, words in OF_THE_TEACHER.items() if first.get(part) != own.get(part)]
-    if other:
-        found.append(f"it is of another teacher ({theirs.teacher} there, {mine.teacher} here), with {', '.join(other)}")
-    for part, word in SET_BY.items():
-        if first.get(part) != own.get(part):
-            found.append(f"{word} differs: {_spelled(first.get(part))} there and {_spelled(own.get(part))} here")
-    return found + _of_the_data(mine, theirs, kinds)
-
-
-def _of_the_data(mine: Manifest, theirs: Manifest, kinds: int) -> list[str]:
-    keys = list(zip(mine.keys[:kinds], theirs.keys[:kinds], strict=True))
-    found = []
-    if theirs.samples != mine.samples or any(one.get("data") != other.get("data") for one, other in keys):
-        named = [
-            f"data.{name}={_spelled(theirs.data.get(name))} there and {_spelled(mine.data.get(name))} here"
-            for name in sorted({*theirs.data, *mine.data})
-            if theirs.data.get(name) != mine.data.get(name)
-        ]
-        found += named or ["it is of other images, labels or splits"]
-    elif any(one.get("files") != other.get("files") for one, other in keys):
-        # Times of files differ from machine to machine: names, sizes, some contents and the decoder must then agree.
-        if theirs.dataset != mine.dataset:
-            found.append("it is of other image files")
-        elif theirs.decoder != mine.decoder:
-            found.append(f"{theirs.decoder} read the images there, and {mine.decoder} reads them here")
-    return found
-
-
-def _spelled(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""NaN and infinite numbers stop a fit, before they reach a checkpoint; the first cause is named."""
+"""NaN and infinite numbers stop a fit, before they reach a checkpoint, and a network that gives them; the cause is named."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +13,7 @@ from distillab.training.term_inputs import wanted_views
 
 STATISTICS = ("running_mean", "running_var")  # buffers that training changes; others, such as a mask, may be infinite
 SMALLER = "try a smaller recipe.lr, or recipe.clip=1"
+OTHER_TEACHER = "choose other weights with teacher.checkpoint=…, or check teacher.mean, teacher.std, teacher.input_size and teacher.dtype"
 
 
 def check_losses(module: Any, sums: Mapping[str, Tensor], batch: Batch | None = None) -> None:
@@ -45,6 +46,13 @@ def check_weights(module: Any) -> None:
         raise UserError(
             f"the student's {name} is not finite in epoch {module.current_epoch + 1}; the last good checkpoint is kept; {SMALLER}"
         )
+
+
+def check_rows(name: str, what: str, values: Tensor, split: str, mend: str) -> None:
+    """Raise UserError where a network's rows (N, …) of a split are not finite; `what`: such as `features of`, for people."""
+    if broken := int((~values.isfinite().flatten(1).all(1)).sum()):
+        many = f"{broken:,} of {len(values):,} samples ({split})"
+        raise UserError(f"{name} gives NaN or infinite numbers as {what} {many}; {mend}")
 
 
 @torch.no_grad()

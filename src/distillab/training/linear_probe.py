@@ -16,6 +16,7 @@ from distillab.models.model import Model
 from distillab.models.new_head import Probe
 from distillab.models.parts import in_parts
 from distillab.models.trace import evaluation_mode
+from distillab.training.finite import OTHER_TEACHER, check_rows
 
 DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # half of this times the squared weights is added to the loss
 WITHOUT_VALIDATION = 1e-2
@@ -25,7 +26,7 @@ STEPS = 100  # of L-BFGS, for each decay; the next one starts from its weights
 def fit_head(model: Model, data: LightningDataModule, device: str | torch.device) -> Probe:
     """Fit the head of a network to the labelled training samples; the rest of it stays as it is.
 
-    Raises UserError where the head is no linear layer, or no sample has a label.
+    Raises UserError where the head is no linear layer, no sample has a label, or a feature is not finite.
     """
     head, found = linear_head(model), probe(model, data, device)
     found.put(head)
@@ -91,7 +92,10 @@ def linear_head(model: Model) -> nn.Linear:
 def embeddings(
     model: Model, data: LightningDataModule, split: str, device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The input of the head (R, d) in float32 and the labels (R,) of a split, in its order, without augmentation."""
+    """The input of the head (R, d) in float32 and the labels (R,) of a split, in its order, without augmentation.
+
+    Raises UserError where some are not finite.
+    """
     model.to(device)
     extractor, found = FeatureExtractor(model, {"embedding"}), []
     try:
@@ -103,8 +107,9 @@ def embeddings(
                 found.append((read.float(), batch.labels.to(device)))
     finally:
         extractor.remove()
-    features, labels = zip(*found, strict=True)
-    return torch.cat(features), torch.cat(labels)
+    features, labels = (torch.cat(one) for one in zip(*found, strict=True))
+    check_rows(model.info.name, "features of", features, split, OTHER_TEACHER)
+    return features, labels
 
 
 def _logits(features: Tensor, weights: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ class ImageData(DataModule):
         files, shape = [collection.files[row] for row in rows], (collection.channels, collection.image_size)
         views = {"augment": self.augment, "num_views": self.num_views} if training else {}
         views |= {"mixes": mixes, "views_per_decode": self.views_per_decode}
-        return FileViews(files, labels[rows], *shape, resize=self.resize, **views)
+        return FileViews(files, labels[rows], *shape, resize=self.resize, every=collection.files, **views)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int = 0) -> Batch:
         """Augment on the device what is not augmented yet, bring uint8 views to float32 in [0, 1], and mix samples."""

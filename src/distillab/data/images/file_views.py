@@ -1,5 +1,6 @@
 """Image files that are too many for memory: read, transformed and augmented anew for every view, by workers."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple, Self
@@ -11,11 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from distillab.core.errors import UserError
 from distillab.data.images.augment import Augment
-from distillab.data.images.decode import fit_square, read_image
+from distillab.data.images.decode import fit_square, in_threads, read_image
 from distillab.data.images.image_batch import ImageBatch
 from distillab.data.images.mix import partners
 from distillab.data.seeded import Stream, random_bits
+
+SEARCH = 30.0  # seconds, at most, for other files that cannot be used either
 
 
 class Sample(NamedTuple):
@@ -32,7 +36,8 @@ class Sample(NamedTuple):
 class FileViews(Dataset):
     """N image files, read and augmented anew for each view. A key is (sample index, number of its views).
 
-    The crop and the flip of a view are drawn from torch's generator.
+    The crop and the flip of a view are drawn from torch's generator. The UserError for a file that cannot be used names the
+    others too, among `every` file of the data, as far as they are found in half a minute.
     """
 
     files: Sequence[str]
@@ -45,6 +50,7 @@ class FileViews(Dataset):
     num_views: int = 1  # 2 adds the strong view
     mixes: bool = False  # whether each sample comes with the one that is to be mixed in
     views_per_decode: int = 1  # keys in turn that ask for views of the same sample
+    every: Sequence[str] = ()  # the files of all splits; empty: `files`
 
     def __post_init__(self) -> None:
         self._decoded: dict[int, Image.Image] = {}  # the last two images, a sample and its partner
@@ -71,12 +77,35 @@ class FileViews(Dataset):
             return sample._replace(partner=self._sample(other, number, 1))
 
     def _sample(self, index: int, number: int, num_views: int) -> Sample:
-        image = self._image(index)
-        views = [self._view(image, index, number, Stream.SAMPLE)]
+        try:
+            image = self._image(index)
+            views = [self._view(image, index, number, Stream.SAMPLE)]
+        except UserError as error:
+            raise self._with_others(self.files[index], error) from error
         if num_views == 2:
             strong = self._view(image, index, number, Stream.SAMPLE + Stream.STRONG)
             views.append(self.augment.strengthen(strong[None], torch.tensor([index]), number)[0])
         return Sample(views, self.labels[index], index, number)
+
+    def _with_others(self, path: str, refusal: UserError) -> UserError:
+        """The refusal of a file, and of the others that would be refused later, one attempt after another."""
+        end, passed_over = time.monotonic() + SEARCH, []
+
+        def look(path: str) -> None:
+            if time.monotonic() > end:
+                passed_over.append(path)
+                return
+            image = read_image(path, self.channels)
+            if self.resized_crop is None:
+                fit_square(image, path, self.image_size, self.resize)
+
+        try:
+            for _ in in_threads([path, *(other for other in self.every or self.files if other != path)], look):
+                pass
+        except UserError as error:
+            more = f"; {len(passed_over):,} were not looked at in {SEARCH:g} s" if passed_over else ""
+            return UserError(f"{error}{more}")
+        return refusal  # none was reached in time, or it can be used by now
 
     def _image(self, index: int) -> Image.Image:
         if self.views_per_decode == 1:
