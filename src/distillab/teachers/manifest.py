@@ -10,6 +10,7 @@ from distillab.core.group import Group, group
 from distillab.teachers.cache import TeacherCache
 
 FORMAT = 1
+HASH = 12  # of a hash's letters, for people
 MANIFEST = "manifest.json"
 # The parts of a cache's key that are settings of the run, and the word that sets each.
 SET_BY = {"precision": "recipe.precision", "channels_last": "trainer.channels_last", "device": "trainer.accelerator"}
@@ -58,19 +59,17 @@ def differences(mine: Manifest, theirs: Manifest, kinds: int, *, unknown: Collec
     if not found and theirs.layout != mine.layout:
         found.append("its records hold other outputs (whether the strategy reads the embedding, and how many classes)")
     first, own = theirs.keys[0], mine.keys[0]
-    other = [
-        words
-        + (
-            f" ({_spelled(first.get(part))[:12]} there, {_spelled(own.get(part))[:12]} here)"
-            if part == "weights"
-            else ""
-        )
+    other = {
+        part: words
         for part, words in OF_THE_TEACHER.items()
         if part not in unknown and first.get(part) != own.get(part)
-    ]
+    }
+    if "weights" in other:
+        there, here = (_spelled(one.get("weights"))[:HASH] for one in (first, own))
+        other["weights"] += f" ({there} there, {here} here)"
     if other:
         named = f" ({theirs.teacher} there, {mine.teacher} here)" if theirs.teacher != mine.teacher else ""
-        found.append(f"it is of another teacher{named}, with {', '.join(other)}")
+        found.append(f"it is of another teacher{named}, with {', '.join(other.values())}")
     for part, word in SET_BY.items():
         if first.get(part) != own.get(part):
             found.append(f"{word} differs: {_spelled(first.get(part))} there and {_spelled(own.get(part))} here")
