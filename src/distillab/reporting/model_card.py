@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from distillab.core.instantiate import PACKAGES
-from distillab.core.result import Result
+from distillab.core.result import REFERENCES, Result
 from distillab.models.about import About
 from distillab.reporting.exported import files_table, int8_words
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
@@ -198,7 +198,8 @@ def _accuracy(result: Result) -> str:
     against, gain = result.student.against_teacher, []
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
-        gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
+        over = "the student alone" if result.reference == "baseline" else REFERENCES["random"]
+        gain = [[f"gain over {over}, {shown.gained}", *others, shown.difference(result.gain)]]
     parts = [_compared(result, keys, gain), reached, verdict(result), features_words(result), scarce_labels(result)]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
@@ -208,8 +209,11 @@ def _accuracy(result: Result) -> str:
 
 def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] = ()) -> str:
     """A table with one column per role, one row per figure that any of them has, and further rows."""
-    headings = {"teacher": "teacher", "baseline": "student alone", "student": "this model"}
-    entries = {role: entry for role, entry in result.entries.items() if not (result.alone and role == "baseline")}
+    headings = {"teacher": "teacher", **REFERENCES, "student": "this model"}
+    left_out = (
+        {"baseline"} if result.alone else {"random"} if keys is COST else set()
+    )  # which costs what the student does
+    entries = {role: entry for role, entry in result.entries.items() if role not in left_out}
     lines = []
     for key in keys:
         values = [entry.figure(key) for entry in entries.values()]

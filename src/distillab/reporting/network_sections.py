@@ -50,7 +50,7 @@ def judgement(rows: list[Row]) -> Section:
 
     about = (
         "Means over runs. A teacher's error counts as repeated where the student gives the same wrong answer. Hard samples are "
-        "hard for both: what distillation adds is the number beyond that of the student alone."
+        "hard for both: what distillation adds is the number beyond that of what its gain is over."
     )
     return Section("judgement", "Calibration and agreement", about, by_table(rows, table), ["table"])
 
