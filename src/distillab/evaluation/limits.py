@@ -8,6 +8,7 @@ from torch import Tensor
 
 from distillab.core.result import REFERENCES
 from distillab.core.result_parts import Limits, LimitsLine
+from distillab.core.rounding import rounded
 from distillab.evaluation.statistics import paired_counts
 
 ALPHA = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
@@ -115,10 +116,14 @@ def _joined(told: list[str]) -> str:
 
 
 def _accuracies(line: LimitsLine) -> str:
-    teacher, alone, distilled = (f"{100 * share:.1f} %" for share in (line.teacher, line.alone, line.distilled))
+    teacher, alone, distilled = (
+        f"{rounded(100 * share, 1):.1f} %" for share in (line.teacher, line.alone, line.distilled)
+    )
     return f"{line.name} ({teacher} against {alone}; distilled {distilled}, {_change(line)})"
 
 
 def _change(line: LimitsLine) -> str:
-    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (line.change, line.low, line.high))
+    change, low, high = (
+        f"{rounded(100 * value, 2):+.2f}".replace("-", "−") for value in (line.change, line.low, line.high)
+    )
     return f"{change} points, 95 % interval {low} to {high}"

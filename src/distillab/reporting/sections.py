@@ -141,8 +141,8 @@ def _limits_table(lines: Sequence[LimitsLine], found: Limits) -> Table:
             "class or bin": line.name,
             "samples": Cell(str(line.samples), line.samples),
             **{f"{name} %": Cell(percent(share := getattr(line, role), 1), share) for role, name in names.items()},
-            "change": Cell(in_points(line.change, 1), line.change),
-            "95 % interval": Cell(f"{in_points(line.low, 1)} to {in_points(line.high, 1)}", line.low),
+            "change": Cell(in_points(line.change), line.change),
+            "95 % interval": Cell(f"{in_points(line.low)} to {in_points(line.high)}", line.low),
             "": "hurt" if line.name in found.hurt else "",
         }
         for line in lines

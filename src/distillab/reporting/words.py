@@ -30,7 +30,7 @@ def interval(low: float, high: float, shown: Metric) -> str:
     """The two ends of an interval of gains; shares cannot differ by more than one."""
     if shown.scale == 100:
         low, high = max(low, -1.0), min(high, 1.0)
-    return f"{shown.difference(low, 1).lstrip('+')} to {shown.difference(high, 1).lstrip('+')}"
+    return f"{shown.difference(low).lstrip('+')} to {shown.difference(high).lstrip('+')}"
 
 
 def ends(found: Finding | None, shown: Metric) -> str:
