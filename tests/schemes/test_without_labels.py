@@ -142,6 +142,21 @@ def test_random_weights_that_are_better_rank_first(taught):
     assert found.first.kind == "random" and verdict_words(found).endswith("; no method is ahead of it.")
 
 
+def test_no_advice_to_train_the_teacher_on_labels(place, capsys):
+    """Its features are asked for as they came; a student alone that is better does not change that."""
+    save_five_classes(place)
+    words = (
+        f"teacher.checkpoint={place}/five.safetensors",
+        "teacher.adapt=none",
+        "teacher.labelled=0.05",
+        "data.labelled=1.0",
+    )
+    with small_run.unmeasured():
+        small_run.run(place, "strategy=hint", "data.labels=none", "data.samples=512", "recipe.epochs=3", *words)
+    told = capsys.readouterr().err
+    assert "there is little to distil; another teacher=… may help" in told and "adapt=all" not in told
+
+
 def test_a_network_without_a_linear_head_is_left_out(few_digits):
     class Headless:
         class info:

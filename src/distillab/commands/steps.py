@@ -158,7 +158,8 @@ def pretrain(steps: Steps) -> None:
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
         steps.records["baseline"] = run.train_student_alone(steps.networks["baseline"])
-        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
+        labels = run.data.label_source != "none"
+        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info, labels=labels)
         if steps.step is not None:
             steps.longer = run.train_student_longer(steps.step)
 

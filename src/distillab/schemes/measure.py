@@ -118,8 +118,13 @@ def _ways_out(record: Record) -> str:
     )
 
 
-def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo) -> None:
-    """Warn if the student alone is no better than chance, or the teacher no better than it."""
+def warn_if_below(
+    teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo, *, labels: bool = True
+) -> None:
+    """Warn if the student alone is no better than chance, or the teacher no better than it.
+
+    Without `labels` to learn from, a teacher that would be trained on them is no way out.
+    """
     task, (split, alone) = setting.task, next(iter(baseline.scores.items()))
     chance, told = task.chance(student.outputs), f"{student.name} alone ({task.text(alone)} on {split})"
     if chance is not None and alone < _hardly(chance) and setting.trainer.limit_train_batches is None:
@@ -128,8 +133,12 @@ def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, st
     elif teacher is not None and not (
         teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
     ):
-        ready = "teacher.adapt=all, which first trains it on these data, or another teacher=…"
-        if chance is not None and teacher.head is None:
+        ready = (
+            "teacher.adapt=all, which first trains it on these data, or another teacher=…"
+            if labels
+            else "another teacher=…"
+        )
+        if labels and chance is not None and teacher.head is None:
             ready = f"teacher.adapt=head, which fits a head to its features, {ready}"
         trained_here = (teacher.training.source or "trained here").startswith("trained here")
         mend = ready if not trained_here else "a larger teacher=… or more teacher.recipe.epochs"
