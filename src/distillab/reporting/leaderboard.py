@@ -15,6 +15,7 @@ from distillab.evaluation.families import Finding
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
 from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
+from distillab.reporting.network_sections import FEATURES_ABOUT, features_table
 from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, figures, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
@@ -78,6 +79,8 @@ def _markdown(rows: list[Row], left_out: Sequence[str]) -> str:
         board = leaderboard(members)
         said = [verdict_words(found) for found in verdicts(members)]
         parts += [f"## {board.title}", bullets(said), markdown(board, aligned=True)]
+        if (judged := features_table(members)).rows:
+            parts += [FEATURES_ABOUT, markdown(judged, aligned=True)]
     parts += ["## Left out", bullets(left_out)] if left_out else []
     return without_tags("\n\n".join(parts) + "\n")
 
@@ -100,7 +103,6 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "gain": _gain(row, row.gain),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
             "at the same cost": _gain(row, row.at_cost),
-            **figures(FEATURES, row.features("student").get),
             **figures(PLOTTED, row.figure),
         }
         for row in table
