@@ -125,6 +125,22 @@ def test_the_student_alone_is_named_where_it_ranks_first():
         assert said.endswith("; no method is ahead of it.")
 
 
+def test_methods_that_tie_for_the_first_place_are_said_to():
+    for seeds in (1, 3):
+        runs = [run for name in ("hint", "kd", "sp") for run in over_seeds(name, HINT[:seeds])]
+        runs += over_seeds("rkd", KD[:seeds], ahead=-0.1)
+        (found,) = verdicts(compare(runs))
+        assert {row.label for row in (found.first, *found.tied)} == {
+            "hint",
+            "kd",
+            "sp",
+        } and found.first not in found.tied
+        first, others = found.first.label, " and ".join(row.label for row in found.tied)
+        assert f"{first} ties with {others} for the first place of 5 on validation, and has " in verdict_words(found)
+    (alone,) = verdicts(compare([*over_seeds("hint", HINT), *over_seeds("kd", KD)]))
+    assert alone.tied == () and "ranks first of 3 on validation, with" in verdict_words(alone)
+
+
 def test_a_verdict_gives_the_chosen_ones_test_figure_corrected_for_the_choice():
     rows = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD)])
     (found,) = verdicts(rows)

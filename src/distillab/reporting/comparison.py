@@ -118,12 +118,14 @@ def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
 class Verdict:
     """Who ranks first on validation for one student of a table, and what test says of it, corrected for that choice.
 
-    `choice` is None for a single method, and where runs, baselines or validations are missing.
+    `choice` is None for a single method, and where runs, baselines or validations are missing; `tied` are the methods that
+    are exactly as good there as the first one, if this is a method.
     """
 
     first: Row
     ranked: int
     choice: Choice | None
+    tied: tuple[Row, ...] = ()
 
     @property
     def longer(self) -> Row | None:
@@ -145,7 +147,8 @@ def verdicts(table: Sequence[Row]) -> list[Verdict]:
             # Of equals the student alone is the first: nothing was gained.
             alone = next((row for row in ranked if row.kind != "distilled" and row.rank == ranked[0].rank), ranked[0])
             first = alone if place is None else _candidates(ranked)[place]
-            found.append(Verdict(first, len(ranked), choice))
+            level = [row for row in ranked if row is not first and row.rank == first.rank and row.kind == "distilled"]
+            found.append(Verdict(first, len(ranked), choice, tuple(level) if first.kind == "distilled" else ()))
     return found
 
 

@@ -122,6 +122,9 @@ def verdict_words(found: Verdict) -> str:
     where = "validation" if first.validations else "test (no validation is known)"
     many = counted(len(first.results), "run")
     rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
+    if found.tied:
+        others = " and ".join(row.label for row in found.tied)
+        rank = f"{first.label} ties with {others} for the first place of {found.ranked} on {where}, and has"
     reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
     said = f"{first.student} on {place}: {rank} {reached}"
     if first.kind != "distilled":
