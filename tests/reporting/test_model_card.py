@@ -89,6 +89,16 @@ def test_words_say_how_it_was_made_and_where_it_is_weak():
         assert words in card, words
 
 
+def test_the_card_says_what_of_the_teacher_was_trained_here_and_how_long_that_took():
+    cost = {"time": {"student": 9.0}, "teacher_training_seconds": 12.5}
+    trained = {"training": {"source": "trained here", "time": {"data": 2.5, "student": 10.0}}}
+    card = model_card(edited(rich(), teacher=trained, cost=cost))
+    assert "resnet34 (trained here), 97.00 % top-1. It was trained here as a whole, in 12.5 s." in card
+    assert "Training the teacher took 12.5 s, once for all runs that share it." in card.partition("## Cost\n")[2]
+    given = model_card(edited(rich(), teacher={"training": {"source": "own.pth"}}))
+    assert "97.00 % top-1.\n" in given and "trained here" not in given and "## Cost" not in given
+
+
 def test_the_protocol_of_papers_is_told_with_both_numbers():
     card = model_card(rich({"top1_best": 0.96, "top1_last": 0.95}, protocol="paper"))
     assert "must not be compared with those of the standard protocol" in card

@@ -42,6 +42,8 @@ def test_the_last_epoch_gets_a_head_that_is_fitted_to_the_labelled_samples(taugh
     assert taught.features["student"].samples == 77  # three in ten of 256
     assert taught.student.metrics["top1"] == taught.features["student"].probe  # one head, fitted once
     file = next((place / "runs" / "digits").glob("*/student.safetensors"))  # of the only run so far
+    time = taught.student.training.time  # the head's fit is a part of the training
+    assert time["head"] > 0 and taught.cost.time == time and taught.random.training.seconds > 0
     weights = load_student(file).net.fc.weight
     assert weights.abs().max() > 0.1 and load_student(file).info.outputs == 10
 

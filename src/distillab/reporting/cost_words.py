@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from distillab.core.result import Result
 from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, StepCost, TeacherOutputs
 from distillab.evaluation.cost import CLOSE, UNKNOWN
 from distillab.evaluation.payback import machine
@@ -35,6 +36,31 @@ def words(found: Cost, gain: Callable[[float], str]) -> list[str]:
     if found.scheme in UNKNOWN:
         said.append(f"The gain at equal cost was not measured for scheme={found.scheme}: {UNKNOWN[found.scheme]}.")
     return list(filter(None, said))
+
+
+def cost_line(result: Result) -> str:
+    """What a step of the run cost, and how long its training took, in one line for its end; empty where neither is known."""
+    equal, time = result.cost and result.cost.equal_compute, result.cost and result.cost.time
+    by = " by multiply-adds" if equal and equal.by == "multiply_adds" else ""
+    told = (
+        []
+        if not equal or equal.live is None
+        else [f"a step costs {equal.live:.3g} × the student's own{by} with a live teacher"]
+    )
+    if told and equal.cached is not None:
+        used = " (used here)" if equal.used == "cached" else ""
+        told.append(f"{equal.cached:.3g} × with cached outputs{used}")
+    if time:
+        told.append(f"{sum(time.values()):,.1f} s of training")
+    if result.cost and result.cost.teacher_training_seconds:
+        told.append(
+            f"{result.cost.teacher_training_seconds:,.1f} s before it for the teacher's, once for all runs that share it"
+        )
+    if result.cost and result.cost.roi:
+        told.append(earned(result.cost.roi))
+    if result.cost and result.cost.scheme in UNKNOWN:
+        told.append("what the teacher cost is unknown")
+    return f"Cost: {', '.join(told)}." if told else ""
 
 
 def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:

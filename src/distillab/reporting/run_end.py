@@ -10,12 +10,13 @@ from distillab.core.output import rank_zero_print
 from distillab.core.result import REFERENCES, Result
 from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
-from distillab.reporting.cost_words import in_words, ratios
+from distillab.reporting.cost_words import cost_line, in_words, ratios
 from distillab.reporting.exported import alike
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
+from distillab.reporting.network_words import features_words
 from distillab.reporting.rows import length_of
 from distillab.reporting.tables import Table, print_table, terminal
-from distillab.reporting.words import cost_line, features_words, primary, verdict
+from distillab.reporting.words import primary, verdict
 
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 

@@ -5,10 +5,9 @@ from statistics import fmean
 
 from distillab.core.result import REFERENCES, Result, Role
 from distillab.core.run_identity import population_words
-from distillab.evaluation.cost import UNKNOWN
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
-from distillab.reporting.cost_words import earned, words
+from distillab.reporting.cost_words import words
 from distillab.reporting.metric_table import NOTHING, Metric, counted, metric, percent, samples, signed, tested
 from distillab.reporting.rows import Row, gap_closed, length_of
 
@@ -229,45 +228,6 @@ def calibration_words(result: Result) -> str:
     return f"Warning: distillation spoils the student's probabilities on test, against {against}: {' and '.join(told)}."
 
 
-def features_words(result: Result) -> str:
-    """What the features of the networks are worth where no label taught the student; empty where some did."""
-    if not result.features:
-        return ""
-    names = {
-        "teacher": "the teacher's",
-        "student": "the student's",
-        "random": "those of the student with random weights",
-    }
-    told = ", ".join(
-        f"{names[role]} {percent(one.neighbours, 1)} and {percent(one.probe, 1)} %"
-        for role, one in result.features.items()
-        if role in names
-    )
-    many = max(one.samples for one in result.features.values())
-    return f"Features, by 20 nearest neighbours and by a linear probe of {many:,} labelled samples: {told}."
-
-
 def cost_words(result: Result) -> list[str]:
     """What the run cost and what that brought, a sentence each."""
     return words(result.cost, primary(result).gain) if result.cost else []
-
-
-def cost_line(result: Result) -> str:
-    """What a step of the run cost, and how long its training took, in one line for its end; empty where neither is known."""
-    equal, time = result.cost and result.cost.equal_compute, result.cost and result.cost.time
-    by = " by multiply-adds" if equal and equal.by == "multiply_adds" else ""
-    told = (
-        []
-        if not equal or equal.live is None
-        else [f"a step costs {equal.live:.3g} × the student's own{by} with a live teacher"]
-    )
-    if told and equal.cached is not None:
-        used = " (used here)" if equal.used == "cached" else ""
-        told.append(f"{equal.cached:.3g} × with cached outputs{used}")
-    if time:
-        told.append(f"{sum(time.values()):,.1f} s of training")
-    if result.cost and result.cost.roi:
-        told.append(earned(result.cost.roi))
-    if result.cost and result.cost.scheme in UNKNOWN:
-        told.append("what the teacher cost is unknown")
-    return f"Cost: {', '.join(told)}." if told else ""

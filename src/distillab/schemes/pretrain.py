@@ -154,6 +154,9 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         rank_zero_print(f"teacher {name}: taken from {setting.store.root}, or trained")
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
         record = train_once(job).changed(source=source, seen_validation=seen)
+        if head is not None:
+            fit, took = record.training, head.training.seconds
+            record = record.changed(seconds=fit.seconds + took, time=fit.time and fit.time | {"head": took})
         record = _held(model, config, data, setting, record)
     again = "measured before" if adapt is None and is_ready_made(config) else "reused from the store"
     how = again if record.training.reused else record.training.source
