@@ -15,8 +15,10 @@ from distillab.export.safetensors import load_student
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, verdicts
 from distillab.reporting.leaderboard import about, row_record, run_record
+from distillab.reporting.metric_table import OVER_RANDOM
 from distillab.reporting.model_card import model_card
 from distillab.reporting.run_end import final_table
+from distillab.reporting.sweep_table import markdown
 from distillab.reporting.words import primary, row_words, verdict, verdict_words
 from distillab.schemes import features
 from distillab.schemes.features import judged
@@ -117,6 +119,22 @@ def test_every_page_names_the_same_reference_and_gain(taught, place):
     assert row_record(rows["distilled"])["gain_over"] == run_record(taught)["gain_over"] == "random"
     assert run_record(taught)["random_top1"] == taught.random.metrics["top1"]
     assert "random weights" in about(list(rows.values()))
+
+
+def test_a_sweep_says_what_its_gains_are_over(taught):
+    cell = {
+        "overrides": [],
+        "strategy": "hint",
+        "student": "resnet8",
+        "primary": "top1",
+        "score": 0.9,
+        "gain": taught.gain,
+    }
+    sweep, over = {"cells": 2, "command": "train.py -m"}, f"over {OVER_RANDOM}."
+    assert markdown(sweep, [cell | {"over": taught.reference}]).rstrip().endswith(f"Gain: points of top-1 {over}")
+    assert "random" not in markdown(sweep, [cell | {"over": "baseline"}, cell])
+    both = markdown(sweep, [cell, cell | {"over": "random"}])
+    assert "trained without a teacher or the same student with random weights" in both
 
 
 def test_a_result_of_an_earlier_version_claims_no_gain(taught, tmp_path):

@@ -7,6 +7,7 @@ from distillab.core.rounding import rounded
 
 NOTHING = "–"
 OVER = "the same student, seed and schedule trained without a teacher"
+OVER_RANDOM = "the same student with random weights and a head fitted likewise"  # where a head was fitted afterwards
 
 
 def percent(share: float | None, digits: int = 2) -> str:

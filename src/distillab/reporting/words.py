@@ -8,13 +8,23 @@ from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.cost_words import words
-from distillab.reporting.metric_table import NOTHING, Metric, counted, metric, percent, samples, signed, tested
+from distillab.reporting.metric_table import (
+    NOTHING,
+    OVER_RANDOM,
+    Metric,
+    counted,
+    metric,
+    percent,
+    samples,
+    signed,
+    tested,
+)
 from distillab.reporting.rows import Row, gap_closed, length_of
 
 # What a gain is over, in a sentence.
 OVER: dict[Role, str] = {
     "baseline": "the same student alone",
-    "random": "the same student with random weights and a head fitted likewise",
+    "random": OVER_RANDOM,
 }
 # Of results that an earlier version wrote.
 UNKNOWN_REFERENCE = "the answers of random weights with a fitted head were not kept"
@@ -37,9 +47,9 @@ def ends(found: Finding | None, shown: Metric) -> str:
     return NOTHING if found is None or found.low is None else interval(found.low, found.high, shown)
 
 
-def finding_words(found: Finding, shown: Metric, population: str) -> str:
-    """A gain, its interval, whether it is shown, and what the interval speaks of."""
-    size = shown.gain(found.gain)
+def finding_words(found: Finding, shown: Metric, population: str, over: str = "") -> str:
+    """A gain, what it is over, its interval, whether it is shown, and what the interval speaks of."""
+    size = f"{shown.gain(found.gain)} {over}".rstrip()
     if not found.speaks_of:
         which = "one run, which says nothing of the methods (seed=0,1,2)"
         same = f"{found.runs} runs without any spread between them, so nothing can be tested"
@@ -86,8 +96,8 @@ def row_words(row: Row) -> str:
         return f"the gain is unknown: {UNKNOWN_REFERENCE} (rerun=true)"
     if row.gain is None:
         return "the gain is unknown: no student trained alone (baseline=true)"
-    said = finding_words(row.gain, row.metric, population(row.gain, row.results))
-    said = f"over {OVER['random']}: {said}" if row.reference == "random" else said
+    over = f"over {OVER_RANDOM}" if row.reference == "random" else ""
+    said = finding_words(row.gain, row.metric, population(row.gain, row.results), over)
     return f"{said}. {_at_cost(row)}" if row.at_cost else said
 
 
