@@ -37,7 +37,7 @@ def run(asked):
     primary = types.SimpleNamespace(name="top1", value=0.9)
     student = types.SimpleNamespace(validation={"top1": 0.8})
     return types.SimpleNamespace(
-        created=datetime.now(UTC).isoformat(timespec="seconds"), primary=primary, student=student, gain=-0.015,
+        created=datetime.now(UTC).isoformat(timespec="seconds"), primary=primary, student=student, gain=-0.015, reference="baseline",
         protocol="standard", seconds={"total": 12.3}, name=asked.config.name, config_hash="0123456789")
 
 module = types.ModuleType("distillab.commands.experiment")

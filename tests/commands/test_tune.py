@@ -247,8 +247,8 @@ def test_the_tables_say_how_the_trials_spread_and_what_the_fresh_seeds_give():
     finding = Finding(0.02, 2, -0.01, 0.05, 0.2, 1, ("runs",))
     one = Confirmed("kd", "top1", ("recipe.lr=0.1",), {1: 0.9, 2: 0.92}, {1: 0.88}, finding, finding._replace(p=0.01))
     assert confirmed(one) == (
-        "kd", "recipe.lr=0.1", "91.00 ± 1.41", "88.00", "+2.0 points (−1.0 to 5.0), no difference shown",
-        "+2.0 points (−1.0 to 5.0), shown",
+        "kd", "recipe.lr=0.1", "91.00 ± 1.41", "88.00", "+2.00 points (−1.00 to 5.00), no difference shown",
+        "+2.00 points (−1.00 to 5.00), shown",
     )  # fmt: skip
     assert "No trial has ended well." in Told([none], [], [0], [1, 2]).page("typed")
     told = Told([known], [one], [0], [1, 2])

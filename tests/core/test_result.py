@@ -128,7 +128,7 @@ def test_a_file_of_schema_1_is_read_ranked_and_shown(tmp_path):
     ]
     assert read.longer.metrics == {"top1": old["longer"]["top1"]} and read.cost.equal_compute.gain_live is not None
     assert Result.model_validate(json.loads(json.dumps(read.as_json()))) == read
-    assert "3.1 points over the same student alone" in verdict(read) and "## Size and speed" in model_card(read)
+    assert "3.06 points over the same student alone" in verdict(read) and "## Size and speed" in model_card(read)
     update(tmp_path)
     assert float(rows_of(tmp_path)[0]["top1"]) == old["student"]["top1"]
     assert "91.92" in write_report(tmp_path, tmp_path / "report.html")[0].with_suffix(".md").read_text()

@@ -121,10 +121,10 @@ def test_a_teacher_bad_at_two_classes_is_found_and_so_is_the_harm(bad):
     lines = {line.name: line for line in found.classes}
     for name in bad:
         line = lines[name]
-        shares = [f"{100 * share:.1f} %" for share in (line.teacher, line.alone, line.distilled)]
+        shares = [f"{100 * share + 1e-9:.1f} %" for share in (line.teacher, line.alone, line.distilled)]
         assert f"{name} ({shares[0]} against {shares[1]}; distilled {shares[2]}, " in first
-        low, high = (f"−{abs(100 * end):.1f}" for end in (line.low, line.high))
-        assert f"{name} (−{abs(100 * line.change):.1f} points, 95 % interval {low} to {high})" in second
+        low, high = (f"−{abs(100 * end) + 1e-9:.2f}" for end in (line.low, line.high))
+        assert f"{name} (−{abs(100 * line.change) + 1e-9:.2f} points, 95 % interval {low} to {high})" in second
         assert line.high < 0
     assert found.hurt == sorted(bad, key=lambda name: lines[name].change)
 
@@ -173,7 +173,7 @@ def test_a_loss_that_is_not_shown_is_named_with_its_interval():
     distilled = torch.where((labels == 3) & (torch.arange(40) < 10), 0, labels)
     found = limits(labels, logits_of(labels), logits_of(labels), logits_of(distilled), class_names=NAMES)
     assert found.hurt == []
-    assert "the largest loss, at cat, is −25.0 points, 95 % interval −" in found.sentences[1]
+    assert "the largest loss, at cat, is −25.00 points, 95 % interval −" in found.sentences[1]
 
 
 def test_classes_of_one_name_stay_two():

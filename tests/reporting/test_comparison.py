@@ -42,25 +42,25 @@ def test_the_family_is_all_students_and_methods_of_a_table_and_its_size_is_said(
 
 def test_gain_and_interval_are_said_where_no_difference_is_shown_too():
     row = by_method(over_seeds("kd", KD))["kd"]
-    low, high = (f"{100 * end:.1f}".replace("-", "−") for end in (row.gain.low, row.gain.high))
+    low, high = (f"{100 * end:.2f}".replace("-", "−") for end in (row.gain.low, row.gain.high))
     said = row_words(row)
-    assert said.startswith(f"no difference shown: +0.0 points (95 % interval {low} to {high}); it speaks of ")
+    assert said.startswith(f"no difference shown: +0.04 points (95 % interval {low} to {high}); it speaks of ")
     assert "new initialisations on these test images" in said and "could have shown" not in said
     assert f"equal within 1 point with {100 * row.gain.chance_within:.0f} %" in said
     loss = row_words(by_method(over_seeds("kd", [-gain for gain in HINT]))["kd"])
-    assert loss.startswith("−1.2 points (95 % interval −") and "), a loss, shown; it speaks of" in loss
+    assert loss.startswith("−1.20 points (95 % interval −") and "), a loss, shown; it speaks of" in loss
     for gain in (0.02, 0.0):
         equal = by_method(over_seeds("kd", [gain] * 3))["kd"]
         assert (
             row_words(equal)
-            == f"+{100 * gain:.1f} points in 3 runs without any spread between them, so nothing can be tested"
+            == f"+{100 * gain:.2f} points in 3 runs without any spread between them, so nothing can be tested"
         )
         assert equal.gain.low is None and equal.gain.p is None
 
 
 def test_one_seed_says_nothing_of_the_method():
     row = by_method([made("kd")])["kd"]
-    assert row_words(row) == "+2.0 points in one run, which says nothing of the methods (seed=0,1,2)"
+    assert row_words(row) == "+2.00 points in one run, which says nothing of the methods (seed=0,1,2)"
     assert (row.gain.p, row.gain.low, row.interval.deviation) == (None, None, None)
     right = np.array([1.0] * 380 + [0.0] * 20)
     answers = {"0123456789": {"student": right, "baseline": np.array([1.0] * 300 + [0.0] * 100)}}
@@ -125,6 +125,22 @@ def test_the_student_alone_is_named_where_it_ranks_first():
         assert said.endswith("; no method is ahead of it.")
 
 
+def test_methods_that_tie_for_the_first_place_are_said_to():
+    for seeds in (1, 3):
+        runs = [run for name in ("hint", "kd", "sp") for run in over_seeds(name, HINT[:seeds])]
+        runs += over_seeds("rkd", KD[:seeds], ahead=-0.1)
+        (found,) = verdicts(compare(runs))
+        assert {row.label for row in (found.first, *found.tied)} == {
+            "hint",
+            "kd",
+            "sp",
+        } and found.first not in found.tied
+        first, others = found.first.label, " and ".join(row.label for row in found.tied)
+        assert f"{first} ties with {others} for the first place of 5 on validation, and has " in verdict_words(found)
+    (alone,) = verdicts(compare([*over_seeds("hint", HINT), *over_seeds("kd", KD)]))
+    assert alone.tied == () and "ranks first of 3 on validation, with" in verdict_words(alone)
+
+
 def test_a_verdict_gives_the_chosen_ones_test_figure_corrected_for_the_choice():
     rows = compare([*over_seeds("hint", HINT), *over_seeds("kd", KD)])
     (found,) = verdicts(rows)
@@ -141,12 +157,12 @@ def test_a_verdict_gives_the_chosen_ones_test_figure_corrected_for_the_choice():
 def test_the_gain_at_the_same_whole_cost_is_tested_and_said_live_and_cached():
     row = by_method(costing(over_seeds("hint", HINT), KD))["hint"]
     assert row.at_cost.gain == pytest.approx(np.mean(KD)) and row.charged == "live"
-    assert "At the same whole cost, with a live teacher: +0.0 points (" in row_words(row)
+    assert "At the same whole cost, with a live teacher: +0.04 points (" in row_words(row)
     assert "1.4 × with a live teacher of a step alone" in row_words(row)
     cached = by_method(costing(over_seeds("hint", HINT), KD, HINT, "cached"))["hint"]
     assert cached.at_cost.gain == pytest.approx(np.mean(HINT)) and cached.charged == "cached"
     said = row_words(cached)
-    assert "with cached outputs: +1.2 points (" in said and "; at that of a live teacher: +0.0 points" in said
+    assert "with cached outputs: +1.20 points (" in said and "; at that of a live teacher: +0.04 points" in said
     assert "a step costs 1.4 × with a live teacher and 1.01 × with cached outputs of a step alone" in said
     three = [*costing(over_seeds("a", HINT), KD), *costing(over_seeds("b", HINT), KD), *over_seeds("c", HINT)]
     assert [row.at_cost.size for row in compare(three) if row.at_cost] == [2, 2]

@@ -52,7 +52,7 @@ def test_leaderboard_ranks_rows_not_runs_and_the_csv_has_a_line_a_run(tmp_path):
     ]  # fmt: skip
     assert (shown[2]["top-1 %"], shown[2]["gain"], shown[2]["parameters"]) == ("90.57 ± 0.60", "–", "78.0 k")
     assert (shown[1]["gain"], shown[1]["at the same cost"]) == ("+1.20", "+0.17")
-    assert re.fullmatch(r"−?\d+\.\d to \d+\.\d", shown[0]["95 % interval"])
+    assert re.fullmatch(r"−?\d+\.\d\d to \d+\.\d\d", shown[0]["95 % interval"])
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -80,13 +80,23 @@ def test_words_say_how_it_was_made_and_where_it_is_weak():
     card = model_card(rich())
     for words in (
         "# resnet8, distilled by kd on digits\n", "an image classifier of 2 classes (zero, one)", "resnet34, 97.00 %",
-        "1200 training, 400 test images", "- Weak at zero.\n- No class is hurt.", "Distillation brought 2.0 points",
+        "1200 training, 400 test images", "- Weak at zero.\n- No class is hurt.", "Distillation brought 2.00 points",
         "it speaks of these two trained files, not of the methods", "does on 96.1 % of the test images.",
         "the student repeats 3 and the student alone 2: +1 by distillation (95 % interval −2 to +4)",
         "```\npython train.py strategy=kd seed=3\n```", "Seeds: seed 0, teacher 0, split 0.",
         "Versions: distillab 0.1, torch 2.15.", "Config 0123456789, finished 2030-01-01.",
     ):  # fmt: skip
         assert words in card, words
+
+
+def test_the_card_says_what_of_the_teacher_was_trained_here_and_how_long_that_took():
+    cost = {"time": {"student": 9.0}, "teacher_training_seconds": 12.5}
+    trained = {"training": {"source": "trained here", "time": {"data": 2.5, "student": 10.0}}}
+    card = model_card(edited(rich(), teacher=trained, cost=cost))
+    assert "resnet34 (trained here), 97.00 % top-1. It was trained here as a whole, in 12.5 s." in card
+    assert "Training the teacher took 12.5 s, once for all runs that share it." in card.partition("## Cost\n")[2]
+    given = model_card(edited(rich(), teacher={"training": {"source": "own.pth"}}))
+    assert "97.00 % top-1.\n" in given and "trained here" not in given and "## Cost" not in given
 
 
 def test_the_protocol_of_papers_is_told_with_both_numbers():

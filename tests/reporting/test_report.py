@@ -140,7 +140,7 @@ def test_curves_limits_cost_and_provenance_show_the_runs_numbers(parts):
     assert limits.text[:2] == LIMITS["sentences"] and "+2 by distillation" in limits.text[2]
     classes = limits.tables[0].texts
     assert [row[0] for row in classes] == ["cat", "dog", "truck"]
-    assert classes[0][5:] == ["−20.0", "−25.0 to −15.0", "hurt"]
+    assert classes[0][5:] == ["−20.00", "−25.00 to −15.00", "hurt"]
     spent = parts["Cost and return"][0]
     assert {bar["part"]: bar["seconds"] for bar in drawn(spent.charts[0], "bar")} == COST["time"]
     assert "16.0 s" in spent.tables[0].texts[0][-1]

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 from helpers.drawn import drawn
-from helpers.made_results import edited, exported_file, made
+from helpers.made_results import edited, exported_file, made, put, rows_of
 from helpers.made_seeds import HINT, KD, costing, over_seeds
 from helpers.made_study import full
 
 from distillab.core.run_identity import repeating_command
 from distillab.reporting import charts, sections
 from distillab.reporting.comparison import compare, tables
-from distillab.reporting.leaderboard import leaderboard, row_record, run_record
+from distillab.reporting.leaderboard import ROLES, leaderboard, row_record, run_record, update
 from distillab.reporting.network_sections import deployed, features, judgement, provenance
 from distillab.reporting.points import points
 from distillab.reporting.timings import pooled
@@ -69,7 +69,7 @@ def worth(neighbours, probe):
     return {"neighbours": neighbours, "probe": probe, "samples": 50}
 
 
-def test_features_stand_in_report_leaderboard_and_csv_as_means_over_seeds():
+def test_features_stand_in_report_leaderboard_and_csv_as_means_over_seeds(tmp_path):
     runs = [
         edited(full("hint", 0.4, seed, baseline=0.2), features={
             "teacher": worth(0.6, 0.7), "student": worth(0.3 + seed / 10, 0.4), "random": worth(0.1, 0.2 + seed / 10),
@@ -84,16 +84,27 @@ def test_features_stand_in_report_leaderboard_and_csv_as_means_over_seeds():
     assert (random["network"], random["linear probe %"]) == ("resnet8, random weights", "25.00")
     assert {line["labelled samples"] for line in (teacher, student, random)} == {"50"}
     assert "What the features are worth" in [one.title for one in sections.sections(rows)]
-    shown = {line["method"]: line["nearest neighbours %"] for line in lines_of(leaderboard(rows))}
-    assert shown.pop("hint") == "35.00" and set(shown.values()) == {"–"}
+    put(tmp_path, *runs)
+    update(tmp_path)
+    page = (tmp_path / "leaderboard.md").read_text()
+    read = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    judged = {network: cells[:2] for network, *cells in read[-3:]}
+    assert judged == {
+        "teacher, resnet34": ["60.00", "70.00"], "hint, resnet8, taught by resnet34": ["35.00", "40.00"],
+        "resnet8, random weights": ["10.00", "25.00"],
+    }  # fmt: skip
+    columns = {role: {key for key in rows_of(tmp_path)[0] if key.startswith(f"{role}_")} for role in ROLES}
+    assert all({f"{role}_neighbours", f"{role}_probe"} <= known for role, known in columns.items())
     records = {record["method"]: record for record in map(row_record, rows)}
     assert records["hint"]["student_neighbours"] == pytest.approx(0.35) and "student_probe" not in records["kd"]
     assert run_record(runs[1])["random_probe"] == pytest.approx(0.3)
 
 
-def test_no_run_without_labels_no_column_and_no_section():
+def test_no_run_without_labels_no_table_and_no_section(tmp_path):
     rows = compare([full("kd", 0.5, 0, baseline=0.2)])
-    assert "linear probe %" not in leaderboard(rows).headings
+    put(tmp_path, full("kd", 0.5, 0, baseline=0.2))
+    update(tmp_path)
+    assert "probe" not in (tmp_path / "leaderboard.md").read_text()
     assert "features" not in [one.name for one in sections.sections(rows)]
 
 

@@ -36,8 +36,10 @@ def test_the_end_of_a_run_is_ten_lines(capsys):
     assert table[0].startswith("digits, protocol standard, 400 test images") and table[0].rstrip().endswith(
         "(…): of the teacher"
     )
-    assert verdict.startswith("No difference shown: +1.0 points over the same student alone (95 % interval −0.3 to 3.7")
-    assert cost == "Cost: 16.0 s of training."
+    assert verdict.startswith(
+        "No difference shown: +1.00 points over the same student alone (95 % interval −0.30 to 3.70"
+    )
+    assert cost == "Cost: 16.0 s of training, 20.0 s before it for the teacher's, once for all runs that share it."
     assert "runs/digits/0123456789: README.md (the model card), result.json" in where and "runs/leaderboard.md" in where
     assert not any("hurt" in line for line in lines), "the card and the report have the rest"
 

@@ -8,6 +8,8 @@ from helpers import small_run
 from helpers.five_classes import save_five_classes
 
 from distillab.core.errors import UserError
+from distillab.reporting.cost_words import cost_line
+from distillab.reporting.model_card import model_card
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,10 @@ def test_a_head_is_fitted_once_and_the_teacher_teaches(place, capsys):
     assert "with a head fitted here on 256 samples, weight decay" in training.source and not training.reused
     assert result.teacher.metrics["top1"] > 0.3  # five times chance by random features
     assert result.cost.teacher_training_seconds == pytest.approx(training.seconds) and training.seconds > 0
+    card, took = model_card(result), f"{training.seconds:.1f} s"
+    assert f" top-1. Its head was fitted here on 256 samples, in {took}; the rest of it is as it came." in card
+    assert f"Training the teacher took {took}, once" in card.partition("## Cost")[2]
+    assert f"{took} before it for the teacher's" in cost_line(result)
     copied = shutil.copy(place / "five.safetensors", place / "copied.safetensors")
     again = run(place, "strategy=kd", "seed=1", f"teacher.checkpoint={copied}")
     assert again.teacher.training.reused and again.teacher.metrics == result.teacher.metrics
@@ -57,6 +63,7 @@ def test_the_hash_of_a_checkpoint_is_the_same_whatever_the_head(place, capsys):
 def test_features_alone_teach_what_reads_no_logits(place):
     result = run(place, "strategy=hint", "teacher.adapt=none", "baseline=false")
     assert result.teacher.metrics["top1"] > 0.3 and result.student.metrics["top1"] >= 0
+    assert "Its features taught as they came; a head was fitted here on 256 samples, in " in model_card(result)
     for words, said in (
         (["strategy=kd"], r"strategy\.kd needs them: teacher\.adapt=head gives it a head"),
         (["strategy=simkd"], r"strategy\.simkd needs them"),
@@ -73,6 +80,13 @@ def test_all_of_it_trains_at_a_smaller_rate_from_the_new_head_on(place, capsys):
     place_of = told.index("before teacher.adapt=all")
     assert max(told.find("a head is fitted"), told.find("the head on its frozen features is reused")) in range(place_of)
     assert result.config["teacher"]["recipe"]["lr"] == pytest.approx(0.1 * result.config["recipe"]["lr"])
+    training = result.teacher.training
+    assert training.time["head"] > 0 and result.cost.teacher_training_seconds == pytest.approx(
+        sum(training.time.values())
+    )
+    card, took = model_card(result), f"{training.total_seconds:.1f} s"
+    assert f"The whole of it was trained here (teacher.adapt=all), in {took}; it had top-1 " in card
+    assert f"Training the teacher took {took}, once" in card.partition("## Cost")[2]
     typed = run(
         place, "strategy=kd", "teacher.adapt=all", "teacher.recipe.epochs=2", "teacher.recipe.lr=1e-3", "baseline=false"
     )

@@ -58,8 +58,12 @@ def test_a_teacher_at_chance_is_told_with_what_helps(source, head, said, capsys)
 def test_a_teacher_below_the_student_may_lack_a_head(capsys):
     setting = SimpleNamespace(task=ImageClassification(), trainer=TrainerConfig())
     record = Record(scores={"validation": 0.4}, training=Training(source="own.pth"))
-    warn_if_below(record, Record(scores={"validation": 0.5}), setting, SimpleNamespace(name="net", outputs=4))
+    given = record, Record(scores={"validation": 0.5}), setting, SimpleNamespace(name="net", outputs=4)
+    warn_if_below(*given)
     assert "teacher.adapt=head, which fits a head to its features, teacher.adapt=all" in capsys.readouterr().err
+    warn_if_below(*given, labels=False)
+    told = capsys.readouterr().err
+    assert "there is little to distil; another teacher=… may help" in told and "teacher.adapt" not in told
 
 
 @pytest.mark.parametrize(

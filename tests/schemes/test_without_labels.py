@@ -1,15 +1,25 @@
 """`data.labels=none`: no label reaches the student, and its features are judged by neighbours and a linear probe."""
 
+import numpy as np
 import pytest
 from helpers import small_run
 from helpers.five_classes import save_five_classes
+from helpers.made_results import edited, put
 
 from distillab.core.errors import UserError
 from distillab.core.result_reader import read
 from distillab.data.module import DataModule
+from distillab.evaluation import kept
+from distillab.evaluation.statistics import paired_samples
 from distillab.export.safetensors import load_student
+from distillab.reporting.answers import read_answers
+from distillab.reporting.comparison import compare, verdicts
+from distillab.reporting.leaderboard import about, row_record, run_record
+from distillab.reporting.metric_table import OVER_RANDOM
 from distillab.reporting.model_card import model_card
-from distillab.reporting.words import verdict
+from distillab.reporting.run_end import final_table
+from distillab.reporting.sweep_table import markdown
+from distillab.reporting.words import primary, row_words, verdict, verdict_words
 from distillab.schemes import features
 from distillab.schemes.features import judged
 from distillab.training import linear_probe
@@ -34,6 +44,8 @@ def test_the_last_epoch_gets_a_head_that_is_fitted_to_the_labelled_samples(taugh
     assert taught.features["student"].samples == 77  # three in ten of 256
     assert taught.student.metrics["top1"] == taught.features["student"].probe  # one head, fitted once
     file = next((place / "runs" / "digits").glob("*/student.safetensors"))  # of the only run so far
+    time = taught.student.training.time  # the head's fit is a part of the training
+    assert time["head"] > 0 and taught.cost.time == time and taught.random.training.seconds > 0
     weights = load_student(file).net.fc.weight
     assert weights.abs().max() > 0.1 and load_student(file).info.outputs == 10
 
@@ -57,8 +69,112 @@ def test_teacher_student_and_random_weights_are_judged_alike(taught, place):
         "A head was fitted on the features of the last epoch, to 77 labelled samples" in card
         and "chosen on" not in card
     )
-    bare = 100 * taught.features["random"].probe
-    assert f"; the same head on random weights has {bare:.1f} %" in verdict(taught)
+
+
+def test_the_gain_is_over_random_weights_with_a_head_fitted_likewise(taught, place):
+    """The student alone, which learned from few labels, is far below both: over it the head's part would be a gain."""
+    bare, own = taught.random.metrics["top1"], taught.primary.value
+    assert (
+        bare == taught.features["random"].probe
+        and taught.random.validation["top1"] > taught.baseline.validation["top1"]
+    )
+    assert taught.gain == own - bare and taught.gain < own - taught.baseline.metrics["top1"]
+    (file,) = (place / "runs" / "digits").glob(f"{taught.config_hash}/{kept.NAME}")
+    right = {role: kept.by_sample(file, "top1", role) == 1 for role in ("student", "random", "teacher")}
+    assert right["random"].mean() == pytest.approx(bare)
+    assert taught.paired == paired_samples(right["student"], right["random"])
+    assert taught.gap.value == pytest.approx(right["teacher"].mean() - bare)
+    change = np.average(
+        [line.change for line in taught.limits.bins], weights=[line.samples for line in taught.limits.bins]
+    )
+    assert change == pytest.approx(taught.gain) and "student alone" not in " ".join(taught.limits.sentences)
+    errors = taught.student.against_teacher.excess
+    assert errors.repeated_alone == sum(
+        np.load(file)["random"][~right["teacher"]] == np.load(file)["teacher"][~right["teacher"]]
+    )
+
+
+def test_every_page_names_the_same_reference_and_gain(taught, place):
+    said, over = verdict(taught), "over the same student with random weights and a head fitted likewise"
+    size = primary(taught).gain(taught.gain)
+    assert over in said and size.lstrip("+−") in said and "student alone" not in said
+    shown = {row[0]: row for row in final_table(taught).texts}
+    assert list(shown) == ["teacher: resnet14", "student alone: resnet8", "random weights with a fitted head: resnet8",
+                           "student, hint: resnet8"]  # fmt: skip
+    assert f"{shown['student, hint: resnet8'][2]} points" == size
+    card = model_card(taught)
+    assert said in card and "gain over random weights with a fitted head, points" in card
+    assert "gain over the student alone" not in card and "by distillation" in card and "the student alone 4" not in card
+    answers, damaged = read_answers([taught], place / "runs")
+    assert not damaged
+    rows = {row.kind: row for row in compare([taught], answers)}
+    assert rows["distilled"].gain.gain == pytest.approx(taught.gain)
+    assert (rows["distilled"].gain.low, rows["distilled"].gain.high) == pytest.approx(
+        (taught.paired.low, taught.paired.high)
+    )
+    assert rows["random"].mean == taught.random.metrics["top1"] and rows["random"].gain is rows["alone"].gain is None
+    (found,) = verdicts(list(rows.values()))
+    if found.first.kind == "distilled":
+        assert "over random weights with a fitted head" in verdict_words(found)
+    assert row_record(rows["distilled"])["gain_over"] == run_record(taught)["gain_over"] == "random"
+    assert run_record(taught)["random_top1"] == taught.random.metrics["top1"]
+    assert "random weights" in about(list(rows.values()))
+
+
+def test_a_sweep_says_what_its_gains_are_over(taught):
+    cell = {
+        "overrides": [],
+        "strategy": "hint",
+        "student": "resnet8",
+        "primary": "top1",
+        "score": 0.9,
+        "gain": taught.gain,
+    }
+    sweep, over = {"cells": 2, "command": "train.py -m"}, f"over {OVER_RANDOM}."
+    assert markdown(sweep, [cell | {"over": taught.reference}]).rstrip().endswith(f"Gain: points of top-1 {over}")
+    assert "random" not in markdown(sweep, [cell | {"over": "baseline"}, cell])
+    both = markdown(sweep, [cell, cell | {"over": "random"}])
+    assert "trained without a teacher or the same student with random weights" in both
+
+
+def test_a_result_of_an_earlier_version_claims_no_gain(taught, tmp_path):
+    """It compared with the student alone, and kept no answers of random weights."""
+    old = taught.changed(random=None, gain=0.3, gap_closed=0.9)
+    put(tmp_path, old)
+    read_back, why = read(next(tmp_path.glob("*/*/result.json")))
+    assert why is None and read_back.gain is read_back.gap_closed is read_back.paired is read_back.limits is None
+    assert "brought is unknown: the answers of random weights with a fitted head were not kept" in verdict(read_back)
+    assert f"({100 * taught.features['random'].probe:.1f} % by a linear probe)" in verdict(read_back)
+    rows = {row.kind: row for row in compare([read_back])}
+    assert set(rows) == {"distilled", "alone"} and rows["distilled"].gain is None
+    assert "were not kept" in row_words(rows["distilled"])
+    assert "gain over" not in model_card(read_back) and "by distillation" not in model_card(read_back)
+    assert {row[2] for row in final_table(read_back).texts} == {"–"}
+    both = compare([read_back, edited(taught, seeds={"seed": 1}, config={"seed": 1})])
+    (row,) = (one for one in both if one.kind == "distilled")
+    assert (len(row.results), row.gain.runs) == (2, 1)
+
+
+def test_random_weights_that_are_better_rank_first(taught):
+    lucky = {"metrics": {"top1": 0.99}, "validation": {"top1": 0.99}}
+    results = [edited(taught, seeds={"seed": seed}, config={"seed": seed}, random=lucky) for seed in range(3)]
+    (found,) = verdicts(compare(results))
+    assert found.first.kind == "random" and verdict_words(found).endswith("; no method is ahead of it.")
+
+
+def test_no_advice_to_train_the_teacher_on_labels(place, capsys):
+    """Its features are asked for as they came; a student alone that is better does not change that."""
+    save_five_classes(place)
+    words = (
+        f"teacher.checkpoint={place}/five.safetensors",
+        "teacher.adapt=none",
+        "teacher.labelled=0.05",
+        "data.labelled=1.0",
+    )
+    with small_run.unmeasured():
+        small_run.run(place, "strategy=hint", "data.labels=none", "data.samples=512", "recipe.epochs=3", *words)
+    told = capsys.readouterr().err
+    assert "there is little to distil; another teacher=… may help" in told and "adapt=all" not in told
 
 
 def test_a_network_without_a_linear_head_is_left_out(few_digits):

@@ -14,7 +14,7 @@ from distillab.core.errors import UserError
 from distillab.core.files import writable
 from distillab.core.instantiate import build
 from distillab.core.output import rank_zero_print
-from distillab.core.result import Result, Role, gain_and_gap
+from distillab.core.result import Result, Role, gain_and_gap, reference_of
 from distillab.core.result_parts import Entry, Features, Longer, Primary, StepCost
 from distillab.core.run_identity import method_name
 from distillab.core.timer import Timer
@@ -29,7 +29,7 @@ from distillab.reporting.run_end import models_line
 from distillab.schemes.base import Run, Scheme
 from distillab.schemes.cache import cache_layout, with_cache
 from distillab.schemes.charge import charge
-from distillab.schemes.features import headed, headed_by, judged
+from distillab.schemes.features import headed, headed_by, judged, untaught
 from distillab.schemes.measure import predictions, scores, warn_if_below
 from distillab.schemes.pretrain import alone, is_ready_made
 from distillab.schemes.record import Record
@@ -158,7 +158,8 @@ def pretrain(steps: Steps) -> None:
     with steps.timer.part("baseline"):
         steps.networks["baseline"] = run.student()
         steps.records["baseline"] = run.train_student_alone(steps.networks["baseline"])
-        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info)
+        labels = run.data.label_source != "none"
+        warn_if_below(teacher, steps.records["baseline"], run.setting, steps.student.info, labels=labels)
         if steps.step is not None:
             steps.longer = run.train_student_longer(steps.step)
 
@@ -204,6 +205,8 @@ def fit(steps: Steps, directory: Path, label: str, logger: Any) -> None:
         steps.module.release()
         if run.features_alone:
             steps.records["student"] = headed(student, steps.records["student"], run.data, run.setting.device)
+            steps.networks["random"] = run.student()
+            steps.records["random"] = untaught(steps.networks["random"], run.data, run.setting.device)
 
 
 def export(steps: Steps, result: Result, directory: Path) -> Export:
@@ -228,8 +231,9 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
         found = setting.task.compare({role: logits[role] for role in alike}, labels, classes)
         found.metrics.update({role: setting.task.figures(*predicted[role]) for role in networks if role not in alike})
         if steps.module is not None:
-            reached = scores(deployed, data, setting, predicted["student"])
-            records["student"] = records["student"].changed(scores=reached)
+            for role in ("student", "random") if "random" in networks else ("student",):
+                reached = scores(networks[role], data, setting, predicted[role])
+                records[role] = records[role].changed(scores=reached)
         steps.scheme.finish(run, student, records["student"])
         entries = _entries(steps, found)
         text = setting.task.judge(alike, logits, data, setting.device)
@@ -251,10 +255,12 @@ def evaluate(steps: Steps, directory: Path) -> dict[str, Any] | None:
 
 def _features(steps: Steps, found: Roles) -> dict[str, Features]:
     """What the features of the student are worth, beside its teacher's and those of random weights."""
-    run, networks = steps.run, {role: steps.networks[role] for role in ("teacher", "student") if role in steps.networks}
+    run, known_roles = steps.run, ("teacher", "student", "random")
+    networks = {role: steps.networks[role] for role in known_roles if role in steps.networks}
     known = run.data.labelled_only(repeated=False)
     fitted = {role: found.metrics[role][run.setting.task.primary] for role in headed_by(known, steps.records)}
-    return judged(networks | {"random": run.student()}, known, run.setting.device, fitted)
+    networks.setdefault("random", run.student())
+    return judged(networks, known, run.setting.device, fitted)
 
 
 def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
@@ -263,7 +269,7 @@ def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
     scores = {role: entry.metrics[task.primary] for role, entry in entries.items()}
     source = steps.module and steps.module.teacher  # None, too, where no term reads a teacher
     primary = Primary(name=task.primary, value=scores["student"], higher_is_better=task.higher_is_better)
-    gain, gap_closed = gain_and_gap(scores["student"], scores.get("baseline"), scores.get("teacher"), primary)
+    gain, gap_closed = gain_and_gap(scores["student"], scores.get(reference_of(scores)), scores.get("teacher"), primary)
     names = list(data.info.classes)
     return {
         "task": task.name,
@@ -287,7 +293,7 @@ def _compared(steps: Steps, entries: dict[Role, Entry]) -> dict[str, Any]:
 def _entries(steps: Steps, found: Roles) -> dict[Role, Entry]:
     """The networks' parts of the result."""
     setting, task, entries = steps.run.setting, steps.run.setting.task, {}
-    measured = dict(steps.networks)
+    measured = {role: network for role, network in steps.networks.items() if role != "random"}  # the student's costs
     if measured["student"] is steps.student:  # then the baseline is what the student is deployed as
         measured.pop("baseline", None)
     costs = {role: measure(network, setting.device) for role, network in measured.items()}

@@ -104,6 +104,7 @@ class Cell:
             primary=result.primary.name,
             score=result.primary.value,
             gain=result.gain,
+            over=result.reference,
             protocol=result.protocol,
             seconds=result.seconds.get("total"),
             earlier=created < self.record["started"],

@@ -1,6 +1,6 @@
 """One result per run: `runs/<name>/<config hash>/result.json`, which every table, plot and report reads."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -27,8 +27,21 @@ from distillab.core.text_parts import Text
 
 SCHEMA = 2
 FINISHED = "finished"  # the status of a run that is not to be made again
-Role = Literal["teacher", "baseline", "student"]
-ROLES: tuple[Role, ...] = ("teacher", "baseline", "student")
+Role = Literal["teacher", "baseline", "random", "student"]
+ROLES: tuple[Role, ...] = ("teacher", "baseline", "random", "student")
+
+
+# What a gain may be over, in words.
+REFERENCES: dict[Role, str] = {"baseline": "student alone", "random": "random weights with a fitted head"}
+
+
+def reference_of(roles: Container[str]) -> Role:
+    """What the student's gain is over, among the networks that were tested.
+
+    The student alone; where nothing taught the student's head, and one was fitted afterwards, the same student with
+    `random` weights and a head that was fitted in the same way.
+    """
+    return "random" if "random" in roles else "baseline"
 
 
 class Result(Part):
@@ -51,6 +64,9 @@ class Result(Part):
     gap_closed: Number | None = None
     teacher: Entry | None = None
     baseline: Entry | None = None
+    random: Entry | None = (
+        None  # random weights with a head fitted as the student's was, where one was fitted afterwards
+    )
     student: Entry
     data: Data
     lineage: list[Trained] = []
@@ -59,7 +75,7 @@ class Result(Part):
     cost: Cost | None = None
     limits: Limits | None = None
     paired: Paired | None = None
-    gap: Estimate | None = None  # the teacher's figure less that of the student alone, positive where it is better
+    gap: Estimate | None = None  # the teacher's figure less that of the reference, positive where it is better
     against_alone: AgainstAlone | None = None
     weights: dict[str, str] = {}  # SHA-256 of the student's files by their paths in the run's folder
     exports: list[ExportedFile] = []
@@ -91,7 +107,8 @@ class Result(Part):
 
     def as_json(self) -> dict[str, Any]:
         """The content of result.json: the schema, and the student's metrics at the top too."""
-        fields = self.model_dump(exclude={key for key in ("text", "features", "exports") if not getattr(self, key)})
+        left_out = {key for key in ("text", "features", "exports", "random") if not getattr(self, key)}
+        fields = self.model_dump(exclude=left_out)
         return {"schema": SCHEMA, "primary": fields["primary"], "metrics": fields["student"]["metrics"]} | fields
 
     def changed(self, **fields: Any) -> Self:
@@ -102,6 +119,16 @@ class Result(Part):
     def entries(self) -> dict[Role, Entry]:
         """The networks by role, as far as the run had them."""
         return {role: entry for role in ROLES if (entry := getattr(self, role)) is not None}
+
+    @property
+    def head_fitted(self) -> bool:
+        """Whether nothing taught the student's head, and one was fitted to labelled samples afterwards."""
+        return self.random is not None or bool(self.features and self.student.training.source)
+
+    @property
+    def reference(self) -> Role:
+        """What the gain is over: see `reference_of`. Results of earlier versions may lack it, and then have no gain."""
+        return "random" if self.head_fitted else "baseline"
 
     def score(self, role: Role) -> float | None:
         """The primary figure of a role on test."""
@@ -135,15 +162,15 @@ class Result(Part):
 
 
 def gain_and_gap(
-    student: float, baseline: float | None, teacher: float | None, primary: Primary
+    student: float, reference: float | None, teacher: float | None, primary: Primary
 ) -> tuple[float | None, float | None]:
-    """The gain over the student alone (positive is better), and the share of the gap to the teacher that it closes.
+    """The gain over the reference (positive is better), and the share of the gap to the teacher that it closes.
 
-    All three are primary figures. Without a baseline both are None; the share is None, too, where the teacher is not
-    above the baseline, and reaches 1 where the student equals the teacher.
+    All three are primary figures. Without a reference both are None; the share is None, too, where the teacher is not
+    above the reference, and reaches 1 where the student equals the teacher.
     """
-    if baseline is None:
+    if reference is None:
         return None, None
-    gain = primary.gain(student, baseline)
-    gap = None if teacher is None else primary.gain(teacher, baseline)
+    gain = primary.gain(student, reference)
+    gap = None if teacher is None else primary.gain(teacher, reference)
     return gain, gain / gap if gap is not None and gap > 0 else None

@@ -96,7 +96,7 @@ class Estimate(Part):
 
 
 class Excess(Part):
-    """How many more of the teacher's `errors` a student repeats than the student alone, which never saw the teacher.
+    """How many more of the teacher's `errors` a student repeats than its reference, which never saw the teacher.
 
     `low` and `high` are the 95 % interval of this number over samples like these, by the paired difference.
     """
@@ -137,7 +137,7 @@ class Features(Part):
 
 
 class AgainstAlone(Part):
-    """The student's figures less those of the student alone on the same samples; above zero is worse."""
+    """The student's figures less those of its reference on the same samples; above zero is worse."""
 
     nll: Estimate | None = None
     calibration_error: Estimate | None = None
@@ -155,7 +155,7 @@ class AgainstTeacher(Part):
     kl: Number | None = None
     teacher_errors: int | None = None
     repeated_errors: Number | None = None
-    excess: Excess | None = None  # of the student over the student alone
+    excess: Excess | None = None  # of the student over its reference
     repeated_by_chance: Number | None = None  # of earlier versions alone
 
 
@@ -291,7 +291,7 @@ class Cost(Part):
 
 
 class LimitsLine(Part):
-    """Accuracies on one class or bin; `change` is distilled minus alone, with its 95 % interval."""
+    """Accuracies on one class or bin; `change` is distilled minus alone, the run's reference, with its 95 % interval."""
 
     name: str
     samples: int
@@ -309,11 +309,12 @@ class Limits(Part):
     classes: list[LimitsLine] = []
     bins: list[LimitsLine] = []
     hurt: list[str] = []
+    alone: str = "student alone"  # what `alone` of the lines is
     sentences: list[str] = []
 
 
 class Paired(Part):
-    """Student and baseline on the same test samples, of a text its `documents`; as of `statistics.paired_samples`."""
+    """Student and reference on the same test samples, of a text its `documents`; as of `statistics.paired_samples`."""
 
     documents: int | None = None
     only_student_right: int | None = None

@@ -51,7 +51,7 @@ def read(path: Path) -> tuple[Result | None, str | None]:
         content = _printable(content)
         result = Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content)
         _check_figures(result)
-        return result, None
+        return _without_another_reference(result), None
     except (ValueError, TypeError, AttributeError) as error:
         return None, (_complaint(error) if isinstance(error, ValidationError) else str(error))[: 2 * SHOWN]
 
@@ -155,6 +155,25 @@ def _printable(content: Any, key: str = "") -> Any:
     if isinstance(content, list):
         return [_printable(value, key) for value in content]
     return printable(content) if isinstance(content, str) and key not in WRITTEN else content
+
+
+def _without_another_reference(result: Result) -> Result:
+    """The result without comparisons that its reference has no answers for.
+
+    Earlier versions compared a student whose head was fitted afterwards with the student alone, and so took for a gain
+    what the head had brought.
+    """
+    if result.score(result.reference) is not None or not result.head_fitted:
+        return result
+    student, cost = result.student, result.cost
+    if against := student.against_teacher:
+        student = student.model_copy(update={"against_teacher": against.model_copy(update={"excess": None})})
+    if cost and cost.equal_compute:
+        gains = dict.fromkeys(("gain_equal_steps", "gain_live", "gain_warm_cache"))
+        equal = cost.equal_compute.model_copy(update=gains)
+        cost = cost.model_copy(update={"equal_compute": equal})
+    lacking = dict.fromkeys(("gain", "gap_closed", "gap", "paired", "against_alone", "limits"))
+    return result.model_copy(update={"student": student, "cost": cost, **lacking})
 
 
 def _check_figures(result: Result) -> None:

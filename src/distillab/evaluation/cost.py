@@ -69,13 +69,15 @@ def equal_compute(result: Result) -> EqualCompute:
     versions wrote them, has the gains alone. `epochs` is what this run cost, in epochs of the student alone, or, as the
     `unit` says, in steps where the recipe counts these: for each output of its teacher `live` or `cached`, as it computed
     or replayed it. A student that was trained longer, for a live teacher, stands for a cached one too where that costs as
-    much; where its steps cost what the student's own cost, to within `CLOSE`, equal steps are equal cost.
+    much; where its steps cost what the student's own cost, to within `CLOSE`, equal steps are equal cost. A student whose
+    head was fitted afterwards has no such gains: over the student alone they would be the head's as well.
     """
     student, longer, primary = result.student, result.longer, result.primary
     step = longer and longer.step
-    equal_steps = primary.gain(primary.value, result.score("baseline")) if result.baseline else None
-    score = longer.metrics.get(primary.name) if longer else None
-    live_gain = None if score is None else primary.gain(primary.value, score)
+    score, alone = longer.metrics.get(primary.name) if longer else None, result.score("baseline")
+    equal_steps, live_gain = (
+        None if each is None or result.head_fitted else primary.gain(primary.value, each) for each in (alone, score)
+    )
     length = student.training.steps or student.training.epochs
     trained = longer and (longer.steps or longer.epochs)
     known = {"training_epochs": trained, "score": score, "unit": "steps" if student.training.steps else "epochs"}

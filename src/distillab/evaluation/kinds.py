@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from distillab.core.result_parts import Estimate
+from distillab.core.rounding import rounded
 from distillab.core.text_parts import Kind
 from distillab.evaluation.text_roles import bits
 from distillab.evaluation.token_scores import Column, bits_per_byte, by_document, by_kind
@@ -50,4 +51,4 @@ def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+z.3f}".replace("-", "−")
+    return f"{rounded(value, 3):+.3f}".replace("-", "−")

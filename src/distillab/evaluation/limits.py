@@ -6,7 +6,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from distillab.core.result import REFERENCES
 from distillab.core.result_parts import Limits, LimitsLine
+from distillab.core.rounding import rounded
 from distillab.evaluation.statistics import paired_counts
 
 ALPHA = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
@@ -14,7 +16,15 @@ BINS = 5
 NAMED = 5  # classes in one sentence; more than that nobody reads
 
 
-def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *, class_names: Sequence[str]) -> Limits:
+def limits(
+    labels: Tensor,
+    teacher: Tensor,
+    alone: Tensor,
+    distilled: Tensor,
+    *,
+    class_names: Sequence[str],
+    over: str = REFERENCES["baseline"],
+) -> Limits:
     """Accuracy of teacher, student alone and distilled student per class and per bin of the teacher's margin.
 
     A bin holds the samples whose margin, the teacher's largest probability minus its second, lies in a range: small is
@@ -26,7 +36,7 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *,
 
     `labels` are (N,), from 0 to C - 1; `teacher`, `alone` and `distilled` logits (N, C) on the same samples. What has no
     samples has no line; the classes hurt come worst first; the two sentences say where the teacher is worse than the
-    student alone (or else weakest), and where distillation hurts.
+    student alone (or else weakest), and where distillation hurts. `over` is what `alone` is, where it is another reference.
     """
     logits = {"teacher": teacher, "alone": alone, "distilled": distilled}
     right = {role: each.argmax(1) == labels for role, each in logits.items()}
@@ -45,7 +55,8 @@ def limits(labels: Tensor, teacher: Tensor, alone: Tensor, distilled: Tensor, *,
         classes=classes,
         bins=[_line(name, members, right) for name, members in _margin_bins(teacher)],
         hurt=[line.name for line in hurt],
-        sentences=[_where_the_teacher_is_weak(classes, worse), _where_it_hurts(classes, hurt)],
+        alone=over,
+        sentences=[_where_the_teacher_is_weak(classes, worse, over), _where_it_hurts(classes, hurt)],
     )
 
 
@@ -78,11 +89,12 @@ def _margin_bins(teacher: Tensor) -> list[tuple[str, Tensor]]:
     return [(name, place == number) for number, name in enumerate(names) if (place == number).any()]
 
 
-def _where_the_teacher_is_weak(classes: list[LimitsLine], worse: list[LimitsLine]) -> str:
+def _where_the_teacher_is_weak(classes: list[LimitsLine], worse: list[LimitsLine], over: str) -> str:
+    than = f"the {over}" if over == REFERENCES["baseline"] else over
     if worse:
-        return f"The teacher is worse than the student alone at {_joined(list(map(_accuracies, worse)))}."
+        return f"The teacher is worse than {than} at {_joined(list(map(_accuracies, worse)))}."
     weakest = _accuracies(min(classes, key=lambda line: line.teacher))
-    return f"The teacher was shown to be worse than the student alone at no class; it is weakest at {weakest}."
+    return f"The teacher was shown to be worse than {than} at no class; it is weakest at {weakest}."
 
 
 def _where_it_hurts(classes: list[LimitsLine], hurt: list[LimitsLine]) -> str:
@@ -104,10 +116,14 @@ def _joined(told: list[str]) -> str:
 
 
 def _accuracies(line: LimitsLine) -> str:
-    teacher, alone, distilled = (f"{100 * share:.1f} %" for share in (line.teacher, line.alone, line.distilled))
+    teacher, alone, distilled = (
+        f"{rounded(100 * share, 1):.1f} %" for share in (line.teacher, line.alone, line.distilled)
+    )
     return f"{line.name} ({teacher} against {alone}; distilled {distilled}, {_change(line)})"
 
 
 def _change(line: LimitsLine) -> str:
-    change, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (line.change, line.low, line.high))
+    change, low, high = (
+        f"{rounded(100 * value, 2):+.2f}".replace("-", "−") for value in (line.change, line.low, line.high)
+    )
     return f"{change} points, 95 % interval {low} to {high}"

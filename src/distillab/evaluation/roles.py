@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from distillab.core.result import REFERENCES, reference_of
 from distillab.core.result_parts import AgainstAlone, AgainstTeacher, Calibration, Estimate, Limits, Paired
 from distillab.evaluation.calibration import calibration, worse_calibrated
 from distillab.evaluation.limits import limits
@@ -16,8 +17,8 @@ from distillab.evaluation.statistics import LEVEL, excess, mean_test, paired_sam
 class Roles(NamedTuple):
     """The comparison of the roles; what lacks one of its roles is None or empty.
 
-    `gap` is the teacher's figure less that of the student alone, positive where it is better; `kept` what is written of
-    each sample, as of `kept.write`.
+    `gap` is the teacher's figure less that of the reference (`result.reference_of`), positive where it is better; `kept`
+    what is written of each sample, as of `kept.write`.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -37,11 +38,14 @@ def evaluate_roles(
     class_names: Sequence[str],
     figures: Callable[[Tensor, Tensor], dict[str, Any]],
 ) -> Roles:
-    """Compare the classes that `student` and, where the run had them, `teacher` and `baseline` predict.
+    """Compare the classes that `student` and, where the run had them, `teacher`, `baseline` and `random` weights predict.
+
+    The student and the teacher are compared with the run's reference.
 
     `logits` (N, C) are on the same samples, whose labels are (N,); `figures` of one role are those of the task.
     """
-    teacher, alone, student = (logits.get(role) for role in ("teacher", "baseline", "student"))
+    over = reference_of(logits)
+    teacher, alone, student = (logits.get(role) for role in ("teacher", over, "student"))
     answers = {role: rows.argmax(1) for role, rows in logits.items()}
     right = {role: (each == labels).numpy() for role, each in answers.items()}
     losses = {role: nll_of(rows, labels).numpy() for role, rows in logits.items()}
@@ -55,24 +59,22 @@ def evaluate_roles(
         | {f"nll_{role}": each.astype(np.float32) for role, each in losses.items()},
     )
     if teacher is not None:
-        known = {role: logits[role] for role in ("baseline", "student") if role in logits}
+        known = {role: logits[role] for role in ("baseline", "random", "student") if role in logits}
         against = {role: against_teacher(rows, teacher, labels) for role, rows in known.items()}
         if alone is not None:
             wrong = ~right["teacher"]
             same = {role: (answers[role] == answers["teacher"]).numpy()[wrong] for role in known}
-            against["student"] = against["student"].model_copy(
-                update={"excess": excess(same["student"], same["baseline"])}
-            )
+            against["student"] = against["student"].model_copy(update={"excess": excess(same["student"], same[over])})
         found = found._replace(against_teacher=against)
     if alone is not None:
         spoiled = AgainstAlone(
-            nll=estimate(losses["student"] - losses["baseline"]),
-            calibration_error=worse_calibrated(sure["student"], sure["baseline"]),
+            nll=estimate(losses["student"] - losses[over]),
+            calibration_error=worse_calibrated(sure["student"], sure[over]),
         )
-        found = found._replace(paired=paired_samples(right["student"], right["baseline"]), against_alone=spoiled)
+        found = found._replace(paired=paired_samples(right["student"], right[over]), against_alone=spoiled)
     if teacher is not None and alone is not None:
-        gap = Estimate(**score_test(right["teacher"].astype(int) - right["baseline"])._asdict())
-        weak = limits(labels, teacher, alone, student, class_names=class_names)
+        gap = Estimate(**score_test(right["teacher"].astype(int) - right[over])._asdict())
+        weak = limits(labels, teacher, alone, student, class_names=class_names, over=REFERENCES[over])
         found = found._replace(gap=gap, limits=weak)
     return found
 

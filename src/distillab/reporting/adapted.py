@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distillab.core.adaptation import Adaptation, Adapted, OnText
 from distillab.core.output import rank_zero_print
-from distillab.reporting.metric_table import NOTHING, count, decimals
+from distillab.reporting.metric_table import NOTHING, count, decimals, signed
 from distillab.reporting.tables import Table, print_table, terminal
 
 
@@ -27,7 +27,7 @@ def _cells(text: OnText) -> list[str]:
     ends = (
         (text.change, text.low, text.high) if text.low is not None else (text.change,)
     )  # one document has no interval
-    change, *interval = (f"{value:+z.3f}".replace("-", "−") for value in ends)
+    change, *interval = (signed(value) for value in ends)
     return [decimals(text.bits_per_byte), f"{change} ({' to '.join(interval)})" if interval else change]
 
 

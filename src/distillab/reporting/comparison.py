@@ -41,7 +41,7 @@ def tables(rows: Sequence[Row]) -> dict[Place, list[Row]]:
 
 
 def _tested(rows: list[Row], answers: Answers) -> list[Row]:
-    """The rows with their gains over the student alone: of as many steps, and of the same whole cost."""
+    """The rows with their gains over their reference, and over the student alone of the same whole cost."""
     found: dict[int, dict[str, Finding]] = {}
     for name in ("gain", "at_cost"):
         known = [(row, _contrast(row, name, answers)) for row in rows if row.kind == "distilled"]
@@ -59,7 +59,7 @@ def _margin(rows: Sequence[Row]) -> float:
 
 
 def _contrast(row: Row, over: str, answers: Answers) -> Contrast | None:
-    """A row beside the student alone, for a `gain` of as many steps or `at_cost` of the same whole cost; None without any."""
+    """A row beside its reference for a `gain`, or beside the student alone `at_cost`, of the same whole cost; None without any."""
     known = [(result, gain) for result in row.results if (gain := _gain(result, row, over)) is not None]
     if not known:
         return None
@@ -67,14 +67,15 @@ def _contrast(row: Row, over: str, answers: Answers) -> Contrast | None:
     samples = None  # of the student trained longer no answers are kept
     if over == "gain":
         kept = [answers.get(result.config_hash, {}) for result, _ in known]
-        samples = differences([(one.get("student"), one.get("baseline")) for one in kept])
+        samples = differences([(one.get("student"), one.get(row.reference)) for one in kept])
     seeds = tuple(result.seed for result, _ in known)
-    return Contrast(own, own - np.array([gain for _, gain in known]), samples, row.student, seeds)
+    return Contrast(own, own - np.array([gain for _, gain in known]), samples, (row.student, row.reference), seeds)
 
 
 def _gain(result: Result, row: Row, over: str) -> float | None:
     if over == "gain":
-        return result.primary.gain(result.primary.value, result.score("baseline")) if result.baseline else None
+        reference = result.score(result.reference)
+        return None if reference is None else result.primary.gain(result.primary.value, reference)
     equal = result.cost and result.cost.equal_compute
     return equal and (equal.gain_warm_cache if row.charged == "cached" else equal.gain_live)
 
@@ -82,14 +83,14 @@ def _gain(result: Result, row: Row, over: str) -> float | None:
 def _ranks(rows: Sequence[Row]) -> list[int | None]:
     """By validation, or by test where a protocol has no validation; None where the seeds are others than most rows have.
 
-    A student alone that has those seeds and more is ranked by those.
+    A student alone, or with random weights, that has those seeds and more is ranked by those.
     """
     by_seeds: dict[tuple[int | None, ...], list[Row]] = {}
     for row in (row for row in rows if row.kind != "longer"):
         by_seeds.setdefault(row.seeds, []).append(row)
     most = max(by_seeds.values(), key=lambda rows: (sum(row.kind == "distilled" for row in rows), len(rows[0].seeds)))
     seeds = most[0].seeds
-    most = [*most, *(row for row in rows if row.kind == "alone" and set(row.seeds) > set(seeds))]
+    most = [*most, *(row for row in rows if row.kind in ("alone", "random") and set(row.seeds) > set(seeds))]
     on_test = any(row.validation is None for row in most)
     scores = {id(row): row.sign * fmean(_at(seeds, row, row.scores if on_test else row.validations)) for row in most}
     return [
@@ -117,12 +118,14 @@ def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
 class Verdict:
     """Who ranks first on validation for one student of a table, and what test says of it, corrected for that choice.
 
-    `choice` is None for a single method, and where runs, baselines or validations are missing.
+    `choice` is None for a single method, and where runs, baselines or validations are missing; `tied` are the methods that
+    are exactly as good there as the first one, if this is a method.
     """
 
     first: Row
     ranked: int
     choice: Choice | None
+    tied: tuple[Row, ...] = ()
 
     @property
     def longer(self) -> Row | None:
@@ -142,17 +145,27 @@ def verdicts(table: Sequence[Row]) -> list[Verdict]:
             choice = _choice(ranked)
             place = choice.place if choice else None
             # Of equals the student alone is the first: nothing was gained.
-            alone = next((row for row in ranked if row.kind == "alone" and row.rank == ranked[0].rank), ranked[0])
-            first = alone if place is None else [row for row in ranked if row.kind == "distilled"][place]
-            found.append(Verdict(first, len(ranked), choice))
+            alone = next((row for row in ranked if row.kind != "distilled" and row.rank == ranked[0].rank), ranked[0])
+            first = alone if place is None else _candidates(ranked)[place]
+            level = [row for row in ranked if row is not first and row.rank == first.rank and row.kind == "distilled"]
+            found.append(Verdict(first, len(ranked), choice, tuple(level) if first.kind == "distilled" else ()))
     return found
 
 
+def _candidates(ranked: Sequence[Row]) -> list[Row]:
+    """All but the student alone; random weights come first, as of equals nothing was gained by a method."""
+    return sorted(
+        (row for row in ranked if row.kind in ("random", "distilled")), key=lambda row: row.kind == "distilled"
+    )
+
+
 def _choice(ranked: Sequence[Row]) -> Choice | None:
-    taught = [row for row in ranked if row.kind == "distilled"]
+    taught = _candidates(ranked)
     alone = [row for row in ranked if row.kind == "alone"]
-    whole = all(result.baseline for row in taught for result in row.results) and all(row.validations for row in ranked)
-    if not taught or len(alone) > 1 or not whole or len(seeds := taught[0].seeds) < 2:
+    several = max(len(alone), sum(row.kind == "random" for row in ranked)) > 1
+    known = all(result.score(row.reference) is not None for row in taught for result in row.results)
+    whole = known and all(row.validations for row in ranked)
+    if all(row.kind == "random" for row in taught) or several or not whole or len(seeds := taught[-1].seeds) < 2:
         return None
     known = [
         Figures(*(row.sign * np.array(_at(seeds, row, each)) for each in (row.scores, row.validations)))

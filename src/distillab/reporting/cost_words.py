@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from distillab.core.result import Result
 from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, StepCost, TeacherOutputs
 from distillab.evaluation.cost import CLOSE, UNKNOWN
 from distillab.evaluation.payback import machine
@@ -18,10 +19,10 @@ RATIOS = {
 }
 
 
-def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
+def words(found: Cost, gain: Callable[[float], str]) -> list[str]:
     """What `cost` found, in sentences; those of which nothing is known are left out.
 
-    `gain` writes a gain of the primary figure with so many digits and its unit.
+    `gain` writes a gain of the primary figure with its unit.
     """
     said = [found.time and _time_words(found.time), _output_words(found.teacher_outputs)]
     if found.teacher_training_seconds:
@@ -35,6 +36,31 @@ def words(found: Cost, gain: Callable[[float, int], str]) -> list[str]:
     if found.scheme in UNKNOWN:
         said.append(f"The gain at equal cost was not measured for scheme={found.scheme}: {UNKNOWN[found.scheme]}.")
     return list(filter(None, said))
+
+
+def cost_line(result: Result) -> str:
+    """What a step of the run cost, and how long its training took, in one line for its end; empty where neither is known."""
+    equal, time = result.cost and result.cost.equal_compute, result.cost and result.cost.time
+    by = " by multiply-adds" if equal and equal.by == "multiply_adds" else ""
+    told = (
+        []
+        if not equal or equal.live is None
+        else [f"a step costs {equal.live:.3g} × the student's own{by} with a live teacher"]
+    )
+    if told and equal.cached is not None:
+        used = " (used here)" if equal.used == "cached" else ""
+        told.append(f"{equal.cached:.3g} × with cached outputs{used}")
+    if time:
+        told.append(f"{sum(time.values()):,.1f} s of training")
+    if result.cost and result.cost.teacher_training_seconds:
+        told.append(
+            f"{result.cost.teacher_training_seconds:,.1f} s before it for the teacher's, once for all runs that share it"
+        )
+    if result.cost and result.cost.roi:
+        told.append(earned(result.cost.roi))
+    if result.cost and result.cost.scheme in UNKNOWN:
+        told.append("what the teacher cost is unknown")
+    return f"Cost: {', '.join(told)}." if told else ""
 
 
 def ratios(teacher: Efficiency, student: Efficiency) -> dict[str, float]:
@@ -94,13 +120,13 @@ def _by(by: str | None, multiply_adds: float | None) -> str:
     return "" if multiply_adds is None else f" ({multiply_adds:.3g} × by multiply-adds)"
 
 
-def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
+def _gain_words(equal: EqualCompute, gain: Callable[[float], str]) -> str:
     if equal.gain_equal_steps is None:
         return ""
-    steps = f"At equal steps distillation brought {gain(equal.gain_equal_steps, 2)}"
+    steps = f"At equal steps distillation brought {gain(equal.gain_equal_steps)}"
     if equal.gain_live is None:
         return f"{steps}; what its steps cost was not compared."
-    longer = f"{gain(equal.gain_live, 2)} against {equal.training_epochs} {equal.unit} alone"
+    longer = f"{gain(equal.gain_live)} against {equal.training_epochs} {equal.unit} alone"
     if equal.live is None:
         return f"{steps}; it brought {longer}."
     costs = f"a step costs {equal.live:.3g} × the student's own{_by(equal.by, equal.multiply_adds)}"
@@ -113,15 +139,15 @@ def _gain_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
     return f"{steps}; {cached} (this run took the teacher's outputs from the cache); {live}."
 
 
-def _cached_words(equal: EqualCompute, gain: Callable[[float, int], str]) -> str:
+def _cached_words(equal: EqualCompute, gain: Callable[[float], str]) -> str:
     cost = f"{equal.cached:.3g} ×"
     if equal.gain_warm_cache is None:
         epochs = f"{'more' if equal.cached_epochs is None else f'{equal.cached_epochs:.1f}'} {equal.unit}"
         return f"{cost}: equal cost is {epochs} alone, which were not trained"
     if equal.cached > 1 + CLOSE:
-        return f"{cost}: {gain(equal.gain_warm_cache, 2)} against {equal.training_epochs} {equal.unit} alone"
+        return f"{cost}: {gain(equal.gain_warm_cache)} against {equal.training_epochs} {equal.unit} alone"
     close = math.ceil(100 * abs(equal.cached - 1) - 1e-9)
-    return f"{cost}: equal steps are equal cost to {close} %: {gain(equal.gain_warm_cache, 2)}"
+    return f"{cost}: equal steps are equal cost to {close} %: {gain(equal.gain_warm_cache)}"
 
 
 def earned(found: Roi) -> str:

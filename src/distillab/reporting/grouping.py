@@ -65,6 +65,8 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
     found = [(place, "distilled", result.method, student, taught, known, code)]
     if result.baseline:
         found.append(reference)
+    if result.random:
+        found.append((place, "random", "none", student, None, alone, ""))
     if result.longer and result.primary.name in result.longer.metrics:
         found.append((place, "longer", "none", student, None, (alone, result.longer.steps, result.longer.epochs), ""))
     return found

@@ -15,6 +15,7 @@ from distillab.evaluation.families import Finding
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
 from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
+from distillab.reporting.network_sections import FEATURES_ABOUT, features_table
 from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, figures, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
@@ -26,6 +27,10 @@ ABOUT = (
     "Ranks are by validation, among equal epochs, training samples and seeds. A score is the mean over runs ± their standard deviation; "
     "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
     "the last gain is over the student alone trained for the same whole cost."
+)
+ABOUT_RANDOM = (
+    "Where no label taught the student and its head was fitted afterwards, the gain is over the same student with random weights and "
+    "a head fitted likewise, which has a row of its own: what the head brings is no gain."
 )
 
 
@@ -69,13 +74,20 @@ def _tell(line: str) -> None:
 
 def _markdown(rows: list[Row], left_out: Sequence[str]) -> str:
     """Verdicts and tables, then the files that were left out."""
-    parts = ["# Leaderboard", ABOUT if rows else "No results yet."]
+    parts = ["# Leaderboard", about(rows) if rows else "No results yet."]
     for members in tables(rows).values():
         board = leaderboard(members)
         said = [verdict_words(found) for found in verdicts(members)]
         parts += [f"## {board.title}", bullets(said), markdown(board, aligned=True)]
+        if (judged := features_table(members)).rows:
+            parts += [FEATURES_ABOUT, markdown(judged, aligned=True)]
     parts += ["## Left out", bullets(left_out)] if left_out else []
     return without_tags("\n\n".join(parts) + "\n")
+
+
+def about(rows: Sequence[Row]) -> str:
+    """What ranks, scores and gains are."""
+    return f"{ABOUT} {ABOUT_RANDOM}" if any(row.reference == "random" for row in rows) else ABOUT
 
 
 def leaderboard(table: Sequence[Row]) -> Table:
@@ -91,7 +103,6 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "gain": _gain(row, row.gain),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
             "at the same cost": _gain(row, row.at_cost),
-            **figures(FEATURES, row.features("student").get),
             **figures(PLOTTED, row.figure),
         }
         for row in table
@@ -136,8 +147,9 @@ def run_record(result: Result) -> dict[str, Any]:
         "epochs": result.student.training.epochs, "train": result.data.train, "seed": result.seed, **seeds,
         name: result.primary.value, **{key: figure(key) for key in (f"{name}_best", f"{name}_last")},
         f"validation_{name}": result.student.validation.get(name),
-        "gain": result.gain, "gap_closed": gap_closed(result),
+        "gain": result.gain, "gain_over": None if result.gain is None else result.reference, "gap_closed": gap_closed(result),
         f"teacher_{name}": result.score("teacher"), f"baseline_{name}": result.score("baseline"),
+        f"random_{name}": result.score("random"),
         f"longer_{name}": result.longer and result.longer.metrics.get(name),
         "longer_epochs": result.longer and result.longer.epochs,
         **{key: figure(key) for key in RANKED},
@@ -150,7 +162,7 @@ def row_record(row: Row) -> dict[str, Any]:
     """The line of one row: raw numbers."""
     name = row.primary.name
     return {
-        **row.place._asdict(), "rank": row.rank, "kind": row.kind, "method": row.method, "student": row.student,
+        **row.place._asdict(), "rank": row.rank, "kind": row.kind, "gain_over": (row.kind == "distilled" and row.reference) or None, "method": row.method, "student": row.student,
         "teacher": row.teacher, "trained_epochs": row.epochs, "changed": row.changed, "seeds": " ".join(map(str, row.seeds)),
         name: row.mean, "deviation": row.interval.deviation, f"validation_{name}": row.validation,
         **{key: row.figure(key) for key in (f"{name}_best", f"{name}_last", "balanced_accuracy", "macro_f1", *RANKED)},

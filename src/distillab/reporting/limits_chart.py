@@ -23,12 +23,12 @@ def weakest(classes: Sequence[LimitsLine]) -> list[LimitsLine]:
     return sorted([*kept, *changed], key=lambda line: line.teacher)
 
 
-def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> alt.LayerChart:
+def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = (), alone: str = ALONE) -> alt.LayerChart:
     """Accuracy of teacher, student alone and distilled student for each class or difficulty bin, one below the other.
 
-    A bar, a ring and a dot: where all three are equal, each is still seen. `what` names the lines.
+    A bar, a ring and a dot: where all three are equal, each is still seen. `what` names the lines, `alone` the reference.
     """
-    roles = {"teacher": TEACHER, "alone": ALONE, "distilled": DISTILLED}
+    roles = {"teacher": TEACHER, "alone": alone, "distilled": DISTILLED}
     values = []
     for line in lines:
         told = {role: getattr(line, role) for role in roles}
@@ -49,7 +49,7 @@ def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> 
     scales = {
         key: made("role:N", scale=alt.Scale(domain=[*roles.values()], range=each)) for made, (key, each) in channels
     }
-    size = alt.when(alt.datum.role == TEACHER).then(alt.value(90)).when(alt.datum.role == ALONE).then(alt.value(120))
+    size = alt.when(alt.datum.role == TEACHER).then(alt.value(90)).when(alt.datum.role == alone).then(alt.value(120))
     tips = ["name:N", "role:N", alt.Tooltip("share:Q", title="right, %"), "samples:Q"]
     folded = base.transform_fold([*roles], ["key", "share"]).transform_calculate(
         role=f"({json.dumps(roles)})[datum.key]"
@@ -57,6 +57,6 @@ def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = ()) -> 
     marks = folded.mark_point(strokeWidth=2, opacity=1).encode(
         x=x, size=size.otherwise(alt.value(34)), tooltip=tips, **scales
     )
-    said = f"Accuracy of teacher, student alone and distilled student by {what}; pale: 95 % interval of the change."
+    said = f"Accuracy of teacher, {alone} and distilled student by {what}; pale: 95 % interval of the change."
     drawn = alt.layer(interval, change, marks, label, data=alt.Data(values=values))
     return drawn.properties(description=said, height=24 * len(lines))

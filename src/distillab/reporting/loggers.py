@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distillab.core.configuration import LoggerConfig
 from distillab.core.errors import UserError
 from distillab.core.files import replacing
-from distillab.core.result import Result
+from distillab.core.result import REFERENCES, Result
 from distillab.reporting import wandb_run
 from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import metric
@@ -128,7 +128,7 @@ def _scatter(result: Result, siblings: Sequence[Result]) -> Any:
     kept = {other.config_hash: other for other, where in all_ if where == place}
     rows = {}  # runs share teachers and baselines: each is one point
     for other in kept.values():
-        series = {"teacher": TEACHER, "baseline": ALONE, "student": ALONE if other.alone else other.method}
+        series = {"teacher": TEACHER, **REFERENCES, "student": ALONE if other.alone else other.method}
         for role, entry in other.entries.items():
             seed, score = other.seeds.get("teacher" if role == "teacher" else "seed"), shown.scale * other.score(role)
             rows[series[role], entry.name, entry.efficiency.parameters, round(score, 4), seed] = None
@@ -172,6 +172,7 @@ def summary(result: Result) -> tuple[dict[str, float], dict[str, Any]]:
         "gap_closed": result.gap_closed,
         f"teacher_{primary.name}": result.score("teacher"),
         f"baseline_{primary.name}": result.score("baseline"),
+        f"random_{primary.name}": result.score("random"),
         f"{watched}_best": best(validation, default=student.validation.get(primary.name)),
     }
     labels = {

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-ALONE, LONGER, TEACHER, DISTILLED = "student alone", "student alone, longer", "teacher", "student distilled"
+from distillab.core.result import REFERENCES
+
+ALONE, RANDOM = REFERENCES["baseline"], REFERENCES["random"]
+LONGER, TEACHER, DISTILLED = "student alone, longer", "teacher", "student distilled"
 # Okabe and Ito's palette, told apart with every kind of colour vision; yellow is too faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, SOFT, GREY, RULE, PALE = "#222222", "#555555", "#7F7F7F", "#BBBBBB", "#EBEBEB"
@@ -22,7 +25,8 @@ class Look(NamedTuple):
     shape: str
 
 
-LOOKS = {ALONE: Look(INK, "#FFFFFF", "circle"), LONGER: Look(INK, GREY, "circle"), TEACHER: Look(INK, INK, STAR)}
+LOOKS = {ALONE: Look(INK, "#FFFFFF", "circle"), LONGER: Look(INK, GREY, "circle"), TEACHER: Look(INK, INK, STAR),
+         RANDOM: Look(INK, "#FFFFFF", "diamond")}  # fmt: skip
 
 
 def look(series: str, methods: Sequence[str]) -> Look:
@@ -35,7 +39,7 @@ def look(series: str, methods: Sequence[str]) -> Look:
 
 def ordered(series: set[str], methods: Sequence[str]) -> list[str]:
     """The series in the order of the legend."""
-    return [one for one in (*methods, ALONE, LONGER, TEACHER) if one in series]
+    return [one for one in (*methods, ALONE, LONGER, RANDOM, TEACHER) if one in series]
 
 
 # What all charts share, as Vega-Lite's config; a page embeds it once.

@@ -3,23 +3,26 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from distillab.core.rounding import rounded
+
 NOTHING = "–"
 OVER = "the same student, seed and schedule trained without a teacher"
+OVER_RANDOM = "the same student with random weights and a head fitted likewise"  # where a head was fitted afterwards
 
 
 def percent(share: float | None, digits: int = 2) -> str:
     """A share of one as a percentage, without the sign."""
-    return NOTHING if share is None else f"{100 * share:.{digits}f}".replace("-", "−")
+    return NOTHING if share is None else f"{rounded(100 * share, digits):.{digits}f}".replace("-", "−")
 
 
 def signed(number: float | None, digits: int = 3) -> str:
     """A number with its sign."""
-    return NOTHING if number is None else f"{number:+,.{digits}f}".replace("-", "−")
+    return NOTHING if number is None else f"{rounded(number, digits):+,.{digits}f}".replace("-", "−")
 
 
-def points(difference: float | None, digits: int = 2) -> str:
-    """A difference of two shares in percentage points, signed."""
-    return NOTHING if difference is None else signed(100 * difference, digits)
+def points(difference: float | None) -> str:
+    """A difference of two shares in percentage points, signed; every gain and every end of its interval is written so."""
+    return NOTHING if difference is None else signed(100 * difference, 2)
 
 
 def counted(number: int, what: str) -> str:
@@ -45,7 +48,7 @@ def milliseconds(time: float | None) -> str:
 
 def decimals(value: float | None) -> str:
     """A loss with three decimals."""
-    return NOTHING if value is None else f"{value:.3f}".replace("-", "−")
+    return NOTHING if value is None else f"{rounded(value, 3):.3f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class Metric:
         """A value with its unit, for a sentence."""
         return f"{percent(value, digits) if self.form is percent else self.form(value)} {self.unit}".rstrip()
 
-    def difference(self, gain: float | None, digits: int = 2) -> str:
+    def difference(self, gain: float | None) -> str:
         """A signed difference of two values, without its unit."""
-        return points(gain, digits) if self.form is percent else signed(gain)
+        return points(gain) if self.form is percent else signed(gain)
 
     @property
     def gained(self) -> str:
@@ -89,9 +92,9 @@ class Metric:
         direction = " (less is better)" if self.higher_is_better is False else ""
         return "points" if self.form is percent else f"in {self.label}{direction}"
 
-    def gain(self, gain: float | None, digits: int = 1) -> str:
+    def gain(self, gain: float | None) -> str:
         """A gain with its unit, for a sentence."""
-        return f"{self.difference(gain, digits)} {self.gained}"
+        return f"{self.difference(gain)} {self.gained}"
 
 
 METRICS = {

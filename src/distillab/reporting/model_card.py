@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from distillab.core.instantiate import PACKAGES
-from distillab.core.result import Result
+from distillab.core.result import REFERENCES, Result
 from distillab.models.about import About
 from distillab.reporting.exported import files_table, int8_words
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
 from distillab.reporting.metric_table import samples as plural
+from distillab.reporting.network_words import features_words, made_here, origin
 from distillab.reporting.run_end import measured_on, savings, scarce_labels
 from distillab.reporting.tables import Table, bullets, markdown, without_tags
 from distillab.reporting.text_words import generation_rows, kinds, reloaded, samples, sentences
-from distillab.reporting.words import calibration_words, errors_words, features_words, primary, verdict
+from distillab.reporting.words import calibration_words, cost_words, errors_words, primary, verdict
 
 # A path from a root, a home folder or a drive, at the start of a word, of a value or of one in a list; no address of the net.
 ABSOLUTE = re.compile(r"(?:^|(?<=[=,\[{:'\"]))(?:~[^/\\,\]}'\"]*|[A-Za-z]:)?[/\\](?![/\\])[^,\]}'\"]*")
@@ -52,6 +53,7 @@ def model_card(result: Result, weights: Path | None = None) -> str:
         " ".join(filter(None, (savings(result), measured_on(result)))),
     ]
     parts = [without_tags(part) for part in (*parts, "## Size and speed", *costs) if part]
+    parts += ["## Cost", " ".join(spent)] if (spent := cost_words(result)) else []
     if result.exports:
         told = "Each was run on the whole test split, and compared with the student that was measured."
         tail = " ".join(filter(None, (told, int8_words(result))))
@@ -153,14 +155,14 @@ def _expected(weights: Path | None) -> list[str]:
 def _what(result: Result, weights: Path | None) -> str:
     data, teacher = result.data, result.teacher
     shown = primary(result)
-    taught = teacher and f"{teacher.name}{_origin(result)}, {shown.words(result.score('teacher'))} {shown.label}"
+    taught = teacher and f"{teacher.name}{origin(result)}, {shown.words(result.score('teacher'))} {shown.label}"
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
     protocol, source = PROTOCOLS.get(result.protocol, ""), result.student.training.source
     told = f"{source[:1].upper()}{source[1:]}; test was looked at once." if source and result.features else ""
     lines = [
         f"**Model:** {result.student.name}, {_kind(result)}.",
-        f"**Teacher:** {taught or 'none'}.",
+        f"**Teacher:** {taught or 'none'}.{made_here(result)}",
         f"**Method:** {result.method}.",
         f"**Data:** {data.name}{f' ({sizes} {plural(result.task)})' if sizes else ''}.",
         f"**Protocol:** {result.protocol}. {told or protocol.replace('images', plural(result.task))}".rstrip(),
@@ -168,15 +170,6 @@ def _what(result: Result, weights: Path | None) -> str:
         f"**Licence:** {_license(result) or 'not stated; those of the data and of the teacher may bind this model'}.",
     ]
     return bullets(lines)
-
-
-def _origin(result: Result) -> str:
-    """Where the teacher's weights are from, by the name of their file alone."""
-    given = (result.config.get("teacher") or {}).get("checkpoint")
-    if given:
-        return f" (weights of {Path(str(given)).name})"
-    source = result.teacher.training.source or ""
-    return " (trained here)" if source.startswith("trained here") else ""
 
 
 def _kind(result: Result) -> str:
@@ -198,7 +191,8 @@ def _accuracy(result: Result) -> str:
     against, gain = result.student.against_teacher, []
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
-        gain = [[f"gain over the student alone, {shown.gained}", *others, shown.difference(result.gain)]]
+        over = "the student alone" if result.reference == "baseline" else REFERENCES["random"]
+        gain = [[f"gain over {over}, {shown.gained}", *others, shown.difference(result.gain)]]
     parts = [_compared(result, keys, gain), reached, verdict(result), features_words(result), scarce_labels(result)]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
@@ -208,8 +202,11 @@ def _accuracy(result: Result) -> str:
 
 def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] = ()) -> str:
     """A table with one column per role, one row per figure that any of them has, and further rows."""
-    headings = {"teacher": "teacher", "baseline": "student alone", "student": "this model"}
-    entries = {role: entry for role, entry in result.entries.items() if not (result.alone and role == "baseline")}
+    headings = {"teacher": "teacher", **REFERENCES, "student": "this model"}
+    left_out = (
+        {"baseline"} if result.alone else {"random"} if keys is COST else set()
+    )  # which costs what the student does
+    entries = {role: entry for role, entry in result.entries.items() if role not in left_out}
     lines = []
     for key in keys:
         values = [entry.figure(key) for entry in entries.values()]

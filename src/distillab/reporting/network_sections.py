@@ -50,33 +50,36 @@ def judgement(rows: list[Row]) -> Section:
 
     about = (
         "Means over runs. A teacher's error counts as repeated where the student gives the same wrong answer. Hard samples are "
-        "hard for both: what distillation adds is the number beyond that of the student alone."
+        "hard for both: what distillation adds is the number beyond that of what its gain is over."
     )
     return Section("judgement", "Calibration and agreement", about, by_table(rows, table), ["table"])
 
 
+FEATURES_ABOUT = (
+    "No label taught these students. The test accuracy of the embeddings of each network, by 20 nearest neighbours and by "
+    "a linear probe, both of the same labelled training samples. Means over runs."
+)
+
+
 def features(rows: list[Row]) -> Section:
     """What the features of teacher, student and a student with random weights are worth, where no label taught it."""
+    return Section("features", "What the features are worth", FEATURES_ABOUT, by_table(rows, features_table), ["table"])
 
-    def table(members: list[Row]) -> Table:
-        lines = []
-        for row in members:
-            names = {
-                "teacher": f"{TEACHER}, {row.teacher}",
-                "student": row.title,
-                "random": f"{row.student}, random weights",
-            }
-            for role, name in names.items():
-                if found := row.features(role):
-                    many = Cell(f"{found['samples']:,.0f}", found["samples"])
-                    lines.append({"network": name, **figures(FEATURES, found.get), "labelled samples": many})
-        return Table.of(_once(lines))
 
-    about = (
-        "No label taught these students. The test accuracy of the embeddings of each network, by 20 nearest neighbours and by "
-        "a linear probe, both of the same labelled training samples. Means over runs."
-    )
-    return Section("features", "What the features are worth", about, by_table(rows, table), ["table"])
+def features_table(rows: Sequence[Row]) -> Table:
+    """One row for each network whose features were judged."""
+    lines = []
+    for row in rows:
+        names = {
+            "teacher": f"{TEACHER}, {row.teacher}",
+            "student": row.title,
+            "random": f"{row.student}, random weights",
+        }
+        for role, name in names.items():
+            if found := row.features(role):
+                many = Cell(f"{found['samples']:,.0f}", found["samples"])
+                lines.append({"network": name, **figures(FEATURES, found.get), "labelled samples": many})
+    return Table.of(_once(lines))
 
 
 def _once(lines: Sequence[dict[str, str | Cell]]) -> list[dict[str, str | Cell]]:

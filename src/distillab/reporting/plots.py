@@ -84,7 +84,7 @@ def limits_figure(limits: Limits) -> TopLevelMixin:
         explained = f"the teacher's {shown // 2} weakest; of the rest, the {shown // 2} most changed"
 
     def panel(lines: list[LimitsLine], what: str, hurt: list[str], *title: str) -> Any:
-        drawn = limits_chart.limits(lines, what, hurt)
+        drawn = limits_chart.limits(lines, what, hurt, limits.alone)
         return drawn.properties(width=400, title={"text": title[0], "subtitle": title[1]})
 
     left = panel(classes, "class", limits.hurt, heading, explained)

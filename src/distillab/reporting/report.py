@@ -15,7 +15,7 @@ from distillab.reporting import looks, tables
 from distillab.reporting.answers import Answers, read_answers
 from distillab.reporting.comparison import compare, verdicts
 from distillab.reporting.comparison import tables as by_place
-from distillab.reporting.leaderboard import ABOUT, leaderboard, row_record
+from distillab.reporting.leaderboard import about, leaderboard, row_record
 from distillab.reporting.metric_table import PLOTTED, counted
 from distillab.reporting.points import methods
 from distillab.reporting.rows import Row
@@ -78,7 +78,7 @@ def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: 
         summary=f"{counted(len(results), 'run')}: {what}.",
         verdicts=[verdict_words(found) for members in boards for found in verdicts(members)],
         leaderboard=[leaderboard(members) for members in boards],
-        about=ABOUT,
+        about=about(rows),
         sections=sections(rows, answers),
         left_out=left_out,
         newest=max(result.created for result in results)[:10],

@@ -1,7 +1,8 @@
 """A row of every comparison: one method on one student over its runs, beside the same student trained alone.
 
-A `Result` has up to three trained students: its own, the student alone of as many steps, and the student alone of the same
-whole cost. Each becomes a row, so that no page can forget what training longer brings.
+A `Result` has up to four students: its own, the student alone of as many steps, the student alone of the same whole cost,
+and, where a head was fitted afterwards, one with random weights. Each becomes a row, so that no page can forget what training
+longer brings, or a head.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,16 +11,16 @@ from functools import cached_property
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from distillab.core.result import Result
+from distillab.core.result import Result, Role
 from distillab.core.result_parts import Entry, Longer, Primary
 from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import Interval, mean_interval
-from distillab.reporting.looks import ALONE, LONGER
+from distillab.reporting.looks import ALONE, LONGER, RANDOM
 from distillab.reporting.metric_table import DEPLOYED, Metric, counted, metric, samples
 
-Kind = Literal["distilled", "alone", "longer"]
+Kind = Literal["distilled", "alone", "random", "longer"]
 
 # Which labels student and teacher know: a column of its own.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
@@ -53,7 +54,7 @@ class Row:
     Attributes:
         results: one of each run.
         changed: the overrides that not all rows of the table share.
-        gain: over the same student, seeds and schedule alone; `at_cost`: over the student alone trained for the same
+        gain: over the `reference` of the same student and seeds; `at_cost`: over the student alone trained for the same
             whole cost. None where there is none, or nothing to compare with.
         rank: by validation, among the rows of its table that have equal seeds; None for others.
         front: the costs in which no other network of the table is both cheaper and better.
@@ -96,7 +97,14 @@ class Row:
 
     def entry(self, result: Result) -> Entry:
         """Its network in one of its results: a student alone may be the run's own, or the baseline of another."""
+        if self.kind == "random":
+            return result.random
         return result.student if self.kind == "distilled" or result.alone else result.baseline
+
+    @property
+    def reference(self) -> Role:
+        """What its gain is over: the student alone, or `random` weights with a fitted head."""
+        return "random" if any(result.head_fitted for result in self.results) else "baseline"
 
     @property
     def primary(self) -> Primary:
@@ -125,7 +133,9 @@ class Row:
 
     @property
     def epochs(self) -> int | None:
-        """Those that it was trained."""
+        """Those that it was trained; None of random weights."""
+        if self.kind == "random":
+            return None
         longer = self.results[0].longer
         return longer.epochs if self.kind == "longer" and longer else self.place.epochs
 
@@ -137,14 +147,13 @@ class Row:
     @property
     def label(self) -> str:
         """The method, and what was changed: it names a row among those of one student."""
-        longer = f"{LONGER} ({self.trained})" if self.kind == "longer" else ""
-        name = self.method if self.kind == "distilled" else longer or ALONE
+        name = f"{LONGER} ({self.trained})" if self.kind == "longer" else self.series
         return " ".join(filter(None, (name, self.changed, self.code and f"code {self.code}")))
 
     @property
     def series(self) -> str:
         """The name under which charts draw it."""
-        return self.method if self.kind == "distilled" else {"alone": ALONE, "longer": LONGER}[self.kind]
+        return {"alone": ALONE, "random": RANDOM, "longer": LONGER}.get(self.kind, self.method)
 
     @property
     def title(self) -> str:
@@ -166,12 +175,13 @@ class Row:
     @property
     def gap_closed(self) -> float | None:
         """The share of the gap to the teacher that the gains close; None where the gap's 95 % interval reaches zero."""
-        if self.kind != "distilled" or not all(result.baseline and result.teacher for result in self.results):
+        over = self.reference
+        if self.kind != "distilled" or any(result.score(over) is None or not result.teacher for result in self.results):
             return None
         if len(self.results) == 1:
             return gap_closed(self.results[0])
         gains, gaps = (
-            [self.primary.gain(result.score(role), result.score("baseline")) for result in self.results]
+            [self.primary.gain(result.score(role), result.score(over)) for result in self.results]
             for role in ("student", "teacher")
         )
         gap = mean_interval(gaps)

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from distillab.core.output import rank_zero_print
-from distillab.core.result import Result
+from distillab.core.result import REFERENCES, Result
 from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
-from distillab.reporting.cost_words import in_words, ratios
+from distillab.reporting.cost_words import cost_line, in_words, ratios
 from distillab.reporting.exported import alike
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
+from distillab.reporting.network_words import features_words
 from distillab.reporting.rows import length_of
 from distillab.reporting.tables import Table, print_table, terminal
-from distillab.reporting.words import cost_line, features_words, primary, verdict
+from distillab.reporting.words import primary, verdict
 
 UNITS = {"latency_ms": " ms", "size_bytes": "B"}  # the form of a size ends with the unit's prefix
 
@@ -50,14 +51,14 @@ def show(result: Result, directory: Path) -> None:
 
 
 def final_table(result: Result) -> Table:
-    """Teacher, student alone, the same trained longer, and distilled, one row each, as far as the run had them."""
+    """Teacher, student alone, random weights, student alone for longer, and distilled, one row each, as far as the run had them."""
     rows = []
     for role, entry in result.entries.items():
         longer = result.longer
         if role == "student" and longer and result.primary.name in longer.metrics:
             title = f"student alone, {length_of(longer)}: {entry.name}"
             rows.append([title, *_scores(result, longer.metrics), *(NOTHING for _ in RANKED)])
-        labels = {"teacher": "teacher", "baseline": "student alone", "student": f"student, {result.method}"}
+        labels = {"teacher": "teacher", **REFERENCES, "student": f"student, {result.method}"}
         label = "student alone" if role == "student" and result.alone else labels[role]
         score, gain = _scores(result, entry.metrics)
         steady = all(one.efficiency.steady for one in result.entries.values())
@@ -88,10 +89,10 @@ def _machine(result: Result) -> str:
 
 
 def _scores(result: Result, metrics: Mapping[str, float | None]) -> tuple[str, str]:
-    """The primary figure among a network's metrics, and its gain over the student alone."""
-    shown, value = primary(result), metrics.get(result.primary.name)
-    known = value is not None and result.baseline is not None
-    return shown.form(value), shown.difference(result.primary.gain(value, result.score("baseline")) if known else None)
+    """The primary figure among a network's metrics, and its gain over the run's reference."""
+    shown, value, over = primary(result), metrics.get(result.primary.name), result.score(result.reference)
+    known = value is not None and over is not None
+    return shown.form(value), shown.difference(result.primary.gain(value, over) if known else None)
 
 
 def _with_share(key: str, value: float | None, teacher: Entry | None, steady: bool) -> str:

@@ -5,11 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from distillab.core.result_parts import LimitsLine
+from distillab.core.result import REFERENCES
+from distillab.core.result_parts import Limits, LimitsLine
 from distillab.evaluation.families import Finding
 from distillab.reporting import charts, limits_chart
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
+from distillab.reporting.looks import ALONE
 from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent
 from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
@@ -121,29 +123,27 @@ def limits(rows: list[Row]) -> Section:
         if found := result.limits:
             parts = {what: lines for what, lines in (("class", found.classes), ("difficulty", found.bins)) if lines}
             shown = {what: limits_chart.weakest(lines) if what == "class" else lines for what, lines in parts.items()}
-            drawn = [limits_chart.limits(lines, what, found.hurt) for what, lines in shown.items()]
+            drawn = [limits_chart.limits(lines, what, found.hurt, found.alone) for what, lines in shown.items()]
             said = [*found.sentences, *filter(None, (errors_words(result), calibration_words(result)))]
             run = f"{row.place.words(several([row]))}: {row.title}, seed {result.seed}"
-            views.append(View([run], said, drawn, [_limits_table(each, found.hurt) for each in parts.values()]))
+            views.append(View([run], said, drawn, [_limits_table(each, found) for each in parts.values()]))
     about = (
-        "Accuracy of teacher, student alone and distilled student on the same test samples, class by class and by the "
-        "teacher's margin between its two likeliest answers (small is hard)."
+        "Accuracy of teacher, student alone (or random weights, where a head was fitted afterwards) and distilled student on the "
+        "same test samples, class by class and by the teacher's margin between its two likeliest answers (small is hard)."
     )
     return Section("limits", "What the teacher cannot teach", about, views, ["run"], detail=True)
 
 
-ROLES = ("teacher", "alone", "distilled")  # of a line of limits
-
-
-def _limits_table(lines: Sequence[LimitsLine], hurt: Sequence[str]) -> Table:
+def _limits_table(lines: Sequence[LimitsLine], found: Limits) -> Table:
+    names = {"teacher": "teacher", "alone": "alone" if found.alone == ALONE else found.alone, "distilled": "distilled"}
     return Table.of([
         {
             "class or bin": line.name,
             "samples": Cell(str(line.samples), line.samples),
-            **{f"{role} %": Cell(percent(share, 1), share) for role in ROLES for share in [getattr(line, role)]},
-            "change": Cell(in_points(line.change, 1), line.change),
-            "95 % interval": Cell(f"{in_points(line.low, 1)} to {in_points(line.high, 1)}", line.low),
-            "": "hurt" if line.name in hurt else "",
+            **{f"{name} %": Cell(percent(share := getattr(line, role), 1), share) for role, name in names.items()},
+            "change": Cell(in_points(line.change), line.change),
+            "95 % interval": Cell(f"{in_points(line.low)} to {in_points(line.high)}", line.low),
+            "": "hurt" if line.name in found.hurt else "",
         }
         for line in lines
     ])  # fmt: skip
@@ -159,7 +159,7 @@ def cost(rows: list[Row]) -> Section:
         lines = [
             {
                 "method": row.title,
-                "gain at equal steps": brief(row.gain, shown) if row.gain else NOTHING,
+                "gain at equal steps": _gain(row),
                 "at the same whole cost": brief(row.at_cost, shown) if row.at_cost else NOTHING,
                 "in words, last run": " ".join(cost_words(row.results[-1])),
             }
@@ -171,6 +171,11 @@ def cost(rows: list[Row]) -> Section:
         "many steps, or for as long as a step of the distilled run takes in all, both timed in turn on the same machine."
     )
     return Section("cost", "Cost and return", about, views, ["table"])
+
+
+def _gain(row: Row) -> str:
+    over = f"over {REFERENCES['random']}" if row.reference == "random" else ""
+    return brief(row.gain, row.metric, over) if row.gain else NOTHING
 
 
 def _mean_times(row: Row) -> dict[str, float]:

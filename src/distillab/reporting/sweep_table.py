@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillab.reporting import tables
-from distillab.reporting.metric_table import NOTHING, Metric, gain_note, metric, percent
+from distillab.reporting.metric_table import NOTHING, OVER, OVER_RANDOM, Metric, gain_note, metric, percent
 from distillab.reporting.tables import Table
 
 Record = Mapping[str, Any]
@@ -45,9 +45,17 @@ def _state(record: Record) -> str:
     return "finished before" if record["earlier"] else ""
 
 
+def _over(records: Sequence[Record], alone: str) -> str:
+    """What the gains of the cells are over."""
+    known = {record.get("over", "baseline") for record in records if record.get("gain") is not None} or {"baseline"}
+    return " or ".join(words for over, words in (("baseline", alone), ("random", OVER_RANDOM)) if over in known)
+
+
 def show(records: Sequence[Record]) -> None:
     """Print all cells, one row each."""
-    tables.print_table(tables.terminal(table(records), gain_note([_shown(records)], "the same student trained alone")))
+    tables.print_table(
+        tables.terminal(table(records), gain_note([_shown(records)], _over(records, "the same student trained alone")))
+    )
 
 
 def markdown(sweep: Record, records: Sequence[Record]) -> str:
@@ -56,4 +64,4 @@ def markdown(sweep: Record, records: Sequence[Record]) -> str:
     page = tables.markdown(table(records))
     many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
     head = f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{_title(records)}:"
-    return tables.without_tags(f"{head}\n\n{page}\n\n{gain_note([_shown(records)])}\n")
+    return tables.without_tags(f"{head}\n\n{page}\n\n{gain_note([_shown(records)], _over(records, OVER))}\n")

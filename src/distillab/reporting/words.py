@@ -3,14 +3,31 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from distillab.core.result import Result
+from distillab.core.result import REFERENCES, Result, Role
 from distillab.core.run_identity import population_words
-from distillab.evaluation.cost import UNKNOWN
 from distillab.evaluation.families import Finding
 from distillab.reporting.comparison import Verdict
-from distillab.reporting.cost_words import earned, words
-from distillab.reporting.metric_table import NOTHING, Metric, counted, metric, percent, samples, signed, tested
+from distillab.reporting.cost_words import words
+from distillab.reporting.metric_table import (
+    NOTHING,
+    OVER_RANDOM,
+    Metric,
+    counted,
+    metric,
+    percent,
+    samples,
+    signed,
+    tested,
+)
 from distillab.reporting.rows import Row, gap_closed, length_of
+
+# What a gain is over, in a sentence.
+OVER: dict[Role, str] = {
+    "baseline": "the same student alone",
+    "random": OVER_RANDOM,
+}
+# Of results that an earlier version wrote.
+UNKNOWN_REFERENCE = "the answers of random weights with a fitted head were not kept"
 
 
 def primary(result: Result) -> Metric:
@@ -22,7 +39,7 @@ def interval(low: float, high: float, shown: Metric) -> str:
     """The two ends of an interval of gains; shares cannot differ by more than one."""
     if shown.scale == 100:
         low, high = max(low, -1.0), min(high, 1.0)
-    return f"{shown.difference(low, 1).lstrip('+')} to {shown.difference(high, 1).lstrip('+')}"
+    return f"{shown.difference(low).lstrip('+')} to {shown.difference(high).lstrip('+')}"
 
 
 def ends(found: Finding | None, shown: Metric) -> str:
@@ -30,9 +47,9 @@ def ends(found: Finding | None, shown: Metric) -> str:
     return NOTHING if found is None or found.low is None else interval(found.low, found.high, shown)
 
 
-def finding_words(found: Finding, shown: Metric, population: str) -> str:
-    """A gain, its interval, whether it is shown, and what the interval speaks of."""
-    size = shown.gain(found.gain)
+def finding_words(found: Finding, shown: Metric, population: str, over: str = "") -> str:
+    """A gain, what it is over, its interval, whether it is shown, and what the interval speaks of."""
+    size = f"{shown.gain(found.gain)} {over}".rstrip()
     if not found.speaks_of:
         which = "one run, which says nothing of the methods (seed=0,1,2)"
         same = f"{found.runs} runs without any spread between them, so nothing can be tested"
@@ -73,12 +90,14 @@ def part_of(found: Finding | None, row: Row) -> str:
 def row_words(row: Row) -> str:
     """What a row shows: at equal steps, and at equal whole cost."""
     if row.kind != "distilled":
-        return (
-            "the student alone" if row.kind == "alone" else "the student alone, trained for the whole cost of a method"
-        )
+        longer = "the student alone, trained for the whole cost of a method"
+        return {"alone": "the student alone", "random": OVER["random"], "longer": longer}[row.kind]
+    if row.gain is None and row.reference == "random":
+        return f"the gain is unknown: {UNKNOWN_REFERENCE} (rerun=true)"
     if row.gain is None:
         return "the gain is unknown: no student trained alone (baseline=true)"
-    said = finding_words(row.gain, row.metric, population(row.gain, row.results))
+    over = f"over {OVER_RANDOM}" if row.reference == "random" else ""
+    said = finding_words(row.gain, row.metric, population(row.gain, row.results), over)
     return f"{said}. {_at_cost(row)}" if row.at_cost else said
 
 
@@ -112,14 +131,17 @@ def verdict_words(found: Verdict) -> str:
     where = "validation" if first.validations else "test (no validation is known)"
     many = counted(len(first.results), "run")
     rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
+    if found.tied:
+        others = " and ".join(row.label for row in found.tied)
+        rank = f"{first.label} ties with {others} for the first place of {found.ranked} on {where}, and has"
     reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
     said = f"{first.student} on {place}: {rank} {reached}"
-    if first.kind == "alone":
+    if first.kind != "distilled":
         said += "; no method is ahead of it." if found.ranked > 1 else "."
     elif first.gain is None:
-        said += "."
+        said += f"; the gain is unknown: {UNKNOWN_REFERENCE}." if first.reference == "random" else "."
     else:
-        alone, files = "over the student alone", ""
+        alone, files = f"over {_the(first.reference)}", ""
         if first.gain.runs < len(first.seeds):
             alone += f" in the {first.gain.runs} of them that have one"
         if first.gain.runs == 1 and first.gain.low is not None:
@@ -129,6 +151,10 @@ def verdict_words(found: Verdict) -> str:
         longer = found.longer
         said += f" Trained for what a live teacher costs ({longer.trained}), the student alone has {shown.words(longer.mean)}."
     return said
+
+
+def _the(reference: Role) -> str:
+    return f"the {REFERENCES[reference]}" if reference == "baseline" else REFERENCES[reference]
 
 
 def _ends(found: Verdict) -> str:
@@ -147,11 +173,16 @@ def verdict(result: Result) -> str:
     reached = f"{shown.words(result.primary.value, 1)} {shown.label}"
     if result.alone:
         return f"{student.name} alone, without a teacher, reaches {reached}."
-    if result.gain is None or not result.baseline:
+    if result.head_fitted and result.gain is None:
+        known = (result.features or {}).get("random")
+        figure = f" ({percent(known.probe, 1)} % by a linear probe)" if known else ""
+        unknown = f"what distillation itself brought is unknown: {UNKNOWN_REFERENCE}{figure}"
+        return f"{student.name} reaches {reached}; {unknown}; rerun=true tests it."
+    if result.gain is None or result.score(result.reference) is None:
         unknown = "what distillation itself brought is unknown without the same student trained alone (baseline=true)"
         return f"{student.name} reaches {reached}; {unknown}."
     size, paired = shown.gain(result.gain), result.paired
-    over = "over the same student alone"
+    over = f"over {OVER[result.reference]}"
     if paired is None or paired.low is None:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
@@ -161,15 +192,7 @@ def verdict(result: Result) -> str:
         if paired.low <= 0 <= paired.high:
             start, size = "No difference shown:", shown.gain(result.gain)
         said = f"{start} {size} {over} ({where}); it speaks of these two trained files, not of the methods"
-    return f"{said}{_gap(result)}{_untaught(result)}{_longer(result)}."
-
-
-def _untaught(result: Result) -> str:
-    """What the head alone brings, where it was fitted to labels that did not teach the student."""
-    random = (result.features or {}).get("random")
-    if random is None or not result.student.training.source:
-        return ""
-    return f"; the same head on random weights has {percent(random.probe, 1)} %"
+    return f"{said}{_gap(result)}{_longer(result)}."
 
 
 def _gap(result: Result) -> str:
@@ -181,19 +204,22 @@ def _longer(result: Result) -> str:
     longer, name = result.longer, result.primary.name
     if longer is None or name not in longer.metrics:
         return ""
+    if result.head_fitted:
+        reached = primary(result).words(longer.metrics[name], 1)
+        return f"; the student alone, trained for what a live teacher costs ({length_of(longer)}), has {reached}"
     gain = primary(result).gain(result.primary.gain(result.primary.value, longer.metrics[name]))
     return f"; {gain} over it trained for what a live teacher costs ({length_of(longer)})"
 
 
 def errors_words(result: Result) -> str:
-    """How many of the teacher's errors distillation made the student repeat, beyond the student alone; empty where unknown."""
+    """How many of the teacher's errors distillation made the student repeat, beyond its reference; empty where unknown."""
     found = result.student.against_teacher and result.student.against_teacher.excess
     if not found:
         return ""
     value, low, high = (signed(bound, 0) for bound in (found.value, found.low, found.high))
     wrong = " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
     return (
-        f"Of the teacher's {found.errors:,} errors{wrong} the student repeats {found.repeated:,} and the student alone "
+        f"Of the teacher's {found.errors:,} errors{wrong} the student repeats {found.repeated:,} and {_the(result.reference)} "
         f"{found.repeated_alone:,}: {value} by distillation (95 % interval {low} to {high})."
     )
 
@@ -208,48 +234,10 @@ def calibration_words(result: Result) -> str:
         for key in worse
         if (one := getattr(result.against_alone, key))
     ]
-    return f"Warning: distillation spoils the student's probabilities on test, against the student alone: {' and '.join(told)}."
-
-
-def features_words(result: Result) -> str:
-    """What the features of the networks are worth where no label taught the student; empty where some did."""
-    if not result.features:
-        return ""
-    names = {
-        "teacher": "the teacher's",
-        "student": "the student's",
-        "random": "those of the student with random weights",
-    }
-    told = ", ".join(
-        f"{names[role]} {percent(one.neighbours, 1)} and {percent(one.probe, 1)} %"
-        for role, one in result.features.items()
-        if role in names
-    )
-    many = max(one.samples for one in result.features.values())
-    return f"Features, by 20 nearest neighbours and by a linear probe of {many:,} labelled samples: {told}."
+    against = _the(result.reference)
+    return f"Warning: distillation spoils the student's probabilities on test, against {against}: {' and '.join(told)}."
 
 
 def cost_words(result: Result) -> list[str]:
     """What the run cost and what that brought, a sentence each."""
     return words(result.cost, primary(result).gain) if result.cost else []
-
-
-def cost_line(result: Result) -> str:
-    """What a step of the run cost, and how long its training took, in one line for its end; empty where neither is known."""
-    equal, time = result.cost and result.cost.equal_compute, result.cost and result.cost.time
-    by = " by multiply-adds" if equal and equal.by == "multiply_adds" else ""
-    told = (
-        []
-        if not equal or equal.live is None
-        else [f"a step costs {equal.live:.3g} × the student's own{by} with a live teacher"]
-    )
-    if told and equal.cached is not None:
-        used = " (used here)" if equal.used == "cached" else ""
-        told.append(f"{equal.cached:.3g} × with cached outputs{used}")
-    if time:
-        told.append(f"{sum(time.values()):,.1f} s of training")
-    if result.cost and result.cost.roi:
-        told.append(earned(result.cost.roi))
-    if result.cost and result.cost.scheme in UNKNOWN:
-        told.append("what the teacher cost is unknown")
-    return f"Cost: {', '.join(told)}." if told else ""

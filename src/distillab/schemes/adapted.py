@@ -128,9 +128,12 @@ def better_on_validation(
 ) -> Record:
     """The record of a teacher that was trained as a whole; where it was better on validation `before`, it is as it was then.
 
-    The seconds and the curves are those of its training in any case; epoch 0 is the state before it.
+    The seconds and the curves are those of its training in any case, with those of its head; epoch 0 is the state before it.
     """
     (record, weights), task, where = before, setting.task, config.checkpoint or "pretrained weights"
+    if record.head:
+        fit, took = after.training, record.training.seconds
+        after = after.changed(seconds=fit.seconds + took, time=fit.time and fit.time | {"head": took})
     was, became = (one.scores.get("validation") for one in (record, after))
     worse = was is not None and (became < was if task.higher_is_better else became > was)
     if not worse:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from distillab.core.output import rank_zero_print
 from distillab.core.result import Role
-from distillab.core.result_parts import Features
+from distillab.core.result_parts import Features, Training
 from distillab.data.module import DataModule
 from distillab.evaluation.metrics import top1
 from distillab.evaluation.neighbours import by_neighbours
@@ -15,12 +15,24 @@ from distillab.training.linear_probe import embeddings, fit_head, known_embeddin
 
 def headed(student: Model, record: Record, data: DataModule, device: str) -> Record:
     """Fit the head of a student to the labelled training samples once its features have learned; its record."""
+    found = _fitted(student, data, device, "a head was fitted on the features of the last epoch")
+    rank_zero_print(f"{student.info.name}: {found.training.source}")
+    took, fit = found.training.seconds, record.training
+    spent = {"seconds": fit.seconds + took, "time": fit.time and fit.time | {"head": took}}
+    return record.changed(source=found.training.source, **spent).with_head(found.head)
+
+
+def untaught(student: Model, data: DataModule, device: str) -> Record:
+    """Fit the head of the same student with random weights in the same way, which is what its gain is over; its record."""
+    return _fitted(student, data, device, "random weights, and a head that was fitted on their features")
+
+
+def _fitted(network: Model, data: DataModule, device: str, told: str) -> Record:
     known = data.labelled_only(repeated=False)
-    fitted = fit_head(student, known, device)
-    told = f"a head was fitted on the features of the last epoch, to {fitted.samples:,} labelled samples"
-    rank_zero_print(f"{student.info.name}: {told}")
+    fitted = fit_head(network, known, device)
+    source = f"{told}, to {fitted.samples:,} labelled samples"
     head = FittedHead(data=known.fingerprint, samples=fitted.samples, decay=fitted.decay)
-    return record.changed(source=told).with_head(head)
+    return Record(training=Training(seconds=fitted.seconds, source=source), head=head)
 
 
 def headed_by(data: DataModule, records: Mapping[Role, Record]) -> list[Role]:

@@ -135,8 +135,13 @@ def _ways_out(record: Record) -> str:
     )
 
 
-def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo) -> None:
-    """Warn if the student alone is no better than chance, or the teacher no better than it."""
+def warn_if_below(
+    teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo, *, labels: bool = True
+) -> None:
+    """Warn if the student alone is no better than chance, or the teacher no better than it.
+
+    Without `labels` to learn from, a teacher that would be trained on them is no way out.
+    """
     task, (split, alone) = setting.task, next(iter(baseline.scores.items()))
     chance, told = task.chance(student.outputs), f"{student.name} alone ({task.text(alone)} on {split})"
     if chance is not None and alone < _hardly(chance) and setting.trainer.limit_train_batches is None:
@@ -146,8 +151,10 @@ def warn_if_below(teacher: Record | None, baseline: Record, setting: Setting, st
         teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
     ):
         source = teacher.training.source or TRAINED
-        mend = "teacher.adapt=all, which first trains it on these data, or another teacher=…"
-        if chance is not None and teacher.head is None:
+        mend = "another teacher=…"
+        if labels:
+            mend = f"teacher.adapt=all, which first trains it on these data, or {mend}"
+        if labels and chance is not None and teacher.head is None:
             mend = f"teacher.adapt=head, which fits a head to its features, {mend}"
         if teacher.training.epochs and not source.startswith(TRAINED):  # that was done
             mend = "another teacher=…, or another teacher.recipe.lr or teacher.recipe.epochs"

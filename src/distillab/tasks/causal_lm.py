@@ -14,6 +14,7 @@ from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError, first_few
 from distillab.core.output import rank_zero_warn
 from distillab.core.places import located
+from distillab.core.rounding import rounded
 from distillab.core.text_parts import Text
 from distillab.data.batch import ALIGNMENTS, IGNORED, Batch
 from distillab.data.text.datamodule import TextData
@@ -161,7 +162,7 @@ class LanguageModeling(Task):
 
     def text(self, score: float) -> str:
         """With three decimals."""
-        return f"{score:.3f}"
+        return f"{rounded(score, 3):.3f}"
 
     @torch.no_grad()
     def predictions(self, model: Model, data: TextData, split: str, device: str) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from distillab.core.configuration import ModelConfig
 from distillab.core.errors import UserError
+from distillab.core.rounding import rounded
 from distillab.data.batch import Batch, Inputs
 from distillab.data.images.image_batch import ImageBatch
 from distillab.data.labels import checked
@@ -107,7 +108,7 @@ class ImageClassification(Task):
 
     def text(self, score: float) -> str:
         """As a percentage."""
-        return f"{100 * score:.2f} %"
+        return f"{rounded(100 * score, 2):.2f} %"
 
     def chance(self, outputs: int) -> float:
         """One in so many classes."""
