@@ -7,6 +7,7 @@ from helpers.five_classes import save_five_classes
 from helpers.made_results import edited, put
 
 from distillab.core.errors import UserError
+from distillab.core.files import write_json
 from distillab.core.result_reader import read
 from distillab.data.module import DataModule
 from distillab.evaluation import kept
@@ -153,6 +154,18 @@ def test_a_result_of_an_earlier_version_claims_no_gain(taught, tmp_path):
     both = compare([read_back, edited(taught, seeds={"seed": 1}, config={"seed": 1})])
     (row,) = (one for one in both if one.kind == "distilled")
     assert (len(row.results), row.gain.runs) == (2, 1)
+
+
+def test_the_card_of_an_earlier_version_is_written_again(taught, place):
+    folder = place / "runs" / "digits" / taught.config_hash
+    known = {name: (folder / name).read_bytes() for name in ("README.md", "result.json")}
+    write_json(folder / "result.json", taught.changed(random=None).as_json())
+    with small_run.unmeasured():
+        again = small_run.run(place, "strategy=hint", *WORDS)
+    card = (folder / "README.md").read_text()
+    for name, content in known.items():
+        (folder / name).write_bytes(content)
+    assert again.gain is None and "brought is unknown" in card and "gain over" not in card
 
 
 def test_random_weights_that_are_better_rank_first(taught):

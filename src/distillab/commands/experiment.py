@@ -86,7 +86,10 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path, parts:
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
     if own is not None:
         earlier = earlier.changed(config=earlier.config | {"license": own})
-    if prices.price_per_hour is not None or own is not None or not (directory / "README.md").exists():
+    stale = (
+        earlier.head_fitted and earlier.gain is None
+    )  # an earlier version's card claims a gain over the student alone
+    if prices.price_per_hour is not None or own is not None or stale or not (directory / "README.md").exists():
         write(earlier, directory)
     try:
         if parts is not None and to_ship(earlier, invocation.config, directory):
