@@ -67,7 +67,8 @@ class Curves(Callback):
         parts = [f"{name} {losses[name]:.4g}" for name in losses if len(losses) > 2 or name == "loss"]
         task = trainer.lightning_module.task
         score = trainer.callback_metrics.get(task.monitor)
-        watched = f"  val {task.text(float(score)):>7}" if score is not None else ""
+        split = "test" if trainer.datamodule.watch == "test" else "val"  # protocol=paper watches the test
+        watched = f"  {split} {task.text(float(score)):>7}" if score is not None else ""
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if trainer.max_steps >= 0:
             epoch += f", step {trainer.global_step}/{trainer.max_steps}"
