@@ -20,7 +20,8 @@ from distillab.reporting.metric_table import OVER_RANDOM
 from distillab.reporting.model_card import model_card
 from distillab.reporting.run_end import final_table
 from distillab.reporting.sweep_table import markdown
-from distillab.reporting.words import primary, row_words, verdict, verdict_words
+from distillab.reporting.verdict_words import verdict_words
+from distillab.reporting.words import primary, row_words, verdict
 from distillab.schemes import features
 from distillab.schemes.features import judged
 from distillab.training import linear_probe

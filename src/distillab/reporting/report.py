@@ -21,7 +21,7 @@ from distillab.reporting.points import methods
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 from distillab.reporting.timings import pooled
-from distillab.reporting.words import verdict_words
+from distillab.reporting.verdict_words import verdict_words
 
 
 @dataclass(frozen=True)
