@@ -107,7 +107,7 @@ def test_every_page_names_the_same_reference_and_gain(taught, place):
     card = model_card(taught)
     assert said in card and "gain over random weights with a fitted head, points" in card
     assert "gain over the student alone" not in card and "by distillation" in card and "the student alone 4" not in card
-    answers, damaged = read_answers([taught], place / "runs")
+    _, answers, damaged = read_answers([taught], place / "runs")
     assert not damaged
     rows = {row.kind: row for row in compare([taught], answers)}
     assert rows["distilled"].gain.gain == pytest.approx(taught.gain)

@@ -81,10 +81,16 @@ def _gain(result: Result, row: Row, over: str) -> float | None:
 
 
 def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
-    """The costs in which no other network of the table is at most as dear, at least as good, and not equal."""
+    """The costs in which no other network of the table is at most as dear, at least as good, and not equal.
+
+    Latencies compare on one machine alone, and of a busy one not at all.
+    """
     found = []
     for key in RANKED:
-        alike = [one for one in table if key != "latency_ms" or one.measured_on == row.measured_on]
+        timed = key == "latency_ms"
+        if timed and row.busy:
+            continue
+        alike = [one for one in table if not timed or (one.measured_on == row.measured_on and not one.busy)]
         known = [(cost, one.mean) for one in alike if (cost := one.figure(key)) is not None]
         if (row.figure(key), row.mean) in unbeaten(known, row.sign):
             found.append(key)

@@ -9,8 +9,9 @@ from typing import Any
 from filelock import FileLock
 
 from distillab.core.files import replacing, writable
+from distillab.core.rankable import rankable, told_apart
 from distillab.core.result import Result
-from distillab.core.result_reader import load_all, rankable, told_apart
+from distillab.core.result_reader import by_path
 from distillab.evaluation.families import Finding
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
@@ -54,9 +55,9 @@ def update(runs: Path) -> list[Row]:
     runs.mkdir(parents=True, exist_ok=True)
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
-        results, left_out = load_all(runs)
-        results, trials = rankable(results)
-        answers, damaged = read_answers(results, runs)
+        found, left_out = by_path(runs)
+        results, trials = rankable(found)
+        results, answers, damaged = read_answers(results, runs)
         results = told_apart(results)
         write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
         rows = compare(pooled(results), answers)
@@ -106,12 +107,20 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
             "at the same cost": _gain(row, row.at_cost),
             **figures(PLOTTED, row.figure),
+            **_latency(row),
         }
         for row in table
     ]
     seeds = next((row.ranked_on for row in table if row.ranked_on), ())
     notes = [f"{row_words(row)}. {_details(row, seeds)}" for row in table]
     return Table.of(lines, table[0].place.words(several(table)), notes).without_empty()
+
+
+def _latency(row: Row) -> dict[str, Cell]:
+    """The cell of a latency that is none to compare, marked."""
+    shown = metric("latency_ms")
+    value = row.figure("latency_ms")
+    return {shown.heading: Cell(f"{shown.form(value)} (busy)", value)} if value is not None and row.busy else {}
 
 
 def _score(row: Row) -> str:
@@ -138,7 +147,7 @@ def _details(row: Row, ranked_on: Sequence[int | None]) -> str:
         "not ranked without seeds": row.kind != "longer" and " ".join(map(str, lacks)),
         "labels": row.labels,
         "size": size and f"{metric('size_bytes').form(size)}B",
-        "timed on": row.measured_on,
+        "timed on": row.measured_on and row.measured_on + (", busy: no speed is compared" if row.busy else ""),
         "on the front in": ", ".join(metric(key).label for key in row.front),
     }
     words = "; ".join(f"{key} {value}" for key, value in told.items() if value)

@@ -42,7 +42,7 @@ class Place(NamedTuple):
         known = [self.data, f"protocol {self.protocol}"]
         known += [counted(self.epochs, "epoch")] if self.epochs is not None else []
         known += [counted(self.steps, "step")] if self.steps is not None else []
-        known += [f"{self.train:,} training {sample}"] if self.train is not None else []
+        known += [counted(self.train, f"training {sample.removesuffix('s')}")] if self.train is not None else []
         new = population_words(self.population) if self.population != ("init",) else ""
         return ", ".join([*known, *filter(None, [self.labels, new])])
 
@@ -224,6 +224,11 @@ class Row:
         of_runs = [result.features for result in self.results if self.kind == "distilled" and result.features]
         known = [dict(roles[role]) for roles in of_runs if role in roles]
         return {key: fmean(one[key] for one in known) for key in known[0]} if known else {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether its latency is no figure to compare: repeated timings differed by too much, as others used the machine."""
+        return not all(self.entry(result).efficiency.steady for result in self.results)
 
     @property
     def measured_on(self) -> str:

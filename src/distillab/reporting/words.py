@@ -11,6 +11,7 @@ from distillab.reporting.metric_table import (
     NOTHING,
     OVER_RANDOM,
     Metric,
+    counted,
     metric,
     percent,
     samples,
@@ -151,7 +152,8 @@ def verdict(result: Result) -> str:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
         many, kind = (paired.documents, "documents") if paired.documents else (result.data.test, samples(result.task))
-        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {many:,} test {kind}"
+        tests = counted(many, f"test {kind.removesuffix('s')}")
+        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {tests}"
         start, size = f"Distillation {'brought' if result.gain > 0 else 'lost'}", size.lstrip("+−")
         if paired.low <= 0 <= paired.high:
             start, size = "No difference shown:", shown.gain(result.gain)
@@ -181,9 +183,11 @@ def errors_words(result: Result) -> str:
     if not found:
         return ""
     value, low, high = (signed(bound, 0) for bound in (found.value, found.low, found.high))
-    wrong = " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
+    wrong = counted(found.errors, "error") + (
+        " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
+    )
     return (
-        f"Of the teacher's {found.errors:,} errors{wrong} the student repeats {found.repeated:,} and {named(result.reference)} "
+        f"Of the teacher's {wrong} the student repeats {found.repeated:,} and {named(result.reference)} "
         f"{found.repeated_alone:,}: {value} by distillation (95 % interval {low} to {high})."
     )
 
