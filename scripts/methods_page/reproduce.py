@@ -44,7 +44,7 @@ one shape that change places give a network that runs and is wrong.
 
 No code in a file is run. Weights are read out of what stands beside them (an argparse namespace, numbers of numpy, an
 optimiser's state). A pickled network, whole or under `model`, `state_dict`, `net` or `module`, and a TorchScript program are
-refused; the message ends in two lines of Python that write their weights into a file that can be read."""
+refused; the message ends in one line of Python that writes their weights into a file that can be read."""
 
 CRD = """\
 ## The table of CRD

@@ -305,7 +305,10 @@ def test_a_head_that_is_not_taken_leaves_nothing(adapted, tmp_path, capsys):
     for content in (b"no head", save({"weights": torch.full((10, 65), torch.nan), "facts": torch.ones(3)})):
         rewritten(file, other, lambda n, c, new=content: new if n.startswith("head") else c)
         refused(lambda: take(f"archive={other}"), other, "no head for 10 classes on 64 features")
-    fake = save({"weights": torch.zeros(10, 65), "facts": torch.ones(3)})
+    refused(
+        lambda: take(f"archive={file}", "teacher.labelled=0.5"), "300 labelled images there, and these words show 150"
+    )
+    fake = save({"weights": torch.zeros(10, 65), "facts": torch.tensor([300.0, 1.0, 1.0])})
     rewritten(file, other, lambda n, c: fake if n.startswith("head") else c)
     refused(lambda: take(f"archive={other}"), "another teacher")  # than what its outputs are of
     digest, net = hashlib.sha256(), CifarResNet(depth=14, num_classes=10, in_channels=1)

@@ -380,3 +380,11 @@ def test_a_strategy_of_another_task_is_one_line(tmp_path):
     with pytest.raises(UserError, match="strategy=mine is for task=causal_lm, not for image_classification; choose"):
         composed(*words)
     assert list(composed(*words, "task=causal_lm")["strategy"]) == ["ce"]
+
+
+def test_a_model_in_a_folder_counts_by_its_content(tmp_path):
+    found = []
+    for content in ("{}", '{"a": 1}', "{}"):
+        (tmp_path / "config.json").write_text(content)
+        found.append(home(parse(composed("teacher=transformers", f"teacher.path={tmp_path}"))))
+    assert found[0] == found[2] != found[1]

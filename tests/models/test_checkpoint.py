@@ -197,7 +197,10 @@ def test_positions_of_another_image_size_ask_for_it():
     assert "pos_embed is (1, 65, 8), expected (1, 17, 8)" in said and "teacher.input_size=… is the side" in said
 
 
-def test_a_folder_and_an_empty_file_are_told_as_such(tmp_path):
+def test_a_folder_an_empty_file_and_a_pointer_are_told_as_such(tmp_path):
+    (tmp_path / "pointer.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(UserError, match=r"pointer\.pt only points to a file of git-LFS: fetch it"):
+        read_weights(tmp_path / "pointer.pt")
     (tmp_path / "empty.pt").touch()
     with pytest.raises(UserError, match=r"empty\.pt is empty"):
         read_weights(tmp_path / "empty.pt")

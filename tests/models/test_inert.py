@@ -116,7 +116,7 @@ def test_what_cannot_be_taken_is_named_in_one_line(network, tmp_path):
         "arguments.pt": "no weights but arguments: argparse.Namespace, epoch: int",
         "tensor.pt": "one tensor without a name",
         "list.pt": "no weights but list",
-        "empty.pt": "no weights but nothing",
+        "empty.pt": "holds nothing",
     }.items():
         with pytest.raises(UserError, match=f"teacher.checkpoint: .*{said}") as caught:
             read_weights(tmp_path / name)

@@ -126,3 +126,18 @@ def test_a_device_map_without_accelerate_is_one_line(folder, monkeypatch):
     ) as caught:
         built(folder, device_map="auto")
     assert "\n" not in str(caught.value) and str(caught.value).startswith("teacher")
+
+
+@pytest.mark.parametrize("small", [1e8, 100])
+def test_a_folder_that_was_changed_has_another_content(tmp_path, monkeypatch, small):
+    monkeypatch.setattr(folder_identity, "SMALL", small)
+    (tmp_path / "config.json").write_text("{}")
+    found = []
+    for value in (0.0, 1.0):
+        save_file({"a": torch.full((100,), value), "b": torch.zeros(2000)}, tmp_path / "model.safetensors")
+        found.append(folder_identity.folder_content(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    found.append(folder_identity.folder_content(tmp_path))
+    (tmp_path / "notes.md").write_text("mine")
+    (tmp_path / ".cache").mkdir()
+    assert len(set(found)) == 3 and folder_identity.folder_content(tmp_path) == found[-1]

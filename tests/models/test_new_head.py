@@ -201,7 +201,7 @@ def test_as_many_features_as_the_data_have_classes_are_no_logits_where_a_head_is
 def test_a_network_of_a_fixed_number_of_classes_gets_another_last_layer(tmp_path):
     save_file(Fixed().state_dict(), file := tmp_path / "own.safetensors")
     model = built({"_target_": "test_new_head.Fixed"}, checkpoint=str(file))
-    assert "5 other classes" in model.new_head and model.net.classifier.out_features == 3
+    assert "it has 5 outputs" in model.new_head and model.net.classifier.out_features == 3
     assert model.info.head == "classifier"
 
 
@@ -264,3 +264,37 @@ def test_a_head_of_two_sizes_is_named(five, tmp_path):
         UserError, match=r"two\.safetensors has a head of two sizes: fc\.weight .* 5 classes, fc\.bias for 4"
     ):
         built(RESNET8, checkpoint=str(file))
+
+
+class Convolution(nn.Module):
+    """Tells classes apart by a convolution of 1×1, pooled."""
+
+    def __init__(self, num_classes=5):
+        super().__init__()
+        self.blocks, self.cls = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, images):
+        return self.cls(self.blocks(images)).mean((2, 3))
+
+
+@pytest.mark.parametrize(("role", "head"), [("teacher", "new_head"), ("student", None)])
+def test_behind_a_head_that_is_no_linear_layer_a_teacher_gets_one(tmp_path, role, head):
+    torch.save(Convolution().state_dict(), tmp_path / "five.pth")
+    node = {"_target_": f"{__name__}.Convolution", "checkpoint": str(tmp_path / "five.pth")}
+    config = ModelConfig.of(node | {"mean": None, "std": None}, role)
+    model = build_model(config, role, **DATA | {"input_shape": (3, 8, 8)})
+    assert model.info.head == head and model.info.outputs == 3
+    assert model.net.cls.out_channels == (5 if role == "teacher" else 3)
+
+
+class Several(Fixed):
+    """Gives two outputs."""
+
+    def forward(self, images):
+        return super().forward(images), 1
+
+
+def test_a_network_that_gives_more_than_logits_is_told_to_be_wrapped():
+    config = ModelConfig.of({"_target_": f"{__name__}.Several", "mean": None, "std": None}, "teacher")
+    with pytest.raises(UserError, match=r"gives no tensor where logits \(N, classes\) are expected; wrap it"):
+        build_model(config, "teacher", **DATA | {"input_shape": (3, 8, 8)})

@@ -173,3 +173,34 @@ def test_a_model_that_asks_for_more_than_images_is_refused(tmp_path):
     transformers.AutoModel.from_config(transformers.Siglip2VisionConfig(**small)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="asks for pixel_attention_mask and spatial_shapes beside images"):
         built(tmp_path)
+
+
+@pytest.mark.parametrize(("own", "order"), [(["C", "a", "b"], [1, 2, 0]), (["x", "y", "z"], None)])
+def test_a_classifier_that_names_its_classes_is_taken_in_their_order(tmp_path, capsys, own, order):
+    config = transformers.ViTConfig(**SMALL, intermediate_size=32, id2label=dict(enumerate(own)))
+    transformers.AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path / f"vit_{own[0]}")
+    model, told = built(tmp_path / f"vit_{own[0]}"), capsys.readouterr().out
+    assert (model.class_order.tolist() if order else model.class_order) == order and model.new_head is None
+    assert ("its outputs have other names (x, y, z, …)" in told) == (order is None)
+
+
+def test_a_crop_that_is_not_taken_is_not_the_size(folders, tmp_path):
+    for crops, side in ((True, 24), (False, 16), (None, 24)):
+        folders[1]["dino"].save_pretrained(place := tmp_path / str(crops))
+        said = {
+            "crop_size": {"height": 24, "width": 24},
+            "size": {"height": 16, "width": 16},
+            "image_processor_type": "x",
+        }
+        said |= {} if crops is None else {"do_center_crop": crops}
+        (place / "preprocessor_config.json").write_text(json.dumps(said))
+        assert built(place).net.pretrained_cfg["input_size"] == (3, side, side)
+
+
+def test_what_pools_its_tokens_before_its_last_norm_gives_that(tmp_path):
+    body = transformers.AutoModel.from_config(transformers.BeitConfig(**SMALL, intermediate_size=32)).eval()
+    body.save_pretrained(tmp_path)
+    model, images = built(tmp_path, mean=[0.0] * 3, std=[1.0] * 3), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = body(pixel_values=images).pooler_output
+        assert torch.allclose(FeatureExtractor(model, {"embedding"})(pixels=images).embedding, expected, atol=1e-5)

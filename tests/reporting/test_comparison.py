@@ -248,7 +248,7 @@ def test_longer_is_told_in_the_verdict_and_may_hold_the_front():
     assert "parameters" in longer.front and rows["hint"].front == ()
     (found,) = verdicts(list(rows.values()))
     assert verdict_words(found).endswith(
-        "Trained for what a live teacher costs (12 epochs), the student alone has 95.00 %."
+        "Trained for at least what a live teacher costs (12 epochs), the student alone has 95.00 %."
     )
 
 

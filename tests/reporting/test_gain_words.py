@@ -38,14 +38,14 @@ OVER = "over the same student alone"
         (made("kd"), f"Distillation: +2.00 points {OVER}; one run says nothing of the methods (seed=0,1,2)."),
         (
             made("kd", 0.95, None, 0.97),
-            "resnet8 reaches 95.0 % top-1; what distillation itself brought is unknown without the same student trained "
+            "resnet8 reaches 95.00 % top-1; what distillation itself brought is unknown without the same student trained "
             "alone (baseline=true).",
         ),
-        (made("none", 0.95, None, None), "resnet8 alone, without a teacher, reaches 95.0 % top-1."),
+        (made("none", 0.95, None, None), "resnet8 alone, without a teacher, reaches 95.00 % top-1."),
         (
             made("kd", longer={"epochs": 12, "metrics": {"top1": 0.96}}),
             f"Distillation: +2.00 points {OVER}; one run says nothing of the methods (seed=0,1,2); −1.00 points over it trained "
-            "for what a live teacher costs (12 epochs).",
+            "for at least what a live teacher costs (12 epochs).",
         ),
     ],
 )

@@ -80,7 +80,7 @@ def test_words_say_how_it_was_made_and_where_it_is_weak():
     card = model_card(rich())
     for words in (
         "# resnet8, distilled by kd on digits\n", "an image classifier of 2 classes (zero, one)", "resnet34, 97.00 %",
-        "1200 training, 400 test images", "- Weak at zero.\n- No class is hurt.", "Distillation brought 2.00 points",
+        "1,200 training, 400 test images", "- Weak at zero.\n- No class is hurt.", "Distillation brought 2.00 points",
         "it speaks of these two trained files, not of the methods", "does on 96.1 % of the test images.",
         "the student repeats 3 and the student alone 2: +1 by distillation (95 % interval −2 to +4)",
         "```\npython train.py strategy=kd seed=3\n```", "Seeds: seed 0, teacher 0, split 0.",

@@ -102,7 +102,7 @@ def test_the_model_card_is_one_of_a_language_model(tmp_path, monkeypatch):
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["pipeline_tag"] == "text-generation"
     assert [one["type"] for one in front["model-index"][0]["results"][0]["metrics"]] == ["bits_per_byte", "perplexity"]
-    assert "image" not in card and "a causal language model" in card and "400 training, 1659 test blocks" in card
+    assert "image" not in card and "a causal language model" in card and "400 training, 1,659 test blocks" in card
     assert 'AutoModelForCausalLM.from_pretrained("student")' in card and "load_student" not in card
     assert "| 1800s | 1,000 | 2.000 | 2.300 | 2.200 |" in card and "| blocks per second |" in card
     assert "**Fellow &lt;b>** …" in card and "- student: … people | of" in card

@@ -139,6 +139,9 @@ def _kept(head: "Probe | None", archive: Path, made: "Steps") -> Iterator[None]:
         return
     model, run = copy.deepcopy(made.scheme.model), made.run
     data = teacher_data(run.data.teacher_side, run.config.teacher, repeated=False)
+    if (shown := data.labelled_only(repeated=False).sizes["train"]) != head.samples:
+        what = f"its head was fitted to {head.samples:,} labelled images there, and these words show {shown:,}"
+        raise UserError(f"{archive}: {what}: data.labelled=… and teacher.labelled=… of the export")
     record = with_new_head(model, run.config.teacher, data, run.setting, given=head)
     try:
         if not torch.equal(fitted_head(model, record).weights, head.weights):

@@ -14,6 +14,7 @@ from distillab.core.files import file_hash
 from distillab.core.own_code import code_of
 from distillab.core.places import weights_file
 from distillab.core.run_identity import VARIED, config_hash
+from distillab.models.folder_identity import folder_content
 
 if TYPE_CHECKING:
     from distillab.core.configuration import ModelConfig, RunConfig
@@ -188,12 +189,15 @@ def _written_out(entry: Any, path: str) -> dict[str, Any]:
 def home(config: "RunConfig") -> Path:
     """Where the run of a config lies, `runs/<name>/<config hash>/`.
 
-    Checkpoint files count by their content, and so does the source of what the person wrote.
+    Checkpoint files count by their content, and so do local folders of transformers and the source of what the person wrote.
     """
 
     def seen(network: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = Path(network.get("checkpoint") or "").expanduser()
-        return {**network, "checkpoint": file_hash(path)} if path.is_file() else network
+        file, folder = (Path(network.get(key) or "").expanduser() for key in ("checkpoint", "path"))
+        known = {"checkpoint": file_hash(file)} if file.is_file() else {}
+        if network.get("path") and (folder / "config.json").is_file():
+            known["path"] = folder_content(folder)
+        return {**network, **known}
 
     plain, scheme = config.plain, config.plain["scheme"]
     named = {key: [seen(network) for network in scheme[key]] for key in LISTS if scheme.get(key)}

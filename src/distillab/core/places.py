@@ -27,7 +27,7 @@ def located(path: str, key: str) -> Path:
 
 
 def weights_file(place: str | Path, key: str) -> Path:
-    """The file of weights that a config's `key` names; UserError where there is none, a folder, or an empty one."""
+    """The file of weights that a config's `key` names; UserError where there is none, or a folder."""
     path = Path(place)
     if path.is_dir():
         role = key.rpartition(".")[0]
@@ -37,8 +37,6 @@ def weights_file(place: str | Path, key: str) -> Path:
         )
     if not path.is_file():
         raise UserError(f"{key}: there is no file {path}; {key}=… names a file, {key}=null none")
-    if not path.stat().st_size:
-        raise UserError(f"{key}: {path} is empty; {key}=… names another file")
     return path
 
 

@@ -128,7 +128,7 @@ def read_image_settings(place: str) -> tuple[list[float] | None, list[float] | N
             said, _ = ImageProcessingMixin.get_image_processor_dict(place)
     except OSError:  # there is no such file
         return None, None, None
-    size = said.get("crop_size") or said.get("size")
+    size = (said.get("do_center_crop", True) and said.get("crop_size")) or said.get("size")
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge")
     return said.get("image_mean"), said.get("image_std"), size if isinstance(size, int) else None

@@ -15,5 +15,5 @@ def rounded(number: float, digits: int) -> float:
     """
     if not isfinite(number) or abs(number) >= LARGE:
         return number
-    exact = Decimal(f"{number:.{digits + NOISE}f}")
+    exact = Decimal(f"{number:.{max(digits + NOISE, 0)}f}")
     return float(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)) + 0.0

@@ -49,9 +49,14 @@ def calibration(answers: Answers) -> Calibration:
     )
 
 
-def worse_calibrated(student: Answers, alone: Answers) -> Estimate:
-    """The calibration error of a student less that of the student alone, on the same samples; above zero is worse."""
+def worse_calibrated(student: Answers, alone: Answers) -> Estimate | None:
+    """The calibration error of a student less that of the student alone, on the same samples; above zero is worse.
+
+    None where there is no spread to tell how sure that is: of one sample, or one cluster.
+    """
     gaps = np.concatenate([_gaps(student), _gaps(alone)], 1)
+    if len(gaps) < 2:
+        return None
     scale = _per_sample(student)
     sign = np.repeat([1.0, -1.0], BINS)
     low, high = _interval(gaps.mean(0) * scale, _covariance(gaps) * scale**2, sign)

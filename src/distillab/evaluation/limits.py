@@ -126,4 +126,4 @@ def _change(line: LimitsLine) -> str:
     change, low, high = (
         f"{rounded(100 * value, 2):+.2f}".replace("-", "−") for value in (line.change, line.low, line.high)
     )
-    return f"{change} points, 95 % interval {low} to {high}"
+    return f"{change} points, 95 % interval {low.lstrip('+')} to {high.lstrip('+')}"

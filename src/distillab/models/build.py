@@ -54,10 +54,12 @@ def build_model(
     told = getattr(net, "pretrained_cfg", None) or {}  # what the weights of timm and of transformers say of themselves
     if config.pretrained and told:
         numbers = told["mean"] or IMAGENET[0], told["std"] or IMAGENET[1], told["input_size"][-1]
-        of_weights = _pretrained_settings(*numbers, input_shape) | unnamed
+        named = {"classes": _named(told.get("classes"), classes, f"{role} {name}") if config.classes is None else None}
+        of_weights = _pretrained_settings(*numbers, input_shape) | named | unnamed
         settings = _settings(vars(config) | unnamed, of_weights, of_data)
     if config.pretrained and _may_adapt(config, role) and told.get("num_classes", PRETRAINED) != len(classes):
-        why = why or f"its pretrained weights tell other classes apart, or none, and the data have {len(classes):,}"
+        other = f"its pretrained weights tell other classes apart, or none, and the data have {len(classes):,}"
+        why = why or told.get("new_head") or other
     if weights:
         net, why = _trained(plan, net, weights, why)
     channels = 3 if config.pretrained else input_shape[0]
@@ -65,9 +67,11 @@ def build_model(
     settings |= numbers | {"class_order": _class_order(settings.pop("classes"), classes, role)}
     try:
         model = ImageModel(net, input_shape, name, **settings, stages=config.stages, head=config.head)
-        outputs, features = model.info.outputs, config.adapt in ("head", "none") and model.info.head is None
+        outputs = model.info.outputs
+        features = model.info.head is None and (config.adapt in ("head", "none") or why is not None)
         if is_teacher(role) and _may_adapt(config, role) and (outputs != len(classes) or features):
-            why = why or _other_classes(outputs if model.info.head else None, len(classes))
+            given = f"it has {outputs:,} outputs, and the data have {len(classes):,} classes"
+            why = why or (given if model.info.head else _other_classes(None, len(classes)))
             renew_head(net, model.net_shape, model.info, len(classes), seed)
             model = ImageModel(net, input_shape, name, **settings, stages=config.stages)
     except UserError as error:
@@ -101,9 +105,24 @@ def _trained(
     stem = {"auto": "native", "small": "native", "native": "small"}.get(config.builder.get("stem"))
     first = f"{role}.stem={stem} if it was trained so" if stem else ""  # small or as torchvision has it
     load_weights(net, weights, name_of(config), config.checkpoint, key=f"{role}.checkpoint", first=first)
-    if why:
+    linear = all(isinstance(fresh.get_submodule(name.rpartition(".")[0]), nn.Linear) for name in sized)
+    if why and (linear or not is_teacher(role)):  # behind any other a teacher gets one, as only that can be fitted
         take_head(net, fresh, sized)
     return net, why
+
+
+def _named(own: Sequence[str] | None, classes: Sequence[str], network: str) -> list[str] | None:
+    """The data's classes in the order of a network's outputs, which has names of its `own`; None where these are others."""
+    if own is None or len(own) != len(classes):
+        return None
+    known = {str(name).casefold(): name for name in classes}
+    if len(known) == len(classes) and {name.casefold() for name in own} == known.keys():
+        return [known[name.casefold()] for name in own]
+    rank_zero_print_once(
+        f"{network}: its outputs have other names ({', '.join(own[:3])}, …) and are taken in the order of the data's classes "
+        f"({', '.join(map(str, classes[:3]))}, …); {network.partition(' ')[0]}.classes=[…] names another"
+    )
+    return None
 
 
 def _assumed(config: ModelConfig, of_weights: Mapping[str, Any]) -> str | None:
@@ -112,7 +131,8 @@ def _assumed(config: ModelConfig, of_weights: Mapping[str, Any]) -> str | None:
         return None
     whose = "the data's" if config.checkpoint else "ImageNet's" if config.pretrained else None
     keys = [key for key in ("mean", "std") if getattr(config, key) is None and of_weights.get(key) is None]
-    return f"{whose} {' and '.join(keys)}" if keys and whose else None
+    side = f", and images of {of_weights['input_size'][-1]} pixels" if of_weights.get("assumed_side") else ""
+    return f"{whose} {' and '.join(keys)}{side}" if keys and whose else None
 
 
 def _may_adapt(config: ModelConfig, role: str) -> bool:

@@ -20,6 +20,7 @@ from distillab.models.pairing import Pairing, paired
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "network", "module", "params", "weights", "ema")
 UNPACKED, SMALL = 20, 64 * 10**6  # a zip file may unpack to so many times its bytes, or to so many bytes
+POINTER = b"version h"  # how the file begins that git-LFS puts in another one's place
 SHOWN = 3  # tensors that a message names
 EXPECTED = "expected safetensors, or a state dict written by torch.save"
 
@@ -32,6 +33,8 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
     file that is absent, damaged, no checkpoint, or a pickled model.
     """
     path = weights_file(path, key)
+    if not path.stat().st_size:
+        raise UserError(f"{key}: {path} is empty; {key}=… names another file")
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -42,6 +45,8 @@ def read_weights(path: str | Path, key: str = "teacher.checkpoint") -> tuple[dic
             elif start[:1] == b"\x80":
                 file.seek(0)
                 content = read_older(file)
+            elif start == POINTER:
+                raise UserError(f"{path} only points to a file of git-LFS: fetch it with git lfs pull")
             else:
                 raise UserError(f"{path} is no checkpoint ({EXPECTED})")
         return _state(content, path), About()
@@ -132,7 +137,7 @@ def _without_weights(content: Any, path: Path) -> str:
     kinds = [
         f"{name}: {getattr(value, 'path', '') or type(value).__name__}".lstrip(": ") for name, value in parts.items()
     ]
-    return f"{path} holds no weights but {_some(kinds) or 'nothing'} ({EXPECTED})"
+    return f"{path} holds {f'no weights but {_some(kinds)}' if kinds else 'nothing'} ({EXPECTED})"
 
 
 def _mend(path: Path, weights: str) -> str:

@@ -8,6 +8,8 @@ from distillab.core.files import file_hash
 
 LIMIT = 2e9  # bytes of weights; of less all are hashed
 BEGINNING = 4096  # bytes of each tensor that are read
+SMALL = 1e8  # bytes of a file that is hashed whole where only changes must be seen
+CONTENT = (".safetensors", ".bin", ".gguf", ".json", ".model", ".txt")
 TOLD = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -27,6 +29,19 @@ def folder_identity(folder: Path) -> str | None:
     for file in files:
         digest.update(f"{file.name} {file.stat().st_size} {_beginnings(file)}\n".encode())
     return f"folder-{digest.hexdigest()}"
+
+
+def folder_content(folder: Path) -> str:
+    """A hash of what a local model is, by which a run sees that its folder was changed: its files of weights and settings.
+
+    Of large files of safetensors it reads the header and the beginnings of the tensors, of others the size.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.suffix in CONTENT and path.is_file()):
+        size = file.stat().st_size
+        large = _beginnings(file) if file.suffix == ".safetensors" else str(size)
+        digest.update(f"{file.name} {file_hash(file) if size <= SMALL else large}\n".encode())
+    return digest.hexdigest()
 
 
 def _beginnings(path: Path) -> str:

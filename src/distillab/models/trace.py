@@ -57,7 +57,7 @@ def trace(net: nn.Module, input_shape: tuple[int, ...]) -> list[Call]:
             return _recorded(net, torch.zeros(IMAGES, *input_shape, device=device))
         except Exception as error:
             reason, size = str(error).splitlines()[0], "×".join(map(str, input_shape))
-            mend = "choose another model, or let it see larger ones with input_size=224"
+            mend = "choose another model, or give the side that it takes with input_size=…"
             raise UserError(f"{type(net).__name__} cannot take images of {size} ({reason}); {mend}") from error
 
 
@@ -110,7 +110,7 @@ def _recorded(net: nn.Module, example: Tensor) -> list[Call]:
     paths = {module: path for path, module in net.named_modules()}
 
     def record(module: nn.Module, args: tuple, output: object) -> None:
-        if isinstance(output, tuple) and output:  # what else a layer gives stands behind
+        if isinstance(output, tuple) and output and paths[module]:  # what else a layer gives stands behind
             output = output[0]
         if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
             shapes = tuple(args[0].shape), tuple(output.shape), _map_shape(output.shape, example.shape)

@@ -48,7 +48,10 @@ class TransformersVision(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) → (N, d)."""
         found = self.outputs(images)
-        if hasattr(getattr(self.body, "embeddings", None), "cls_token"):
+        pools = getattr(
+            self.body.config, "use_mean_pooling", False
+        )  # BEiT, whose own layer norm stands behind the mean
+        if hasattr(getattr(self.body, "embeddings", None), "cls_token") and not pools:
             return found.last_hidden_state[:, 0]
         if getattr(found, "cls_token_value", None) is not None:
             return found.cls_token_value[:, 0]
@@ -94,9 +97,14 @@ def vision_model(
     config = body.config
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0
-    own = getattr(config, "image_size", None) or 224
+    own = getattr(config, "image_size", None)
+    assumed, own = side is None and own is None, own or 224
     side = side or (own if isinstance(own, int) else own[0])
+    names = [str(config.id2label.get(number)) for number in range(config.num_labels)] if classifies else []
     expects = {
+        "classes": None if names == [f"LABEL_{number}" for number in range(len(names))] else names,
+        "new_head": None if as_it_is else "of a folder of transformers the backbone is taken",
+        "assumed_side": assumed,
         "mean": mean,
         "std": std,
         "input_size": (getattr(config, "num_channels", 3), side, side),

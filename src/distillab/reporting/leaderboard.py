@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ABOUT = (
     "Ranks are by validation, among equal epochs and training samples, on the seeds that all ranked rows share. A score is the mean over runs ± their standard deviation; "
     "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
-    "the last gain is over the student alone trained for the same whole cost."
+    "the last gain is over the student alone trained for at least the same whole cost, in whole epochs."
 )
 ABOUT_RANDOM = (
     "Where no label taught the student and its head was fitted afterwards, the gain is over the same student with random weights and "

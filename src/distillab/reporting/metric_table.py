@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import floor, log10
 
 from distillab.core.rounding import rounded
 
@@ -34,6 +35,7 @@ def count(number: float | None) -> str:
     """A large count with three significant digits and its unit: 78.0 k, 11.2 M, 1.82 G."""
     if number is None:
         return NOTHING
+    number = rounded(number, 2 - floor(log10(number)) if number >= 1000 else 0)  # 999,500 are 1.00 M
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             scaled = number / size
@@ -43,7 +45,10 @@ def count(number: float | None) -> str:
 
 def milliseconds(time: float | None) -> str:
     """Milliseconds with enough digits to compare."""
-    return NOTHING if time is None else f"{time:.{2 if time < 10 else 1}f}"
+    if time is None:
+        return NOTHING
+    digits = 2 if rounded(time, 2) < 10 else 1
+    return f"{rounded(time, digits):.{digits}f}"
 
 
 def decimals(value: float | None) -> str:

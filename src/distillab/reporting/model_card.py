@@ -22,7 +22,7 @@ ABSOLUTE = re.compile(r"(?:^|(?<=[=,\[{:'\"]))(?:~[^/\\,\]}'\"]*|[A-Za-z]:)?[/\\
 COST = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "latency_spread", "throughput", "peak_memory_bytes")
 MOST_NAMES = 20  # of classes; a thousand of them nobody reads
 PROTOCOLS = {
-    "standard": "The checkpoint was chosen on validation images split off the training set; test was looked at once.",
+    "standard": "The checkpoint was chosen on validation images, which trained nothing; test was looked at once.",
     "paper": "It trained on all training images and was tested after every epoch, as many papers do: the numbers may "
     "flatter it and must not be compared with those of the standard protocol.",
 }
@@ -157,9 +157,10 @@ def _what(result: Result, weights: Path | None) -> str:
     shown = primary(result)
     taught = teacher and f"{teacher.name}{origin(result)}, {shown.words(result.score('teacher'))} {shown.label}"
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
-    sizes = ", ".join(f"{size} {split}" for split, size in splits.items() if size)
+    sizes = ", ".join(f"{size:,} {split}" for split, size in splits.items() if size)
     protocol, source = PROTOCOLS.get(result.protocol, ""), result.student.training.source
     told = f"{source[:1].upper()}{source[1:]}; test was looked at once." if source and result.features else ""
+    bound = "that of the data" if teacher is None else "those of the data and of the teacher"
     lines = [
         f"**Model:** {result.student.name}, {_kind(result)}.",
         f"**Teacher:** {taught or 'none'}.{made_here(result)}",
@@ -167,7 +168,7 @@ def _what(result: Result, weights: Path | None) -> str:
         f"**Data:** {data.name}{f' ({sizes} {plural(result.task)})' if sizes else ''}.",
         f"**Protocol:** {result.protocol}. {told or protocol.replace('images', plural(result.task))}".rstrip(),
         *_expected(weights),
-        f"**Licence:** {_license(result) or 'not stated; those of the data and of the teacher may bind this model'}.",
+        f"**Licence:** {_license(result) or f'not stated; {bound} may bind this model'}.",
     ]
     return bullets(lines)
 
@@ -185,7 +186,7 @@ def _accuracy(result: Result) -> str:
     shown, name = primary(result), result.primary.name
     estimate, reached = result.student.intervals.get(name), ""
     if estimate is not None:
-        ends = f"{shown.words(estimate.low, 1)} to {shown.words(estimate.high, 1)}"
+        ends = f"{shown.words(estimate.low)} to {shown.words(estimate.high)}"
         reached = f"This model reaches {shown.words(estimate.value)} {shown.label}, 95 % interval {ends} over samples like these."
     keys = dict.fromkeys((name, f"{name}_best", f"{name}_last", *ON_TEST))
     against, gain = result.student.against_teacher, []

@@ -56,7 +56,7 @@ def judgement(rows: list[Row]) -> Section:
 
 
 FEATURES_ABOUT = (
-    "No label taught these students. The test accuracy of the embeddings of each network, by 20 nearest neighbours and by "
+    "No label taught the features of these students. The test accuracy of the embeddings of each network, by 20 nearest neighbours and by "
     "a linear probe, both of the same labelled training samples. Means over runs."
 )
 

@@ -57,7 +57,9 @@ def final_table(result: Result) -> Table:
         longer = result.longer
         if role == "student" and longer and result.primary.name in longer.metrics:
             title = f"student alone, {length_of(longer)}: {entry.name}"
-            rows.append([title, *_scores(result, longer.metrics), *(NOTHING for _ in RANKED)])
+            score, gain = _scores(result, longer.metrics)
+            gain = NOTHING if result.head_fitted else gain  # its head was trained, that of the reference fitted
+            rows.append([title, score, gain, *(NOTHING for _ in RANKED)])
         labels = {"teacher": "teacher", **REFERENCES, "student": f"student, {result.method}"}
         label = "student alone" if role == "student" and result.alone else labels[role]
         score, gain = _scores(result, entry.metrics)
@@ -119,7 +121,7 @@ def scarce_labels(result: Result) -> str:
     if result.data.labelled is None:
         return ""
     if result.config["data"].get("labels") == "none":
-        return "No label taught the student: data.labels=none."
+        return "No label taught the student's features: data.labels=none."
     known = f"Labels were scarce: the student knew {result.data.labelled:,} of {result.data.train:,} training labels"
     if not result.teacher:
         return f"{known}."

@@ -31,7 +31,7 @@ def verdict_words(found: Verdict) -> str:
         said += f"; {brief(first.gain, shown, alone)}{files}."
     if found.longer:
         longer, by = found.longer, first.charged_by
-        said += f" Trained for what a live teacher costs{by} ({longer.trained}), the student alone has {shown.words(longer.mean)}."
+        said += f" Trained for at least what a live teacher costs{by} ({longer.trained}), the student alone has {shown.words(longer.mean)}."
     return said + _left_out(found)
 
 

@@ -135,7 +135,7 @@ def named(reference: Role) -> str:
 def verdict(result: Result) -> str:
     """What one run shows: the gain, its interval, and what that speaks of, in a sentence."""
     student, shown = result.student, primary(result)
-    reached = f"{shown.words(result.primary.value, 1)} {shown.label}"
+    reached = f"{shown.words(result.primary.value)} {shown.label}"
     if result.alone:
         return f"{student.name} alone, without a teacher, reaches {reached}."
     if result.head_fitted and result.gain is None:
@@ -171,16 +171,21 @@ def _longer(result: Result) -> str:
     if longer is None or name not in longer.metrics:
         return ""
     if result.head_fitted:
-        reached = primary(result).words(longer.metrics[name], 1)
-        return f"; the student alone, trained for what a live teacher costs ({length_of(longer)}), has {reached}"
+        reached = primary(result).words(longer.metrics[name])
+        return f"; the student alone, trained for {_cost_of(result)} ({length_of(longer)}), has {reached}"
     gain = primary(result).gain(result.primary.gain(result.primary.value, longer.metrics[name]))
-    return f"; {gain} over it trained for what a live teacher costs ({length_of(longer)})"
+    return f"; {gain} over it trained for {_cost_of(result)} ({length_of(longer)})"
+
+
+def _cost_of(result: Result) -> str:
+    """For what the student alone was trained longer; in whole epochs, or steps."""
+    return "at least what its steps cost" if result.teacher is None else "at least what a live teacher costs"
 
 
 def errors_words(result: Result) -> str:
     """How many of the teacher's errors distillation made the student repeat, beyond its reference; empty where unknown."""
     found = result.student.against_teacher and result.student.against_teacher.excess
-    if not found:
+    if not found or not found.errors:
         return ""
     value, low, high = (signed(bound, 0) for bound in (found.value, found.low, found.high))
     wrong = counted(found.errors, "error") + (

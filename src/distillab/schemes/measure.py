@@ -102,7 +102,7 @@ def measure(model: Model, data: DataModule, setting: Setting, members: Sequence[
 
 
 def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> None:
-    """Warn if a teacher is no better than chance, or has its outputs in another class order."""
+    """Warn if a teacher is hardly better than chance, or has its outputs in another class order."""
     split, value = next(iter(record.scores.items()))
     chance = setting.task.chance(outputs)
     if other := record.training.other_order:
@@ -112,7 +112,7 @@ def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> N
         )
     elif chance is not None and value < _hardly(chance):
         rank_zero_warn(
-            f"teacher {name} is no better than chance ({100 * value:.1f} % of {split}, chance {100 * chance:.1f} %); "
+            f"teacher {name} is hardly better than chance ({100 * value:.1f} % of {split}, chance {100 * chance:.1f} %); "
             f"{_ways_out(record)}"
         )
 
@@ -127,7 +127,9 @@ def _ways_out(record: Record) -> str:
     numbers = "teacher.checkpoint, teacher.mean, teacher.std"
     if (record.training.source or "").startswith(TRAINED):
         return "more teacher.recipe.epochs or another teacher.recipe.lr may help"
-    if record.head or "adapted here" in (record.training.source or ""):
+    if "adapted here" in (record.training.source or "") and not record.head:
+        return f"teacher.adapt=head, which fits a head to its features, may help; else check {numbers} and teacher.input_size"
+    if record.head:
         return f"its features tell little of these classes: check {numbers} and teacher.input_size, or choose another teacher=…"
     return (
         f"if its outputs are features and no classes, teacher.adapt=head fits a head to them; else check {numbers} "
@@ -138,7 +140,7 @@ def _ways_out(record: Record) -> str:
 def warn_if_below(
     teacher: Record | None, baseline: Record, setting: Setting, student: FeatureInfo, *, labels: bool = True
 ) -> None:
-    """Warn if the student alone is no better than chance, or the teacher no better than it.
+    """Warn if the student alone is hardly better than chance, or the teacher no better than it.
 
     Without `labels` to learn from, a teacher that would be trained on them is no way out.
     """
@@ -146,7 +148,9 @@ def warn_if_below(
     chance, told = task.chance(student.outputs), f"{student.name} alone ({task.text(alone)} on {split})"
     if chance is not None and alone < _hardly(chance) and setting.trainer.limit_train_batches is None:
         mend = "more recipe.epochs or another recipe.lr may help"
-        rank_zero_warn(f"{told} is no better than chance: trained like this, it says nothing of distillation; {mend}")
+        rank_zero_warn(
+            f"{told} is hardly better than chance: trained like this, it says nothing of distillation; {mend}"
+        )
     elif teacher is not None and not (
         teacher.scores[split] > alone if task.higher_is_better else teacher.scores[split] < alone
     ):
