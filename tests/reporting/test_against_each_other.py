@@ -68,7 +68,7 @@ def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
         np.savez(tmp_path / "digits" / name / "predictions.npz", labels=labels[::order], student=student)
 
     def found():
-        answers, left_out = read_answers(results, tmp_path)
+        _, answers, left_out = read_answers(results, tmp_path)
         assert left_out == []
         return {(p.first.method, p.second.method): p.finding for p in against_each_other(compare(results), answers)}
 
@@ -99,7 +99,7 @@ def test_damaged_answers_are_named_and_the_rest_is_shown(tmp_path, damage):
     else:
         np.savez(path, **DAMAGED[damage])
     results = [made("kd", config_hash="0123456789"), made("hint", config_hash="absent")]
-    answers, left_out = read_answers(results, tmp_path)
+    _, answers, left_out = read_answers(results, tmp_path)
     assert not answers.get("0123456789") and len(left_out) == 1 and left_out[0].startswith(str(path))
 
 
@@ -117,7 +117,7 @@ def test_answers_that_would_fill_the_memory_or_block_are_left_out(tmp_path):
             archive.writestr(f"{name}.npy", head.getvalue())
     os.mkfifo(at("pipe"))
     at("folder").mkdir()
-    answers, left_out = read_answers(results, tmp_path)
+    _, answers, left_out = read_answers(results, tmp_path)
     assert not any(answers.values()) and [Path(line.split(": ")[0]).parent.name for line in left_out] == [
         "bomb",
         "header",

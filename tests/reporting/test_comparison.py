@@ -7,7 +7,8 @@ from helpers.made_seeds import BASELINE, HINT, KD, costing, over_seeds
 
 from distillab.evaluation.families import Contrast, family
 from distillab.reporting.comparison import compare, verdicts
-from distillab.reporting.words import row_words, verdict_words
+from distillab.reporting.verdict_words import verdict_words
+from distillab.reporting.words import row_words
 
 LARGE = ("resnet20", 272_474)
 
@@ -103,14 +104,65 @@ def test_ranks_are_by_validation_among_equal_seeds_and_none_has_its_place():
         ("kd", 1), ("student alone", 2), ("lucky", 3), ("hint", None),
     ]  # fmt: skip
     assert rows[2].mean > rows[0].mean, "the best on test is the last on validation"
-    fewer = compare([*over_seeds("kd", KD), *over_seeds("a", HINT[:2], ahead=0.1), *over_seeds("b", KD[:2], ahead=0.1)])
-    assert {row.label: row.rank for row in fewer} == {"a": 1, "b": 2, "student alone": 3, "kd": None}, (
-        "the student alone by its mean over the two seeds that most methods have"
-    )
     equal = compare([*over_seeds("a", KD), *over_seeds("b", KD), *over_seeds("kd", HINT)])
     assert [row.rank for row in equal] == [1, 2, 2, 4]
     (tested,) = verdicts(compare([made("kd", 0.95), made("hint", 0.96)]))
     assert tested.first.method == "hint" and "on test (no validation is known)" in verdict_words(tested)
+
+
+def test_all_rows_rank_on_the_seeds_that_most_methods_have_whole_whatever_else_they_have():
+    """More runs of one method, or a few of another one, take no rank from the rest."""
+    three = [*over_seeds("a", HINT[:3], ahead=0.1), *over_seeds("b", KD[:3], ahead=0.1)]
+    rows = compare([*over_seeds("kd", (-0.01, -0.01, -0.01, 0.3, 0.3)), *three, *over_seeds("few", HINT[:1])])
+    assert {row.label: row.rank for row in rows} == {"a": 1, "b": 2, "student alone": 3, "kd": 4, "few": None}, (
+        "kd and the student alone by their mean over the three seeds, on which kd is the worst"
+    )
+    assert {row.ranked_on for row in rows if row.rank} == {(0, 1, 2)}
+    (found,) = verdicts(rows)
+    said = verdict_words(found)
+    assert "a ranks first of 4 on validation, with 91.77 % on test (3 runs;" in said
+    assert said.endswith(" Not ranked: few (it lacks seeds 1 2).")
+    lacking = [[*runs[:one], *runs[one + 1 :]] for one, name in enumerate("abc") for runs in [over_seeds(name, HINT)]]
+    rows = compare([run for runs in lacking for run in runs])
+    assert {row.ranked_on for row in rows} == {(3, 4)}, "each lacks another seed, and none its rank"
+    apart = compare([*over_seeds("a", HINT[:2]), *over_seeds("b", KD)[2:4]])
+    assert sorted(row.rank for row in apart if row.rank) == [1, 2] and {r.ranked_on for r in apart if r.rank} == {
+        (0, 1)
+    }
+
+
+def test_the_verdicts_figure_runs_and_interval_are_of_the_same_runs():
+    """One has a run more than the others have, in which it is far better or worse."""
+    for extra, ahead in ((-0.08, 0.2), (0.05, 0.2), (0.0, -0.2)):
+        own = over_seeds("kd", (*HINT[:2], extra), ahead=ahead)
+        others = [run for name in ("hint", "sp") for run in over_seeds(name, (-0.03, -0.01))]
+        (found,) = verdicts(compare([*costing(own, [0.01, 0.02, 0.07]), *others]))
+        counted = found.first.at((0, 1))
+        assert len(found.first.results) == 3 and found.ranked == 4 and counted.mean != found.first.mean
+        said, choice = verdict_words(found), found.choice.score
+        assert choice.value == pytest.approx(counted.mean) and choice.low < counted.mean < choice.high
+        low, high = (f"{100 * min(max(end, 0), 1):.2f} %" for end in choice[1:])
+        assert (
+            f" {100 * counted.mean:.2f} % on test (2 of its 3 runs, with the seeds that are ranked: 0 1; "
+            f"95 % interval {low} to {high}, corrected for the choice)" in said
+        )
+        if found.first.kind == "distilled":
+            assert " over the student alone in all 3 runs (" in said
+            longer = np.add(BASELINE, HINT)[:2].mean() - 0.015
+            assert said.endswith(f" (12 epochs), the student alone has {100 * longer:.2f} %.")
+
+
+def test_each_student_has_its_verdict_also_where_its_seeds_are_others():
+    large = over_seeds("kd", KD[:2], student=LARGE)
+    own = [run for name in ("hint", "kd", "sp") for run in over_seeds(name, HINT[:3])]
+    rows = compare([*own, *large])
+    assert {row.label: row.rank for row in rows if row.student == LARGE[0]} == {"kd": None, "student alone": None}
+    first, second = verdicts(rows)
+    assert (first.first.student, first.ranked, first.apart) == ("resnet8", 4, False)
+    assert (second.first.label, second.ranked, second.apart, second.left_out) == ("kd", 2, True, ())
+    said = verdict_words(second)
+    assert "kd ranks first of 2 on validation, with 90.70 % on test (2 runs" in said
+    assert said.endswith(" It has too few of the seeds on which the table ranks, and is ranked apart.")
 
 
 def test_the_student_alone_is_named_where_it_ranks_first():

@@ -4,8 +4,9 @@ import pytest
 from helpers.made_results import edited, made
 from helpers.made_seeds import BASELINE, HINT, KD, config, costing, over_seeds
 
-from distillab.reporting.comparison import compare, tables
+from distillab.reporting.comparison import against_each_other, compare, tables
 from distillab.reporting.grouping import rows_of
+from distillab.reporting.words import row_words
 
 
 def taught(results):
@@ -103,6 +104,31 @@ def test_of_two_results_of_one_seed_the_newest_counts_but_one_that_says_more_is_
     for results in ([full, without_longer, bare], [bare, full, without_longer]):
         assert one_row(results).results == (full,)
     assert one_row([bare, without_longer]).results == (without_longer,)
+
+
+def charged(runs, by):
+    """The runs with their cost charged so."""
+    return [edited(run, longer={"step": {"by": by, "live": 1.4}}, cost={"equal_compute": {"by": by}}) for run in runs]
+
+
+def test_how_the_cost_is_charged_makes_no_further_row_and_costs_of_two_kinds_have_no_mean():
+    """The same network comes out: one row, one test, no pair of a method with itself."""
+    seconds = charged(costing(over_seeds("kd", HINT[:3]), KD[:3]), "seconds")
+    arithmetic = charged(costing(over_seeds("kd", HINT, created="2031-01-01T00:00:00"), HINT), "multiply_adds")
+    rows = compare([*seconds, *arithmetic])
+    row = one_row([*seconds, *arithmetic])
+    assert row.seeds == (0, 1, 2, 3, 4) and row.gain.runs == 5 and row.gain.size == 1
+    assert against_each_other(rows) == [] and row.results[:3] == tuple(seconds), "though the others are newer"
+    assert row.at_cost.runs == 3 and row.at_cost.gain == pytest.approx(sum(KD[:3]) / 3)
+    said = row_words(row)
+    assert (
+        "At the same whole cost, with a live teacher: " in said
+        and "(3 of 5 runs), by the runs that were charged by seconds" in said
+    )
+    alone = one_row(arithmetic)
+    assert alone.at_cost.runs == 5 and "At the same whole cost by multiply-adds, with a live teacher: " in row_words(
+        alone
+    )
 
 
 def test_old_results_that_lack_what_may_be_lacking_are_rows():

@@ -11,6 +11,7 @@ from helpers.made_seeds import HINT, KD, costing, over_seeds
 from distillab.core import files
 from distillab.core import result_reader as reading
 from distillab.core.errors import UserError
+from distillab.core.rankable import told_apart
 from distillab.reporting import leaderboard, plots
 from distillab.reporting.comparison import compare
 from distillab.reporting.model_card import model_card
@@ -116,16 +117,16 @@ def test_concurrent_updates_leave_whole_files_with_every_result(tmp_path):
 
 def test_a_slow_update_does_not_bring_back_an_older_leaderboard(tmp_path, monkeypatch):
     put(tmp_path, made(name="first"))
-    load_all, has_read = leaderboard.load_all, threading.Event()
+    by_path, has_read = leaderboard.by_path, threading.Event()
 
     def slow_at_first(runs):
-        found = load_all(runs)
+        found = by_path(runs)
         if not has_read.is_set():
             has_read.set()
             time.sleep(0.3)
         return found
 
-    monkeypatch.setattr(leaderboard, "load_all", slow_at_first)
+    monkeypatch.setattr(leaderboard, "by_path", slow_at_first)
     slow = threading.Thread(target=leaderboard.update, args=(tmp_path,))
     slow.start()
     has_read.wait()
@@ -166,13 +167,13 @@ def test_two_data_sets_of_one_name_are_ranked_apart_everywhere(tmp_path):
     assert [row["data"] for row in rows_of(tmp_path)] == [names[0], names[0], names[1]]
     page = write_report(tmp_path, tmp_path / "report.html")[0].with_suffix(".md").read_text()
     assert all(f"### {name}, protocol standard" in page for name in names)
-    rows = compare(reading.told_apart(reading.load_all(tmp_path)[0]))
+    rows = compare(told_apart(reading.load_all(tmp_path)[0]))
     titles = [f"{name}, protocol standard" for name in names]
     assert [panel["title"]["text"] for panel in plots.figure(rows).to_dict()["concat"]] == titles
     same_place = [other_data("a" * 32), other_data("b" * 32), other_data(None, "")]
     known = ["images (/a/images, aaaaaaaa)", "images (/a/images, bbbbbbbb)", "images (unknown)"]
-    assert [result.data.name for result in reading.told_apart(same_place)] == known
-    assert [result.data.name for result in reading.told_apart(same_place[:1])] == ["images"]
+    assert [result.data.name for result in told_apart(same_place)] == known
+    assert [result.data.name for result in told_apart(same_place[:1])] == ["images"]
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -215,3 +216,20 @@ def test_a_run_under_two_names_counts_once_and_a_gain_of_some_runs_says_so(tmp_p
     said = (tmp_path / "leaderboard.md").read_text()
     assert f"{first.name}/aaaaaaaaaa is the same run as other/aaaaaaaaaa, and is not counted twice" in said
     assert "(1 of 2 runs)" in said and "2 runs" in said
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_copy_of_a_folder_is_named_by_where_it_lies(tmp_path):
+    """The config in both says the name of the first."""
+    run = made(weights={"student.safetensors": "a"})
+    for folder in ("digits/0123456789", "a copy/0123456789", "digits/renamed"):
+        files.write_json(tmp_path / folder / "result.json", run.as_json())
+    leaderboard.update(tmp_path)
+    write_report(tmp_path, tmp_path / "report.html")
+    for page in ("leaderboard.md", "report.md"):
+        lines = (tmp_path / page).read_text().splitlines()
+        assert [line for line in lines if "same run" in line] == [
+            f"- {folder} is the same run as digits/0123456789, and is not counted twice"
+            for folder in ("a copy/0123456789", "digits/renamed")
+        ]
+    assert len(rows_of(tmp_path)) == 1

@@ -33,6 +33,14 @@ def test_broken_results_are_named_and_left_out(tmp_path, caplog):
         "overrides": json.dumps(content | {"overrides": [1]}),
         "seed": json.dumps(content | {"seeds": {"seed": "1"}}),
         "best": json.dumps(merged(content, {"student": {"metrics": {"top1_best": "0.9"}}})),
+        "gain": json.dumps(content | {"gain": 0.0200001}),
+        "baseline": json.dumps(merged(content, {"baseline": {"metrics": {"top1": 0.5}}})),
+        "longer's": json.dumps(
+            merged(
+                content,
+                {"longer": {"epochs": 9, "metrics": {"top1": 0.5}}, "cost": {"equal_compute": {"gain_live": 0.02}}},
+            )
+        ),
         "binary": "\udcff",
     }
     for name, text in broken.items():
@@ -46,6 +54,7 @@ def test_broken_results_are_named_and_left_out(tmp_path, caplog):
     for name in broken:
         (line,) = [line for line in left_out if f"/{name}/" in line]
         assert "\n" not in line and line in caplog.messages and line in shown
+    assert any("`gain` is 0.02, and `student` and `baseline` differ by 0.45 in top1" in line for line in left_out)
     assert any("schema is 99" in line for line in left_out) and any("95.0" in line for line in left_out)
     assert len(rows_of(tmp_path)) == 1
 
@@ -118,7 +127,7 @@ FORMULAS = ["=1+1", "+cmd", "-1-1", "@SUM(A1)", "\t=1", "\r=1"]
 def test_no_cell_of_a_csv_is_a_formula(tmp_path):
     """Numbers stay as they are, those in text too."""
     for number, text in enumerate([*FORMULAS, "-0.5", "+1e3", "kd"]):
-        put(tmp_path / str(number), made(overrides=[text], gain=-0.25))
+        put(tmp_path / str(number), made(top1=0.5, baseline=0.75, overrides=[text]))
         leaderboard.update(tmp_path / str(number))
         (row,) = rows_of(tmp_path / str(number))
         told = printable(text)  # a tab or a line's end is escaped where results are read
@@ -152,3 +161,13 @@ def test_no_page_obeys_a_tag_in_a_name(tmp_path):
     fence = re.search("^(`{3,})$", card.split("## How it was made")[1], re.MULTILINE)[1]
     assert len(fence) == 4 and "<" not in card.split("---")[2].split("## How it was made")[0].replace("<path>", "")
     assert "<" not in card.split(fence)[-1]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_reports_own_picture_is_shown_and_no_other(tmp_path):
+    put(tmp_path, edited(made(), strategy="![x](http://x.org/a.png)"))
+    page = write_report(tmp_path, tmp_path / "report.html")[0].with_suffix(".md").read_text()
+    assert re.findall(r"(?<!\\)!\[.*", page) == [
+        "![The primary figure against deployed parameters](accuracy_vs_parameters.png)"
+    ]
+    assert "!\\[x](http://x.org/a.png)" in page

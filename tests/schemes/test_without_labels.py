@@ -20,7 +20,8 @@ from distillab.reporting.metric_table import OVER_RANDOM
 from distillab.reporting.model_card import model_card
 from distillab.reporting.run_end import final_table
 from distillab.reporting.sweep_table import markdown
-from distillab.reporting.words import primary, row_words, verdict, verdict_words
+from distillab.reporting.verdict_words import verdict_words
+from distillab.reporting.words import primary, row_words, verdict
 from distillab.schemes import features
 from distillab.schemes.features import judged
 from distillab.training import linear_probe
@@ -106,7 +107,7 @@ def test_every_page_names_the_same_reference_and_gain(taught, place):
     card = model_card(taught)
     assert said in card and "gain over random weights with a fitted head, points" in card
     assert "gain over the student alone" not in card and "by distillation" in card and "the student alone 4" not in card
-    answers, damaged = read_answers([taught], place / "runs")
+    _, answers, damaged = read_answers([taught], place / "runs")
     assert not damaged
     rows = {row.kind: row for row in compare([taught], answers)}
     assert rows["distilled"].gain.gain == pytest.approx(taught.gain)

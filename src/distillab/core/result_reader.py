@@ -1,9 +1,7 @@
 """Reads result files, one or those of all runs; a file that is not a valid result is left out, with the reason."""
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,26 @@ DEEPEST = 40  # levels of brackets
 LONGEST = {"name": 1000, "config_hash": 255, "": 20_000}  # characters by key
 SHARES = {"top1", "top1_best", "top1_last", "top5", "balanced_accuracy", "macro_f1"}  # figures from 0 to 1
 WRITTEN = ("prompt", "teacher", "baseline", "student")  # keys of text samples, which have lines
+ROUNDED = 1e-9  # by which a gain may differ from that of its two figures
 SHOWN = 80  # characters of a complaint's parts
 
 
 def load_all(runs: Path) -> tuple[list[Result], list[str]]:
     """All results at `runs/*/*/result.json` in the order of their paths, and a line for each file that is none."""
+    found, left_out = by_path(runs)
+    return list(found.values()), left_out
+
+
+def by_path(runs: Path) -> tuple[dict[Path, Result], list[str]]:
+    """As `load_all`, each result by the path of its file."""
     found = {path: read(path) for path in sorted(runs.glob("*/*/result.json"))}
-    lines = (f"{path} is left out: {complaint}" for path, (result, complaint) in found.items() if result is None)
-    # A path may hold what no text does.
-    left_out = [" ".join(line.encode("utf-8", "backslashreplace").decode().split()) for line in lines]
-    return [result for result, _ in found.values() if result is not None], left_out
+    left_out = [one_line(f"{path} is left out: {complaint}") for path, (one, complaint) in found.items() if one is None]
+    return {path: result for path, (result, _) in found.items() if result is not None}, left_out
+
+
+def one_line(text: str) -> str:
+    """A text in one line; a path may hold what no text does."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
 def read(path: Path) -> tuple[Result | None, str | None]:
@@ -51,77 +59,11 @@ def read(path: Path) -> tuple[Result | None, str | None]:
         content = _printable(content)
         result = Result.model_validate(from_schema_1(content) if content["schema"] == 1 else content)
         _check_figures(result)
-        return _without_another_reference(result), None
+        result = _without_another_reference(result)
+        _check_gains(result)
+        return result, None
     except (ValueError, TypeError, AttributeError) as error:
         return None, (_complaint(error) if isinstance(error, ValidationError) else str(error))[: 2 * SHOWN]
-
-
-def rankable(results: list[Result]) -> tuple[list[Result], list[str]]:
-    """The results that may be ranked, and a line for those that may not.
-
-    These are runs that were made twice, under two names, which would count as two; a tuning's trials, of which the best
-    would win by their number; and runs of `debug=`, which are too short to be compared with others, and are ranked where
-    there are no others.
-    """
-    results, told = _each_once(results)
-    kept = [result for result in results if "sweep=tune" not in result.overrides]
-    trials = len(results) - len(kept)
-    if trials:
-        which = "1 trial of a tuning is" if trials == 1 else f"{trials} trials of a tuning are"
-        told.append(f"{which} not ranked here: sweeps/*/tune.md compares them")
-    real = [result for result in kept if not _is_debugging(result)]
-    if short := len(kept) - len(real):
-        which = "1 run of debug=… is" if short == 1 else f"{short} runs of debug=… are"
-        told.append(
-            f"{which} too short to be ranked with others"
-            if real
-            else f"{which} all that there is: too short to compare"
-        )
-    return real or kept, told
-
-
-def _each_once(results: list[Result]) -> tuple[list[Result], list[str]]:
-    """The newest result of each config and student's weights, and a line for every other one."""
-
-    def key(one: Result) -> tuple[str, str]:
-        return one.config_hash, json.dumps(one.weights or id(one))  # earlier versions did not note the weights
-
-    newest: dict[tuple[str, str], Result] = {}
-    for result in sorted(results, key=lambda one: datetime.fromisoformat(one.created).timestamp()):
-        newest[key(result)] = result
-    told = [
-        f"{one.name}/{one.config_hash} is the same run as {other.name}/{other.config_hash}, and is not counted twice"
-        for one in results
-        if (other := newest[key(one)]) is not one
-    ]
-    return [one for one in results if newest[key(one)] is one], told
-
-
-def _is_debugging(result: Result) -> bool:
-    words = (word.lstrip("+").partition("=") for word in result.overrides)
-    return any(key == "debug" and value not in ("", "null") for key, _, value in words)
-
-
-def told_apart(results: Sequence[Result]) -> list[Result]:
-    """The results, in which different data sets of one name have different names, by their folders or fingerprints.
-
-    Whatever ranks and groups by the name of the data then never puts two data sets together.
-    """
-    places: dict[str, dict[str | None, Any]] = defaultdict(dict)
-    for result in results:
-        root = (result.config.get("data") or {}).get("root")
-        places[result.data.name].setdefault(result.data.fingerprint, root)
-
-    def renamed(result: Result) -> Result:
-        data = result.data
-        roots, known = places[data.name], (data.fingerprint or "unknown")[:8]
-        if len(roots) == 1:
-            return result
-        root = roots[data.fingerprint]
-        where = root if root and list(roots.values()).count(root) == 1 else ", ".join(filter(None, (root, known)))
-        return result.model_copy(update={"data": data.model_copy(update={"name": f"{data.name} ({where})"})})
-
-    return [renamed(result) for result in results]
 
 
 def _refuse(constant: str) -> None:
@@ -188,6 +130,23 @@ def _check_figures(result: Result) -> None:
         raise ValueError(f"`primary.higher_is_better` is false, and of {result.primary.name} more is better")
     if longer and (longer.epochs < 1 or not (result.baseline or result.alone)):
         raise ValueError("`longer` has no epochs, or nothing that it is longer than")
+
+
+def _check_gains(result: Result) -> None:
+    """Raise ValueError for a gain that is not the difference of the two figures beside it."""
+    name, equal = result.primary.name, result.cost and result.cost.equal_compute
+    known = [("gain", result.gain, result.reference, result.score(result.reference))]
+    if equal:
+        longer = result.longer and result.longer.metrics.get(name)
+        known += [
+            ("cost.equal_compute.gain_equal_steps", equal.gain_equal_steps, "baseline", result.score("baseline")),
+            ("cost.equal_compute.gain_live", equal.gain_live, "longer", longer),
+        ]
+    for what, gain, role, over in known:
+        if gain is not None and over is not None:
+            found = result.primary.gain(result.primary.value, over)
+            if abs(gain - found) > ROUNDED:
+                raise ValueError(f"`{what}` is {gain:.9g}, and `student` and `{role}` differ by {found:.9g} in {name}")
 
 
 def _complaint(error: ValidationError) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distillab.core.adaptation import Adaptation, Adapted, OnText
 from distillab.core.output import rank_zero_print
-from distillab.reporting.metric_table import NOTHING, count, decimals, signed
+from distillab.reporting.metric_table import NOTHING, count, counted, decimals, signed
 from distillab.reporting.tables import Table, print_table, terminal
 
 
@@ -14,7 +14,7 @@ def show(found: Adaptation, directory: Path) -> None:
     headings = ["model", found.data, "change"] + ([f"{found.old}, the old text", "forgotten"] if old else [])
     rows = [[one.name, *_cells(one.new), *(_cells(one.old) if one.old else []), *_cost(one)] for one in found.ways]
     base = found.ways[0]
-    texts = f"{base.new.documents} documents" + (f" and {base.old.documents} of {found.old}" if base.old else "")
+    texts = counted(base.new.documents, "document") + (f" and {base.old.documents} of {found.old}" if base.old else "")
     title = f"{base.name.removesuffix(' as it was')} adapted to {found.data}: bits per byte of {texts} held out; less is better"
     caption = "In brackets: 95 % interval of the change, by document. One seed says nothing of the ways themselves."
     print_table(terminal(Table([*headings, "trained", "seconds"], rows, title), caption))

@@ -15,10 +15,15 @@ CLOSE = 1e-3  # share by which the mean of answers in float32 may differ from th
 Answers = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def read_answers(results: Sequence[Result], runs: Path) -> tuple[Answers, list[str]]:
-    """Those of these runs below `runs`, and a line for each damaged file."""
-    found, left_out, hashes = {}, [], Counter(result.config_hash for result in results)
+def read_answers(results: Sequence[Result], runs: Path) -> tuple[list[Result], Answers, list[str]]:
+    """These results, the answers of those that have them below `runs`, and a line for each damaged file.
+
+    A result with another figure than its answers give is left out too, as nobody knows which of the two is right.
+    """
+    believed, found, left_out = [], {}, []
+    hashes = Counter(result.config_hash for result in results)
     for result in results:
+        believed.append(result)
         path = Path(runs, result.name, result.config_hash, kept.NAME)
         try:
             path = _place(path)
@@ -27,20 +32,21 @@ def read_answers(results: Sequence[Result], runs: Path) -> tuple[Answers, list[s
             if path.exists() and not path.is_file():  # a pipe would block
                 raise ValueError(f"{path}: not a file")
             known = {role: kept.by_sample(path, result.primary.name, role) for role in ROLES}
+            fits = result.data.test  # of images; documents are fewer than what the data count
+            if result.task != "causal_lm" and any(
+                one is not None and fits not in (None, len(one)) for one in known.values()
+            ):
+                raise ValueError(f"{path}: not as many answers as there are test samples")
+            contradicted = _contradicted(path, result)
         except (ValueError, OSError) as error:
             left_out.append(f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error))
             continue
-        fits = result.data.test  # of images; documents are fewer than what the data count
-        if result.task != "causal_lm" and any(
-            one is not None and fits not in (None, len(one)) for one in known.values()
-        ):
-            left_out.append(f"{path}: not as many answers as there are test samples")
-            continue
-        if any(one is not None and not _belongs(one, result, role) for role, one in known.items()):
-            left_out.append(f"{path}: these answers do not give the figures of the result beside them")
+        if contradicted:
+            believed.pop()
+            left_out.append(f"{path.with_name('result.json')} is left out: {contradicted}")
             continue
         found[result.config_hash] = {role: one for role, one in known.items() if one is not None}
-    return found, left_out
+    return believed, found, left_out
 
 
 def _place(own: Path) -> Path:
@@ -50,8 +56,12 @@ def _place(own: Path) -> Path:
     return others[0] if len(others) == 1 else own
 
 
-def _belongs(answers: np.ndarray, result: Result, role: str) -> bool:
-    """Whether the mean of the answers is what the result has of that role."""
-    score = result.score(role)
-    sign = 1 if result.primary.higher_is_better else -1
-    return score is None or abs(sign * answers.mean() - score) < CLOSE * max(1.0, abs(score))
+def _contradicted(path: Path, result: Result) -> str:
+    """The first figure of the result that the answers at `path` do not give, in a sentence; empty where they give all."""
+    sign = {result.primary.name: 1 if result.primary.higher_is_better else -1, "nll": -1, "top1": 1}
+    for role, entry in result.entries.items():
+        for name in sign.keys() & entry.metrics.keys():
+            value, answers = entry.metrics[name], kept.by_sample(path, name, role)
+            if answers is not None and not abs(sign[name] * answers.mean() - value) < CLOSE * max(1.0, abs(value)):
+                return f"`{role}.metrics.{name}` is {value!r}, and the answers beside it give {sign[name] * answers.mean():.6g}"
+    return ""

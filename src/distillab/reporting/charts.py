@@ -23,9 +23,13 @@ COUNTED = "replace(format(datum.value, '.3~s'), regexp('([kMG])'), ' $1')"
 
 
 def front(points: Sequence[Point], sign: int = 1) -> list[tuple[float, float]]:
-    """`unbeaten` of the students, taught or not; empty for timings of several machines, which do not compare."""
+    """`unbeaten` of the students, taught or not; empty for timings of several machines, which do not compare.
+
+    Timings of a busy machine are passed over.
+    """
     several = len({point.machine for point in points} - {""}) > 1
-    return [] if several else unbeaten([(point.x, point.y) for point in points if point.series != TEACHER], sign)
+    known = [(point.x, point.y) for point in points if point.series != TEACHER and not point.busy]
+    return [] if several else unbeaten(known, sign)
 
 
 def accuracy(

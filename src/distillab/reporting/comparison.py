@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from operator import attrgetter
-from statistics import fmean
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from distillab.reporting.answers import Answers
 from distillab.reporting.grouping import rows_of
 from distillab.reporting.metric_table import RANKED
 from distillab.reporting.points import unbeaten
+from distillab.reporting.ranking import placed
 from distillab.reporting.rows import Place, Row, length_of
 
 MARGIN = 0.01  # accuracies that differ by less are equal for most purposes
@@ -28,9 +28,8 @@ def compare(results: Sequence[Result], answers: Answers | None = None) -> list[R
     """
     found = []
     for members in tables(rows_of(results)).values():
-        rows = _tested(members, answers or {})
-        placed = _ranks(rows)
-        rows = [replace(row, rank=rank, front=_front(row, rows)) for row, rank in zip(rows, placed, strict=True)]
+        rows = placed(_tested(members, answers or {}))
+        rows = [replace(row, front=_front(row, rows)) for row in rows]
         found += sorted(rows, key=lambda row: (row.rank is None, row.rank or 0, -row.sign * row.mean, row.title))
     return found
 
@@ -60,7 +59,8 @@ def _margin(rows: Sequence[Row]) -> float:
 
 def _contrast(row: Row, over: str, answers: Answers) -> Contrast | None:
     """A row beside its reference for a `gain`, or beside the student alone `at_cost`, of the same whole cost; None without any."""
-    known = [(result, gain) for result in row.results if (gain := _gain(result, row, over)) is not None]
+    results = row.results if over == "gain" else row.costing
+    known = [(result, gain) for result in results if (gain := _gain(result, row, over)) is not None]
     if not known:
         return None
     own = row.sign * np.array([result.primary.value for result, _ in known])
@@ -80,34 +80,17 @@ def _gain(result: Result, row: Row, over: str) -> float | None:
     return equal and (equal.gain_warm_cache if row.charged == "cached" else equal.gain_live)
 
 
-def _ranks(rows: Sequence[Row]) -> list[int | None]:
-    """By validation, or by test where a protocol has no validation; None where the seeds are others than most rows have.
-
-    A student alone, or with random weights, that has those seeds and more is ranked by those.
-    """
-    by_seeds: dict[tuple[int | None, ...], list[Row]] = {}
-    for row in (row for row in rows if row.kind != "longer"):
-        by_seeds.setdefault(row.seeds, []).append(row)
-    most = max(by_seeds.values(), key=lambda rows: (sum(row.kind == "distilled" for row in rows), len(rows[0].seeds)))
-    seeds = most[0].seeds
-    most = [*most, *(row for row in rows if row.kind in ("alone", "random") and set(row.seeds) > set(seeds))]
-    on_test = any(row.validation is None for row in most)
-    scores = {id(row): row.sign * fmean(_at(seeds, row, row.scores if on_test else row.validations)) for row in most}
-    return [
-        1 + sum(other > scores[id(row)] for other in scores.values()) if id(row) in scores else None for row in rows
-    ]
-
-
-def _at(seeds: Sequence[int | None], row: Row, figures: Sequence[float]) -> list[float]:
-    """A row's figures of these seeds."""
-    return [figure for seed, figure in zip(row.seeds, figures, strict=True) if seed in seeds]
-
-
 def _front(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
-    """The costs in which no other network of the table is at most as dear, at least as good, and not equal."""
+    """The costs in which no other network of the table is at most as dear, at least as good, and not equal.
+
+    Latencies compare on one machine alone, and of a busy one not at all.
+    """
     found = []
     for key in RANKED:
-        alike = [one for one in table if key != "latency_ms" or one.measured_on == row.measured_on]
+        timed = key == "latency_ms"
+        if timed and row.busy:
+            continue
+        alike = [one for one in table if not timed or (one.measured_on == row.measured_on and not one.busy)]
         known = [(cost, one.mean) for one in alike if (cost := one.figure(key)) is not None]
         if (row.figure(key), row.mean) in unbeaten(known, row.sign):
             found.append(key)
@@ -119,37 +102,55 @@ class Verdict:
     """Who ranks first on validation for one student of a table, and what test says of it, corrected for that choice.
 
     `choice` is None for a single method, and where runs, baselines or validations are missing; `tied` are the methods that
-    are exactly as good there as the first one, if this is a method.
+    are exactly as good there as the first one, if this is a method. `left_out` have no rank, as they lack a seed of the
+    ranked ones; a student whose methods all lack seeds on which the table ranks is ranked `apart`, on its own.
     """
 
     first: Row
     ranked: int
     choice: Choice | None
     tied: tuple[Row, ...] = ()
+    left_out: tuple[Row, ...] = ()
+    apart: bool = False
+
+    @property
+    def counted(self) -> Row:
+        """The first one's runs by which it is ranked, and of which all figures of the verdict but the gain are."""
+        return self.first.at(self.first.ranked_on)
 
     @property
     def longer(self) -> Row | None:
-        """The student alone that was trained for what each of the first one's runs costs with a live teacher, where all have one."""
-        name, trained = self.first.primary.name, [result.longer for result in self.first.results]
+        """The student alone that was trained for what each of these runs costs with a live teacher, where all have one."""
+        name, trained = self.first.primary.name, [result.longer for result in self.counted.results]
         known = all(one and name in one.metrics for one in trained) and len(set(map(length_of, trained))) == 1
-        return replace(self.first, kind="longer") if self.first.kind == "distilled" and known else None
+        return replace(self.counted, kind="longer") if self.first.kind == "distilled" and known else None
 
 
 def verdicts(table: Sequence[Row]) -> list[Verdict]:
     """One verdict for each student of a table."""
     found = []
     for student in dict.fromkeys(row.student for row in table):
-        members = [row for row in table if row.student == student]
-        ranked = sorted((row for row in members if row.rank is not None), key=lambda row: row.rank)
-        if ranked:
-            choice = _choice(ranked)
-            place = choice.place if choice else None
-            # Of equals the student alone is the first: nothing was gained.
-            alone = next((row for row in ranked if row.kind != "distilled" and row.rank == ranked[0].rank), ranked[0])
-            first = alone if place is None else _candidates(ranked)[place]
-            level = [row for row in ranked if row is not first and row.rank == first.rank and row.kind == "distilled"]
-            found.append(Verdict(first, len(ranked), choice, tuple(level) if first.kind == "distilled" else ()))
+        members = [row for row in table if row.student == student and row.kind != "longer"]
+        methods = [row for row in members if row.kind == "distilled"] or members
+        if methods:
+            apart = all(row.rank is None for row in methods)
+            found.append(_verdict(placed(members) if apart else members, apart))
     return found
+
+
+def _verdict(members: Sequence[Row], apart: bool) -> Verdict:
+    ranked = sorted((row for row in members if row.rank is not None), key=lambda row: row.rank)
+    choice = _choice([row.at(row.ranked_on) for row in ranked])
+    place = choice.place if choice else None
+    # Of equals the student alone is the first: nothing was gained.
+    alone = next((row for row in ranked if row.kind != "distilled" and row.rank == ranked[0].rank), ranked[0])
+    first = alone if place is None else _candidates(ranked)[place]
+    level = [row for row in ranked if row is not first and row.rank == first.rank and row.kind == "distilled"]
+    tied, left_out = (
+        tuple(level) if first.kind == "distilled" else (),
+        tuple(row for row in members if row.rank is None),
+    )
+    return Verdict(first, len(ranked), choice, tied, left_out, apart)
 
 
 def _candidates(ranked: Sequence[Row]) -> list[Row]:
@@ -160,16 +161,16 @@ def _candidates(ranked: Sequence[Row]) -> list[Row]:
 
 
 def _choice(ranked: Sequence[Row]) -> Choice | None:
+    """The best of these rows, which have equal seeds."""
     taught = _candidates(ranked)
     alone = [row for row in ranked if row.kind == "alone"]
     several = max(len(alone), sum(row.kind == "random" for row in ranked)) > 1
     known = all(result.score(row.reference) is not None for row in taught for result in row.results)
     whole = known and all(row.validations for row in ranked)
-    if all(row.kind == "random" for row in taught) or several or not whole or len(seeds := taught[-1].seeds) < 2:
+    if all(row.kind == "random" for row in taught) or several or not whole or len(taught[-1].seeds) < 2:
         return None
     known = [
-        Figures(*(row.sign * np.array(_at(seeds, row, each)) for each in (row.scores, row.validations)))
-        for row in (*taught, *alone)
+        Figures(*(row.sign * np.array(each) for each in (row.scores, row.validations))) for row in (*taught, *alone)
     ]
     return chosen(known[: len(taught)], *known[len(taught) :])
 

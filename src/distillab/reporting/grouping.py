@@ -6,7 +6,7 @@ from typing import Any
 
 from distillab.core.result import Result
 from distillab.core.run_identity import config_hash, population, varied, without
-from distillab.reporting.rows import LABELS, Place, Row, labels_of
+from distillab.reporting.rows import LABELS, Place, Row, by_multiply_adds, labels_of
 
 # What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
@@ -22,11 +22,12 @@ UNTOLD = ("name", "baseline", "rerun", "logger", "paths", "launcher", "trainer",
 def rows_of(results: Sequence[Result]) -> list[Row]:
     """One row for each student, method and setting, without what the statistics add; tables together, students together.
 
-    Of two runs of one row and seed counts the one that says more, else the newest. A student alone that was trained for
+    Of two runs of one row and seed counts the one that says more, which of costs is the one charged by seconds, else the
+    newest. How a run is charged is no part of its row, as the same network comes out. A student alone that was trained for
     itself and one that was trained as a baseline are the same row where their configs are.
     """
     runs: dict[tuple[Any, ...], dict[int | None, Result]] = {}
-    for result in sorted(results, key=lambda one: (one.baseline is not None, one.longer is not None, one.created)):
+    for result in sorted(results, key=_tells):
         for identity in _identities(result):
             runs.setdefault(identity, {})[result.seed] = result
     made = [_row(identity, by_seed) for identity, by_seed in runs.items()]
@@ -34,6 +35,12 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
     for row in sorted(made, key=lambda row: (*map(str, row.place), row.student)):
         tables.setdefault(row.place, []).append(row)
     return [row for members in tables.values() for row in _told_apart(members)]
+
+
+def _tells(result: Result) -> tuple[Any, ...]:
+    """How much a result says, and when it was made, in the order in which a later one replaces an earlier one."""
+    costs = result.longer is not None
+    return result.baseline is not None, costs, costs and not by_multiply_adds(result), result.created
 
 
 def _identities(result: Result) -> list[tuple[Any, ...]]:
@@ -60,8 +67,6 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
         return [(*reference[:-1], code)]
     taught = result.teacher and result.teacher.name
     known = config_hash(rest) if rest else " ".join(_changed(result))
-    counted = result.longer and result.longer.step and result.longer.step.by == "multiply_adds"
-    known += " by multiply-adds" if counted else ""  # costs of two kinds have no mean
     found = [(place, "distilled", result.method, student, taught, known, code)]
     if result.baseline:
         found.append(reference)

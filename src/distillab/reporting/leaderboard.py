@@ -9,22 +9,25 @@ from typing import Any
 from filelock import FileLock
 
 from distillab.core.files import replacing, writable
+from distillab.core.rankable import rankable, told_apart
 from distillab.core.result import Result
-from distillab.core.result_reader import load_all, rankable, told_apart
+from distillab.core.result_reader import by_path
 from distillab.evaluation.families import Finding
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
 from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
 from distillab.reporting.network_sections import FEATURES_ABOUT, features_table
+from distillab.reporting.ranking import lacking
 from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, figures, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
-from distillab.reporting.words import ends, part_of, row_words, verdict_words
+from distillab.reporting.verdict_words import verdict_words
+from distillab.reporting.words import ends, part_of, row_words
 
 ROLES = ("teacher", "student", "random")  # whose features are judged
 log = logging.getLogger(__name__)
 ABOUT = (
-    "Ranks are by validation, among equal epochs, training samples and seeds. A score is the mean over runs ± their standard deviation; "
+    "Ranks are by validation, among equal epochs and training samples, on the seeds that all ranked rows share. A score is the mean over runs ± their standard deviation; "
     "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
     "the last gain is over the student alone trained for at least the same whole cost, in whole epochs."
 )
@@ -52,9 +55,9 @@ def update(runs: Path) -> list[Row]:
     runs.mkdir(parents=True, exist_ok=True)
     # The lock spans reading too, or a slower process would overwrite a newer leaderboard with what it read earlier.
     with FileLock(runs / ".leaderboard.lock"):
-        results, left_out = load_all(runs)
-        results, trials = rankable(results)
-        answers, damaged = read_answers(results, runs)
+        found, left_out = by_path(runs)
+        results, trials = rankable(found)
+        results, answers, damaged = read_answers(results, runs)
         results = told_apart(results)
         write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
         rows = compare(pooled(results), answers)
@@ -104,11 +107,20 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
             "at the same cost": _gain(row, row.at_cost),
             **figures(PLOTTED, row.figure),
+            **_latency(row),
         }
         for row in table
     ]
-    notes = [f"{row_words(row)}. {_details(row)}" for row in table]
+    seeds = next((row.ranked_on for row in table if row.ranked_on), ())
+    notes = [f"{row_words(row)}. {_details(row, seeds)}" for row in table]
     return Table.of(lines, table[0].place.words(several(table)), notes).without_empty()
+
+
+def _latency(row: Row) -> dict[str, Cell]:
+    """The cell of a latency that is none to compare, marked."""
+    shown = metric("latency_ms")
+    value = row.figure("latency_ms")
+    return {shown.heading: Cell(f"{shown.form(value)} (busy)", value)} if value is not None and row.busy else {}
 
 
 def _score(row: Row) -> str:
@@ -121,16 +133,21 @@ def _gain(row: Row, found: Finding | None) -> Cell:
     return Cell(row.metric.difference(gain) + part_of(found, row), gain)
 
 
-def _details(row: Row) -> str:
-    shown = row.metric
+def _details(row: Row, ranked_on: Sequence[int | None]) -> str:
+    """What no column has; `ranked_on` are the seeds by which the table ranks."""
+    shown, lacks = row.metric, lacking(row, ranked_on)
+    size, gap = row.figure("size_bytes"), row.gap_closed
     told = {
         "validation": row.validation is not None and shown.words(row.validation),
         "taught by": row.teacher,
-        "gap to the teacher closed": row.gap_closed is not None and f"{percent(row.gap_closed, 0)} %",
+        # A negative share of a gap says nothing that the gain does not.
+        "gap to the teacher closed": gap is not None and gap > 0 and f"{percent(gap, 0)} %",
         "seeds": " ".join(map(str, row.seeds)),
+        "ranked by seeds": row.rank and row.ranked_on != row.seeds and " ".join(map(str, row.ranked_on)),
+        "not ranked without seeds": row.kind != "longer" and " ".join(map(str, lacks)),
         "labels": row.labels,
-        "size": (size := row.figure("size_bytes")) and metric("size_bytes").words(size),
-        "timed on": row.measured_on,
+        "size": size and f"{metric('size_bytes').form(size)}B",
+        "timed on": row.measured_on and row.measured_on + (", busy: no speed is compared" if row.busy else ""),
         "on the front in": ", ".join(metric(key).label for key in row.front),
     }
     words = "; ".join(f"{key} {value}" for key, value in told.items() if value)

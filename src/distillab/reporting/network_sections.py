@@ -151,7 +151,7 @@ def _deployed_line(result: Result, entry: Entry, role: str) -> list[Any]:
         entry.name,
         role,
         *(figure(key, entry.figure(key)) for key in DEPLOYED),
-        machine(entry.efficiency),
+        machine(entry.efficiency) + ("" if entry.efficiency.steady else ", busy"),
         against,
     ]
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from distillab.core.result import Result
-from distillab.reporting.metric_table import percent
+from distillab.reporting.metric_table import counted, percent
 
 # How the source of a teacher's weights tells what was done to them.
 HEAD, ADAPTED = re.compile(r"with a head fitted (here|elsewhere) on ([\d,]+) samples"), ", adapted here; before: "
@@ -56,4 +56,4 @@ def features_words(result: Result) -> str:
         if role in names
     )
     many = max(one.samples for one in result.features.values())
-    return f"Features, by 20 nearest neighbours and by a linear probe of {many:,} labelled samples: {told}."
+    return f"Features, by 20 nearest neighbours and by a linear probe of {counted(many, 'labelled sample')}: {told}."

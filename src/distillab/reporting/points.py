@@ -6,14 +6,18 @@ from statistics import fmean
 
 from distillab.evaluation.payback import machine
 from distillab.reporting.looks import TEACHER
+from distillab.reporting.metric_table import counted
 from distillab.reporting.rows import Row
+
+BUSY = "timed on a busy machine"
 
 
 @dataclass(frozen=True)
 class Point:
     """A mean score `y` of the model `label` at a cost or a number of epochs `x`, with its 95 % interval.
 
-    `series` is its method, or a name of `looks`; `machine` is where `x` was timed, empty for what is the same everywhere.
+    `series` is its method, or a name of `looks`; `machine` is where `x` was timed, empty for what is the same everywhere;
+    a `busy` one gives no time to compare.
     """
 
     series: str
@@ -24,6 +28,7 @@ class Point:
     high: float | None = None
     note: str = ""
     machine: str = ""
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,20 @@ def points(rows: Sequence[Row], cost: str) -> list[Point]:
     for row in rows:
         if x := row.epochs if cost == "epochs" else row.figure(cost):
             note = f"seeds {', '.join(map(str, row.seeds))}" + (f", {row.changed}" if row.changed else "")
-            note += f", {row.epochs} epochs" if row.kind == "longer" else ""
-            low, high = row.interval.low, row.interval.high
+            note += f", {counted(row.epochs, 'epoch')}" if row.kind == "longer" else ""
+            busy = timed and row.busy
+            note += f", {BUSY}" if busy else ""
             place = row.measured_on if timed else ""
-            found.append(Point(row.series, row.student, x, row.mean, low, high, note, place))
+            found.append(Point(row.series, row.student, x, row.mean, *_ends(row), note, place, busy))
     return found + (_teachers(rows, cost) if cost != "epochs" else [])
+
+
+def _ends(row: Row) -> tuple[float | None, float | None]:
+    """Of the interval of its mean; a share lies between none and all."""
+    low, high = row.interval.low, row.interval.high
+    if low is None or high is None or row.metric.scale != 100:
+        return low, high
+    return max(low, 0.0), min(high, 1.0)
 
 
 def _teachers(rows: Sequence[Row], cost: str) -> list[Point]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
+from distillab.core.rankable import rankable, told_apart
 from distillab.core.result import Result
-from distillab.core.result_reader import load_all, rankable, told_apart
+from distillab.core.result_reader import by_path
 from distillab.reporting import looks, tables
 from distillab.reporting.answers import Answers, read_answers
 from distillab.reporting.comparison import compare, verdicts
@@ -21,7 +22,9 @@ from distillab.reporting.points import methods
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 from distillab.reporting.timings import pooled
-from distillab.reporting.words import verdict_words
+from distillab.reporting.verdict_words import verdict_words
+
+PICTURE = "![The primary figure against deployed parameters](accuracy_vs_parameters.png)"
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,16 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     if results is None:
         if not runs.is_dir():
             raise UserError(f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training)")
-        results, left_out = load_all(runs)
-        results, trials = rankable(results)
+        found, left_out = by_path(runs)
+        results, trials = rankable(found)
         left_out += trials
+    results, answers, damaged = read_answers(results, runs)
+    left_out += damaged
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(f"{runs} holds no result that can be shown{why}: train first, or name its paths.runs")
-    answers, damaged = read_answers(results, runs)
     rows = compare(pooled(told_apart(results)), answers)
-    page = _page(results, rows, [*left_out, *damaged], answers)
+    page = _page(results, rows, left_out, answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), _markdown(page))):
             with replacing(path) as temporary:
@@ -130,7 +134,7 @@ def _markdown(page: Page) -> str:
     for board in page.leaderboard:
         notes = [f"{row[1]}, {row[2]}: {note}" for row, note in zip(board.texts, board.notes, strict=True)]
         parts += [f"### {board.title}", tables.markdown(board), tables.bullets(notes)]
-    parts.append("![The primary figure against deployed parameters](accuracy_vs_parameters.png)")
+    parts.append(PICTURE)
     for section in page.sections:
         told = [view for view in section.views if view.text or view.tables]
         if told:
@@ -138,9 +142,9 @@ def _markdown(page: Page) -> str:
         for view in told:
             parts += [f"### {', '.join(view.key)}"] if view.key else []
             parts += [tables.bullets(view.text)] if view.text else []
-            sizes = " and ".join(f"{len(table.rows)} rows by {table.headings[0]}" for table in view.tables)
+            sizes = " and ".join(f"{counted(len(table.rows), 'row')} by {table.headings[0]}" for table in view.tables)
             elsewhere = f"The HTML page has the table{'s' * (len(view.tables) > 1)}: {sizes}."
             parts += [elsewhere] if section.detail and view.tables else map(tables.markdown, view.tables)
     if page.left_out:
         parts += ["## Left out", tables.bullets(page.left_out)]
-    return tables.without_tags("\n\n".join(parts) + "\n")
+    return "\n\n".join(part if part == PICTURE else tables.without_tags(part) for part in parts) + "\n"

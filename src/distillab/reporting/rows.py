@@ -5,11 +5,11 @@ and, where a head was fitted afterwards, one with random weights. Each becomes a
 longer brings, or a head.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from distillab.core.result import Result, Role
 from distillab.core.result_parts import Entry, Longer, Primary
@@ -41,8 +41,8 @@ class Place(NamedTuple):
         """The title of the table."""
         known = [self.data, f"protocol {self.protocol}"]
         known += [counted(self.epochs, "epoch")] if self.epochs is not None else []
-        known += [f"{self.steps:,} steps"] if self.steps is not None else []
-        known += [f"{self.train:,} training {sample}"] if self.train is not None else []
+        known += [counted(self.steps, "step")] if self.steps is not None else []
+        known += [counted(self.train, f"training {sample.removesuffix('s')}")] if self.train is not None else []
         new = population_words(self.population) if self.population != ("init",) else ""
         return ", ".join([*known, *filter(None, [self.labels, new])])
 
@@ -56,7 +56,7 @@ class Row:
         changed: the overrides that not all rows of the table share.
         gain: over the `reference` of the same student and seeds; `at_cost`: over the student alone trained for the same
             whole cost. None where there is none, or nothing to compare with.
-        rank: by validation, among the rows of its table that have equal seeds; None for others.
+        rank: by validation, on the seeds `ranked_on` that all ranked rows of its table share; None for others.
         front: the costs in which no other network of the table is both cheaper and better.
     """
 
@@ -71,12 +71,17 @@ class Row:
     gain: Finding | None = None
     at_cost: Finding | None = None
     rank: int | None = None
+    ranked_on: tuple[int | None, ...] = ()
     front: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
         """One of each run."""
         return tuple(result.seed for result in self.results)
+
+    def at(self, seeds: Container[int | None]) -> Self:
+        """The row of its runs of these seeds alone."""
+        return replace(self, results=tuple(result for result in self.results if result.seed in seeds))
 
     @cached_property
     def scores(self) -> tuple[float, ...]:
@@ -161,11 +166,26 @@ class Row:
         return ", ".join(filter(None, (self.label, self.student, self.teacher and f"taught by {self.teacher}")))
 
     @property
-    def charged(self) -> str:
+    def charged(self) -> Literal["live", "cached"]:
         """Whose cost its gain at the same whole cost is: that of a `live` teacher where one of its runs had it, or `cached`."""
-        known = [one for result in self.results if (one := result.cost and result.cost.equal_compute)]
+        known = [result.cost.equal_compute for result in self.costing]
         cached = known and all(one.used == "cached" and one.gain_warm_cache is not None for one in known)
         return "cached" if cached else "live"
+
+    @property
+    def costing(self) -> tuple[Result, ...]:
+        """The runs whose gain at the same whole cost counts: those charged by seconds, or by multiply-adds where none is.
+
+        The network is the same; costs of two kinds have no mean.
+        """
+        known = [result for result in self.results if result.cost and (one := result.cost.equal_compute)
+                 and (one.gain_live, one.gain_warm_cache) != (None, None)]  # fmt: skip
+        return tuple([result for result in known if not by_multiply_adds(result)] or known)
+
+    @property
+    def charged_by(self) -> str:
+        """By what these runs were charged, for a sentence: nothing for seconds, which goes without saying."""
+        return " by multiply-adds" if any(map(by_multiply_adds, self.costing)) else ""
 
     @property
     def labels(self) -> str:
@@ -206,9 +226,20 @@ class Row:
         return {key: fmean(one[key] for one in known) for key in known[0]} if known else {}
 
     @property
+    def busy(self) -> bool:
+        """Whether its latency is no figure to compare: repeated timings differed by too much, as others used the machine."""
+        return not all(self.entry(result).efficiency.steady for result in self.results)
+
+    @property
     def measured_on(self) -> str:
         """Where the student was timed: latencies compare there alone."""
         return machine(self.entry(self.results[-1]).efficiency)
+
+
+def by_multiply_adds(result: Result) -> bool:
+    """Whether a run's cost was charged by arithmetic, and not by seconds."""
+    equal, step = result.cost and result.cost.equal_compute, result.longer and result.longer.step
+    return "multiply_adds" in (equal and equal.by, step and step.by)
 
 
 def length_of(longer: Longer) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillab.reporting import tables
-from distillab.reporting.metric_table import NOTHING, OVER, OVER_RANDOM, Metric, gain_note, metric, percent
+from distillab.reporting.metric_table import NOTHING, OVER, OVER_RANDOM, Metric, counted, gain_note, metric, percent
 from distillab.reporting.tables import Table
 
 Record = Mapping[str, Any]
@@ -62,6 +62,8 @@ def markdown(sweep: Record, records: Sequence[Record]) -> str:
     """All cells that have begun, as a Markdown page."""
     done = sum("ended" in record for record in records)
     page = tables.markdown(table(records))
-    many = f"{done} of {sweep['cells']}" if sweep["cells"] else str(done)
-    head = f"# Sweep\n\n    {sweep['command']}\n\n{many} cells have ended.\n\n{_title(records)}:"
+    of = sweep["cells"] or done
+    many = f"{done} of {counted(of, 'cell')}" if sweep["cells"] else counted(done, "cell")
+    ended = f"{many} {'has' if of == 1 else 'have'} ended."
+    head = f"# Sweep\n\n    {sweep['command']}\n\n{ended}\n\n{_title(records)}:"
     return tables.without_tags(f"{head}\n\n{page}\n\n{gain_note([_shown(records)], _over(records, OVER))}\n")

@@ -23,6 +23,10 @@ class Cell(NamedTuple):
     number: float | None = None
 
 
+NUMBER = r"[<≤]?\s?[+\-−]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?( ?(%|×|s|ms|[kMG]?B|[kMG]))?"
+FIGURE = re.compile(rf"{NUMBER}(( ±| to| of) {NUMBER})?( \(.*\))?( points)?")
+
+
 @dataclass(frozen=True)
 class Table:
     """Headings and rows of texts or cells; `notes` are a sentence for each row, which a page folds away."""
@@ -40,13 +44,13 @@ class Table:
     @property
     def texts(self) -> list[list[str]]:
         """The texts of its cells."""
-        return [[cell if isinstance(cell, str) else cell.text for cell in row] for row in self.rows]
+        return [[_text(cell) for cell in row] for row in self.rows]
 
     @property
     def numeric(self) -> list[bool]:
         """Which columns hold numbers, and stand to the right."""
-        columns = zip(*self.texts, strict=True) if self.rows else ([] for _ in self.headings)
-        return [all(_is_figure(text) for text in column) for column in columns]
+        columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.headings)
+        return [_of_figures([cell for cell in column if _text(cell) not in ("", NOTHING)]) for column in columns]
 
     def without_empty(self) -> Table:
         """The table without the columns in which no row has anything."""
@@ -94,8 +98,13 @@ def text(value: Any) -> str:
     return NOTHING if value in (None, "") else str(value)
 
 
-def _is_figure(text: str) -> bool:
-    return text in ("", NOTHING) or re.match(r"[<≤]?\s?[+\-−]?\d", text) is not None
+def _text(cell: str | Cell) -> str:
+    return cell if isinstance(cell, str) else cell.text
+
+
+def _of_figures(cells: Sequence[str | Cell]) -> bool:
+    """Whether there are cells, and all of them hold a number, or a text that is one: alone, with its unit, two or in brackets."""
+    return bool(cells) and all(not isinstance(cell, str) or FIGURE.fullmatch(cell) is not None for cell in cells)
 
 
 def markdown(table: Table, *, aligned: bool = False) -> str:

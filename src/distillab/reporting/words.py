@@ -1,4 +1,4 @@
-"""Every sentence about gains, in one place: of a run, of a row, of a table; numbers are written as the metric table says."""
+"""Every sentence about gains of a run and of a row; numbers are written as the metric table says."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -6,7 +6,6 @@ from statistics import fmean
 from distillab.core.result import REFERENCES, Result, Role
 from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
-from distillab.reporting.comparison import Verdict
 from distillab.reporting.cost_words import words
 from distillab.reporting.metric_table import (
     NOTHING,
@@ -19,7 +18,7 @@ from distillab.reporting.metric_table import (
     signed,
     tested,
 )
-from distillab.reporting.rows import Row, gap_closed, length_of
+from distillab.reporting.rows import Row, by_multiply_adds, gap_closed, length_of
 
 # What a gain is over, in a sentence.
 OVER: dict[Role, str] = {
@@ -103,13 +102,17 @@ def row_words(row: Row) -> str:
 
 def _at_cost(row: Row) -> str:
     """The gain at the whole cost that the runs had, and what both costs are."""
-    known = [one for result in row.results if (one := result.cost and result.cost.equal_compute)]
+    known = [result.cost.equal_compute for result in row.costing]
     live, cached = (fmean(costs) if costs else None for costs in (
         [one.live for one in known if one.live], [one.cached for one in known if one.cached]))  # fmt: skip
     costs = {"with a live teacher": live, "with cached outputs": cached}
     told = " and ".join(f"{cost:.3g} × {how}" for how, cost in costs.items() if cost)
     used = "with cached outputs" if row.charged == "cached" else "with a live teacher"
-    said = f"At the same whole cost, {used}: {brief(row.at_cost, row.metric)}{part_of(row.at_cost, row)}"
+    said = (
+        f"At the same whole cost{row.charged_by}, {used}: {brief(row.at_cost, row.metric)}{part_of(row.at_cost, row)}"
+    )
+    if any(map(by_multiply_adds, row.results)) and not row.charged_by:
+        said += ", by the runs that were charged by seconds"
     if row.charged == "cached" and (gains := [one.gain_live for one in known if one.gain_live is not None]):
         said += f"; at that of a live teacher: {row.metric.gain(fmean(gains))}"
     return f"{said}; a step costs {told} of a step alone" if told else said
@@ -124,47 +127,9 @@ def brief(found: Finding, shown: Metric, over: str = "") -> str:
     return f"{size} ({interval(found.low, found.high, shown)}), {outcome}"
 
 
-def verdict_words(found: Verdict) -> str:
-    """Who ranks first for a student on validation, what test says of it, and what training longer brings, in a sentence or two."""
-    first, shown = found.first, found.first.metric
-    place = first.place.words(samples(first.results[0].task))
-    where = "validation" if first.validations else "test (no validation is known)"
-    many = counted(len(first.results), "run")
-    rank = f"{first.label} ranks first of {found.ranked} on {where}, with" if found.ranked > 1 else f"{first.label} has"
-    if found.tied:
-        others = " and ".join(row.label for row in found.tied)
-        rank = f"{first.label} ties with {others} for the first place of {found.ranked} on {where}, and has"
-    reached = f"{shown.words(first.mean)} on test ({many}{_ends(found)})"
-    said = f"{first.student} on {place}: {rank} {reached}"
-    if first.kind != "distilled":
-        said += "; no method is ahead of it." if found.ranked > 1 else "."
-    elif first.gain is None:
-        said += f"; the gain is unknown: {UNKNOWN_REFERENCE}." if first.reference == "random" else "."
-    else:
-        alone, files = f"over {_the(first.reference)}", ""
-        if first.gain.runs < len(first.seeds):
-            alone += f" in the {first.gain.runs} of them that have one"
-        if first.gain.runs == 1 and first.gain.low is not None:
-            files = "; this speaks of two trained files, not of the methods"
-        said += f"; {brief(first.gain, shown, alone)}{files}."
-    if found.longer:
-        longer = found.longer
-        said += f" Trained for at least what a live teacher costs ({longer.trained}), the student alone has {shown.words(longer.mean)}."
-    return said
-
-
-def _the(reference: Role) -> str:
+def named(reference: Role) -> str:
+    """What a gain is over, with its article."""
     return f"the {REFERENCES[reference]}" if reference == "baseline" else REFERENCES[reference]
-
-
-def _ends(found: Verdict) -> str:
-    score, sign, shown = found.choice and found.choice.score, found.first.sign, found.first.metric
-    if not score or score.low is None:
-        return ""
-    low, high = sorted((sign * score.low, sign * score.high))
-    if shown.scale == 100:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return f"; 95 % interval {shown.words(low)} to {shown.words(high)}, corrected for the choice"
 
 
 def verdict(result: Result) -> str:
@@ -187,7 +152,8 @@ def verdict(result: Result) -> str:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
         many, kind = (paired.documents, "documents") if paired.documents else (result.data.test, samples(result.task))
-        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {many:,} test {kind}"
+        tests = counted(many, f"test {kind.removesuffix('s')}")
+        where = f"95 % interval {interval(paired.low, paired.high, shown)} on {tests}"
         start, size = f"Distillation {'brought' if result.gain > 0 else 'lost'}", size.lstrip("+−")
         if paired.low <= 0 <= paired.high:
             start, size = "No difference shown:", shown.gain(result.gain)
@@ -222,9 +188,11 @@ def errors_words(result: Result) -> str:
     if not found or not found.errors:
         return ""
     value, low, high = (signed(bound, 0) for bound in (found.value, found.low, found.high))
-    wrong = " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
+    wrong = counted(found.errors, "error") + (
+        " (tokens that are not its likeliest)" if result.task == "causal_lm" else ""
+    )
     return (
-        f"Of the teacher's {found.errors:,} errors{wrong} the student repeats {found.repeated:,} and {_the(result.reference)} "
+        f"Of the teacher's {wrong} the student repeats {found.repeated:,} and {named(result.reference)} "
         f"{found.repeated_alone:,}: {value} by distillation (95 % interval {low} to {high})."
     )
 
@@ -239,7 +207,7 @@ def calibration_words(result: Result) -> str:
         for key in worse
         if (one := getattr(result.against_alone, key))
     ]
-    against = _the(result.reference)
+    against = named(result.reference)
     return f"Warning: distillation spoils the student's probabilities on test, against {against}: {' and '.join(told)}."
 
 
