@@ -167,6 +167,11 @@ def samples(task: str) -> str:
     return SAMPLES.get(task, ("image", "images"))[1]
 
 
+def many_tested(number: int, task: str) -> str:
+    """So many test samples: `1 test image`, `400 test images`."""
+    return f"{number:,} test {one_sample(task) if number == 1 else samples(task)}"
+
+
 def tested(task: str) -> str:
     """What tests and intervals are over, in the plural."""
     return TESTED.get(task) or samples(task)

@@ -190,7 +190,10 @@ class Row:
     @property
     def labels(self) -> str:
         """Which labels student and teacher learned from, where it was not all of them."""
-        return labels_of(self.results[0], LABELS if self.kind == "distilled" else LABELS[:2])
+        of_student = (
+            LABELS[1:2] if self.reference == "random" else LABELS[:2]
+        )  # which learns from what the fitted head reads
+        return labels_of(self.results[0], LABELS if self.kind == "distilled" else of_student)
 
     @property
     def gap_closed(self) -> float | None:

@@ -12,7 +12,7 @@ from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
 from distillab.reporting.cost_words import cost_line, in_words, ratios
 from distillab.reporting.exported import alike
-from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, one_sample, samples
+from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, many_tested, one_sample, samples
 from distillab.reporting.network_words import features_words
 from distillab.reporting.rows import length_of
 from distillab.reporting.tables import Table, print_table, terminal
@@ -71,7 +71,7 @@ def final_table(result: Result) -> Table:
         steady = file.steady and result.teacher is not None and result.teacher.efficiency.steady
         costs = [_with_share(key, getattr(file, key, None), result.teacher, steady) for key in RANKED]
         rows.append([f"{file.file}: {alike(file)} the same answers", *_scores(result, file.metrics), *costs])
-    of = f"{result.data.test:,} test {samples(result.task)}" if result.data.test else f"test {samples(result.task)}"
+    of = many_tested(result.data.test, result.task) if result.data.test else f"test {samples(result.task)}"
     shares = "(…): of the teacher" if result.teacher else ""
     told = (f"{result.data.name}, protocol {result.protocol}, {of}", _machine(result), shares)
     title = " · ".join(filter(None, told))

@@ -12,9 +12,9 @@ from distillab.reporting.metric_table import (
     OVER_RANDOM,
     Metric,
     counted,
+    many_tested,
     metric,
     percent,
-    samples,
     signed,
     tested,
 )
@@ -151,8 +151,8 @@ def verdict(result: Result) -> str:
     if paired is None or paired.low is None:
         said = f"Distillation: {size} {over}; one run says nothing of the methods (seed=0,1,2)"
     else:
-        many, kind = (paired.documents, "documents") if paired.documents else (result.data.test, samples(result.task))
-        tests = counted(many, f"test {kind.removesuffix('s')}")
+        images = many_tested(result.data.test, result.task)
+        tests = counted(paired.documents, "test document") if paired.documents else images
         where = f"95 % interval {interval(paired.low, paired.high, shown)} on {tests}"
         start, size = f"Distillation {'brought' if result.gain > 0 else 'lost'}", size.lstrip("+−")
         if paired.low <= 0 <= paired.high:

@@ -172,7 +172,8 @@ class Listing:
             part = self.part(split)
             what = f"{name}/ {uses[part]}" if name else f"class folders {first_few(self.folders)}"
             if part in self.parts:
-                told.append(f"{what} ({self.parts.count(part):,} images)")
+                many = self.parts.count(part)
+                told.append(f"{what} ({many:,} image{'s' * (many != 1)})")
         if "test" not in self.parts:
             told.append(f"{TEST_FRACTION:.0%} of them are the test")
         deep = sum(name.count("/") > 2 for name in self.names)
