@@ -16,6 +16,13 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NOTHING if share is None else f"{rounded(100 * share, digits):.{digits}f}".replace("-", "−")
 
 
+def probability(share: float | None) -> str:
+    """A probability in whole percent, which is never said to be sure."""
+    if share is None:
+        return NOTHING
+    return "over 99" if share > 0.99 else "under 1" if share < 0.01 else percent(share, 0)
+
+
 def signed(number: float | None, digits: int = 3) -> str:
     """A number with its sign."""
     return NOTHING if number is None else f"{rounded(number, digits):+,.{digits}f}".replace("-", "−")

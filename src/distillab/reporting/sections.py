@@ -12,7 +12,7 @@ from distillab.reporting import charts, limits_chart
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
 from distillab.reporting.looks import ALONE
-from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent
+from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent, probability
 from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
 from distillab.reporting.points import Curve, Span, methods, points
@@ -79,7 +79,7 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
                 "difference": Cell(shown.difference(found.gain), found.gain),
                 "95 % interval": Cell(ends(found, shown), found.low),
                 "outcome": _outcome(found),
-                "better with probability %": Cell(percent(found.chance_better, 0), found.chance_better),
+                "better with probability %": Cell(probability(found.chance_better), found.chance_better),
             }
             for pair in against_each_other(members, answers)
             for found in [pair.finding]

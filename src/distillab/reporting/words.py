@@ -15,6 +15,7 @@ from distillab.reporting.metric_table import (
     many_tested,
     metric,
     percent,
+    probability,
     signed,
     tested,
 )
@@ -65,8 +66,8 @@ def _chances(found: Finding, shown: Metric) -> str:
         return ""
     margin = "1 point" if shown.scale == 100 else "1 % of the figure"
     return (
-        f"; better with probability {percent(found.chance_better, 0)} %, "
-        f"equal within {margin} with {percent(found.chance_within, 0)} %"
+        f"; better with probability {probability(found.chance_better)} %, "
+        f"equal within {margin} with {probability(found.chance_within)} %"
     )
 
 
