@@ -84,6 +84,9 @@ def test_a_classifier_of_as_many_classes_keeps_its_head(folders):
 def test_a_network_without_tokens_gives_what_it_pools(folders):
     place, made = folders
     model, images = built(place / "resnet", mean=[0.0] * 3, std=[1.0] * 3), torch.rand(2, 3, 16, 16)
+    assert (
+        model.assumed is None and built(place / "resnet").assumed == "ImageNet's mean and std, and images of 224 pixels"
+    )
     read = FeatureExtractor(model, {"embedding"})(pixels=images)
     side = torch.nn.functional.interpolate(images, (224, 224), mode="bilinear", antialias=True)
     with torch.no_grad():
