@@ -21,7 +21,7 @@ def test_two_methods_are_compared_on_the_seeds_that_both_have():
     (pair,) = against_each_other(rows)
     assert (pair.first.method, pair.second.method, pair.seeds) == ("hint", "kd", (0, 1, 2, 3))
     own, other = (np.add(BASELINE[:4], gains[:4]) for gains in (HINT, KD))
-    (known,) = family([Contrast(own, other, None, "resnet8", pair.seeds)], 0.01)
+    (known,) = family([Contrast(own, other, None, "resnet8", pair.seeds, ("hint", "kd"))], 0.01)
     assert pair.finding == known and known.gain == pytest.approx(np.mean(HINT[:4]) - np.mean(KD[:4]))
     far = made("kd", seeds={"seed": 77}, config=config(77))
     assert against_each_other(compare([*over_seeds("hint", HINT), far])) == [], "no seed in common"
@@ -51,6 +51,14 @@ def test_a_table_of_pairs_says_what_each_shows():
     assert pairs(compare(equal)).views[0].tables[0].texts[0][-1] == "no spread between the runs"
 
 
+def test_a_pair_is_as_likely_better_as_worse_where_it_does_not_differ():
+    """Also beside a method that fails, which made all pairs of a student look better."""
+    fails = over_seeds("attention", np.subtract(HINT, 0.5))
+    found = against_each_other(compare([*over_seeds("hint", HINT), *over_seeds("kd", HINT[::-1]), *fails]))
+    (equal,) = (pair for pair in found if "attention" not in (pair.first.method, pair.second.method))
+    assert equal.finding.gain == pytest.approx(0) and equal.finding.chance_better == pytest.approx(0.5, abs=1e-3)
+
+
 def test_a_student_alone_with_other_labels_is_another_table():
     few = over_seeds("hint", HINT, settings={"data": {"labelled": 0.1}})
     alone = over_seeds("none", [0.03] * 5, settings={"data": {"labelled": 1.0}, "lr": 0.2})
@@ -76,6 +84,9 @@ def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
         keep(name, count)
     assert found()["a", "b"].low > 0.25 and found()["a", "b"].speaks_of == ("samples",)
     assert not found()["b", "c"].shown and found()["b", "c"].size == 3
+    (view,) = pairs(compare(results), read_answers(results, tmp_path)[0]).views
+    outcomes = [dict(zip(view.tables[0].headings, line, strict=True))["outcome"] for line in view.tables[0].texts]
+    assert sorted(outcomes) == ["no difference shown for these two files", *["shown for these two files"] * 2]
 
 
 DAMAGED = {

@@ -30,9 +30,14 @@ def scored(folder: Path, primary: Primary) -> Scored:
 
 
 def contrast(
-    own: Sequence[Scored], reference: Sequence[Scored], *, group: Hashable = "", seeds: Sequence[int] = ()
+    own: Sequence[Scored],
+    reference: Sequence[Scored],
+    *,
+    group: Hashable = "",
+    seeds: Sequence[int] = (),
+    pair: tuple[Hashable, Hashable] | None = None,
 ) -> Contrast:
     """Runs against as many others, in their order; by test sample where all of them have the same number."""
     scores = (np.array([one.score for one in runs]) for runs in (own, reference))
     samples = differences([(one.samples, other.samples) for one, other in zip(own, reference, strict=True)])
-    return Contrast(*scores, samples, group, tuple(seeds) or None)
+    return Contrast(*scores, samples, group, tuple(seeds) or None, pair)

@@ -109,7 +109,7 @@ def _share(methods: Sequence[Repeats], splits: Sequence[Split], test: Test) -> S
 def _contrast(one: Repeats, split: Split) -> Contrast:
     own, other = split
     samples = None if one.samples is None else one.samples[own] - one.samples[other]
-    return Contrast(one.scores[own], one.scores[other], samples, one.group)
+    return Contrast(one.scores[own], one.scores[other], samples, one.group, pair=((id(one), "own"), (id(one), "other")))
 
 
 @cache

@@ -8,13 +8,15 @@ from scipy import special
 
 from distillab.evaluation.deviations import Error
 
-# Beforehand the mean of a group's true gains has a standard deviation of one margin about zero, and the gains about it one
-# of these many margins, log-normal with the median 1.
+# Beforehand the centre of a group's true gains has a standard deviation of one margin about zero, and the gains about it one
+# of these many margins, log-normal with the median 1. One gain in so many is far from all others.
 SPREADS = np.exp(np.linspace(-1.8, 1.8, 10))
 LIKELY = np.exp(-(np.log(SPREADS) ** 2) / (2 * 0.7**2))
 CENTRE = 1.0
-NODES, ROOTS = np.polynomial.hermite_e.hermegauss(9)
-PARTS = 12  # of a distribution of variances
+FAR = 30.0
+OUTLIERS = 0.05
+PLACES = np.linspace(-4.5, 4.5, 91)  # of the centre as it is seen, in its deviations beforehand
+REFERENCES, PARTS = 5, 8  # quantiles of the variances
 
 
 class Chances(NamedTuple):
@@ -26,52 +28,75 @@ class Chances(NamedTuple):
 
 
 def chances(gains: Sequence[float], errors: Sequence[Error], margin: float) -> list[Chances]:
-    """The probabilities of each gain of a group, whose errors share half of their variance, that of the reference.
-
-    Prior: the true gains are normal about a mean that is normal about zero with a deviation of one margin, with a spread that
-    is log-normal about one margin (0.5 to 2 in two of three cases); the gains of the group tell both, as far as they can
-    (empirical Bayes). Over studies that vary so, with deviations of runs from 0.4 to 1.5 margins, 89 to 92 % of the
-    statements of 90 % are true. Not where all true gains are far smaller than the margin and runs deviate by more than it:
-    with gains of 0.3, runs of 1.5 margins and one mean for all, a method said to be better with 90 % is so in 60 %,
-    since the reference's error looks like a gain of all; nor, of one method with three runs as noisy, for `chance_within`
-    (75 %).
-    """
+    """The probabilities of each gain of a group."""
     found = np.asarray(gains, float)
-    variances = np.stack([_parts(error) for error in errors])  # (M, P)
-    middle = np.median(variances, 1)
-    shared = middle.min() / 2
-    own = np.maximum(variances - shared, variances / 2)
-    alone = np.maximum(middle - shared, middle / 2)
-    spreads = SPREADS * margin
-    centre = (CENTRE * margin) ** 2 + shared  # variance of the mean gain as it is seen
-    total = spreads[:, None] ** 2 + alone  # (W, M)
-    precision = (1 / total).sum(1) + 1 / centre
-    mean = (found / total).sum(1) / precision
-    fit = -0.5 * (np.log(total).sum(1) + np.log(precision) + (found**2 / total).sum(1) - precision * mean**2)
-    of_spread = LIKELY * np.exp(fit - fit.max())
-    seen = mean[:, None] + NODES / np.sqrt(precision)[:, None]  # (W, Q)
-    weights = (of_spread / of_spread.sum())[:, None] * ROOTS / ROOTS.sum()
-    # The reference's error, given the mean gain as it is seen.
-    kept = (CENTRE * margin) ** 2 / centre
-    told = []
-    for gain, parts in zip(found, own, strict=True):
-        both = spreads[:, None, None] ** 2 + parts  # (W, 1, P)
-        away = gain - seen[:, :, None]
-        shrink = spreads[:, None, None] ** 2 / both
-        where = kept * seen[:, :, None] + shrink * away
-        width = np.sqrt(shrink * parts + shared * kept)
-        logs = -(away**2) / (2 * both) - np.log(both) / 2
-        likely = np.exp(logs - logs.max(2, keepdims=True))
-        likely = likely / likely.sum(2, keepdims=True) * weights[:, :, None]
-
-        def above(limit: float) -> float:
-            return float((likely * special.ndtr((where - limit) / width)).sum())  # noqa: B023
-
-        told.append(Chances(above(0.0), above(margin), above(-margin) - above(margin)))
-    return told
+    limits = np.array([0.0, margin, -margin])
+    told, evidence = [], []
+    for shared, parts in _variances(errors):
+        above, fit = _given(found, parts, shared, margin, limits)
+        told.append(above)
+        evidence.append(fit)
+    likely = np.exp(np.array(evidence) - max(evidence))
+    better, above, least = np.tensordot(likely / likely.sum(), np.stack(told), 1).T
+    return [Chances(*map(float, each)) for each in zip(better, above, least - above, strict=True)]
 
 
-def _parts(error: Error) -> np.ndarray:
-    """Quantiles (P,) of a distribution of variances."""
-    steps = np.cumsum(error.weights) - error.weights / 2
-    return np.exp(np.interp((np.arange(PARTS) + 0.5) / PARTS, steps, np.log(error.variances)))
+def _given(
+    found: np.ndarray, parts: np.ndarray, shared: float, margin: float, limits: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The chances (M, 3) that each true gain is above each limit, given the reference's variance, and the log-likelihood of that.
+
+    `parts` (M, P) are quantiles of what each gain's variance is besides.
+    """
+    centre = (CENTRE * margin) ** 2 if shared else 0.0
+    seen = np.sqrt(centre + shared) * PLACES if shared else np.zeros(1)  # (U,) the centre, with the reference's error
+    # Near the others (with each spread) or far from them: the variance (K,) of true gains about their centre.
+    far = max(FAR * margin, float(np.abs(found).max()))
+    widths = np.append(SPREADS * margin, far)[:, None, None, None] ** 2
+    away = found[:, None, None] - seen[:, None]  # (M, U, 1)
+    both = widths + parts[:, None, :]  # (K, M, 1, P)
+    density = np.exp(-(away**2) / (2 * both)) / np.sqrt(both)  # (K, M, U, P)
+    mixed = (1 - OUTLIERS) * density[:-1] + OUTLIERS * density[-1]
+    logs = np.log(np.maximum(mixed.mean(3), 1e-300)).sum(1)  # (W, U)
+    logs += np.log(LIKELY)[:, None] - (PLACES**2 / 2 if shared else 0)
+    weights = np.exp(logs - logs.max())
+    weights = (
+        weights[:, None, :, None] / np.maximum(mixed.mean(3, keepdims=True), 1e-300) / weights.sum() / parts.shape[1]
+    )
+    weights = np.concatenate([(1 - OUTLIERS) * weights, OUTLIERS * weights.sum(0, keepdims=True)]) * density
+    # The centre itself, and the gain about it.
+    kept = centre / (centre + shared) if shared else 0.0
+    shrink = widths / both
+    where = kept * seen[:, None] + shrink * away
+    width = np.sqrt(shrink * parts[:, None, :] + shared * kept)
+    above = np.stack([(weights * special.ndtr((where - limit) / width)).sum((0, 2, 3)) for limit in limits], 1)
+    return above, float(logs.max() + np.log(np.exp(logs - logs.max()).sum()))
+
+
+def _variances(errors: Sequence[Error]) -> list[tuple[float, np.ndarray]]:
+    """Equally likely variances that all gains have from their reference, each with quantiles (M, P) of what is besides."""
+    if errors[0].shared is None:
+        return [
+            (0.0, np.stack([_quantiles(error.variances.ravel(), error.weights.ravel(), PARTS) for error in errors]))
+        ]
+    weights = np.stack([error.weights for error in errors])  # (M, A, R)
+    made = []
+    ends = np.cumsum(of_shared := weights.sum(1).mean(0))
+    for part in range(REFERENCES):
+        low, high = part / REFERENCES, (part + 1) / REFERENCES
+        inside = np.clip(np.minimum(ends, high) - np.maximum(ends - of_shared, low), 0, None)
+        share = inside / np.maximum(of_shared, 1e-300)
+        shared = float(np.exp(inside @ np.log(errors[0].shared) / inside.sum()))
+        rest = [
+            _quantiles((error.variances - error.shared).ravel(), (error.weights * share).ravel(), PARTS)
+            for error in errors
+        ]
+        made.append((shared, np.stack(rest)))
+    return made
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """As many quantiles of a weighted distribution."""
+    logs, place = np.unique(np.round(np.log(np.maximum(values, 1e-300)), 9), return_inverse=True)
+    weights = np.bincount(place, weights) / weights.sum()
+    return np.exp(np.interp((np.arange(count) + 0.5) / count, np.cumsum(weights) - weights / 2, logs))

@@ -206,4 +206,5 @@ def _between(first: Row, second: Row, seeds: Sequence[int | None], answers: Answ
     runs = [(own[seed], other[seed]) for seed in seeds]
     scores = first.sign * np.array([(one.primary.value, two.primary.value) for one, two in runs])
     kept = [[answers.get(each.config_hash, {}).get("student") for each in pair] for pair in runs]
-    return Contrast(scores[:, 0], scores[:, 1], differences(kept), first.student, tuple(seeds))
+    both = (id(first), id(second))
+    return Contrast(scores[:, 0], scores[:, 1], differences(kept), first.student, tuple(seeds), both)

@@ -93,8 +93,10 @@ def pairs(rows: list[Row], answers: Answers | None = None) -> Section:
 
 
 def _outcome(found: Finding) -> str:
-    untested = "one run" if found.runs == 1 else "no spread between the runs"
-    return "shown" if found.shown else "no difference shown" if found.speaks_of else untested
+    if not found.speaks_of:
+        return "one run" if found.runs == 1 else "no spread between the runs"
+    files = " for these two files" if found.speaks_of == ("samples",) else ""  # of one seed: never of the methods
+    return f"{'shown' if found.shown else 'no difference shown'}{files}"
 
 
 def learning(rows: list[Row]) -> Section:

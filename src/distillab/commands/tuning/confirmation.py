@@ -1,6 +1,6 @@
 """Confirmation of tuned numbers: each method with the chosen and with its own numbers, on seeds that no trial has used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,11 @@ class Confirmation:
             if one.alone is not None
         }
         by_tuning = {
-            id(one): self._contrast(one, tuned[id(one)], untuned[id(one)], runs) for one in chosen if one.chosen
+            id(one): self._contrast(
+                one, tuned[id(one)], untuned[id(one)], runs, ((id(one), "tuned"), (id(one), "untuned"))
+            )
+            for one in chosen
+            if one.chosen
         }
         first, second = _tested(over_alone), _tested(by_tuning)
         return [
@@ -88,13 +92,19 @@ class Confirmation:
         return {seed: known[seed] for seed in self.fresh if seed in known}
 
     def _contrast(
-        self, one: "Tuned", own: Mapping[int, "Run"], other: Mapping[int, "Run"], runs: Path
+        self,
+        one: "Tuned",
+        own: Mapping[int, "Run"],
+        other: Mapping[int, "Run"],
+        runs: Path,
+        pair: tuple[Hashable, Hashable] | None = None,
     ) -> Contrast | None:
         """A method against another, on the seeds that both have; None where they share none."""
         seeds = [seed for seed in own if seed in other]
         read = ([scored(runs / each[seed].folder, one.primary(each[seed])) for seed in seeds] for each in (own, other))
         # The methods that have one student alone beside them share its deviation, as far as their runs say so.
-        return contrast(*read, group=" ".join((one.alone or one).words), seeds=seeds) if seeds else None
+        group = " ".join((one.alone or one).words)
+        return contrast(*read, group=group, seeds=seeds, pair=pair) if seeds else None
 
 
 def _tested(contrasts: Mapping[int, Contrast | None]) -> dict[int, Finding]:
