@@ -84,7 +84,7 @@ def test_one_seed_in_common_is_compared_on_the_test_samples(tmp_path):
         keep(name, count)
     assert found()["a", "b"].low > 0.25 and found()["a", "b"].speaks_of == ("samples",)
     assert not found()["b", "c"].shown and found()["b", "c"].size == 3
-    (view,) = pairs(compare(results), read_answers(results, tmp_path)[0]).views
+    (view,) = pairs(compare(results), read_answers(results, tmp_path)[1]).views
     outcomes = [dict(zip(view.tables[0].headings, line, strict=True))["outcome"] for line in view.tables[0].texts]
     assert sorted(outcomes) == ["no difference shown for these two files", *["shown for these two files"] * 2]
 
