@@ -120,7 +120,7 @@ def test_broken_files_are_one_line(network, tmp_path):
 
 
 def test_another_architecture_and_class_count_are_told(network):
-    with pytest.raises(UserError, match=r"does not fit resnet8: .* unexpected .*teacher=… chooses the architecture"):
+    with pytest.raises(UserError, match=r"does not fit resnet8: .* unexpected .*teacher=… .*chooses the architecture"):
         load_weights(network(), network(depth=14).state_dict(), "resnet8", "a.pt", key="teacher.checkpoint")
     with pytest.raises(UserError, match=r"fc.weight is \(7, 64\), expected \(10, 64\).*teacher.classes=\[…\]"):
         load_weights(network(), network(classes=7).state_dict(), "resnet8", "a.pt", key="teacher.checkpoint")

@@ -175,7 +175,7 @@ def test_the_student_alone_is_named_where_it_ranks_first():
         assert said.startswith(
             "resnet8 on digits, protocol standard, 8 epochs: student alone ranks first of 3 on validation"
         )
-        assert said.endswith("; no method is ahead of it.")
+        assert said.endswith("; no method is ahead of it on validation.")
 
 
 def test_methods_that_tie_for_the_first_place_are_said_to():

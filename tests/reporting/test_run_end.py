@@ -39,7 +39,10 @@ def test_the_end_of_a_run_is_ten_lines(capsys):
     assert verdict.startswith(
         "No difference shown: +1.00 points over the same student alone (95 % interval −0.30 to 3.70"
     )
-    assert cost == "Cost: 16.0 s of training, 20.0 s before it for the teacher's, once for all runs that share it."
+    assert (
+        cost
+        == "Cost: 16.0 s of training, 20.0 s before it to train the teacher (or its head), once for all runs that share it."
+    )
     assert "runs/digits/0123456789: README.md (the model card), result.json" in where and "runs/leaderboard.md" in where
     assert not any("hurt" in line for line in lines), "the card and the report have the rest"
 

@@ -40,7 +40,7 @@ def test_a_head_is_fitted_once_and_the_teacher_teaches(place, capsys):
     card, took = model_card(result), f"{training.seconds:.1f} s"
     assert f" top-1. Its head was fitted here on 256 samples, in {took}; the rest of it is as it came." in card
     assert f"Training the teacher took {took}, once" in card.partition("## Cost")[2]
-    assert f"{took} before it for the teacher's" in cost_line(result)
+    assert f"{took} before it to train the teacher (or its head)" in cost_line(result)
     copied = shutil.copy(place / "five.safetensors", place / "copied.safetensors")
     again = run(place, "strategy=kd", "seed=1", f"teacher.checkpoint={copied}")
     assert again.teacher.training.reused and again.teacher.metrics == result.teacher.metrics

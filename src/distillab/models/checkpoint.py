@@ -204,7 +204,7 @@ def _compare(pairing: Pairing, where: str, role: str, first: str = "") -> None:
         own = f" for {one}" if names.get(one, one) != one else ""
         shapes = f"{names.get(one, one)} is {tuple(found[one].shape)}, expected {tuple(expected[one].shape)}{own}"
         parts.append(f"{len(reshaped)} of another shape ({shapes})")
-    hint = f"{role}=… chooses the architecture"
+    hint = f"{role}=… (or {role}.architecture=…) chooses the architecture"
     head = not names or [*expected][-1] in reshaped  # the networks of a known order end in it
     shapes_alone = not missing and not unexpected
     if shapes_alone and head and _is_of_classes({k: (expected[k], found[k]) for k in reshaped}, expected):

@@ -54,7 +54,7 @@ def cost_line(result: Result) -> str:
         told.append(f"{sum(time.values()):,.1f} s of training")
     if result.cost and result.cost.teacher_training_seconds:
         told.append(
-            f"{result.cost.teacher_training_seconds:,.1f} s before it for the teacher's, once for all runs that share it"
+            f"{result.cost.teacher_training_seconds:,.1f} s before it to train the teacher (or its head), once for all runs that share it"
         )
     if result.cost and result.cost.roi:
         told.append(earned(result.cost.roi))

@@ -32,12 +32,13 @@ def placed(rows: Sequence[Row]) -> list[Row]:
 def shared_seeds(rows: Sequence[Row]) -> tuple[int | None, ...]:
     """The seeds on which these rows are ranked: of those sets that more than half of the methods have whole, the one of the most runs.
 
-    So neither many seeds of one method nor few of another one take the ranks from the rest. Tried are the seeds of each
+    A method with one seed beside others with several is left out of that. So neither many seeds of one method nor few of another one take the ranks from the rest. Tried are the seeds of each
     method, and of all seeds the ones that the most methods have. Where the methods' seeds have so little in common that
     none of these is shared by half of them, the one of the most runs counts all the same.
     """
     methods = [frozenset(row.seeds) for row in rows if row.kind == "distilled"]
     methods = methods or [frozenset(row.seeds) for row in rows]
+    methods = [seeds for seeds in methods if len(seeds) > 1] or methods
     counts = Counter(seed for seeds in methods for seed in seeds)
     common = sorted(counts, key=lambda seed: (-counts[seed], seed is None, seed or 0))
     tried = [*methods, *(frozenset(common[:many]) for many in range(1, len(common) + 1))]

@@ -21,7 +21,8 @@ def verdict_words(found: Verdict) -> str:
     reached = f"{shown.words(runs.mean)} on test ({_runs(found)}{_ends(found)})"
     said = f"{first.student} on {place}: {rank} {reached}"
     if first.kind != "distilled":
-        said += "; no method is ahead of it." if found.ranked > 1 else "."
+        ahead = "; no method is ahead of it" + (" on validation." if first.validations else ".")
+        said += ahead if found.ranked > 1 else "."
     elif first.gain is None:
         said += f"; the gain is unknown: {UNKNOWN_REFERENCE}." if first.reference == "random" else "."
     else:

@@ -163,8 +163,9 @@ def verdict(result: Result) -> str:
 
 
 def _gap(result: Result) -> str:
-    share = gap_closed(result)
-    return f"; {percent(share, 0)} % of the gap to the teacher" if share is not None and share > 0 else ""
+    share, paired = gap_closed(result), result.paired
+    shown = paired is None or paired.low is None or paired.low > 0
+    return f"; {percent(share, 0)} % of the gap to the teacher" if shown and share is not None and share > 0 else ""
 
 
 def _longer(result: Result) -> str:
