@@ -236,21 +236,23 @@ def test_families_are_seldom_wrong_also_where_deviations_differ(methods, seeds, 
 
 
 @pytest.mark.slow
-def test_six_points_are_found_in_two_of_three_sweeps():
+def test_six_points_are_found_in_three_of_five_sweeps():
     draw, gains = np.random.default_rng(5), np.zeros(39)
     gains[0] = 6
-    assert np.mean([family(sweep(draw, 39, 3, gains=gains))[0].shown for _ in range(500)]) >= 0.65
+    found = np.mean([family(sweep(draw, 39, 3, gains=gains))[0].shown for _ in range(500)])
+    print(f"39 methods, 3 seeds, 6 points: {100 * found:.1f} %")
+    assert found >= 0.6 - 0.02, "a standard error below"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("methods", [1, 3, 8])
+@pytest.mark.parametrize("methods", [1, 3])
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 2, 4, 5])
 def test_families_are_seldom_wrong_whatever_the_reference_deviates(methods, seeds, ratio):
     draw = np.random.default_rng(methods)
     found = wrong(sweep(draw, methods, seeds, deviations=1, reference=ratio) for _ in range(1000))
     print(f"{methods} methods, {seeds} seeds, ratio {ratio}: {100 * found:.1f} %")
-    assert found <= 0.06 + 0.0075, "a standard error on top"
+    assert found <= 0.055 + 0.0075, "a standard error on top"
 
 
 @pytest.mark.slow

@@ -28,7 +28,16 @@ class Chances(NamedTuple):
 
 
 def chances(gains: Sequence[float], errors: Sequence[Error], margin: float) -> list[Chances]:
-    """The probabilities of each gain of a group."""
+    """The probabilities of each gain of a group; their errors are in part the reference's, or have nothing in common.
+
+    Prior: the true gains are normal about a centre that is normal about zero with a deviation of one margin, with a spread that
+    is log-normal about one margin (0.5 to 2 in two of three cases), but that one in twenty is far from all others, so that a
+    method that fails says nothing of the rest. The gains of the group tell centre and spread, as far as they can (empirical
+    Bayes). Where nothing is shared, as in pairs of methods, the centre is zero: swapped, a pair is better with the other chance.
+
+    With runs of one margin and true gains of about one margin, 83 to 93 % of the statements of 90 % are true, the fewest for one
+    method with three runs; with gains of three margins 91 to 99 %, the most for one method: so few do not tell their spread.
+    """
     found = np.asarray(gains, float)
     limits = np.array([0.0, margin, -margin])
     told, evidence = [], []
