@@ -21,7 +21,7 @@ LIKELY = np.array([4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 3.0])
 APART = 0.02  # chance that a method shares as little as the least, whatever the others do
 # Beforehand the reference has the deviation of the methods with this chance, else one whose logarithm is normal above it:
 # its few runs alone tell, and all gains have its error.
-ALIKE, ABOVE, WIDTH = 0.35, 2.0, 1.0
+ALIKE, ABOVE, WIDTH = 0.5, 1.5, 1.0
 
 
 class Error(NamedTuple):
