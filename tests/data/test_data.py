@@ -156,7 +156,7 @@ def test_bad_numbers(tmp_path, root):
     ]:
         complaint(lambda numbers=numbers: digits(tmp_path, **numbers), mend)
     for numbers, mend in [
-        ({"validation": 0.999}, "data.validation=0"),
+        ({"validation": 0.999}, "data.validation=…"),
         ({"samples": 2000}, "data.samples=1294"),
         ({"samples": 9}, "data.samples=10"),
         ({"mean": [0.5, 0.5], "std": [1, 1]}, "data.mean=null"),

@@ -54,6 +54,8 @@ def test_the_teacher_outputs_and_what_the_cache_saved():
     unknown = cost(result(WARM, TEACHER | {"throughput": None})).teacher_outputs
     assert (unknown.seconds_saved, unknown.estimated) == (None, False)
     assert cost(result(teacher=TEACHER | {"seconds": 0.0})).teacher_training_seconds == 0
+    alone = result().changed(config={"teacher": {"adapt": "none"}})  # its head was fitted to judge its features
+    assert cost(alone).teacher_training_seconds == 0
 
 
 def test_what_the_run_cost_and_brought_for_that():

@@ -70,6 +70,6 @@ def divide(collection: Collection, fraction: float, seed: tuple[int, ...]) -> di
     if not fraction:
         validation = np.empty(0, dtype=np.int64)
     elif validation is None:
-        mend = "add samples or a folder val/, or protocol=paper, which takes none"
+        mend = "take fewer with data.validation=…, add samples, or protocol=paper, which takes none"
         train, validation = carve(train, collection.labels, collection.classes, fraction, seed=seed, mend=mend)
     return {"all": train, "validation": validation, "test": collection.test}

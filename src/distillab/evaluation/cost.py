@@ -25,11 +25,14 @@ def with_cost(result: Result, prices: Prices | None) -> Result:
 def cost(result: Result, prices: Prices | None = None) -> Cost:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
-    `teacher_training_seconds` is 0 for a teacher that was given; without a price there is no `roi`, without a baseline no
+    `teacher_training_seconds` is 0 for a teacher that was given, as for one whose features alone teach; without a price there is no `roi`, without a baseline no
     `equal_compute`.
     """
     student, teacher = result.student, result.teacher
     outputs = _teacher_outputs(student.training, teacher and teacher.efficiency)
+    judged = (result.config.get("teacher") or {}).get(
+        "adapt"
+    ) == "none"  # the fitted head says what it is worth, no more
     # Of the networks that the one before them in the chain has taught; the last is the student.
     chain = pairwise(result.lineage[:-1])
     between = float(sum(made.seconds for before, made in chain if made.parent == before.name))
@@ -39,7 +42,7 @@ def cost(result: Result, prices: Prices | None = None) -> Cost:
         scheme=result.scheme,
         time=student.training.time,
         teacher_outputs=outputs,
-        teacher_training_seconds=teacher and float(teacher.training.total_seconds),
+        teacher_training_seconds=teacher and (0.0 if judged else float(teacher.training.total_seconds)),
         between_seconds=between,
         equal_compute=equal_compute(result) if result.scheme not in UNKNOWN and (result.baseline or teacher) else None,
         roi=roi(prices, teacher.efficiency, student.efficiency, hours, **_served(result))
