@@ -179,7 +179,7 @@ def test_markdown_and_csv_carry_the_same_figures(written):
         "parameters" in known["distilled", "kd", "resnet8"]["front"]
         and not known["distilled", "hint", "resnet8"]["front"]
     )
-    assert "3 rows by class or bin and 2 rows by class or bin" in text and "| 3 rows by class" not in text
+    assert "2 tables of this, of 3 rows and 2 rows" in text and "| 3 rows by class" not in text
 
 
 @pytest.mark.usefixtures("no_pictures")

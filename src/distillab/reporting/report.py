@@ -142,8 +142,8 @@ def _markdown(page: Page) -> str:
         for view in told:
             parts += [f"### {', '.join(view.key)}"] if view.key else []
             parts += [tables.bullets(view.text)] if view.text else []
-            sizes = " and ".join(f"{counted(len(table.rows), 'row')} by {table.headings[0]}" for table in view.tables)
-            elsewhere = f"The HTML page has the table{'s' * (len(view.tables) > 1)}: {sizes}."
+            sizes = " and ".join(counted(len(table.rows), "row") for table in view.tables)
+            elsewhere = f"The HTML page has {counted(len(view.tables), 'table')} of this, of {sizes}."
             parts += [elsewhere] if section.detail and view.tables else map(tables.markdown, view.tables)
     if page.left_out:
         parts += ["## Left out", tables.bullets(page.left_out)]
