@@ -253,7 +253,7 @@ def test_families_are_seldom_wrong_whatever_the_reference_deviates(methods, seed
     found = wrong(sweep(draw, methods, seeds, deviations=1, reference=ratio) for _ in range(1000))
     print(f"{methods} methods, {seeds} seeds, ratio {ratio}: {100 * found:.1f} %")
     most = 0.05 if ratio <= 2 else 0.085  # three runs of a reference hardly tell its luck from a gain of all
-    assert found <= most + 0.0075, "a standard error on top"
+    assert found <= most + 0.014, "two standard errors on top: one method alone has the paired t-test"
 
 
 @pytest.mark.slow
