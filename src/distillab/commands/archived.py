@@ -108,9 +108,8 @@ def _fitting(archive: Path, made: "Steps") -> "Probe | None":
     if config.dtype:
         model.hold_in(config.dtype)
     known = head is not None if fitted else is_ready_made(config) and config.adapt != "all"
-    unknown = (
-        () if known else ("weights", "structure") if code(model) else ("weights",)
-    )  # own code is known by its outputs
+    # Own code is known by its outputs, and so by the weights.
+    unknown = () if known else ("weights", "structure") if code(model) else ("weights",)
     source = with_cache(FrozenTeacher(model), run.strategy, made.data, run.config)
     kinds = min(made.data.num_views, len(theirs.keys))
     found = differences(_manifest(made, _checked(source)), theirs, kinds, unknown=unknown)

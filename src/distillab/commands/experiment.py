@@ -86,9 +86,8 @@ def _show_again(earlier: Result, invocation: Invocation, directory: Path, parts:
         earlier = with_cost(earlier.changed(config=earlier.config | {"roi": asdict(prices)}), prices)
     if own is not None:
         earlier = earlier.changed(config=earlier.config | {"license": own})
-    stale = (
-        earlier.head_fitted and earlier.gain is None
-    )  # an earlier version's card claims a gain over the student alone
+    # The card of an earlier version claims a gain over the student alone.
+    stale = earlier.head_fitted and earlier.gain is None
     if prices.price_per_hour is not None or own is not None or stale or not (directory / "README.md").exists():
         write(earlier, directory)
     try:

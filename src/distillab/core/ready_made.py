@@ -92,8 +92,8 @@ def read_vision_model(
 ) -> tuple["PreTrainedModel", bool]:
     """The vision model of a folder or of the hub, and whether it is a classifier, else a backbone.
 
-    Without `head`, and with fresh weights, it is the backbone; these are for images of `image_size`. Raises UserError where it takes no images alone, or
-    its weights are not those of its config.
+    Without `head`, and with fresh weights, it is the backbone; these are for images of `image_size`. Raises UserError where it
+    takes no images alone, or its weights are not those of its config.
     """
     from transformers import AutoModel, AutoModelForImageClassification
 

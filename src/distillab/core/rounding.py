@@ -8,6 +8,11 @@ NOISE = 6  # decimals behind those shown; what lies beyond is left from the arit
 LARGE = 1e15  # which have no decimals
 
 
+def signed(number: float, digits: int) -> str:
+    """A number with so many decimals and its sign, a true minus."""
+    return f"{rounded(number, digits):+,.{digits}f}".replace("-", "−")
+
+
 def rounded(number: float, digits: int) -> float:
     """The number with so many decimals, halves away from zero; never minus zero.
 

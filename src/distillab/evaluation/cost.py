@@ -25,14 +25,13 @@ def with_cost(result: Result, prices: Prices | None) -> Result:
 def cost(result: Result, prices: Prices | None = None) -> Cost:
     """Where the time went, what the teacher's part of it was, and what distillation brought for it.
 
-    `teacher_training_seconds` is 0 for a teacher that was given, as for one whose features alone teach; without a price there is no `roi`, without a baseline no
-    `equal_compute`.
+    `teacher_training_seconds` is 0 for a teacher that was given, as for one whose features alone teach; without a price there is
+    no `roi`, without a baseline no `equal_compute`.
     """
     student, teacher = result.student, result.teacher
     outputs = _teacher_outputs(student.training, teacher and teacher.efficiency)
-    judged = (result.config.get("teacher") or {}).get(
-        "adapt"
-    ) == "none"  # the fitted head says what it is worth, no more
+    # Of features that teach alone a fitted head says what they are worth, no more.
+    judged = (result.config.get("teacher") or {}).get("adapt") == "none"
     # Of the networks that the one before them in the chain has taught; the last is the student.
     chain = pairwise(result.lineage[:-1])
     between = float(sum(made.seconds for before, made in chain if made.parent == before.name))

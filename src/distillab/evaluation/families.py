@@ -47,8 +47,7 @@ def family(contrasts: Sequence[Contrast], margin: float = 0.01) -> list[Finding]
     (inverse chi-square as in Smyth 2004, over whose degrees of freedom it is averaged). The reference has a deviation of its
     own, which may be far larger: its few runs alone tell, and its error is in the gains of all. p is the tail of the gain
     averaged over both. The correction is that of the largest of correlated variables (Dunnett 1955), averaged likewise
-    (`corrections.Correction`). Eight methods, of a reference that is four times as noisy, still show something wrongly in 7 %;
-    docs/studies.md has what was measured.
+    (`corrections.Correction`). docs/studies.md has how often a family shows anything wrongly.
     """
     found = errors(contrasts)
     groups = [[found[place] for place in places if found[place]] for places in by_group(contrasts).values()]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distillab.core.result_parts import Estimate
-from distillab.core.rounding import rounded
+from distillab.core.rounding import signed
 from distillab.core.text_parts import Kind
 from distillab.evaluation.text_roles import bits
 from distillab.evaluation.token_scores import Column, bits_per_byte, by_document, by_kind
@@ -36,10 +36,10 @@ def words(found: list[Kind], scores: Mapping[str, Tensor], names: tuple[str, ...
     if test is not None and (test.high < least or test.low > least):
         took = f"the student {'took that over' if test.high < least else 'did not take that over'}"
     mean = bits_per_byte(scores["teacher"])
-    sure = f"95 % interval {_signed(test.low)} to {_signed(test.high)}" if test else "one document"
+    sure = f"95 % interval {signed(test.low, 3)} to {signed(test.high, 3)}" if test else "one document"
     return [
         f"The teacher is worst on {worst.name} ({worst.scores['teacher']:.3f} bits per byte, {mean:.3f} over all); {took}: "
-        f"the gain over the student alone is {_signed(gain)} there ({sure}), {_signed(elsewhere)} elsewhere."
+        f"the gain over the student alone is {signed(gain, 3)} there ({sure}), {signed(elsewhere, 3)} elsewhere."
     ]
 
 
@@ -48,7 +48,3 @@ def _gain(scores: Mapping[str, Tensor], names: tuple[str, ...], kind: str, same:
     kept = torch.tensor([(name == kind) == same for name in names])
     rows = {role: one[kept[one[:, Column.DOCUMENT].long()]] for role, one in scores.items()}
     return bits_per_byte(rows["baseline"]) - bits_per_byte(rows["student"]), bits(rows["baseline"], rows["student"])
-
-
-def _signed(value: float) -> str:
-    return f"{rounded(value, 3):+.3f}".replace("-", "−")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distillab.core.result import REFERENCES
 from distillab.core.result_parts import Limits, LimitsLine
-from distillab.core.rounding import rounded
+from distillab.core.rounding import rounded, signed
 from distillab.evaluation.statistics import paired_counts
 
 ALPHA = 0.05  # of a 95 % interval, and of a family of tests after Bonferroni
@@ -123,7 +123,5 @@ def _accuracies(line: LimitsLine) -> str:
 
 
 def _change(line: LimitsLine) -> str:
-    change, low, high = (
-        f"{rounded(100 * value, 2):+.2f}".replace("-", "−") for value in (line.change, line.low, line.high)
-    )
+    change, low, high = (signed(100 * value, 2) for value in (line.change, line.low, line.high))
     return f"{change} points, 95 % interval {low.lstrip('+')} to {high.lstrip('+')}"

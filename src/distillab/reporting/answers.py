@@ -37,7 +37,7 @@ def read_answers(results: Sequence[Result], runs: Path) -> tuple[list[Result], A
                 one is not None and fits not in (None, len(one)) for one in known.values()
             ):
                 raise ValueError(f"{path}: not as many answers as there are test samples")
-            contradicted = _contradicted(path, result)
+            contradicted = _contradicted(path, result, known)
         except (ValueError, OSError) as error:
             left_out.append(f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error))
             continue
@@ -56,12 +56,16 @@ def _place(own: Path) -> Path:
     return others[0] if len(others) == 1 else own
 
 
-def _contradicted(path: Path, result: Result) -> str:
-    """The first figure of the result that the answers at `path` do not give, in a sentence; empty where they give all."""
+def _contradicted(path: Path, result: Result, known: Mapping[str, np.ndarray | None]) -> str:
+    """The first figure of the result that the answers at `path` do not give, in a sentence; empty where they give all.
+
+    `known` are those of the primary figure, by role.
+    """
     sign = {result.primary.name: 1 if result.primary.higher_is_better else -1, "nll": -1, "top1": 1}
     for role, entry in result.entries.items():
         for name in sign.keys() & entry.metrics.keys():
-            value, answers = entry.metrics[name], kept.by_sample(path, name, role)
+            primary = name == result.primary.name
+            value, answers = entry.metrics[name], known[role] if primary else kept.by_sample(path, name, role)
             if answers is not None and not abs(sign[name] * answers.mean() - value) < CLOSE * max(1.0, abs(value)):
                 return f"`{role}.metrics.{name}` is {value!r}, and the answers beside it give {sign[name] * answers.mean():.6g}"
     return ""

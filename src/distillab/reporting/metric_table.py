@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import floor, log10
 
+from distillab.core import rounding
 from distillab.core.rounding import rounded
 
 NOTHING = "–"
@@ -25,7 +26,7 @@ def probability(share: float | None) -> str:
 
 def signed(number: float | None, digits: int = 3) -> str:
     """A number with its sign."""
-    return NOTHING if number is None else f"{rounded(number, digits):+,.{digits}f}".replace("-", "−")
+    return NOTHING if number is None else rounding.signed(number, digits)
 
 
 def points(difference: float | None) -> str:

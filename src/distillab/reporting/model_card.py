@@ -15,7 +15,7 @@ from distillab.reporting.network_words import features_words, made_here, origin
 from distillab.reporting.run_end import measured_on, savings, scarce_labels
 from distillab.reporting.tables import Table, bullets, markdown, without_tags
 from distillab.reporting.text_words import generation_rows, kinds, reloaded, samples, sentences
-from distillab.reporting.words import calibration_words, cost_words, errors_words, primary, verdict
+from distillab.reporting.words import calibration_words, cost_words, errors_words, named, primary, verdict
 
 # A path from a root, a home folder or a drive, at the start of a word, of a value or of one in a list; no address of the net.
 ABSOLUTE = re.compile(r"(?:^|(?<=[=,\[{:'\"]))(?:~[^/\\,\]}'\"]*|[A-Za-z]:)?[/\\](?![/\\])[^,\]}'\"]*")
@@ -192,8 +192,7 @@ def _accuracy(result: Result) -> str:
     against, gain = result.student.against_teacher, []
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
-        over = "the student alone" if result.reference == "baseline" else REFERENCES["random"]
-        gain = [[f"gain over {over}, {shown.gained}", *others, shown.difference(result.gain)]]
+        gain = [[f"gain over {named(result.reference)}, {shown.gained}", *others, shown.difference(result.gain)]]
     parts = [_compared(result, keys, gain), reached, verdict(result), features_words(result), scarce_labels(result)]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
@@ -204,9 +203,8 @@ def _accuracy(result: Result) -> str:
 def _compared(result: Result, keys: Iterable[str], further: Iterable[list[str]] = ()) -> str:
     """A table with one column per role, one row per figure that any of them has, and further rows."""
     headings = {"teacher": "teacher", **REFERENCES, "student": "this model"}
-    left_out = (
-        {"baseline"} if result.alone else {"random"} if keys is COST else set()
-    )  # which costs what the student does
+    # Random weights cost what the student does.
+    left_out = {"baseline"} if result.alone else {"random"} if keys is COST else set()
     entries = {role: entry for role, entry in result.entries.items() if role not in left_out}
     lines = []
     for key in keys:

@@ -32,8 +32,8 @@ def placed(rows: Sequence[Row]) -> list[Row]:
 def shared_seeds(rows: Sequence[Row]) -> tuple[int | None, ...]:
     """The seeds on which these rows are ranked: of those sets that more than half of the methods have whole, the one of the most runs.
 
-    A method with one seed beside others with several is left out of that. So neither many seeds of one method nor few of another one take the ranks from the rest. Tried are the seeds of each
-    method, and of all seeds the ones that the most methods have. Where the methods' seeds have so little in common that
+    A method with one seed beside others with several is left out of that. So neither many seeds of one method nor few of
+    another one take the ranks from the rest. Tried are the seeds of each method, and of all seeds the ones that the most methods have. Where the methods' seeds have so little in common that
     none of these is shared by half of them, the one of the most runs counts all the same.
     """
     methods = [frozenset(row.seeds) for row in rows if row.kind == "distilled"]
