@@ -68,7 +68,7 @@ def test_teachers_set_rows_of_one_table_apart():
         for name in ("resnet20", "resnet56")
     ]
     rows = taught(two)
-    assert {row.title for row in rows} == {f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")}
+    assert {row.title for row in rows} == {f"kd teacher={name}, resnet8" for name in ("resnet20", "resnet56")}
     assert len(tables(rows)) == 1
 
 

@@ -14,7 +14,7 @@ from distillab.reporting import charts, sections
 from distillab.reporting.comparison import compare, tables
 from distillab.reporting.leaderboard import ROLES, leaderboard, row_record, run_record, update
 from distillab.reporting.network_sections import deployed, features, judgement, provenance
-from distillab.reporting.points import points
+from distillab.reporting.points import methods, points
 from distillab.reporting.timings import pooled
 
 
@@ -36,7 +36,7 @@ def taught_by(teacher, top1, **changes):
 
 def test_two_teachers_are_told_apart_everywhere():
     rows = compare([taught_by("resnet20", 0.95), taught_by("resnet56", 0.94)])
-    labels = [f"kd, resnet8, taught by {name}" for name in ("resnet20", "resnet56")]
+    labels = [f"kd teacher={name}, resnet8" for name in ("resnet20", "resnet56")]
     assert [row.title for row in rows if row.kind == "distilled"] == labels
     views = {section.title: section.views for section in sections.sections(rows)}
     limits = [view.key[0].split(": ")[1] for view in views["What the teacher cannot teach"]]
@@ -44,8 +44,21 @@ def test_two_teachers_are_told_apart_everywhere():
     (cost,) = views["Cost and return"]
     assert list(dict.fromkeys(bar["label"] for bar in drawn(cost.charts[0], "bar"))) == labels
     assert [row[0] for row in cost.tables[0].texts] == labels
-    notes = leaderboard(rows).notes
-    assert all(any(f"aught by {name};" in note for note in notes) for name in ("resnet20", "resnet56"))
+    board = leaderboard(rows)
+    assert all(any(f"aught by {name};" in note for note in board.notes) for name in ("resnet20", "resnet56"))
+    assert {f"kd teacher={name}" for name in ("resnet20", "resnet56")} <= {line[1] for line in board.texts}
+
+
+def test_settings_of_one_method_have_looks_of_their_own():
+    """Each has its line in the legend of every chart, and the student alone and other methods keep theirs."""
+    runs = [edited(full("kd", top1, 0), config_hash=f"{top1}", overrides=[f"strategy.temperature={warm}"], config={"t": warm})
+            for warm, top1 in ((2, 0.94), (8, 0.95))]  # fmt: skip
+    rows = compare([*runs, full("hint", 0.93, 0)])
+    assert methods(rows) == ["hint", "kd strategy.temperature=2", "kd strategy.temperature=8"]
+    views = {section.name: section.views for section in sections.sections(rows)}
+    for name, mark in (("accuracy", "point"), ("learning", "line")):
+        series = {value["series"] for value in drawn(views[name][0].charts[0], mark)}
+        assert {*methods(rows), "student alone"} <= series
 
 
 def test_each_share_of_labels_has_its_table():

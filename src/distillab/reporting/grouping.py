@@ -101,12 +101,15 @@ def _told_apart(rows: list[Row]) -> list[Row]:
     shared = set.intersection(*(set(told[id(row)]) for row in taught))
     if len(taught) == 1:  # there is nothing to tell it from: what is no part of its method goes without saying
         shared = {word for word in shared if not word.lstrip("+~").startswith(("strategy.", "scheme."))}
-    alike, names = len({row.code for row in taught}) < 2, [(row.kind, row.student) for row in rows]
+    alike = len({row.code for row in taught}) < 2
 
     def apart(row: Row) -> Row:
+        same = [one for one in rows if (one.kind, one.student, one.method) == (row.kind, row.student, row.method)]
+        several = len(same) > 1
         # A student alone needs no words but where there are several.
-        unique = row.kind != "distilled" and names.count((row.kind, row.student)) == 1
-        words = "" if unique else " ".join(word for word in told[id(row)] if word not in shared)
-        return replace(row, changed=words, code="" if alike else row.code)
+        words = [word for word in told[id(row)] if word not in shared] if several or row.kind == "distilled" else []
+        if len({one.teacher for one in same}) > 1:
+            words = [f"teacher={row.teacher}", *words]
+        return replace(row, changed=" ".join(words), code="" if alike else row.code, settings=several)
 
     return [apart(row) for row in rows]

@@ -13,6 +13,7 @@ from distillab.core.rankable import rankable, told_apart
 from distillab.core.result import Result
 from distillab.core.result_reader import by_path
 from distillab.evaluation.families import Finding
+from distillab.reporting import doubts
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables, verdicts
 from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
@@ -112,8 +113,13 @@ def leaderboard(table: Sequence[Row]) -> Table:
         for row in table
     ]
     seeds = next((row.ranked_on for row in table if row.ranked_on), ())
-    notes = [f"{row_words(row)}. {_details(row, seeds)}" for row in table]
+    notes = [f"{words(row)} {_details(row, seeds)}" for row in table]
     return Table.of(lines, table[0].place.words(several(table)), notes).without_empty()
+
+
+def words(row: Row) -> str:
+    """What a row shows, and what casts doubt on it."""
+    return f"{row_words(row)}. {doubts.of_row(row)}".rstrip()
 
 
 def _latency(row: Row) -> dict[str, Cell]:
@@ -185,7 +191,7 @@ def row_record(row: Row) -> dict[str, Any]:
         **{key: row.figure(key) for key in (f"{name}_best", f"{name}_last", "balanced_accuracy", "macro_f1", *RANKED)},
         **_numbers("gain", row.gain), "gap_closed": row.gap_closed, **_numbers("gain_at_cost", row.at_cost),
         **{f"{role}_{key}": found[key] for role in ROLES if (found := row.features(role)) for key in FEATURES},
-        "measured_on": row.measured_on, "front": " ".join(row.front), "words": row_words(row),
+        "measured_on": row.measured_on, "front": " ".join(row.front), "words": words(row),
         "runs": " ".join(result.config_hash for result in row.results),
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from distillab.core.instantiate import PACKAGES
 from distillab.core.result import REFERENCES, Result
 from distillab.models.about import About
+from distillab.reporting import doubts
 from distillab.reporting.exported import files_table, int8_words
 from distillab.reporting.metric_table import NOTHING, ON_TEST, heading, metric, percent
 from distillab.reporting.metric_table import samples as plural
@@ -193,7 +194,14 @@ def _accuracy(result: Result) -> str:
     if not result.alone and result.gain is not None:
         others = [NOTHING] * (len(result.entries) - 1)
         gain = [[f"gain over {named(result.reference)}, {shown.gained}", *others, shown.difference(result.gain)]]
-    parts = [_compared(result, keys, gain), reached, verdict(result), features_words(result), scarce_labels(result)]
+    parts = [
+        _compared(result, keys, gain),
+        reached,
+        verdict(result),
+        doubts.of_run(result),
+        features_words(result),
+        scarce_labels(result),
+    ]
     if against:
         answers = "tokens" if result.task == "causal_lm" else "images"
         parts.append(f"It answers as the teacher does on {percent(against.agreement, 1)} % of the test {answers}.")

@@ -85,8 +85,8 @@ def _teachers(rows: Sequence[Row], cost: str) -> list[Point]:
 
 
 def methods(rows: Sequence[Row]) -> list[str]:
-    """The methods with a teacher, whose order fixes their looks."""
-    return sorted({row.method for row in rows if row.kind == "distilled"})
+    """The methods with a teacher, those of several settings by these too; their order fixes their looks."""
+    return sorted({row.series for row in rows if row.kind == "distilled"})
 
 
 def unbeaten(points: Iterable[tuple[float, float]], sign: int = 1) -> list[tuple[float, float]]:

@@ -22,6 +22,8 @@ from distillab.reporting.metric_table import DEPLOYED, Metric, counted, metric, 
 
 Kind = Literal["distilled", "alone", "random", "longer"]
 
+# The names of rows that no method made.
+KINDS: dict[Kind, str] = {"alone": ALONE, "random": RANDOM, "longer": LONGER}
 # Which labels student and teacher know: a column of its own.
 LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
 
@@ -54,6 +56,7 @@ class Row:
     Attributes:
         results: one of each run.
         changed: the overrides that not all rows of the table share.
+        settings: whether the table has other settings of its method for its student, which charts draw apart.
         gain: over the `reference` of the same student and seeds; `at_cost`: over the student alone trained for the same
             whole cost. None where there is none, or nothing to compare with.
         rank: by validation, on the seeds `ranked_on` that all ranked rows of its table share; None for others.
@@ -68,6 +71,7 @@ class Row:
     results: tuple[Result, ...] = field(repr=False, compare=False)
     changed: str = ""
     code: str = ""
+    settings: bool = False
     gain: Finding | None = None
     at_cost: Finding | None = None
     rank: int | None = None
@@ -152,18 +156,22 @@ class Row:
     @property
     def label(self) -> str:
         """The method, and what was changed: it names a row among those of one student."""
-        name = f"{LONGER} ({self.trained})" if self.kind == "longer" else self.series
+        name = KINDS.get(self.kind, self.method)
+        name = f"{name} ({self.trained})" if self.kind == "longer" else name
         return " ".join(filter(None, (name, self.changed, self.code and f"code {self.code}")))
 
     @property
     def series(self) -> str:
         """The name under which charts draw it."""
-        return {"alone": ALONE, "random": RANDOM, "longer": LONGER}.get(self.kind, self.method)
+        return KINDS.get(self.kind) or (self.label if self.settings else self.method)
 
     @property
     def title(self) -> str:
         """The label, the student and the teacher: `kd, resnet8, taught by resnet56`."""
-        return ", ".join(filter(None, (self.label, self.student, self.teacher and f"taught by {self.teacher}")))
+        told = f"teacher={self.teacher}" in self.changed.split()
+        return ", ".join(
+            filter(None, (self.label, self.student, not told and self.teacher and f"taught by {self.teacher}"))
+        )
 
     @property
     def charged(self) -> Literal["live", "cached"]:

@@ -10,6 +10,7 @@ from distillab.core.output import rank_zero_print
 from distillab.core.result import REFERENCES, Result
 from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
+from distillab.reporting import doubts
 from distillab.reporting.cost_words import cost_line, in_words, ratios
 from distillab.reporting.exported import alike
 from distillab.reporting.metric_table import METRICS, NOTHING, RANKED, count, many_tested, one_sample, samples
@@ -46,7 +47,7 @@ def show(result: Result, directory: Path) -> None:
     others = "".join(f", {name}{'/' if name == 'student' else ''}" for name in there if (directory / name).exists())
     files = f"{directory}: README.md (the model card), result.json{others}"
     over_all = f"over all runs: {directory.parents[1]}/leaderboard.md; scripts/report.py makes a page"
-    lines = (verdict(result), features_words(result), cost_line(result), f"{files}; {over_all}")
+    lines = (verdict(result), doubts.of_run(result), features_words(result), cost_line(result), f"{files}; {over_all}")
     rank_zero_print("\n".join(filter(None, lines)), result=True)
 
 

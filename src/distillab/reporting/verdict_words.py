@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from distillab.reporting import doubts
 from distillab.reporting.comparison import Verdict
 from distillab.reporting.metric_table import counted, samples
 from distillab.reporting.ranking import lacking
@@ -33,7 +34,7 @@ def verdict_words(found: Verdict) -> str:
     if found.longer:
         longer, by = found.longer, first.charged_by
         said += f" Trained for at least what a live teacher costs{by} ({longer.trained}), the student alone has {shown.words(longer.mean)}."
-    return said + _left_out(found)
+    return " ".join(filter(None, (said + _left_out(found), doubts.of_row(runs))))
 
 
 def _runs(found: Verdict) -> str:

@@ -13,6 +13,7 @@ from distillab.core.output import rank_zero_print, rank_zero_warn
 from distillab.core.own_code import name_of, own_code
 from distillab.core.result_parts import Training
 from distillab.data.module import DataModule
+from distillab.evaluation.chance import hardly_better
 from distillab.models.feature_info import FeatureInfo
 from distillab.models.fingerprint import preprocessing, structure, weights_hash
 from distillab.models.model import Model
@@ -110,16 +111,11 @@ def warn_if_weak(name: str, record: Record, setting: Setting, outputs: int) -> N
             f"your class order differs: teacher {name} is right on {100 * value:.1f} % of {split}, but on "
             f"{100 * other['score']:.1f} % if its outputs mean teacher.classes=[{','.join(other['classes'])}]"
         )
-    elif chance is not None and value < _hardly(chance):
+    elif chance is not None and hardly_better(value, chance):
         rank_zero_warn(
             f"teacher {name} is hardly better than chance ({100 * value:.1f} % of {split}, chance {100 * chance:.1f} %); "
             f"{_ways_out(record)}"
         )
-
-
-def _hardly(chance: float) -> float:
-    """The accuracy below which a network has hardly learned: half as much again as a guess, or with two classes 62.5 %."""
-    return min(1.5 * chance, chance + (1 - chance) / 4)
 
 
 def _ways_out(record: Record) -> str:
@@ -146,7 +142,7 @@ def warn_if_below(
     """
     task, (split, alone) = setting.task, next(iter(baseline.scores.items()))
     chance, told = task.chance(student.outputs), f"{student.name} alone ({task.text(alone)} on {split})"
-    if chance is not None and alone < _hardly(chance) and setting.trainer.limit_train_batches is None:
+    if chance is not None and hardly_better(alone, chance) and setting.trainer.limit_train_batches is None:
         mend = "more recipe.epochs or another recipe.lr may help"
         rank_zero_warn(
             f"{told} is hardly better than chance: trained like this, it says nothing of distillation; {mend}"
