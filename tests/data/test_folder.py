@@ -181,6 +181,8 @@ def test_splits_are_found_by_their_usual_names_in_any_case(tmp_path, capsys):
         assert told in capsys.readouterr().out
         assert folder(root, validation=0).sizes["train"] == 40
         assert f"{validation}/ is not used (data.validation=0)" in capsys.readouterr().out
+        assert folder(root, samples=12).sizes["train"] == 12
+        assert f"{told}, data.samples=12 of them train" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

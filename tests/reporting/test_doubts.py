@@ -60,3 +60,20 @@ def test_a_teacher_is_compared_with_random_weights_where_a_head_was_fitted():
     assert worse.startswith(
         "Warning: the teacher (40.00 % top-1) is worse than random weights with a fitted head (50.00 %"
     )
+
+
+def test_gains_over_two_references_are_told_apart_in_their_column():
+    weights = made("foundation", 0.8, 0.7, 0.9).student.model_copy(update={"metrics": {"top1": 0.5}})
+    fitted = made("foundation", 0.8, 0.7, 0.9, random=weights, gain=0.3, config_hash="1")
+
+    def gains(*runs):
+        board = leaderboard(compare(runs))
+        column = board.headings.index("gain")
+        return {line[1]: line[column] for line in board.texts}
+
+    both = gains(fitted, made("kd", 0.8, 0.7, 0.9))
+    assert (both["foundation"], both["kd"]) == (
+        "+30.00 (over random weights with a fitted head)",
+        "+10.00 (over student alone)",
+    )
+    assert gains(fitted)["foundation"] == "+30.00"

@@ -156,6 +156,8 @@ def test_curves_limits_cost_and_provenance_show_the_runs_numbers(parts):
 def test_markdown_and_csv_carry_the_same_figures(written):
     text = written[0].with_suffix(".md").read_text(encoding="utf-8")
     assert "96.10 ± 0.14" in text and "Distillation hurts at cat." in text
+    commands = text.partition("## Where the numbers come from")[2]
+    assert "command to make it again" in commands and "The HTML page has 1 further table of this" in commands
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({row.replace("\\|", "").count("|") for row in block.splitlines()}) == 1
     with written[0].with_suffix(".csv").open(newline="", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from distillab.core.files import replacing, writable
 from distillab.core.rankable import rankable, told_apart
-from distillab.core.result import Result
+from distillab.core.result import REFERENCES, Result
 from distillab.core.result_reader import by_path
 from distillab.evaluation.families import Finding
 from distillab.reporting import doubts
@@ -97,6 +97,7 @@ def about(rows: Sequence[Row]) -> str:
 def leaderboard(table: Sequence[Row]) -> Table:
     """One table, the best validation first; the notes say of each row what it shows, and what no column has."""
     shown, name = table[0].metric, table[0].primary.name
+    mixed = len({row.reference for row in table if row.gain}) > 1  # then a column has gains over two references
     lines = [
         {
             "rank": Cell(text(row.rank), row.rank),
@@ -104,7 +105,7 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "student": row.student,
             shown.heading: Cell(_score(row), row.mean),
             **figures((f"{name}_best", f"{name}_last"), row.figure),
-            "gain": _gain(row, row.gain),
+            "gain": _gain(row, row.gain, over=mixed),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
             "at the same cost": _gain(row, row.at_cost),
             **figures(PLOTTED, row.figure),
@@ -134,9 +135,10 @@ def _score(row: Row) -> str:
     return row.metric.form(row.mean) + ("" if spread is None else f" ± {row.metric.form(spread)}")
 
 
-def _gain(row: Row, found: Finding | None) -> Cell:
-    gain = found and found.gain
-    return Cell(row.metric.difference(gain) + part_of(found, row), gain)
+def _gain(row: Row, found: Finding | None, *, over: bool = False) -> Cell:
+    """A gain, with its reference where not all of the column are `over` the same."""
+    gain, told = found and found.gain, f" (over {REFERENCES[row.reference]})" if found and over else ""
+    return Cell(row.metric.difference(gain) + part_of(found, row) + told, gain)
 
 
 def _details(row: Row, ranked_on: Sequence[int | None]) -> str:

@@ -183,7 +183,7 @@ def provenance(rows: list[Row]) -> Section:
     if common := [[key, each[0]] for key, each in values.items() if key not in differing]:
         shown.append(Table(("setting of all runs", "value"), common))
     about = "Below the runs, those values of their configs that are not the same in all of them; then those that are."
-    return Section("provenance", "Where the numbers come from", about, [View(tables=shown)], detail=True)
+    return Section("provenance", "Where the numbers come from", about, [View(tables=shown)], kept=1)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -142,9 +142,12 @@ def _markdown(page: Page) -> str:
         for view in told:
             parts += [f"### {', '.join(view.key)}"] if view.key else []
             parts += [tables.bullets(view.text)] if view.text else []
-            sizes = " and ".join(counted(len(table.rows), "row") for table in view.tables)
-            elsewhere = f"The HTML page has {counted(len(view.tables), 'table')} of this, of {sizes}."
-            parts += [elsewhere] if section.detail and view.tables else map(tables.markdown, view.tables)
+            parts += map(tables.markdown, view.tables[: section.kept])
+            if further := view.tables[len(view.tables[: section.kept]) :]:
+                sizes = " and ".join(counted(len(table.rows), "row") for table in further)
+                parts.append(
+                    f"The HTML page has {counted(len(further), 'further table' if section.kept else 'table')} of this, of {sizes}."
+                )
     if page.left_out:
         parts += ["## Left out", tables.bullets(page.left_out)]
     return "\n\n".join(part if part == PICTURE else tables.without_tags(part) for part in parts) + "\n"

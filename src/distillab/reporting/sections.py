@@ -133,7 +133,7 @@ def limits(rows: list[Row]) -> Section:
         "Accuracy of teacher, student alone (or random weights, where a head was fitted afterwards) and distilled student on the "
         "same test samples, class by class and by the teacher's margin between its two likeliest answers (small is hard)."
     )
-    return Section("limits", "What the teacher cannot teach", about, views, ["run"], detail=True)
+    return Section("limits", "What the teacher cannot teach", about, views, ["run"], kept=0)
 
 
 def _limits_table(lines: Sequence[LimitsLine], found: Limits) -> Table:

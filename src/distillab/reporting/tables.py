@@ -73,14 +73,14 @@ class View:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report; `choices` are what each drop-down chooses, `detail` tables are too long for Markdown."""
+    """A part of the report; `choices` are what each drop-down chooses; Markdown has the first `kept` tables of a view, or all."""
 
     name: str
     title: str
     text: str
     views: Sequence[View]
     choices: Sequence[str] = field(default=())
-    detail: bool = False
+    kept: int | None = None
 
 
 def figure(key: str, value: float | None) -> Cell:

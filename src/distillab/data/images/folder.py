@@ -159,10 +159,10 @@ class Listing:
         """Hash names and sizes, and whatever else is given."""
         return digest("\n".join([*self.names, *map(str, more)]))
 
-    def told(self, validates: bool) -> list[str]:
+    def told(self, validates: bool, samples: int | None = None) -> list[str]:
         """Which folder is what, in one line, and in another what is not read, where there is anything.
 
-        `validates` is False where the run takes no validation images.
+        `validates` is False where the run takes no validation images; it trains on `samples`, or on all that are left.
         """
         uses = {"train": "trains", "validation": "validates", "test": "is the test"}
         if not validates:
@@ -176,6 +176,7 @@ class Listing:
                 told.append(f"{what} ({many:,} image{'s' * (many != 1)})")
         if "test" not in self.parts:
             told.append(f"{TEST_FRACTION:.0%} of them are the test")
+        told += [f"data.samples={samples:,} of them train"] if samples is not None else []
         deep = sum(name.count("/") > 2 for name in self.names)
         told += [f"{deep:,} images lie in folders inside class folders"] if deep else []
         lines = [f"{self.root}, {len(self.folders)} classes: {', '.join(told)}"]

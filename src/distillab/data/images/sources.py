@@ -144,7 +144,7 @@ class Folder(ImageData):
 
     def _collect(self) -> ImageCollection:
         listing, store, images = self._listing, DecodedStore(self.cache_dir), None
-        for line in listing.told(bool(self.validation)):
+        for line in listing.told(bool(self.validation), self.samples):
             rank_zero_print(line)
         # The place belongs to the listing: times are coarse, and another folder may look the same from outside.
         key = listing.hash(*listing.times, self.root.resolve(), DECODER)
