@@ -12,7 +12,7 @@ from distillab.core.result_parts import Limits
 from distillab.reporting import charts, plots, spacing
 from distillab.reporting.comparison import compare
 from distillab.reporting.metric_table import metric
-from distillab.reporting.points import Curve, Point, Span, points
+from distillab.reporting.points import Curve, Point, Span, points, teachers
 
 TOP1 = metric("top1")
 
@@ -75,7 +75,9 @@ def test_the_student_trained_longer_stands_in_every_chart_and_on_the_front():
     (first, start), (last, end) = places(drawing, mark="line")
     assert (first, start, end) == (78_042, 97, 97) and last > 21_300_000
     runs = [edited(run, config={"recipe": {"epochs": 8}}, baseline={"training": {"epochs": 8}}) for run in runs[:1]]
-    budget = charts.budget(points(compare(runs), "epochs"), ["kd"], TOP1)
+    rows = compare(runs)
+    budget = charts.budget(points(rows, "epochs"), ["kd"], TOP1, teachers(rows))
+    assert drawn(budget, "rule")[0] == {"name": "teacher, resnet34", "y": 97.0}
     assert places(budget, mark="line") == [(8, 93), (8, 95), (30, 97)]
     assert {one["series"] for one in drawn(budget, "line")} == {"kd", "student alone"}
 

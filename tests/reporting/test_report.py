@@ -82,7 +82,7 @@ def test_page_is_one_file_that_needs_no_network(written):
     assert page.stat().st_size < 2e6
     beside = {path.name for path in page.parent.iterdir() if path.is_file()}
     names = {f"report.{ending}" for ending in ("html", "md", "csv")}
-    costs = ("parameters", "multiply_adds", "latency_ms")
+    costs = ("parameters", "multiply_adds", "latency_ms", "epochs")
     assert beside == names | {f"accuracy_vs_{cost}.{ending}" for cost in costs for ending in ("png", "svg")}
 
 

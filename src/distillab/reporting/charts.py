@@ -62,22 +62,36 @@ def accuracy(
     return alt.layer(guides, names, line, *marks).properties(description=said)
 
 
-def budget(points: Sequence[Point], methods: Sequence[str], shown: Metric) -> alt.LayerChart | None:
-    """The figure `shown` of one student over the epochs that it was trained; None without two budgets."""
+def budget(
+    points: Sequence[Point],
+    methods: Sequence[str],
+    shown: Metric,
+    teachers: Sequence[Point] = (),
+    *,
+    width: int = NARROW,
+) -> alt.LayerChart | None:
+    """The figure `shown` of one student over the epochs that it was trained, below its teachers; None without two budgets."""
     epochs = sorted({point.x for point in points})
     if len(epochs) < 2:
         return None
-    scale, domain = scale_of(points, NARROW), _domain(points, shown)
+    scale, domain = scale_of(points, width), _domain([*points, *teachers], shown)
     shifted, y = spread(points, scale, domain), _y(shown, domain)
     x = _x(scale, "epochs", scale.apart(epochs, room=22), format="~r")
     # The student trained longer is the student alone: one line leads through both.
     joined = [{"series": ALONE if point.series == LONGER else point.series, "x": point.x, "shift": shift, "y": shown.scale * point.y}
-              for point, shift in zip(points, shifted, strict=True) if point.series != TEACHER]  # fmt: skip
+              for point, shift in zip(points, shifted, strict=True)]  # fmt: skip
     scales = _looks({point.series for point in points}, methods)
     line = _chart(joined).mark_line(strokeWidth=1.5, xOffset=SHIFT).encode(x=x, y=y, stroke=scales["stroke"])
     words = Metric("epochs", lambda value: f"{value:g}"), shown
     marks = _models(points, shifted, methods, x=x, y=y, domain=domain, words=words)
-    return alt.layer(line, *marks).properties(description=f"{shown.label} over the epochs of training.")
+    lines = [
+        {"name": f"teacher, {one.label}", "y": shown.scale * one.y} for one in sorted(teachers, key=lambda one: one.y)
+    ]
+    rule = _chart(lines).mark_rule(color=INK, strokeDash=[5, 3]).encode(y=y)
+    highest = list({line["name"]: line for line in lines}.values())
+    names = _chart(highest).mark_text(color=INK, fontSize=12, align="left", dy=-7)
+    names = names.encode(x=alt.value(4), y=y, text="name:N")
+    return alt.layer(rule, names, line, *marks).properties(description=f"{shown.label} over the epochs of training.")
 
 
 def curves(lines: Sequence[Curve], name: str, methods: Sequence[str]) -> alt.Chart | None:

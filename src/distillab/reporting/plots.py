@@ -12,7 +12,7 @@ from distillab.core.files import replacing
 from distillab.core.result_parts import Limits, LimitsLine
 from distillab.reporting import looks
 from distillab.reporting.comparison import tables
-from distillab.reporting.points import methods, points
+from distillab.reporting.points import by_student, methods, points, teachers
 from distillab.reporting.rows import Row, several
 from distillab.reporting.spacing import HEIGHT, WIDTH
 
@@ -29,11 +29,19 @@ def accuracy_plot(rows: Sequence[Row], path: Path, cost: str = "parameters") -> 
     return [] if shown is None else save(shown, path, (".svg", ".png"))
 
 
+def budget_plot(rows: Sequence[Row], path: Path) -> list[Path]:
+    """Draw the primary figure over the epochs, one panel for each student of several budgets, as PNG and SVG; none without one."""
+    from distillab.reporting import charts
+
+    known = {title: charts.budget(points(each, "epochs"), methods(rows), each[0].metric, teachers(each), width=WIDTH)
+             for title, each in by_student(rows).items()}  # fmt: skip
+    panels = [chart.properties(width=WIDTH, height=HEIGHT, title=title) for title, chart in known.items() if chart]
+    return save(_beside(panels), path, (".svg", ".png")) if panels else []
+
+
 def figure(rows: Sequence[Row], cost: str = "parameters") -> TopLevelMixin | None:
     """The picture of `accuracy_plot`; None without points."""
-    import altair  # late: a run needs it only at its end
-
-    from distillab.reporting import charts
+    from distillab.reporting import charts  # late: a run needs it only at its end
 
     panels = []
     for place, members in tables(rows).items():
@@ -41,8 +49,13 @@ def figure(rows: Sequence[Row], cost: str = "parameters") -> TopLevelMixin | Non
         if chart := charts.accuracy(known, cost, methods(rows), members[0].metric, width=WIDTH):
             heading = {"text": place.words(several(members)), "subtitle": FRONT, "offset": 16}
             panels.append(chart.properties(width=WIDTH, height=HEIGHT, title=heading))
-    if not panels:
-        return None
+    return _beside(panels) if panels else None
+
+
+def _beside(panels: Sequence[Any]) -> TopLevelMixin:
+    """Panels in two columns, each with its own legend."""
+    import altair
+
     with catch_warnings(action="ignore"):  # of panels whose legends do the same
         drawn = altair.concat(*panels, columns=2)
     independent = drawn.resolve_scale(fill="independent", stroke="independent", shape="independent")

@@ -61,7 +61,7 @@ def points(rows: Sequence[Row], cost: str) -> list[Point]:
             note += f", {BUSY}" if busy else ""
             place = row.measured_on if timed else ""
             found.append(Point(row.series, row.student, x, row.mean, *_ends(row), note, place, busy))
-    return found + (_teachers(rows, cost) if cost != "epochs" else [])
+    return found + (teachers(rows, cost) if cost != "epochs" else [])
 
 
 def _ends(row: Row) -> tuple[float | None, float | None]:
@@ -72,7 +72,7 @@ def _ends(row: Row) -> tuple[float | None, float | None]:
     return max(low, 0.0), min(high, 1.0)
 
 
-def _teachers(rows: Sequence[Row], cost: str) -> list[Point]:
+def teachers(rows: Sequence[Row], cost: str = "parameters") -> list[Point]:
     """Many runs share a teacher: it is one point for each score that it had."""
     known: dict[tuple[str, float], list[Point]] = {}
     for result in (result for row in rows for result in row.results if result.teacher):
@@ -82,6 +82,17 @@ def _teachers(rows: Sequence[Row], cost: str) -> list[Point]:
             known.setdefault((teacher.name, score), []).append(Point(TEACHER, teacher.name, x, score, machine=place))
     return [Point(TEACHER, name, fmean(one.x for one in same), score, machine=same[0].machine)
             for (name, score), same in known.items()]  # fmt: skip
+
+
+def by_student(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each student on the same data, of all budgets, by what they have in common."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        title = ", ".join(
+            filter(None, (row.student, row.place.data, f"protocol {row.place.protocol}", row.place.labels))
+        )
+        groups.setdefault(title, []).append(row)
+    return groups
 
 
 def methods(rows: Sequence[Row]) -> list[str]:

@@ -47,7 +47,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     Returns the path and the verdicts.
     Raises UserError where no result can be read, or a file cannot be written.
     """
-    from distillab.reporting.plots import accuracy_plot  # late, as Altair takes its time
+    from distillab.reporting.plots import accuracy_plot, budget_plot  # late, as Altair takes its time
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
@@ -72,6 +72,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         tables.write_csv(out.with_suffix(".csv"), map(row_record, rows))
         for cost in PLOTTED:
             accuracy_plot(rows, out.parent / f"accuracy_vs_{cost}.png", cost)
+        budget_plot(rows, out.parent / "accuracy_vs_epochs.png")
     return out, page.verdicts
 
 

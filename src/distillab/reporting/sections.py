@@ -15,7 +15,7 @@ from distillab.reporting.looks import ALONE
 from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent, probability
 from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
-from distillab.reporting.points import Curve, Span, methods, points
+from distillab.reporting.points import Curve, Span, by_student, methods, points, teachers
 from distillab.reporting.rows import Row, several
 from distillab.reporting.tables import Cell, Section, Table, View
 from distillab.reporting.words import brief, calibration_words, cost_words, ends, errors_words
@@ -54,13 +54,10 @@ def accuracy(rows: list[Row]) -> Section:
 
 def budget(rows: list[Row]) -> Section:
     """The primary figure over the epochs of training, for each student that was trained for several budgets."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.student, row.place.data, row.place.protocol, row.place.labels), []).append(row)
     views = [
-        View([", ".join(filter(None, key))], charts=[chart])
-        for key, members in groups.items()
-        if (chart := charts.budget(points(members, "epochs"), methods(rows), members[0].metric))
+        View([title], charts=[chart])
+        for title, members in by_student(rows).items()
+        if (chart := charts.budget(points(members, "epochs"), methods(rows), members[0].metric, teachers(members)))
     ]
     about = "What a longer training brings with each method, and without a teacher. Means over runs, with their 95 % intervals."
     return Section("budget", "Over the budget", about, views, ["student"])
