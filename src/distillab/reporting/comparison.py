@@ -14,9 +14,10 @@ from distillab.evaluation.selection import Choice, Figures, chosen
 from distillab.reporting.answers import Answers
 from distillab.reporting.grouping import rows_of
 from distillab.reporting.metric_table import RANKED
+from distillab.reporting.place import Place
 from distillab.reporting.points import unbeaten
 from distillab.reporting.ranking import placed
-from distillab.reporting.rows import Place, Row, length_of
+from distillab.reporting.rows import Row, length_of
 
 MARGIN = 0.01  # accuracies that differ by less are equal for most purposes
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from distillab.core.result import Result
 from distillab.core.run_identity import config_hash, population, varied, without
-from distillab.reporting.rows import LABELS, Place, Row, by_multiply_adds, labels_of
+from distillab.reporting.place import LABELS, Place, labels_of
+from distillab.reporting.rows import Row, by_multiply_adds
 
 # What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")

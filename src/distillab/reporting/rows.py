@@ -5,48 +5,25 @@ and, where a head was fitted afterwards, one with random weights. Each becomes a
 longer brings, or a head.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from distillab.core.result import Result, Role
 from distillab.core.result_parts import Entry, Longer, Primary
-from distillab.core.run_identity import population_words
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import Interval, mean_interval
 from distillab.reporting.looks import ALONE, LONGER, RANDOM
 from distillab.reporting.metric_table import DEPLOYED, Metric, counted, metric, samples
+from distillab.reporting.place import LABELS, Place, labels_of
 
 Kind = Literal["distilled", "alone", "random", "longer"]
 
 # The names of rows that no method made.
 KINDS: dict[Kind, str] = {"alone": ALONE, "random": RANDOM, "longer": LONGER}
-# Which labels student and teacher know: a column of its own.
-LABELS = (("data", "labels"), ("data", "labelled"), ("teacher", "labelled"), ("teacher", "corrupt_classes"))
-
-
-class Place(NamedTuple):
-    """What the rows of one table have in common; only these are ranked and tested together."""
-
-    data: str
-    protocol: str
-    epochs: int | None
-    steps: int | None  # where the recipe counts these
-    train: int | None
-    labels: str  # those that the student knows, where not all; empty else
-    population: tuple[str, ...] = ("init",)  # what its runs draw anew, by the names of `vary`
-
-    def words(self, sample: str = "images") -> str:
-        """The title of the table."""
-        known = [self.data, f"protocol {self.protocol}"]
-        known += [counted(self.epochs, "epoch")] if self.epochs is not None else []
-        known += [counted(self.steps, "step")] if self.steps is not None else []
-        known += [counted(self.train, f"training {sample.removesuffix('s')}")] if self.train is not None else []
-        new = population_words(self.population) if self.population != ("init",) else ""
-        return ", ".join([*known, *filter(None, [self.labels, new])])
 
 
 @dataclass(frozen=True)
@@ -261,12 +238,6 @@ def length_of(longer: Longer) -> str:
 def gap_closed(result: Result) -> float | None:
     """The share of the gap to the teacher that one run closed; None where the gap's interval does not exclude zero."""
     return result.gap_closed if result.gap and result.gap.low > 0 else None
-
-
-def labels_of(result: Result, keys: Iterable[tuple[str, str]]) -> str:
-    """Which labels were known, by the keys of `LABELS`; empty where all were."""
-    known = ((role, key, (result.config.get(role) or {}).get(key)) for role, key in keys)
-    return ", ".join(f"{role}.{key}={value}" for role, key, value in known if value not in (None, "all", 1.0))
 
 
 def several(rows: Sequence[Row]) -> str:
