@@ -4,8 +4,9 @@ import pytest
 from helpers.made_results import made
 
 from distillab.core.configuration import Prices
+from distillab.core.cost_parts import StepCost, TeacherOutputs
 from distillab.core.errors import UserError
-from distillab.core.result_parts import Efficiency, StepCost, TeacherOutputs, Training
+from distillab.core.result_parts import Efficiency, Training
 from distillab.evaluation.cost import charged_length, cost, equal_compute, roi, with_cost
 from distillab.reporting.cost_words import words
 from distillab.reporting.metric_table import metric

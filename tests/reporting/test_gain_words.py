@@ -4,7 +4,7 @@ import pytest
 from helpers.made_results import edited, made
 from helpers.made_study import full
 
-from distillab.core.result_parts import Cost, EqualCompute
+from distillab.core.cost_parts import Cost, EqualCompute
 from distillab.reporting import metric_table, run_end, words
 from distillab.reporting.comparison import compare
 from distillab.reporting.cost_words import words as cost_words

@@ -127,7 +127,7 @@ def _make(invocation: Invocation, directory: Path, parts: "Parts", timer: Timer)
 
 def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> Result | None:
     """The same, from what `steps.prepare` has built."""
-    from distillab.commands import steps
+    from distillab.commands import steps, testing
 
     config, folder = invocation.config, invocation.sweep_folder
     logger, result, exit_code = None, None, 1
@@ -139,7 +139,7 @@ def _made(invocation: Invocation, directory: Path, timer: Timer, made: Any) -> R
             logger = loggers.build(config.logger, directory, config.plain, shown, group=folder and folder.name)
         steps.pretrain(made)
         steps.fit(made, directory, invocation.label, logger)
-        fields = steps.evaluate(made, directory)
+        fields = testing.evaluate(made, directory)
         if fields is not None:
             result = _result(fields, timer, invocation, directory)
             # Until its figures are logged it is not finished: the same command then makes up for that.

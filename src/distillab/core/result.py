@@ -6,16 +6,15 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from distillab.core.cost_parts import Cost, Longer
 from distillab.core.exports import ExportedFile
 from distillab.core.result_parts import (
     AgainstAlone,
-    Cost,
     Data,
     Entry,
     Estimate,
     Features,
     Limits,
-    Longer,
     Number,
     Paired,
     Part,

@@ -5,8 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 from distillab.core.configuration import Prices
+from distillab.core.cost_parts import Cost, EqualCompute, StepCost, TeacherOutputs
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, StepCost, TeacherOutputs, Training
+from distillab.core.result_parts import Efficiency, Training
 from distillab.evaluation.payback import roi
 
 CLOSE = 0.05  # share by which a step may differ from the student's own where equal steps are taken as equal cost

@@ -3,7 +3,8 @@
 from math import ceil
 
 from distillab.core.configuration import Prices
-from distillab.core.result_parts import Efficiency, Roi
+from distillab.core.cost_parts import Roi
+from distillab.core.result_parts import Efficiency
 
 
 def machine(measured: Efficiency | Roi) -> str:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable
 
+from distillab.core.cost_parts import Cost, EqualCompute, Roi, StepCost, TeacherOutputs
 from distillab.core.result import Result
-from distillab.core.result_parts import Cost, Efficiency, EqualCompute, Roi, StepCost, TeacherOutputs
+from distillab.core.result_parts import Efficiency
 from distillab.evaluation.cost import CLOSE, UNKNOWN
 from distillab.evaluation.payback import machine
 

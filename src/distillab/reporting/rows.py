@@ -11,8 +11,9 @@ from functools import cached_property
 from statistics import fmean
 from typing import Literal, Self
 
+from distillab.core.cost_parts import Longer
 from distillab.core.result import Result, Role
-from distillab.core.result_parts import Entry, Longer, Primary
+from distillab.core.result_parts import Entry, Primary
 from distillab.evaluation.families import Finding
 from distillab.evaluation.payback import machine
 from distillab.evaluation.statistics import Interval, mean_interval

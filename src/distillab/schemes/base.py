@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from distillab.core import distributed
 from distillab.core.configuration import ModelConfig, RunConfig
+from distillab.core.cost_parts import Longer, StepCost
 from distillab.core.errors import UserError
-from distillab.core.result_parts import Longer, StepCost, Trained
+from distillab.core.result_parts import Trained
 from distillab.data.module import DataModule
 from distillab.evaluation.cost import charged_length
 from distillab.export.safetensors import check_export

@@ -14,9 +14,9 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from distillab.core import distributed
+from distillab.core.cost_parts import StepCost
 from distillab.core.errors import UserError
 from distillab.core.output import rank_zero_print
-from distillab.core.result_parts import StepCost
 from distillab.core.run_identity import versions
 from distillab.data.module import DataModule
 from distillab.evaluation.efficiency import counted
