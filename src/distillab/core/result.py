@@ -63,9 +63,7 @@ class Result(Part):
     gap_closed: Number | None = None
     teacher: Entry | None = None
     baseline: Entry | None = None
-    random: Entry | None = (
-        None  # random weights with a head fitted as the student's was, where one was fitted afterwards
-    )
+    random: Entry | None = None  # random weights with a head fitted like the student's, where one was fitted afterwards
     student: Entry
     data: Data
     lineage: list[Trained] = []

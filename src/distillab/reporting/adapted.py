@@ -24,9 +24,8 @@ def show(found: Adaptation, directory: Path) -> None:
 def _cells(text: OnText) -> list[str]:
     if text.change is None:
         return [decimals(text.bits_per_byte), NOTHING]
-    ends = (
-        (text.change, text.low, text.high) if text.low is not None else (text.change,)
-    )  # one document has no interval
+    # One document has no interval.
+    ends = (text.change, text.low, text.high) if text.low is not None else (text.change,)
     change, *interval = (signed(value) for value in ends)
     return [decimals(text.bits_per_byte), f"{change} ({' to '.join(interval)})" if interval else change]
 

@@ -176,9 +176,8 @@ class Row:
     @property
     def labels(self) -> str:
         """Which labels student and teacher learned from, where it was not all of them."""
-        of_student = (
-            LABELS[1:2] if self.reference == "random" else LABELS[:2]
-        )  # which learns from what the fitted head reads
+        # A student with a fitted head learns from what that reads.
+        of_student = LABELS[1:2] if self.reference == "random" else LABELS[:2]
         return labels_of(self.results[0], LABELS if self.kind == "distilled" else of_student)
 
     @property
