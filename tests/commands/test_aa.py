@@ -85,3 +85,5 @@ def test_too_many_false_ones_are_said():
     assert aa.verdict(study) == (
         "a difference is shown in 30.0 % of the splits, and a right test gives 0.0 to 10.0 %: too many false ones"
     )
+    few = SimpleNamespace(tested=SimpleNamespace(value=1 / 3), low=0.0, high=2 / 3)
+    assert aa.verdict(few).endswith("(0.0 to 66.7 %): too few runs to tell (seed=range(20))")

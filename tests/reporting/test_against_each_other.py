@@ -136,3 +136,13 @@ def test_answers_that_would_fill_the_memory_or_block_are_left_out(tmp_path):
         "folder",
         "l" * 300,
     ]
+
+
+def test_answers_lie_beside_their_result_whatever_its_folder_is_called(tmp_path):
+    run = made("kd", config_hash="0123456789")
+    folder = tmp_path / "mine" / "renamed"
+    folder.mkdir(parents=True)
+    labels = np.arange(400) % 10
+    np.savez(folder / "predictions.npz", labels=labels, student=np.where(np.arange(400) < 380, labels, labels + 1))
+    _, answers, left_out = read_answers([run], tmp_path, {folder / "result.json": run})
+    assert left_out == [] and answers[run.config_hash]["student"].mean() == pytest.approx(0.95)

@@ -56,7 +56,7 @@ def test_verdict(given, sentence):
 def test_repeated_errors_are_an_excess_over_the_student_alone():
     """Not over chance, as images are hard for both; without the student alone nothing is said."""
     run = full("kd", 0.95, 0)
-    said = "Of the teacher's 12 errors the student repeats 6 and the student alone 4: +2 by distillation (95 % interval −1 to +5)."
+    said = "Of the teacher's 12 errors the student repeats 6 and the student alone 4: +2 by distillation (95 % interval −1 to +5), no difference shown."
     assert words.errors_words(run) == said
     (view,) = limits(compare([run])).views
     assert said in model_card(run) and said in view.text

@@ -35,7 +35,7 @@ def test_only_repeats_are_one_row_and_only_equal_conditions_one_table():
     ]  # fmt: skip
     rows = taught(results)
     assert sorted(len(row.seeds) for row in rows) == [5, 5, 5, 5, 5, 5, 5, 5, 6]
-    assert {row.label for row in rows} == {"kd", "kd strategy.kd.temperature=2", "kd (ema)"}
+    assert {row.label for row in rows} == {"kd", "kd temperature=2", "kd (ema)"}
     assert sorted(len(members) for members in tables(rows).values()) == [1, 1, 1, 1, 1, 4]
     assert {place.words() for place in tables(rows)} == {
         "digits, protocol standard, 8 epochs", "digits, protocol paper, 8 epochs", "digits, protocol standard, 16 epochs",
@@ -161,4 +161,4 @@ def test_a_single_method_is_named_by_its_own_settings_alone():
     """There is no other row that its data or its recipe would tell it from."""
     own = ["strategy=kd", "data.root=/photos", "recipe.lr=0.1", "strategy.kd.temperature=2"]
     (row,) = (row for row in compare(over_seeds("kd", KD, overrides=own)) if row.kind == "distilled")
-    assert row.label == "kd strategy.kd.temperature=2"
+    assert row.label == "kd temperature=2"

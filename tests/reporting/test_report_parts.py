@@ -54,7 +54,7 @@ def test_settings_of_one_method_have_looks_of_their_own():
     runs = [edited(full("kd", top1, 0), config_hash=f"{top1}", overrides=[f"strategy.temperature={warm}"], config={"t": warm})
             for warm, top1 in ((2, 0.94), (8, 0.95))]  # fmt: skip
     rows = compare([*runs, full("hint", 0.93, 0)])
-    assert methods(rows) == ["hint", "kd strategy.temperature=2", "kd strategy.temperature=8"]
+    assert methods(rows) == ["hint", "kd temperature=2", "kd temperature=8"]
     views = {section.name: section.views for section in sections.sections(rows)}
     for name, mark in (("accuracy", "point"), ("learning", "line")):
         series = {value["series"] for value in drawn(views[name][0].charts[0], mark)}
@@ -74,7 +74,7 @@ def test_every_network_is_judged_once_by_its_own_answers():
     known = {line["network"]: (line["top-1 %"], line["of these, by distillation"]) for line in lines}
     assert len(lines) == 4 and known == {
         "teacher, resnet34": ("97.00", "–"), "student alone, resnet8": ("90.00", "–"),
-        "kd, resnet8, taught by resnet34": ("95.00", "+2"), "hint, resnet8, taught by resnet34": ("94.00", "+2"),
+        "kd, resnet8, taught by resnet34": ("95.00", "+2 (+2 to +2)"), "hint, resnet8, taught by resnet34": ("94.00", "+2 (−1 to +5)"),
     }  # fmt: skip
 
 

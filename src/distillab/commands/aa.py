@@ -126,7 +126,8 @@ def verdict(study: Study) -> str:
     share, bounds = f"{percent(study.tested.value, 1)} %", f"{percent(study.low, 1)} to {percent(study.high, 1)} %"
     if study.tested.value > study.high:
         return f"a difference is shown in {share} of the splits, and a right test gives {bounds}: too many false ones"
-    return f"a difference is shown in {share} of the splits, within what a right test gives ({bounds})"
+    few = ": too few runs to tell (seed=range(20))" if study.high > 0.5 else ""
+    return f"a difference is shown in {share} of the splits, within what a right test gives ({bounds}){few}"
 
 
 def page(command: str, methods: Sequence[Method], study: Study) -> str:

@@ -1,6 +1,5 @@
 """The primary figure on each test sample of a run's networks, as far as it was kept beside the result."""
 
-import glob
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,18 +14,21 @@ CLOSE = 1e-3  # share by which the mean of answers in float32 may differ from th
 Answers = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def read_answers(results: Sequence[Result], runs: Path) -> tuple[list[Result], Answers, list[str]]:
+def read_answers(
+    results: Sequence[Result], runs: Path, places: Mapping[Path, Result] | None = None
+) -> tuple[list[Result], Answers, list[str]]:
     """These results, the answers of those that have them below `runs`, and a line for each damaged file.
 
+    Answers lie beside their result, whose place is one of `places`, or follows from its name and hash.
     A result with another figure than its answers give is left out too, as nobody knows which of the two is right.
     """
     believed, found, left_out = [], {}, []
     hashes = Counter(result.config_hash for result in results)
+    beside = {id(result): path.parent for path, result in (places or {}).items()}
     for result in results:
         believed.append(result)
-        path = Path(runs, result.name, result.config_hash, kept.NAME)
+        path = beside.get(id(result), Path(runs, result.name, result.config_hash)) / kept.NAME
         try:
-            path = _place(path)
             if hashes[result.config_hash] > 1 and path.exists():
                 raise ValueError(f"{path}: several results have this hash, so nobody knows whose answers these are")
             if path.exists() and not path.is_file():  # a pipe would block
@@ -47,13 +49,6 @@ def read_answers(results: Sequence[Result], runs: Path) -> tuple[list[Result], A
             continue
         found[result.config_hash] = {role: one for role, one in known.items() if one is not None}
     return believed, found, left_out
-
-
-def _place(own: Path) -> Path:
-    """Where the answers lie: in the run's own folder, or in the only one of its hash, if somebody renamed what it lies in."""
-    hashed = own.parent
-    others = [] if own.exists() else sorted(hashed.parents[1].glob(f"*/{glob.escape(hashed.name)}/{own.name}"))
-    return others[0] if len(others) == 1 else own
 
 
 def _contradicted(path: Path, result: Result, known: Mapping[str, np.ndarray | None]) -> str:

@@ -29,10 +29,17 @@ def compare(results: Sequence[Result], answers: Answers | None = None) -> list[R
     """
     found = []
     for members in tables(rows_of(results)).values():
+        replayed = {row.teacher for row in members if any(map(_replays, row.results))}
+        members = [replace(row, replayed=row.teacher in replayed) for row in members]
         rows = placed(_tested(members, answers or {}))
         rows = [replace(row, front=_front(row, rows)) for row in rows]
         found += sorted(rows, key=lambda row: (row.rank is None, row.rank or 0, -row.sign * row.mean, row.title))
     return found
+
+
+def _replays(result: Result) -> bool:
+    """Whether a run took most of the teacher's answers from the cache."""
+    return bool(result.cost and (equal := result.cost.equal_compute) and equal.used == "cached")
 
 
 def tables(rows: Sequence[Row]) -> dict[Place, list[Row]]:
@@ -70,7 +77,9 @@ def _contrast(row: Row, over: str, answers: Answers) -> Contrast | None:
         kept = [answers.get(result.config_hash, {}) for result, _ in known]
         samples = differences([(one.get("student"), one.get(row.reference)) for one in kept])
     seeds = tuple(result.seed for result, _ in known)
-    return Contrast(own, own - np.array([gain for _, gain in known]), samples, (row.student, row.reference), seeds)
+    # Who is compared with students alone of other settings has another reference, and tells nothing of their deviation.
+    group = (row.student, row.reference, row.alone)
+    return Contrast(own, own - np.array([gain for _, gain in known]), samples, group, seeds)
 
 
 def _gain(result: Result, row: Row, over: str) -> float | None:

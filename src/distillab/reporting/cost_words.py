@@ -148,7 +148,7 @@ def _cached_words(equal: EqualCompute, gain: Callable[[float], str]) -> str:
     if equal.cached > 1 + CLOSE:
         return f"{cost}: {gain(equal.gain_warm_cache)} against {equal.training_epochs} {equal.unit} alone"
     close = math.ceil(100 * abs(equal.cached - 1) - 1e-9)
-    return f"{cost}: equal steps are equal cost to {close} %: {gain(equal.gain_warm_cache)}"
+    return f"{cost}: equal steps cost the same{f' to {close} %' if close else ''}: {gain(equal.gain_warm_cache)}"
 
 
 def earned(found: Roi) -> str:

@@ -1,6 +1,6 @@
 """Results as rows: which runs are repeats of one another, and what sets a row apart from the others of its table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from distillab.reporting.rows import Row, by_multiply_adds
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
 NOT_ALONE = ("strategy", "teacher", "scheme", "cache", "experiment")
 NOT_ALONE += ("data.on_policy", "data.prompt", "data.teacher_tokenizer")
+ALIKE = 0.005  # by which one training may differ between two machines, a share of one or of the figure
 # Words of a command that columns tell, by key, and those that change no figure, by their group.
 TOLD = ("strategy", "student", "teacher", "data", "protocol", "scheme", "recipe.epochs", "recipe.steps", "data.samples",
         "seed", "vary")  # fmt: skip
@@ -27,10 +28,10 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
     newest. How a run is charged is no part of its row, as the same network comes out. A student alone that was trained for
     itself and one that was trained as a baseline are the same row where their configs are.
     """
-    runs: dict[tuple[Any, ...], dict[int | None, Result]] = {}
+    runs: dict[tuple[Any, ...], dict[int | None, list[Result]]] = {}
     for result in sorted(results, key=_tells):
         for identity in _identities(result):
-            runs.setdefault(identity, {})[result.seed] = result
+            runs.setdefault(identity, {}).setdefault(result.seed, []).append(result)
     made = [_row(identity, by_seed) for identity, by_seed in runs.items()]
     tables: dict[Place, list[Row]] = {}
     for row in sorted(made, key=lambda row: (*map(str, row.place), row.student)):
@@ -45,7 +46,7 @@ def _tells(result: Result) -> tuple[Any, ...]:
 
 
 def _identities(result: Result) -> list[tuple[Any, ...]]:
-    """Place, kind, method, student, teacher, config and code of each row that a result belongs to."""
+    """Place, kind, method, student, teacher, config, code and reference of each row that a result belongs to."""
     varying = (*NOT_THE_METHOD, *varied(result))
     # Not by its teacher: the student alone has none, and is of the same table.
     drawn = population(result.config)
@@ -58,30 +59,43 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
         result.data.train if "split" not in drawn else (result.config.get("data") or {}).get("samples"),
         labels_of(result, LABELS[:2]),
         drawn,
+        result.primary.name,
     )
     rest, code = without(result.config, varying), result.versions.get("code") or ""
     # A result without a config is known by what its command changed.
     alone = config_hash(kept) if (kept := without(rest, NOT_ALONE)) else ""
     student = result.student.name
-    reference = (place, "alone", "none", student, None, alone, "")
+    reference = (place, "alone", "none", student, None, alone, "", alone)
     if result.alone:
-        return [(*reference[:-1], code)]
+        return [(*reference[:-2], code, alone)]
     taught = result.teacher and result.teacher.name
     known = config_hash(rest) if rest else " ".join(_changed(result))
-    found = [(place, "distilled", result.method, student, taught, known, code)]
+    found = [(place, "distilled", result.method, student, taught, known, code, alone)]
     if result.baseline:
         found.append(reference)
     if result.random:
-        found.append((place, "random", "none", student, None, alone, ""))
+        found.append((place, "random", "none", student, None, alone, "", alone))
     if result.longer and result.primary.name in result.longer.metrics:
-        found.append((place, "longer", "none", student, None, (alone, result.longer.steps, result.longer.epochs), ""))
+        longer = alone, result.longer.steps, result.longer.epochs
+        found.append((place, "longer", "none", student, None, longer, "", alone))
     return found
 
 
-def _row(identity: tuple[Any, ...], by_seed: dict[int | None, Result]) -> Row:
-    place, kind, method, student, teacher, _, code = identity
+def _row(identity: tuple[Any, ...], by_seed: dict[int | None, list[Result]]) -> Row:
+    place, kind, method, student, teacher, _, code, alone = identity
     runs = sorted(by_seed.items(), key=lambda run: (run[0] is None, run[0]))
-    return Row(place, kind, method, student, teacher, tuple(result for _, result in runs), code=code)
+    row = Row(place, kind, method, student, teacher, tuple(each[-1] for _, each in runs), code=code, alone=alone)
+    return replace(row, repeats=tuple(_repeats(row, runs))) if kind == "alone" else row
+
+
+def _repeats(
+    row: Row, runs: Sequence[tuple[int | None, list[Result]]]
+) -> Iterator[tuple[int | None, tuple[float, ...]]]:
+    """The seeds whose runs differ by more than one machine does from another, with the least and the largest score."""
+    for seed, each in runs:
+        scores = sorted(row.entry(result).metrics[row.primary.name] for result in each)
+        if scores[-1] - scores[0] > ALIKE * (1 if row.metric.scale == 100 else abs(scores[-1])):
+            yield seed, (scores[0], scores[-1])
 
 
 def _changed(result: Result) -> list[str]:
@@ -109,8 +123,11 @@ def _told_apart(rows: list[Row]) -> list[Row]:
         several = len(same) > 1
         # A student alone needs no words but where there are several.
         words = [word for word in told[id(row)] if word not in shared] if several or row.kind == "distilled" else []
+        if row.kind != "distilled":
+            words = [word for word in words if not word.lstrip("+~").startswith(tuple(f"{key}." for key in NOT_ALONE))]
         if len({one.teacher for one in same}) > 1:
             words = [f"teacher={row.teacher}", *words]
-        return replace(row, changed=" ".join(words), code="" if alike else row.code, settings=several)
+        short = (word.removeprefix("strategy.").removeprefix(f"{row.method}.") for word in words)
+        return replace(row, changed=" ".join(short), code="" if alike else row.code, settings=several)
 
     return [apart(row) for row in rows]

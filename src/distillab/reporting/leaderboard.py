@@ -15,14 +15,14 @@ from distillab.core.result_reader import by_path
 from distillab.evaluation.families import Finding
 from distillab.reporting import doubts
 from distillab.reporting.answers import read_answers
-from distillab.reporting.comparison import compare, tables, verdicts
-from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
+from distillab.reporting.comparison import compare, tables
+from distillab.reporting.metric_table import FEATURES, NOTHING, PLOTTED, RANKED, metric, percent
 from distillab.reporting.network_sections import FEATURES_ABOUT, features_table
 from distillab.reporting.ranking import lacking
 from distillab.reporting.rows import Row, gap_closed, several
 from distillab.reporting.tables import Cell, Table, bullets, figures, markdown, text, without_tags, write_csv
 from distillab.reporting.timings import pooled
-from distillab.reporting.verdict_words import verdict_words
+from distillab.reporting.verdict_words import table_words
 from distillab.reporting.words import ends, part_of, row_words
 
 ROLES = ("teacher", "student", "random")  # whose features are judged
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 ABOUT = (
     "Ranks are by validation, among equal epochs and training samples, on the seeds that all ranked rows share. A score is the mean over runs ± their standard deviation; "
     "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
-    "the last gain is over the student alone trained for at least the same whole cost, in whole epochs."
+    "the last gain is over the student alone trained for the same whole cost, in whole epochs, rounded up. "
+    "(!): a warning says why a gain may say nothing of its method."
 )
 ABOUT_RANDOM = (
     "Where no label taught the student and its head was fitted afterwards, the gain is over the same student with random weights and "
@@ -58,7 +59,7 @@ def update(runs: Path) -> list[Row]:
     with FileLock(runs / ".leaderboard.lock"):
         found, left_out = by_path(runs)
         results, trials = rankable(found)
-        results, answers, damaged = read_answers(results, runs)
+        results, answers, damaged = read_answers(results, runs, found)
         results = told_apart(results)
         write_csv(runs / "leaderboard.csv", map(run_record, results), first=("data", "protocol"))
         rows = compare(pooled(results), answers)
@@ -81,8 +82,7 @@ def _markdown(rows: list[Row], left_out: Sequence[str]) -> str:
     parts = ["# Leaderboard", about(rows) if rows else "No results yet."]
     for members in tables(rows).values():
         board = leaderboard(members)
-        said = [verdict_words(found) for found in verdicts(members)]
-        parts += [f"## {board.title}", bullets(said), markdown(board, aligned=True)]
+        parts += [f"## {board.title}", bullets(table_words(members)), markdown(board, aligned=True)]
         if (judged := features_table(members)).rows:
             parts += [FEATURES_ABOUT, markdown(judged, aligned=True)]
     parts += ["## Left out", bullets(left_out)] if left_out else []
@@ -107,7 +107,7 @@ def leaderboard(table: Sequence[Row]) -> Table:
             **figures((f"{name}_best", f"{name}_last"), row.figure),
             "gain": _gain(row, row.gain, over=mixed),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
-            "at the same cost": _gain(row, row.at_cost),
+            "at the same cost": _at_cost(row, table),
             **figures(PLOTTED, row.figure),
             **_latency(row),
         }
@@ -136,9 +136,26 @@ def _score(row: Row) -> str:
 
 
 def _gain(row: Row, found: Finding | None, *, over: bool = False) -> Cell:
-    """A gain, with its reference where not all of the column are `over` the same."""
-    gain, told = found and found.gain, f" (over {REFERENCES[row.reference]})" if found and over else ""
-    return Cell(row.metric.difference(gain) + part_of(found, row) + told, gain)
+    """A gain, with its reference where not all of the column are `over` the same, and a mark where a warning doubts it."""
+    if found is None:
+        return Cell(NOTHING)
+    told = f" (over {REFERENCES[row.reference]})" if over else ""
+    return Cell(
+        row.metric.difference(found.gain) + part_of(found, row) + told + doubts.MARK * bool(doubts.of_row(row)),
+        found.gain,
+    )
+
+
+def _at_cost(row: Row, table: Sequence[Row]) -> Cell:
+    """The gain at the same whole cost, with whose cost that is where the table has both."""
+    found = row.at_cost
+    several = len({one.charged for one in table if one.at_cost}) > 1
+    return Cell(
+        row.metric.difference(found and found.gain)
+        + part_of(found, row)
+        + (f" ({row.charged})" if several and found else ""),
+        found and found.gain,
+    )
 
 
 def _details(row: Row, ranked_on: Sequence[int | None]) -> str:
@@ -148,8 +165,8 @@ def _details(row: Row, ranked_on: Sequence[int | None]) -> str:
     told = {
         "validation": row.validation is not None and shown.words(row.validation),
         "taught by": row.teacher,
-        # A negative share of a gap says nothing that the gain does not.
-        "gap to the teacher closed": gap is not None and gap > 0 and f"{percent(gap, 0)} %",
+        # The share of a gap says nothing where the gain is not shown, and a negative one nothing that the gain does not.
+        "gap to the teacher closed": gap and gap > 0 and row.gain and row.gain.shown and f"{percent(gap, 0)} %",
         "seeds": " ".join(map(str, row.seeds)),
         "ranked by seeds": row.rank and row.ranked_on != row.seeds and " ".join(map(str, row.ranked_on)),
         "not ranked without seeds": row.kind != "longer" and " ".join(map(str, lacks)),

@@ -8,6 +8,7 @@ from distillab.core.exports import ExportedFile
 from distillab.core.result import Result
 from distillab.core.result_parts import Entry
 from distillab.evaluation.payback import machine
+from distillab.evaluation.statistics import mean_interval
 from distillab.reporting.comparison import tables
 from distillab.reporting.cost_words import in_words, ratios
 from distillab.reporting.exported import alike
@@ -42,10 +43,9 @@ def judgement(rows: list[Row]) -> Section:
         lines = []
         for name, entries in (one for row in members for one in _networks(row)):
             if any("calibration_error" in entry.metrics for entry in entries):
-                excess = [one.excess.value for entry in entries if (one := entry.against_teacher) and one.excess]
-                more = statistics.fmean(excess) if excess else None
+                more = _more(entries)
                 cells = {heading(key, task): figure(key, _mean(entries, key)) for key in (*ON_TEST, *AGAINST_TEACHER)}
-                lines.append({"network": name, **cells, "of these, by distillation": Cell(signed(more, 0), more)})
+                lines.append({"network": name, **cells, "of these, by distillation": more})
         return Table.of(_once(lines)).without_empty()
 
     about = (
@@ -80,6 +80,18 @@ def features_table(rows: Sequence[Row]) -> Table:
                 many = Cell(f"{found['samples']:,.0f}", found["samples"])
                 lines.append({"network": name, **figures(FEATURES, found.get), "labelled samples": many})
     return Table.of(_once(lines))
+
+
+def _more(entries: Sequence[Entry]) -> Cell:
+    """The errors that distillation made the student repeat: the mean over runs with its interval, of one run that over test samples."""
+    found = [one.excess for entry in entries if (one := entry.against_teacher) and one.excess]
+    if not found:
+        return Cell(NOTHING)
+    if len(found) == 1:
+        value, low, high = found[0].value, found[0].low, found[0].high
+    else:
+        value, _, low, high = mean_interval([one.value for one in found])
+    return Cell(f"{signed(value, 0)} ({signed(low, 0)} to {signed(high, 0)})", value)
 
 
 def _once(lines: Sequence[dict[str, str | Cell]]) -> list[dict[str, str | Cell]]:

@@ -21,6 +21,7 @@ class Place(NamedTuple):
     train: int | None
     labels: str  # those that the student knows, where not all; empty else
     population: tuple[str, ...] = ("init",)  # what its runs draw anew, by the names of `vary`
+    figure: str = "top1"  # the primary one
 
     def words(self, sample: str = "images") -> str:
         """The title of the table."""

@@ -14,7 +14,7 @@ from distillab.core.result import Result
 from distillab.core.result_reader import by_path
 from distillab.reporting import looks, tables
 from distillab.reporting.answers import Answers, read_answers
-from distillab.reporting.comparison import compare, verdicts
+from distillab.reporting.comparison import compare
 from distillab.reporting.comparison import tables as by_place
 from distillab.reporting.leaderboard import about, leaderboard, row_record
 from distillab.reporting.metric_table import PLOTTED, counted
@@ -22,7 +22,7 @@ from distillab.reporting.points import methods
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 from distillab.reporting.timings import pooled
-from distillab.reporting.verdict_words import verdict_words
+from distillab.reporting.verdict_words import table_words
 
 PICTURE = "![The primary figure against deployed parameters](accuracy_vs_parameters.png)"
 
@@ -52,13 +52,14 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
     left_out: list[str] = []
+    places = None
     if results is None:
         if not runs.is_dir():
             raise UserError(f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training)")
         found, left_out = by_path(runs)
-        results, trials = rankable(found)
+        (results, trials), places = rankable(found), found
         left_out += trials
-    results, answers, damaged = read_answers(results, runs)
+    results, answers, damaged = read_answers(results, runs, places)
     left_out += damaged
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
@@ -81,12 +82,23 @@ def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: 
     boards = by_place(rows).values()
     return Page(
         summary=f"{counted(len(results), 'run')}: {what}.",
-        verdicts=[verdict_words(found) for members in boards for found in verdicts(members)],
+        verdicts=[*(line for members in boards for line in table_words(members)), *_lacks(left_out)],
         leaderboard=[leaderboard(members) for members in boards],
         about=about(rows),
         sections=sections(rows, answers),
         left_out=left_out,
         newest=max(result.created for result in results)[:10],
+    )
+
+
+def _lacks(left_out: Sequence[str]) -> list[str]:
+    """That something is left out, beside the verdicts: a method may be missing among them."""
+    return (
+        [
+            f"Not all that was found is compared: {counted(len(left_out), 'line')} at the end of the page say what is left out, and why."
+        ]
+        if left_out
+        else []
     )
 
 

@@ -35,6 +35,9 @@ class Row:
         results: one of each run.
         changed: the overrides that not all rows of the table share.
         settings: whether the table has other settings of its method for its student, which charts draw apart.
+        alone: identifies the student alone that it is compared with, by the config of that.
+        repeats: of a student alone, the seeds that were trained more than once with other results, and these.
+        replayed: whether its teacher's answers were replayed in some run of the table.
         gain: over the `reference` of the same student and seeds; `at_cost`: over the student alone trained for the same
             whole cost. None where there is none, or nothing to compare with.
         rank: by validation, on the seeds `ranked_on` that all ranked rows of its table share; None for others.
@@ -50,6 +53,9 @@ class Row:
     changed: str = ""
     code: str = ""
     settings: bool = False
+    alone: str = ""
+    repeats: tuple[tuple[int | None, tuple[float, ...]], ...] = ()
+    replayed: bool = False
     gain: Finding | None = None
     at_cost: Finding | None = None
     rank: int | None = None
@@ -153,9 +159,12 @@ class Row:
 
     @property
     def charged(self) -> Literal["live", "cached"]:
-        """Whose cost its gain at the same whole cost is: that of a `live` teacher where one of its runs had it, or `cached`."""
+        """Whose cost its gain at the same whole cost is: `cached` where the answers can be replayed, and are in some run of the table.
+
+        The run that fills the cache does so for all others: which one that was makes no method dearer.
+        """
         known = [result.cost.equal_compute for result in self.costing]
-        cached = known and all(one.used == "cached" and one.gain_warm_cache is not None for one in known)
+        cached = self.replayed and known and all(one.gain_warm_cache is not None for one in known)
         return "cached" if cached else "live"
 
     @property

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 
 from distillab.reporting import doubts
-from distillab.reporting.comparison import Verdict
+from distillab.reporting.comparison import Verdict, verdicts
 from distillab.reporting.metric_table import counted, samples
 from distillab.reporting.ranking import lacking
 from distillab.reporting.rows import Row
 from distillab.reporting.words import UNKNOWN_REFERENCE, brief, named
+
+
+def table_words(table: Sequence[Row]) -> list[str]:
+    """What a table shows: a verdict for each student, and the doubts about its rows."""
+    return [*map(verdict_words, verdicts(table)), *doubts.of_table(table)]
 
 
 def verdict_words(found: Verdict) -> str:
@@ -20,21 +25,24 @@ def verdict_words(found: Verdict) -> str:
         others = " and ".join(row.label for row in found.tied)
         rank = f"{first.label} ties with {others} for the first place of {found.ranked} on {where}, and has"
     reached = f"{shown.words(runs.mean)} on test ({_runs(found)}{_ends(found)})"
-    said = f"{first.student} on {place}: {rank} {reached}"
+    said = f"{first.student}: {rank} {reached}"
     if first.kind != "distilled":
         ahead = "; no method is ahead of it" + (" on validation." if first.validations else ".")
         said += ahead if found.ranked > 1 else "."
     elif first.gain is None:
-        said += f"; the gain is unknown: {UNKNOWN_REFERENCE}." if first.reference == "random" else "."
+        unknown = UNKNOWN_REFERENCE if first.reference == "random" else "no student was trained alone (baseline=true)"
+        said += f"; the gain is unknown: {unknown}."
     else:
         alone, files = f"over {named(first.reference)}{_gained_in(found)}", ""
         if first.gain.runs == 1 and first.gain.low is not None:
             files = "; this speaks of two trained files, not of the methods"
+        elif first.gain.low is not None and "samples" not in first.gain.speaks_of:
+            files = f", on these test {samples(first.results[0].task)} alone, as not all answers were kept"
         said += f"; {brief(first.gain, shown, alone)}{files}."
     if found.longer:
         longer, by = found.longer, first.charged_by
         said += f" Trained for at least what a live teacher costs{by} ({longer.trained}), the student alone has {shown.words(longer.mean)}."
-    return " ".join(filter(None, (said + _left_out(found), doubts.of_row(runs))))
+    return f"{said}{_left_out(found)} Table: {place}."
 
 
 def _runs(found: Verdict) -> str:
@@ -75,4 +83,5 @@ def _ends(found: Verdict) -> str:
     low, high = sorted((sign * score.low, sign * score.high))
     if shown.scale == 100:
         low, high = max(low, 0.0), min(high, 1.0)
-    return f"; 95 % interval {shown.words(low)} to {shown.words(high)}, corrected for the choice"
+    here = f"on these test {samples(found.first.results[0].task)}"
+    return f"; 95 % interval {shown.words(low)} to {shown.words(high)} {here}, corrected for the choice"

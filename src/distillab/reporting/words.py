@@ -195,7 +195,8 @@ def errors_words(result: Result) -> str:
     )
     return (
         f"Of the teacher's {wrong} the student repeats {found.repeated:,} and {named(result.reference)} "
-        f"{found.repeated_alone:,}: {value} by distillation (95 % interval {low} to {high})."
+        f"{found.repeated_alone:,}: {value} by distillation (95 % interval {low} to {high})"
+        f"{'' if found.low > 0 or found.high < 0 else ', no difference shown'}."
     )
 
 
