@@ -8,4 +8,5 @@ def no_pictures(monkeypatch):
     """Pages without the pictures beside them, which take most of the time."""
     from distillab.reporting import plots
 
-    monkeypatch.setattr(plots, "accuracy_plot", lambda *rows, **options: [])
+    for name in ("accuracy_plot", "gains_plot"):
+        monkeypatch.setattr(plots, name, lambda *rows, **options: [])

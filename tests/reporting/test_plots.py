@@ -1,6 +1,7 @@
 """The pictures: what is drawn, where, and that nothing covers another."""
 
 import os
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,10 +10,11 @@ from helpers.made_limits import study as limits_study
 from helpers.made_results import edited, made
 
 from distillab.core.result_parts import Limits
-from distillab.reporting import charts, plots, spacing
+from distillab.evaluation.families import Finding
+from distillab.reporting import charts, gains_chart, looks, plots, spacing
 from distillab.reporting.comparison import compare
 from distillab.reporting.metric_table import metric
-from distillab.reporting.points import Curve, Point, Span, points, teachers
+from distillab.reporting.points import Curve, Point, Span, methods, points, teachers
 
 TOP1 = metric("top1")
 
@@ -183,3 +185,92 @@ def test_of_many_classes_the_weakest_and_the_most_changed_are_shown():
     assert spec["hconcat"][0]["title"] == {
         "text": "20 of 99 classes", "subtitle": "the teacher's 10 weakest; of the rest, the 10 most changed",
     }  # fmt: skip
+
+
+def gaining(*found, **changes):
+    """Rows of these findings, the first one first in rank."""
+    rows = [
+        row for row in compare([made(f"m{number}", 0.95) for number in range(len(found))]) if row.kind == "distilled"
+    ]
+    return [
+        replace(row, gain=each, rank=rank, **changes)
+        for rank, (row, each) in enumerate(zip(rows, found, strict=True), 1)
+    ]
+
+
+def test_gains_stand_by_rank_with_their_intervals_and_a_rule_at_zero():
+    rows = gaining(Finding(0.02, 3, 0.01, 0.03), Finding(0.03, 3, -0.01, 0.07), Finding(-0.01, 1))
+    chart = gains_chart.gains([replace(rows[2], rank=None), rows[1], rows[0]], ["m0", "m1", "m2"])
+    marks = [one for one in drawn(chart, "point") if "gain" in one]
+    assert [(one["line"], one["name"], one["gain"]) for one in marks] == [(0, "m0", 2), (1, "m1", 3), (2, "m2", -1)]
+    zero, *intervals = drawn(chart, "rule")
+    assert zero == {"gain": 0}
+    assert [(one["line"], one["low"], one["high"]) for one in intervals] == [
+        (0, pytest.approx(1), pytest.approx(3)), (1, pytest.approx(-1), pytest.approx(7)),
+    ], "a single run is its mark alone"  # fmt: skip
+    assert marks[0]["interval"] == "1.00 to 3.00" and marks[2]["interval"] == "–"
+    encoding = chart.to_dict()["layer"][-1]["encoding"]
+    assert encoding["fill"]["scale"] == {"domain": ["m0", "m1", "m2"], "range": list(looks.COLOURS[:3])}
+    assert gains_chart.gains([replace(row, gain=None) for row in rows], ["m0"]) is None
+
+
+def test_a_very_wide_gain_runs_out_of_the_chart_with_an_arrow():
+    usual = [Finding(0.01 * number, 3, 0.01 * number - 0.01, 0.01 * number + 0.01) for number in range(3)]
+    chart = gains_chart.gains(gaining(*usual, Finding(0.01, 2, -0.9, 0.025)), ["m0", "m1", "m2", "m3"])
+    low, high = chart.to_dict()["layer"][-1]["encoding"]["x"]["scale"]["domain"]
+    assert -5 < low < -1 and 3 <= high < 6
+    *_, cut = drawn(chart, "rule")
+    assert cut["low"] == pytest.approx(low) and cut["interval"] == "−90.00 to 2.50"
+    assert [(one["line"], one["side"]) for one in drawn(chart, "point") if "side" in one] == [(3, "triangle-left")]
+
+
+def test_gains_of_many_methods_are_a_tall_picture_and_no_wider(tmp_path):
+    from PIL import Image
+
+    rows = gaining(*[Finding(0.001 * number, 2, 0.0, 0.05) for number in range(45)])
+    paths = plots.gains_plot(rows, tmp_path / "gains.png")
+    assert sorted(path.name for path in paths) == ["gains.png", "gains.svg"]
+    with Image.open(tmp_path / "gains.png") as image:
+        assert image.height > 45 * 2 * 30 and image.width < 2 * (spacing.WIDTH + 80)
+    assert plots.gains_plot([replace(row, gain=None) for row in rows], tmp_path / "none.png") == []
+
+
+def test_a_long_legend_is_no_wider_than_its_plot_and_cuts_no_name(tmp_path):
+    from PIL import Image
+
+    names = [f"kd strategy.kd.temperature={number} recipe.weight_decay=0.000{number}" for number in range(1, 9)]
+    crowd = [Point(name, "net", epochs, 0.9) for name in names for epochs in (8, 16)]
+    chart = charts.budget(crowd, names, TOP1, width=spacing.WIDTH).properties(width=spacing.WIDTH)
+    plots.save(chart, tmp_path / "a.png", (".png", ".svg"))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width < 2 * (spacing.WIDTH + 100)
+    drawing = (tmp_path / "a.svg").read_text()
+    for number in range(1, 9):
+        assert f"strategy.kd.temperature={number}<" in drawing and f"recipe.weight_decay=0.000{number}<" in drawing
+
+
+def test_two_scores_of_a_teacher_have_two_lines_and_one_name_with_both():
+    taught = [Point("teacher", "resnet20", 1, top1) for top1 in (0.95, 0.97)] + [Point("teacher", "resnet8", 1, 0.96)]
+    crowd = [Point("kd", "a", epochs, top1) for epochs, top1 in ((8, 0.4), (16, 0.9))]
+    chart = charts.budget(crowd, ["kd"], TOP1, taught[:2])
+    assert sorted(line["y"] for line in drawn(chart, "rule") if "name" in line) == [95, 97]
+    assert drawn(chart, "text") == [{"name": "teacher, resnet20 (95.00 and 97.00)", "y": 97}]
+    (close,) = drawn(charts.budget(crowd, ["kd"], TOP1, taught[1:]), "text")
+    assert close["name"] == "teacher, resnet20; teacher, resnet8", "texts that would touch are one"
+    apart = [taught[1], replace(taught[2], y=0.6)]
+    assert len(drawn(charts.budget(crowd, ["kd"], TOP1, apart), "text")) == 2
+
+
+def test_students_alone_of_other_settings_are_drawn_apart():
+    """A failed learning rate is no step on the way of the student alone over the epochs."""
+
+    def alone(top1, epochs, lr=0.1):
+        config = {"seed": 0, "recipe": {"epochs": epochs, "lr": lr}}
+        return made("none", top1, None, None, config=config, config_hash=f"{top1}", overrides=[f"recipe.lr={lr}"])
+
+    rows = compare([alone(0.8, 1), alone(0.1, 1, 9.0), alone(0.9, 2)])
+    budget = charts.budget(points(rows, "epochs"), methods(rows), TOP1)
+    lines = {one["series"]: [] for one in drawn(budget, "line")}
+    for one in drawn(budget, "line"):
+        lines[one["series"]].append((one["x"], one["y"]))
+    assert len(lines) == 3 and [10.0] in [[y for _, y in each] for each in lines.values()]

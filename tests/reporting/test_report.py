@@ -1,10 +1,12 @@
 """The report: one page from disk, its Markdown, CSV and pictures, and what is said of files that cannot be shown."""
 
 import csv
+import gzip
 import json
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -46,12 +48,17 @@ class Parsed(HTMLParser):
             self.words.append(data)
 
 
+def unpacked(script):
+    """What a script of the page holds."""
+    return gzip.decompress(b64decode(script)).decode()
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     runs = tmp_path_factory.mktemp("study") / "runs"
     put(runs, *study())
 
-    def empty(rows, path, cost):  # drawing takes most of the time, and has tests of its own
+    def empty(rows, path, cost=""):  # drawing takes most of the time, and has tests of its own
         return [path.with_suffix(ending).touch() for ending in (".png", ".svg")]
 
     def kept(rows, answers):
@@ -62,6 +69,7 @@ def written(tmp_path_factory):
     parts = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "accuracy_plot", empty)
+        patch.setattr(plots, "gains_plot", empty)
         patch.setattr(report, "sections", kept)
         return *write_report(runs, runs / "report.html"), parts
 
@@ -79,11 +87,14 @@ def test_page_is_one_file_that_needs_no_network(written):
         attrs["content"] for tag, attrs in parsed.tags if attrs.get("http-equiv") == "Content-Security-Policy"
     )
     assert policy.startswith("default-src 'none'")
-    assert page.stat().st_size < 2e6
+    assert page.stat().st_size < 6e5, "the script that draws takes 0.4 MB of it"
+    bundle = unpacked(parsed.scripts[1])
+    assert "vegaEmbed" in bundle and len(bundle) > len(parsed.scripts[1])
     beside = {path.name for path in page.parent.iterdir() if path.is_file()}
     names = {f"report.{ending}" for ending in ("html", "md", "csv")}
     costs = ("parameters", "multiply_adds", "latency_ms", "epochs")
-    assert beside == names | {f"accuracy_vs_{cost}.{ending}" for cost in costs for ending in ("png", "svg")}
+    pictures = {"gains", *(f"accuracy_vs_{cost}" for cost in costs)}
+    assert beside == names | {f"{name}.{ending}" for name in pictures for ending in ("png", "svg")}
 
 
 def test_the_verdicts_come_before_the_leaderboard(written):
@@ -115,6 +126,37 @@ def test_leaderboard_has_a_table_for_each_protocol_and_ranks_by_validation(writt
     assert rows[MAIN][0][3:6] == ["96.10 ± 0.14", "+3.05", rows[MAIN][0][5]]
     assert boards[MAIN].count("corrected for 4 comparisons") == 4
     assert "gap to the teacher closed" in boards[MAIN]
+
+
+def test_gains_come_first_with_a_chart_for_each_table(written, parts):
+    views = {view.key[0]: view.charts[0] for view in parts["Gains"]}
+    assert len(views) == 4
+    marks = drawn(views[MAIN], "point")
+    assert [mark["name"] for mark in marks if "gain" in mark] == [
+        "kd, resnet20", "hint, resnet20", "kd, resnet8", "hint, resnet8",
+    ]  # fmt: skip
+    for path, words in (
+        (written[0], '<section id="gains"><details open>'),
+        (written[0].with_suffix(".md"), "(gains.png)"),
+    ):
+        text = path.read_text(encoding="utf-8")
+        assert 0 < text.index(words) < text.index("Leaderboard</h2>" if path == written[0] else "## Leaderboard")
+    assert "points of top-1 over the same student, seed and schedule" in written[0].read_text(encoding="utf-8")
+
+
+def test_the_first_line_counts_shown_runs_and_names_five_methods(tmp_path, monkeypatch):
+    for name in ("accuracy_plot", "gains_plot"):
+        monkeypatch.setattr(plots, name, lambda *rows, **options: [])
+    names = [f"m{number}" for number in range(7)]
+    results = [full(name, 0.95, seed, config_hash=f"{name}{seed}") for name in names for seed in (0, 1)]
+    path, _ = write_report(tmp_path, tmp_path / "report.html", results + results[:1])
+    summary = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()[2]
+    assert summary == "14 runs: m0, m1, m2, m3, m4 and 2 more on digits."
+
+
+def test_a_sorted_cell_has_its_number(written):
+    cells = [attrs["data-n"] for tag, attrs in Parsed(written[0].read_text(encoding="utf-8")).tags if "data-n" in attrs]
+    assert "78042" in cells and "0.951" in cells and max(map(len, filter(None, cells))) < 13
 
 
 def test_accuracy_charts_have_a_point_for_every_method_student_and_teacher(parts):
@@ -191,8 +233,9 @@ def test_names_cannot_break_out_of_the_page(tmp_path):
     parsed = Parsed(write_report(tmp_path / "runs", tmp_path / "report.html")[0].read_text(encoding="utf-8"))
     assert not any(tag == "b" for tag, _ in parsed.tags)
     assert len(parsed.scripts) == 3 and any(NASTY in words for words in parsed.words)
-    charts = json.loads(parsed.scripts[0])
-    assert NASTY in json.dumps(charts) and len(charts["drawn"]) > 3
+    charts = json.loads(unpacked(parsed.scripts[0]))
+    places = [int(attrs["data-chart"]) for _, attrs in parsed.tags if "data-chart" in attrs]
+    assert NASTY in json.dumps(charts) and len(charts) > 3 and places == list(range(len(charts)))
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -201,7 +244,7 @@ def test_old_results_leave_out_the_sections_they_have_nothing_for(tmp_path):
     path, verdicts = write_report(tmp_path, tmp_path / "report.html")
     parsed = Parsed(path.read_text(encoding="utf-8"))
     shown = [attrs["id"] for tag, attrs in parsed.tags if tag == "section"]
-    assert shown == ["leaderboard", "top-1-against-cost", "where-the-numbers-come-from"]
+    assert shown == ["gains", "leaderboard", "top-1-against-cost", "where-the-numbers-come-from"]
     (said,) = verdicts
     assert said.startswith("resnet8: kd ranks first of 2 on test (no validation is known)")
 

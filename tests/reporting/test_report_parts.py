@@ -29,6 +29,14 @@ def test_provenance_tells_what_all_runs_share_beside_what_they_do_not():
     assert common.rows == [["strategy.kd.weight", "1.0"], ["student.name", "resnet8"], ["recipe.epochs", "8"]]
 
 
+def test_a_version_of_all_runs_is_said_once_and_others_beside_each_run():
+    runs = [full("kd", 0.95, 0), edited(full("kd", 0.95, 1), versions={"torch": "2.10"})]
+    (view,) = provenance(compare(runs)).views
+    assert view.text == ["Versions of all runs: distillab 0.1."]
+    assert {line["torch"] for line in lines_of(view.tables[0])} == {"2.9", "2.10"}
+    assert "distillab" not in view.tables[0].headings
+
+
 def taught_by(teacher, top1, **changes):
     result = full("kd", top1, 0, baseline=0.93, **changes)
     return edited(result, teacher={"name": teacher}, config={"teacher": {"name": teacher}})

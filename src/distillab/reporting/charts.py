@@ -1,6 +1,6 @@
 """The charts of the page and of the pictures beside it: Vega-Lite specifications, made by Altair.
 
-A chart has no size: the page gives it the width of its column, a picture a width of its own.
+A chart has no size: the page gives it the width of its column, a picture a width of its own, and both the `room` of a legend.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from typing import Any
 import altair as alt
 
 from distillab.reporting import looks
+from distillab.reporting.legends import channels, legend
 from distillab.reporting.looks import ALONE, INK, LONGER, TEACHER
 from distillab.reporting.metric_table import METRICS, Metric, metric
 from distillab.reporting.points import Curve, Point, Span, unbeaten
-from distillab.reporting.spacing import NARROW, Scale, name_rows, scale_of, spread
+from distillab.reporting.spacing import HEIGHT, NARROW, Scale, name_rows, scale_of, spread
 
 MOST = 60  # points of one curve; more of them nobody sees
 # As 78 k, 272 k, 1 M.
@@ -80,18 +81,35 @@ def budget(
     # The student trained longer is the student alone: one line leads through both.
     joined = [{"series": ALONE if point.series == LONGER else point.series, "x": point.x, "shift": shift, "y": shown.scale * point.y}
               for point, shift in zip(points, shifted, strict=True)]  # fmt: skip
-    scales = _looks({point.series for point in points}, methods)
+    scales = channels({point.series for point in points}, methods)
     line = _chart(joined).mark_line(strokeWidth=1.5, xOffset=SHIFT).encode(x=x, y=y, stroke=scales["stroke"])
     words = Metric("epochs", lambda value: f"{value:g}"), shown
     marks = _models(points, shifted, methods, x=x, y=y, domain=domain, words=words)
-    lines = [
-        {"name": f"teacher, {one.label}", "y": shown.scale * one.y} for one in sorted(teachers, key=lambda one: one.y)
-    ]
+    lines = [{"name": f"teacher, {one.label}", "y": shown.scale * one.y} for one in teachers]
     rule = _chart(lines).mark_rule(color=INK, strokeDash=[5, 3]).encode(y=y)
-    highest = list({line["name"]: line for line in lines}.values())
-    names = _chart(highest).mark_text(color=INK, fontSize=12, align="left", dy=-7)
-    names = names.encode(x=alt.value(4), y=y, text="name:N")
+    names = _chart(_named(teachers, shown, domain)).mark_text(color=INK, fontSize=12, align="right", dy=-7)
+    names = names.encode(x=alt.value("width"), y=y, text="name:N")
     return alt.layer(rule, names, line, *marks).properties(description=f"{shown.label} over the epochs of training.")
+
+
+def _named(teachers: Sequence[Point], shown: Metric, domain: tuple[float, float]) -> list[dict[str, Any]]:
+    """What stands at the highest line of each teacher: its name, and the scores where it has several.
+
+    Teachers so close that their texts would touch stand in one.
+    """
+    scores: dict[str, list[float]] = {}
+    for one in sorted(teachers, key=lambda one: -one.y):
+        scores.setdefault(one.label, []).append(one.y)
+    found: list[dict[str, Any]] = []
+    for name, (highest, *others) in scores.items():
+        told = [shown.form(y) for y in (*others[-1:], highest)]
+        several = f" ({(' and ' if len(others) == 1 else ' to ').join(told)})" if others else ""
+        label, y = f"teacher, {name}{several}", shown.scale * highest
+        if found and (found[-1]["y"] - y) * HEIGHT < 14 * shown.scale * (domain[1] - domain[0]):
+            found[-1]["name"] += f"; {label}"
+        else:
+            found.append({"name": label, "y": y})
+    return found
 
 
 def curves(lines: Sequence[Curve], name: str, methods: Sequence[str]) -> alt.Chart | None:
@@ -107,7 +125,7 @@ def curves(lines: Sequence[Curve], name: str, methods: Sequence[str]) -> alt.Cha
         scaled = [float(f"{shown.scale * y:.4g}") for y in ys]
         return {"line": number, "series": line.series, "run": line.run, "x": xs, "y": scaled}
 
-    scales = _looks({line.series for line in lines}, methods)
+    scales = channels({line.series for line in lines}, methods)
     chosen = alt.selection_point("chosen", fields=["series"], bind="legend")
     y = alt.Y("y:Q", title=f"{name}, %" if shown.scale == 100 else name, scale=alt.Scale(zero=False))
     longest = max(len(line.epochs) for line in lines)
@@ -127,7 +145,7 @@ def seconds(spans: Sequence[Span]) -> alt.LayerChart:
     y = alt.Y("label:N", sort=names, axis=None)
     colour = alt.Scale(domain=parts, range=[looks.COLOURS[n % len(looks.COLOURS)] for n in range(len(parts))])
     bars = _chart(values).mark_bar(height=12, yOffset=9, stroke="white").encode(
-        x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=6)), y=y, order="place:Q", fill=alt.Fill("part:N", scale=colour),
+        x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=6)), y=y, order="place:Q", fill=alt.Fill("part:N", scale=colour, legend=legend(parts)),
         tooltip=["label:N", "part:N", alt.Tooltip("seconds:Q", format=".1f")],
     )  # fmt: skip
     said = _chart([{"label": name} for name in names]).mark_text(align="left", dy=-7, color=INK, fontSize=12)
@@ -147,7 +165,7 @@ def _models(points: Sequence[Point], shifted: Sequence[float], methods: Sequence
             told |= {"low": shown.scale * max(point.low, domain[0]), "high": shown.scale * min(point.high, domain[1])}
             told["interval"] = f"{shown.form(point.low)} to {shown.form(point.high)}"
         values.append(told)
-    scales = _looks({point.series for point in points}, methods, rows)
+    scales = channels({point.series for point in points}, methods, rows=rows)
     chosen = alt.selection_point("chosen", fields=["series"], bind="legend")
     seen = alt.condition(chosen, alt.value(1), alt.value(0.08))
     titles = {"label": "model", "series": "method", "score": shown.label, "interval": "95 % interval",
@@ -161,23 +179,10 @@ def _models(points: Sequence[Point], shifted: Sequence[float], methods: Sequence
     return [whiskers, marks.encode(x=x, y=y, size=size, opacity=seen, tooltip=tips, **scales).add_params(chosen)]
 
 
-def _looks(series: set[str], methods: Sequence[str], rows: int = 0) -> dict[str, Any]:
-    """Stroke, fill and shape by series, one legend for the three, above so many rows of names."""
-    legend = alt.Legend(offset=18 + 15 * rows)
-    names = looks.ordered(series, methods)
-    ranges = zip(*(looks.look(name, methods) for name in names), strict=True)
-    channels = zip((alt.Stroke, alt.Fill, alt.Shape), ranges, strict=True)
-    made = (
-        channel("series:N", scale=alt.Scale(domain=names, range=list(each)), legend=legend)
-        for channel, each in channels
-    )
-    return dict(zip(("stroke", "fill", "shape"), made, strict=True))
-
-
 def _dashes(lines: Sequence[Curve], methods: Sequence[str]) -> alt.StrokeDash:
     names = looks.ordered({line.series for line in lines}, methods)
     return alt.StrokeDash(
-        "series:N", scale=alt.Scale(domain=names, range=[[5, 3] if n == ALONE else [1, 0] for n in names])
+        "series:N", scale=alt.Scale(domain=names, range=[[5, 3] if n.startswith(ALONE) else [1, 0] for n in names])
     )
 
 

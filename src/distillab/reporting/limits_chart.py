@@ -8,6 +8,7 @@ import altair as alt
 from distillab.core.result_parts import LimitsLine
 from distillab.reporting import looks
 from distillab.reporting.charts import axis_of
+from distillab.reporting.legends import legend
 from distillab.reporting.looks import ALONE, DISTILLED, INK, TEACHER
 
 SHOWN = 20  # classes; more lines than that nobody reads
@@ -47,7 +48,8 @@ def limits(lines: Sequence[LimitsLine], what: str, hurt: Sequence[str] = (), alo
     ranges = {"stroke": [INK, INK, blue], "fill": [INK, "transparent", blue], "shape": [looks.BAR, "circle", "circle"]}
     channels = zip((alt.Stroke, alt.Fill, alt.Shape), ranges.items(), strict=True)
     scales = {
-        key: made("role:N", scale=alt.Scale(domain=[*roles.values()], range=each)) for made, (key, each) in channels
+        key: made("role:N", scale=alt.Scale(domain=[*roles.values()], range=each), legend=legend([*roles.values()]))
+        for made, (key, each) in channels
     }
     size = alt.when(alt.datum.role == TEACHER).then(alt.value(90)).when(alt.datum.role == alone).then(alt.value(120))
     tips = ["name:N", "role:N", alt.Tooltip("share:Q", title="right, %"), "samples:Q"]

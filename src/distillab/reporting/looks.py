@@ -48,9 +48,8 @@ CONFIG: dict[str, Any] = {
     "view": {"stroke": None, "continuousHeight": 360},
     "axis": {"gridColor": PALE, "domainColor": RULE, "tickColor": RULE, "labelColor": SOFT, "titleColor": INK,
              "titleFontWeight": "normal", "labelFontSize": 12, "titleFontSize": 12, "titlePadding": 8},
-    "legend": {"title": None, "labelColor": INK, "labelFontSize": 12, "symbolSize": 90, "labelLimit": 260,
-               "symbolLimit": 0, "orient": "top", "direction": "horizontal"},
+    "legend": {"title": None, "labelColor": INK, "labelFontSize": 12, "symbolSize": 90, "symbolLimit": 0, "orient": "top", "direction": "horizontal"},
     "title": {"anchor": "start", "color": INK, "fontSize": 14, "subtitleColor": SOFT, "subtitleFontSize": 12},
     "concat": {"spacing": 36},
 }  # fmt: skip
-PAPER = {**CONFIG, "background": "white", "padding": 12, "legend": {**CONFIG["legend"], "columns": 4}}
+PAPER = {**CONFIG, "background": "white", "padding": 12}

@@ -171,7 +171,9 @@ def _deployed_line(result: Result, entry: Entry, role: str) -> list[Any]:
 def provenance(rows: list[Row]) -> Section:
     """For each run where it came from and how to make it again; below, in what the configs differ and what they share."""
     results = list({result.config_hash: result for row in rows for result in row.results}.values())
-    packages = list(dict.fromkeys(name for result in results for name in result.versions))
+    versions = {name: [text(result.versions.get(name)) for result in results]
+                for name in dict.fromkeys(name for result in results for name in result.versions)}  # fmt: skip
+    same = [f"{name} {each[0]}" for name, each in versions.items() if len(set(each)) == 1]
     runs = [
         {
             "run": f"{result.name}/{result.config_hash}",
@@ -180,9 +182,9 @@ def provenance(rows: list[Row]) -> Section:
             "seeds": ", ".join(f"{name} {value}" for name, value in result.seeds.items() if value is not None),
             "made": result.created[:16].replace("T", " "),
             "command to make it again": result.repeating_command,
-            **{name: text(result.versions.get(name)) for name in packages},
+            **{name: each[place] for name, each in versions.items() if len(set(each)) > 1},
         }
-        for result in results
+        for place, result in enumerate(results)
     ]
     shown = [Table.of(runs)]
     configs = [_flat(result.config) for result in results]
@@ -194,8 +196,9 @@ def provenance(rows: list[Row]) -> Section:
         shown.append(Table(["run", *differing], list(lines)))
     if common := [[key, each[0]] for key, each in values.items() if key not in differing]:
         shown.append(Table(("setting of all runs", "value"), common))
+    said = [f"Versions of {'all runs' if len(results) > 1 else 'the run'}: {', '.join(same)}."] if same else []
     about = "Below the runs, those values of their configs that are not the same in all of them; then those that are."
-    return Section("provenance", "Where the numbers come from", about, [View(tables=shown)], kept=1)
+    return Section("provenance", "Where the numbers come from", about, [View(text=said, tables=shown)], kept=1)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -29,6 +29,16 @@ def accuracy_plot(rows: Sequence[Row], path: Path, cost: str = "parameters") -> 
     return [] if shown is None else save(shown, path, (".svg", ".png"))
 
 
+def gains_plot(rows: Sequence[Row], path: Path) -> list[Path]:
+    """Draw the gains with their intervals, one panel per table of rows, as PNG and SVG; none without a gain."""
+    from distillab.reporting import gains_chart
+
+    known = {place.words(several(members)): gains_chart.gains(members, methods(rows))
+             for place, members in tables(rows).items()}  # fmt: skip
+    panels = [chart.properties(width=WIDTH, title=title) for title, chart in known.items() if chart]
+    return save(_beside(panels), path, (".svg", ".png")) if panels else []
+
+
 def budget_plot(rows: Sequence[Row], path: Path) -> list[Path]:
     """Draw the primary figure over the epochs, one panel for each student of several budgets, as PNG and SVG; none without one."""
     from distillab.reporting import charts
@@ -69,7 +79,9 @@ def save(chart: TopLevelMixin, path: Path, endings: tuple[str, ...]) -> list[Pat
     """Write a chart atomically beside `path`, once for each of the endings, `.svg` and `.png`; unchanged, it is the same file."""
     import vl_convert
 
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=looks.PAPER, allowed_base_urls=[])
+    spec = chart.to_dict(validate=False)
+    spec["params"] = [*spec.get("params", ()), {"name": "room", "value": WIDTH}]
+    drawn = vl_convert.vegalite_to_svg(spec, config=looks.PAPER, allowed_base_urls=[])
     drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{escape(chart.description)}"', 1)
     targets = [path.with_suffix(ending) for ending in endings]
     for target in targets:

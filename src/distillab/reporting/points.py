@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from distillab.evaluation.payback import machine
-from distillab.reporting.looks import TEACHER
+from distillab.reporting.looks import ALONE, TEACHER
 from distillab.reporting.metric_table import counted
 from distillab.reporting.rows import Row
 
@@ -96,8 +96,9 @@ def by_student(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def methods(rows: Sequence[Row]) -> list[str]:
-    """The methods with a teacher, those of several settings by these too; their order fixes their looks."""
-    return sorted({row.series for row in rows if row.kind == "distilled"})
+    """The methods with a teacher, then students alone of other settings; their order fixes their looks."""
+    taught, alone = ({row.series for row in rows if row.kind == kind} for kind in ("distilled", "alone"))
+    return [*sorted(taught), *sorted(alone - {ALONE})]
 
 
 def unbeaten(points: Iterable[tuple[float, float]], sign: int = 1) -> list[tuple[float, float]]:

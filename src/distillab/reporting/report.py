@@ -1,6 +1,8 @@
 """The report: one HTML page over all runs that opens from disk, and the same figures as Markdown, CSV and pictures."""
 
+import gzip
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,13 +20,14 @@ from distillab.reporting.comparison import compare
 from distillab.reporting.comparison import tables as by_place
 from distillab.reporting.leaderboard import about, leaderboard, row_record
 from distillab.reporting.metric_table import PLOTTED, counted
-from distillab.reporting.points import methods
 from distillab.reporting.rows import Row
 from distillab.reporting.sections import sections
 from distillab.reporting.timings import pooled
 from distillab.reporting.verdict_words import table_words
 
+GAINS = "![The gains with their intervals](gains.png)"
 PICTURE = "![The primary figure against deployed parameters](accuracy_vs_parameters.png)"
+NAMED = 5  # methods in the first line
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,13 @@ class Page:
 
 
 def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> tuple[Path, Sequence[str]]:
-    """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `accuracy_vs_<cost>`.
+    """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `gains` and `accuracy_vs_<cost>`.
 
     `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
     Returns the path and the verdicts.
     Raises UserError where no result can be read, or a file cannot be written.
     """
-    from distillab.reporting.plots import accuracy_plot, budget_plot  # late, as Altair takes its time
+    from distillab.reporting.plots import accuracy_plot, budget_plot, gains_plot  # late, as Altair takes its time
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
@@ -65,7 +68,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         why = f" ({left_out[0]})" if left_out else ""
         raise UserError(f"{runs} holds no result that can be shown{why}: train first, or name its paths.runs")
     rows = compare(pooled(told_apart(results)), answers)
-    page = _page(results, rows, left_out, answers)
+    page = _page(rows, left_out, answers)
     with writable(out.parent, "--out FILE"):
         for path, content in ((out, _html(page)), (out.with_suffix(".md"), _markdown(page))):
             with replacing(path) as temporary:
@@ -73,54 +76,60 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
         tables.write_csv(out.with_suffix(".csv"), map(row_record, rows))
         for cost in PLOTTED:
             accuracy_plot(rows, out.parent / f"accuracy_vs_{cost}.png", cost)
+        gains_plot(rows, out.parent / "gains.png")
         budget_plot(rows, out.parent / "accuracy_vs_epochs.png")
     return out, page.verdicts
 
 
-def _page(results: list[Result], rows: list[Row], left_out: list[str], answers: Answers) -> Page:
-    what = f"{', '.join(methods(rows)) or 'students alone'} on {', '.join(sorted({row.place.data for row in rows}))}"
+def _page(rows: list[Row], left_out: list[str], answers: Answers) -> Page:
+    runs = {result.config_hash: result for row in rows for result in row.results}
     boards = by_place(rows).values()
     return Page(
-        summary=f"{counted(len(results), 'run')}: {what}.",
+        summary=f"{counted(len(runs), 'run')}: {_methods(rows)} on {', '.join(sorted({row.place.data for row in rows}))}.",
         verdicts=[*(line for members in boards for line in table_words(members)), *_lacks(left_out)],
         leaderboard=[leaderboard(members) for members in boards],
         about=about(rows),
         sections=sections(rows, answers),
         left_out=left_out,
-        newest=max(result.created for result in results)[:10],
+        newest=max(result.created for result in runs.values())[:10],
     )
 
 
 def _lacks(left_out: Sequence[str]) -> list[str]:
     """That something is left out, beside the verdicts: a method may be missing among them."""
-    return (
-        [
-            f"Not all that was found is compared: {counted(len(left_out), 'line')} at the end of the page say what is left out, and why."
-        ]
-        if left_out
-        else []
-    )
+    if not left_out:
+        return []
+    lines = f"{counted(len(left_out), 'line')} at the end of the page say{'s' * (len(left_out) == 1)}"
+    return [f"Not all that was found is compared: {lines} what is left out, and why."]
+
+
+def _methods(rows: list[Row]) -> str:
+    """The names of the methods with a teacher, of many the first."""
+    names = sorted({row.method for row in rows if row.kind == "distilled"})
+    more = [f"{len(names) - NAMED} more"] * (len(names) > NAMED)
+    return " and ".join(filter(None, (", ".join(names[:NAMED]), *more))) or "students alone"
 
 
 class Charts:
-    """The page's charts: specifications without their data, each once, and for each chart a specification and its data."""
+    """The specifications of the page's charts, which are much alike: the page has them compressed."""
 
     def __init__(self) -> None:
-        self.specs: dict[str, int] = {}
-        self.drawn: list[tuple[int, Any]] = []
+        self.drawn: list[dict[str, Any]] = []
 
     def place(self, chart: Any) -> int:
         """The place of an Altair chart among those of the page."""
-        spec = chart.to_dict(validate=False)  # which takes most of the time, and is the tests'
-        known = {name: spec.pop(name, None) for name in ("data", "description")}
-        number = self.specs.setdefault(json.dumps(spec, sort_keys=True), len(self.specs))
-        self.drawn.append((number, {name: part for name, part in known.items() if part}))
+        self.drawn.append(chart.to_dict(validate=False))  # which takes most of the time, and is the tests'
         return len(self.drawn) - 1
 
     @property
-    def all(self) -> dict[str, Any]:
+    def packed(self) -> str:
         """What the page draws from."""
-        return {"specs": [json.loads(spec) for spec in self.specs], "drawn": self.drawn}
+        return packed(json.dumps(self.drawn, separators=(",", ":")))
+
+
+def packed(text: str) -> str:
+    """A text as the page unpacks it: gzip in Base64, which cannot end a script."""
+    return b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _html(page: Page) -> str:
@@ -128,22 +137,23 @@ def _html(page: Page) -> str:
 
     loader = PackageLoader("distillab.reporting", "")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     template = environment.get_template("report.html.j2")
     return template.render(page=page, charts=Charts(), vega=_vega(), config=looks.CONFIG)
 
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, whose making takes seconds."""
+    """Vega, Vega-Lite and Vega-Embed as one packed script, whose making takes seconds."""
     from vl_convert import javascript_bundle
 
-    return javascript_bundle().replace("</script", "<\\/script")  # which would end the page's own script
+    return packed(javascript_bundle())
 
 
 def _markdown(page: Page) -> str:
     """The page's sentences and tables; of those too long to read, what the HTML page has of them."""
-    parts = ["# Distillation report", page.summary, tables.bullets(page.verdicts), "## Leaderboard", page.about]
+    parts = ["# Distillation report", page.summary, tables.bullets(page.verdicts)]
+    parts += [GAINS] * any(section.name == "gains" for section in page.sections)
+    parts += ["## Leaderboard", page.about]
     for board in page.leaderboard:
         notes = [f"{row[1]}, {row[2]}: {note}" for row, note in zip(board.texts, board.notes, strict=True)]
         parts += [f"### {board.title}", tables.markdown(board), tables.bullets(notes)]
@@ -163,4 +173,4 @@ def _markdown(page: Page) -> str:
                 )
     if page.left_out:
         parts += ["## Left out", tables.bullets(page.left_out)]
-    return "\n\n".join(part if part == PICTURE else tables.without_tags(part) for part in parts) + "\n"
+    return "\n\n".join(part if part in (GAINS, PICTURE) else tables.without_tags(part) for part in parts) + "\n"

@@ -147,7 +147,9 @@ class Row:
     @property
     def series(self) -> str:
         """The name under which charts draw it."""
-        return KINDS.get(self.kind) or (self.label if self.settings else self.method)
+        if self.settings and self.kind in ("distilled", "alone"):
+            return self.label
+        return KINDS.get(self.kind, self.method)
 
     @property
     def title(self) -> str:

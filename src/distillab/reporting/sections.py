@@ -8,11 +8,20 @@ from typing import Any
 from distillab.core.result import REFERENCES
 from distillab.core.result_parts import Limits, LimitsLine
 from distillab.evaluation.families import Finding
-from distillab.reporting import charts, limits_chart
+from distillab.reporting import charts, gains_chart, limits_chart
 from distillab.reporting.answers import Answers
 from distillab.reporting.comparison import against_each_other, tables
 from distillab.reporting.looks import ALONE
-from distillab.reporting.metric_table import METRICS, NOTHING, PLOTTED, percent, probability
+from distillab.reporting.metric_table import (
+    METRICS,
+    NOTHING,
+    OVER,
+    OVER_RANDOM,
+    PLOTTED,
+    gain_note,
+    percent,
+    probability,
+)
 from distillab.reporting.metric_table import points as in_points
 from distillab.reporting.network_sections import by_table, deployed, features, judgement, provenance
 from distillab.reporting.points import Curve, Span, by_student, methods, points, teachers
@@ -24,6 +33,7 @@ from distillab.reporting.words import brief, calibration_words, cost_words, ends
 def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
     """All sections that some run has data for, in the order in which they are read."""
     made = [
+        gains(rows),
         accuracy(rows),
         budget(rows),
         pairs(rows, answers),
@@ -34,6 +44,26 @@ def sections(rows: list[Row], answers: Answers | None = None) -> list[Section]:
         judgement(rows),
     ]
     return [one for one in (*made, deployed(rows), provenance(rows)) if one.views]
+
+
+def gains(rows: list[Row]) -> Section:
+    """What each method brings, for each table of rows."""
+    views = [
+        View([place.words(several(members))], charts=[chart])
+        for place, members in tables(rows).items()
+        if (chart := gains_chart.gains(members, methods(rows)))
+    ]
+    gained = [row for row in rows if row.gain]
+    over = " or over ".join(
+        words
+        for role, words in (("baseline", OVER), ("random", OVER_RANDOM))
+        if role in {row.reference for row in gained}
+    )
+    about = (
+        f"{gain_note(dict.fromkeys(row.metric for row in gained), over)} The best rank first; the line is the 95 % interval, corrected "
+        "for all gains of a table, and an arrow means that it goes on. An interval that leaves out zero shows a difference."
+    )
+    return Section("gains", "Gains", about, views, ["table"])
 
 
 def accuracy(rows: list[Row]) -> Section:

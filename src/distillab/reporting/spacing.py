@@ -9,7 +9,7 @@ from distillab.reporting.points import Point
 NARROW, WIDTH, HEIGHT = 300, 560, 360  # a phone, and a picture: for these points and names are laid out
 MARK, STEP = 5, 11  # half a marker, and how far two that would cover each other stand apart, in pixels
 REACH = 5  # steps to each side
-LETTER = 7  # the width of a letter of a name, in pixels
+LETTER = 7  # the width of a letter of a name, in pixels, at most
 
 
 @dataclass(frozen=True)
