@@ -38,6 +38,9 @@ def one_line(error: BaseException) -> str:
             return f"{missing_choice(error, group, name)}: {group}={other or '…'}"
         case OverrideParseException():
             return f'cannot read "{error.override}": {_spelling(error.override)}'
+        case ConfigCompositionException() if found := re.match(r"Ambiguous value for argument '(\S+?)=(\S+?)'", words):
+            sweep, one = f"-m {found[1]}={found[2]} makes a run of each", f"'{found[1]}=[{found[2]}]' is one list"
+            return f"{found[1]}={found[2]} has several values: {sweep}, {one}"
         case ConfigCompositionException():
             return _unknown(error) or words
         case OSError() | OmegaConfBaseException() | YAMLError():

@@ -113,7 +113,8 @@ class Verdict:
 
     `choice` is None for a single method, and where runs, baselines or validations are missing; `tied` are the methods that
     are exactly as good there as the first one, if this is a method. `left_out` have no rank, as they lack a seed of the
-    ranked ones; a student whose methods all lack seeds on which the table ranks is ranked `apart`, on its own.
+    ranked ones; a student whose methods all lack seeds on which the table ranks is ranked `apart`, on its own. `best` is the
+    ranked method that is best, also where the student alone is ahead of it.
     """
 
     first: Row
@@ -122,6 +123,7 @@ class Verdict:
     tied: tuple[Row, ...] = ()
     left_out: tuple[Row, ...] = ()
     apart: bool = False
+    best: Row | None = None
 
     @property
     def counted(self) -> Row:
@@ -131,9 +133,12 @@ class Verdict:
     @property
     def longer(self) -> Row | None:
         """The student alone that was trained for what each of these runs costs with a live teacher, where all have one."""
-        name, trained = self.first.primary.name, [result.longer for result in self.counted.results]
+        if self.best is None:
+            return None
+        runs = self.best.at(self.best.ranked_on)
+        name, trained = runs.primary.name, [result.longer for result in runs.results]
         known = all(one and name in one.metrics for one in trained) and len(set(map(length_of, trained))) == 1
-        return replace(self.counted, kind="longer") if self.first.kind == "distilled" and known else None
+        return replace(runs, kind="longer") if known else None
 
 
 def verdicts(table: Sequence[Row]) -> list[Verdict]:
@@ -160,7 +165,8 @@ def _verdict(members: Sequence[Row], apart: bool) -> Verdict:
         tuple(level) if first.kind == "distilled" else (),
         tuple(row for row in members if row.rank is None),
     )
-    return Verdict(first, len(ranked), choice, tied, left_out, apart)
+    best = first if first.kind == "distilled" else next((row for row in ranked if row.kind == "distilled"), None)
+    return Verdict(first, len(ranked), choice, tied, left_out, apart, best)
 
 
 def _candidates(ranked: Sequence[Row]) -> list[Row]:

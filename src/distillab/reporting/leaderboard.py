@@ -104,6 +104,7 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "method": row.label,
             "student": row.student,
             shown.heading: Cell(_score(row), row.mean),
+            "validation": Cell(shown.form(row.validation), row.validation),
             **figures((f"{name}_best", f"{name}_last"), row.figure),
             "gain": _gain(row, row.gain, over=mixed),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
@@ -163,7 +164,6 @@ def _details(row: Row, ranked_on: Sequence[int | None]) -> str:
     shown, lacks = row.metric, lacking(row, ranked_on)
     size, gap = row.figure("size_bytes"), row.gap_closed
     told = {
-        "validation": row.validation is not None and shown.words(row.validation),
         "taught by": row.teacher,
         # The share of a gap says nothing where the gain is not shown, and a negative one nothing that the gain does not.
         "gap to the teacher closed": gap and gap > 0 and row.gain and row.gain.shown and f"{percent(gap, 0)} %",

@@ -29,6 +29,8 @@ def verdict_words(found: Verdict) -> str:
     if first.kind != "distilled":
         ahead = "; no method is ahead of it" + (" on validation." if first.validations else ".")
         said += ahead if found.ranked > 1 else "."
+        if found.best and found.best.gain:
+            said += f" The best method, {found.best.label}: {brief(found.best.gain, shown, f'over {named(found.best.reference)}')}."
     elif first.gain is None:
         unknown = UNKNOWN_REFERENCE if first.reference == "random" else "no student was trained alone (baseline=true)"
         said += f"; the gain is unknown: {unknown}."
@@ -40,7 +42,7 @@ def verdict_words(found: Verdict) -> str:
             files = f", on these test {samples(first.results[0].task)} alone, as not all answers were kept"
         said += f"; {brief(first.gain, shown, alone)}{files}."
     if found.longer:
-        longer, by = found.longer, first.charged_by
+        longer, by = found.longer, found.best.charged_by
         said += f" Trained for at least what a live teacher costs{by} ({longer.trained}), the student alone has {shown.words(longer.mean)}."
     return f"{said}{_left_out(found)} Table: {place}."
 
