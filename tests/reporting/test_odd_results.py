@@ -164,10 +164,11 @@ def test_no_page_obeys_a_tag_in_a_name(tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_reports_own_picture_is_shown_and_no_other(tmp_path):
+def test_the_reports_own_pictures_are_shown_and_no_other(tmp_path):
     put(tmp_path, edited(made(), strategy="![x](http://x.org/a.png)"))
     page = write_report(tmp_path, tmp_path / "report.html")[0].with_suffix(".md").read_text()
     assert re.findall(r"(?<!\\)!\[.*", page) == [
-        "![The primary figure against deployed parameters](accuracy_vs_parameters.png)"
+        "![The gains with their intervals](gains.png)",
+        "![The primary figure against deployed parameters](accuracy_vs_parameters.png)",
     ]
     assert "!\\[x](http://x.org/a.png)" in page
