@@ -8,7 +8,7 @@ import altair as alt
 from distillab.reporting import looks
 from distillab.reporting.spacing import LETTER
 
-LONG = 20  # letters of a name; longer ones are broken
+LONG = len(looks.LONGER)  # letters of a name; longer ones are broken
 
 
 def legend(names: Sequence[str], **options: Any) -> alt.Legend:
