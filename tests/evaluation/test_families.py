@@ -186,6 +186,19 @@ def test_one_method_far_from_the_others_says_nothing_of_them(far):
     assert (beside > 0.9).mean() <= 0.03
 
 
+@pytest.mark.parametrize("methods", [0, 1, 2])
+def test_large_gains_that_are_shown_are_better_and_not_within_the_margin(methods):
+    """A common gain of ten margins is no error of the reference's, though that deviates more; nor is a pair's (no methods)."""
+    draw, said = np.random.default_rng(9), []
+    for _ in range(40):
+        three = sweep(draw, methods or 1, 3, deviations=1, reference=2.5, gains=10)
+        pairs = [one._replace(pair=("own", "other")) for one in three]
+        said += [(one.chance_better, one.chance_within) for one in family(three if methods else pairs) if one.shown]
+    better, within = np.array(said).T
+    assert len(said) >= 30 and (better >= 0.9).mean() >= 0.85 and better.min() > 0.8
+    assert np.median(within) < 0.08 and (within <= 0.15).mean() >= 0.85
+
+
 def stated(draw, studies, methods, seeds):
     """Pairs of a stated probability and whether it came true, over studies with gains and deviations as real ones vary."""
     pairs = []
