@@ -261,6 +261,10 @@ def test_overrides_reach_terms_roles_and_recipes():
     ("override", "said"),
     [
         ("strategy=hin", 'strategy has no "hin"; did you mean "hint"? (allowed: ab'),
+        (
+            "strategy=kd,hint",
+            "strategy=kd,hint has several values: -m strategy=kd,hint makes a run of each, 'strategy=[kd,hint]' is one list",
+        ),
         ("strategy=[kd,hin]", 'strategy has no "hin"'),
         ("student=resnet19", 'student has no "resnet19"'),
         ("data=digit", 'data has no "digit"; did you mean "digits"?'),

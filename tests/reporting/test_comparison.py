@@ -174,7 +174,10 @@ def test_the_student_alone_is_named_where_it_ranks_first():
         assert found.first.kind == "alone" and (found.choice is None or found.choice.place is None)
         said = verdict_words(found)
         assert said.startswith("resnet8: student alone ranks first of 3 on validation")
-        assert "; no method is ahead of it on validation. Table:" in said
+        assert (
+            "; no method is ahead of it on validation. The best method, kd: +" in said
+            and "over the student alone" in said
+        )
 
 
 def test_methods_that_tie_for_the_first_place_are_said_to():

@@ -29,7 +29,7 @@ ROLES = ("teacher", "student", "random")  # whose features are judged
 log = logging.getLogger(__name__)
 ABOUT = (
     "Ranks are by validation, among equal epochs and training samples, on the seeds that all ranked rows share. A score is the mean over runs ± their standard deviation; "
-    "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table; "
+    "a gain is over the same student, seeds and schedule without a teacher, its 95 % interval corrected for all gains of its table, from the scatter of all its methods; "
     "the last gain is over the student alone trained for the same whole cost, in whole epochs, rounded up. "
     "(!): a warning says why a gain may say nothing of its method."
 )
@@ -161,7 +161,7 @@ def _at_cost(row: Row, table: Sequence[Row]) -> Cell:
 
 def _details(row: Row, ranked_on: Sequence[int | None]) -> str:
     """What no column has; `ranked_on` are the seeds by which the table ranks."""
-    shown, lacks = row.metric, lacking(row, ranked_on)
+    lacks = lacking(row, ranked_on)
     size, gap = row.figure("size_bytes"), row.gap_closed
     told = {
         "taught by": row.teacher,

@@ -8,7 +8,11 @@ from distillab.core.result import Result
 from distillab.core.result_parts import Entry
 
 # Timings that belong together; the first of each says which run's count.
-TIMED = (("latency_ms", "latency_p95_ms"), ("latency_batch_ms", "latency_batch_p95_ms", "throughput"), ("latency_spread",))
+TIMED = (
+    ("latency_ms", "latency_p95_ms"),
+    ("latency_batch_ms", "latency_batch_p95_ms", "throughput"),
+    ("latency_spread",),
+)
 
 
 def pooled(results: Sequence[Result]) -> list[Result]:
@@ -34,7 +38,9 @@ def pooled(results: Sequence[Result]) -> list[Result]:
 def _middle(entries: Sequence[Entry]) -> Iterator[tuple[str, float | None]]:
     """Each timing, of the entry that has the median of the first of its group."""
     for first, *others in TIMED:
-        known = sorted((entry for entry in entries if entry.figure(first) is not None), key=lambda entry: entry.figure(first))
+        known = sorted(
+            (entry for entry in entries if entry.figure(first) is not None), key=lambda entry: entry.figure(first)
+        )
         if known:
             middle = known[(len(known) - 1) // 2]
             yield from ((key, middle.figure(key)) for key in (first, *others))
