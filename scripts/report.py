@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page; RUNS/report.html unless said")
     given = parser.parse_args()
     try:
-        page, verdicts = write_report(given.runs, given.out or given.runs / "report.html")
-        print("\n".join((*verdicts, str(page))))
+        page = write_report(given.runs, given.out or given.runs / "report.html")
+        print("\n".join((*page.verdicts, str(page.path))))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.small_run import run
 
-from distillab.commands import experiment, steps
+from distillab.commands import experiment, testing
 from distillab.core import files
 from distillab.core.errors import UserError
 from distillab.reporting import leaderboard
@@ -72,7 +72,7 @@ def test_a_rerun_that_was_stopped_goes_on_and_one_that_ended_is_repeated(place, 
     folder.symlink_to(tmp_path / "elsewhere")
     (kept := folder / "checkpoints" / "kept").write_text("")
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "evaluate", stopped)
+        patch.setattr(testing, "evaluate", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(place, base=(*TINY, "rerun=true"))
     assert not kept.exists() and not (folder / "result.json").exists() and folder.is_symlink()

@@ -8,8 +8,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.made_results import made, merged
+from helpers.made_seeds import BASELINE, HINT, KD, over_seeds
 from omegaconf import OmegaConf
 
 from distillab.commands import cli, experiment, sweep
@@ -300,3 +302,17 @@ def test_only_whole_results_are_shown_and_failed_cells_are_told_whatever_the_pag
         settings = {"paths": {"runs": str(tmp_path / "runs")}, "hydra": {"sweep": {"dir": str(folder)}}}
         sweep.Sweep().on_multirun_end(OmegaConf.create(settings))
     assert "error: 1 of 4 cells failed" in capsys.readouterr().err
+
+
+def test_the_end_of_a_sweep_has_a_line_for_each_method_over_its_runs(tmp_path, capsys):
+    """Cells tell single runs; which method is best, and by how much, is a matter of all of them."""
+    for number, run in enumerate((*over_seeds("hint", HINT[:3]), *over_seeds("kd", KD[:3]))):
+        write_json(tmp_path / "runs" / "digits" / run.config_hash / "result.json", run.as_json())
+        cell = {"strategy": run.strategy, "student": "resnet8", "overrides": [], "run": f"digits/{run.config_hash}"}
+        write_json(tmp_path / "sweep" / "cells" / f"{number}.json", cell)
+    sweep.Sweep()._report(tmp_path / "sweep", tmp_path / "runs")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (best,) = [line for line in lines if line[:3] == ["1", "hint", "resnet8"]]
+    mean, gain = (f"{100 * np.mean(each):.2f}" for each in (np.add(BASELINE[:3], HINT[:3]), HINT[:3]))
+    assert best[3:6] == [mean, "±", best[5]] and f"+{gain}" in best
+    assert [line[:2] for line in lines if line[1:2] in (["kd"], ["student"]) and line[0].isdigit()] != []

@@ -155,7 +155,7 @@ def test_words():
         "The student's training took 200.0 s: teacher 11 %, data 4 %, student 80 %, validation 4 %, other 2 %.",
         "1,000 teacher outputs were computed in 20.0 s; 3,000 came from the cache, which saved 60.0 s.",
         "Training the teacher took 500.0 s, once for all runs that share it.",
-        "At equal steps distillation brought +3.00 points; cached: 1.04 ×: equal steps are equal cost to 4 %: +3.00 points "
+        "At equal steps distillation brought +3.00 points; cached: 1.04 ×: equal steps cost the same to 4 %: +3.00 points "
         "(this run took the teacher's outputs from the cache); live: a step costs 3.3 × the student's own (2.4 × by "
         "multiply-adds): +1.00 points against 33 epochs alone.",
         "A million predictions cost 10 with the teacher and 1 with the student (measured in batches on cpu, 2 threads). "

@@ -71,7 +71,7 @@ def written(tmp_path_factory):
         patch.setattr(plots, "accuracy_plot", empty)
         patch.setattr(plots, "gains_plot", empty)
         patch.setattr(report, "sections", kept)
-        return *write_report(runs, runs / "report.html"), parts
+        return *write_report(runs, runs / "report.html")[:2], parts
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_the_first_line_counts_shown_runs_and_names_five_methods(tmp_path, monke
         monkeypatch.setattr(plots, name, lambda *rows, **options: [])
     names = [f"m{number}" for number in range(7)]
     results = [full(name, 0.95, seed, config_hash=f"{name}{seed}") for name in names for seed in (0, 1)]
-    path, _ = write_report(tmp_path, tmp_path / "report.html", results + results[:1])
+    path, *_ = write_report(tmp_path, tmp_path / "report.html", results + results[:1])
     summary = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()[2]
     assert summary == "14 runs: m0, m1, m2, m3, m4 and 2 more on digits."
 
@@ -241,7 +241,7 @@ def test_names_cannot_break_out_of_the_page(tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_old_results_leave_out_the_sections_they_have_nothing_for(tmp_path):
     put(tmp_path, made("none", 0.93, None, None), made("kd", 0.95))
-    path, verdicts = write_report(tmp_path, tmp_path / "report.html")
+    path, verdicts, _ = write_report(tmp_path, tmp_path / "report.html")
     parsed = Parsed(path.read_text(encoding="utf-8"))
     shown = [attrs["id"] for tag, attrs in parsed.tags if tag == "section"]
     assert shown == ["gains", "leaderboard", "top-1-against-cost", "where-the-numbers-come-from"]
@@ -265,7 +265,7 @@ def test_results_edited_by_hand_are_named_and_the_rest_shown(tmp_path):
         (tmp_path / "digits" / name / "result.json").write_text(json.dumps(spoilt))
     (tmp_path / "digits" / "half").mkdir()
     (tmp_path / "digits" / "half" / "result.json").write_text('{"schema": 2, "na')
-    path, verdicts = write_report(tmp_path, tmp_path / "report.html")
+    path, verdicts, _ = write_report(tmp_path, tmp_path / "report.html")
     assert verdicts[-1].startswith(
         f"Not all that was found is compared: {len(broken) + 1} lines at the end of the page say"
     )

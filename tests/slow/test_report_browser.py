@@ -18,7 +18,7 @@ def browser(tmp_path_factory):
 
     runs = tmp_path_factory.mktemp("browser") / "runs"
     put(runs, *study())
-    page, _ = write_report(runs, runs / "report.html")
+    page, *_ = write_report(runs, runs / "report.html")
     with started() as driver:
         driver.get(page.as_uri())
         yield driver

@@ -92,7 +92,7 @@ def test_no_page_calls_its_error_a_percentage(place, trained):
     alone = trained.changed(baseline=None, gain=None, teacher=None, paired=None)
     assert f"reaches {trained.primary.value:.3f} error;" in verdict(alone)
     assert f"brought {gain} in error" in " ".join(cost_words(trained)), "at equal steps"
-    path, said = write_report(place / "runs", place / "report.html")
+    path, said, _ = write_report(place / "runs", place / "report.html")
     page = path.with_suffix(".md").read_text()
     (row,) = [one for one in compare(load_all(place / "runs")[0]) if one.kind == "distilled"]
     assert f"{row.mean:.3f} ± {row.interval.deviation:.3f}" in page and said[0] in page

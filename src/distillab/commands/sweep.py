@@ -66,12 +66,16 @@ class Sweep(Callback):
 
     def _report(self, folder: Path, runs: Path) -> None:
         """Write the page over the sweep's results, and say what they show: a verdict for each student."""
+        from distillab.reporting.metric_table import PLOTTED, metric
         from distillab.reporting.report import write_report
+        from distillab.reporting.tables import print_table, terminal
 
         if ended := results(folder, runs):
             with writable(folder, "paths.runs=…"):
-                page, said = write_report(runs, folder / "report.html", ended)
-            rank_zero_print("\n".join((*said, f"{page}")))
+                page = write_report(runs, folder / "report.html", ended)
+            for board in page.leaderboard:  # a line for each method, over its runs; the page has its costs
+                print_table(terminal(board.without({metric(key).heading for key in PLOTTED})))
+            rank_zero_print("\n".join((*page.verdicts, f"{page.path}")))
 
 
 class Cell:

@@ -104,7 +104,7 @@ def leaderboard(table: Sequence[Row]) -> Table:
             "method": row.label,
             "student": row.student,
             shown.heading: Cell(_score(row), row.mean),
-            "validation": Cell(shown.form(row.validation), row.validation),
+            f"validation{' %' if shown.unit == '%' else ''}": Cell(shown.form(row.validation), row.validation),
             **figures((f"{name}_best", f"{name}_last"), row.figure),
             "gain": _gain(row, row.gain, over=mixed),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),

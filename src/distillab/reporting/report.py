@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distillab.core.errors import UserError
 from distillab.core.files import replacing, writable
@@ -30,6 +30,14 @@ PICTURE = "![The primary figure against deployed parameters](accuracy_vs_paramet
 NAMED = 5  # methods in the first line
 
 
+class Written(NamedTuple):
+    """The page, and what it says first: verdicts, and a table of rows for each place."""
+
+    path: Path
+    verdicts: Sequence[str]
+    leaderboard: Sequence[tables.Table]
+
+
 @dataclass(frozen=True)
 class Page:
     """What the report shows, verdicts first."""
@@ -43,11 +51,10 @@ class Page:
     newest: str
 
 
-def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> tuple[Path, Sequence[str]]:
+def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> Written:
     """Write `out` (HTML, one file, no network), and beside it its `.md`, `.csv` and the plots `gains` and `accuracy_vs_<cost>`.
 
     `results` stand for all that lie at `<name>/<hash>/result.json` below `runs`. Each file is replaced atomically.
-    Returns the path and the verdicts.
     Raises UserError where no result can be read, or a file cannot be written.
     """
     from distillab.reporting.plots import accuracy_plot, budget_plot, gains_plot  # late, as Altair takes its time
@@ -78,7 +85,7 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
             accuracy_plot(rows, out.parent / f"accuracy_vs_{cost}.png", cost)
         gains_plot(rows, out.parent / "gains.png")
         budget_plot(rows, out.parent / "accuracy_vs_epochs.png")
-    return out, page.verdicts
+    return Written(out, page.verdicts, page.leaderboard)
 
 
 def _page(rows: list[Row], left_out: list[str], answers: Answers) -> Page:

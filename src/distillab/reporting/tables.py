@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,11 +54,16 @@ class Table:
 
     def without_empty(self) -> Table:
         """The table without the columns in which no row has anything."""
-        kept = [
-            place for place in range(len(self.headings)) if any(row[place] not in ("", NOTHING) for row in self.texts)
-        ]
-        rows = [[row[place] for place in kept] for row in self.rows]
-        return Table([self.headings[place] for place in kept], rows, self.title, self.notes)
+        columns = range(len(self.headings))
+        return self._of([place for place in columns if any(row[place] not in ("", NOTHING) for row in self.texts)])
+
+    def without(self, headings: Container[str]) -> Table:
+        """The table without these columns."""
+        return self._of([place for place, heading in enumerate(self.headings) if heading not in headings])
+
+    def _of(self, places: Sequence[int]) -> Table:
+        rows = [[row[place] for place in places] for row in self.rows]
+        return Table([self.headings[place] for place in places], rows, self.title, self.notes)
 
 
 @dataclass(frozen=True)
