@@ -151,7 +151,7 @@ def obtain_teacher(model: Model, config: ModelConfig, data: DataModule, setting:
         once = teacher_data(data, config, repeated=False)
         before = before_training(model, config, data, once, setting) if adapt else None
         rank_zero_print(
-            f"teacher {name}: trained here, unless {setting.store.root} has it (teacher.checkpoint=… brings your own)"
+            f"teacher {name}: trained here, unless {setting.store.root}/ has it (teacher.checkpoint=… brings your own)"
         )
         job = Pretraining(model, config, own, config.recipe.alone, config.seed, f"teacher {name}", setting)
         record = train_once(job)
