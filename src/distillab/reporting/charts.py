@@ -48,13 +48,13 @@ def accuracy(
     named = [{"name": name, "x": x, "row": -10 - 15 * row} for (name, x), row in zip(places, rows, strict=True)]
     steps = [{"x": x, "y": shown.scale * y} for x, y in front(points, -1 if shown.higher_is_better is False else 1)]
     # On to the right edge: whatever lies below the line is beaten, by a front of one point as well.
-    line = _chart([*steps, *({**last, "x": scale.high} for last in steps[-1:])])
+    line = chart_of([*steps, *({**last, "x": scale.high} for last in steps[-1:])])
     domain = _domain(points, shown)
     unit = {"labelExpr": COUNTED} if cost in ("parameters", "multiply_adds") else {"format": ".3~r"}
     values = scale.apart([*places.values(), *scale.steps()], room=50)
     x = _x(scale, METRICS[cost].axis, values, **unit)
-    guides = _chart(named).mark_rule(color=looks.PALE).encode(x=x)
-    names = _chart(named).mark_text(color=INK, fontSize=12).encode(x=x, text="name:N", y=alt.Y("row:Q", scale=None))
+    guides = chart_of(named).mark_rule(color=looks.PALE).encode(x=x)
+    names = chart_of(named).mark_text(color=INK, fontSize=12).encode(x=x, text="name:N", y=alt.Y("row:Q", scale=None))
     y = _y(shown, domain)
     line = line.mark_line(interpolate="step-after", color=looks.GREY, strokeWidth=1.2).encode(x=x, y=y)
     marks = _models(points, spread(points, scale, domain), methods, x=x, y=y, domain=domain,
@@ -82,12 +82,12 @@ def budget(
     joined = [{"series": ALONE if point.series == LONGER else point.series, "x": point.x, "shift": shift, "y": shown.scale * point.y}
               for point, shift in zip(points, shifted, strict=True)]  # fmt: skip
     scales = channels({point.series for point in points}, methods)
-    line = _chart(joined).mark_line(strokeWidth=1.5, xOffset=SHIFT).encode(x=x, y=y, stroke=scales["stroke"])
+    line = chart_of(joined).mark_line(strokeWidth=1.5, xOffset=SHIFT).encode(x=x, y=y, stroke=scales["stroke"])
     words = Metric("epochs", lambda value: f"{value:g}"), shown
     marks = _models(points, shifted, methods, x=x, y=y, domain=domain, words=words)
     lines = [{"name": f"teacher, {one.label}", "y": shown.scale * one.y} for one in teachers]
-    rule = _chart(lines).mark_rule(color=INK, strokeDash=[5, 3]).encode(y=y)
-    names = _chart(_named(teachers, shown, domain)).mark_text(color=INK, fontSize=12, align="right", dy=-7)
+    rule = chart_of(lines).mark_rule(color=INK, strokeDash=[5, 3]).encode(y=y)
+    names = chart_of(_named(teachers, shown, domain)).mark_text(color=INK, fontSize=12, align="right", dy=-7)
     names = names.encode(x=alt.value("width"), y=y, text="name:N")
     return alt.layer(rule, names, line, *marks).properties(description=f"{shown.label} over the epochs of training.")
 
@@ -129,7 +129,7 @@ def curves(lines: Sequence[Curve], name: str, methods: Sequence[str]) -> alt.Cha
     chosen = alt.selection_point("chosen", fields=["series"], bind="legend")
     y = alt.Y("y:Q", title=f"{name}, %" if shown.scale == 100 else name, scale=alt.Scale(zero=False))
     longest = max(len(line.epochs) for line in lines)
-    made = _chart([thinned(*line) for line in enumerate(lines)]).transform_flatten(["x", "y"]).mark_line(strokeWidth=1.5).encode(
+    made = chart_of([thinned(*line) for line in enumerate(lines)]).transform_flatten(["x", "y"]).mark_line(strokeWidth=1.5).encode(
         x=alt.X("x:Q", title="epoch", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, tickCount=min(longest, 10), grid=False)),
         y=y, stroke=scales["stroke"], strokeDash=_dashes(lines, methods), detail="line:N",
         opacity=alt.condition(chosen, alt.value(0.85), alt.value(0.08)),
@@ -144,11 +144,11 @@ def seconds(spans: Sequence[Span]) -> alt.LayerChart:
     values = [vars(span) | {"place": parts.index(span.part)} for span in spans]
     y = alt.Y("label:N", sort=names, axis=None)
     colour = alt.Scale(domain=parts, range=[looks.COLOURS[n % len(looks.COLOURS)] for n in range(len(parts))])
-    bars = _chart(values).mark_bar(height=12, yOffset=9, stroke="white").encode(
+    bars = chart_of(values).mark_bar(height=12, yOffset=9, stroke="white").encode(
         x=alt.X("seconds:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=6)), y=y, order="place:Q", fill=alt.Fill("part:N", scale=colour, legend=legend(parts)),
         tooltip=["label:N", "part:N", alt.Tooltip("seconds:Q", format=".1f")],
     )  # fmt: skip
-    said = _chart([{"label": name} for name in names]).mark_text(align="left", dy=-7, color=INK, fontSize=12)
+    said = chart_of([{"label": name} for name in names]).mark_text(align="left", dy=-7, color=INK, fontSize=12)
     texts = said.encode(y=y, x=alt.value(2), text="label:N")
     return alt.layer(bars, texts).properties(description="Seconds of training by part.", height=42 * len(names))
 
@@ -171,11 +171,11 @@ def _models(points: Sequence[Point], shifted: Sequence[float], methods: Sequence
     titles = {"label": "model", "series": "method", "score": shown.label, "interval": "95 % interval",
               "cost": cost.label, "note": "runs"}  # fmt: skip
     known = [value for value in values if "low" in value]
-    base = _chart(known).mark_rule(strokeWidth=1.3, xOffset=SHIFT)
+    base = chart_of(known).mark_rule(strokeWidth=1.3, xOffset=SHIFT)
     whiskers = base.encode(x=x, y=axis_of(y, "low"), y2="high", stroke=scales["stroke"], opacity=seen)
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in titles.items()]
     size = alt.condition(alt.datum.series == TEACHER, alt.value(110), alt.value(75))
-    marks = _chart(values).mark_point(strokeWidth=1.5, xOffset=SHIFT)
+    marks = chart_of(values).mark_point(strokeWidth=1.5, xOffset=SHIFT)
     return [whiskers, marks.encode(x=x, y=y, size=size, opacity=seen, tooltip=tips, **scales).add_params(chosen)]
 
 
@@ -186,7 +186,8 @@ def _dashes(lines: Sequence[Curve], methods: Sequence[str]) -> alt.StrokeDash:
     )
 
 
-def _chart(values: list[dict[str, Any]]) -> alt.Chart:
+def chart_of(values: list[dict[str, Any]]) -> alt.Chart:
+    """A chart that draws from these values."""
     return alt.Chart(alt.Data(values=values))
 
 

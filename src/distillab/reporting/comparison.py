@@ -78,7 +78,7 @@ def _contrast(row: Row, over: str, answers: Answers) -> Contrast | None:
         samples = differences([(one.get("student"), one.get(row.reference)) for one in kept])
     seeds = tuple(result.seed for result, _ in known)
     # Who is compared with students alone of other settings has another reference, and tells nothing of their deviation.
-    group = (row.student, row.reference, row.alone)
+    group = (row.student, row.reference, row.baseline_config)
     return Contrast(own, own - np.array([gain for _, gain in known]), samples, group, seeds)
 
 
@@ -160,13 +160,14 @@ def _verdict(members: Sequence[Row], apart: bool) -> Verdict:
     # Of equals the student alone is the first: nothing was gained.
     alone = next((row for row in ranked if row.kind != "distilled" and row.rank == ranked[0].rank), ranked[0])
     first = alone if place is None else _candidates(ranked)[place]
-    level = [row for row in ranked if row is not first and row.rank == first.rank and row.kind == "distilled"]
-    tied, left_out = (
-        tuple(level) if first.kind == "distilled" else (),
+    left_out, methods = (
         tuple(row for row in members if row.rank is None),
+        [row for row in ranked if row.kind == "distilled"],
     )
-    best = first if first.kind == "distilled" else next((row for row in ranked if row.kind == "distilled"), None)
-    return Verdict(first, len(ranked), choice, tied, left_out, apart, best)
+    if first.kind != "distilled":
+        return Verdict(first, len(ranked), choice, (), left_out, apart, best=next(iter(methods), None))
+    tied = tuple(row for row in methods if row is not first and row.rank == first.rank)
+    return Verdict(first, len(ranked), choice, tied, left_out, apart, best=first)
 
 
 def _candidates(ranked: Sequence[Row]) -> list[Row]:

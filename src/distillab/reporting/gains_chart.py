@@ -8,7 +8,7 @@ import altair as alt
 from distillab.core.result import REFERENCES
 from distillab.evaluation.families import Finding
 from distillab.reporting import doubts, looks
-from distillab.reporting.charts import axis_of
+from distillab.reporting.charts import axis_of, chart_of
 from distillab.reporting.legends import channels
 from distillab.reporting.metric_table import Metric
 from distillab.reporting.rows import Row
@@ -32,14 +32,14 @@ def gains(rows: Sequence[Row], methods: Sequence[str]) -> alt.LayerChart | None:
     shown = known[0][0].metric
     domain = _domain([found for _, found in known], shown)
     values = _lines(known, shown, domain)
-    base, scales = _chart(values), channels({row.series for row, _ in known}, methods, told=False)
+    base, scales = chart_of(values), channels({row.series for row, _ in known}, methods, told=False)
     unit = ", points" if shown.scale == 100 else ""
     ends_of = alt.Scale(domain=[shown.scale * end for end in domain], nice=False)
     title = f"gain in {shown.label}{unit}; right of zero is better"
     x = alt.X("gain:Q", title=title, axis=alt.Axis(orient="top", tickCount=6), scale=ends_of)
     y = alt.Y("line:O", axis=None, scale=alt.Scale(paddingOuter=0.15))
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in TOLD.items() if key in values[0]]
-    zero = _chart([{"gain": 0}]).mark_rule(color=looks.GREY, strokeWidth=1.2).encode(x=x)
+    zero = chart_of([{"gain": 0}]).mark_rule(color=looks.GREY, strokeWidth=1.2).encode(x=x)
     # As far as it fits beside the number: methods differ at the start, settings at the end.
     named = base.transform_calculate(short=f"truncate(datum.name, floor(room / {LETTER}), 'center')")
     texts = [
@@ -48,9 +48,9 @@ def gains(rows: Sequence[Row], methods: Sequence[str]) -> alt.LayerChart | None:
         for drawn in ({"stroke": "white", "strokeWidth": 4}, {"color": looks.INK})
         for align, end, text in (("left", 0, "short:N"), ("right", "width", "said:N"))
     ]
-    interval = _chart([value for value in values if "low" in value]).mark_rule(strokeWidth=1.5, yOffset=7)
+    interval = chart_of([value for value in values if "low" in value]).mark_rule(strokeWidth=1.5, yOffset=7)
     interval = interval.encode(x=axis_of(x, "low"), x2="high", y=y, stroke=scales["stroke"])
-    arrows = _chart(_cut(known, shown, domain)).mark_point(size=28, yOffset=7, strokeWidth=0, opacity=1)
+    arrows = chart_of(_cut(known, shown, domain)).mark_point(size=28, yOffset=7, strokeWidth=0, opacity=1)
     arrows = arrows.encode(x=axis_of(x, "end"), y=y, shape=alt.Shape("side:N", scale=None), fill=scales["fill"])
     marks = base.mark_point(size=80, yOffset=7, strokeWidth=1.5, opacity=1).encode(x=x, y=y, tooltip=tips, **scales)
     drawn = alt.layer(zero, *texts, interval, arrows, marks).resolve_scale(shape="independent")
@@ -97,10 +97,6 @@ def _cut(
         )
         if out
     ]
-
-
-def _chart(values: list[dict[str, str | float]]) -> alt.Chart:
-    return alt.Chart(alt.Data(values=values))
 
 
 def _domain(findings: Sequence[Finding], shown: Metric) -> tuple[float, float]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from distillab.core.result import Result
 from distillab.core.run_identity import config_hash, population, varied, without
 from distillab.reporting.place import LABELS, Place, labels_of
-from distillab.reporting.rows import Row, by_multiply_adds
+from distillab.reporting.rows import Kind, Row, by_multiply_adds
 
 # What changes nothing that a row compares: with every value the same weights come out; and what a student alone has not.
 NOT_THE_METHOD = ("baseline", "equal_compute", "cache.mode")
@@ -28,7 +28,7 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
     newest. How a run is charged is no part of its row, as the same network comes out. A student alone that was trained for
     itself and one that was trained as a baseline are the same row where their configs are.
     """
-    runs: dict[tuple[Any, ...], dict[int | None, list[Result]]] = {}
+    runs: dict[Identity, dict[int | None, list[Result]]] = {}
     for result in sorted(results, key=_tells):
         for identity in _identities(result):
             runs.setdefault(identity, {}).setdefault(result.seed, []).append(result)
@@ -45,8 +45,21 @@ def _tells(result: Result) -> tuple[Any, ...]:
     return result.baseline is not None, costs, costs and not by_multiply_adds(result), result.created
 
 
-def _identities(result: Result) -> list[tuple[Any, ...]]:
-    """Place, kind, method, student, teacher, config, code and reference of each row that a result belongs to."""
+class Identity(NamedTuple):
+    """What the runs of one row share, whatever their seeds."""
+
+    place: Place
+    kind: Kind
+    method: str
+    student: str
+    teacher: str | None
+    config: Any  # its hash; of a student trained longer with that length
+    code: str
+    baseline_config: str
+
+
+def _identities(result: Result) -> list[Identity]:
+    """Each row that a result belongs to."""
     varying = (*NOT_THE_METHOD, *varied(result))
     # Not by its teacher: the student alone has none, and is of the same table.
     drawn = population(result.config)
@@ -63,29 +76,27 @@ def _identities(result: Result) -> list[tuple[Any, ...]]:
     )
     rest, code = without(result.config, varying), result.versions.get("code") or ""
     # A result without a config is known by what its command changed.
-    alone = config_hash(kept) if (kept := without(rest, NOT_ALONE)) else ""
-    student = result.student.name
-    reference = (place, "alone", "none", student, None, alone, "", alone)
+    baseline = config_hash(kept) if (kept := without(rest, NOT_ALONE)) else ""
+    student, taught = result.student.name, result.teacher and result.teacher.name
+    alone = Identity(place, "alone", "none", student, None, baseline, "", baseline)
     if result.alone:
-        return [(*reference[:-2], code, alone)]
-    taught = result.teacher and result.teacher.name
+        return [alone._replace(code=code)]
     known = config_hash(rest) if rest else " ".join(_changed(result))
-    found = [(place, "distilled", result.method, student, taught, known, code, alone)]
+    found = [Identity(place, "distilled", result.method, student, taught, known, code, baseline)]
     if result.baseline:
-        found.append(reference)
+        found.append(alone)
     if result.random:
-        found.append((place, "random", "none", student, None, alone, "", alone))
-    if result.longer and result.primary.name in result.longer.metrics:
-        longer = alone, result.longer.steps, result.longer.epochs
-        found.append((place, "longer", "none", student, None, longer, "", alone))
+        found.append(alone._replace(kind="random"))
+    if (longer := result.longer) and result.primary.name in longer.metrics:
+        found.append(alone._replace(kind="longer", config=(baseline, longer.steps, longer.epochs)))
     return found
 
 
-def _row(identity: tuple[Any, ...], by_seed: dict[int | None, list[Result]]) -> Row:
-    place, kind, method, student, teacher, _, code, alone = identity
+def _row(identity: Identity, by_seed: dict[int | None, list[Result]]) -> Row:
     runs = sorted(by_seed.items(), key=lambda run: (run[0] is None, run[0]))
-    row = Row(place, kind, method, student, teacher, tuple(each[-1] for _, each in runs), code=code, alone=alone)
-    return replace(row, repeats=tuple(_repeats(row, runs))) if kind == "alone" else row
+    known = {key: value for key, value in identity._asdict().items() if key != "config"}
+    row = Row(**known, results=tuple(each[-1] for _, each in runs))
+    return replace(row, repeats=tuple(_repeats(row, runs))) if row.kind == "alone" else row
 
 
 def _repeats(

@@ -16,7 +16,7 @@ from distillab.evaluation.families import Finding
 from distillab.reporting import doubts
 from distillab.reporting.answers import read_answers
 from distillab.reporting.comparison import compare, tables
-from distillab.reporting.metric_table import FEATURES, NOTHING, PLOTTED, RANKED, metric, percent
+from distillab.reporting.metric_table import FEATURES, PLOTTED, RANKED, metric, percent
 from distillab.reporting.network_sections import FEATURES_ABOUT, features_table
 from distillab.reporting.ranking import lacking
 from distillab.reporting.rows import Row, gap_closed, several
@@ -97,7 +97,13 @@ def about(rows: Sequence[Row]) -> str:
 def leaderboard(table: Sequence[Row]) -> Table:
     """One table, the best validation first; the notes say of each row what it shows, and what no column has."""
     shown, name = table[0].metric, table[0].primary.name
-    mixed = len({row.reference for row in table if row.gain}) > 1  # then a column has gains over two references
+    # Where a column has gains over two references, or at two costs, each says which.
+    references, costs = {row.reference for row in table if row.gain}, {row.charged for row in table if row.at_cost}
+
+    def told(row: Row) -> str:
+        over = f" (over {REFERENCES[row.reference]})" if len(references) > 1 else ""
+        return over + doubts.MARK * bool(doubts.of_row(row))
+
     lines = [
         {
             "rank": Cell(text(row.rank), row.rank),
@@ -106,9 +112,9 @@ def leaderboard(table: Sequence[Row]) -> Table:
             shown.heading: Cell(_score(row), row.mean),
             f"validation{' %' if shown.unit == '%' else ''}": Cell(shown.form(row.validation), row.validation),
             **figures((f"{name}_best", f"{name}_last"), row.figure),
-            "gain": _gain(row, row.gain, over=mixed),
+            "gain": _gain(row, row.gain, told(row)),
             "95 % interval": Cell(ends(row.gain, shown), row.gain and row.gain.low),
-            "at the same cost": _at_cost(row, table),
+            "at the same cost": _gain(row, row.at_cost, f" ({row.charged})" if len(costs) > 1 else ""),
             **figures(PLOTTED, row.figure),
             **_latency(row),
         }
@@ -136,27 +142,10 @@ def _score(row: Row) -> str:
     return row.metric.form(row.mean) + ("" if spread is None else f" ± {row.metric.form(spread)}")
 
 
-def _gain(row: Row, found: Finding | None, *, over: bool = False) -> Cell:
-    """A gain, with its reference where not all of the column are `over` the same, and a mark where a warning doubts it."""
-    if found is None:
-        return Cell(NOTHING)
-    told = f" (over {REFERENCES[row.reference]})" if over else ""
-    return Cell(
-        row.metric.difference(found.gain) + part_of(found, row) + told + doubts.MARK * bool(doubts.of_row(row)),
-        found.gain,
-    )
-
-
-def _at_cost(row: Row, table: Sequence[Row]) -> Cell:
-    """The gain at the same whole cost, with whose cost that is where the table has both."""
-    found = row.at_cost
-    several = len({one.charged for one in table if one.at_cost}) > 1
-    return Cell(
-        row.metric.difference(found and found.gain)
-        + part_of(found, row)
-        + (f" ({row.charged})" if several and found else ""),
-        found and found.gain,
-    )
+def _gain(row: Row, found: Finding | None, told: str) -> Cell:
+    """A gain, the runs that it is over where it is not all, and what else is told of it."""
+    gain = found and found.gain
+    return Cell(row.metric.difference(gain) + part_of(found, row) + (told if found else ""), gain)
 
 
 def _details(row: Row, ranked_on: Sequence[int | None]) -> str:

@@ -25,8 +25,7 @@ def accuracy_plot(rows: Sequence[Row], path: Path, cost: str = "parameters") -> 
 
     Returns the two files, each written atomically; none where no row knows that cost.
     """
-    shown = figure(rows, cost)
-    return [] if shown is None else save(shown, path, (".svg", ".png"))
+    return _saved(_accuracy_panels(rows, cost), path)
 
 
 def gains_plot(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -36,7 +35,7 @@ def gains_plot(rows: Sequence[Row], path: Path) -> list[Path]:
     known = {place.words(several(members)): gains_chart.gains(members, methods(rows))
              for place, members in tables(rows).items()}  # fmt: skip
     panels = [chart.properties(width=WIDTH, title=title) for title, chart in known.items() if chart]
-    return save(_beside(panels), path, (".svg", ".png")) if panels else []
+    return _saved(panels, path)
 
 
 def budget_plot(rows: Sequence[Row], path: Path) -> list[Path]:
@@ -46,11 +45,16 @@ def budget_plot(rows: Sequence[Row], path: Path) -> list[Path]:
     known = {title: charts.budget(points(each, "epochs"), methods(rows), each[0].metric, teachers(each), width=WIDTH)
              for title, each in by_student(rows).items()}  # fmt: skip
     panels = [chart.properties(width=WIDTH, height=HEIGHT, title=title) for title, chart in known.items() if chart]
-    return save(_beside(panels), path, (".svg", ".png")) if panels else []
+    return _saved(panels, path)
 
 
 def figure(rows: Sequence[Row], cost: str = "parameters") -> TopLevelMixin | None:
     """The picture of `accuracy_plot`; None without points."""
+    panels = _accuracy_panels(rows, cost)
+    return _beside(panels) if panels else None
+
+
+def _accuracy_panels(rows: Sequence[Row], cost: str) -> list[Any]:
     from distillab.reporting import charts  # late: a run needs it only at its end
 
     panels = []
@@ -59,7 +63,12 @@ def figure(rows: Sequence[Row], cost: str = "parameters") -> TopLevelMixin | Non
         if chart := charts.accuracy(known, cost, methods(rows), members[0].metric, width=WIDTH):
             heading = {"text": place.words(several(members)), "subtitle": FRONT, "offset": 16}
             panels.append(chart.properties(width=WIDTH, height=HEIGHT, title=heading))
-    return _beside(panels) if panels else None
+    return panels
+
+
+def _saved(panels: Sequence[Any], path: Path) -> list[Path]:
+    """The files of these panels in one picture; none without a panel."""
+    return save(_beside(panels), path, (".svg", ".png")) if panels else []
 
 
 def _beside(panels: Sequence[Any]) -> TopLevelMixin:

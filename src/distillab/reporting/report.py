@@ -61,15 +61,15 @@ def write_report(runs: Path, out: Path, results: list[Result] | None = None) -> 
 
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out} is no name for a page: it must end in .html, as .md and .csv lie beside it (--out)")
+    found: dict[Path, Result] = {}
     left_out: list[str] = []
-    places = None
     if results is None:
         if not runs.is_dir():
             raise UserError(f"{runs} is not a folder: name the one that holds the runs (paths.runs of the training)")
         found, left_out = by_path(runs)
-        (results, trials), places = rankable(found), found
+        results, trials = rankable(found)
         left_out += trials
-    results, answers, damaged = read_answers(results, runs, places)
+    results, answers, damaged = read_answers(results, runs, found)
     left_out += damaged
     if not results:
         why = f" ({left_out[0]})" if left_out else ""

@@ -35,7 +35,7 @@ class Row:
         results: one of each run.
         changed: the overrides that not all rows of the table share.
         settings: whether the table has other settings of its method for its student, which charts draw apart.
-        alone: identifies the student alone that it is compared with, by the config of that.
+        baseline_config: the hash of the config of the student alone that it is compared with.
         repeats: of a student alone, the seeds that were trained more than once with other results, and these.
         replayed: whether its teacher's answers were replayed in some run of the table.
         gain: over the `reference` of the same student and seeds; `at_cost`: over the student alone trained for the same
@@ -53,7 +53,7 @@ class Row:
     changed: str = ""
     code: str = ""
     settings: bool = False
-    alone: str = ""
+    baseline_config: str = ""
     repeats: tuple[tuple[int | None, tuple[float, ...]], ...] = ()
     replayed: bool = False
     gain: Finding | None = None

@@ -41,8 +41,8 @@ def verdict_words(found: Verdict) -> str:
         elif first.gain.low is not None and "samples" not in first.gain.speaks_of:
             files = f", on these test {samples(first.results[0].task)} alone, as not all answers were kept"
         said += f"; {brief(first.gain, shown, alone)}{files}."
-    if found.longer:
-        longer, by = found.longer, found.best.charged_by
+    if longer := found.longer:
+        by = found.best.charged_by
         said += f" Trained for at least what a live teacher costs{by} ({longer.trained}), the student alone has {shown.words(longer.mean)}."
     return f"{said}{_left_out(found)} Table: {place}."
 
